@@ -1,0 +1,29 @@
+# Two commands on a fresh machine: `make demo` and `make test`.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: demo test check evidence clean
+
+.venv/installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	touch $@
+
+demo: .venv/installed  ## train on Ms. Pac-Man for a few minutes, evaluate, show what was learned
+	$(BIN)/python examples/demo.py
+
+test: .venv/installed  ## laws, closed forms, small runs on the real games
+	$(BIN)/pytest
+
+check: .venv/installed  ## format, lint, types, and README tables against the committed results
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/reverie verify
+
+evidence: .venv/installed  ## the long measurements and the learning runs behind the README
+	$(BIN)/pytest -m evidence
+	$(BIN)/reverie reproduce --all
+
+clean:
+	rm -rf .venv build *.egg-info .mypy_cache .pytest_cache .ruff_cache

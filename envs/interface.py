@@ -1,0 +1,110 @@
+"""The vocabulary every part speaks: steps, transitions, segments, and what a world is.
+
+Axes, fixed once: N streams, B batch, T time, K stacked channels (frames x colours, oldest first,
+colours innermost), H, W, A actions, D features, S samples. Batch-major ``[B, T, ...]``.
+"""
+
+from dataclasses import dataclass, fields, replace
+from typing import Any, Protocol, runtime_checkable
+
+import torch
+from jaxtyping import Bool, Float, Int64, UInt8
+from torch import Tensor
+
+Memory = dict[str, Tensor]
+"""Recurrent state of a policy or model: every value has a leading stream axis."""
+
+Metrics = dict[str, Tensor | float]
+"""What a learner reports: tensors stay on the device until a tracker logs them."""
+
+
+class UsageError(ValueError):
+    """Input that cannot be used; its message names the culprit and the remedy in one sentence."""
+
+
+@dataclass(frozen=True, slots=True)
+class EnvSpec:
+    """What a world offers: how many streams of it, how many actions, and the shape of a look."""
+
+    num_envs: int
+    num_actions: int
+    obs_shape: tuple[int, int, int]
+    """(K, H, W), uint8."""
+    colours: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What the streams say at one tick; ``reward`` and ``discount`` answer the action before.
+
+    Death is ``last`` with discount 0, a time-out is ``last`` with discount 1, a lost life (where a
+    protocol says so) is discount 0 without ``last``. The action given on a ``last`` step is
+    ignored, and the step after it is ``first``.
+    """
+
+    obs: UInt8[Tensor, "N K H W"]
+    reward: Float[Tensor, " N"]
+    discount: Float[Tensor, " N"]
+    first: Bool[Tensor, " N"]
+    last: Bool[Tensor, " N"]
+    frame: UInt8[Tensor, "N C H W"]
+    """The newest frame alone, always in host memory."""
+
+
+@dataclass(frozen=True, slots=True)
+class Transition:
+    """One tick of the loop: what was seen, what was done, what came of it."""
+
+    step: Step
+    memory: Memory
+    action: Int64[Tensor, " N"]
+    next_step: Step
+    next_memory: Memory
+    bonus: Float[Tensor, " N"]
+
+    @property
+    def valid(self) -> Bool[Tensor, " N"]:
+        """False on reset ticks, from which nothing is learned."""
+        return ~self.step.last
+
+    def with_bonus(self, bonus: Float[Tensor, " N"]) -> "Transition":
+        """The same transition with an exploration bonus beside its raw reward."""
+        return replace(self, bonus=bonus)
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """A piece of experience in time; ``memory`` is the policy's at the first step only."""
+
+    action: Int64[Tensor, "B T"]
+    obs: UInt8[Tensor, "B T+1 K H W"]
+    reward: Float[Tensor, "B T"]
+    bonus: Float[Tensor, "B T"]
+    discount: Float[Tensor, "B T"]
+    first: Bool[Tensor, "B T+1"]
+    last: Bool[Tensor, "B T+1"]
+    memory: Memory
+
+    @property
+    def valid(self) -> Bool[Tensor, "B T"]:
+        """False on reset ticks: they keep their place, with weight 0."""
+        return ~self.last[:, :-1]
+
+
+@runtime_checkable
+class Stateful(Protocol):
+    """Anything a checkpoint holds; states are tensors and plain values, never pickled objects."""
+
+    def state_dict(self) -> dict[str, Any]: ...
+
+    def load_state_dict(self, state: dict[str, Any]) -> Any: ...
+
+
+def step_state(step: Step) -> dict[str, Tensor]:
+    """A step as plain tensors, for a checkpoint."""
+    return {field.name: getattr(step, field.name).cpu() for field in fields(step)}
+
+
+def step_from_state(state: dict[str, Tensor], device: torch.device) -> Step:
+    """The inverse of ``step_state``; the newest frame stays on the host."""
+    return Step(**{k: v if k == "frame" else v.to(device) for k, v in state.items()})

@@ -1,0 +1,1 @@
+"""The generative models, a folder a role."""

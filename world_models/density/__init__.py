@@ -1,0 +1,1 @@
+"""Density: say how likely a frame is."""

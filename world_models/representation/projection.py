@@ -1,0 +1,58 @@
+"""Random projection: one fixed Gaussian matrix (Blundell et al. 2016, section 3.1).
+
+By the Johnson-Lindenstrauss lemma it keeps Euclidean distances between frames up to a factor near
+one, so nearest neighbours of keys are near neighbours of frames; and it needs no training.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor
+
+from envs.interface import Metrics
+from world_models.interface import RepresentationConfig
+
+
+@dataclass(frozen=True)
+class ProjectionConfig(RepresentationConfig):
+    """A fixed Gaussian projection of the pixels."""
+
+    dim: int = 64
+    """Length of a key."""
+
+    def build(
+        self, *, obs_shape: tuple[int, int, int], seed: int = 0, device: torch.device | str = "cpu"
+    ) -> "Projection":
+        return Projection(obs_shape, self.dim, seed=seed, device=device)
+
+
+class Projection:
+    """key = G x / 255, with G fixed and drawn from N(0, 1 / dim)."""
+
+    def __init__(
+        self,
+        obs_shape: tuple[int, int, int],
+        dim: int,
+        *,
+        seed: int = 0,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        self.dim = dim
+        generator = torch.Generator().manual_seed(seed)
+        matrix = torch.randn(math.prod(obs_shape), dim, generator=generator)
+        self.matrix = (matrix / (255 * math.sqrt(dim))).to(device)  # [K*H*W, D]
+
+    def update(self, frames: UInt8[Tensor, "B K H W"]) -> Metrics:
+        return {}
+
+    def encode(self, obs: UInt8[Tensor, "B K H W"]) -> Float[Tensor, "B D"]:
+        return obs.flatten(1).to(self.matrix.dtype) @ self.matrix
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"matrix": self.matrix}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.matrix.copy_(state["matrix"])
