@@ -8,18 +8,17 @@ from dataclasses import dataclass, fields, replace
 from typing import Any, Protocol, runtime_checkable
 
 import torch
+from gymnasium.vector import VectorEnv
 from jaxtyping import Bool, Float, Int64, UInt8
 from torch import Tensor
+
+from envs.errors import UsageError as UsageError
 
 Memory = dict[str, Tensor]
 """Recurrent state of a policy or model: every value has a leading stream axis."""
 
 Metrics = dict[str, Tensor | float]
 """What a learner reports: tensors stay on the device until a tracker logs them."""
-
-
-class UsageError(ValueError):
-    """Input that cannot be used; its message names the culprit and the remedy in one sentence."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +97,25 @@ class Stateful(Protocol):
     def state_dict(self) -> dict[str, Any]: ...
 
     def load_state_dict(self, state: dict[str, Any]) -> Any: ...
+
+
+@dataclass(frozen=True)
+class EnvConfig:
+    """Base of every world's config."""
+
+    def build(self, num_envs: int, *, threads: int = 0) -> VectorEnv[Any, Any, Any]:
+        """``num_envs`` streams of this world, with NEXT_STEP autoreset."""
+        raise NotImplementedError
+
+    @property
+    def title(self) -> str:
+        """Short name of the world, as in a run's folder: a game, an id."""
+        raise NotImplementedError
+
+    @property
+    def frame_skip(self) -> int:
+        """Frames an agent step lasts; reports multiply steps by it."""
+        return 1
 
 
 def step_state(step: Step) -> dict[str, Tensor]:

@@ -1,0 +1,195 @@
+"""Model-free episodic control (Blundell et al. 2016): act as in the best episode remembered.
+
+Each action has a table of keys and of the highest return that ever followed them; a new state is
+worth the mean of its nearest neighbours. Everything is learned at the end of an episode.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Int64, UInt8
+from torch import Tensor
+
+from agents.interface import AgentConfig
+from agents.neighbours import NeighbourTables
+from agents.policies import argmax_with_random_ties, epsilon_greedy
+from agents.returns import learning_reward, returns_to_go
+from envs import dice
+from envs.errors import UsageError
+from envs.interface import EnvSpec, Memory, Metrics, Step, Transition
+from world_models.interface import Representation, RepresentationConfig
+from world_models.representation.projection import ProjectionConfig
+
+
+@dataclass(frozen=True)
+class EpisodicConfig(AgentConfig):
+    """Episodic control with the published Atari settings."""
+
+    neighbours: int = 11
+    """k: how many nearest keys a new state's value is the mean of."""
+    gamma: float = 1.0
+    epsilon: float = 0.005
+    """Probability of a random action while exploring, constant."""
+    capacity: int = 1_000_000
+    """Keys in one action's table."""
+    representation: RepresentationConfig = ProjectionConfig()
+    """What turns a frame into a key."""
+
+    def __post_init__(self) -> None:
+        if self.neighbours < 1:
+            raise UsageError(f"agent.neighbours is {self.neighbours}; it must be 1 or more.")
+        if self.capacity < self.neighbours:
+            raise UsageError(
+                f"agent.capacity is {self.capacity}, fewer than the {self.neighbours} neighbours."
+            )
+        for name in ("gamma", "epsilon"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise UsageError(f"agent.{name} is {getattr(self, name)}; it must be in 0..1.")
+
+    def build(
+        self, spec: EnvSpec, *, seed: int = 0, device: torch.device | str = "cpu"
+    ) -> "EpisodicControl":
+        representation = self.representation.build(
+            obs_shape=spec.obs_shape, seed=seed, device=device
+        )
+        return EpisodicControl(self, spec, representation, seed=seed, device=device)
+
+
+class EpisodicControl:
+    """Per-action tables over a representation's keys."""
+
+    def __init__(
+        self,
+        config: EpisodicConfig,
+        spec: EnvSpec,
+        representation: Representation,
+        *,
+        seed: int = 0,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        self.config, self.spec, self.seed = config, spec, seed
+        self.device = torch.device(device)
+        self.representation = representation
+        self.tables = NeighbourTables(
+            spec.num_actions,
+            representation.dim,
+            capacity=config.capacity,
+            neighbours=config.neighbours,
+            device=device,
+        )
+        self.episodes = EpisodeTrace(spec.num_envs)
+
+    def initial(self, n: int) -> Memory:
+        return {
+            "dice": dice.keys(self.seed, "train", n).to(self.device),
+            "key": torch.zeros(n, self.representation.dim, device=self.device),
+            "digest": torch.zeros(n, dtype=torch.int64, device=self.device),
+            "exact": torch.zeros(n, device=self.device),
+        }
+
+    def act(
+        self, step: Step, memory: Memory, *, explore: bool = True
+    ) -> tuple[Int64[Tensor, " N"], Memory]:
+        """Greedy in the tables' estimates; the memory carries the key to ``learn``."""
+        key, digest = self.representation.encode(step.obs), frame_digest(step.obs)
+        values, exact = self.tables.estimate(key, digest)  # [A, N]
+        action = argmax_with_random_ties(values.T, memory["dice"])
+        if explore:
+            action = epsilon_greedy(
+                action, memory["dice"], self.spec.num_actions, self.config.epsilon
+            )
+        rolled = dice.roll(memory["dice"])
+        return action, {"dice": rolled, "key": key, "digest": digest, "exact": exact.mean(0)}
+
+    def learn(self, t: Transition) -> Metrics:
+        """Note the tick; where an episode ends, store its returns (section 2, Algorithm 1)."""
+        self.episodes.append(
+            key=t.next_memory["key"],
+            digest=t.next_memory["digest"],
+            action=t.action,
+            reward=learning_reward(t.next_step.reward, t.bonus),
+            discount=self.config.gamma * t.next_step.discount,
+            valid=t.valid,
+        )
+        metrics: Metrics = {"episodic/exact_hits": t.next_memory["exact"].mean()}
+        for stream in t.next_step.last.nonzero()[:, 0].tolist():
+            episode = self.episodes.pop(stream)
+            returns = returns_to_go(
+                episode["reward"][None], episode["discount"][None], episode["valid"][None]
+            )[0]
+            for action in range(self.spec.num_actions):
+                visits = (episode["valid"] & (episode["action"] == action)).nonzero()[:, 0]
+                if len(visits):
+                    key, digest = episode["key"][visits], episode["digest"][visits]
+                    self.tables.store(action, key, digest, returns[visits])
+            metrics["episodic/keys"] = float(sum(self.tables.sizes))
+        return metrics
+
+    def state_dict(self) -> dict[str, Any]:
+        return {
+            "representation": self.representation.state_dict(),
+            "tables": self.tables.state_dict(),
+            "episodes": self.episodes.state_dict(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.representation.load_state_dict(state["representation"])
+        self.tables.load_state_dict(state["tables"])
+        self.episodes.load_state_dict(state["episodes"])
+
+
+class EpisodeTrace:
+    """The ticks of all streams since the oldest unfinished episode began, time-major."""
+
+    def __init__(self, num_envs: int) -> None:
+        self.start = [0] * num_envs  # where each stream's unfinished episode begins
+        self.rows = 0
+        self.ticks: dict[str, Tensor] = {}  # each [capacity, N, ...]
+
+    def append(self, **tick: Tensor) -> None:
+        """Add one tick of all streams."""
+        if not self.ticks:
+            self.ticks = {name: x.new_empty(1024, *x.shape) for name, x in tick.items()}
+        if self.rows == len(self.ticks["valid"]):
+            self._make_room()
+        for name, x in tick.items():
+            self.ticks[name][self.rows] = x
+        self.rows += 1
+
+    def pop(self, stream: int) -> dict[str, Tensor]:
+        """The stream's finished episode, each field [T, ...]; its next one begins here."""
+        begin, self.start[stream] = self.start[stream], self.rows
+        return {name: x[begin : self.rows, stream] for name, x in self.ticks.items()}
+
+    def _make_room(self) -> None:
+        done = min(self.start)
+        kept = {name: x[done:] for name, x in self.ticks.items()}
+        room = len(self.ticks["valid"]) * (1 if done > self.rows // 2 else 2)
+        self.ticks = {name: x.new_empty(room, *x.shape[1:]) for name, x in kept.items()}
+        for name, x in kept.items():
+            self.ticks[name][: len(x)] = x
+        self.rows -= done
+        self.start = [begin - done for begin in self.start]
+
+    def state_dict(self) -> dict[str, Any]:
+        done = min(self.start)
+        return {
+            "start": [begin - done for begin in self.start],
+            "ticks": {name: x[done : self.rows] for name, x in self.ticks.items()},
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.start, self.rows, self.ticks = list(state["start"]), 0, {}
+        for row in zip(*state["ticks"].values(), strict=True):
+            self.append(**dict(zip(state["ticks"], row, strict=True)))
+
+
+def frame_digest(obs: UInt8[Tensor, "N K H W"]) -> Int64[Tensor, " N"]:
+    """A 64-bit hash of each frame stack, equal where all its pixels are."""
+    pixels = obs.flatten(1)
+    words = torch.nn.functional.pad(pixels, (0, -pixels.shape[1] % 8)).view(torch.int64)
+    place = dice.splitmix64(torch.arange(words.shape[1], device=obs.device)) | 1
+    mixed = words * place
+    mixed = (mixed ^ (mixed >> 32)) * dice.GOLDEN  # a bijection of each word, then their sum
+    return dice.splitmix64(mixed.sum(1))

@@ -1,0 +1,8 @@
+"""Every world by name: the command line, ``reverie list`` and the law tests read this table."""
+
+from envs.atari import AtariConfig
+from envs.catch import CatchConfig
+from envs.gym import GymConfig
+from envs.interface import EnvConfig
+
+ENVS: dict[str, type[EnvConfig]] = {"atari": AtariConfig, "catch": CatchConfig, "gym": GymConfig}

@@ -1,0 +1,71 @@
+"""AtariProtocol: everything that fixes what a score means, as one value printed beside it.
+
+Published Atari comparisons mix at least five of these; the four named ones are those of the papers
+we compare with (Blundell et al. 2016; Mnih et al. 2015; Machado et al. 2018; Kaiser et al. 2020).
+"""
+
+from dataclasses import dataclass, fields
+
+from envs.errors import UsageError
+
+
+@dataclass(frozen=True)
+class AtariProtocol:
+    """How a game is presented, and how an agent is evaluated on it; rewards are always raw."""
+
+    name: str
+    sticky: float = 0.0
+    """Probability, at every frame, that the emulator repeats the action before."""
+    noops: int = 30
+    """An episode starts after 0 to noops-1 idle frames."""
+    fire_reset: bool = False
+    """Press FIRE once when an episode starts, where the game has that button."""
+    full_actions: bool = False
+    """All 18 actions instead of the game's minimal set."""
+    life_loss: bool = False
+    """A lost life has discount 0 (the episode goes on)."""
+    frames_cap: int = 108_000
+    """Frames after which an episode is timed out."""
+    skip: int = 4
+    """Frames an action is held: one agent step."""
+    maxpool: bool = True
+    """Show the pixel-wise maximum of the last two frames."""
+    stack: int = 4
+    """Frames in an observation."""
+    height: int = 84
+    width: int = 84
+    grey: bool = True
+    eval_epsilon: float = 0.001
+    """Probability of a random action in evaluation."""
+
+    def __post_init__(self) -> None:
+        for name in ("skip", "stack", "height", "width", "frames_cap"):
+            if getattr(self, name) < 1:
+                raise UsageError(f"protocol.{name} is {getattr(self, name)}; it must be 1 or more.")
+        for name in ("sticky", "eval_epsilon"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise UsageError(f"protocol.{name} is {getattr(self, name)}, not a probability.")
+        if not self.grey and self.stack != 1:
+            raise UsageError(f"protocol.stack is {self.stack}; colour frames come with stack 1.")
+
+    @property
+    def label(self) -> str:
+        """The name, and what differs from the protocol of that name."""
+        named = PROTOCOLS.get(self.name)
+        if named is None or named == self:
+            return self.name
+        changed = [
+            f"{field.name} {getattr(self, field.name)}"
+            for field in fields(self)
+            if getattr(self, field.name) != getattr(named, field.name)
+        ]
+        return f"{self.name} with {', '.join(changed)}"
+
+
+PROTOCOLS: dict[str, AtariProtocol] = {
+    "mfec": AtariProtocol("mfec", stack=1, eval_epsilon=0.005),
+    "nature": AtariProtocol("nature", fire_reset=True, life_loss=True, eval_epsilon=0.05),
+    "machado": AtariProtocol("machado", sticky=0.25, noops=0, full_actions=True),
+    "atari100k": AtariProtocol("atari100k", life_loss=True),
+}
+"""The named protocols."""

@@ -1,0 +1,253 @@
+"""Stream: any gymnasium.vector.VectorEnv with NEXT_STEP autoreset, as Steps on one device.
+
+An emulator's state is the seed it was last given and the actions since, so a stream keeps both:
+that is its whole checkpoint, replayed on resume. To keep the replay short, a stream whose log has
+grown past ``reseed_after`` ticks is seeded anew right after its next automatic reset.
+"""
+
+import queue
+import threading
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from gymnasium.spaces import Box, Discrete
+from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv, VectorEnv
+from jaxtyping import Int64
+from torch import Tensor
+
+from envs import dice
+from envs.errors import UsageError
+from envs.interface import EnvSpec, Step
+
+Array = np.ndarray[Any, Any]
+
+
+class EmulatorSilent(RuntimeError):
+    """An emulator has not answered in time."""
+
+
+class Stream:
+    """N streams of one world; ``reset`` and ``step`` say Steps, and every tick is logged.
+
+    Raises UsageError for an environment of another autoreset mode, observation or action space.
+    """
+
+    def __init__(
+        self,
+        env: VectorEnv[Any, Any, Any],
+        *,
+        seed: int = 0,
+        purpose: dice.Purpose = "train",
+        device: torch.device | str = "cpu",
+        timeout: float = 60.0,
+        reseed_after: int = 10_000,
+    ) -> None:
+        self.env, self.seed, self.purpose = env, seed, purpose
+        self.device = torch.device(device)
+        self.timeout, self.reseed_after = timeout, reseed_after
+        _check_autoreset(env)
+        self.spec, self._channels_first = _read_spaces(env)
+        self._seedable = env.metadata.get("reset_mask", False) or isinstance(
+            env.unwrapped, SyncVectorEnv | AsyncVectorEnv
+        )
+        self._action_type = np.min_scalar_type(self.spec.num_actions - 1)
+        self._worker = _Worker()
+        n = self.spec.num_envs
+        self.number = torch.zeros(n, dtype=torch.int64)  # how often each stream was seeded before
+        self.length = np.zeros(n, np.int64)  # ticks since each stream was last seeded
+        self._log: list[Array] = []
+        self._was_last = np.zeros(n, np.bool_)
+
+    def reset(self) -> Step:
+        """Start every stream from its beginning and say the first step."""
+        n = self.spec.num_envs
+        self.number.zero_()
+        obs = self._seed_streams(np.ones(n, np.bool_))
+        self._log.clear()
+        self._was_last = np.zeros(n, np.bool_)
+        zeros = np.zeros(n, np.float32)
+        return self._step(obs, zeros, zeros + 1, first=np.ones(n, np.bool_), last=self._was_last)
+
+    def step(self, action: Int64[Tensor, " N"]) -> Step:
+        """One tick of every stream.
+
+        Raises UsageError for an action that the world does not have (ale_py would hang) and
+        EmulatorSilent where no answer comes within ``timeout`` seconds.
+        """
+        actions = action.cpu().numpy()
+        wrong = np.flatnonzero((actions < 0) | (actions >= self.spec.num_actions))
+        if wrong.size:
+            raise UsageError(
+                f"Action {actions[wrong[0]]} of stream {wrong[0]} is none of the world's actions "
+                f"0..{self.spec.num_actions - 1}; the policy must choose among these."
+            )
+        obs, reward, terminated, truncated, info = self._call(self.env.step, actions)
+        first = self._was_last
+        last = np.asarray(terminated) | np.asarray(truncated)
+        discount = info.get("discount", 1.0 - np.asarray(terminated, np.float32))
+        self._was_last = last
+        self._log.append(actions.astype(self._action_type))
+        self.length += 1
+        overdue = first & ~last & (self.length > self.reseed_after)
+        if overdue.any() and self._seedable:
+            self.number += torch.from_numpy(overdue)
+            obs = self._seed_streams(overdue)
+        if len(self._log) > 2 * self.length.max() + 1000:
+            del self._log[: -int(self.length.max()) or None]
+        return self._step(obs, reward, discount, first=first, last=last)
+
+    def close(self) -> None:
+        """Free the emulators."""
+        self._worker.stop()
+        self.env.close()
+
+    def emulator_seeds(self) -> list[int]:
+        """The seed each stream was last given."""
+        seeds: list[int] = dice.env_seeds(self.seed, self.purpose, self.number).tolist()
+        return seeds
+
+    def state_dict(self) -> dict[str, Any]:
+        length = int(self.length.max())
+        log = np.stack(self._log[-length:]) if length else np.zeros((0, self.spec.num_envs))
+        return {
+            "number": self.number.clone(),
+            "length": torch.from_numpy(self.length.copy()),
+            "log": torch.from_numpy(log.astype(np.int64)).to(torch.int32),  # [T, N]
+            "was_last": torch.from_numpy(self._was_last.copy()),
+        }
+
+    def load_state_dict(
+        self, state: dict[str, Any], progress: Callable[[int, int], None] = lambda done, of: None
+    ) -> None:
+        """Play the logged actions again from the logged seeds, the logs' ends aligned."""
+        log, length = state["log"].numpy(), state["length"].numpy()
+        self.number = state["number"].clone()
+        ticks = int(length.max())
+        self._seed_streams(np.ones(self.spec.num_envs, np.bool_))
+        for tick in range(ticks + 1):
+            born = length == ticks - tick
+            if tick and born.any():
+                self._seed_streams(born)
+            if tick < ticks:
+                self._call(self.env.step, np.where(length >= ticks - tick, log[tick], 0))
+                progress(tick + 1, ticks)
+        self.length = length.copy()
+        self._log = [row.astype(self._action_type) for row in log]
+        self._was_last = state["was_last"].numpy().copy()
+
+    def _seed_streams(self, mask: Array) -> Array:
+        """Seed the masked streams; what all of them look like then."""
+        self.length[mask] = 0
+        options = None if mask.all() else {"reset_mask": mask}
+        # Gymnasium's vector environments take a list of seeds; their base class says only int.
+        seeds: Any = self.emulator_seeds()
+        obs, _ = self._call(lambda: self.env.reset(seed=seeds, options=options))
+        return np.asarray(obs)
+
+    def _call(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        try:
+            return self._worker.call(function, *arguments, timeout=self.timeout)
+        except TimeoutError:
+            raise EmulatorSilent(
+                f"The emulators have said nothing for {self.timeout:g} s at tick "
+                f"{int(self.length.max())}; the last checkpoint is whole, and the same command "
+                "continues from it."
+            ) from None
+
+    def _step(
+        self, obs: Array, reward: Array, discount: Array, *, first: Array, last: Array
+    ) -> Step:
+        # A copy, because many environments write the next observation into the same buffer.
+        seen = torch.from_numpy(np.array(self._channels_first(np.asarray(obs))))
+        host = Step(
+            obs=seen,
+            reward=torch.from_numpy(np.array(reward, np.float32)),
+            discount=torch.from_numpy(np.array(discount, np.float32)),
+            first=torch.from_numpy(first),
+            last=torch.from_numpy(last),
+            frame=seen[:, -self.spec.colours :],
+        )
+        if self.device.type == "cpu":
+            return host
+        return replace(
+            host,
+            obs=host.obs.to(self.device),
+            reward=host.reward.to(self.device),
+            discount=host.discount.to(self.device),
+            first=host.first.to(self.device),
+            last=host.last.to(self.device),
+        )
+
+
+class _Worker:
+    """A thread that makes the emulator's calls, so that a silent one can be left behind."""
+
+    def __init__(self) -> None:
+        self.tasks: queue.SimpleQueue[Callable[[], Any] | None] = queue.SimpleQueue()
+        self.answers: queue.SimpleQueue[tuple[Any, BaseException | None]] = queue.SimpleQueue()
+        threading.Thread(target=_serve, args=(self.tasks, self.answers), daemon=True).start()
+
+    def call(self, function: Callable[..., Any], *arguments: Any, timeout: float) -> Any:
+        """``function(*arguments)``; raises what it raises, or TimeoutError."""
+        self.tasks.put(lambda: function(*arguments))
+        try:
+            answer, error = self.answers.get(timeout=timeout)
+        except queue.Empty:
+            raise TimeoutError from None
+        if error is not None:
+            raise error
+        return answer
+
+    def stop(self) -> None:
+        self.tasks.put(None)
+
+    def __del__(self) -> None:
+        self.stop()
+
+
+def _serve(
+    tasks: "queue.SimpleQueue[Callable[[], Any] | None]",
+    answers: "queue.SimpleQueue[tuple[Any, BaseException | None]]",
+) -> None:
+    while (task := tasks.get()) is not None:
+        try:
+            answers.put((task(), None))
+        except BaseException as error:  # it is the caller's to handle
+            answers.put((None, error))
+        del task  # or an idle thread would keep the environment alive
+
+
+def _check_autoreset(env: VectorEnv[Any, Any, Any]) -> None:
+    mode = env.metadata.get("autoreset_mode")
+    if mode not in (AutoresetMode.NEXT_STEP, AutoresetMode.NEXT_STEP.value):
+        raise UsageError(
+            f"{type(env.unwrapped).__name__} has autoreset mode "
+            f"{getattr(mode, 'name', mode)}, and a Stream needs NEXT_STEP; build it with "
+            "autoreset_mode=gymnasium.vector.AutoresetMode.NEXT_STEP."
+        )
+
+
+def _read_spaces(env: VectorEnv[Any, Any, Any]) -> tuple[EnvSpec, Callable[[Array], Array]]:
+    """The spec, and how this world's observations become [N K H W]."""
+    space, actions = env.single_observation_space, env.single_action_space
+    name = type(env.unwrapped).__name__
+    if not isinstance(actions, Discrete) or actions.start != 0:
+        raise UsageError(f"{name} has actions {actions}; a Stream needs Discrete ones from 0.")
+    if not isinstance(space, Box) or space.dtype != np.uint8:
+        raise UsageError(f"{name} shows {space}; a Stream needs uint8 images (a Box).")
+    shape = space.shape
+    if len(shape) == 4 and shape[0] == 1:  # one coloured frame, as ale_py stacks it
+        shape = shape[1:]
+    elif len(shape) == 2:
+        shape = (1, *shape)
+    if len(shape) != 3:
+        raise UsageError(f"{name} shows {space}; a Stream needs images [H W], [K H W] or [H W C].")
+    if shape[2] in (1, 3):
+        height, width, colours = shape
+        spec = EnvSpec(env.num_envs, int(actions.n), (colours, height, width), colours)
+        return spec, lambda obs: obs.reshape(-1, *shape).transpose(0, 3, 1, 2)
+    spec = EnvSpec(env.num_envs, int(actions.n), (shape[0], shape[1], shape[2]))
+    return spec, lambda obs: obs.reshape(-1, *shape)

@@ -1,0 +1,113 @@
+"""The tables of episodic control against a plain reference, one visit at a time."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from agents import neighbours
+from agents.neighbours import NeighbourTables
+
+
+class Reference:
+    """One action's table as a dictionary: eq. 1 and 2 of the paper, one visit at a time."""
+
+    def __init__(self, capacity: int, neighbours: int) -> None:
+        self.capacity, self.neighbours, self.clock = capacity, neighbours, 0
+        self.entries: dict[int, tuple[Tensor, float]] = {}
+        self.visited: dict[int, int] = {}
+
+    def store(self, keys: Tensor, digests: list[int], returns: list[float]) -> None:
+        old = set(self.entries)
+        for key, digest, value in zip(keys, digests, returns, strict=True):
+            best = self.entries.get(digest, (key, value))[1]
+            self.entries[digest] = (key, max(best, value))
+            self.visited[digest] = self.clock = self.clock + 1
+        fresh = sorted(set(self.entries) - old, key=self.visited.__getitem__)
+        oldest = sorted(old, key=self.visited.__getitem__)
+        surplus = max(len(fresh) - self.capacity, 0)
+        overflow = max(len(old) + len(fresh) - surplus - self.capacity, 0)
+        for digest in fresh[:surplus] + oldest[:overflow]:
+            del self.entries[digest]
+
+    def estimate(self, key: Tensor, digest: int) -> float:
+        if len(self.entries) < self.neighbours:
+            return float("inf")
+        if digest in self.entries:
+            return self.entries[digest][1]
+        distance = [float((key - stored).square().sum()) for stored, _ in self.entries.values()]
+        nearest = sorted(range(len(distance)), key=distance.__getitem__)[: self.neighbours]
+        values = [value for _, value in self.entries.values()]
+        return sum(values[i] for i in nearest) / self.neighbours
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    seed=st.integers(0, 2**31),
+    capacity=st.integers(5, 60),
+    k=st.integers(1, 5),
+    chunk=st.sampled_from([32, 8192]),
+)
+def test_tables_agree_with_the_reference(seed: int, capacity: int, k: int, chunk: int) -> None:
+    """Ties of a key, exact hits, eviction order, fewer than k keys, several chunks."""
+    generator = torch.Generator().manual_seed(seed)
+    world = torch.randn(100, 6, generator=generator)  # 100 states there are; visits repeat them
+    tables = NeighbourTables(2, 6, capacity=capacity, neighbours=k)
+    references = [Reference(capacity, k) for _ in range(2)]
+    default, neighbours.CHUNK = neighbours.CHUNK, chunk
+    try:
+        for _ in range(8):
+            action = int(torch.randint(2, (), generator=generator))
+            count = int(torch.randint(1, 40, (), generator=generator))
+            visits = torch.randint(100, (count,), generator=generator)
+            returns = torch.randint(50, (count,), generator=generator).float()
+            tables.store(action, world[visits], visits + 7, returns)
+            references[action].store(world[visits], (visits + 7).tolist(), returns.tolist())
+            value, exact = tables.estimate(world, torch.arange(100) + 7)
+            for a, reference in enumerate(references):
+                expected = [reference.estimate(key, i + 7) for i, key in enumerate(world)]
+                torch.testing.assert_close(value[a], torch.tensor(expected))
+                full = len(reference.entries) >= k
+                hits = [full and i + 7 in reference.entries for i in range(100)]
+                assert exact[a].bool().tolist() == hits
+    finally:
+        neighbours.CHUNK = default
+
+
+def test_a_stored_state_is_found_even_where_all_keys_collapse() -> None:
+    tables = NeighbourTables(1, 3, capacity=100, neighbours=4)
+    key = torch.ones(50, 3)
+    tables.store(0, key, torch.arange(50), torch.arange(50.0))
+    value, exact = tables.estimate(key, torch.arange(50))
+    assert exact.all()
+    assert torch.equal(value[0], torch.arange(50.0))
+
+
+def test_nearest_are_the_nearest_over_blocks_and_chunks() -> None:
+    generator = torch.Generator().manual_seed(1)
+    keys = torch.randn(20_001, 8, generator=generator)
+    tables = NeighbourTables(1, 8, capacity=30_000, neighbours=11)
+    tables.store(0, keys, torch.arange(20_001), torch.zeros(20_001))
+    stored = tables.keys[0, :20_001, :8]
+    query = torch.randn(5, 8, generator=generator)
+    distance, slot = tables.nearest(query)
+    expected = torch.cdist(query.double(), stored.double()).square().topk(11, largest=False)
+    assert torch.equal(slot[0].T, expected.indices)
+    torch.testing.assert_close(distance[0].T, expected.values.float(), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("capacity", [64, 200])
+def test_a_state_survives_a_round_trip_and_goes_on_alike(capacity: int) -> None:
+    generator = torch.Generator().manual_seed(0)
+    a = NeighbourTables(2, 4, capacity=capacity, neighbours=3)
+    b = NeighbourTables(2, 4, capacity=capacity, neighbours=3)
+    for round_ in range(4):
+        keys = torch.randn(50, 4, generator=generator)
+        digests = torch.arange(50) + 30 * round_
+        a.store(round_ % 2, keys, digests, keys[:, 0])
+        b.load_state_dict(a.state_dict())
+        for tables in (a, b):
+            tables.store(0, keys + 1, digests + 1000, keys[:, 1])
+        for x, y in zip(a.estimate(keys, digests), b.estimate(keys, digests), strict=True):
+            assert torch.equal(x, y)
