@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from jaxtyping import Int64, UInt8
+from jaxtyping import Int64
 from torch import Tensor
 
 from agents.interface import AgentConfig
@@ -16,6 +16,7 @@ from agents.neighbours import NeighbourTables
 from agents.policies import argmax_with_random_ties, epsilon_greedy
 from agents.returns import learning_reward, returns_to_go
 from envs import dice
+from envs.digest import frame_digest
 from envs.errors import UsageError
 from envs.interface import EnvSpec, Memory, Metrics, Step, Transition
 from world_models.interface import Representation, RepresentationConfig
@@ -183,13 +184,3 @@ class EpisodeTrace:
         self.start, self.rows, self.ticks = list(state["start"]), 0, {}
         for row in zip(*state["ticks"].values(), strict=True):
             self.append(**dict(zip(state["ticks"], row, strict=True)))
-
-
-def frame_digest(obs: UInt8[Tensor, "N K H W"]) -> Int64[Tensor, " N"]:
-    """A 64-bit hash of each frame stack, equal where all its pixels are."""
-    pixels = obs.flatten(1)
-    words = torch.nn.functional.pad(pixels, (0, -pixels.shape[1] % 8)).view(torch.int64)
-    place = dice.splitmix64(torch.arange(words.shape[1], device=obs.device)) | 1
-    mixed = words * place
-    mixed = (mixed ^ (mixed >> 32)) * dice.GOLDEN  # a bijection of each word, then their sum
-    return dice.splitmix64(mixed.sum(1))

@@ -31,6 +31,14 @@ class AtariConfig(EnvConfig):
     def frame_skip(self) -> int:
         return self.protocol.skip
 
+    @property
+    def protocol_label(self) -> str:
+        return self.protocol.label
+
+    @property
+    def eval_epsilon(self) -> float:
+        return self.protocol.eval_epsilon
+
 
 class Atari(AtariVectorEnv):  # type: ignore[misc]  # ale_py's base is untyped
     """N games in flight on C++ threads; ``info["discount"]`` says deaths and lost lives.
@@ -42,7 +50,7 @@ class Atari(AtariVectorEnv):  # type: ignore[misc]  # ale_py's base is untyped
     def __init__(
         self, game: str, num_envs: int, protocol: AtariProtocol, *, threads: int = 0
     ) -> None:
-        self.protocol = protocol
+        self.game, self.protocol = game, protocol
         super().__init__(
             check_game(game),
             num_envs,

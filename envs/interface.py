@@ -117,6 +117,16 @@ class EnvConfig:
         """Frames an agent step lasts; reports multiply steps by it."""
         return 1
 
+    @property
+    def protocol_label(self) -> str:
+        """What fixes a score's meaning beside the world itself."""
+        return "own"
+
+    @property
+    def eval_epsilon(self) -> float:
+        """Probability of a random action in evaluation."""
+        return 0.0
+
 
 def step_state(step: Step) -> dict[str, Tensor]:
     """A step as plain tensors, for a checkpoint."""

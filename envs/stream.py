@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from gymnasium.spaces import Box, Discrete
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv, VectorEnv
-from jaxtyping import Int64
+from jaxtyping import Int64, UInt8
 from torch import Tensor
 
 from envs import dice
@@ -121,22 +121,23 @@ class Stream:
 
     def load_state_dict(
         self, state: dict[str, Any], progress: Callable[[int, int], None] = lambda done, of: None
-    ) -> None:
-        """Play the logged actions again from the logged seeds, the logs' ends aligned."""
+    ) -> UInt8[Tensor, "N K H W"]:
+        """Play the logged actions again from the logged seeds; what the streams look like then."""
         log, length = state["log"].numpy(), state["length"].numpy()
         self.number = state["number"].clone()
         ticks = int(length.max())
-        self._seed_streams(np.ones(self.spec.num_envs, np.bool_))
-        for tick in range(ticks + 1):
+        obs = self._seed_streams(np.ones(self.spec.num_envs, np.bool_))
+        for tick in range(ticks + 1):  # the logs' ends are aligned: the shorter, the later seeded
             born = length == ticks - tick
             if tick and born.any():
-                self._seed_streams(born)
+                obs = self._seed_streams(born)
             if tick < ticks:
-                self._call(self.env.step, np.where(length >= ticks - tick, log[tick], 0))
+                obs = self._call(self.env.step, np.where(length >= ticks - tick, log[tick], 0))[0]
                 progress(tick + 1, ticks)
         self.length = length.copy()
         self._log = [row.astype(self._action_type) for row in log]
         self._was_last = state["was_last"].numpy().copy()
+        return torch.from_numpy(np.array(self._channels_first(np.asarray(obs))))
 
     def _seed_streams(self, mask: Array) -> Array:
         """Seed the masked streams; what all of them look like then."""

@@ -1,0 +1,161 @@
+"""Speed on this machine: rows of numbers with their ratios, printed and kept as JSON."""
+
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+
+from agents.neighbours import NeighbourTables
+from experiments.presets import PRESETS
+from experiments.reproduce import RESULTS
+from experiments.run import Run, provenance
+from experiments.training import TrainOptions, bare_rate, pick_device, pick_threads, train
+
+Row = dict[str, Any]
+
+
+def bench(
+    *, only: str = "", device: str = "auto", steps: int = 300_000, save: bool = False
+) -> list[Row]:
+    """Measure the rows whose group contains ``only``; with ``save``, append them to the results."""
+    where, threads = pick_device(device), pick_threads(0)
+    console = Console(highlight=False, soft_wrap=True)
+    rows: list[Row] = []
+    for group, measure in GROUPS.items():
+        if only in group:
+            for row in measure(where, threads, steps):
+                rows.append(row)
+                console.print(f"{row['name']:<64} {row['shown']}")
+    if save and rows:
+        about = provenance(where, threads)
+        name = "cpu" if where.type == "cpu" else about["device"].lower().replace(" ", "-")
+        path = RESULTS / "bench" / f"{name}.json"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        history = json.loads(path.read_text()) if path.exists() else []
+        machine = about["cpu"] if where.type == "cpu" else f"{about['device']}, {about['cpu']}"
+        day = datetime.now(UTC).date().isoformat()
+        history.append({"date": day, "machine": machine, "provenance": about, "rows": rows})
+        path.write_text(json.dumps(history, indent=1) + "\n")
+        console.print(f"appended to {path}")
+    return rows
+
+
+def _commands(device: torch.device, threads: int, steps: int) -> list[Row]:
+    """Whole processes, the median of five."""
+    commands = {
+        "import agents, envs, world_models, experiments": [
+            sys.executable, "-c", "import agents, envs, world_models, experiments",
+        ],
+        "import of every part (experiments.commands)": [
+            sys.executable, "-c", "import experiments.commands",
+        ],
+        "reverie --help": [sys.executable, "-m", "experiments.cli", "--help"],
+        "reverie list games": [sys.executable, "-m", "experiments.cli", "list", "games"],
+    }  # fmt: skip
+    rows = []
+    for name, command in commands.items():
+        seconds = sorted(_seconds(partial(_quiet, command)) for _ in range(5))[2]
+        rows.append({"name": name, "seconds": seconds, "shown": f"{seconds:.2f} s"})
+    return rows
+
+
+def _training(device: torch.device, threads: int, steps: int) -> list[Row]:
+    """Training and the bare stream in one run: the bare stream is timed before and after."""
+    rows = []
+    for name, experiment in (("episodic", PRESETS["episodic"]),):
+        experiment = type(experiment)(**{**vars(experiment), "steps": steps})
+        before = bare_rate(experiment, threads, 5.0)
+        with tempfile.TemporaryDirectory() as folder:
+            options = TrainOptions(
+                device=str(device),
+                threads=threads,
+                bare_seconds=0,
+                checkpoint_minutes=60,
+                quiet=True,
+            )
+            train(experiment, folder, options)
+            rate = Run(folder).read_lines("metrics.jsonl")[-1]["time/mean_steps_per_second"]
+        after = bare_rate(experiment, threads, 5.0)
+        bare = (before + after) / 2
+        title = f"{experiment.env.title}, {experiment.streams} streams"
+        rows += [
+            {
+                "name": f"bare stream, {title}",
+                "steps_per_second": bare,
+                "shown": f"{bare:,.0f} agent steps/s",
+            },
+            {
+                "name": f"training {name}, first {steps:,} steps, {title}",
+                "steps_per_second": rate,
+                "ratio_to_bare": rate / bare,
+                "shown": f"{rate:,.0f} agent steps/s ({rate / bare:.0%} of the bare stream)",
+            },
+        ]
+    return rows
+
+
+def _tables(device: torch.device, threads: int, steps: int) -> list[Row]:
+    """One action's table of 1,000,000 keys of length 64."""
+    size, queries = 1_000_000, 32
+    generator = torch.Generator().manual_seed(0)
+    tables = NeighbourTables(1, 64, capacity=size, neighbours=11, device=device)
+    for start in range(0, size, 100_000):
+        keys = torch.randn(100_000, 64, generator=generator).to(device)
+        tables.store(0, keys, torch.arange(start, start + 100_000, device=device), keys[:, 0])
+    query = torch.randn(queries, 64, generator=generator).to(device)
+    digest = torch.arange(size, size + queries, device=device)
+    lookup = _median(lambda: tables.estimate(query, digest), device)
+    fresh = iter(range(2 * size, 3 * size, 100))
+    evict = _median(lambda: _store_new(tables, next(fresh), device), device)
+    one = _median(lambda: tables._make_room(0, 1), device)
+    held = [tables.keys, tables.returns, tables.digests, tables.visited]
+    megabytes = sum(x.numel() * x.element_size() for x in held) / 1e6
+    name = "a table of 1,000,000 keys: "
+    found = {
+        f"lookup of {queries} queries": ("seconds", lookup, f"{lookup * 1e3:.0f} ms"),
+        "one eviction": ("seconds", one, f"{one * 1e3:.1f} ms"),
+        "storing 100 new keys, 100 evicted": ("seconds", evict, f"{evict * 1e3:.0f} ms"),
+        "memory": ("megabytes", megabytes, f"{megabytes:.0f} MB"),
+    }
+    return [
+        {"name": name + what, unit: value, "shown": shown}
+        for what, (unit, value, shown) in found.items()
+    ]
+
+
+GROUPS: dict[str, Callable[[torch.device, int, int], list[Row]]] = {
+    "commands": _commands,
+    "training": _training,
+    "tables": _tables,
+}
+
+
+def _store_new(tables: NeighbourTables, first: int, device: torch.device) -> None:
+    digests = torch.arange(first, first + 100, device=device)
+    tables.store(0, torch.randn(100, 64, device=device), digests, torch.zeros(100, device=device))
+
+
+def _median(function: Callable[[], object], device: torch.device, repeats: int = 15) -> float:
+    function()
+    return sorted(_seconds(function, device) for _ in range(repeats))[repeats // 2]
+
+
+def _seconds(function: Callable[[], object], device: torch.device | None = None) -> float:
+    begin = time.perf_counter()
+    function()
+    if device is not None and device.type == "cuda":
+        torch.cuda.synchronize()
+    return time.perf_counter() - begin
+
+
+def _quiet(command: list[str]) -> None:
+    subprocess.run(command, check=True, capture_output=True, cwd=Path(__file__).parent.parent)

@@ -1,0 +1,182 @@
+"""The commands behind ``reverie``: from words to experiments, and from experiments to runs."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from agents.policies import RandomPolicy
+from envs.atari import AtariConfig
+from envs.errors import UsageError
+from envs.games import expand_games
+from envs.stream import Stream
+from experiments.bench import bench
+from experiments.config import TABLES, choose, roles
+from experiments.evaluation import evaluate, load
+from experiments.parse import (
+    default_folder,
+    import_modules,
+    parse_experiment,
+    parse_flags,
+    take,
+)
+from experiments.presets import PRESETS
+from experiments.reproduce import RECIPES, reproduce
+from experiments.run import Run
+from experiments.tables import verify
+from experiments.training import pick_device, pick_threads, train
+
+
+@dataclass(frozen=True)
+class _Evaluate:
+    episodes: int = 30
+    """Whole episodes to play."""
+    seed: int = 0
+    """Seed of the evaluation's own streams and dice."""
+    streams: int = 32
+    """Games in flight at most."""
+    device: str = "auto"
+    """cpu, cuda, or auto: a GPU where there is one."""
+    threads: int = 0
+    """CPU threads; 0 takes all cores."""
+    video: bool = False
+    """Write an MP4 of one episode."""
+
+
+@dataclass(frozen=True)
+class _Reproduce:
+    all: bool = False
+    """Every recipe."""
+    folder: Path = Path("runs/reproduce")
+    """Where the runs go; finished ones are not run again."""
+
+
+@dataclass(frozen=True)
+class _Verify:
+    write: bool = False
+    """Write the tables instead of checking them."""
+
+
+@dataclass(frozen=True)
+class _Bench:
+    only: str = ""
+    """Rows whose name contains this."""
+    device: str = "auto"
+    steps: int = 300_000
+    """Agent steps of the training rows."""
+    save: bool = False
+    """Append the results to experiments/results/bench/."""
+
+
+def _train(words: list[str]) -> int:
+    preset, experiments, options = parse_experiment(words)
+    if options.folder and len(experiments) > 1:
+        raise UsageError("--folder names one run and --games asks for several; leave it out.")
+    for experiment in experiments:
+        run = train(experiment, options.folder or default_folder(preset, experiment), options)
+        if not run.finished:
+            return 130
+    return 0
+
+
+def _evaluate(words: list[str]) -> int:
+    words = import_modules(words)
+    targets = []
+    while words and not words[0].startswith("-"):
+        targets.append(words.pop(0))
+    words, game = take(words, "--game")
+    words, games = take(words, "--games")
+    words, protocol = take(words, "--protocol")
+    options = parse_flags(_Evaluate, words, "reverie evaluate RUN ... | random")
+    if not targets:
+        raise UsageError("Name what to evaluate: run folders, or the word random.")
+    device, threads = pick_device(options.device), pick_threads(options.threads)
+    if targets == ["random"]:
+        for name in expand_games(games or game or "ms_pacman"):
+            env = choose(AtariConfig(name), "protocol", protocol or "mfec")
+            probe = Stream(env.build(1))
+            policy = RandomPolicy(probe.spec.num_actions, options.seed)
+            probe.close()
+            scores = evaluate(
+                policy,
+                env,
+                episodes=options.episodes,
+                seed=options.seed,
+                streams=options.streams,
+                threads=threads,
+            )
+            print(f"random play, {scores}")
+        return 0
+    if game or games or protocol:
+        raise UsageError("A run is evaluated on its own game and protocol; leave out --game(s).")
+    for target in targets:
+        experiment, agent = load(target, device=str(device))
+        run = Run(target)
+        scores = evaluate(
+            agent,
+            experiment.env,
+            episodes=options.episodes,
+            seed=options.seed,
+            streams=options.streams,
+            device=device,
+            threads=threads,
+            video=run.folder / "videos" / "evaluation.mp4" if options.video else None,
+        )
+        run.write_json("scores.json", scores.summary())
+        print(scores)
+        if options.video:
+            print(f"  video: {run.folder / 'videos' / 'evaluation.mp4'}")
+    return 0
+
+
+def _list(words: list[str]) -> int:
+    topics = ("games", "presets", "roles")
+    for word in words:
+        if word not in topics:
+            raise UsageError(f"There is no list of '{word}'; the lists are {', '.join(topics)}.")
+    if not words or "presets" in words:
+        for name, preset in PRESETS.items():
+            print(f"preset {name}: {type(preset.agent).__name__}, {preset.steps:,} steps")
+    if not words or "roles" in words:
+        for base, table in TABLES.items():
+            print(f"{base.__name__.removesuffix('Config').lower()}: {', '.join(table)}")
+        for name, preset in PRESETS.items():
+            paths = ", ".join(path for path, _ in roles(preset))
+            print(f"roles in preset {name}: {paths}")
+    return 0
+
+
+def _reproduce(words: list[str]) -> int:
+    names = [w for w in words if not w.startswith("-")]
+    options = parse_flags(_Reproduce, [w for w in words if w.startswith("-")], "reverie reproduce")
+    unknown = [name for name in names if name not in RECIPES]
+    if unknown or not (names or options.all):
+        raise UsageError(
+            f"Name what to reproduce{' instead of ' + unknown[0] if unknown else ''}: "
+            f"{', '.join(RECIPES)}, or --all."
+        )
+    for name in RECIPES if options.all else names:
+        if not reproduce(name, options.folder):
+            return 130
+    return 0
+
+
+def _verify(words: list[str]) -> int:
+    return verify(write=parse_flags(_Verify, words, "reverie verify").write)
+
+
+def _bench(words: list[str]) -> int:
+    options = parse_flags(_Bench, words, "reverie bench")
+    rows = bench(only=options.only, device=options.device, steps=options.steps, save=options.save)
+    if not rows:
+        raise UsageError(f"No benchmark row is called '{options.only}'.")
+    return 0
+
+
+COMMANDS: dict[str, Callable[[list[str]], int]] = {
+    "train": _train,
+    "evaluate": _evaluate,
+    "list": _list,
+    "reproduce": _reproduce,
+    "verify": _verify,
+    "bench": _bench,
+}

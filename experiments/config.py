@@ -1,0 +1,159 @@
+"""An experiment as a value: parts chosen by name, tuned by flags, written to and read from JSON.
+
+A role is the type of a config's field, and the role's table names who can fill it. So a part that
+lives elsewhere only needs to subclass the role's config base.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, fields, is_dataclass, replace
+from typing import Any, TypeVar, get_type_hints
+
+from agents.choices import AGENTS
+from agents.episodic import EpisodicConfig
+from agents.interface import AgentConfig
+from envs.atari import AtariConfig
+from envs.choices import ENVS
+from envs.errors import UsageError
+from envs.games import near_names
+from envs.interface import EnvConfig
+from envs.protocol import PROTOCOLS, AtariProtocol
+from world_models.interface import RepresentationConfig
+from world_models.representation import REPRESENTATIONS
+
+C = TypeVar("C")
+
+TABLES: dict[type, Mapping[str, Any]] = {
+    AgentConfig: AGENTS,
+    EnvConfig: ENVS,
+    AtariProtocol: PROTOCOLS,
+    RepresentationConfig: REPRESENTATIONS,
+}
+"""Who can fill each role."""
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """An agent, a world, and how long they meet."""
+
+    agent: AgentConfig = EpisodicConfig()
+    env: EnvConfig = AtariConfig()
+    seed: int = 0
+    steps: int = 1_000_000
+    """Agent steps, counted over all streams."""
+    streams: int = 32
+    """Copies of the world in flight."""
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "streams"):
+            if getattr(self, name) < 1:
+                raise UsageError(f"{name} is {getattr(self, name)}; it must be 1 or more.")
+
+
+def roles(config: Any, prefix: str = "") -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Every role in a config, as (dotted path, table of choices), outer ones first."""
+    for field in fields(config):
+        kind = get_type_hints(type(config))[field.name]
+        if kind in TABLES:
+            yield prefix + field.name, TABLES[kind]
+        value = getattr(config, field.name)
+        if is_dataclass(value):
+            yield from roles(value, f"{prefix}{field.name}.")
+
+
+def choose(config: C, path: str, name: str) -> C:
+    """The config with another part in a role, such as ("agent.representation", "projection")."""
+    known = dict(roles(config))
+    if path not in known:
+        raise UsageError(f"There is no role '{path}'; the roles here are {', '.join(known)}.")
+    if name not in known[path]:
+        hint = near_names(name, known[path]) or f" Choose among {', '.join(known[path])}."
+        raise UsageError(f"There is no {path} '{name}'.{hint}")
+    changed: C = _replace_at(config, path, known[path][name])
+    return changed
+
+
+def _replace_at(config: Any, path: str, entry: Any) -> Any:
+    head, _, rest = path.partition(".")
+    current = getattr(config, head)
+    if rest:
+        return replace(config, **{head: _replace_at(current, rest, entry)})
+    if isinstance(entry, type):  # a part already there keeps the settings of its preset
+        entry = current if type(current) is entry else entry()
+    return replace(config, **{head: entry})
+
+
+def choose_all(config: C, tokens: list[str]) -> C:
+    """Apply ``role:name`` tokens, outer roles first."""
+    for token in sorted(tokens, key=lambda token: token.partition(":")[0].count(".")):
+        path, _, name = token.partition(":")
+        config = choose(config, path, name)
+    return config
+
+
+def encode(config: Any) -> Any:
+    """A config as JSON values; each dataclass says its import path."""
+    if is_dataclass(config) and not isinstance(config, type):
+        kind = type(config)
+        values = {field.name: encode(getattr(config, field.name)) for field in fields(config)}
+        return {"class": f"{kind.__module__}:{kind.__qualname__}"} | values
+    if isinstance(config, tuple):
+        return [encode(item) for item in config]
+    return config
+
+
+def decode(base: type[C], data: dict[str, Any]) -> C:
+    """The inverse of ``encode``; only ``base`` and its imported subclasses are accepted."""
+    path = data.get("class")
+    kinds = {f"{kind.__module__}:{kind.__qualname__}": kind for kind in _family(base)}
+    if path not in kinds:
+        raise UsageError(
+            f"The config names {path}, which is no known {base.__name__}; "
+            "if it is a part of your own, import its module first (--with my_module)."
+        )
+    kind, hints = kinds[path], get_type_hints(kinds[path])
+    unknown = set(data) - set(hints) - {"class"}
+    if unknown:
+        raise UsageError(f"The config of {path} has unknown fields: {', '.join(sorted(unknown))}.")
+    values = {}
+    for name, value in data.items():
+        if name == "class":
+            continue
+        if isinstance(value, dict):
+            value = decode(hints[name], value)
+        elif isinstance(value, list):
+            value = tuple(value)
+        values[name] = value
+    return kind(**values)
+
+
+def differences(a: Any, b: Any) -> list[str]:
+    """What differs between two encoded configs, as "path: a, not b" lines."""
+    flat_a, flat_b = _flatten(a), _flatten(b)
+    return [
+        f"{path}: {flat_a.get(path, 'absent')}, not {flat_b.get(path, 'absent')}"
+        for path in dict.fromkeys([*flat_a, *flat_b])
+        if flat_a.get(path) != flat_b.get(path)
+    ]
+
+
+def fingerprint(experiment: Experiment) -> str:
+    """Six hexadecimal digits of everything but the number of steps."""
+    text = json.dumps(encode(replace(experiment, steps=1)), sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:6]
+
+
+def _family(base: type[C]) -> Iterator[type[C]]:
+    yield base
+    for child in base.__subclasses__():
+        yield from _family(child)
+
+
+def _flatten(data: Any, prefix: str = "") -> dict[str, Any]:
+    if not isinstance(data, dict):
+        return {prefix.rstrip("."): data}
+    flat: dict[str, Any] = {}
+    for name, value in data.items():
+        flat |= _flatten(value, f"{prefix}{name}.")
+    return flat

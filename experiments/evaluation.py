@@ -1,0 +1,148 @@
+"""Evaluation: whole episodes on streams of their own, with the protocol beside the score."""
+
+import math
+import statistics
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from agents.interface import Agent, Policy
+from agents.loop import interact
+from agents.policies import EpsilonGreedy
+from envs import dice
+from envs.digest import frame_digest
+from envs.errors import UsageError
+from envs.games import HUMAN_RANDOM_TABLE, human_normalised
+from envs.interface import EnvConfig
+from envs.stream import Stream
+from experiments.config import Experiment
+from experiments.run import Run
+from experiments.trackers import Episodes, Video, screen_of
+from experiments.training import pick_device
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Raw scores of whole episodes, and what they mean."""
+
+    world: str
+    protocol: str
+    epsilon: float
+    seed: int
+    distinct_starts: int
+    scores: list[float]
+    """Game points, one an episode."""
+    lengths: list[int]
+    """Agent steps."""
+
+    @property
+    def mean(self) -> float:
+        return statistics.fmean(self.scores)
+
+    @property
+    def standard_error(self) -> float:
+        """Of the mean over episodes; nan for one episode."""
+        if len(self.scores) < 2:
+            return float("nan")
+        return statistics.stdev(self.scores) / math.sqrt(len(self.scores))
+
+    def summary(self) -> dict[str, Any]:
+        """Everything, and the numbers people read first."""
+        normalised = human_normalised(self.world, self.mean)
+        return {
+            "mean": self.mean,
+            "median": statistics.median(self.scores),
+            "standard_error": self.standard_error,
+            "min": min(self.scores),
+            "max": max(self.scores),
+            "episodes": len(self.scores),
+            "human_normalised": normalised,
+            "human_random_table": HUMAN_RANDOM_TABLE if normalised is not None else None,
+            **asdict(self),
+        }
+
+    def __str__(self) -> str:
+        s = self.summary()
+        lines = [
+            f"{self.world}: mean {s['mean']:,.1f} ± {s['standard_error']:,.1f} (s.e.)  "
+            f"median {s['median']:,.1f}  min {s['min']:,.1f}  max {s['max']:,.1f}  "
+            f"over {s['episodes']} episodes from {self.distinct_starts} distinct starts",
+            f"  protocol {self.protocol}, epsilon {self.epsilon:g}, evaluation seed {self.seed}",
+        ]
+        if s["human_normalised"] is not None:
+            lines.append(
+                f"  human-normalised {s['human_normalised']:.3f} (0 random, 1 human; "
+                f"table: {HUMAN_RANDOM_TABLE})"
+            )
+        return "\n".join(lines)
+
+
+@torch.no_grad()
+def evaluate(
+    policy: Policy,
+    env: EnvConfig,
+    *,
+    episodes: int = 30,
+    seed: int = 0,
+    streams: int = 32,
+    device: torch.device | str = "cpu",
+    threads: int = 0,
+    video: Path | None = None,
+) -> Scores:
+    """Play ``episodes`` whole episodes without exploring, but for the protocol's epsilon.
+
+    Every stream has a fixed quota of episodes, so that short ones are not favoured.
+    """
+    if episodes < 1:
+        raise UsageError(f"episodes is {episodes}; it must be 1 or more.")
+    n = min(streams, episodes)
+    quota = [episodes // n + (stream < episodes % n) for stream in range(n)]
+    stream = Stream(env.build(n, threads=threads), seed=seed, purpose="eval", device=device)
+    player = EpsilonGreedy(policy, stream.spec.num_actions, env.eval_epsilon)
+    memory = player.initial(n)
+    memory["dice"] = dice.keys(seed, "eval", n).to(stream.device)
+    step = stream.reset()
+    film = Video(video, screen_of(stream)) if video else None
+    tracker, starts = Episodes(n), set[int]()
+    finished: list[list[dict[str, Any]]] = [[] for _ in range(n)]
+    for t in interact(stream, player, explore=False, start=(step, memory)):
+        for i in t.step.first.nonzero()[:, 0].tolist():
+            if len(finished[i]) < quota[i]:
+                starts.add(int(frame_digest(t.step.obs[i : i + 1])))
+        tracker.update(t)
+        if film:
+            film.update(t)
+        for episode in tracker.pop():
+            mine = finished[episode["stream"]]
+            if len(mine) < quota[episode["stream"]]:
+                mine.append(episode)
+        if all(len(mine) == due for mine, due in zip(finished, quota, strict=True)):
+            break
+    stream.close()
+    played = [episode for mine in finished for episode in mine]
+    return Scores(
+        world=env.title,
+        protocol=env.protocol_label,
+        epsilon=env.eval_epsilon,
+        seed=seed,
+        distinct_starts=len(starts),
+        scores=[episode["score"] for episode in played],
+        lengths=[episode["length"] for episode in played],
+    )
+
+
+def load(folder: Path | str, *, device: str = "auto") -> tuple[Experiment, Agent]:
+    """A run's experiment, and its agent as the last checkpoint knows it."""
+    run, where = Run(folder), pick_device(device)
+    experiment = run.experiment()
+    state = run.load()
+    if state is None:
+        raise UsageError(f"{run.folder} has no checkpoint yet; train it first.")
+    probe = Stream(experiment.env.build(1))
+    spec = replace(probe.spec, num_envs=experiment.streams)
+    probe.close()
+    agent = experiment.agent.build(spec, seed=experiment.seed, device=where)
+    agent.load_state_dict(state["agent"])
+    return experiment, agent

@@ -1,0 +1,108 @@
+"""From words to experiments: a preset, parts chosen as role:name, and flags."""
+
+import importlib
+import sys
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated, TypeVar
+
+import tyro
+
+from envs.atari import AtariConfig
+from envs.errors import UsageError
+from envs.games import expand_games, near_names
+from experiments.config import Experiment, choose_all, fingerprint, roles
+from experiments.presets import PRESETS
+from experiments.training import TrainOptions
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class _Train:
+    experiment: Annotated[Experiment, tyro.conf.arg(name="")]
+    options: Annotated[TrainOptions, tyro.conf.arg(name="")] = TrainOptions()
+
+
+def parse_experiment(words: list[str]) -> tuple[str, list[Experiment], TrainOptions]:
+    """PRESET [role:name ...] [--flags], as on the command line: one experiment a game."""
+    words = import_modules(words)
+    if not words or (words[0].startswith("-") and words[0] not in ("-h", "--help")):
+        raise UsageError(f"Name a preset first: {', '.join(PRESETS)}.")
+    if words[0] in ("-h", "--help"):
+        print(f"reverie train PRESET ...; the presets are {', '.join(PRESETS)}.")
+        print("`reverie train PRESET --help` shows every setting of a preset's parts.")
+        raise SystemExit(0)
+    preset, words = words[0], words[1:]
+    if preset not in PRESETS:
+        hint = near_names(preset, PRESETS) or f" The presets are {', '.join(PRESETS)}."
+        raise UsageError(f"There is no preset '{preset}'.{hint}")
+    words, games = take(words, "--games")
+    words, protocol = take(words, "--protocol")
+    words = ["--env.game" if w == "--game" else w.replace("--game=", "--env.game=") for w in words]
+    tokens, flags = _split_roles(words, PRESETS[preset])
+    if protocol is not None:
+        tokens.append(f"env.protocol:{protocol}")
+    chosen = choose_all(PRESETS[preset], tokens)
+    parsed = parse_flags(_Train, flags, f"reverie train {preset}", default=_Train(chosen))
+    if games is None:
+        return preset, [parsed.experiment], parsed.options
+    if not isinstance(parsed.experiment.env, AtariConfig):
+        raise UsageError("--games needs env:atari; other worlds are one at a time.")
+    env = parsed.experiment.env
+    each = [replace(parsed.experiment, env=replace(env, game=game)) for game in expand_games(games)]
+    return preset, each, parsed.options
+
+
+def default_folder(preset: str, experiment: Experiment) -> Path:
+    """runs/PRESET-WORLD-sSEED, with a fingerprint where the preset was changed."""
+    plain = replace(PRESETS[preset], seed=experiment.seed, steps=experiment.steps)
+    if isinstance(plain.env, AtariConfig) and isinstance(experiment.env, AtariConfig):
+        plain = replace(plain, env=replace(plain.env, game=experiment.env.game))
+    suffix = "" if plain == experiment else f"-{fingerprint(experiment)}"
+    return Path("runs") / f"{preset}-{experiment.env.title}-s{experiment.seed}{suffix}"
+
+
+def parse_flags(kind: type[T], flags: list[str], program: str, default: T | None = None) -> T:
+    """tyro's flags over a frozen dataclass; a wrong flag ends with its own message, status 2."""
+    if default is None:
+        return tyro.cli(kind, args=flags, prog=program)
+    return tyro.cli(kind, args=flags, prog=program, default=default)
+
+
+def take(words: list[str], flag: str) -> tuple[list[str], str | None]:
+    """Take ``flag VALUE`` out of the words."""
+    for i, word in enumerate(words):
+        if word == flag:
+            if i + 1 == len(words):
+                raise UsageError(f"{flag} needs a value.")
+            return words[:i] + words[i + 2 :], words[i + 1]
+        if word.startswith(flag + "="):
+            return words[:i] + words[i + 1 :], word.removeprefix(flag + "=")
+    return words, None
+
+
+def import_modules(words: list[str]) -> list[str]:
+    """Import the modules of ``--with``: parts of the user's own."""
+    while True:
+        words, module = take(words, "--with")
+        if module is None:
+            return words
+        sys.path.insert(0, "")
+        try:
+            importlib.import_module(module)
+        except ModuleNotFoundError as error:
+            raise UsageError(f"--with {module}: {error}.") from error
+
+
+def _split_roles(words: list[str], experiment: Experiment) -> tuple[list[str], list[str]]:
+    """``role:name`` tokens, and the flags with their values (which may hold colons too)."""
+    heads = {path.partition(".")[0] for path, _ in roles(experiment)}
+    tokens: list[str] = []
+    flags: list[str] = []
+    for before, word in zip(["", *words], words, strict=False):
+        known = word.partition(":")[0].partition(".")[0] in heads
+        value_of_flag = before.startswith("--") and "=" not in before and not known
+        is_role = ":" in word and not word.startswith("-") and not value_of_flag
+        (tokens if is_role else flags).append(word)
+    return tokens, flags

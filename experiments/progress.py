@@ -1,0 +1,70 @@
+"""What a person sees of a run: a live bar on a terminal, plain lines elsewhere."""
+
+import sys
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as Bar
+
+from experiments.config import Experiment
+from experiments.run import Run
+
+
+class Progress:
+    """Shows a run's rows of metrics as they come."""
+
+    def __init__(self, run: Run, experiment: Experiment, step: int, *, quiet: bool = False) -> None:
+        self.run, self.experiment, self.first_step = run, experiment, step
+        self.console = Console(stderr=False, quiet=quiet, highlight=False, soft_wrap=True)
+        self.bar: Bar | None = None
+
+    def __enter__(self) -> "Progress":
+        env, skip = self.experiment.env, self.experiment.env.frame_skip
+        verb = f"continues at step {self.first_step:,}" if self.first_step else "starts"
+        self.console.print(
+            f"{self.run.folder} {verb}: {env.title}, protocol {env.protocol_label}, seed "
+            f"{self.experiment.seed}, {self.experiment.steps:,} steps "
+            f"({self.experiment.steps * skip:,} frames)"
+        )
+        if self.console.is_terminal:
+            self.bar = Bar(
+                TextColumn("{task.description}"),
+                BarColumn(bar_width=30),
+                TextColumn("{task.percentage:>3.0f}%"),
+                TimeRemainingColumn(),
+                console=self.console,
+            )
+            self.task = self.bar.add_task("", total=self.experiment.steps)
+            self.bar.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self.bar:
+            self.bar.stop()
+
+    def row(self, step: int, row: dict[str, float]) -> None:
+        """Show one row of metrics."""
+        line = f"step {step:>9,}  {row['time/steps_per_second']:>6,.0f} steps/s"
+        if "time/ratio_to_bare_stream" in row:
+            line += f" ({row['time/ratio_to_bare_stream']:.0%} of bare)"
+        score = row["score/mean_100"]
+        shown = f"{score:,.1f}" if score == score else "none yet"
+        line += f"  {row['episodes']:>6,.0f} episodes, mean of last 100: {shown}"
+        if self.bar:
+            self.bar.update(self.task, completed=step, description=line)
+        else:
+            self.console.print(line)
+            sys.stdout.flush()
+
+    def end(self, step: int, *, interrupted: bool) -> None:
+        """Say where the run stands."""
+        if interrupted:
+            self.console.print(f"Stopped at step {step:,}; the same command continues.")
+        else:
+            self.console.print(f"Done: {step:,} steps in {self.run.folder}")

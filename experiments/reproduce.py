@@ -1,0 +1,110 @@
+"""Recipes: the commands behind every learning result in the README, run again by name."""
+
+import json
+import re
+import shlex
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from agents.policies import RandomPolicy
+from envs.interface import EnvConfig
+from envs.stream import Stream
+from experiments.evaluation import Scores, evaluate, load
+from experiments.parse import default_folder, parse_experiment
+from experiments.run import Run
+from experiments.training import pick_device, pick_threads, train
+
+RESULTS = Path(__file__).parent / "results"
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A training command, the seeds it is run with, and how the result is evaluated."""
+
+    train: str
+    """What follows ``reverie train``; the seed is added."""
+    seeds: tuple[int, ...] = (0, 1, 2)
+    episodes: int = 30
+
+
+RECIPES: dict[str, Recipe] = {
+    "ms_pacman-episodic": Recipe("episodic --game ms_pacman --steps 400000"),
+    "ms_pacman-episodic-4-frames": Recipe(
+        "episodic --game ms_pacman --env.protocol.stack 4 --steps 400000"
+    ),
+}
+
+
+def reproduce(name: str, folder: Path) -> bool:
+    """Train and evaluate each seed, finished ones not again, and write the raw scores.
+
+    Returns False where it was interrupted; the same call continues.
+    """
+    recipe = RECIPES[name]
+    runs = []
+    for seed in recipe.seeds:
+        words = [*shlex.split(recipe.train), "--seed", str(seed)]
+        preset, (experiment,), options = parse_experiment(words)
+        run = Run(folder / default_folder(preset, experiment).name)
+        if not (run.folder / "scores.json").exists():
+            run = train(experiment, run.folder, options)
+            if not run.finished:
+                return False
+            _, agent = load(run.folder)
+            scores = evaluate(
+                agent, experiment.env, episodes=recipe.episodes, device=pick_device("auto")
+            )
+            run.write_json("scores.json", scores.summary())
+        runs.append(_row(run, seed))
+    random = random_play(experiment.env, episodes=100)
+    data = {
+        "name": name,
+        "command": f"reverie reproduce {name}",
+        "train": f"reverie train {recipe.train}",
+        "world": experiment.env.title,
+        "protocol": experiment.env.protocol_label,
+        "steps": experiment.steps,
+        "frames": experiment.steps * experiment.env.frame_skip,
+        "random": random.summary(),
+        "runs": runs,
+    }
+    RESULTS.mkdir(exist_ok=True)
+    (RESULTS / f"{name}.json").write_text(_compact_json(data))
+    print(f"wrote {RESULTS / f'{name}.json'}")
+    return True
+
+
+def random_play(env: EnvConfig, *, episodes: int, seed: int = 0) -> Scores:
+    """Scores of uniform play in a world, under its protocol."""
+    probe = Stream(env.build(1))
+    policy = RandomPolicy(probe.spec.num_actions, seed)
+    probe.close()
+    return evaluate(policy, env, episodes=episodes, seed=seed, threads=pick_threads(0))
+
+
+def _row(run: Run, seed: int) -> dict[str, Any]:
+    rows = run.read_lines("metrics.jsonl")
+    scores = json.loads((run.folder / "scores.json").read_text())
+    provenance = json.loads((run.folder / "provenance.json").read_text())
+    return {
+        "seed": seed,
+        "evaluation": scores,
+        "train": {
+            "seconds": rows[-1]["time/seconds"],
+            "steps_per_second": rows[-1]["time/mean_steps_per_second"],
+            "curve": [
+                [row["step"], row["score/mean_100"]] for row in rows if "score/mean_100" in row
+            ],
+            "exact_hits": rows[-1].get("episodic/exact_hits"),
+        },
+        "provenance": {
+            k: provenance[k] for k in ("commit", "modified", "cpu", "device", "torch", "ale-py")
+        },
+    }
+
+
+def _compact_json(data: Any) -> str:
+    """Indented, but short lists of numbers on one line each."""
+    text = json.dumps(data, indent=1)
+    return re.sub(r"\[[^\[\]{}]*\]", lambda m: " ".join(m.group().split()), text) + "\n"

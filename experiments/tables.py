@@ -1,0 +1,84 @@
+"""README tables, generated from the committed results: no number there is typed by hand."""
+
+import json
+import re
+import statistics
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from envs.errors import UsageError
+from envs.games import HUMAN_RANDOM_TABLE, human_normalised
+from experiments.reproduce import RESULTS
+
+README = Path(__file__).parent.parent / "README.md"
+MARK = re.compile(r"(<!-- table: (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
+
+
+def verify(*, write: bool = False) -> int:
+    """Rebuild every table of the README; 1 where one differs from what stands there."""
+    text = README.read_text()
+    built = MARK.sub(lambda m: f"{m[1]}{table(m[2])}{m[3]}", text)
+    if write:
+        README.write_text(built)
+    elif built != text:
+        print("README.md has tables that the results do not give; run `reverie verify --write`.")
+        return 1
+    print(f"{len(MARK.findall(text))} README tables agree with experiments/results/.")
+    return 0
+
+
+def table(name: str) -> str:
+    """The Markdown of one table by its name in the README."""
+    if name not in TABLES:
+        raise UsageError(f"The README asks for a table '{name}'; there are {', '.join(TABLES)}.")
+    return TABLES[name]()
+
+
+def scores_table() -> str:
+    """One row a recipe: final scores of every seed beside random play, under one protocol."""
+    lines = [
+        "| game | agent | protocol | agent steps (frames) | score of each seed "
+        "| mean over seeds | human-normalised | random play | command |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    for path in sorted(RESULTS.glob("*.json")):
+        data = json.loads(path.read_text())
+        means = [run["evaluation"]["mean"] for run in data["runs"]]
+        mean = statistics.fmean(means)
+        normalised = human_normalised(data["world"], mean)
+        spread = f" ± {statistics.stdev(means) / len(means) ** 0.5:,.0f}" if len(means) > 1 else ""
+        lines.append(
+            f"| {data['world']} | {data['train'].split()[2]} | {data['protocol']} "
+            f"| {_count(data['steps'])} ({_count(data['frames'])}) "
+            f"| {', '.join(f'{m:,.0f}' for m in means)} | {mean:,.0f}{spread} "
+            f"| {normalised:.3f} | {data['random']['mean']:,.0f} | `{data['command']}` |"
+            if normalised is not None
+            else f"| {data['world']} | | | | {means} | {mean:,.1f} | | | `{data['command']}` |"
+        )
+    episodes = {run["evaluation"]["episodes"] for run in data["runs"]}
+    lines.append("")
+    lines.append(
+        f"Raw game points; a seed's score is the mean of {max(episodes)} whole episodes played by "
+        f"the final checkpoint on streams of their own; ± is the standard error over seeds; "
+        f"human-normalised by the table of {HUMAN_RANDOM_TABLE}."
+    )
+    return "\n".join(lines) + "\n"
+
+
+def bench_table() -> str:
+    """The newest benchmark of each device."""
+    lines = ["| what | measured | machine |", "|---|---|---|"]
+    for path in sorted((RESULTS / "bench").glob("*.json")):
+        newest: dict[str, Any] = json.loads(path.read_text())[-1]
+        lines += [
+            f"| {row['name']} | {row['shown']} | {newest['machine']} |" for row in newest["rows"]
+        ]
+    return "\n".join(lines) + "\n"
+
+
+def _count(number: int) -> str:
+    return f"{number / 1e6:g}M" if number >= 1_000_000 else f"{number / 1e3:g}k"
+
+
+TABLES: dict[str, Callable[[], str]] = {"scores": scores_table, "bench": bench_table}

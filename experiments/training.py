@@ -1,0 +1,243 @@
+"""Training: the loop, and the trackers and checkpoints that consume it."""
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import torch
+
+from agents.interface import Agent
+from agents.loop import interact
+from agents.policies import RandomPolicy
+from envs.errors import UsageError
+from envs.interface import Memory, Step, Transition, step_from_state, step_state
+from envs.stream import Stream
+from experiments.config import Experiment
+from experiments.figures import learning_curve
+from experiments.progress import Progress
+from experiments.run import Run, provenance
+from experiments.trackers import Episodes, Log, Means, Throughput, Video, newest_frame
+
+
+@dataclass(frozen=True)
+class TrainOptions:
+    """How a run is carried out; none of it changes what is learned."""
+
+    folder: Path | None = None
+    """Run folder; by default runs/PRESET-GAME-sSEED, so the same command finds its run again."""
+    device: str = "auto"
+    """cpu, cuda, or auto: a GPU where there is one."""
+    threads: int = 0
+    """CPU threads for torch and for the emulators; 0 takes all cores."""
+    log_every: int = 10_000
+    """Agent steps between two rows of metrics."""
+    checkpoint_minutes: float = 5.0
+    video_every: int = 0
+    """Agent steps between two videos of a training episode; 0 for none."""
+    bare_seconds: float = 2.0
+    """How long the bare stream is timed, for the throughput's ratio to it; 0 skips it."""
+    quiet: bool = False
+    """Show no progress."""
+
+
+def train(
+    experiment: Experiment,
+    folder: Path | str,
+    options: TrainOptions = TrainOptions(),  # frozen
+) -> Run:
+    """Train, or continue, the run in ``folder``; returns it, finished or interrupted.
+
+    Ctrl-C and SIGTERM write a checkpoint after the current tick; the same call continues from it.
+    Raises UsageError for input that cannot be used, and leaves what is in the folder as it is.
+    """
+    device = pick_device(options.device)
+    threads = pick_threads(options.threads)
+    run = Run.open(folder, experiment)
+    state = run.load()
+    run.write_json(
+        "provenance.json", provenance(device, threads) | {"protocol": experiment.env.protocol_label}
+    )
+    timed = options.bare_seconds
+    bare = bare_rate(experiment, threads, timed) if timed > 0 else None
+
+    stream = make_stream(experiment, device, threads)
+    agent = experiment.agent.build(stream.spec, seed=experiment.seed, device=device)
+    session = _Session(experiment, options, run, stream, agent, bare)
+    try:
+        session.go(state)
+    finally:
+        stream.close()
+    return run
+
+
+class _Session:
+    """One sitting of a run: from its checkpoint to its end, or to an interrupt."""
+
+    def __init__(
+        self,
+        experiment: Experiment,
+        options: TrainOptions,
+        run: Run,
+        stream: Stream,
+        agent: Agent,
+        bare: float | None,
+    ) -> None:
+        self.experiment, self.options, self.run = experiment, options, run
+        self.stream, self.agent = stream, agent
+        self.num_envs = stream.spec.num_envs
+        self.total = -(-experiment.steps // self.num_envs)  # ticks, rounded up
+        self.tick = 0
+        self.episodes, self.means = Episodes(self.num_envs), Means()
+        self.throughput = Throughput(self.num_envs, bare)
+
+    def go(self, state: dict[str, Any] | None) -> None:
+        start = self._restore(state) if state else None
+        for name in ("metrics.jsonl", "episodes.jsonl"):
+            self.run.truncate_lines(name, self.steps)
+        log = Log(self.run.folder, self.steps)
+        progress = Progress(self.run, self.experiment, self.steps, quiet=self.options.quiet)
+        saved = time.monotonic()
+        video: Video | None = None
+        ticks = islice(interact(self.stream, self.agent, start=start), self.total - self.tick)
+        with _interrupts() as interrupted, progress:
+            for t in ticks:
+                self.means.update(self.agent.learn(t))
+                self.episodes.update(t)
+                self.throughput.update()
+                self.tick += 1
+                video = self._film(video, t)
+                if self._passed(self.options.log_every) or self.tick == self.total:
+                    self._log(log, progress)
+                due = time.monotonic() - saved > 60 * self.options.checkpoint_minutes
+                if due or interrupted or self.tick == self.total:
+                    log.flush()
+                    self._save(t)
+                    saved = time.monotonic()
+                if interrupted:
+                    break
+        log.close()
+        learning_curve(self.run)
+        self.run.finished = self.tick >= self.total
+        progress.end(self.steps, interrupted=not self.run.finished)
+
+    @property
+    def steps(self) -> int:
+        return self.tick * self.num_envs
+
+    def _passed(self, every: int) -> bool:
+        return every > 0 and self.steps // every > (self.steps - self.num_envs) // every
+
+    def _log(self, log: Log, progress: Progress) -> None:
+        row = {name: float(x) for name, x in self.episodes.metrics().items()}
+        row |= self.means.pop() | self.throughput.pop()
+        log.row(self.steps, self.steps * self.experiment.env.frame_skip, row)
+        for episode in self.episodes.pop():
+            log.episode(self.steps, episode)
+        progress.row(self.steps, row)
+        log.flush()
+
+    def _film(self, video: Video | None, t: Transition) -> Video | None:
+        if self._passed(self.options.video_every):
+            path = self.run.folder / "videos" / f"train-{self.steps}.mp4"
+            video = video if video and not video.done else Video(path, newest_frame)
+        if video:
+            video.update(t)
+        return video
+
+    def _save(self, t: Transition) -> None:
+        self.run.save(
+            {
+                "tick": self.tick,
+                "agent": self.agent.state_dict(),
+                "stream": self.stream.state_dict(),
+                "next_step": step_state(t.next_step),
+                "next_memory": t.next_memory,
+                "episodes": self.episodes.state_dict(),
+                "means": self.means.state_dict(),
+            }
+        )
+
+    def _restore(self, state: dict[str, Any]) -> tuple[Step, Memory]:
+        self.tick = state["tick"]
+        self.agent.load_state_dict(state["agent"])
+        self.episodes.load_state_dict(state["episodes"])
+        self.means.load_state_dict(state["means"])
+        step = step_from_state(state["next_step"], self.stream.device)
+        obs = self.stream.load_state_dict(state["stream"])
+        if not torch.equal(obs, step.obs.cpu()):
+            raise UsageError(
+                f"The world of {self.run.folder} does not replay: after the logged actions it "
+                "looks otherwise than in the checkpoint. Only seeded, deterministic worlds resume."
+            )
+        memory = {k: v.to(self.stream.device) for k, v in state["next_memory"].items()}
+        return step, memory
+
+
+def make_stream(experiment: Experiment, device: torch.device, threads: int) -> Stream:
+    """The experiment's training streams."""
+    env = experiment.env.build(experiment.streams, threads=threads)
+    return Stream(env, seed=experiment.seed, device=device)
+
+
+def pick_device(name: str) -> torch.device:
+    """The named device; raises UsageError where it is not there."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise UsageError(f"There is no device '{name}'; choose auto, cpu or cuda.") from None
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise UsageError("--device cuda was asked for, but torch sees no CUDA here; use cpu.")
+    return device
+
+
+def pick_threads(threads: int) -> int:
+    """Give torch that many CPU threads, or one for each core."""
+    threads = threads or len(os.sched_getaffinity(0))
+    torch.set_num_threads(threads)
+    return threads
+
+
+def bare_rate(experiment: Experiment, threads: int, seconds: float) -> float:
+    """Agent steps a second of the same streams under random actions, with nothing learned."""
+    stream = make_stream(experiment, torch.device("cpu"), threads)
+    loop = interact(stream, RandomPolicy(stream.spec.num_actions))
+    for _ in islice(loop, 10):
+        pass
+    ticks, begin = 0, time.perf_counter()
+    while time.perf_counter() - begin < seconds:
+        next(loop)
+        ticks += 1
+    rate = ticks * experiment.streams / (time.perf_counter() - begin)
+    stream.close()
+    return rate
+
+
+@contextmanager
+def _interrupts() -> Iterator[list[int]]:
+    """A list that SIGINT and SIGTERM fill; a second SIGINT ends the process at once."""
+    received: list[int] = []
+
+    def note(number: int, frame: FrameType | None) -> None:
+        if received and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        received.append(number)
+
+    if threading.current_thread() is not threading.main_thread():
+        yield received  # only the main thread may handle signals
+        return
+    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield received
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
