@@ -28,7 +28,8 @@ class EpisodicConfig(AgentConfig):
     """Episodic control with the published Atari settings."""
 
     neighbours: int = 11
-    """k: how many nearest keys a new state's value is the mean of."""
+    """k: a new state is worth the mean of this many nearest keys; an action with fewer keys is
+    always tried, so a world of few states wants a small k."""
     gamma: float = 1.0
     epsilon: float = 0.005
     """Probability of a random action while exploring, constant."""

@@ -150,14 +150,20 @@ class NeighbourTables:
             setattr(self, name, grown)
 
     def state_dict(self) -> dict[str, Any]:
-        most = max(self.sizes)
-        tensors = {n: getattr(self, n)[:, :most] for n in ("keys", "returns", "digests", "visited")}
-        return {"clock": self.clock, "sizes": list(self.sizes), **tensors}
+        state: dict[str, Any] = {"clock": self.clock}
+        for name in ("keys", "returns", "digests", "visited"):
+            rows = zip(getattr(self, name), self.sizes, strict=True)
+            state[name] = [table[:size] for table, size in rows]
+        return state
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.clock, self.sizes = state["clock"], list(state["sizes"])
+        self.clock = state["clock"]
+        self.sizes = [len(table) for table in state["keys"]]
+        if max(self.sizes) > self.keys.shape[1]:
+            self._grow(max(self.sizes))
         for name in ("keys", "returns", "digests", "visited"):
-            setattr(self, name, state[name].to(self.keys.device, copy=True))
+            for table, saved in zip(getattr(self, name), state[name], strict=True):
+                table[: len(saved)] = saved
 
 
 def _best_blocks(distance: Float[Tensor, "A n B"], k: int) -> Int64[Tensor, "A c B"]:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from ale_py.vector_env import AtariVectorEnv
 from gymnasium.vector import AutoresetMode
+from numpy.typing import NDArray
 
 from envs.games import check_game
 from envs.interface import EnvConfig
@@ -76,9 +77,9 @@ class Atari(AtariVectorEnv):  # type: ignore[misc]  # ale_py's base is untyped
     def reset(
         self,
         *,
-        seed: int | Sequence[int] | np.ndarray[Any, Any] | None = None,
+        seed: int | Sequence[int] | NDArray[Any] | None = None,
         options: dict[str, Any] | None = None,
-    ) -> tuple[np.ndarray[Any, Any], dict[str, Any]]:
+    ) -> tuple[NDArray[Any], dict[str, Any]]:
         """Gymnasium's convention, unlike ale_py's: one seed per stream, masked or not."""
         if seed is not None and not isinstance(seed, int):
             seed = np.asarray(seed, np.int64)
@@ -89,12 +90,12 @@ class Atari(AtariVectorEnv):  # type: ignore[misc]  # ale_py's base is untyped
         return obs, info
 
     def step(
-        self, actions: np.ndarray[Any, Any]
+        self, actions: NDArray[Any]
     ) -> tuple[
-        np.ndarray[Any, Any],
-        np.ndarray[Any, Any],
-        np.ndarray[Any, Any],
-        np.ndarray[Any, Any],
+        NDArray[Any],
+        NDArray[Any],
+        NDArray[Any],
+        NDArray[Any],
         dict[str, Any],
     ]:
         self.send(actions)

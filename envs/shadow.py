@@ -5,10 +5,9 @@ its seed and the actions since, and the same seed here gives the same idle frame
 and FIRE, tick for tick.
 """
 
-from typing import Any
-
 import numpy as np
 from ale_py import ALEInterface, ALEState, LoggerMode, roms
+from numpy.typing import NDArray
 
 from envs.games import check_game
 from envs.protocol import AtariProtocol
@@ -57,15 +56,15 @@ class Shadow:
         return float(reward)
 
     @property
-    def ram(self) -> np.ndarray[Any, np.dtype[np.uint8]]:
+    def ram(self) -> NDArray[np.uint8]:
         """The 128 bytes of the console's memory."""
-        ram: np.ndarray[Any, np.dtype[np.uint8]] = self.ale.getRAM()
+        ram: NDArray[np.uint8] = self.ale.getRAM()
         return ram
 
     @property
-    def screen(self) -> np.ndarray[Any, np.dtype[np.uint8]]:
+    def screen(self) -> NDArray[np.uint8]:
         """The raw screen, uint8 [210, 160, 3]."""
-        screen: np.ndarray[Any, np.dtype[np.uint8]] = self.ale.getScreenRGB()
+        screen: NDArray[np.uint8] = self.ale.getScreenRGB()
         return screen
 
     def clone_state(self) -> ALEState:

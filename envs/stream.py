@@ -16,13 +16,14 @@ import torch
 from gymnasium.spaces import Box, Discrete
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv, VectorEnv
 from jaxtyping import Int64, UInt8
+from numpy.typing import NDArray
 from torch import Tensor
 
 from envs import dice
 from envs.errors import UsageError
 from envs.interface import EnvSpec, Step
 
-Array = np.ndarray[Any, Any]
+Array = NDArray[Any]
 
 
 class EmulatorSilent(RuntimeError):

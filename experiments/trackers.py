@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from envs.atari import Atari
@@ -16,7 +17,7 @@ from envs.interface import Metrics, Transition
 from envs.shadow import Shadow
 from envs.stream import Stream
 
-Image = np.ndarray[Any, np.dtype[np.uint8]]
+Image = NDArray[np.uint8]
 
 
 class Episodes:

@@ -1,0 +1,89 @@
+"""Evaluation: quotas, raw points, starts, videos; and configs as values."""
+
+import json
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import imageio.v3 as imageio
+import pytest
+
+from agents.episodic import EpisodicConfig
+from agents.policies import RandomPolicy
+from envs.atari import AtariConfig
+from envs.catch import CatchConfig
+from envs.errors import UsageError
+from envs.gym import GymConfig
+from envs.protocol import PROTOCOLS
+from experiments import PRESETS, Experiment, evaluate
+from experiments.config import choose, choose_all, decode, differences, encode, fingerprint, roles
+from world_models.interface import RepresentationConfig
+
+
+@pytest.mark.parametrize(("episodes", "streams"), [(1, 8), (10, 4), (30, 32)])
+def test_every_stream_plays_its_quota(episodes: int, streams: int) -> None:
+    """Episodes of `Counter` differ in length: with no quota the short ones would be favoured."""
+    env = GymConfig("worlds:Counter-v0")
+    scores = evaluate(RandomPolicy(3), env, episodes=episodes, streams=streams)
+    assert len(scores.scores) == len(scores.lengths) == episodes
+    assert scores.epsilon == 0
+    if episodes == 30:
+        assert 4 < sum(scores.lengths) / 30 < 6.5, "lengths are uniform in 2..8"
+        assert 5 <= scores.distinct_starts <= 7
+        assert json.loads(json.dumps(scores.summary()))["episodes"] == 30
+
+
+def test_scores_of_a_real_game_are_raw_and_carry_their_protocol(tmp_path: Path) -> None:
+    """Ms. Pac-Man pays 10 points a pellet; random play scores some hundreds."""
+    env = AtariConfig("ms_pacman", replace(PROTOCOLS["machado"], noops=30))
+    video = tmp_path / "episode.mp4"
+    scores = evaluate(RandomPolicy(18), env, episodes=3, video=video, threads=1)
+    assert all(score >= 50 and score % 10 == 0 for score in scores.scores)
+    assert scores.protocol == "machado with noops 30"
+    assert scores.epsilon == 0.001
+    assert scores.distinct_starts >= 2
+    summary = scores.summary()
+    assert summary["human_normalised"] == pytest.approx((scores.mean - 307.3) / (6951.6 - 307.3))
+    assert "machado with noops 30, epsilon 0.001" in str(scores)
+    frames = imageio.imread(video, plugin="pyav")
+    assert frames.shape[1:] == (420, 640, 3)
+    assert len(frames) == scores.lengths[0]
+    assert frames[0].std() > 10
+
+
+def test_a_video_of_any_world(tmp_path: Path) -> None:
+    evaluate(RandomPolicy(3), CatchConfig(), episodes=1, video=tmp_path / "catch.mp4")
+    assert len(imageio.imread(tmp_path / "catch.mp4", plugin="pyav")) == 9
+
+
+@dataclass(frozen=True)
+class OwnConfig(RepresentationConfig):
+    """A part from outside this repository."""
+
+    size: int = 3
+
+
+def test_configs_survive_json_and_say_how_they_differ() -> None:
+    for experiment in PRESETS.values():
+        assert decode(Experiment, json.loads(json.dumps(encode(experiment)))) == experiment
+    own = Experiment(agent=EpisodicConfig(representation=OwnConfig(7)), env=CatchConfig(rows=4))
+    assert decode(Experiment, encode(own)) == own
+    other = replace(own, seed=1)
+    assert differences(encode(own), encode(other)) == ["seed: 0, not 1"]
+    assert fingerprint(own) != fingerprint(other)
+    assert fingerprint(own) == fingerprint(replace(own, steps=5))
+    with pytest.raises(UsageError, match="unknown fields: colour"):
+        decode(Experiment, encode(own) | {"colour": 1})
+
+
+def test_parts_are_chosen_by_role_and_keep_their_presets_settings() -> None:
+    tuned = Experiment(agent=EpisodicConfig(gamma=0.9))
+    assert choose(tuned, "agent", "episodic") == tuned
+    assert choose(tuned, "env", "catch").env == CatchConfig()
+    chosen = choose_all(tuned, ["env.protocol:nature", "env:atari"])
+    assert chosen.env == AtariConfig(protocol=PROTOCOLS["nature"])
+    assert dict(roles(tuned)).keys() == {
+        "agent",
+        "agent.representation",
+        "env",
+        "env.protocol",
+    }
