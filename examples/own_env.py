@@ -16,7 +16,7 @@ from experiments import Experiment, TrainOptions, evaluate, load, train
 
 
 class Corridor(gymnasium.Env[NDArray[Any], int]):
-    """Nine cells; the exit is on the right, and walking costs a little."""
+    """Nine cells in a row; the exit is on the right, and an hour is fifty steps."""
 
     observation_space = Box(0, 255, (1, 9), np.uint8)
     action_space = Discrete(2)  # type: ignore[assignment]
@@ -31,7 +31,7 @@ class Corridor(gymnasium.Env[NDArray[Any], int]):
     def step(self, action: int) -> tuple[NDArray[Any], float, bool, bool, dict[str, Any]]:
         self.cell, self.time = max(self.cell + 2 * int(action) - 1, 0), self.time + 1
         out = self.cell == 8
-        return self._look(), 1.0 if out else -0.01, out, self.time == 50, {}
+        return self._look(), float(out), out, self.time == 50, {}
 
     def _look(self) -> NDArray[Any]:
         cells = np.zeros((1, 9), np.uint8)
@@ -43,8 +43,8 @@ gymnasium.register("Corridor-v0", entry_point=Corridor)
 
 if __name__ == "__main__":
     world = GymConfig(id="Corridor-v0")
-    # Eight states cannot fill eleven neighbours, so the nearest one alone is asked.
-    agent = EpisodicConfig(neighbours=1)
+    # Eight states cannot fill eleven neighbours, and sooner is better than later.
+    agent = EpisodicConfig(neighbours=1, gamma=0.9)
     experiment = Experiment(agent=agent, env=world, steps=5_000, streams=8)
     run = train(experiment, "runs/own-env", TrainOptions(device="cpu", threads=1))
     print(evaluate(load(run.folder, device="cpu")[1], world, episodes=50))
