@@ -4,14 +4,15 @@ Tables and estimates are those of Blundell et al. 2016 (section 2, eq. 1 and 2).
 brute force over all actions and queries at once, and updates happen in place: no index is rebuilt.
 """
 
+import math
 from typing import Any
 
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-BLOCK = 32  # keys whose smallest distance stands for them all in the first pass
-CHUNK = 1 << 13  # keys compared at a time, so that their distances stay in cache
+BLOCK = 16  # keys whose smallest distance stands for them all in the first pass
+CHUNK = 1 << 14  # keys of an action compared at a time, so that their distances stay in cache
 
 
 class NeighbourTables:
@@ -34,6 +35,7 @@ class NeighbourTables:
         self.returns = torch.empty(num_actions, 0, device=device)
         self.digests = torch.empty(num_actions, 0, dtype=torch.int64, device=device)
         self.visited = torch.empty(num_actions, 0, dtype=torch.int64, device=device)
+        self._scratch = torch.empty(0, device=device)  # distances, written again at every lookup
 
     def estimate(
         self, key: Float[Tensor, "B D"], digest: Int64[Tensor, " B"]
@@ -124,7 +126,10 @@ class NeighbourTables:
         self, query: Float[Tensor, "C B"], start: int, stop: int
     ) -> Float[Tensor, "A n B"]:
         """Squared distances, less the query's own square, to the keys in these slots."""
-        distance = query.new_empty(len(self.sizes), stop - start, query.shape[1])
+        shape = len(self.sizes), stop - start, query.shape[1]
+        if self._scratch.numel() < math.prod(shape):
+            self._scratch = query.new_empty(math.prod(shape))
+        distance = self._scratch[: math.prod(shape)].view(shape)
         for action, size in enumerate(self.sizes):
             rows = min(max(size - start, 0), stop - start)
             torch.mm(self.keys[action, start : start + rows], query, out=distance[action, :rows])
