@@ -5,6 +5,7 @@ den Oord et al. 2016 ("Conditional Image Generation with PixelCNN Decoders", sec
 receptive field has no blind spot. It learns online: one step of RMSProp at a constant rate a frame.
 """
 
+from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,6 +31,10 @@ class PixelCNNConfig(DensityConfig):
     head: int = 64
     """Width of the last hidden layer."""
     learning_rate: float = 1e-3
+    smoothing: float = 0.95
+    """Decay of RMSProp's mean square; the papers print the rate alone."""
+    epsilon: float = 1e-4
+    """RMSProp's floor, for gradients in nats a pixel: without it late gains turn to noise."""
 
     def build(
         self,
@@ -62,8 +67,13 @@ class PixelCNN:
             torch.default_generator.manual_seed(seed)
             net = GatedPixelCNN(levels, config.maps, config.blocks, config.head)
         self.net = net.to(device, memory_format=torch.channels_last)
+        self.scale = 1 / max(levels - 1, 1)
         self.optimiser = torch.optim.RMSprop(
-            self.net.parameters(), lr=config.learning_rate, foreach=True
+            self.net.parameters(),
+            lr=config.learning_rate,
+            alpha=config.smoothing,
+            eps=config.epsilon,
+            foreach=True,
         )
         self.generator = torch.Generator(device).manual_seed(seed)
 
@@ -88,7 +98,7 @@ class PixelCNN:
                 # Only the receptive field is looked at, cut where the frame ends.
                 top, left = max(0, i - reach), max(0, j - reach)
                 window = x[:, top : i + 1, left : j + reach + 1]
-                p = self.net(window)[:, :, i - top, j - left].softmax(1)
+                p = self.net(window * self.scale)[:, :, i - top, j - left].softmax(1)
                 x[:, i, j] = p.multinomial(1, generator=self.generator)[:, 0].to(torch.uint8)
         return x
 
@@ -96,19 +106,19 @@ class PixelCNN:
         return {
             "shape": self.shape,
             "levels": self.levels,
-            "net": self.net.state_dict(),
-            "optimiser": self.optimiser.state_dict(),
+            "net": deepcopy(self.net.state_dict()),
+            "optimiser": deepcopy(self.optimiser.state_dict()),
             "generator": self.generator.get_state(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         check_state(state, self.shape, self.levels)
         self.net.load_state_dict(state["net"])
-        self.optimiser.load_state_dict(state["optimiser"])
+        self.optimiser.load_state_dict(deepcopy(state["optimiser"]))  # torch keeps what it is given
         self.generator.set_state(state["generator"].cpu())
 
     def _score(self, x: UInt8[Tensor, "B H W"]) -> Float[Tensor, " B"]:
-        nats = cross_entropy(self.net(x), x.long(), reduction="none")
+        nats = cross_entropy(self.net(x * self.scale), x.long(), reduction="none")
         # A prediction gain is a small difference of large sums.
         return -nats.sum((1, 2), dtype=torch.float64)
 
@@ -132,7 +142,6 @@ class GatedPixelCNN(nn.Module):
 
     def __init__(self, levels: int, maps: int, blocks: int, head: int) -> None:
         super().__init__()
-        self.scale = 1 / max(levels - 1, 1)
         self.reach = 3 + blocks
         """Pixels that the receptive field extends upwards and to either side."""
         self.above = nn.Conv2d(1, 2 * maps, (3, 7))
@@ -141,11 +150,14 @@ class GatedPixelCNN(nn.Module):
         self.mix = nn.Conv2d(maps, maps, 1)
         self.blocks = nn.ModuleList(GatedBlock(maps) for _ in range(blocks))
         self.head = nn.Sequential(
-            nn.ReLU(inplace=True), nn.Conv2d(maps, head, 1), nn.ReLU(inplace=True), nn.Conv2d(head, levels, 1)
+            nn.ReLU(inplace=True),
+            nn.Conv2d(maps, head, 1),
+            nn.ReLU(inplace=True),
+            nn.Conv2d(head, levels, 1),
         )
 
-    def forward(self, x: UInt8[Tensor, "B H W"]) -> Float[Tensor, "B levels H W"]:
-        image = x[:, None] * self.scale
+    def forward(self, x: Float[Tensor, "B H W"]) -> Float[Tensor, "B levels H W"]:
+        image = x[:, None]
         # Both kernels end one pixel short of the one that is predicted.
         v = self.above(pad(image, (3, 3, 3, 0))[:, :, :-1])
         h = self.mix(gate(self.beside(pad(image, (3, 0))[..., :-1]) + self.down(v)))
@@ -165,8 +177,8 @@ class GatedBlock(nn.Module):
         self.mix = nn.Conv2d(maps, maps, 1)
 
     def forward(
-        self, v: Float[Tensor, "B 2*maps H W"], h: Float[Tensor, "B maps H W"]
-    ) -> tuple[Float[Tensor, "B 2*maps H W"], Float[Tensor, "B maps H W"]]:
+        self, v: Float[Tensor, "B pairs H W"], h: Float[Tensor, "B maps H W"]
+    ) -> tuple[Float[Tensor, "B pairs H W"], Float[Tensor, "B maps H W"]]:
         v = self.above(pad(gate(v), (1, 1, 1, 0)))
         return v, h + self.mix(gate(self.beside(pad(h, (1, 0))) + self.down(v)))
 
