@@ -5,11 +5,13 @@ from math import log
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from world_models.density import DENSITIES
 from world_models.density.context_trees import reserve
 from world_models.density.cts import CTSConfig
 
@@ -94,3 +96,19 @@ def test_trees_never_outgrow_their_bound_and_fill_it() -> None:
     assert len(density.trees.leaves) <= 1 + 12 * 16
     inner = 4 * 16 + 2 * 4 + 2 * 8 + 1 + 3 * 2  # contexts: inside; left and right; top and corner
     assert int(density.trees.used[1]) == 1 + inner
+
+
+@pytest.mark.parametrize("name", ["histogram", "cts"])
+def test_exact_pseudo_counts_grow_with_visits_among_other_frames(name: str) -> None:
+    # Bellemare et al. 2016, equation 2: no schedule, the model's own counts alone.
+    density = DENSITIES[name]().build(shape=(5, 5), levels=3)
+    dice = torch.Generator().manual_seed(0)
+    others = torch.randint(3, (401, 5, 5), generator=dice, dtype=torch.uint8)
+    counts = []
+    for batch in others[1:].split(4):
+        density.observe(batch)
+        before, after = density.observe(others[:1])
+        rho, recoding = before.exp(), after.exp()
+        counts.append(float(rho * (1 - recoding) / (recoding - rho)))
+    early, middle, late = (sum(counts[k : k + 10]) for k in (0, 45, 90))
+    assert 0 < early < middle < late
