@@ -95,6 +95,16 @@ def test_observe_says_what_log_prob_would_have_said(name: str) -> None:
         torch.testing.assert_close(after, density.log_prob(frame), rtol=1e-9, atol=1e-9)
 
 
+def test_an_agent_that_keeps_no_gradients_can_ask_it(name: str) -> None:
+    inside, outside = build(name), build(name)
+    with torch.no_grad():
+        inside.observe(random_frames(5))
+    before, after = outside.observe(random_frames(5))
+    assert not before.requires_grad
+    assert not after.requires_grad
+    assert_same_state(inside, outside)
+
+
 def test_what_is_seen_becomes_likelier(name: str) -> None:
     frame = random_frames(1, (5, 5))
     before, after = build(name, (5, 5)).observe(frame.repeat(30, 1, 1))

@@ -28,6 +28,17 @@ def test_a_pixel_sees_all_pixels_before_it_within_reach_and_none_after() -> None
         assert torch.equal(jacobian > 0, earlier & near)
 
 
+def test_a_pixel_is_predicted_from_its_window_as_from_the_whole_frame() -> None:
+    density = PixelCNNConfig().build(shape=(9, 14), levels=8)
+    for parameter in density.net.parameters():
+        parameter.data *= 2  # so that what lies far away matters
+    x = torch.randint(8, (4, 9, 14), generator=torch.Generator().manual_seed(0)).to(torch.uint8)
+    with torch.no_grad():
+        whole = density.net(x * density.scale).softmax(1)
+    for i, j in np.ndindex(9, 14):
+        torch.testing.assert_close(density.pixel(x, i, j), whole[:, :, i, j], rtol=0, atol=1e-6)
+
+
 def pseudo_counts(config: PixelCNNConfig, batch: int) -> torch.Tensor:
     """Ostrovski et al. 2017, equation 3, with c = 0.1, on three passes over real frames."""
     density = config.build(shape=(42, 42), levels=8)

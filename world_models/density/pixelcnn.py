@@ -92,17 +92,20 @@ class PixelCNN:
 
     @torch.no_grad()
     def sample(self, n: int) -> UInt8[Tensor, "{n} H W"]:
-        height, width = self.shape
-        reach = self.net.reach
-        x = torch.zeros(n, height, width, dtype=torch.uint8, device=self.generator.device)
-        for i in range(height):
-            for j in range(width):
-                # Only the receptive field is looked at, cut where the frame ends.
-                top, left = max(0, i - reach), max(0, j - reach)
-                window = x[:, top : i + 1, left : j + reach + 1]
-                p = self.net(window * self.scale)[:, :, i - top, j - left].softmax(1)
+        x = torch.zeros(n, *self.shape, dtype=torch.uint8, device=self.generator.device)
+        for i in range(self.shape[0]):
+            for j in range(self.shape[1]):
+                p = self.pixel(x, i, j)
                 x[:, i, j] = p.multinomial(1, generator=self.generator)[:, 0].to(torch.uint8)
         return x
+
+    @torch.no_grad()
+    def pixel(self, x: UInt8[Tensor, "B H W"], i: int, j: int) -> Float[Tensor, "B levels"]:
+        """Distribution of pixel (i, j) given those before it; looks at no others."""
+        top, left = max(0, i - self.net.reach), max(0, j - self.net.reach)
+        window = x[:, top : i + 1, left : j + self.net.reach + 1]
+        logits: Tensor = self.net(window * self.scale)
+        return logits[:, :, i - top, j - left].softmax(1)
 
     def state_dict(self) -> dict[str, Any]:
         return {
@@ -124,6 +127,7 @@ class PixelCNN:
         # A prediction gain is a small difference of large sums.
         return -nats.sum((1, 2), dtype=torch.float64)
 
+    @torch.enable_grad()
     def _step(self, x: UInt8[Tensor, "B H W"]) -> tuple[Float[Tensor, " B"], Float[Tensor, " B"]]:
         """One gradient step on the batch; log-probabilities before and after it."""
         parts = torch.split(x, _PART)
@@ -160,17 +164,13 @@ class GatedPixelCNN(nn.Module):
         self.mix = nn.Conv2d(maps, maps, 1)
         self.blocks = nn.ModuleList(GatedBlock(maps) for _ in range(blocks))
         self.head = nn.Sequential(
-            nn.ReLU(inplace=True),
-            nn.Conv2d(maps, head, 1),
-            nn.ReLU(inplace=True),
-            nn.Conv2d(head, levels, 1),
+            nn.ReLU(True), nn.Conv2d(maps, head, 1), nn.ReLU(True), nn.Conv2d(head, levels, 1)
         )
 
     def forward(self, x: Float[Tensor, "B H W"]) -> Float[Tensor, "B levels H W"]:
-        image = x[:, None]
         # Both kernels end one pixel short of the one that is predicted.
-        v = self.above(pad(image, (3, 3, 3, 0))[:, :, :-1])
-        h = self.mix(gate(self.beside(pad(image, (3, 0))[..., :-1]) + self.down(v)))
+        v = self.above(pad(x[:, None], (3, 3, 3, 0))[:, :, :-1])
+        h = self.mix(gate(self.beside(pad(x[:, None], (3, 0))[..., :-1]) + self.down(v)))
         for block in self.blocks:
             v, h = block(v, h)
         logits: Tensor = self.head(h)
