@@ -95,8 +95,7 @@ class PixelCNN:
         x = torch.zeros(n, *self.shape, dtype=torch.uint8, device=self.generator.device)
         for i in range(self.shape[0]):
             for j in range(self.shape[1]):
-                p = self.pixel(x, i, j)
-                x[:, i, j] = p.multinomial(1, generator=self.generator)[:, 0].to(torch.uint8)
+                x[:, i, j] = self.pixel(x, i, j).multinomial(1, generator=self.generator)[:, 0]
         return x
 
     @torch.no_grad()
@@ -195,9 +194,7 @@ class GatedBlock(nn.Module):
 
 
 def gate(x: Float[Tensor, "B C H W"]) -> Float[Tensor, "B D H W"]:
-    """tanh of one half of the maps, let through by the sigmoid of the other (equation 2).
-
-    The tanh is of half the map, written as a sigmoid, which is several times faster on a CPU.
-    """
+    """tanh(a / 2) sigmoid(b) of the two halves of the maps (equation 2, but for the a / 2)."""
+    # As tanh(a / 2) = 2 sigmoid(a) - 1, and a CPU's sigmoid is several times faster than its tanh.
     value, door = x.sigmoid().chunk(2, dim=1)
     return (2 * value - 1) * door
