@@ -13,7 +13,7 @@ demo: .venv/installed  ## train on Ms. Pac-Man for a few minutes, evaluate, show
 	$(BIN)/python examples/demo.py
 
 test: .venv/installed  ## laws, closed forms, small runs on the real games
-	$(BIN)/pytest
+	$(BIN)/pytest -n auto
 
 check: .venv/installed  ## format, lint, types, and README tables against the committed results
 	$(BIN)/ruff format --check .

@@ -80,7 +80,7 @@ class EpisodicControl:
             neighbours=config.neighbours,
             device=device,
         )
-        self.episodes = EpisodeTrace(spec.num_envs)
+        self.episodes = EpisodeTrace(spec.num_envs, self.device)
 
     def initial(self, n: int) -> Memory:
         return {
@@ -144,7 +144,8 @@ class EpisodicControl:
 class EpisodeTrace:
     """The ticks of all streams since the oldest unfinished episode began, time-major."""
 
-    def __init__(self, num_envs: int) -> None:
+    def __init__(self, num_envs: int, device: torch.device) -> None:
+        self.device = device
         self.start = [0] * num_envs  # where each stream's unfinished episode begins
         self.rows = 0
         self.ticks: dict[str, Tensor] = {}  # each [capacity, N, ...]
@@ -184,4 +185,5 @@ class EpisodeTrace:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.start, self.rows, self.ticks = list(state["start"]), 0, {}
         for row in zip(*state["ticks"].values(), strict=True):
-            self.append(**dict(zip(state["ticks"], row, strict=True)))
+            tick = zip(state["ticks"], row, strict=True)
+            self.append(**{name: x.to(self.device) for name, x in tick})

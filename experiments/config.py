@@ -42,7 +42,7 @@ class Experiment:
     seed: int = 0
     steps: int = 1_000_000
     """Agent steps, counted over all streams."""
-    streams: int = 32
+    streams: int = 16
     """Copies of the world in flight."""
 
     def __post_init__(self) -> None:

@@ -14,7 +14,7 @@ from envs.catch import CatchConfig
 from envs.errors import UsageError
 from envs.gym import GymConfig
 from envs.protocol import PROTOCOLS
-from experiments import PRESETS, Experiment, evaluate
+from experiments import PRESETS, Experiment, TrainOptions, evaluate, train
 from experiments.config import choose, choose_all, decode, differences, encode, fingerprint, roles
 from world_models.interface import RepresentationConfig
 
@@ -87,3 +87,16 @@ def test_parts_are_chosen_by_role_and_keep_their_presets_settings() -> None:
         "env",
         "env.protocol",
     }
+
+
+def test_training_films_whole_episodes_now_and_then(tmp_path: Path) -> None:
+    options = TrainOptions(
+        device="cpu", threads=1, bare_seconds=0, quiet=True, video_every=400, log_every=400
+    )
+    train(replace(PRESETS["episodic"], env=CatchConfig(), steps=1200, streams=4), tmp_path, options)
+    films = sorted((tmp_path / "videos").glob("train-*.mp4"))
+    assert len(films) == 2, "the third begins with the last tick"
+    for film in films:
+        assert len(imageio.imread(film, plugin="pyav")) == 9
+    curve = imageio.imread(tmp_path / "figures" / "learning_curve.png")
+    assert curve.std() > 5
