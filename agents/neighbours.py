@@ -177,7 +177,9 @@ def _best_blocks(distance: Float[Tensor, "A n B"], k: int) -> Int64[Tensor, "A c
     if rows <= k * BLOCK:
         every = torch.arange(rows, device=distance.device)
         return every[None, :, None].expand(actions, -1, queries)
-    minima = distance.view(actions, rows // BLOCK, BLOCK, queries).amin(2)
-    blocks = minima.topk(k, dim=1, largest=False).indices  # [A, k, B]
-    within = torch.arange(BLOCK, device=distance.device)[:, None]
-    return (blocks[:, :, None] * BLOCK + within).flatten(1, 2)
+    # A block is every (rows / BLOCK)-th row: minima over the outer axis are whole vectors.
+    stride = rows // BLOCK
+    minima = distance.view(actions, BLOCK, stride, queries).amin(1)
+    blocks = minima.topk(k, dim=1, largest=False, sorted=False).indices  # [A, k, B]
+    within = torch.arange(0, rows, stride, device=distance.device)[:, None]
+    return (blocks[:, :, None] + within).flatten(1, 2)
