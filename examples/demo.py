@@ -19,8 +19,8 @@ def main(words: list[str]) -> int:
     words, number = take(words, "--episodes")
     episodes = int(number or recipe.episodes)
     _, (experiment,), _ = parse_experiment([*recipe.train.split(), *words])
-    run = train(experiment, FOLDER, TrainOptions(folder=FOLDER))
-    if not run.finished:
+    run = train(experiment, FOLDER, TrainOptions(minutes=5))
+    if run.interrupted:
         return 130
     print(f"\nEvaluating: {episodes} whole episodes of the trained agent, then of random play.")
     _, agent = load(FOLDER)

@@ -73,7 +73,7 @@ def _train(words: list[str]) -> int:
         raise UsageError("--folder names one run and --games asks for several; leave it out.")
     for experiment in experiments:
         run = train(experiment, options.folder or default_folder(preset, experiment), options)
-        if not run.finished:
+        if run.interrupted:
             return 130
     return 0
 

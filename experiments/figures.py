@@ -35,7 +35,7 @@ def learning_curve(run: Run, window: int = 100) -> Path | None:
     axes.xaxis.set_major_formatter(lambda x, _: f"{x / 1000:g}k" if x else "0")
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(axis="y", alpha=0.25)
-    axes.legend(frameon=False, loc="upper left")
+    axes.legend(loc="upper left", edgecolor="none", framealpha=0.8)
     path = run.folder / "figures" / "learning_curve.png"
     figure.savefig(path, dpi=140)
     return path

@@ -62,9 +62,9 @@ class Progress:
             self.console.print(line)
             sys.stdout.flush()
 
-    def end(self, step: int, *, interrupted: bool) -> None:
+    def end(self, step: int, *, finished: bool) -> None:
         """Say where the run stands."""
-        if interrupted:
-            self.console.print(f"Stopped at step {step:,}; the same command continues.")
-        else:
+        if finished:
             self.console.print(f"Done: {step:,} steps in {self.run.folder}")
+        else:
+            self.console.print(f"Stopped at step {step:,}; the same command continues.")

@@ -29,7 +29,8 @@ class Run:
     def __init__(self, folder: Path | str) -> None:
         self.folder = Path(folder)
         self.checkpoint = self.folder / "checkpoint.pt"
-        self.finished = False  # whether the last sitting reached the experiment's steps
+        self.finished = False  # whether the last sitting reached the experiment's steps,
+        self.interrupted = False  # or was ended by a signal before
 
     @classmethod
     def open(cls, folder: Path | str, experiment: Experiment) -> "Run":

@@ -30,18 +30,16 @@ class Episodes:
         self.recent: deque[float] = deque(maxlen=100)
         self.finished: list[dict[str, Any]] = []
 
-    def update(self, t: Transition) -> list[int]:
-        """Add one tick; the streams whose episode it ended."""
+    def update(self, t: Transition, step: int = 0) -> None:
+        """Add one tick, which ends at agent step ``step``."""
         self.score += t.next_step.reward.cpu()
         self.length += t.valid.cpu()
-        ended: list[int] = t.next_step.last.nonzero()[:, 0].tolist()
-        for stream in ended:
+        for stream in t.next_step.last.nonzero()[:, 0].tolist():
             score, length = float(self.score[stream]), int(self.length[stream])
-            self.finished.append({"stream": stream, "score": score, "length": length})
+            self.finished.append({"step": step, "stream": stream, "score": score, "length": length})
             self.recent.append(score)
             self.count += 1
             self.score[stream] = self.length[stream] = 0
-        return ended
 
     def pop(self) -> list[dict[str, Any]]:
         """The episodes finished since the last call."""
@@ -59,14 +57,12 @@ class Episodes:
             "length": self.length,
             "count": self.count,
             "recent": list(self.recent),
-            "finished": [list(row.items()) for row in self.finished],
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.score, self.length = state["score"].clone(), state["length"].clone()
         self.count = state["count"]
         self.recent = deque(state["recent"], maxlen=100)
-        self.finished = [dict(row) for row in state["finished"]]
 
 
 class Means:
@@ -142,10 +138,9 @@ class Log:
         for name, x in known.items():
             self.board.add_scalar(name, x, step)
 
-    def episode(self, step: int, episode: dict[str, Any]) -> None:
-        self.episodes.write(json.dumps({"step": step} | episode) + "\n")
-
-    def flush(self) -> None:
+    def flush(self, episodes: list[dict[str, Any]]) -> None:
+        """Write the finished episodes, and everything so far to disk."""
+        self.episodes.writelines(json.dumps(episode) + "\n" for episode in episodes)
         for sink in (self.metrics, self.episodes, self.board):
             sink.flush()
 

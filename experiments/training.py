@@ -39,6 +39,8 @@ class TrainOptions:
     """CPU threads for torch and for the emulators; 0 takes all cores."""
     log_every: int = 10_000
     """Agent steps between two rows of metrics."""
+    minutes: float = 0.0
+    """Stop with a checkpoint after so many minutes; 0 for no limit."""
     checkpoint_minutes: float = 5.0
     video_every: int = 0
     """Agent steps between two videos of a training episode; 0 for none."""
@@ -55,6 +57,7 @@ def train(
 ) -> Run:
     """Train, or continue, the run in ``folder``; returns it, finished or interrupted.
 
+    A run that has reached its steps is left as it is.
     Ctrl-C and SIGTERM write a checkpoint after the current tick; the same call continues from it.
     Raises UsageError for input that cannot be used, and leaves what is in the folder as it is.
     """
@@ -62,6 +65,9 @@ def train(
     threads = pick_threads(options.threads)
     run = Run.open(folder, experiment)
     state = run.load()
+    if state and state["tick"] * experiment.streams >= experiment.steps:
+        run.finished = True
+        return run
     run.write_json(
         "provenance.json", provenance(device, threads) | {"protocol": experiment.env.protocol_label}
     )
@@ -104,29 +110,32 @@ class _Session:
             self.run.truncate_lines(name, self.steps)
         log = Log(self.run.folder, self.steps)
         progress = Progress(self.run, self.experiment, self.steps, quiet=self.options.quiet)
-        saved = time.monotonic()
+        begin = saved = time.monotonic()
         video: Video | None = None
         ticks = islice(interact(self.stream, self.agent, start=start), self.total - self.tick)
         with _interrupts() as interrupted, progress:
             for t in ticks:
                 self.means.update(self.agent.learn(t))
-                self.episodes.update(t)
-                self.throughput.update()
                 self.tick += 1
+                self.episodes.update(t, self.steps)
+                self.throughput.update()
                 video = self._film(video, t)
                 if self._passed(self.options.log_every) or self.tick == self.total:
                     self._log(log, progress)
-                due = time.monotonic() - saved > 60 * self.options.checkpoint_minutes
-                if due or interrupted or self.tick == self.total:
-                    log.flush()
+                now = time.monotonic()
+                over = 0 < 60 * self.options.minutes < now - begin
+                stop = over or bool(interrupted) or self.tick == self.total
+                if stop or now - saved > 60 * self.options.checkpoint_minutes:
+                    log.flush(self.episodes.pop())
                     self._save(t)
                     saved = time.monotonic()
-                if interrupted:
+                if stop:
                     break
+            self.run.interrupted = bool(interrupted)
         log.close()
         learning_curve(self.run)
         self.run.finished = self.tick >= self.total
-        progress.end(self.steps, interrupted=not self.run.finished)
+        progress.end(self.steps, finished=self.run.finished)
 
     @property
     def steps(self) -> int:
@@ -139,10 +148,8 @@ class _Session:
         row = {name: float(x) for name, x in self.episodes.metrics().items()}
         row |= self.means.pop() | self.throughput.pop()
         log.row(self.steps, self.steps * self.experiment.env.frame_skip, row)
-        for episode in self.episodes.pop():
-            log.episode(self.steps, episode)
+        log.flush(self.episodes.pop())
         progress.row(self.steps, row)
-        log.flush()
 
     def _film(self, video: Video | None, t: Transition) -> Video | None:
         if self._passed(self.options.video_every):

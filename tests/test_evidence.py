@@ -1,0 +1,76 @@
+"""The long measurements: `make evidence` runs these, and the recipes behind the README's tables."""
+
+import json
+from dataclasses import replace
+from itertools import islice
+from pathlib import Path
+
+import pytest
+import torch
+from test_agents import OPTIONS, equal
+
+from agents.choices import AGENTS
+from agents.loop import interact
+from agents.policies import RandomPolicy
+from envs.atari import AtariConfig
+from envs.catch import CatchConfig
+from envs.games import ATARI57
+from envs.interface import step_state
+from envs.protocol import PROTOCOLS
+from envs.stream import Stream
+from experiments import Experiment, evaluate, load, train
+from experiments.reproduce import RESULTS
+
+pytestmark = pytest.mark.evidence
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("name", AGENTS)
+def test_every_agent_wins_catch_with_every_seed(name: str, seed: int, tmp_path: Path) -> None:
+    from test_agents import EXAMPLES
+
+    config = EXAMPLES.get(name, AGENTS[name]())
+    experiment = Experiment(config, CatchConfig(), seed=seed, steps=12_000, streams=8)
+    run = train(experiment, tmp_path, OPTIONS)
+    assert evaluate(load(run.folder, device="cpu")[1], CatchConfig(), episodes=200).mean >= 0.95
+
+
+@pytest.mark.parametrize("protocol", ["mfec", "machado"])
+def test_a_real_game_resumes_exactly_past_new_seedings(protocol: str, tmp_path: Path) -> None:
+    """Sixteen streams of Ms. Pac-Man, long enough for every one of them to be seeded anew."""
+    env = AtariConfig("ms_pacman", replace(PROTOCOLS[protocol], frames_cap=4000))
+    experiment = Experiment(AGENTS["episodic"](), env, seed=7, steps=16 * 11_500)
+    train(experiment, tmp_path / "straight", OPTIONS)
+    for steps in (16 * 4_321, 16 * 11_100, experiment.steps):
+        train(replace(experiment, steps=steps), tmp_path / "pieces", OPTIONS)
+    agents = [load(tmp_path / name, device="cpu")[1] for name in ("straight", "pieces")]
+    assert equal(agents[0].state_dict(), agents[1].state_dict())
+    numbers = [
+        [json.loads(line)["score"] for line in (tmp_path / name / "episodes.jsonl").open()]
+        for name in ("straight", "pieces")
+    ]
+    assert numbers[0] == numbers[1]
+
+
+@pytest.mark.parametrize("game", ATARI57)
+def test_every_game_keeps_the_laws_and_replays(game: str) -> None:
+    stream = Stream(AtariConfig(game, PROTOCOLS["machado"]).build(2), seed=1)
+    loop = interact(stream, RandomPolicy(stream.spec.num_actions))
+    for t in islice(loop, 1500):
+        assert torch.equal(t.next_step.first, t.step.last)
+        assert (t.next_step.reward[t.next_step.first] == 0).all()
+    twin = Stream(AtariConfig(game, PROTOCOLS["machado"]).build(2), seed=1)
+    assert torch.equal(twin.load_state_dict(stream.state_dict()), t.next_step.obs)
+    after = next(loop)
+    step, expected = step_state(twin.step(after.action)), step_state(after.next_step)
+    assert all(torch.equal(step[name], expected[name]) for name in step)
+
+
+def test_the_committed_results_reach_what_the_project_set_out_to() -> None:
+    """Ms. Pac-Man in under half a million agent steps: 1,500 points over three seeds."""
+    data = json.loads((RESULTS / "ms_pacman-episodic-4-frames.json").read_text())
+    means = [run["evaluation"]["mean"] for run in data["runs"]]
+    assert len(means) == 3
+    assert min(means) >= 1200
+    assert sum(means) / 3 >= 1500
+    assert data["steps"] <= 500_000
