@@ -102,7 +102,7 @@ class EpisodicControl:
                 action, memory["dice"], self.spec.num_actions, self.config.epsilon
             )
         rolled = dice.roll(memory["dice"])
-        return action, {"dice": rolled, "key": key, "digest": digest, "exact": exact.mean(0)}
+        return action, {"dice": rolled, "key": key, "digest": digest, "exact": exact.amax(0)}
 
     def learn(self, t: Transition) -> Metrics:
         """Note the tick; where an episode ends, store its returns (section 2, Algorithm 1)."""

@@ -42,27 +42,32 @@ def scores_table() -> str:
         "| mean over seeds | human-normalised | random play | command |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
+    episodes = set()
     for path in sorted(RESULTS.glob("*.json")):
         data = json.loads(path.read_text())
         means = [run["evaluation"]["mean"] for run in data["runs"]]
+        episodes |= {run["evaluation"]["episodes"] for run in data["runs"]}
         mean = statistics.fmean(means)
         normalised = human_normalised(data["world"], mean)
         spread = f" ± {statistics.stdev(means) / len(means) ** 0.5:,.0f}" if len(means) > 1 else ""
-        lines.append(
-            f"| {data['world']} | {data['train'].split()[2]} | {data['protocol']} "
-            f"| {_count(data['steps'])} ({_count(data['frames'])}) "
-            f"| {', '.join(f'{m:,.0f}' for m in means)} | {mean:,.0f}{spread} "
-            f"| {normalised:.3f} | {data['random']['mean']:,.0f} | `{data['command']}` |"
-            if normalised is not None
-            else f"| {data['world']} | | | | {means} | {mean:,.1f} | | | `{data['command']}` |"
-        )
-    episodes = {run["evaluation"]["episodes"] for run in data["runs"]}
-    lines.append("")
-    lines.append(
-        f"Raw game points; a seed's score is the mean of {max(episodes)} whole episodes played by "
-        f"the final checkpoint on streams of their own; ± is the standard error over seeds; "
-        f"human-normalised by the table of {HUMAN_RANDOM_TABLE}."
-    )
+        cells = [
+            data["world"],
+            data["train"].split()[2],
+            data["protocol"],
+            f"{_count(data['steps'])} ({_count(data['frames'])})",
+            ", ".join(f"{m:,.0f}" for m in means),
+            f"{mean:,.0f}{spread}",
+            "" if normalised is None else f"{normalised:.3f}",
+            f"{data['random']['mean']:,.0f}",
+            f"`{data['command']}`",
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    lines += [
+        "",
+        f"Raw game points; a seed's score is the mean of {' or '.join(map(str, sorted(episodes)))} "
+        "whole episodes played by the final checkpoint on streams of their own; ± is the standard "
+        f"error over seeds; human-normalised by the table of {HUMAN_RANDOM_TABLE}.",
+    ]
     return "\n".join(lines) + "\n"
 
 
