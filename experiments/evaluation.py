@@ -65,10 +65,11 @@ class Scores:
 
     def __str__(self) -> str:
         s = self.summary()
+        error = "" if math.isnan(self.standard_error) else f" ± {self.standard_error:,.1f} (s.e.)"
         lines = [
-            f"{self.world}: mean {s['mean']:,.1f} ± {s['standard_error']:,.1f} (s.e.)  "
-            f"median {s['median']:,.1f}  min {s['min']:,.1f}  max {s['max']:,.1f}  "
-            f"over {s['episodes']} episodes from {self.distinct_starts} distinct starts",
+            f"{self.world}: mean {self.mean:,.1f}{error}  median {s['median']:,.1f}  "
+            f"min {s['min']:,.1f}  max {s['max']:,.1f}  over {_plural(len(self.scores), 'episode')} "
+            f"from {_plural(self.distinct_starts, 'distinct start')}",
             f"  protocol {self.protocol}, epsilon {self.epsilon:g}, evaluation seed {self.seed}",
         ]
         if s["human_normalised"] is not None:
@@ -146,3 +147,7 @@ def load(folder: Path | str, *, device: str = "auto") -> tuple[Experiment, Agent
     agent = experiment.agent.build(spec, seed=experiment.seed, device=where)
     agent.load_state_dict(state["agent"])
     return experiment, agent
+
+
+def _plural(count: int, noun: str) -> str:
+    return f"{count} {noun}{'' if count == 1 else 's'}"
