@@ -68,7 +68,8 @@ class Scores:
         error = "" if math.isnan(self.standard_error) else f" ± {self.standard_error:,.1f} (s.e.)"
         lines = [
             f"{self.world}: mean {self.mean:,.1f}{error}  median {s['median']:,.1f}  "
-            f"min {s['min']:,.1f}  max {s['max']:,.1f}  over {_plural(len(self.scores), 'episode')} "
+            f"min {s['min']:,.1f}  max {s['max']:,.1f}  "
+            f"over {_plural(len(self.scores), 'episode')} "
             f"from {_plural(self.distinct_starts, 'distinct start')}",
             f"  protocol {self.protocol}, epsilon {self.epsilon:g}, evaluation seed {self.seed}",
         ]
