@@ -73,7 +73,7 @@ def check_finite(numbers: Float[Tensor, " n"], what: str) -> Float[Tensor, " n"]
     if not numbers.isfinite().all():
         broken = numbers[~numbers.isfinite()][0]
         raise NumericalError(
-            f"The {what} came out as {float(broken)}; nothing was learned from it."
+            f"The {what} came out as {float(broken)}; the agent has not learned from it."
         )
     return numbers
 

@@ -1,6 +1,5 @@
 """Bonuses in a run: chosen by name, paid, resumed, and stopped when their numbers are lost."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -60,10 +59,9 @@ WANDER = Experiment(WandererConfig(), CatchConfig(), steps=1200, streams=4, seed
 
 
 @pytest.fixture(autouse=True)
-def wander(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def wander(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setitem(PRESETS, "wander", WANDER)
-    yield
 
 
 def numbers(run: Run) -> dict[str, float]:
@@ -91,9 +89,8 @@ def test_a_bonus_is_a_role_with_roles_of_its_own() -> None:
     assert experiment.bonus == PseudoCountConfig(PixelCNNConfig(), form="gain", scale=0.5)
     assert experiment.env == AtariConfig("venture")
     assert {"bonus", "bonus.density"} <= dict(roles(experiment)).keys()
-    _, [simple], _ = parse_experiment(
-        ["wander", "bonus:simhash", "env:deep-sea", "--env.size", "9"]
-    )
+    words = "wander bonus:simhash env:deep-sea --env.size 9".split()
+    _, [simple], _ = parse_experiment(words)
     assert (simple.bonus, simple.env) == (SimHashConfig(), DeepSeaConfig(9))
 
 
