@@ -5,11 +5,15 @@ from itertools import islice
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
+from agents.choices import BONUSES
 from agents.loop import interact
-from agents.policies import RandomPolicy
+from agents.policies import RandomPolicy, argmax_with_random_ties, epsilon_greedy
+from envs import dice
 from envs.deep_sea import DeepSea, DeepSeaConfig
 from envs.errors import UsageError
+from envs.interface import Memory, Step, Transition
 from envs.stream import Stream
 
 
@@ -71,3 +75,42 @@ def test_it_shows_one_cell_of_all() -> None:
     spec = Stream(DeepSeaConfig(size=6).build(2)).spec
     assert (spec.obs_shape, spec.num_actions) == ((1, 6, 6), 2)
     assert Stream(DeepSeaConfig(size=6).build(2)).reset().obs.dtype == torch.uint8
+
+
+class Table:
+    """Q-learning in a table of cells: the least that an exploration bonus can serve."""
+
+    def __init__(self, size: int) -> None:
+        self.values = torch.zeros(size * size + 1, 2)  # the last row is the look below the bottom
+
+    def initial(self, n: int) -> Memory:
+        return {"dice": dice.keys(0, "train", n)}
+
+    def act(self, step: Step, memory: Memory, *, explore: bool = True) -> tuple[Tensor, Memory]:
+        key = memory["dice"]
+        greedy = argmax_with_random_ties(self.values[self.cell(step)], key)
+        return epsilon_greedy(greedy, key, 2, 0.1), {"dice": dice.roll(key)}
+
+    def learn(self, t: Transition) -> None:
+        cell, value = self.cell(t.step), self.values[self.cell(t.next_step)].amax(1)
+        target = t.next_step.reward + t.bonus + t.next_step.discount * value
+        old = self.values[cell, t.action]
+        self.values[cell, t.action] = torch.where(t.valid, old + 0.3 * (target - old), old)
+
+    def cell(self, step: Step) -> Tensor:
+        look = step.obs.flatten(1) > 0
+        return torch.where(look.any(1), look.int().argmax(1), look.shape[1])
+
+
+@pytest.mark.parametrize("name", ["none", "pseudo-count", "simhash"])
+def test_a_table_finds_the_treasure_by_counting_and_not_without(name: str) -> None:
+    size, found = 8, 0
+    stream, agent = Stream(DeepSeaConfig(size).build(8)), Table(size)
+    settings = {} if name == "none" else {"scale": 0.1}
+    bonus = BONUSES[name](**settings).build(stream.spec)
+    for t in islice(interact(stream, agent), 1500):
+        t = t.with_bonus(bonus(t))
+        agent.learn(t)
+        found += int((t.next_step.reward > 0.5).sum())
+    assert (found > 100) == (name != "none")
+    assert (found == 0) == (name == "none")
