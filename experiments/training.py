@@ -157,9 +157,8 @@ class _Session:
         return every > 0 and self.steps // every > (self.steps - self.num_envs) // every
 
     def _log(self, log: Log, progress: Progress) -> None:
-        row = {
-            name: float(x) for name, x in (self.episodes.metrics() | self.visits.metrics()).items()
-        }
+        so_far = self.episodes.metrics() | self.visits.metrics()
+        row = {name: float(x) for name, x in so_far.items()}
         row |= self.means.pop() | self.throughput.pop()
         log.row(self.steps, self.steps * self.experiment.env.frame_skip, row)
         for episode in self.episodes.pop():

@@ -21,7 +21,12 @@ KEYS = 0b0001_1110
 
 
 def visits_of(stream: Stream, streams: int) -> "Visits":
-    """A tracker of the first ``streams`` streams; of none where the game's rooms are unknown."""
+    """A tracker of the first ``streams`` streams; of none where the game's rooms are unknown.
+
+    Raises UsageError for a negative number of them.
+    """
+    if streams < 0:
+        raise UsageError(f"visit_streams is {streams}; it must be 0 or more.")
     env = stream.env
     known = isinstance(env, Atari) and env.game == GAME
     return Visits(stream, min(streams, stream.spec.num_envs) if known else 0)

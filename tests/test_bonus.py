@@ -163,7 +163,8 @@ def test_surprise_is_nats_a_pixel() -> None:
 
 
 @pytest.mark.parametrize(
-    ("size", "shape"), [((84, 84), (42, 42)), ((7, 5), (3, 4)), ((10, 160), (5, 42))]
+    ("size", "shape"),
+    [((84, 84), (42, 42)), ((7, 5), (3, 4)), ((10, 160), (5, 42)), ((257, 263), (3, 2))],
 )
 def test_areas_are_averaged_exactly(size: tuple[int, int], shape: tuple[int, int]) -> None:
     """Brute force: every pixel is cut into equal tiles, as many as make the areas whole."""

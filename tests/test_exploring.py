@@ -19,6 +19,7 @@ from envs.catch import CatchConfig
 from envs.deep_sea import DeepSeaConfig
 from envs.errors import UsageError
 from envs.interface import EnvSpec, Metrics, Transition
+from envs.protocol import PROTOCOLS
 from experiments import cli
 from experiments.config import Experiment, choose_all, roles
 from experiments.parse import parse_experiment
@@ -136,3 +137,14 @@ def test_a_checkpoint_from_before_bonuses_continues(tmp_path: Path) -> None:
     train(WANDER, tmp_path / "run", OPTIONS)
     straight = train(WANDER, tmp_path / "straight", OPTIONS)
     assert numbers(run) == numbers(straight)
+
+
+def test_rooms_and_keys_are_rows_of_a_run_and_continue(tmp_path: Path) -> None:
+    env = AtariConfig("montezuma_revenge", PROTOCOLS["machado"])
+    experiment = replace(WANDER, env=env, streams=2, steps=400)
+    straight = train(experiment, tmp_path / "straight", OPTIONS)
+    train(replace(experiment, steps=260), tmp_path / "halved", OPTIONS)
+    halved = train(experiment, tmp_path / "halved", OPTIONS)
+    assert numbers(straight) == numbers(halved)
+    assert numbers(straight)["visits/rooms"] == 1
+    assert numbers(straight)["visits/keys"] == 0

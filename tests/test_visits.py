@@ -135,3 +135,5 @@ def test_rooms_of_other_worlds_are_unknown() -> None:
         visits.load_state_dict(visits.state_dict())
     with pytest.raises(UsageError, match="not of pong; track 0 streams"):
         Visits(pong)
+    with pytest.raises(UsageError, match="visit_streams is -1; it must be 0 or more"):
+        visits_of(pong, -1)
