@@ -19,14 +19,14 @@ def pseudo_count(before: Float[Tensor, " N"], after: Float[Tensor, " N"]) -> Flo
 
 
 def count_bonus(count: Float[Tensor, " N"]) -> Float[Tensor, " N"]:
-    """(N + 0.01)^(-1/2) (Bellemare et al. 2016, eq. 6); its factor beta is 0.05 for DQN."""
+    """(N + 0.01)^(-1/2) (Bellemare et al. 2016); its factor beta is 0.05 for DQN."""
     return (count + LEAST).rsqrt()
 
 
 def gain_pseudo_count(
     gain: Float[Tensor, " N"], frames: Float[Tensor, " N"], c: float = 0.1
 ) -> Float[Tensor, " N"]:
-    """N = 1 / (exp(c n^(-1/2) max(gain, 0)) - 1) at the n-th frame (Ostrovski et al. 2017, eq. 4).
+    """N = 1 / (exp(c n^(-1/2) max(gain, 0)) - 1) at the n-th frame (Ostrovski et al. 2017).
 
     The gain of a net that learns at a constant rate never vanishes; n^(-1/2) makes it decay.
     """
@@ -34,7 +34,7 @@ def gain_pseudo_count(
 
 
 def gain_count_bonus(count: Float[Tensor, " N"]) -> Float[Tensor, " N"]:
-    """N^(-1/2) (Ostrovski et al. 2017, section 3.3), its factor 1; at most 10.
+    """N^(-1/2) (Ostrovski et al. 2017), its factor 1; at most 10.
 
     The paper clips reward and bonus to [-1, 1] together, where a bonus above 1 is 1 already.
     """

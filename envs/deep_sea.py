@@ -1,5 +1,4 @@
-"""DeepSea: one path in 2^N is worth its price (Osband et al. 2019, "Deep Exploration via Randomized
-Value Functions", section 5; as in bsuite).
+"""DeepSea: one path in 2^N is worth its price (Osband et al. 2019; as in bsuite).
 
 A diver sinks a row a step, left or right. Every move to the right costs 0.01 / N; the one that
 ends in the bottom-right corner finds a treasure of 1. Perfect play returns 0.99, sinking to the

@@ -14,8 +14,8 @@ from envs.stream import Stream
 
 GAME = "montezuma_revenge"
 ROOM, INVENTORY = 3, 65
-"""Addresses in the console's memory (as in Anand et al. 2019, "Unsupervised State Representation
-Learning in Atari", and OCAtari); a test plays to them."""
+"""Addresses in the console's memory: the room's as in Anand et al. 2019 ("Unsupervised State
+Representation Learning in Atari"), the inventory's as in OCAtari. A test plays to both."""
 KEYS = 0b0001_1110
 """Bits of the inventory: mallet, four keys, two swords, torch, as the game draws each bit."""
 
