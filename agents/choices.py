@@ -1,6 +1,16 @@
-"""Every agent by name: the command line, ``reverie list`` and the law tests read this table."""
+"""Every agent and bonus by name: the command line, ``reverie list`` and the law tests read it."""
 
+from agents.bonus import BonusConfig, NoBonusConfig
+from agents.density_bonus import PseudoCountConfig, SurpriseConfig
 from agents.episodic import EpisodicConfig
 from agents.interface import AgentConfig
+from agents.simhash import SimHashConfig
 
 AGENTS: dict[str, type[AgentConfig]] = {"episodic": EpisodicConfig}
+
+BONUSES: dict[str, type[BonusConfig]] = {
+    "none": NoBonusConfig,
+    "pseudo-count": PseudoCountConfig,
+    "simhash": SimHashConfig,
+    "surprise": SurpriseConfig,
+}

@@ -5,7 +5,7 @@ worth the mean of its nearest neighbours. Everything is learned at the end of an
 """
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from jaxtyping import Int64
@@ -26,6 +26,8 @@ from world_models.representation.projection import ProjectionConfig
 @dataclass(frozen=True)
 class EpisodicConfig(AgentConfig):
     """Episodic control with the published Atari settings."""
+
+    refuses_bonus: ClassVar[str] = "a maximum over returns never forgets a bonus that has decayed"
 
     neighbours: int = 11
     """k: a new state is worth the mean of this many nearest keys; an action with fewer keys is

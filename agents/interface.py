@@ -1,7 +1,7 @@
 """Who acts and who learns: the two protocols of an agent, and the base of its config."""
 
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import ClassVar, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Int64
@@ -37,6 +37,9 @@ class Agent(Policy, Stateful, Protocol):
 @dataclass(frozen=True)
 class AgentConfig:
     """Base of every agent's config."""
+
+    refuses_bonus: ClassVar[str] = ""
+    """Why this agent takes no exploration bonus; empty where it takes one."""
 
     def build(self, spec: EnvSpec, *, seed: int = 0, device: torch.device | str = "cpu") -> Agent:
         """An untrained agent for the streams of ``spec``."""

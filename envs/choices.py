@@ -2,7 +2,13 @@
 
 from envs.atari import AtariConfig
 from envs.catch import CatchConfig
+from envs.deep_sea import DeepSeaConfig
 from envs.gym import GymConfig
 from envs.interface import EnvConfig
 
-ENVS: dict[str, type[EnvConfig]] = {"atari": AtariConfig, "catch": CatchConfig, "gym": GymConfig}
+ENVS: dict[str, type[EnvConfig]] = {
+    "atari": AtariConfig,
+    "catch": CatchConfig,
+    "deep-sea": DeepSeaConfig,
+    "gym": GymConfig,
+}

@@ -2,7 +2,7 @@
 
 import sys
 
-from envs.errors import UsageError
+from envs.errors import NumericalError, UsageError
 from envs.games import GAME_LISTS, all_games, near_names
 
 USAGE = """\
@@ -45,6 +45,9 @@ def main(arguments: list[str] | None = None) -> int:
         return 2
     except KeyboardInterrupt:
         return 130
+    except NumericalError as error:
+        print(f"reverie: {error}", file=sys.stderr)
+        return 1
     except RuntimeError as error:
         if type(error).__name__ != "EmulatorSilent":  # its module would import torch
             raise

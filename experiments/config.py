@@ -10,7 +10,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import Any, TypeVar, get_type_hints
 
-from agents.choices import AGENTS
+from agents.bonus import BonusConfig, NoBonusConfig
+from agents.choices import AGENTS, BONUSES
 from agents.episodic import EpisodicConfig
 from agents.interface import AgentConfig
 from envs.atari import AtariConfig
@@ -19,13 +20,16 @@ from envs.errors import UsageError
 from envs.games import near_names
 from envs.interface import EnvConfig
 from envs.protocol import PROTOCOLS, AtariProtocol
-from world_models.interface import RepresentationConfig
+from world_models.density import DENSITIES
+from world_models.interface import DensityConfig, RepresentationConfig
 from world_models.representation import REPRESENTATIONS
 
 C = TypeVar("C")
 
 TABLES: dict[type, Mapping[str, Any]] = {
     AgentConfig: AGENTS,
+    BonusConfig: BONUSES,
+    DensityConfig: DENSITIES,
     EnvConfig: ENVS,
     AtariProtocol: PROTOCOLS,
     RepresentationConfig: REPRESENTATIONS,
@@ -35,10 +39,11 @@ TABLES: dict[type, Mapping[str, Any]] = {
 
 @dataclass(frozen=True)
 class Experiment:
-    """An agent, a world, and how long they meet."""
+    """An agent, a world, what is paid for exploring it, and how long they meet."""
 
     agent: AgentConfig = EpisodicConfig()
     env: EnvConfig = AtariConfig()
+    bonus: BonusConfig = NoBonusConfig()
     seed: int = 0
     steps: int = 1_000_000
     """Agent steps, counted over all streams."""
@@ -49,6 +54,11 @@ class Experiment:
         for name in ("steps", "streams"):
             if getattr(self, name) < 1:
                 raise UsageError(f"{name} is {getattr(self, name)}; it must be 1 or more.")
+        if self.agent.refuses_bonus and not isinstance(self.bonus, NoBonusConfig):
+            raise UsageError(
+                f"The agent {type(self.agent).__name__.removesuffix('Config')} takes no bonus: "
+                f"{self.agent.refuses_bonus}. Choose bonus:none or another agent."
+            )
 
 
 def roles(config: Any, prefix: str = "") -> Iterator[tuple[str, Mapping[str, Any]]]:
@@ -85,9 +95,9 @@ def _replace_at(config: Any, path: str, entry: Any) -> Any:
 
 
 def choose_all(config: C, tokens: list[str]) -> C:
-    """Apply ``role:name`` tokens, outer roles first."""
-    for token in sorted(tokens, key=lambda token: token.partition(":")[0].count(".")):
-        path, _, name = token.partition(":")
+    """Apply ``role:name`` tokens, outer roles first, and the agent before what it may refuse."""
+    pairs = [(path, name) for path, _, name in (token.partition(":") for token in tokens)]
+    for path, name in sorted(pairs, key=lambda pair: (pair[0].count("."), pair[0])):
         config = choose(config, path, name)
     return config
 

@@ -14,10 +14,11 @@ from typing import Any
 
 import torch
 
+from agents.bonus import Bonus
 from agents.interface import Agent
 from agents.loop import interact
 from agents.policies import RandomPolicy
-from envs.errors import UsageError
+from envs.errors import NumericalError, UsageError
 from envs.interface import Memory, Step, Transition, step_from_state, step_state
 from envs.stream import Stream
 from experiments.config import Experiment
@@ -25,6 +26,7 @@ from experiments.figures import learning_curve
 from experiments.progress import Progress
 from experiments.run import Run, provenance
 from experiments.trackers import Episodes, Log, Means, Throughput, Video, newest_frame
+from experiments.visits import visits_of
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,8 @@ class TrainOptions:
     minutes: float = 0.0
     """Stop with a checkpoint after so many minutes; 0 for no limit."""
     checkpoint_minutes: float = 5.0
+    visit_streams: int = 1
+    """Streams whose rooms and keys are read where that is known, with an emulator more for each."""
     video_every: int = 0
     """Agent steps between two videos of a training episode; 0 for none."""
     bare_seconds: float = 2.0
@@ -59,7 +63,8 @@ def train(
 
     A run that has reached its steps is left as it is.
     Ctrl-C and SIGTERM write a checkpoint after the current tick; the same call continues from it.
-    Raises UsageError for input that cannot be used, and leaves what is in the folder as it is.
+    Raises UsageError for input that cannot be used, and NumericalError where a model has lost its
+    numbers; both leave what is in the folder as it is.
     """
     device = pick_device(options.device)
     threads = pick_threads(options.threads)
@@ -76,7 +81,8 @@ def train(
 
     stream = make_stream(experiment, device, threads)
     agent = experiment.agent.build(stream.spec, seed=experiment.seed, device=device)
-    session = _Session(experiment, options, run, stream, agent, bare)
+    bonus = experiment.bonus.build(stream.spec, seed=experiment.seed, device=device)
+    session = _Session(experiment, options, run, stream, agent, bonus, bare)
     try:
         session.go(state)
     finally:
@@ -94,14 +100,16 @@ class _Session:
         run: Run,
         stream: Stream,
         agent: Agent,
+        bonus: Bonus,
         bare: float | None,
     ) -> None:
         self.experiment, self.options, self.run = experiment, options, run
-        self.stream, self.agent = stream, agent
+        self.stream, self.agent, self.bonus = stream, agent, bonus
         self.num_envs = stream.spec.num_envs
         self.total = -(-experiment.steps // self.num_envs)  # ticks, rounded up
         self.tick = 0
         self.episodes, self.means = Episodes(self.num_envs), Means()
+        self.visits = visits_of(stream, options.visit_streams)
         self.throughput = Throughput(self.num_envs, bare)
 
     def go(self, state: dict[str, Any] | None) -> None:
@@ -115,7 +123,9 @@ class _Session:
         ticks = islice(interact(self.stream, self.agent, start=start), self.total - self.tick)
         with _interrupts() as interrupted, progress:
             for t in ticks:
+                t = self._reward_exploring(t)
                 self.means.update(self.agent.learn(t))
+                self.visits.update(t)
                 self.tick += 1
                 self.episodes.update(t, self.steps)
                 self.throughput.update()
@@ -141,11 +151,23 @@ class _Session:
     def steps(self) -> int:
         return self.tick * self.num_envs
 
+    def _reward_exploring(self, t: Transition) -> Transition:
+        try:
+            t = t.with_bonus(self.bonus(t))
+        except NumericalError as error:
+            raise NumericalError(
+                f"The run stopped at agent step {self.steps}. {error} "
+                f"What {self.run.folder} held before is unchanged."
+            ) from error
+        self.means.update({"bonus/mean": t.bonus.mean()})
+        return t
+
     def _passed(self, every: int) -> bool:
         return every > 0 and self.steps // every > (self.steps - self.num_envs) // every
 
     def _log(self, log: Log, progress: Progress) -> None:
-        row = {name: float(x) for name, x in self.episodes.metrics().items()}
+        so_far = self.episodes.metrics() | self.visits.metrics()
+        row = {name: float(x) for name, x in so_far.items()}
         row |= self.means.pop() | self.throughput.pop()
         log.row(self.steps, self.steps * self.experiment.env.frame_skip, row)
         log.flush(self.episodes.pop())
@@ -164,17 +186,20 @@ class _Session:
             {
                 "tick": self.tick,
                 "agent": self.agent.state_dict(),
+                "bonus": self.bonus.state_dict(),
                 "stream": self.stream.state_dict(),
                 "next_step": step_state(t.next_step),
                 "next_memory": t.next_memory,
                 "episodes": self.episodes.state_dict(),
                 "means": self.means.state_dict(),
+                "visits": self.visits.state_dict(),
             }
         )
 
     def _restore(self, state: dict[str, Any]) -> tuple[Step, Memory]:
         self.tick = state["tick"]
         self.agent.load_state_dict(state["agent"])
+        self.bonus.load_state_dict(state["bonus"])
         self.episodes.load_state_dict(state["episodes"])
         self.means.load_state_dict(state["means"])
         step = step_from_state(state["next_step"], self.stream.device)
@@ -184,6 +209,7 @@ class _Session:
                 f"The world of {self.run.folder} does not replay: after the logged actions it "
                 "looks otherwise than in the checkpoint. Only seeded, deterministic worlds resume."
             )
+        self.visits.load_state_dict(state["visits"])  # it follows the restored stream
         memory = {k: v.to(self.stream.device) for k, v in state["next_memory"].items()}
         return step, memory
 

@@ -84,6 +84,7 @@ def test_parts_are_chosen_by_role_and_keep_their_presets_settings() -> None:
     assert dict(roles(tuned)).keys() == {
         "agent",
         "agent.representation",
+        "bonus",
         "env",
         "env.protocol",
     }

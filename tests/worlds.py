@@ -11,6 +11,7 @@ from gymnasium.vector.utils import batch_space
 from envs.atari import AtariConfig
 from envs.catch import CatchConfig
 from envs.choices import ENVS
+from envs.deep_sea import DeepSeaConfig
 from envs.gym import GymConfig
 from envs.interface import EnvConfig
 from envs.protocol import PROTOCOLS, AtariProtocol
@@ -22,9 +23,13 @@ EXAMPLES: dict[str, list[EnvConfig]] = {
         AtariConfig("breakout", PROTOCOLS["nature"]),
         AtariConfig("pong", AtariProtocol("short", sticky=0.25, stack=1, frames_cap=240)),
     ],
+    "deep-sea": [DeepSeaConfig(size=5)],
     "gym": [GymConfig("worlds:Counter-v0")],
 }
 """Configs the laws of worlds are tested on; a world without an entry is tested as it is built."""
+
+WITHOUT_CHANCE = {"deep-sea"}
+"""Titles of worlds in which every seed is the same world."""
 
 LAW_ENVS = [env for name, kind in ENVS.items() for env in EXAMPLES.get(name, [kind()])]
 

@@ -1,0 +1,78 @@
+"""SimHash counts: frames are counted by the signs of a random projection.
+
+Tang et al. 2017, "#Exploration: A Study of Count-Based Exploration for Deep Reinforcement
+Learning": pixels of the newest frame, 256 bits. Frames that look alike share a code.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Float, UInt8
+from torch import Tensor
+
+from agents.bonus import BonusConfig, bonus_of_visits, check_field, seen_shape
+from envs.digest import frame_digest
+from envs.interface import EnvSpec, Transition
+from world_models.density.symbols import as_symbols
+
+
+@dataclass(frozen=True)
+class SimHashConfig(BonusConfig):
+    """Visits counted by their frames' codes."""
+
+    bits: int = 256
+    """Length of a code: the longer, the finer frames are told apart."""
+    scale: float | None = None
+    """Factor of the bonus; None is the published one, 0.01 x 256 / bits."""
+    resolution: int = 42
+    """Rows and columns that are hashed; a smaller world is seen as it is."""
+
+    def __post_init__(self) -> None:
+        check_field(self, "bits", self.bits >= 1, "1 or more")
+        check_field(self, "scale", self.scale is None or self.scale >= 0, "0 or more")
+        check_field(self, "resolution", self.resolution >= 1, "1 or more")
+
+    def build(
+        self, spec: EnvSpec, *, seed: int = 0, device: torch.device | str = "cpu"
+    ) -> "SimHash":
+        return SimHash(self, spec, seed=seed)
+
+
+class SimHash:
+    """scale n^(-1/2) at the n-th visit of a frame's code; it lives in host memory."""
+
+    def __init__(self, config: SimHashConfig, spec: EnvSpec, *, seed: int = 0) -> None:
+        self.shape = seen_shape(spec, config.resolution)
+        self.scale = 0.01 * 256 / config.bits if config.scale is None else config.scale
+        generator = torch.Generator().manual_seed(seed)
+        gaussian = torch.randn(self.shape[0] * self.shape[1], config.bits, generator=generator)
+        # Sixteenths: sums of whole numbers are exact, so a code never depends on the batch.
+        self.projection = (16 * gaussian).round()
+        self.counts: dict[int, int] = {}  # visits of each code's digest
+
+    def __call__(self, t: Transition) -> Float[Tensor, " N"]:
+        return bonus_of_visits(t, self.visit)
+
+    def visit(self, frames: UInt8[Tensor, "n C H W"]) -> Float[Tensor, " n"]:
+        """The bonus of each frame, after counting it."""
+        counts = []
+        for digest in frame_digest(self.code(frames).to(torch.uint8)[:, None, None]).tolist():
+            self.counts[digest] = self.counts.get(digest, 0) + 1
+            counts.append(self.counts[digest])
+        return self.scale * torch.tensor(counts).rsqrt()
+
+    def code(self, frames: UInt8[Tensor, "n C H W"]) -> Bool[Tensor, "n bits"]:
+        """sign(A x) of the pixels, in -128..127 so that no code is a frame's brightness alone."""
+        pixels = as_symbols(frames, self.shape, 256).flatten(1).to(torch.float32) - 128
+        return pixels @ self.projection > 0
+
+    def state_dict(self) -> dict[str, Any]:
+        return {
+            "codes": torch.tensor(list(self.counts), dtype=torch.int64),
+            "counts": torch.tensor(list(self.counts.values()), dtype=torch.int64),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        pairs = zip(state["codes"].tolist(), state["counts"].tolist(), strict=True)
+        self.counts = dict(pairs)
