@@ -13,6 +13,7 @@ from typing import Any, TypeVar, get_type_hints
 from agents.choices import AGENTS
 from agents.episodic import EpisodicConfig
 from agents.interface import AgentConfig
+from agents.networks import NETWORKS, NetworkConfig
 from envs.atari import AtariConfig
 from envs.choices import ENVS
 from envs.errors import UsageError
@@ -29,6 +30,7 @@ TABLES: dict[type, Mapping[str, Any]] = {
     EnvConfig: ENVS,
     AtariProtocol: PROTOCOLS,
     RepresentationConfig: REPRESENTATIONS,
+    NetworkConfig: NETWORKS,
 }
 """Who can fill each role."""
 
