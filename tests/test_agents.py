@@ -33,9 +33,9 @@ EXAMPLES: dict[str, AgentConfig] = {
         epsilon_steps=4000,
         capacity=20_000,
         learning_starts=100,
-        replay_ratio=0.125,
-        target_every=50,
-        learning_rate=1e-3,
+        replay_ratio=0.0625,
+        target_every=25,
+        learning_rate=2e-3,
     )
 }
 """Settings with which an agent learns Catch within a test, where its defaults would not."""
