@@ -2,11 +2,12 @@
 
 from agents.bonus import BonusConfig, NoBonusConfig
 from agents.density_bonus import PseudoCountConfig, SurpriseConfig
+from agents.dqn import DQNConfig
 from agents.episodic import EpisodicConfig
 from agents.interface import AgentConfig
 from agents.simhash import SimHashConfig
 
-AGENTS: dict[str, type[AgentConfig]] = {"episodic": EpisodicConfig}
+AGENTS: dict[str, type[AgentConfig]] = {"episodic": EpisodicConfig, "dqn": DQNConfig}
 
 BONUSES: dict[str, type[BonusConfig]] = {
     "none": NoBonusConfig,

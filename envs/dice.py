@@ -12,8 +12,8 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-Purpose = Literal["train", "eval", "collect", "build"]
-_PURPOSES: dict[Purpose, int] = {"train": 1, "eval": 2, "collect": 3, "build": 4}
+Purpose = Literal["train", "eval", "collect", "build", "replay"]
+_PURPOSES: dict[Purpose, int] = {"train": 1, "eval": 2, "collect": 3, "build": 4, "replay": 5}
 
 
 def _signed(x: int) -> int:

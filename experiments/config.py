@@ -14,6 +14,7 @@ from agents.bonus import BonusConfig, NoBonusConfig
 from agents.choices import AGENTS, BONUSES
 from agents.episodic import EpisodicConfig
 from agents.interface import AgentConfig
+from agents.networks import NETWORKS, NetworkConfig
 from envs.atari import AtariConfig
 from envs.choices import ENVS
 from envs.errors import UsageError
@@ -33,6 +34,7 @@ TABLES: dict[type, Mapping[str, Any]] = {
     EnvConfig: ENVS,
     AtariProtocol: PROTOCOLS,
     RepresentationConfig: REPRESENTATIONS,
+    NetworkConfig: NETWORKS,
 }
 """Who can fill each role."""
 

@@ -14,8 +14,10 @@ from torch import Tensor
 from worlds import Scripted
 
 from agents.choices import AGENTS
+from agents.dqn import DQNConfig
 from agents.interface import Agent, AgentConfig
 from agents.loop import interact
+from agents.networks import MLPConfig
 from envs.atari import AtariConfig
 from envs.catch import CatchConfig
 from envs.protocol import PROTOCOLS
@@ -24,7 +26,18 @@ from experiments import Experiment, TrainOptions, evaluate, load, train
 
 OPTIONS = TrainOptions(device="cpu", threads=1, bare_seconds=0, quiet=True, log_every=500)
 
-EXAMPLES: dict[str, AgentConfig] = {}
+EXAMPLES: dict[str, AgentConfig] = {
+    "dqn": DQNConfig(
+        network=MLPConfig(),
+        n_step=3,
+        epsilon_steps=4000,
+        capacity=20_000,
+        learning_starts=100,
+        replay_ratio=0.0625,
+        target_every=25,
+        learning_rate=2e-3,
+    )
+}
 """Settings with which an agent learns Catch within a test, where its defaults would not."""
 
 each_agent = pytest.mark.parametrize(
