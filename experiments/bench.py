@@ -6,19 +6,29 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import torch
 from rich.console import Console
 
+from agents.loop import interact
 from agents.neighbours import NeighbourTables
+from agents.policies import RandomPolicy
+from envs.atari import AtariConfig
+from envs.protocol import PROTOCOLS
+from envs.stream import Stream
 from experiments.presets import PRESETS
 from experiments.reproduce import RESULTS
 from experiments.run import Run, provenance
 from experiments.training import TrainOptions, bare_rate, pick_device, pick_threads, train
+from world_models.density import DENSITIES
+from world_models.density.pixelcnn import PixelCNNConfig
+from world_models.density.symbols import as_symbols
 
 Row = dict[str, Any]
 
@@ -71,8 +81,9 @@ def _commands(device: torch.device, threads: int, steps: int) -> list[Row]:
 def _training(device: torch.device, threads: int, steps: int) -> list[Row]:
     """Training and the bare stream in one run: the bare stream is timed before and after."""
     rows = []
-    for name, experiment in (("episodic", PRESETS["episodic"]),):
-        experiment = type(experiment)(**{**vars(experiment), "steps": steps})
+    for name in ("episodic",):
+        experiment = PRESETS[name]
+        experiment = replace(experiment, steps=steps)
         before = bare_rate(experiment, threads, 5.0)
         with tempfile.TemporaryDirectory() as folder:
             options = TrainOptions(
@@ -132,10 +143,36 @@ def _tables(device: torch.device, threads: int, steps: int) -> list[Row]:
     ]
 
 
+def _densities(device: torch.device, threads: int, steps: int) -> list[Row]:
+    """Frames a second that each density learns, of real play in batches of 32."""
+    stream = Stream(AtariConfig("montezuma_revenge", PROTOCOLS["machado"]).build(32))
+    loop = islice(interact(stream, RandomPolicy(stream.spec.num_actions)), 300)
+    batches = [as_symbols(t.next_step.frame, (42, 42), 8) for t in loop]
+    stream.close()
+    rows = []
+    configs = {name: kind() for name, kind in DENSITIES.items()}
+    configs["pixel-cnn, joint steps"] = PixelCNNConfig(one_by_one=False)
+    for name, config in configs.items():
+        density = config.build(shape=(42, 42), levels=8, device=device)
+        for batch in batches[:3]:  # the first frames, and compilation, are not timed
+            density.observe(batch)
+        done, begin = 0, time.perf_counter()
+        for batch in batches[3:]:
+            density.observe(batch)
+            done += len(batch)
+            if time.perf_counter() - begin > 5:
+                break
+        rate = done / (time.perf_counter() - begin)
+        title = f"density {name}: learning 42 x 42 x 8 frames, {threads} threads"
+        rows.append({"name": title, "frames_per_second": rate, "shown": f"{rate:,.0f} frames/s"})
+    return rows
+
+
 GROUPS: dict[str, Callable[[torch.device, int, int], list[Row]]] = {
     "commands": _commands,
     "training": _training,
     "tables": _tables,
+    "densities": _densities,
 }
 
 

@@ -138,7 +138,8 @@ def _list(words: list[str]) -> int:
             print(f"preset {name}: {type(preset.agent).__name__}, {preset.steps:,} steps")
     if not words or "roles" in words:
         for base, table in TABLES.items():
-            print(f"{base.__name__.removesuffix('Config').lower()}: {', '.join(table)}")
+            role = base.__name__.removesuffix("Config").removeprefix("Atari").lower()
+            print(f"{role}: {', '.join(table)}")
         for name, preset in PRESETS.items():
             paths = ", ".join(path for path, _ in roles(preset))
             print(f"roles in preset {name}: {paths}")
