@@ -137,7 +137,7 @@ class DoubleDQN:
         self.replay.append(t, reward)
         self.steps += self.spec.num_envs
         metrics: Metrics = {"dqn/epsilon": self.epsilon, "dqn/replay": float(len(self.replay))}
-        updates = [self._update() for _ in range(self._due())]
+        updates = [self.update() for _ in range(self._due())]
         if updates:
             metrics["dqn/loss"], metrics["dqn/value"] = torch.stack(updates).mean(0).unbind()
         return metrics
@@ -151,7 +151,7 @@ class DoubleDQN:
         # What could not be made before is made up at no more than twice the usual pace.
         return min(owed, 2 * math.ceil(self.spec.num_envs * ratio))
 
-    def _update(self) -> Float[Tensor, "2"]:
+    def update(self) -> Float[Tensor, "2"]:
         """One gradient step on a batch; its loss and mean value.
 
         The squared error turns linear beyond 1, which clips its gradient (Mnih et al. 2015).

@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from rich.console import Console
 
+from agents.dqn import DQNConfig
 from agents.loop import interact
 from agents.neighbours import NeighbourTables
 from agents.policies import RandomPolicy
@@ -25,7 +26,14 @@ from envs.stream import Stream
 from experiments.presets import PRESETS
 from experiments.reproduce import RESULTS
 from experiments.run import Run, provenance
-from experiments.training import TrainOptions, bare_rate, pick_device, pick_threads, train
+from experiments.training import (
+    TrainOptions,
+    bare_rate,
+    make_stream,
+    pick_device,
+    pick_threads,
+    train,
+)
 from world_models.density import DENSITIES
 from world_models.density.pixelcnn import PixelCNNConfig
 from world_models.density.symbols import as_symbols
@@ -168,11 +176,43 @@ def _densities(device: torch.device, threads: int, steps: int) -> list[Row]:
     return rows
 
 
+def _dqn(device: torch.device, threads: int, steps: int) -> list[Row]:
+    """Acting and updates of the Nature network on Ms. Pac-Man's looks."""
+    experiment = replace(PRESETS["dqn"], streams=32)
+    stream = make_stream(experiment, device, threads)
+    rows = []
+    for precision in ("float32", "bfloat16"):
+        # At once drawn from, and no update but those that are timed.
+        config = DQNConfig(
+            monte_carlo_weight=0.0, learning_starts=10**9, bfloat16=precision == "bfloat16"
+        )
+        agent = config.build(stream.spec, device=device)
+        for t in islice(interact(stream, agent), 100):
+            agent.learn(t)
+        update = _median(agent.update, device)
+        act = _median(partial(agent.act, t.next_step, t.next_memory), device)
+        rows += [
+            {
+                "name": f"dqn, {precision}: updates of {config.batch} transitions",
+                "updates_per_second": 1 / update,
+                "shown": f"{1 / update:,.0f} updates/s ({update * 1e3:.1f} ms)",
+            },
+            {
+                "name": f"dqn, {precision}: acting in 32 streams",
+                "seconds": act,
+                "shown": f"{act * 1e3:.1f} ms",
+            },
+        ]
+    stream.close()
+    return rows
+
+
 GROUPS: dict[str, Callable[[torch.device, int, int], list[Row]]] = {
     "commands": _commands,
     "training": _training,
     "tables": _tables,
     "densities": _densities,
+    "dqn": _dqn,
 }
 
 

@@ -29,9 +29,9 @@ class Recipe:
 
 
 RECIPES: dict[str, Recipe] = {
-    "ms_pacman-episodic": Recipe("episodic --game ms_pacman --steps 400000"),
+    "ms_pacman-episodic": Recipe("episodic --game ms_pacman --steps 600000"),
     "ms_pacman-episodic-4-frames": Recipe(
-        "episodic --game ms_pacman --env.protocol.stack 4 --steps 400000"
+        "episodic --game ms_pacman --env.protocol.stack 4 --steps 600000"
     ),
 }
 

@@ -50,6 +50,8 @@ def in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
         (["train", "episodic", "agent.representation:vea"], "There is no agent.representation"),
         (["train", "episodic", "--agent.neighbours", "0"], "agent.neighbours is 0"),
         (["train", "episodic", "--agent.representation.size", "3"], "--agent.representation.size"),
+        (["train", "dqn", "agent.network:natur"], "Did you mean nature"),
+        (["train", "dqn", "--agent.replay-ratio", "0"], "agent.replay_ratio is 0"),
         (["train", "episodic", "--protocol", "natrue"], "Did you mean nature"),
         (["train", "episodic", "--env.protocol.skip", "0"], "protocol.skip is 0"),
         (["train", "episodic", "--with", "no_such_module"], "No module named 'no_such_module'"),

@@ -58,7 +58,7 @@ def test_the_loss_mixes_in_whole_returns_alone_and_is_linear_beyond_one() -> Non
     )
     agent = learned(config, Stream(Scripted(4, shape=(1, 4, 4))), 40)
     before = copy.deepcopy(agent)
-    loss, mean_value = agent._update()
+    loss, mean_value = agent.update()
     batch = before.replay.sample(32)
     assert 0 < batch.complete.sum() < 32
     losses, values = [], []
