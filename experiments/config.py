@@ -8,6 +8,7 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields, is_dataclass, replace
+from functools import reduce
 from typing import Any, TypeVar, get_type_hints
 
 from agents.bonus import BonusConfig, NoBonusConfig
@@ -76,30 +77,38 @@ def roles(config: Any, prefix: str = "") -> Iterator[tuple[str, Mapping[str, Any
 
 def choose(config: C, path: str, name: str) -> C:
     """The config with another part in a role, such as ("agent.representation", "projection")."""
+    changed: C = _replace_at(config, path, _entry(config, path, name))
+    return changed
+
+
+def _entry(config: Any, path: str, name: str) -> Any:
+    """The part of that name; one already there keeps the settings of its preset."""
     known = dict(roles(config))
     if path not in known:
         raise UsageError(f"There is no role '{path}'; the roles here are {', '.join(known)}.")
     if name not in known[path]:
         hint = near_names(name, known[path]) or f" Choose among {', '.join(known[path])}."
         raise UsageError(f"There is no {path} '{name}'.{hint}")
-    changed: C = _replace_at(config, path, known[path][name])
-    return changed
+    entry, current = known[path][name], reduce(getattr, path.split("."), config)
+    if not isinstance(entry, type):
+        return entry
+    return current if type(current) is entry else entry()
 
 
 def _replace_at(config: Any, path: str, entry: Any) -> Any:
     head, _, rest = path.partition(".")
-    current = getattr(config, head)
-    if rest:
-        return replace(config, **{head: _replace_at(current, rest, entry)})
-    if isinstance(entry, type):  # a part already there keeps the settings of its preset
-        entry = current if type(current) is entry else entry()
-    return replace(config, **{head: entry})
+    inner = _replace_at(getattr(config, head), rest, entry) if rest else entry
+    return replace(config, **{head: inner})
 
 
 def choose_all(config: C, tokens: list[str]) -> C:
-    """Apply ``role:name`` tokens, outer roles first, and the agent before what it may refuse."""
+    """Apply ``role:name`` tokens, outer roles first, those of one level at once."""
     pairs = [(path, name) for path, _, name in (token.partition(":") for token in tokens)]
-    for path, name in sorted(pairs, key=lambda pair: (pair[0].count("."), pair[0])):
+    outer = {path: _entry(config, path, name) for path, name in pairs if "." not in path}
+    if outer:  # together, because an agent may refuse the bonus that another one had
+        config = replace(config, **outer)  # type: ignore[type-var]
+    inner = [(path, name) for path, name in pairs if "." in path]
+    for path, name in sorted(inner, key=lambda pair: pair[0].count(".")):
         config = choose(config, path, name)
     return config
 

@@ -81,6 +81,8 @@ def test_parts_are_chosen_by_role_and_keep_their_presets_settings() -> None:
     assert choose(tuned, "env", "catch").env == CatchConfig()
     chosen = choose_all(tuned, ["env.protocol:nature", "env:atari"])
     assert chosen.env == AtariConfig(protocol=PROTOCOLS["nature"])
+    twin = choose_all(PRESETS["dqn-cts"], ["agent:episodic", "bonus:none"])
+    assert choose_all(twin, ["bonus:simhash", "agent:dqn"]).agent == PRESETS["dqn"].agent
     assert dict(roles(tuned)).keys() == {
         "agent",
         "agent.representation",
