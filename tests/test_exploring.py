@@ -129,16 +129,6 @@ def test_a_run_stops_where_a_density_loses_its_numbers(
     assert cli.main([*words, "--steps", "2000"]) == 0, "the same command continues once mended"
 
 
-def test_a_checkpoint_from_before_bonuses_continues(tmp_path: Path) -> None:
-    run = train(replace(WANDER, steps=400), tmp_path / "run", OPTIONS)
-    state = run.load()
-    assert state is not None
-    run.save({name: x for name, x in state.items() if name not in ("bonus", "visits", "format")})
-    train(WANDER, tmp_path / "run", OPTIONS)
-    straight = train(WANDER, tmp_path / "straight", OPTIONS)
-    assert numbers(run) == numbers(straight)
-
-
 def test_rooms_and_keys_are_rows_of_a_run_and_continue(tmp_path: Path) -> None:
     env = AtariConfig("montezuma_revenge", PROTOCOLS["machado"])
     experiment = replace(WANDER, env=env, streams=2, steps=400)
