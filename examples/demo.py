@@ -7,9 +7,10 @@ and it continues, or shows the finished run. `--steps N` and `--episodes N` shor
 import sys
 from pathlib import Path
 
-from experiments import Experiment, TrainOptions, evaluate, load, train
+from experiments import TrainOptions, evaluate, load, train
 from experiments.parse import parse_experiment, take
 from experiments.reproduce import RECIPES, random_play
+from experiments.run import Run
 
 FOLDER = Path("runs/demo")
 
@@ -29,22 +30,20 @@ def main(words: list[str]) -> int:
     run.write_json("scores.json", scores.summary())
     random = random_play(experiment.env, episodes=episodes)
     print(f"\ntrained, {scores}\n\nrandom,  {random}\n")
-    print(f"Training scores, mean of the last 100 episodes:\n  {_curve(experiment)}")
+    print(f"Training scores, mean of the last 100 episodes:\n  {_curve()}")
     print(f"\nThe learning curve: {FOLDER / 'figures' / 'learning_curve.png'}")
     print(f"An episode to watch: {video}")
     return 0
 
 
-def _curve(experiment: Experiment, width: int = 60) -> str:
+def _curve(width: int = 60) -> str:
     """The learning curve as one line of blocks."""
-    from experiments.run import Run
-
     rows = Run(FOLDER).read_lines("metrics.jsonl")
     means = [row["score/mean_100"] for row in rows if "score/mean_100" in row]
     picked = [means[i * len(means) // width] for i in range(min(width, len(means)))] or [0.0]
     low, high = min(picked), max(picked) or 1.0
     blocks = "".join("▁▂▃▄▅▆▇█"[round(7 * (x - low) / (high - low or 1))] for x in picked)
-    return f"{low:,.0f} {blocks} {high:,.0f} at {experiment.steps:,} agent steps"
+    return f"{low:,.0f} {blocks} {high:,.0f} after {rows[-1]['step']:,} agent steps"
 
 
 if __name__ == "__main__":

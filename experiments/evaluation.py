@@ -89,7 +89,7 @@ def evaluate(
     episodes: int = 30,
     seed: int = 0,
     streams: int = 32,
-    device: torch.device | str = "cpu",
+    device: torch.device | str = "auto",
     threads: int = 0,
     video: Path | None = None,
 ) -> Scores:
@@ -101,7 +101,9 @@ def evaluate(
         raise UsageError(f"episodes is {episodes}; it must be 1 or more.")
     n = min(streams, episodes)
     quota = [episodes // n + (stream < episodes % n) for stream in range(n)]
-    stream = Stream(env.build(n, threads=threads), seed=seed, purpose="eval", device=device)
+    stream = Stream(
+        env.build(n, threads=threads), seed=seed, purpose="eval", device=pick_device(device)
+    )
     player = EpsilonGreedy(policy, stream.spec.num_actions, env.eval_epsilon)
     memory = player.initial(n)
     memory["dice"] = dice.keys(seed, "eval", n).to(stream.device)

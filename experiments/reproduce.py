@@ -13,7 +13,7 @@ from envs.stream import Stream
 from experiments.evaluation import Scores, evaluate, load
 from experiments.parse import default_folder, parse_experiment
 from experiments.run import Run
-from experiments.training import pick_device, pick_threads, train
+from experiments.training import pick_threads, train
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -52,9 +52,7 @@ def reproduce(name: str, folder: Path) -> bool:
             if not run.finished:
                 return False
             _, agent = load(run.folder)
-            scores = evaluate(
-                agent, experiment.env, episodes=recipe.episodes, device=pick_device("auto")
-            )
+            scores = evaluate(agent, experiment.env, episodes=recipe.episodes)
             run.write_json("scores.json", scores.summary())
         runs.append(_row(run, seed))
     random = random_play(experiment.env, episodes=100)

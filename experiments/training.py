@@ -220,7 +220,7 @@ def make_stream(experiment: Experiment, device: torch.device, threads: int) -> S
     return Stream(env, seed=experiment.seed, device=device)
 
 
-def pick_device(name: str) -> torch.device:
+def pick_device(name: torch.device | str) -> torch.device:
     """The named device; raises UsageError where it is not there."""
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
