@@ -85,12 +85,10 @@ def _row(run: Run, seed: int) -> dict[str, Any]:
     rows = run.read_lines("metrics.jsonl")
     scores = json.loads((run.folder / "scores.json").read_text())
     provenance = json.loads((run.folder / "provenance.json").read_text())
-    return {
+    return {  # no times: a run may have been in several sittings; speed is what `bench` measures
         "seed": seed,
         "evaluation": scores,
         "train": {
-            "seconds": rows[-1]["time/seconds"],
-            "steps_per_second": rows[-1]["time/mean_steps_per_second"],
             "curve": [
                 [row["step"], row["score/mean_100"]] for row in rows if "score/mean_100" in row
             ],
