@@ -133,7 +133,7 @@ def provenance(device: torch.device, threads: int) -> dict[str, Any]:
     return {
         "command": " ".join(["reverie", *sys.argv[1:]]),
         "commit": _output([*git, "rev-parse", "HEAD"]),
-        "modified": bool(_output([*git, "status", "--porcelain"])),
+        "modified": bool(_output([*git, "status", "--porcelain", "--untracked-files=no"])),
         "python": platform.python_version(),
         **{name: version(name) for name in PACKAGES},
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
