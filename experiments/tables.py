@@ -72,13 +72,16 @@ def scores_table() -> str:
 
 
 def bench_table() -> str:
-    """The newest benchmark of each device."""
+    """The newest measurement of each row, on each device."""
     lines = ["| what | measured | machine |", "|---|---|---|"]
     for path in sorted((RESULTS / "bench").glob("*.json")):
-        newest: dict[str, Any] = json.loads(path.read_text())[-1]
-        lines += [
-            f"| {row['name']} | {row['shown']} | {newest['machine']} |" for row in newest["rows"]
-        ]
+        history: list[dict[str, Any]] = json.loads(path.read_text())
+        newest = {
+            row["name"]: f"| {row['name']} | {row['shown']} | {sitting['machine']} |"
+            for sitting in history
+            for row in sitting["rows"]
+        }
+        lines += newest.values()
     return "\n".join(lines) + "\n"
 
 
