@@ -145,9 +145,7 @@ def provenance(device: torch.device, threads: int) -> dict[str, Any]:
 def compact(state: Any) -> Any:
     """A state whose tensors own just their elements: torch would save a view's whole storage."""
     if isinstance(state, Tensor):
-        whole = state.untyped_storage().nbytes() == state.numel() * state.element_size()
-        host = state.detach().cpu()
-        return host if whole else host.clone(memory_format=torch.contiguous_format)
+        return state.detach().cpu().clone(memory_format=torch.contiguous_format)
     if isinstance(state, dict):
         return {name: compact(value) for name, value in state.items()}
     if isinstance(state, list | tuple):
