@@ -14,8 +14,9 @@ import torch
 from jaxtyping import Bool, Float, Int64, UInt8
 from torch import Tensor, nn
 
+from agents.arithmetic import compiled
 from agents.interface import AgentConfig
-from agents.networks import NatureConfig, NetworkConfig, PolicyNetwork, seeded
+from agents.networks import NatureConfig, NetworkConfig, PolicyNetwork, Rounded, seeded
 from agents.policies import sample
 from agents.returns import generalized_advantages, learning_reward
 from agents.rollout import Rollout
@@ -123,6 +124,10 @@ class ActorCritic:
             width = config.lstm or trunk.features
             planner = config.planner.build(features=width, num_actions=spec.num_actions, seed=seed)
             self.network = PolicyNetwork(trunk, config.lstm, planner).to(self.device)
+        self.player = Rounded(self.network)
+        self._look = compiled(self.player.network.forward, self.device)
+        # A recurrent network's ticks would be compiled one by one, all of a segment.
+        self._loss = self.loss if self.network.recurrent else compiled(self.loss, self.device)
         self.optimizer = torch.optim.Adam(
             self.network.parameters(), lr=config.learning_rate, eps=1e-5, fused=True
         )
@@ -139,9 +144,10 @@ class ActorCritic:
         self, step: Step, memory: Memory, *, explore: bool = True
     ) -> tuple[Int64[Tensor, " N"], Memory]:
         """A draw from the policy, or its likeliest action where it does not explore."""
-        logits, _, _, following = self.network(step.obs[:, None], step.first[:, None], memory)
+        logits, _, _, following = self._look(step.obs[:, None], step.first[:, None], memory)
         logits = logits[:, 0]
-        return sample(logits, memory["dice"]) if explore else logits.argmax(1), following
+        action = sample(logits, memory["dice"]) if explore else logits.argmax(1)
+        return action, {name: x.clone() for name, x in following.items()}
 
     def learn(self, t: Transition) -> Metrics:
         """Store the tick, and learn from the segment it fills."""
@@ -165,6 +171,7 @@ class ActorCritic:
             made += [
                 self.update(take(batch, rows)) for rows in order.chunk(self.config.minibatches)
             ]
+        self.player.refresh()
         return {
             "actor_critic/learning_rate": rate,
             "actor_critic/explained_variance": 1 - variance[0] / variance[1].clamp(min=1e-8),
@@ -184,9 +191,9 @@ class ActorCritic:
         parts = []  # of the size of minibatches, which is known to fit
         for rows in torch.arange(len(obs), device=self.device).chunk(config.minibatches):
             remembered = {name: x[rows] for name, x in memory.items()}
-            parts.append(self.network(obs[rows], first[rows], remembered))
-        logits = torch.cat([part[0] for part in parts]).view(*segment.first.shape, -1)
-        value = torch.cat([part[1] for part in parts]).view(segment.first.shape)
+            parts.append([x.clone() for x in self._look(obs[rows], first[rows], remembered)[:2]])
+        logits, value = (torch.cat(part) for part in zip(*parts, strict=True))
+        logits, value = logits.view(*segment.first.shape, -1), value.view(segment.first.shape)
         reward = learning_reward(
             segment.reward, segment.bonus, clip=config.reward_clip, total_clip=config.total_clip
         )
@@ -204,12 +211,12 @@ class ActorCritic:
 
     def update(self, batch: Batch) -> dict[str, Tensor]:
         """One gradient step; the means its loss is made of."""
-        loss, means = self.loss(batch)
+        loss, means = self._loss(batch)
         self.optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(self.network.parameters(), self.config.gradient_clip)
         self.optimizer.step()
-        return means
+        return {name: mean.clone() for name, mean in means.items()}
 
     def loss(self, batch: Batch) -> tuple[Float[Tensor, ""], dict[str, Tensor]]:
         """What an update lowers, and the means it is made of; reset ticks have weight 0."""
@@ -256,6 +263,7 @@ class ActorCritic:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         for name in PARTS:
             getattr(self, name).load_state_dict(state[name])
+        self.player.refresh()
         self.key, self.steps = state["key"], state["steps"]
 
 

@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
 from types import FrameType
@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 
+from agents.arithmetic import Arithmetic, Precision, using, why_not_compiled
 from agents.bonus import Bonus
 from agents.interface import Agent
 from agents.loop import interact
@@ -39,6 +40,10 @@ class TrainOptions:
     """cpu, cuda, or auto: a GPU where there is one."""
     threads: int = 0
     """CPU threads for torch and for the emulators; 0 takes all cores."""
+    precision: Precision = "fp32"
+    """In which networks multiply; bf16 is faster where the processor has it, and rounds more."""
+    compile: bool = False
+    """Compile the networks (minutes at first); needs a C++ compiler."""
     log_every: int = 10_000
     """Agent steps between two rows of metrics."""
     minutes: float = 0.0
@@ -73,14 +78,17 @@ def train(
     if state and state["tick"] * experiment.streams >= experiment.steps:
         run.finished = True
         return run
+    chosen = pick_arithmetic(options, device)
     run.write_json(
-        "provenance.json", provenance(device, threads) | {"protocol": experiment.env.protocol_label}
+        "provenance.json",
+        provenance(device, threads) | asdict(chosen) | {"protocol": experiment.env.protocol_label},
     )
     timed = options.bare_seconds
     bare = bare_rate(experiment, threads, timed) if timed > 0 else None
 
     stream = make_stream(experiment, device, threads)
-    agent = experiment.agent.build(stream.spec, seed=experiment.seed, device=device)
+    with using(chosen):
+        agent = experiment.agent.build(stream.spec, seed=experiment.seed, device=device)
     bonus = experiment.bonus.build(stream.spec, seed=experiment.seed, device=device)
     session = _Session(experiment, options, run, stream, agent, bonus, bare)
     try:
@@ -231,6 +239,14 @@ def pick_device(name: torch.device | str) -> torch.device:
     if device.type == "cuda" and not torch.cuda.is_available():
         raise UsageError("--device cuda was asked for, but torch sees no CUDA here; use cpu.")
     return device
+
+
+def pick_arithmetic(options: TrainOptions, device: torch.device) -> Arithmetic:
+    """What was asked for; where nothing can be compiled it says so, and does without."""
+    failure = why_not_compiled(device) if options.compile else ""
+    if failure:
+        print(f"--compile is left out, because nothing can be compiled here: {failure}")
+    return Arithmetic(options.precision, options.compile and not failure)
 
 
 def pick_threads(threads: int) -> int:
