@@ -91,6 +91,10 @@ class ActorCriticConfig(AgentConfig):
             if value is not None and not 0 < value < math.inf:
                 raise UsageError(f"agent.{name} is {value}; it must be above 0.")
 
+    @property
+    def segment(self) -> int:
+        return self.horizon
+
     def build(
         self, spec: EnvSpec, *, seed: int = 0, device: torch.device | str = "cpu"
     ) -> "ActorCritic":
