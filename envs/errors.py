@@ -5,6 +5,10 @@ class UsageError(ValueError):
     """Input that cannot be used; its message names the culprit and the remedy in one sentence."""
 
 
+class FolderBusy(UsageError):
+    """Another process is training in the folder; its message names it."""
+
+
 class RunError(Exception):
     """What ends a run in its middle; its message names the reason and what is kept."""
 

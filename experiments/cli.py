@@ -9,7 +9,9 @@ USAGE = """\
 reverie: reinforcement-learning agents built on generative models
 
   reverie train PRESET [role:name ...] [--game GAME | --games GAMES] [--steps N] [--seed S] ...
-  reverie evaluate RUN ... | random   [--episodes N] [--video] ...
+  reverie evaluate RUN ... | random   [--episodes N] [--protocols A,B] [--video] ...
+  reverie ablate PRESET role:a,b ...  [--games GAMES] [--seeds N] [--dry-run] ...
+  reverie report DIR ...              what runs say: one HTML file, and the same as Markdown
   reverie list [games | presets | roles]
   reverie reproduce NAME ... | --all        run again what a results table was made from
   reverie verify [--write]                  README tables against the committed results
@@ -22,7 +24,17 @@ A part is chosen as role:name and tuned as --role.parameter value:
 GAMES is atari26, atari57, hard or names with commas. `reverie COMMAND --help` says more; a module
 with parts of your own is imported with --with my_module."""
 
-COMMANDS = ("train", "evaluate", "list", "reproduce", "verify", "bench", "doctor")
+COMMANDS = (
+    "train",
+    "evaluate",
+    "ablate",
+    "report",
+    "list",
+    "reproduce",
+    "verify",
+    "bench",
+    "doctor",
+)
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -9,10 +9,11 @@ from envs.atari import AtariConfig
 from envs.errors import UsageError
 from envs.games import expand_games
 from envs.stream import Stream
+from experiments.ablation import ablate
 from experiments.bench import bench
 from experiments.config import TABLES, choose, roles
 from experiments.doctor import doctor
-from experiments.evaluation import evaluate, load
+from experiments.evaluation import evaluate, evaluate_run
 from experiments.parse import (
     default_folder,
     import_modules,
@@ -21,6 +22,7 @@ from experiments.parse import (
     take,
 )
 from experiments.presets import PRESETS
+from experiments.report import write_report
 from experiments.reproduce import RECIPES, reproduce
 from experiments.run import Run
 from experiments.tables import verify
@@ -41,6 +43,15 @@ class _Evaluate:
     """CPU threads; 0 takes all cores."""
     video: bool = False
     """Write an MP4 of one episode."""
+
+
+@dataclass(frozen=True)
+class _Report:
+    out: Path = Path("report.html")
+    """The HTML file; the Markdown and its figures stand beside it."""
+    baseline: str = ""
+    """Name of the run folder whose settings the others are compared with; by default those with
+    the fewest settings, as of a twin without a bonus."""
 
 
 @dataclass(frozen=True)
@@ -95,45 +106,64 @@ def _evaluate(words: list[str]) -> int:
     words, game = take(words, "--game")
     words, games = take(words, "--games")
     words, protocol = take(words, "--protocol")
+    words, protocols = take(words, "--protocols")
     options = parse_flags(_Evaluate, words, "reverie evaluate RUN ... | random")
     if not targets:
         raise UsageError("Name what to evaluate: run folders, or the word random.")
+    named = [name.strip() for name in (protocols or "").split(",") if name.strip()]
+    if protocols is not None and (not named or protocol):
+        raise UsageError("--protocols names some with commas, as in mfec,machado; no --protocol.")
     device, threads = pick_device(options.device), pick_threads(options.threads)
     if targets == ["random"]:
         for name in expand_games(games or game or "ms_pacman"):
-            env = choose(AtariConfig(name), "protocol", protocol or "mfec")
-            probe = Stream(env.build(1))
-            policy = RandomPolicy(probe.spec.num_actions, options.seed)
-            probe.close()
-            scores = evaluate(
-                policy,
-                env,
+            for each in named or [protocol or "mfec"]:
+                env = choose(AtariConfig(name), "protocol", each)
+                probe = Stream(env.build(1))
+                policy = RandomPolicy(probe.spec.num_actions, options.seed)
+                probe.close()
+                scores = evaluate(
+                    policy,
+                    env,
+                    episodes=options.episodes,
+                    seed=options.seed,
+                    streams=options.streams,
+                    threads=threads,
+                )
+                print(f"random play, {scores}")
+        return 0
+    if game or games or protocol:
+        raise UsageError(
+            "A run is evaluated on its own game and protocol; leave out --game(s) and --protocol, "
+            "or name others beside its own by --protocols."
+        )
+    for target in targets:
+        for each in named or [""]:
+            video = Run(target).folder / "videos" / f"evaluation{each and f'-{each}'}.mp4"
+            scores = evaluate_run(
+                target,
+                protocol=each,
                 episodes=options.episodes,
                 seed=options.seed,
                 streams=options.streams,
+                device=device,
                 threads=threads,
+                video=video if options.video else None,
             )
-            print(f"random play, {scores}")
-        return 0
-    if game or games or protocol:
-        raise UsageError("A run is evaluated on its own game and protocol; leave out --game(s).")
-    for target in targets:
-        experiment, agent = load(target, device=str(device))
-        run = Run(target)
-        scores = evaluate(
-            agent,
-            experiment.env,
-            episodes=options.episodes,
-            seed=options.seed,
-            streams=options.streams,
-            device=device,
-            threads=threads,
-            video=run.folder / "videos" / "evaluation.mp4" if options.video else None,
-        )
-        run.write_json("scores.json", scores.summary())
-        print(scores)
-        if options.video:
-            print(f"  video: {run.folder / 'videos' / 'evaluation.mp4'}")
+            print(scores)
+            if options.video:
+                print(f"  video: {video}")
+    return 0
+
+
+def _report(words: list[str]) -> int:
+    folders = []
+    while words and not words[0].startswith("-"):
+        folders.append(Path(words.pop(0)))
+    options = parse_flags(_Report, words, "reverie report DIR ...")
+    if not folders:
+        raise UsageError("Name run folders, or folders that hold some.")
+    path = write_report(folders, options.out, options.baseline)
+    print(f"wrote {path} and {path.with_suffix('.md')}")
     return 0
 
 
@@ -190,6 +220,8 @@ def _bench(words: list[str]) -> int:
 COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "train": _train,
     "evaluate": _evaluate,
+    "ablate": ablate,
+    "report": _report,
     "list": _list,
     "reproduce": _reproduce,
     "verify": _verify,

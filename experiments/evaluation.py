@@ -13,10 +13,12 @@ from agents.interface import Agent, Policy
 from agents.loop import interact
 from agents.policies import EpsilonGreedy
 from envs import dice
+from envs.atari import AtariConfig
 from envs.digest import frame_digest
 from envs.errors import UsageError
-from envs.games import HUMAN_RANDOM_TABLE, human_normalised
+from envs.games import HUMAN_RANDOM_TABLE, human_normalised, near_names
 from envs.interface import EnvConfig
+from envs.protocol import PROTOCOLS
 from envs.stream import Stream
 from experiments.config import Experiment
 from experiments.run import Run, building, fitting
@@ -136,6 +138,57 @@ def evaluate(
         scores=[episode["score"] for episode in played],
         lengths=[episode["length"] for episode in played],
     )
+
+
+def evaluate_run(
+    folder: Path | str,
+    *,
+    protocol: str = "",
+    episodes: int = 30,
+    seed: int = 0,
+    streams: int = 32,
+    device: torch.device | str = "auto",
+    threads: int = 0,
+    video: Path | None = None,
+) -> Scores:
+    """Play a run's final checkpoint; its scores stay in the folder.
+
+    They are ``scores.json``, or ``scores-NAME.json`` under a named protocol; ``steps`` says which
+    checkpoint was played.
+    """
+    experiment, agent = load(folder, device=str(device))
+    run = Run(folder)
+    scores = evaluate(
+        agent,
+        under(experiment.env, protocol) if protocol else experiment.env,
+        episodes=episodes,
+        seed=seed,
+        streams=streams,
+        device=device,
+        threads=threads,
+        video=video,
+    )
+    name = f"scores-{protocol}.json" if protocol else "scores.json"
+    run.write_json(name, scores.summary() | {"steps": run.checkpoints.steps()[-1]})
+    return scores
+
+
+def under(env: EnvConfig, protocol: str) -> EnvConfig:
+    """A game under a named protocol, as an agent of this one can play it.
+
+    What the agent sees and presses stays (format, skip, action set); stickiness, starts, FIRE,
+    lives, cap and epsilon are the named one's. The label of the protocol says all of that.
+    """
+    if not isinstance(env, AtariConfig):
+        raise UsageError(f"{env.title} has one protocol, its own; --protocols is for Atari games.")
+    if protocol not in PROTOCOLS:
+        hint = near_names(protocol, PROTOCOLS) or f" There are {', '.join(PROTOCOLS)}."
+        raise UsageError(f"There is no protocol '{protocol}'.{hint}")
+    if protocol == env.protocol.name:
+        return env
+    interface = ("full_actions", "skip", "maxpool", "stack", "height", "width", "grey")
+    kept: dict[str, Any] = {name: getattr(env.protocol, name) for name in interface}
+    return replace(env, protocol=replace(PROTOCOLS[protocol], **kept))
 
 
 def load(folder: Path | str, *, device: str = "auto") -> tuple[Experiment, Agent]:

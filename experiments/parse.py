@@ -40,7 +40,7 @@ def parse_experiment(words: list[str]) -> tuple[str, list[Experiment], TrainOpti
     words, games = take(words, "--games")
     words, protocol = take(words, "--protocol")
     words = ["--env.game" if w == "--game" else w.replace("--game=", "--env.game=") for w in words]
-    tokens, flags = _split_roles(words, PRESETS[preset])
+    tokens, flags = split_roles(words, PRESETS[preset])
     if protocol is not None:
         tokens.append(f"env.protocol:{protocol}")
     chosen = choose_all(PRESETS[preset], tokens)
@@ -95,7 +95,7 @@ def import_modules(words: list[str]) -> list[str]:
             raise UsageError(f"--with {module}: {error}.") from error
 
 
-def _split_roles(words: list[str], experiment: Experiment) -> tuple[list[str], list[str]]:
+def split_roles(words: list[str], experiment: Experiment) -> tuple[list[str], list[str]]:
     """``role:name`` tokens, and the flags with their values (which may hold colons too)."""
     heads = {path.partition(".")[0] for path, _ in roles(experiment)}
     tokens: list[str] = []

@@ -18,7 +18,7 @@ from typing import Any
 
 import torch
 
-from envs.errors import UsageError
+from envs.errors import FolderBusy, UsageError
 from experiments.checkpoints import Checkpoints
 from experiments.config import Experiment, decode, differences, encode
 
@@ -86,14 +86,14 @@ class Run:
     def locked(self) -> Iterator[None]:
         """Nobody else trains in this folder meanwhile; a dead process leaves no lock behind.
 
-        Raises UsageError, which names the process, where one is at work.
+        Raises FolderBusy, which names the process, where one is at work.
         """
         with open(self.folder / "lock", "a+") as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 file.seek(0)
-                raise UsageError(
+                raise FolderBusy(
                     f"Process {file.read().strip() or 'unknown'} is training in {self.folder}; "
                     "wait for it, stop it, or choose another folder with --folder."
                 ) from None

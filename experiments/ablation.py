@@ -1,0 +1,277 @@
+"""``reverie ablate``: parts swapped for one another, over games and seeds, as one line.
+
+Every choice of a role token such as ``bonus:none,pseudo-count`` makes a cell of the grid, every
+cell is run on every game with every seed, and each run is what ``reverie train`` would make.
+"""
+
+import itertools
+import os
+import shlex
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, fields
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from envs.atari import AtariConfig
+from envs.errors import UsageError
+from envs.games import expand_games, near_names
+from experiments.config import Experiment, choose_all, roles
+from experiments.jobs import Job, Outcome, Workers
+from experiments.parse import (
+    default_folder,
+    import_modules,
+    parse_experiment,
+    parse_flags,
+    split_roles,
+    take,
+)
+from experiments.presets import PRESETS
+from experiments.report import write_report
+from experiments.run import Run
+from experiments.workers import Pool
+
+
+@dataclass(frozen=True)
+class Ablate:
+    """How a grid is run; any other flag is one of ``reverie train`` and holds for every cell."""
+
+    games: str = ""
+    """atari26, atari57, hard or names with commas; without it, the preset's own world."""
+    seeds: int = 3
+    """Seeds of each cell in each world, from 0."""
+    episodes: int = 30
+    """Episodes of each run's final evaluation."""
+    protocols: str = ""
+    """Protocols to evaluate under beside the run's own, with commas."""
+    folder: str = ""
+    """Where the runs go, and the report; by default runs/ablate/PRESET-STEPS."""
+    workers: int = 0
+    """Runs at a time; 0 for as many as the cores allow."""
+    threads: int = 1
+    """Threads of each run."""
+    retries: int = 2
+    """How often a run is taken up again when its process dies."""
+    ray: str = ""
+    """Address of a Ray cluster to run on, such as auto, instead of this machine alone."""
+    rate: float = 0.0
+    """Agent steps a second of one run, for --dry-run; 0 takes that of the grid's finished runs."""
+    dry_run: bool = False
+    """Show the grid and its cost, and run nothing."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One choice for every role, with the words that make it."""
+
+    words: tuple[str, ...]
+    """What follows ``reverie train``."""
+    experiment: Experiment
+    label: str
+    """The choices alone."""
+
+
+def ablate(words: list[str]) -> int:
+    """Run what is not finished of a grid, and report; 130 where it was interrupted."""
+    words, options = _options(import_modules(words))
+    cells = grid(words, options.games)
+    jobs = jobs_of(cells, options)
+    left = [job for job in jobs if not job.done]
+    _show(cells, jobs, left, options)
+    if options.dry_run:
+        return 0
+    failed: list[Outcome] = []
+    begin, own = time.monotonic(), 0.0
+    if left:
+        workers = _workers(options)
+        try:
+            with _termination_interrupts():
+                for count, outcome in enumerate(workers.outcomes(left), 1):
+                    own += outcome.seconds
+                    failed += [outcome] if outcome.error else []
+                    print(f"[{count}/{len(left)}] {_line(outcome)}", flush=True)
+        except KeyboardInterrupt:
+            print("Interrupted: the same command continues.")
+            return 130
+        finally:
+            workers.stop()
+        took = time.monotonic() - begin
+        print(f"{len(left)} runs in {took:,.0f} s; their own time was {own:,.0f} s.")
+    if failed:
+        print(f"{len(failed)} runs failed; the same command tries them again.")
+        return 1
+    folder = jobs[0].folder.parent
+    path = write_report([job.folder for job in jobs], folder / "report.html", jobs[0].folder.name)
+    print(f"report: {path} and {path.with_suffix('.md')}")
+    return 0
+
+
+def grid(words: list[str], games: str = "") -> list[Cell]:
+    """The cells of PRESET [role:a,b ...] [--flags] on each game, in the order they were named.
+
+    ``name+setting=value`` sets what only that choice has. A choice inside a part that a cell does
+    not have is left out there: bonus:none needs no bonus.density. Raises UsageError for a role or
+    a name that is not there, and for an empty grid.
+    """
+    if not words or words[0].startswith("-"):
+        raise UsageError(f"Name a preset first: {', '.join(PRESETS)}.")
+    preset, rest = words[0], words[1:]
+    if preset not in PRESETS:
+        hint = near_names(preset, PRESETS) or f" The presets are {', '.join(PRESETS)}."
+        raise UsageError(f"There is no preset '{preset}'.{hint}")
+    tokens, flags = split_roles(rest, PRESETS[preset])
+    choices = []
+    for token in tokens:
+        path, _, names = token.partition(":")
+        each = [(path, name.strip()) for name in names.split(",") if name.strip()]
+        if not each:
+            raise UsageError(f"'{token}' names no choice; give some, as in {path}:a,b.")
+        choices.append(each)
+    worlds = [["--env.game", game] for game in expand_games(games)] if games else [[]]
+    cells: dict[Experiment, Cell] = {}
+    used: set[str] = set()
+    for world, combination in itertools.product(worlds, itertools.product(*choices)):
+        chosen = _applicable(preset, list(combination))
+        used |= {path for path, _ in chosen}
+        own = [*itertools.chain(*(_words(*choice) for choice in chosen)), *world]
+        made = [preset, *own, *flags]
+        _, (experiment,), _ = parse_experiment(made)
+        if games and not isinstance(experiment.env, AtariConfig):
+            raise UsageError("--games needs env:atari; name other worlds as env:catch,deep-sea.")
+        cells.setdefault(experiment, Cell(tuple(made), experiment, shlex.join(own)))
+    for path in (path for each in choices for path, _ in each):
+        if path not in used:
+            known = ", ".join(path for path, _ in roles(PRESETS[preset]))
+            raise UsageError(f"There is no role '{path}' in any cell; the roles are {known}.")
+    return list(cells.values())
+
+
+def jobs_of(cells: list[Cell], options: Ablate) -> list[Job]:
+    """Every cell with every seed; all cells of a seed come before the next seed's."""
+    if options.seeds < 1:
+        raise UsageError(f"seeds is {options.seeds}; it must be 1 or more.")
+    preset, steps = cells[0].words[0], cells[0].experiment.steps
+    folder = Path(options.folder or f"runs/ablate/{preset}-{steps}").resolve()
+    jobs = []
+    for seed, cell in itertools.product(range(options.seeds), cells):
+        words = (*cell.words, "--seed", str(seed))
+        _, (experiment,), _ = parse_experiment([*words])
+        name = default_folder(preset, experiment).name
+        protocols = tuple(filter(None, options.protocols.split(",")))
+        jobs.append(Job(words, folder / name, options.episodes, protocols, options.threads))
+    return jobs
+
+
+def _applicable(preset: str, choices: list[tuple[str, str]]) -> list[tuple[str, str]]:
+    """The choices whose role the parts chosen outside it have."""
+    kept: list[tuple[str, str]] = []
+    for depth in range(1 + max((path.count(".") for path, _ in choices), default=0)):
+        config = choose_all(PRESETS[preset], [f"{p}:{n.partition('+')[0]}" for p, n in kept])
+        known = dict(roles(config))
+        here = [choice for choice in choices if choice[0].count(".") == depth]
+        kept += [choice for choice in here if choice[0] in known]
+    return kept
+
+
+def _words(path: str, choice: str) -> list[str]:
+    """``bonus``, ``simhash+scale=0.3`` as the words of ``reverie train``."""
+    name, *settings = choice.split("+")
+    for setting in settings:
+        if "=" not in setting:
+            raise UsageError(f"'{setting}' in {path}:{choice} sets nothing; write setting=value.")
+    return [f"{path}:{name}", *(f"--{path}.{setting}" for setting in settings)]
+
+
+def _options(words: list[str]) -> tuple[list[str], Ablate]:
+    """The flags of the grid, and the words that are left."""
+    program = "reverie ablate PRESET [role:a,b ...] [train's flags]"
+    if not words or {"-h", "--help"} & set(words):
+        parse_flags(Ablate, ["--help"], program)
+    mine: list[str] = []
+    for field in fields(Ablate):
+        flag = f"--{field.name.replace('_', '-')}"
+        if field.type is bool:
+            mine += [flag] * (flag in words)
+            words = [word for word in words if word != flag]
+        else:
+            words, value = take(words, flag)
+            mine += [] if value is None else [f"{flag}={value}"]
+    if any(word.partition("=")[0] == "--seed" for word in words):
+        raise UsageError("--seed names one run; a grid takes a number of --seeds.")
+    return words, parse_flags(Ablate, mine, program)
+
+
+def _workers(options: Ablate) -> Workers:
+    if options.ray:
+        from experiments.cluster import Cluster
+
+        return Cluster(options.ray, options.threads, options.retries)
+    return Pool(_at_once(options), options.threads, options.retries)
+
+
+def _at_once(options: Ablate) -> int:
+    return options.workers or max(1, len(os.sched_getaffinity(0)) // options.threads)
+
+
+def _show(cells: list[Cell], jobs: list[Job], left: list[Job], options: Ablate) -> None:
+    seeds = options.seeds
+    print(f"{len(cells)} cells x {seeds} seeds = {len(jobs)} runs in {jobs[0].folder.parent}")
+    for cell in cells:
+        world = cell.experiment.env
+        steps = cell.experiment.steps
+        print(
+            f"  {cell.label or cell.words[0]}: {world.title}, protocol {world.protocol_label}, "
+            f"{steps:,} steps ({steps * world.frame_skip:,} frames)"
+        )
+    steps = sum(
+        max(0, cell.experiment.steps - job.trained_steps)
+        for cell, job in zip(cells * seeds, jobs, strict=True)
+        if job in left
+    )
+    print(f"{len(jobs) - len(left)} finished before; {len(left)} to run, {steps:,} agent steps")
+    if not options.dry_run or not left:
+        return
+    rate, source = options.rate, "stated"
+    if not rate:
+        known = [rate for job in jobs if job.done and (rate := _rate(Run(job.folder)))]
+        if not known:
+            print("Their cost is unknown before a run is finished; state agent steps/s by --rate.")
+            return
+        rate, source = sum(known) / len(known), f"of {len(known)} finished runs"
+    where = "the cluster" if options.ray else f"{_at_once(options)} at a time"
+    hours = steps / rate / 3600
+    elapsed = "" if options.ray else f", {hours / _at_once(options):,.2f} hours"
+    print(
+        f"About {hours:,.2f} hours of {options.threads} thread{'s' * (options.threads > 1)} at "
+        f"{rate:,.0f} agent steps/s a run ({source}), evaluation not counted; {where}{elapsed}"
+    )
+
+
+def _rate(run: Run) -> float:
+    rows: list[dict[str, Any]] = run.read_lines("metrics.jsonl")
+    return float(rows[-1].get("time/mean_steps_per_second", 0)) if rows else 0.0
+
+
+def _line(outcome: Outcome) -> str:
+    name = outcome.job.folder.name
+    died = f", after {outcome.deaths} deaths of its process" if outcome.deaths else ""
+    if outcome.error:
+        return f"{name} FAILED{died}: {outcome.error}"
+    return f"{name} in {outcome.seconds:,.0f} s{died}"
+
+
+@contextmanager
+def _termination_interrupts() -> Iterator[None]:
+    """SIGTERM ends the grid as Ctrl-C does."""
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -1,0 +1,362 @@
+"""``reverie report``: what runs say, on one page that needs nothing but itself.
+
+Verdicts come first, then what they rest on: curves, every score with its protocol, the same
+checkpoints under other protocols, published numbers, configs, videos and figures, provenance.
+"""
+
+import io
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+
+from envs.games import HUMAN_RANDOM_TABLE, human_normalised
+from experiments.document import (
+    Block,
+    Chip,
+    Download,
+    Gallery,
+    Heading,
+    Media,
+    Paragraph,
+    Table,
+    to_html,
+    write_markdown,
+)
+from experiments.findings import (
+    WINDOW,
+    Comparison,
+    Record,
+    compare,
+    flatten,
+    on_grid,
+    raw_csv,
+    read,
+)
+from experiments.published import published
+from experiments.statistics import AGGREGATES, CONFIDENCE, Interval, bootstrap, normalised
+
+COLOURS = ("#5d6b78", "#c1442e", "#1f6f8b", "#d98e04", "#5b8c3a", "#7b4ea3", "#a8577e", "#2f4858")
+MOST_VIDEO = 6_000_000
+"""Bytes of a video that is shown; a larger one is only named."""
+SETTINGS = ("commit", "modified", "device", "cpu", "threads", "precision", "torch", "ale-py")
+
+
+def write_report(folders: list[Path], path: Path, baseline: str = "") -> Path:
+    """Write the report as HTML to ``path`` and as Markdown beside it; returns the path.
+
+    Raises UsageError for what ``findings.read`` refuses.
+    """
+    records, left_out = read(folders)
+    comparisons = compare(records, baseline)
+    worlds = list(dict.fromkeys(name for found in comparisons for name in found.world_names))
+    title = f"{', '.join(worlds[:4])}{' and others' if len(worlds) > 4 else ''}: what came of it"
+    blocks = document(comparisons, left_out)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(to_html(title, blocks))
+    write_markdown(path.with_suffix(".md"), title, blocks)
+    return path
+
+
+def document(comparisons: list[Comparison], left_out: list[str]) -> list[Block]:
+    """The report's blocks: all comparisons, then what belongs to all runs."""
+    blocks: list[Block] = [Paragraph(sentence, warning=True) for sentence in left_out]
+    if len(comparisons) > 1:
+        said = "; ".join(found.title for found in comparisons)
+        blocks.append(
+            Paragraph(
+                f"These runs differ in protocol or length and are kept apart: {said}. "
+                "No number of one may be compared with a number of another.",
+                warning=True,
+            )
+        )
+    for number, found in enumerate(comparisons, 1):
+        tail = f" ({number} of {len(comparisons)})" if len(comparisons) > 1 else ""
+        blocks += _comparison(found, tail)
+    return [*blocks, *_published(comparisons), *_provenance(comparisons)]
+
+
+def _comparison(found: Comparison, tail: str) -> list[Block]:
+    blocks: list[Block] = [Heading(f"Verdict{tail}"), Paragraph(f"{_capital(found.title)}.")]
+    return [
+        *blocks,
+        *_verdicts(found),
+        Heading(f"Learning curves{tail}"),
+        Gallery([_curves(found, world) for world in found.world_names]),
+        Paragraph(
+            f"Mean of the last {WINDOW} training episodes (fewer at first), exploration included, "
+            "against agent steps: thin lines are seeds, the band is between the lowest and the "
+            "highest, the thick line is their mean."
+        ),
+        Heading(f"Scores{tail}"),
+        *_aggregates(found),
+        *_scores(found),
+        *_other_protocols(found),
+        *_media(found, tail),
+        *_configs(found, tail),
+    ]
+
+
+def _verdicts(found: Comparison) -> list[Block]:
+    verdicts = found.verdicts()
+    if len(found.labels) == 1:
+        label = found.labels[found.baseline]
+        return [Paragraph(f"All runs are of one variant, {label}: there is nothing to compare.")]
+    if not verdicts:
+        return [
+            Paragraph("No two variants share a world and a seed, so none is judged.", warning=True)
+        ]
+    rows = [
+        [
+            x.variant,
+            x.world,
+            Chip(x.word),
+            _interval(x.difference, x.unit),
+            x.unit,
+            str(x.pairs),
+            f"{x.improvement:.2f}",
+        ]
+        for x in verdicts
+    ]
+    header = ["variant", "world", "verdict", f"difference ({CONFIDENCE:.0%} interval)", "unit"]
+    header += ["n", "probability of improvement"]
+    caption = (
+        f"Against {found.labels[found.baseline]}, by the final scores of n runs each, paired by "
+        "world and seed. A variant helps or hurts where the t interval of the mean difference "
+        "lies on one side of 0; otherwise these runs cannot tell. One seed never can. Intervals "
+        "are not corrected for how many there are."
+    )
+    return [Table(header, rows, caption)]
+
+
+def _aggregates(found: Comparison) -> list[Block]:
+    if not found.human:
+        return []
+    rows = []
+    for variant, label in found.labels.items():
+        strata = list(normalised(found.scores(variant)).values())
+        cells = [_interval(bootstrap(statistic, strata)) for statistic in AGGREGATES.values()]
+        runs = sum(map(len, strata))
+        rows.append([label, *cells, f"{len(strata)} worlds, {runs} runs"])
+    caption = (
+        f"Human-normalised by the table of {HUMAN_RANDOM_TABLE}: 0 is random play, 1 a human. "
+        f"{CONFIDENCE:.0%} intervals from a bootstrap over runs within each world "
+        "(Agarwal et al. 2021); with fewer than five seeds they are too narrow."
+    )
+    return [Table(["variant", *AGGREGATES, "from"], rows, caption)]
+
+
+def _scores(found: Comparison) -> list[Block]:
+    header = ["world", "variant", "protocol", "agent steps (frames)"]
+    header += ["final score of each seed", "mean ± s.e.", "human-normalised"]
+    header += [f"last {WINDOW} of training", f"best {WINDOW} of training"]
+    rows, episodes = [], set()
+    for world in found.world_names:
+        for variant, label in found.labels.items():
+            runs = found.of(variant, world)
+            if not runs:
+                continue
+            episodes |= {len(run.scores["scores"]) for run in runs}
+            scores = [run.score for run in runs]
+            best = max(run.best_of_training for run in runs)
+            share = human_normalised(world, float(np.mean(scores)))
+            rows.append(
+                [
+                    world,
+                    label,
+                    f"{found.protocol}, epsilon {found.epsilon:g}",
+                    f"{found.steps:,} ({found.frames:,})",
+                    ", ".join(map(_number, scores)),
+                    _number(float(np.mean(scores))) + _error(scores),
+                    "" if share is None else f"{share:.3f}",
+                    _number(float(np.mean([run.last_of_training for run in runs]))),
+                    f"{_number(best[0])} at step {best[1]:,}" if best[1] else "",
+                ]
+            )
+    caption = (
+        f"Raw points. A final score is the mean of {' or '.join(map(str, sorted(episodes)))} whole "
+        "episodes played by the final checkpoint on streams of its own; ± is the standard error "
+        f"over seeds. What training showed stands apart: the mean of its last {WINDOW} episodes, "
+        f"and the luckiest {WINDOW} in a row of any seed, which is biased upwards and decides "
+        "nothing here."
+    )
+    return [Table(header, rows, caption)]
+
+
+def _other_protocols(found: Comparison) -> list[Block]:
+    labels = list(dict.fromkeys(o["protocol"] for r in found.records for o in r.others))
+    if not labels:
+        return []
+    rows = []
+    for world in found.world_names:
+        for variant, label in found.labels.items():
+            runs = found.of(variant, world)
+            cells = []
+            for name in (found.protocol, *labels):
+                each = [
+                    float(scores["mean"])
+                    for run in runs
+                    for scores in (run.scores, *run.others)
+                    if scores["protocol"] == name
+                ]
+                cells.append(_number(float(np.mean(each))) + _error(each) if each else "")
+            if runs:
+                rows.append([world, label, *cells])
+    caption = "The same final checkpoints under each protocol: mean over seeds ± standard error."
+    return [Table(["world", "variant", found.protocol, *labels], rows, caption)]
+
+
+def _published(comparisons: list[Comparison]) -> list[Block]:
+    rows = [
+        [x.game, x.method, _number(x.score), x.frames, x.protocol, x.source]
+        for x in published({name for found in comparisons for name in found.world_names})
+    ]
+    if not rows:
+        return []
+    header = ["game", "method", "score", "frames", "protocol", "source"]
+    caption = "Their protocols, lengths and evaluations differ from these runs' and one another's."
+    return [Heading("Published scores"), Table(header, rows, caption)]
+
+
+def _media(found: Comparison, tail: str) -> list[Block]:
+    shown: list[Media] = []
+    named: list[str] = []
+    for variant, label in found.labels.items():
+        for world in found.world_names:
+            for run in found.of(variant, world)[:1]:
+                about = f"{world}, {label}, seed {run.seed}"
+                for path in _media_of(run):
+                    what = f"{path.stem.replace('_', ' ').replace('-', ' ')}: {about}"
+                    if path.stat().st_size <= MOST_VIDEO:
+                        name = f"{run.folder.name}-{path.name}"
+                        shown.append(Media(name, path.read_bytes(), what))
+                    else:
+                        named.append(f"{what} is in {path}")
+    if not (shown or named):
+        return []
+    blocks: list[Block] = [Heading(f"Videos and figures{tail}")]
+    blocks += [Gallery(shown)] if shown else []
+    return blocks + [Paragraph(f"{_capital(text)}.") for text in named]
+
+
+def _media_of(run: Record) -> list[Path]:
+    """The newest video, and the figures of the run's components."""
+    videos = sorted(run.folder.glob("videos/*.mp4"), key=lambda path: path.stat().st_mtime)
+    figures = sorted(run.folder.glob("figures/*.png"))
+    return videos[-1:] + [path for path in figures if path.stem != "learning_curve"]
+
+
+def _configs(found: Comparison, tail: str) -> list[Block]:
+    flats = [flatten(found.of(variant)[0].config) for variant in found.labels]
+    paths = [path for path in dict.fromkeys(p for flat in flats for p in flat) if path]
+    rows = [
+        [path, *(str(flat.get(path, "")) for flat in flats)]
+        for path in paths
+        if path.partition(".")[0] not in ("env", "seed", "steps")
+        and len({str(flat.get(path)) for flat in flats}) > 1
+    ]
+    blocks: list[Block] = [Heading(f"Configs{tail}")]
+    if rows:
+        caption = (
+            "Settings that differ between variants; an empty cell is a part that is not there."
+        )
+        blocks.append(Table(["setting", *found.labels.values()], rows, caption))
+    configs = {run.folder.name: run.config for run in found.records}
+    data = json.dumps(configs, indent=1).encode()
+    name = f"configs{tail.replace(' ', '-').strip('()-')}.json".replace("(", "")
+    return [*blocks, Download(name, data, "All configs (JSON)")]
+
+
+def _provenance(comparisons: list[Comparison]) -> list[Block]:
+    kinds: dict[tuple[str, ...], list[str]] = {}
+    for found in comparisons:
+        for run in found.records:
+            key = tuple(str(run.provenance.get(name, "unknown")) for name in SETTINGS)
+            kinds.setdefault(key, []).append(run.folder.name)
+    rows = [[*key, f"{len(names)}: {_few(names)}"] for key, names in kinds.items()]
+    blocks: list[Block] = [
+        Heading("Raw data and provenance"),
+        Download("scores.csv", raw_csv(comparisons).encode(), "Raw scores of every episode (CSV)"),
+        Table([*SETTINGS, "runs"], rows),
+    ]
+    if len(kinds) > 1:
+        blocks.append(
+            Paragraph("These runs were not all made by the same code on the same kind of machine.")
+        )
+    if any(key[1] == "True" for key in kinds):
+        blocks.append(
+            Paragraph("Runs marked as modified were made by code that no commit holds.", True)
+        )
+    return blocks
+
+
+def _curves(found: Comparison, world: str) -> Media:
+    """Training scores of every variant in one world, as SVG."""
+    from matplotlib import rc_context
+    from matplotlib.figure import Figure  # slow to import
+
+    figure = Figure(figsize=(7, 4.2), layout="constrained")
+    axes = figure.subplots()
+    grid = np.linspace(0, found.steps, 200)
+    for number, (variant, label) in enumerate(found.labels.items()):
+        runs = [run for run in found.of(variant, world) if run.episodes]
+        if not runs:
+            continue
+        colour = COLOURS[number % len(COLOURS)]
+        curves = on_grid(runs, grid)
+        known = ~np.isnan(curves).any(0)  # a mean of fewer seeds would jump where one joins
+        x, curves = grid[known], curves[:, known]
+        if len(runs) > 1:
+            axes.fill_between(x, curves.min(0), curves.max(0), color=colour, alpha=0.13, lw=0)
+            axes.plot(x, curves.T, color=colour, lw=0.6, alpha=0.5)
+        axes.plot(x, curves.mean(0), color=colour, lw=2, label=f"{label} ({len(runs)})")
+    axes.set_title(world, fontsize=11, loc="left", parse_math=False)
+    axes.set_xlabel("agent steps")
+    axes.set_ylabel("training score, raw points")
+    axes.set_xlim(0, found.steps)
+    axes.xaxis.set_major_formatter(lambda x, _: f"{x / 1000:g}k" if x else "0")
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(axis="y", alpha=0.25)
+    handles, labels = axes.get_legend_handles_labels()
+    if handles:
+        legend = figure.legend(
+            handles, labels, loc="outside lower left", frameon=False, fontsize=9, ncols=1
+        )
+        for text in legend.get_texts():
+            text.set_parse_math(False)
+    data = io.BytesIO()
+    with rc_context({"svg.hashsalt": "reverie"}):
+        figure.savefig(data, format="svg", metadata={"Date": None})
+    slug = "".join(x if x.isalnum() else "-" for x in f"{world}-{found.protocol}-{found.steps}")
+    return Media(f"curves-{slug}.svg", data.getvalue(), f"{world}, {found.title}")
+
+
+def _interval(x: Interval, unit: str = "human-normalised") -> str:
+    shown = _number if unit == "points" else "{:.3f}".format
+    sign = "+" if unit == "points" and x.estimate > 0 else ""
+    if math.isnan(x.low):
+        return f"{sign}{shown(x.estimate)} (one seed)"
+    return f"{sign}{shown(x.estimate)} ({shown(x.low)} to {shown(x.high)})"
+
+
+def _number(x: float) -> str:
+    """With the digits a score of its size deserves."""
+    if math.isnan(x):
+        return ""
+    digits = 0 if abs(x) >= 1000 else 1 if abs(x) >= 30 else 2 if abs(x) >= 1 else 3
+    return f"{x if round(x, digits) else 0.0:,.{digits}f}"
+
+
+def _error(scores: list[float]) -> str:
+    if len(scores) < 2:
+        return ""
+    return f" ± {_number(float(np.std(scores, ddof=1)) / math.sqrt(len(scores)))}"
+
+
+def _few(names: list[str]) -> str:
+    return ", ".join(names[:4]) + (" and others" if len(names) > 4 else "")
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
