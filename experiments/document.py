@@ -79,7 +79,7 @@ def to_html(title: str, blocks: list[Block]) -> str:
         f'<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         f'<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         f"<title>{html.escape(title)}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n"
-        f"<header><h1>{html.escape(title)}</h1><nav>{contents}</nav></header>\n"
+        f"<header><div><h1>{html.escape(title)}</h1><nav>{contents}</nav></div></header>\n"
         f"<main>\n{body}\n</main>\n</body>\n</html>\n"
     )
 
@@ -176,7 +176,8 @@ STYLE = """
 * { box-sizing: border-box; }
 body { margin: 0; color: var(--ink); background: var(--ground);
   font: 15px/1.55 system-ui, -apple-system, "Segoe UI", Roboto, "DejaVu Sans", sans-serif; }
-header { background: var(--paper); border-bottom: 1px solid var(--line); padding: 22px 32px 14px; }
+header { background: var(--paper); border-bottom: 1px solid var(--line); padding: 22px 0 14px; }
+header div { max-width: 1240px; margin: 0 auto; padding: 0 32px; }
 header h1 { margin: 0 0 8px; font-size: 24px; letter-spacing: -.01em; }
 nav { display: flex; flex-wrap: wrap; gap: 4px 18px; font-size: 14px; }
 a { color: var(--accent); text-decoration: none; } a:hover { text-decoration: underline; }
@@ -194,7 +195,7 @@ table { border-collapse: collapse; width: 100%; font-size: 13.5px;
 th { text-align: left; color: var(--soft); font-weight: 600; font-size: 12.5px;
   vertical-align: bottom; background: #fafbfc; }
 th, td { padding: 7px 12px; border-bottom: 1px solid var(--line); }
-td { vertical-align: top; overflow-wrap: anywhere; min-width: 5.5em; }
+td { vertical-align: top; overflow-wrap: anywhere; min-width: 6.5em; }
 tbody tr:last-child td { border-bottom: 0; }
 tbody tr:hover { background: #f8fafb; }
 .number { white-space: nowrap; }
@@ -210,7 +211,7 @@ figure video { max-height: 360px; }
 figcaption { margin-top: 8px; }
 .download { display: inline-block; padding: 6px 14px; border: 1px solid var(--accent);
   border-radius: 6px; }
-@media (max-width: 640px) { header, main { padding-left: 14px; padding-right: 14px; }
+@media (max-width: 640px) { header div, main { padding-left: 14px; padding-right: 14px; }
   .gallery { grid-template-columns: 1fr; } }
 @media print { body { background: #fff; } .wide { overflow: visible; } }
 """

@@ -119,6 +119,12 @@ def _verdicts(found: Comparison) -> list[Block]:
         ]
         for x in verdicts
     ]
+    words = [x.word for x in verdicts]
+    said = ", ".join(
+        f"{words.count(word)} {meaning}"
+        for word, meaning in (("helps", "help"), ("hurts", "hurt"), ("cannot tell", "cannot tell"))
+        if word in words
+    )
     header = ["variant", "world", "verdict", f"difference ({CONFIDENCE:.0%} interval)", "unit"]
     header += ["n", "probability of improvement"]
     caption = (
@@ -127,7 +133,8 @@ def _verdicts(found: Comparison) -> list[Block]:
         "lies on one side of 0; otherwise these runs cannot tell. One seed never can. Intervals "
         "are not corrected for how many there are."
     )
-    return [Table(header, rows, caption)]
+    plural = "comparison" if len(words) == 1 else "comparisons"
+    return [Paragraph(f"Of {len(words)} {plural}, {said}."), Table(header, rows, caption)]
 
 
 def _aggregates(found: Comparison) -> list[Block]:
@@ -149,7 +156,7 @@ def _aggregates(found: Comparison) -> list[Block]:
 
 def _scores(found: Comparison) -> list[Block]:
     header = ["world", "variant", "protocol", "agent steps (frames)"]
-    header += ["final score of each seed", "mean ± s.e.", "human-normalised"]
+    header += ["final score of each seed", "mean ± s.e.", *["human-normalised"] * found.human]
     header += [f"last {WINDOW} of training", f"best {WINDOW} of training"]
     rows, episodes = [], set()
     for world in found.world_names:
@@ -169,7 +176,7 @@ def _scores(found: Comparison) -> list[Block]:
                     f"{found.steps:,} ({found.frames:,})",
                     ", ".join(map(_number, scores)),
                     _number(float(np.mean(scores))) + _error(scores),
-                    "" if share is None else f"{share:.3f}",
+                    *([] if share is None or not found.human else [f"{share:.3f}"]),
                     _number(float(np.mean([run.last_of_training for run in runs]))),
                     f"{_number(best[0])} at step {best[1]:,}" if best[1] else "",
                 ]
@@ -274,7 +281,7 @@ def _provenance(comparisons: list[Comparison]) -> list[Block]:
         for run in found.records:
             key = tuple(str(run.provenance.get(name, "unknown")) for name in SETTINGS)
             kinds.setdefault(key, []).append(run.folder.name)
-    rows = [[*key, f"{len(names)}: {_few(names)}"] for key, names in kinds.items()]
+    rows = [[key[0][:12], *key[1:], f"{len(names)}: {_few(names)}"] for key, names in kinds.items()]
     blocks: list[Block] = [
         Heading("Raw data and provenance"),
         Download("scores.csv", raw_csv(comparisons).encode(), "Raw scores of every episode (CSV)"),
