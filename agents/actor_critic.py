@@ -7,7 +7,7 @@ are unrolled again.
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -168,6 +168,7 @@ class ActorCritic:
         variance = [x[batch.valid].var() for x in (batch.advantage, batch.advantage + batch.value)]
         if not self.network.recurrent:
             batch = as_ticks(batch)
+        batch = replace(batch, obs=channels_innermost(batch.obs))  # once for all epochs
         made = []
         for _ in range(self.config.epochs):
             order = dice.bits(self.key, len(batch.action))[0].argsort().to(self.device)
@@ -280,6 +281,11 @@ def take(batch: Batch, rows: Int64[Tensor, " b"]) -> Batch:
 def as_ticks(batch: Batch) -> Batch:
     """The same ticks, each a row of its own, for a network that remembers nothing."""
     return Batch(**{name: getattr(batch, name).flatten(0, 1)[:, None] for name in ROWS}, memory={})
+
+
+def channels_innermost(obs: UInt8[Tensor, "B T K H W"]) -> UInt8[Tensor, "B T K H W"]:
+    """The same looks, laid out as convolutions want them."""
+    return obs.movedim(2, -1).contiguous().movedim(-1, 2)
 
 
 def log_probabilities(

@@ -66,7 +66,7 @@ def in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
         (["evaluate", "random", "--game", "pingpong"], "There is no game 'pingpong'"),
         (["list", "gaems"], "There is no list of 'gaems'"),
         (["reproduce"], "Name what to reproduce"),
-        (["bench", "--only", "nothing"], "No benchmark row"),
+        (["bench", "--only", "nothing"], "No group of the benchmark"),
     ],
     ids=lambda value: " ".join(value[:4]) if isinstance(value, list) else "",
 )
