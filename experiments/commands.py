@@ -11,6 +11,7 @@ from envs.games import expand_games
 from envs.stream import Stream
 from experiments.bench import GROUPS, BenchOptions, bench
 from experiments.config import TABLES, choose, roles
+from experiments.doctor import doctor
 from experiments.evaluation import evaluate, load
 from experiments.parse import (
     default_folder,
@@ -54,6 +55,14 @@ class _Reproduce:
 class _Verify:
     write: bool = False
     """Write the tables instead of checking them."""
+
+
+@dataclass(frozen=True)
+class _Doctor:
+    folder: Path = Path("runs")
+    """Where runs will be kept: its disk is tried."""
+    device: str = "auto"
+    """cpu, cuda, or auto: a GPU where there is one."""
 
 
 def _train(words: list[str]) -> int:
@@ -154,6 +163,11 @@ def _verify(words: list[str]) -> int:
     return verify(write=parse_flags(_Verify, words, "reverie verify").write)
 
 
+def _doctor(words: list[str]) -> int:
+    options = parse_flags(_Doctor, words, "reverie doctor")
+    return doctor(options.folder, options.device)
+
+
 def _bench(words: list[str]) -> int:
     options = parse_flags(BenchOptions, words, "reverie bench")
     if not any(options.only in group for group in GROUPS):
@@ -171,4 +185,5 @@ COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "reproduce": _reproduce,
     "verify": _verify,
     "bench": _bench,
+    "doctor": _doctor,
 }
