@@ -22,6 +22,7 @@ from envs.errors import UsageError
 from envs.games import near_names
 from envs.interface import EnvConfig
 from envs.protocol import PROTOCOLS, AtariProtocol
+from experiments.dreams import ImaginationConfig
 from world_models.density import DENSITIES
 from world_models.interface import DensityConfig, PredictorConfig, RepresentationConfig
 from world_models.prediction import PREDICTORS
@@ -33,7 +34,7 @@ TABLES: dict[type, Mapping[str, Any]] = {
     AgentConfig: AGENTS,
     BonusConfig: BONUSES,
     DensityConfig: DENSITIES,
-    EnvConfig: ENVS,
+    EnvConfig: ENVS | {"imagination": ImaginationConfig},
     AtariProtocol: PROTOCOLS,
     RepresentationConfig: REPRESENTATIONS,
     PredictorConfig: PREDICTORS,

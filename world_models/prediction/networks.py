@@ -49,7 +49,7 @@ SIZES: dict[Size, Plan] = {
         hidden=2048,
         least=(64, 64),
     ),
-    # For 84 x 84 grey frames on a CPU.
+    # For 84 x 84 grey frames.
     "small": Plan(
         (Layer(16, 8, 4, (2, 2)), Layer(32, 4, 2, (1, 1)), Layer(64, 4, 2, (1, 1))),
         hidden=512,
