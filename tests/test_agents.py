@@ -15,28 +15,41 @@ from worlds import Scripted
 
 from agents.choices import AGENTS
 from agents.dqn import DQNConfig
+from agents.dreamer import DreamerConfig
+from agents.informed import InformedConfig
 from agents.interface import Agent, AgentConfig
 from agents.loop import interact
 from agents.networks import MLPConfig
+from agents.shooting import ShootingConfig
 from envs.atari import AtariConfig
 from envs.catch import CatchConfig
 from envs.protocol import PROTOCOLS
 from envs.stream import Stream
 from experiments import Experiment, TrainOptions, evaluate, load, train
+from world_models.prediction.feedforward import FeedforwardConfig
 
 OPTIONS = TrainOptions(device="cpu", threads=1, bare_seconds=0, quiet=True, log_every=500)
 
+DQN = DQNConfig(
+    network=MLPConfig(),
+    n_step=3,
+    epsilon_steps=4000,
+    capacity=20_000,
+    learning_starts=100,
+    replay_ratio=0.0625,
+    target_every=25,
+    learning_rate=2e-3,
+)
+TINY = FeedforwardConfig(
+    size="tiny", horizons=(1,), learning_rates=(3e-3,), batches=(64,), updates=(1,)
+)
+"""A predictor of a few pixels."""
+
 EXAMPLES: dict[str, AgentConfig] = {
-    "dqn": DQNConfig(
-        network=MLPConfig(),
-        n_step=3,
-        epsilon_steps=4000,
-        capacity=20_000,
-        learning_starts=100,
-        replay_ratio=0.0625,
-        target_every=25,
-        learning_rate=2e-3,
-    )
+    "dqn": DQN,
+    "dreamer": DreamerConfig(TINY, inner=DQN, horizon=9, dream_every=64, model_starts=500),
+    "shooting": ShootingConfig(TINY, samples=12, horizon=9, model_starts=1000),
+    "informed": InformedConfig(TINY, inner=DQN, epsilon_steps=4000, recent=4),
 }
 """Settings with which an agent learns Catch within a test, where its defaults would not."""
 

@@ -75,13 +75,12 @@ class Imagination(VectorEnv[Any, Any, Any]):
     ) -> tuple[Any, dict[str, Any]]:
         every = np.ones(self.num_envs, np.bool_)
         mask = torch.as_tensor((options or {}).get("reset_mask", every)).to(self.device)
-        if isinstance(seed, int):
-            seed = [seed + stream for stream in range(self.num_envs)]
         if seed is None and not self.state:
-            seed = np.random.SeedSequence().generate_state(self.num_envs).tolist()
+            seed = int(np.random.SeedSequence().generate_state(1)[0])
         if seed is not None:
-            fresh = dice.splitmix64(torch.tensor([int(s or 0) for s in seed])).to(self.device)
-            self.key = torch.where(mask, fresh, self.key)
+            seeds = range(seed, seed + self.num_envs) if isinstance(seed, int) else seed
+            fresh = dice.splitmix64(torch.tensor([int(s or 0) for s in seeds]))
+            self.key = torch.where(mask, fresh.to(self.device), self.key)
         self._begin(mask)
         return self._out(self.state["obs"]), {}
 

@@ -56,7 +56,7 @@ SIZES: dict[Size, Plan] = {
         least=(20, 20),
     ),
     # For worlds of a few pixels: the same transformation between plain layers.
-    "tiny": Plan((), hidden=128, least=(1, 1)),
+    "tiny": Plan((), hidden=64, least=(1, 1)),
 }
 
 
