@@ -24,8 +24,9 @@ from experiments.parse import (
     parse_pretraining,
     take,
 )
+from experiments.predictors import compare, shown
 from experiments.presets import PRESETS
-from experiments.pretraining import default_pretrain_folder, pretrain
+from experiments.pretraining import Pretraining, default_pretrain_folder, pretrain
 from experiments.reproduce import RECIPES, reproduce
 from experiments.run import Run
 from experiments.tables import verify
@@ -35,7 +36,7 @@ from experiments.training import pick_device, pick_threads, train
 @dataclass(frozen=True)
 class _Evaluate:
     episodes: int = 30
-    """Whole episodes to play."""
+    """Whole episodes to play; pretrained predictors are compared on held-out moments instead."""
     seed: int = 0
     """Seed of the evaluation's own streams and dice."""
     streams: int = 32
@@ -114,6 +115,10 @@ def _evaluate(words: list[str]) -> int:
         return 0
     if game or games or protocol:
         raise UsageError("A run is evaluated on its own game and protocol; leave out --game(s).")
+    if isinstance(Run(targets[0]).job(), Pretraining):
+        folders = [Path(target) for target in targets]
+        print(shown(compare(folders, device=device, video=options.video)))
+        return 0
     for target in targets:
         experiment, agent = load(target, device=str(device))
         run = Run(target)

@@ -7,16 +7,23 @@ median frame in the truth or in the prediction, so that a ghost costs as much as
 """
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from ale_py import Action
 from jaxtyping import Bool, Int64, UInt8
+from numpy.typing import NDArray
 from torch import Tensor
 
+from envs.atari import AtariConfig
 from envs.errors import UsageError
-from envs.interface import Metrics
-from experiments.pretraining import Pretraining
+from envs.interface import EnvConfig, Metrics
+from envs.shadow import Shadow
+from experiments.pretraining import Pretraining, load_model
 from experiments.recording import Batches, Recording
+from experiments.run import Run
 from world_models.interface import Predictor, PredictorConfig
 from world_models.prediction.feedforward import FeedforwardConfig
 from world_models.prediction.predictor import FramePredictor
@@ -79,6 +86,11 @@ class PredictorPretraining(Pretraining):
             for kind in ("all", "moving")
             for h in (1, 10)
         }
+
+    def finish(
+        self, run: Run, model: Predictor, recording: Recording, device: torch.device
+    ) -> None:
+        compare([run.folder], moments=100, device=device)
 
     def moments(self, recording: Recording, count: int, longest: int) -> Int64[Tensor, " M"]:
         """Held-out rows, evenly spread, at which a segment to be imagined begins."""
@@ -146,6 +158,142 @@ def median_frame(recording: Recording, rows: Int64[Tensor, " M"]) -> UInt8[Tenso
 def evenly(rows: Int64[Tensor, " M"], count: int) -> Int64[Tensor, " m"]:
     """Up to ``count`` of the rows, evenly spread."""
     return rows[torch.linspace(0, len(rows) - 1, min(count, len(rows))).long()]
+
+
+def compare(
+    folders: list[Path],
+    *,
+    moments: int = 200,
+    horizons: tuple[int, ...] = HORIZONS,
+    device: torch.device | str = "auto",
+    video: bool = False,
+) -> dict[str, Any]:
+    """Predictors' errors on the same held-out moments of the first run's recordings.
+
+    Writes ``evaluation.json``, ``figures/horizons.png`` and, with ``video``, a film of the first
+    run's imagination into its folder. Raises UsageError where the runs are not of one world.
+    """
+    jobs, models = [], {}
+    for folder in folders:
+        job, model = load_model(folder, device=device)
+        if not isinstance(job, PredictorPretraining):
+            raise UsageError(f"{folder} holds no predictor, which cannot be compared with one.")
+        jobs.append(job)
+        models[folder.name] = model
+    first, run = jobs[0], Run(folders[0])
+    recording = Recording(*first.data)
+    for folder, job in zip(folders, jobs, strict=True):
+        one = Recording(*job.data, memory=0)
+        same = one.title, one.num_actions, one.obs_shape(job.stack)
+        if same != (recording.title, recording.num_actions, recording.obs_shape(first.stack)):
+            raise UsageError(
+                f"{folder} is of {one.title} with {one.num_actions} actions and looks {same[2]}, "
+                f"and {folders[0]} is not; compare predictors of one world and format."
+            )
+    rows = first.moments(recording, moments, max(horizons))
+    ahead = look_ahead(models, recording, rows, first.stack, horizons)
+    result = {
+        "world": recording.title,
+        "protocol": recording.manifest.env.protocol_label,
+        "frames": len(recording),
+        "collected": recording.manifest.policy,
+        "moments": len(rows),
+        "steps": {folder.name: job.steps for folder, job in zip(folders, jobs, strict=True)},
+        "unit": "mean squared error per pixel, in squared grey levels",
+        "errors": ahead.table(),
+    }
+    run.write_json("evaluation.json", result)
+    horizon_figure(result, run.folder / "figures" / "horizons.png")
+    if video:
+        model = models[folders[0].name]
+        film(model, recording, rows, first.stack, run.folder / "videos" / "imagined.mp4")
+    return result
+
+
+def shown(result: dict[str, Any]) -> str:
+    """The table as a person reads it."""
+    lines = [f"{result['world']}, {result['moments']} held-out moments; {result['unit']}"]
+    for kind, rows in result["errors"].items():
+        horizons = list(next(iter(rows.values())))
+        lines.append(f"{kind + ' pixels':<32}" + "".join(f"{h + ' steps':>11}" for h in horizons))
+        for name, row in rows.items():
+            lines.append(f"  {name:<30}" + "".join(f"{row[h]:>11,.1f}" for h in horizons))
+    return "\n".join(lines)
+
+
+def horizon_figure(result: dict[str, Any], path: Path) -> None:
+    """Errors against the horizon, over all pixels and over moving ones."""
+    from matplotlib.figure import Figure  # slow to import
+
+    figure = Figure(figsize=(9, 3.8), layout="constrained")
+    for axes, (kind, rows) in zip(figure.subplots(1, 2), result["errors"].items(), strict=True):
+        for name, row in rows.items():
+            style = {"color": "#777777", "linestyle": "--"} if name == "copy-last" else {}
+            axes.plot([int(h) for h in row], list(row.values()), marker="o", label=name, **style)
+        axes.set_title(f"{result['world']}, {kind} pixels", fontsize=10)
+        axes.set_xlabel("imagined steps")
+        axes.set_ylabel("squared error, grey levels²")
+        axes.set_xscale("log")
+        axes.set_ylim(bottom=0)
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.legend(fontsize=8, edgecolor="none")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=130)
+
+
+@torch.no_grad()
+def film(
+    model: Predictor,
+    recording: Recording,
+    moments: Int64[Tensor, " M"],
+    stack: int,
+    path: Path,
+    *,
+    dreams: int = 3,
+    steps: int = 100,
+) -> None:
+    """Truth, imagination and their difference side by side, with the step and the action."""
+    import imageio.v3 as imageio
+
+    colours = recording.frame_shape[0]
+    names = action_names(recording.manifest.env, recording.num_actions)
+    images = []
+    for row in evenly(moments, dreams):
+        seen = recording.segments(row[None], SEEN - 1, stack)
+        stride = int(recording.columns["stride"][row])
+        future = row + stride * (SEEN - 1 + torch.arange(steps + 1))
+        actions = recording.columns["action"][future].long()
+        truth, state = recording.frames(future), model.start(seen)
+        for t in range(steps):
+            action = actions[t : t + 1].to(state["obs"].device)
+            prediction, state = model.predict(state, action)
+            imagined = prediction.obs[0, -colours:].cpu()
+            error = (truth[t + 1].int() - imagined.int()).abs().to(torch.uint8)
+            side = torch.cat([truth[t + 1], imagined, error], 2)
+            images.append(_captioned(side, f"step {t + 1:>3}  {names[int(actions[t])]}"))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    imageio.imwrite(path, np.stack(images), plugin="pyav", codec="libx264", fps=15)
+
+
+def action_names(env: EnvConfig, num_actions: int) -> list[str]:
+    """What the actions are called."""
+    if not isinstance(env, AtariConfig):
+        return [f"action {action}" for action in range(num_actions)]
+    return [Action(value).name for value in Shadow(env.game, env.protocol).actions]
+
+
+def _captioned(side: UInt8[Tensor, "C H W"], caption: str) -> NDArray[np.uint8]:
+    """An image of even sizes, large enough for a person, with a line of text below."""
+    from PIL import Image, ImageDraw
+
+    scale = max(1, 200 // side.shape[1])
+    pixels = side.permute(1, 2, 0).expand(-1, -1, 3).numpy()
+    pixels = pixels.repeat(scale, 0).repeat(scale, 1)
+    height, width = pixels.shape[0] + 16, pixels.shape[1]
+    image = Image.new("RGB", (width + width % 2, height + height % 2))
+    image.paste(Image.fromarray(np.ascontiguousarray(pixels)), (0, 0))
+    ImageDraw.Draw(image).text((4, pixels.shape[0] + 2), f"truth | imagined | error   {caption}")
+    return np.asarray(image)
 
 
 @torch.no_grad()

@@ -56,7 +56,7 @@ SIZES: dict[Size, Plan] = {
         least=(20, 20),
     ),
     # For worlds of a few pixels: the same transformation between plain layers.
-    "tiny": Plan((), hidden=64, least=(1, 1)),
+    "tiny": Plan((), hidden=128, least=(1, 1)),
 }
 
 
@@ -134,11 +134,12 @@ class Decoder(nn.Module):
                 x - ((y - 1) * layer.stride - 2 * p + layer.kernel)
                 for x, y, p in zip(size, small, layer.padding, strict=True)
             )
-            after = plan.layers[i - 1].channels if i else colours
+            before = plan.layers[min(i + 1, len(plan.layers) - 1)].channels
+            after = layer.channels if i else colours
             deconvolutions += [
                 nn.ReLU(),
                 nn.ConvTranspose2d(
-                    layer.channels,
+                    before,
                     after,
                     layer.kernel,
                     layer.stride,
