@@ -79,12 +79,13 @@ class PredictorPretraining(Pretraining):
 
     def evaluate(self, model: Predictor, recording: Recording, device: torch.device) -> Metrics:
         """Errors after 1 and 10 steps, as shares of the last frame's."""
-        moments = self.moments(recording, 64, longest=10)
-        ahead = look_ahead({"model": model}, recording, moments, self.stack, (1, 10))
+        horizons = self.within_reach(recording, (1, 10))
+        moments = self.moments(recording, 64, longest=max(horizons))
+        ahead = look_ahead({"model": model}, recording, moments, self.stack, horizons)
         return {
             f"{kind}_{h}": ahead.error(kind, "model", h) / ahead.error(kind, "copy-last", h)
             for kind in ("all", "moving")
-            for h in (1, 10)
+            for h in horizons
         }
 
     def finish(
@@ -92,16 +93,22 @@ class PredictorPretraining(Pretraining):
     ) -> None:
         compare([run.folder], moments=100, device=device)
 
+    def within_reach(self, recording: Recording, horizons: tuple[int, ...]) -> tuple[int, ...]:
+        """The horizons that a held-out episode is long enough for; the others are left out."""
+        rows = recording.rows("held-out", held_out=self.held_out, seed=self.seed)
+        longest = int(recording.columns["left"][rows].max()) - (SEEN - 1)
+        if longest < min(horizons):
+            raise UsageError(
+                f"The held-out episodes of {recording.folders[0]} have {longest + SEEN} frames at "
+                f"most, and {SEEN} are seen before one is predicted; record longer ones."
+            )
+        return tuple(h for h in horizons if h <= longest)
+
     def moments(self, recording: Recording, count: int, longest: int) -> Int64[Tensor, " M"]:
         """Held-out rows, evenly spread, at which a segment to be imagined begins."""
         rows = recording.rows(
             "held-out", length=SEEN - 1 + longest, held_out=self.held_out, seed=self.seed
         )
-        if not len(rows):
-            raise UsageError(
-                f"No held-out episode of {recording.folders[0]} has {SEEN + longest} frames; "
-                "record longer ones or set more aside (--held-out)."
-            )
         return evenly(rows, count)
 
 
@@ -190,6 +197,7 @@ def compare(
                 f"{folder} is of {one.title} with {one.num_actions} actions and looks {same[2]}, "
                 f"and {folders[0]} is not; compare predictors of one world and format."
             )
+    horizons = first.within_reach(recording, horizons)
     rows = first.moments(recording, moments, max(horizons))
     ahead = look_ahead(models, recording, rows, first.stack, horizons)
     result = {
@@ -261,10 +269,11 @@ def film(
     for row in evenly(moments, dreams):
         seen = recording.segments(row[None], SEEN - 1, stack)
         stride = int(recording.columns["stride"][row])
-        future = row + stride * (SEEN - 1 + torch.arange(steps + 1))
+        length = min(steps, int(recording.columns["left"][row]) - (SEEN - 1))
+        future = row + stride * (SEEN - 1 + torch.arange(length + 1))
         actions = recording.columns["action"][future].long()
         truth, state = recording.frames(future), model.start(seen)
-        for t in range(steps):
+        for t in range(length):
             action = actions[t : t + 1].to(state["obs"].device)
             prediction, state = model.predict(state, action)
             imagined = prediction.obs[0, -colours:].cpu()
