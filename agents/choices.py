@@ -1,5 +1,6 @@
 """Every agent and bonus by name: the command line, ``reverie list`` and the law tests read it."""
 
+from agents.actor_critic import ActorCriticConfig
 from agents.bonus import BonusConfig, NoBonusConfig
 from agents.density_bonus import PseudoCountConfig, SurpriseConfig
 from agents.dqn import DQNConfig
@@ -13,6 +14,7 @@ from agents.simhash import SimHashConfig
 AGENTS: dict[str, type[AgentConfig]] = {
     "episodic": EpisodicConfig,
     "dqn": DQNConfig,
+    "actor-critic": ActorCriticConfig,
     "dreamer": DreamerConfig,
     "shooting": ShootingConfig,
     "informed": InformedConfig,

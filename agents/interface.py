@@ -43,6 +43,11 @@ class AgentConfig:
     on_policy: ClassVar[bool] = False
     """Whether it can learn only from actions that it chose itself."""
 
+    @property
+    def segment(self) -> int:
+        """Ticks after which, every time, none may be under way: an on-policy agent's horizon."""
+        return 128
+
     def build(self, spec: EnvSpec, *, seed: int = 0, device: torch.device | str = "cpu") -> Agent:
         """An untrained agent for the streams of ``spec``."""
         raise NotImplementedError

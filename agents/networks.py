@@ -1,33 +1,44 @@
 """Networks: trunks from a stack of frames to features, and the head that values actions.
 
 Initialisation is torch's own (uniform in +-1/sqrt(fan-in)), which is that of the Lua Torch in which
-the published DQN was written; it is drawn from torch's generator, so build inside ``seeded``.
+the published DQN was written, or ``orthogonal``; both are drawn from torch's generator, so build
+inside ``seeded``.
 """
 
+import copy
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Bool, Float, UInt8
 from torch import Tensor, nn
 
+from agents.arithmetic import arithmetic
+from envs import dice
 from envs.errors import UsageError
+from envs.interface import Memory
+from world_models.interface import Planner, Thought
 
 
 class Network(nn.Module):
-    """Pixels stay bytes until they are here, and are 0..1 for the first layer."""
+    """Pixels stay bytes until they are here, and are 0..1 for the first layer.
+
+    It multiplies in the precision of the ``arithmetic`` it is built in; its features are float32.
+    """
 
     def __init__(self, layers: nn.Module, features: int) -> None:
         super().__init__()
-        self.layers, self.features = layers, features
+        self.layers, self.features, self.dtype = layers, features, arithmetic().dtype
 
     def forward(self, obs: UInt8[Tensor, "B K H W"]) -> Float[Tensor, "B D"]:
         # Bytes are cheap to reorder, and convolutions are faster with channels innermost.
-        pixels = obs.contiguous(memory_format=torch.channels_last).float().div_(255)
-        features: Tensor = self.layers(pixels)
-        return features
+        pixels = obs.contiguous(memory_format=torch.channels_last).to(self.dtype).div_(255)
+        reduced = self.dtype != torch.float32
+        with torch.autocast(obs.device.type, self.dtype, enabled=reduced):
+            features: Tensor = self.layers(pixels)
+        return features.float()
 
 
 @dataclass(frozen=True)
@@ -129,18 +140,96 @@ NETWORKS: dict[str, type[NetworkConfig]] = {
 class QNetwork(nn.Module):
     """A value of each action, linear in a trunk's features."""
 
-    def __init__(self, trunk: Network, num_actions: int, dueling: bool, bfloat16: bool) -> None:
+    def __init__(self, trunk: Network, num_actions: int, dueling: bool) -> None:
         super().__init__()
-        self.trunk, self.dueling, self.reduced = trunk, dueling, bfloat16
+        self.trunk, self.dueling = trunk, dueling
         self.head = nn.Linear(trunk.features, num_actions + dueling)
 
     def forward(self, obs: UInt8[Tensor, "B K H W"]) -> Float[Tensor, "B A"]:
-        with torch.autocast(obs.device.type, torch.bfloat16, enabled=self.reduced):
-            values: Tensor = self.head(self.trunk(obs)).float()
+        values: Tensor = self.head(self.trunk(obs))
         if not self.dueling:
             return values
         value, advantage = values[:, :1], values[:, 1:]
         return value + advantage - advantage.mean(1, keepdim=True)  # Wang et al. 2016, eq. 9
+
+
+class PolicyNetwork(nn.Module):
+    """Logits of a planner and a value, both of a trunk's features or of an LSTM that reads them."""
+
+    def __init__(self, trunk: Network, lstm: int, planner: Planner) -> None:
+        super().__init__()
+        self.trunk, self.planner = trunk, planner
+        self.lstm = nn.LSTMCell(trunk.features, lstm) if lstm else None
+        self.value = nn.Linear(lstm or trunk.features, 1)
+        orthogonal(self.trunk)
+        orthogonal(self.value, 1.0)
+        if self.lstm:
+            for name, weights in self.lstm.named_parameters():
+                nn.init.orthogonal_(weights) if "weight" in name else nn.init.zeros_(weights)
+        self.recurrent = bool(self.initial(1))
+        """Whether a tick depends on those before it."""
+
+    def initial(self, n: int) -> Memory:
+        """What an LSTM and a planner remember before the first of n streams' steps."""
+        width = self.lstm.hidden_size if self.lstm else 0
+        state = {name: torch.zeros(n, width) for name in ("hidden", "cell") if width}
+        return state | self.planner.initial(n)
+
+    def forward(
+        self, obs: UInt8[Tensor, "B T K H W"], first: Bool[Tensor, "B T"], memory: Memory
+    ) -> tuple[Float[Tensor, "B T A"], Float[Tensor, "B T"], Thought, Memory]:
+        """Logits, values and thoughts [B T] of a segment that begins with ``memory``, and the next.
+
+        The memory's dice are rolled once a tick.
+        """
+        features = self.trunk(obs.flatten(0, 1)).unflatten(0, first.shape)
+        ticks = []
+        for x, begins in zip(features.unbind(1), first.unbind(1), strict=True):
+            x, memory = self._remember(x, memory, begins)
+            logits, following, thought = self.planner.advance(x, memory, begins)
+            ticks.append((logits, self.value(x)[:, 0], thought.nats, thought.commitment))
+            memory = memory | following
+            if "dice" in memory:
+                memory["dice"] = dice.roll(memory["dice"])
+        logits, value, nats, commitment = (torch.stack(x, 1) for x in zip(*ticks, strict=True))
+        return logits, value, Thought(nats, commitment), memory
+
+    def _remember(
+        self, features: Float[Tensor, "B D"], memory: Memory, first: Bool[Tensor, " B"]
+    ) -> tuple[Float[Tensor, "B D2"], Memory]:
+        if self.lstm is None:
+            return features, memory
+        before = [memory[name] * ~first[:, None] for name in ("hidden", "cell")]
+        hidden, cell = self.lstm(features, (before[0], before[1]))
+        return hidden, memory | {"hidden": hidden, "cell": cell}
+
+
+def orthogonal(module: nn.Module, gain: float = math.sqrt(2)) -> None:
+    """Draw a network's weights orthogonal, its biases 0 (Saxe et al. 2014), as PPO's are."""
+    for layer in module.modules():
+        if isinstance(layer, nn.Linear | nn.Conv2d):
+            nn.init.orthogonal_(layer.weight, gain)
+            nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
+
+
+class Rounded:
+    """A network that only looks: where it multiplies in bfloat16, a copy with weights rounded once.
+
+    The network itself rounds its float32 weights at every look, since they learn.
+    """
+
+    def __init__(self, network: nn.Module) -> None:
+        self.learner = self.network = network
+        if any(isinstance(x, Network) and x.dtype != torch.float32 for x in network.modules()):
+            self.network = copy.deepcopy(network).requires_grad_(False)
+            for x in self.network.modules():
+                if isinstance(x, Network):
+                    x.layers.to(x.dtype)
+
+    def refresh(self) -> None:
+        """Take over what the network has learned."""
+        if self.network is not self.learner:
+            self.network.load_state_dict(self.learner.state_dict())
 
 
 @contextmanager

@@ -20,7 +20,7 @@ class ImaginingConfig(AgentConfig):
 
     predictor: PredictorConfig = SMALL
     weights: str = ""
-    """checkpoint.pt of a pretraining of this very predictor; without it, it starts from nothing."""
+    """model.pt of a pretraining of this very predictor; without it, it starts from nothing."""
     model_capacity: int = 100_000
     """Frames of experience that the predictor learns from."""
     model_starts: int = 1_000

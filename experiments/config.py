@@ -24,7 +24,13 @@ from envs.interface import EnvConfig
 from envs.protocol import PROTOCOLS, AtariProtocol
 from experiments.dreams import ImaginationConfig
 from world_models.density import DENSITIES
-from world_models.interface import DensityConfig, PredictorConfig, RepresentationConfig
+from world_models.interface import (
+    DensityConfig,
+    PlannerConfig,
+    PredictorConfig,
+    RepresentationConfig,
+)
+from world_models.planning import PLANNERS
 from world_models.prediction import PREDICTORS
 from world_models.representation import REPRESENTATIONS
 
@@ -39,6 +45,7 @@ TABLES: dict[type, Mapping[str, Any]] = {
     RepresentationConfig: REPRESENTATIONS,
     PredictorConfig: PREDICTORS,
     NetworkConfig: NETWORKS,
+    PlannerConfig: PLANNERS,
 }
 """Who can fill each role."""
 

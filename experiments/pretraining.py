@@ -21,6 +21,9 @@ from experiments.run import Run, provenance
 from experiments.trackers import Log, Means
 from experiments.training import interrupts, pick_device, pick_threads
 
+WEIGHTS = "model.pt"
+"""The model of a pretraining's last checkpoint, in its folder."""
+
 
 @dataclass(frozen=True)
 class Pretraining(Job):
@@ -102,11 +105,26 @@ def pretrain(
     recording = Recording(*job.data, memory=options.memory_gb * 1e9)
     model = job.build(recording, device)
     run = Run.open(folder, job)
-    state = run.load()
+    with run.locked():
+        _go(job, run, model, recording, options, device, threads)
+    return run
+
+
+def _go(
+    job: Pretraining,
+    run: Run,
+    model: Any,
+    recording: Recording,
+    options: PretrainOptions,
+    device: torch.device,
+    threads: int,
+) -> None:
+    """One sitting: from the checkpoint to the end, or to an interrupt."""
+    state = run.checkpoints.load()
     step = state["step"] if state else 0
     if step >= job.steps:
         run.finished = True
-        return run
+        return
     about = {"protocol": recording.manifest.env.protocol_label, "world": recording.title}
     run.write_json("provenance.json", provenance(device, threads) | about)
     means = Means()
@@ -155,7 +173,9 @@ def pretrain(
                 display.line(step, f"step {step:>8,}  {rate:>6,.1f} steps/s  {shown}")
             if save:
                 parts = {"model": model, "batches": batches, "means": means}
-                run.save({"step": step} | {k: part.state_dict() for k, part in parts.items()})
+                states = {name: part.state_dict() for name, part in parts.items()}
+                run.checkpoints.save(step, {"step": step} | states)
+                _write_weights(run.folder / WEIGHTS, states["model"])
                 saved = time.monotonic()
             if stop:
                 break
@@ -166,7 +186,6 @@ def pretrain(
         job.finish(run, model, recording, device)
     ended = "Done" if run.finished else "Stopped; the same command continues"
     display.console.print(f"{ended}: {step:,} gradient steps in {run.folder}")
-    return run
 
 
 def load_model(
@@ -180,7 +199,7 @@ def load_model(
     job = run.job()
     if not isinstance(job, Pretraining):
         raise UsageError(f"{folder} is no pretraining; name a run of `reverie pretrain`.")
-    state = run.load()
+    state = run.checkpoints.load()
     if state is None:
         raise UsageError(f"{folder} has no checkpoint yet; pretrain it first.")
     model = job.build(Recording(*job.data, memory=0), where)
@@ -192,6 +211,13 @@ def default_pretrain_folder(job: Pretraining) -> Path:
     """runs/pretrain-MODEL-WORLD-sSEED."""
     title = Recording(*job.data, memory=0).title
     return Path("runs") / f"pretrain-{job.model_name}-{title}-s{job.seed}"
+
+
+def _write_weights(path: Path, model: dict[str, Any]) -> None:
+    """The model alone, for whoever goes on with it."""
+    temporary = path.with_suffix(".tmp")
+    torch.save({"model": model}, temporary)
+    temporary.replace(path)
 
 
 def _check_loss(metrics: Metrics, step: int, run: Run) -> None:

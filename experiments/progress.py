@@ -55,7 +55,7 @@ class Progress(Display):
     """Shows a run's rows of metrics as they come."""
 
     def __init__(self, run: Run, experiment: Experiment, step: int, *, quiet: bool = False) -> None:
-        self.run = run
+        self.run, self.experiment, self.first_step = run, experiment, step
         env, skip = experiment.env, experiment.env.frame_skip
         verb = f"continues at step {step:,}" if step else "starts"
         headline = (
@@ -63,6 +63,22 @@ class Progress(Display):
             f"{experiment.seed}, {experiment.steps:,} steps ({experiment.steps * skip:,} frames)"
         )
         super().__init__(headline, experiment.steps, quiet=quiet)
+
+    def say(self, sentence: str) -> None:
+        """Show a line of its own."""
+        self.console.print(sentence)
+
+    def replay(self, done: int, of: int) -> None:
+        """Show how much of the streams' logs has been played again."""
+        if self.bar:
+            said = f"replaying the streams: {done:,} of {of:,} ticks"
+            self.bar.update(self.task, completed=done, total=of, description=said)
+            if done == of:
+                total = self.experiment.steps
+                self.bar.update(self.task, completed=self.first_step, total=total, description="")
+        elif done == 1 and of > 1000:
+            self.console.print(f"replaying {of:,} ticks of every stream")
+            sys.stdout.flush()
 
     def row(self, step: int, row: dict[str, float]) -> None:
         """Show one row of metrics."""

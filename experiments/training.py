@@ -2,25 +2,30 @@
 
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import islice
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, Literal
 
 import torch
+from torch import Tensor
 
+from agents.arithmetic import Arithmetic, Precision, using, why_not_compiled
 from agents.bonus import Bonus
 from agents.interface import Agent
 from agents.loop import interact
 from agents.policies import RandomPolicy
 from envs.errors import NumericalError, UsageError
 from envs.interface import Memory, Step, Transition, step_from_state, step_state
+from envs.pipeline import Pipeline
 from envs.stream import Stream
+from experiments import generators
 from experiments.config import Experiment
 from experiments.figures import learning_curve
 from experiments.progress import Progress
@@ -39,11 +44,21 @@ class TrainOptions:
     """cpu, cuda, or auto: a GPU where there is one."""
     threads: int = 0
     """CPU threads for torch and for the emulators; 0 takes all cores."""
+    precision: Precision = "fp32"
+    """In which networks multiply; bf16 is faster where the processor has it, and rounds more."""
+    compile: bool = False
+    """Compile the networks (minutes at first); needs a C++ compiler."""
+    pipeline: int = 1
+    """Parts the streams are in: with 2, one is acted in while the emulators of the other work, and
+    agents that learn from every tick choose their actions a tick before they learn."""
     log_every: int = 10_000
     """Agent steps between two rows of metrics."""
     minutes: float = 0.0
     """Stop with a checkpoint after so many minutes; 0 for no limit."""
     checkpoint_minutes: float = 5.0
+    resume: Literal["exact", "fresh-episodes"] = "exact"
+    """How a run continues: as if it had never stopped, its streams being replayed from their seeds
+    and actions, or, in a world that does not replay, with episodes begun anew."""
     visit_streams: int = 1
     """Streams whose rooms and keys are read where that is known, with an emulator more for each."""
     video_every: int = 0
@@ -63,30 +78,32 @@ def train(
 
     A run that has reached its steps is left as it is.
     Ctrl-C and SIGTERM write a checkpoint after the current tick; the same call continues from it.
-    Raises UsageError for input that cannot be used, and NumericalError where a model has lost its
-    numbers; both leave what is in the folder as it is.
+    Raises UsageError for input that cannot be used, and RunError where a model has lost its
+    numbers, an emulator is silent or the disk is full; both leave the last checkpoint as it is.
     """
     device = pick_device(options.device)
     threads = pick_threads(options.threads)
     run = Run.open(folder, experiment)
-    state = run.load()
-    if state and state["tick"] * experiment.streams >= experiment.steps:
-        run.finished = True
-        return run
-    run.write_json(
-        "provenance.json", provenance(device, threads) | {"protocol": experiment.env.protocol_label}
-    )
-    timed = options.bare_seconds
-    bare = bare_rate(experiment, threads, timed) if timed > 0 else None
+    with run.locked():
+        state = run.checkpoints.load(warn=lambda said: print(said, file=sys.stderr))
+        if state and state["tick"] * experiment.streams >= experiment.steps:
+            run.finished = True
+            return run
+        chosen = pick_arithmetic(options, device)
+        about = provenance(device, threads) | asdict(chosen)
+        run.write_json("provenance.json", about | {"protocol": experiment.env.protocol_label})
+        timed = options.bare_seconds
+        bare = bare_rate(experiment, threads, timed) if timed > 0 else None
 
-    stream = make_stream(experiment, device, threads)
-    agent = experiment.agent.build(stream.spec, seed=experiment.seed, device=device)
-    bonus = experiment.bonus.build(stream.spec, seed=experiment.seed, device=device)
-    session = _Session(experiment, options, run, stream, agent, bonus, bare)
-    try:
-        session.go(state)
-    finally:
-        stream.close()
+        stream = make_stream(experiment, device, threads, options.pipeline)
+        with using(chosen):
+            agent = experiment.agent.build(stream.spec, seed=experiment.seed, device=device)
+        bonus = experiment.bonus.build(stream.spec, seed=experiment.seed, device=device)
+        session = _Session(experiment, options, run, stream, agent, bonus, bare)
+        try:
+            session.go(state)
+        finally:
+            stream.close()
     return run
 
 
@@ -98,7 +115,7 @@ class _Session:
         experiment: Experiment,
         options: TrainOptions,
         run: Run,
-        stream: Stream,
+        stream: Stream | Pipeline,
         agent: Agent,
         bonus: Bonus,
         bare: float | None,
@@ -106,24 +123,29 @@ class _Session:
         self.experiment, self.options, self.run = experiment, options, run
         self.stream, self.agent, self.bonus = stream, agent, bonus
         self.num_envs = stream.spec.num_envs
-        self.total = -(-experiment.steps // self.num_envs)  # ticks, rounded up
+        self.ahead = experiment.agent.segment if options.pipeline > 1 else 1
+        # Ticks, rounded up to where none is under way.
+        self.total = -(-experiment.steps // (self.num_envs * self.ahead)) * self.ahead
         self.tick = 0
         self.episodes, self.means = Episodes(self.num_envs), Means()
-        self.visits = visits_of(stream, options.visit_streams)
+        self.visits = visits_of(stream.parts[0], options.visit_streams)
         self.throughput = Throughput(self.num_envs, bare)
 
     def go(self, state: dict[str, Any] | None) -> None:
-        start = self._restore(state) if state else None
-        for name in ("metrics.jsonl", "episodes.jsonl"):
-            self.run.truncate_lines(name, self.steps)
-        log = Log(self.run.folder, self.steps)
+        self.tick = state["tick"] if state else 0
         progress = Progress(self.run, self.experiment, self.steps, quiet=self.options.quiet)
-        begin = saved = time.monotonic()
-        video: Video | None = None
-        ticks = islice(interact(self.stream, self.agent, start=start), self.total - self.tick)
-        with interrupts() as interrupted, progress:
-            for t in ticks:
-                t = self._reward_exploring(t)
+        with interrupts() as interrupted, progress, self._kept():
+            start = self._restore(state, progress) if state else None
+            for name in ("metrics.jsonl", "episodes.jsonl"):
+                self.run.truncate_lines(name, self.steps)
+            log = Log(self.run.folder, self.steps)
+            begin = saved = time.monotonic()
+            video: Video | None = None
+            first = self.tick
+            loop = interact(self.stream, self.agent, start=start, ahead=self.ahead)
+            for t in islice(loop, self.total - self.tick):
+                t = t.with_bonus(self.bonus(t))
+                self.means.update({"bonus/mean": t.bonus.mean()})
                 self.means.update(self.agent.learn(t))
                 self.visits.update(t)
                 self.tick += 1
@@ -134,8 +156,9 @@ class _Session:
                     self._log(log, progress)
                 now = time.monotonic()
                 over = 0 < 60 * self.options.minutes < now - begin
-                stop = over or bool(interrupted) or self.tick == self.total
-                if stop or now - saved > 60 * self.options.checkpoint_minutes:
+                settled = (self.tick - first) % self.ahead == 0  # no further tick is under way
+                stop = self.tick == self.total or (settled and (over or bool(interrupted)))
+                if stop or (settled and now - saved > 60 * self.options.checkpoint_minutes):
                     log.flush(self.episodes.pop())
                     self._save(t)
                     saved = time.monotonic()
@@ -151,16 +174,22 @@ class _Session:
     def steps(self) -> int:
         return self.tick * self.num_envs
 
-    def _reward_exploring(self, t: Transition) -> Transition:
+    @contextmanager
+    def _kept(self) -> Iterator[None]:
+        """Whatever ends the run by a sentence, the sentence says what is kept."""
         try:
-            t = t.with_bonus(self.bonus(t))
+            yield
         except NumericalError as error:
+            steps = self.run.checkpoints.steps()
+            kept = (
+                f"The checkpoint of step {steps[-1]:,} in {self.run.folder} is whole, and the same "
+                "command continues from it."
+                if steps
+                else f"There was no checkpoint in {self.run.folder} yet."
+            )
             raise NumericalError(
-                f"The run stopped at agent step {self.steps}. {error} "
-                f"What {self.run.folder} held before is unchanged."
+                f"The run stopped at agent step {self.steps:,}. {error} {kept}"
             ) from error
-        self.means.update({"bonus/mean": t.bonus.mean()})
-        return t
 
     def _passed(self, every: int) -> bool:
         return every > 0 and self.steps // every > (self.steps - self.num_envs) // every
@@ -168,6 +197,7 @@ class _Session:
     def _log(self, log: Log, progress: Progress) -> None:
         so_far = self.episodes.metrics() | self.visits.metrics()
         row = {name: float(x) for name, x in so_far.items()}
+        self.means.check()
         row |= self.means.pop() | self.throughput.pop()
         log.row(self.steps, self.steps * self.experiment.env.frame_skip, row)
         log.flush(self.episodes.pop())
@@ -182,42 +212,91 @@ class _Session:
         return video
 
     def _save(self, t: Transition) -> None:
-        self.run.save(
-            {
-                "tick": self.tick,
-                "agent": self.agent.state_dict(),
-                "bonus": self.bonus.state_dict(),
-                "stream": self.stream.state_dict(),
-                "next_step": step_state(t.next_step),
-                "next_memory": t.next_memory,
-                "episodes": self.episodes.state_dict(),
-                "means": self.means.state_dict(),
-                "visits": self.visits.state_dict(),
-            }
-        )
+        state = {
+            "tick": self.tick,
+            "agent": self.agent.state_dict(),
+            "bonus": self.bonus.state_dict(),
+            "stream": self.stream.state_dict(),
+            "next_step": step_state(t.next_step),
+            "next_memory": t.next_memory,
+            "episodes": self.episodes.state_dict(),
+            "means": self.means.state_dict(),
+            "visits": self.visits.state_dict(),
+            "generators": generators.states(),
+        }
+        self.means.check()
+        for part in ("agent", "bonus"):  # a checkpoint is a state one can go on from
+            check_numbers(state[part], part)
+        self.run.checkpoints.save(self.steps, state)
 
-    def _restore(self, state: dict[str, Any]) -> tuple[Step, Memory]:
-        self.tick = state["tick"]
+    def _restore(self, state: dict[str, Any], progress: Progress) -> tuple[Step, Memory]:
         self.agent.load_state_dict(state["agent"])
         self.bonus.load_state_dict(state["bonus"])
         self.episodes.load_state_dict(state["episodes"])
         self.means.load_state_dict(state["means"])
+        generators.restore(state["generators"])
         step = step_from_state(state["next_step"], self.stream.device)
-        obs = self.stream.load_state_dict(state["stream"])
-        if not torch.equal(obs, step.obs.cpu()):
-            raise UsageError(
-                f"The world of {self.run.folder} does not replay: after the logged actions it "
-                "looks otherwise than in the checkpoint. Only seeded, deterministic worlds resume."
-            )
-        self.visits.load_state_dict(state["visits"])  # it follows the restored stream
         memory = {k: v.to(self.stream.device) for k, v in state["next_memory"].items()}
+        if self.options.resume == "fresh-episodes":
+            progress.say("New episodes begin: from here on the run is not exact.")
+            step, memory = self._begin_anew(step, memory, int(state["stream"]["number"].max()) + 1)
+        else:
+            obs = self.stream.load_state_dict(state["stream"], progress.replay)
+            if not torch.equal(obs, step.obs.cpu()):
+                raise UsageError(
+                    f"The world of {self.run.folder} does not replay: after the logged actions it "
+                    "looks otherwise than in the checkpoint. Continue with new episodes, no longer "
+                    "exactly, by --resume fresh-episodes."
+                )
+        self.visits.load_state_dict(state["visits"])  # it follows the restored stream
+        return step, memory
+
+    def _begin_anew(self, step: Step, memory: Memory, number: int) -> tuple[Step, Memory]:
+        """To the agent, its unfinished episodes were cut by a time-out and others began."""
+        nothing = torch.zeros_like(step.reward)
+        every, none = torch.ones_like(step.last), torch.zeros_like(step.last)
+        cut = replace(step, reward=nothing, discount=nothing + 1, first=none, last=every)
+        self.episodes.begin_anew()
+        for following in (cut, self.stream.reset(number)):
+            action, later = self.agent.act(step, memory)
+            self.agent.learn(Transition(step, memory, action, following, later, nothing))
+            step, memory = following, later
         return step, memory
 
 
-def make_stream(experiment: Experiment, device: torch.device, threads: int) -> Stream:
-    """The experiment's training streams."""
-    env = experiment.env.build(experiment.streams, threads=threads)
-    return Stream(env, seed=experiment.seed, device=device)
+def check_numbers(state: Any, name: str) -> None:
+    """Raise NumericalError, which names it, where a number of a state is not finite."""
+    if isinstance(state, dict):
+        for key, value in state.items():
+            check_numbers(value, f"{name}.{key}")
+    elif isinstance(state, list | tuple):
+        for i, value in enumerate(state):
+            check_numbers(value, f"{name}.{i}")
+    elif isinstance(state, Tensor) and state.is_floating_point() and not state.isfinite().all():
+        broken = state[~state.isfinite()].flatten()[0]
+        raise NumericalError(f"{name} holds {float(broken)}.")
+
+
+def make_stream(
+    experiment: Experiment, device: torch.device, threads: int, pipeline: int = 1
+) -> Stream | Pipeline:
+    """The experiment's training streams, in so many parts."""
+    size, rest = divmod(experiment.streams, max(pipeline, 1))
+    if pipeline < 1 or rest or not size:
+        raise UsageError(
+            f"pipeline is {pipeline}, and {experiment.streams} streams do not fall into so many "
+            "equal parts; choose 1 or 2 and an even number of streams."
+        )
+    parts = [
+        Stream(
+            experiment.env.build(size, threads=max(1, threads // pipeline)),
+            seed=experiment.seed,
+            device=device,
+            start=start,
+        )
+        for start in range(0, experiment.streams, size)
+    ]
+    return parts[0] if pipeline == 1 else Pipeline(parts)
 
 
 def pick_device(name: torch.device | str) -> torch.device:
@@ -231,6 +310,14 @@ def pick_device(name: torch.device | str) -> torch.device:
     if device.type == "cuda" and not torch.cuda.is_available():
         raise UsageError("--device cuda was asked for, but torch sees no CUDA here; use cpu.")
     return device
+
+
+def pick_arithmetic(options: TrainOptions, device: torch.device) -> Arithmetic:
+    """What was asked for; where nothing can be compiled it says so, and does without."""
+    failure = why_not_compiled(device) if options.compile else ""
+    if failure:
+        print(f"--compile is left out, because nothing can be compiled here: {failure}")
+    return Arithmetic(options.precision, options.compile and not failure)
 
 
 def pick_threads(threads: int) -> int:

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from worlds import Scripted
 
+from agents.actor_critic import ActorCriticConfig
 from agents.choices import AGENTS
 from agents.dqn import DQNConfig
 from agents.dreamer import DreamerConfig
@@ -41,15 +42,33 @@ DQN = DQNConfig(
     learning_rate=2e-3,
 )
 TINY = FeedforwardConfig(
-    size="tiny", horizons=(1,), learning_rates=(3e-3,), batches=(64,), updates=(1,)
+    size="tiny",
+    horizons=(1, 4),
+    learning_rates=(3e-3, 1e-3),
+    batches=(64, 32),
+    updates=(600, 1),
 )
 """A predictor of a few pixels."""
 
 EXAMPLES: dict[str, AgentConfig] = {
     "dqn": DQN,
-    "dreamer": DreamerConfig(TINY, inner=DQN, horizon=9, dream_every=64, model_starts=500),
+    "dreamer": DreamerConfig(
+        TINY,
+        inner=replace(DQN, capacity=8_000, replay_ratio=0.125),
+        horizon=9,
+        model_starts=400,
+        model_ratio=0.75,
+    ),
     "shooting": ShootingConfig(TINY, samples=12, horizon=9, model_starts=1000),
     "informed": InformedConfig(TINY, inner=DQN, epsilon_steps=4000, recent=4),
+    "actor-critic": ActorCriticConfig(
+        network=MLPConfig(),
+        horizon=32,
+        minibatches=2,
+        clip=0.2,
+        learning_rate=5e-3,
+        anneal_steps=0,
+    ),
 }
 """Settings with which an agent learns Catch within a test, where its defaults would not."""
 

@@ -260,7 +260,7 @@ def test_from_recording_to_a_dream_one_can_train_in(
     options = PretrainOptions(device="cpu", threads=1, quiet=True, log_every=120)
     monkeypatch.setattr("experiments.predictors.SEEN", 2)
     for name, sees in (("model", True), ("no-action", False)):
-        predictor = replace(TINY, sees_action=sees)
+        predictor = replace(TINY, sees_action=sees, updates=(100, 1))
         job = PredictorPretraining(data=("data",), predictor=predictor, stack=1, steps=120)
         pretrain(job, f"runs/{name}", options)
     result = compare([Path("runs/model"), Path("runs/no-action")], moments=50, horizons=(1, 3))

@@ -271,7 +271,7 @@ def test_pretraining_resumes_as_if_never_stopped() -> None:
     straight = pretrain(job, "straight", OPTIONS)
     pretrain(replace(job, steps=23), "halved", OPTIONS)
     halved = pretrain(job, "halved", OPTIONS)
-    states = [run.load() for run in (straight, halved)]
+    states = [run.checkpoints.load() for run in (straight, halved)]
     assert states[0] is not None
     assert states[1] is not None
     assert torch.equal(states[0]["model"]["value"], states[1]["model"]["value"])
@@ -289,7 +289,8 @@ def test_a_diverging_loss_names_its_step_and_keeps_the_last_good_checkpoint() ->
     collect(RandomPolicy(3), CatchConfig(), "data", frames=400, streams=4)
     job = MeanPretraining(data=("data",), steps=20, batch=16, lost_at=34)
     run = pretrain(job, "run", OPTIONS)
-    before = run.checkpoint.read_bytes()
+    before = run.checkpoints.path(20).read_bytes()
     with pytest.raises(NumericalError, match="gradient step 34 is nan"):
         pretrain(replace(job, steps=50), "run", OPTIONS)
-    assert run.checkpoint.read_bytes() == before
+    assert run.checkpoints.path(20).read_bytes() == before
+    assert run.checkpoints.steps() == [20]

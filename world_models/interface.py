@@ -79,8 +79,8 @@ class Predictor(Stateful, Protocol):
 class Thought:
     """What planning cost: nats of the code and commitment, both unweighted."""
 
-    nats: Float[Tensor, " B"]
-    commitment: Float[Tensor, " B"]
+    nats: Float[Tensor, "*B"]
+    commitment: Float[Tensor, "*B"]
 
 
 @runtime_checkable
