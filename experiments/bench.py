@@ -22,6 +22,7 @@ from agents.loop import interact
 from agents.neighbours import NeighbourTables
 from agents.policies import RandomPolicy
 from envs.atari import AtariConfig
+from envs.interface import Segment
 from envs.protocol import PROTOCOLS
 from envs.stream import Stream
 from experiments.presets import PRESETS
@@ -38,6 +39,8 @@ from experiments.training import (
 from world_models.density import DENSITIES
 from world_models.density.pixelcnn import PixelCNNConfig
 from world_models.density.symbols import as_symbols
+from world_models.prediction.feedforward import SMALL
+from world_models.prediction.imagination import Imagination
 
 Row = dict[str, Any]
 
@@ -208,12 +211,45 @@ def _dqn(device: torch.device, threads: int, steps: int) -> list[Row]:
     return rows
 
 
+def _predictors(device: torch.device, threads: int, steps: int) -> list[Row]:
+    """Imagined steps, and updates of one step, of 4 x 84 x 84 grey looks."""
+    size = 256
+    looks = torch.randint(256, (size, 2, 4, 84, 84), dtype=torch.uint8)
+    nothing, never = torch.zeros(size, 1), torch.zeros(size, 2, dtype=torch.bool)
+    piece = Segment(nothing.long(), looks, nothing, nothing, nothing + 1, never, never, {})
+    rows = []
+    for name, config in {"small": SMALL, "small, bfloat16": replace(SMALL, bfloat16=True)}.items():
+        model = config.build(obs_shape=(4, 84, 84), num_actions=6, device=device)
+        batch = model.lesson[0]
+        few = piece.obs[:batch], nothing[:batch], never[:batch]
+        lesson = Segment(few[1].long(), few[0], few[1], few[1], few[1] + 1, few[2], few[2], {})
+        env = Imagination(model, piece, size, tensors=True)
+        env.reset(seed=0)
+        action = torch.zeros(size, dtype=torch.int64, device=device)
+        imagined = size / _median(partial(env.step, action), device)
+        learned = batch / _median(partial(model.update, lesson), device)
+        rows += [
+            {
+                "name": f"predictor {name}: imagining in {size} dreams, {threads} threads",
+                "steps_per_second": imagined,
+                "shown": f"{imagined:,.0f} imagined steps/s",
+            },
+            {
+                "name": f"predictor {name}: learning in batches of {batch}, {threads} threads",
+                "frames_per_second": learned,
+                "shown": f"{learned:,.0f} frames/s",
+            },
+        ]
+    return rows
+
+
 GROUPS: dict[str, Callable[[torch.device, int, int], list[Row]]] = {
     "commands": _commands,
     "training": _training,
     "tables": _tables,
     "densities": _densities,
     "dqn": _dqn,
+    "predictors": _predictors,
 }
 
 

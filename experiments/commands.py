@@ -28,7 +28,12 @@ from experiments.parse import (
 from experiments.predictors import compare, shown
 from experiments.presets import PRESETS
 from experiments.pretraining import Pretraining, default_pretrain_folder, pretrain
-from experiments.reproduce import RECIPES, reproduce
+from experiments.reproduce import (
+    PREDICTION_RECIPES,
+    RECIPES,
+    reproduce,
+    reproduce_prediction,
+)
 from experiments.run import Run
 from experiments.tables import verify
 from experiments.training import pick_device, pick_threads, train
@@ -210,14 +215,16 @@ def _list(words: list[str]) -> int:
 def _reproduce(words: list[str]) -> int:
     names = [w for w in words if not w.startswith("-")]
     options = parse_flags(_Reproduce, [w for w in words if w.startswith("-")], "reverie reproduce")
-    unknown = [name for name in names if name not in RECIPES]
+    recipes = dict.fromkeys(RECIPES, reproduce)
+    recipes |= dict.fromkeys(PREDICTION_RECIPES, reproduce_prediction)
+    unknown = [name for name in names if name not in recipes]
     if unknown or not (names or options.all):
         raise UsageError(
             f"Name what to reproduce{' instead of ' + unknown[0] if unknown else ''}: "
-            f"{', '.join(RECIPES)}, or --all."
+            f"{', '.join(recipes)}, or --all."
         )
-    for name in RECIPES if options.all else names:
-        if not reproduce(name, options.folder):
+    for name in recipes if options.all else names:
+        if not recipes[name](name, options.folder):
             return 130
     return 0
 

@@ -46,7 +46,7 @@ TINY = FeedforwardConfig(
     horizons=(1, 4),
     learning_rates=(3e-3, 1e-3),
     batches=(64, 32),
-    updates=(600, 1),
+    updates=(900, 1),
 )
 """A predictor of a few pixels."""
 
@@ -54,10 +54,10 @@ EXAMPLES: dict[str, AgentConfig] = {
     "dqn": DQN,
     "dreamer": DreamerConfig(
         TINY,
-        inner=replace(DQN, capacity=8_000, replay_ratio=0.125),
+        inner=replace(DQN, capacity=4_000, replay_ratio=0.25, target_every=50, learning_rate=1e-3),
         horizon=9,
         model_starts=400,
-        model_ratio=0.75,
+        model_ratio=1.5,
     ),
     "shooting": ShootingConfig(TINY, samples=12, horizon=9, model_starts=1000),
     "informed": InformedConfig(TINY, inner=DQN, epsilon_steps=4000, recent=4),
