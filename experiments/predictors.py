@@ -21,6 +21,7 @@ from envs.atari import AtariConfig
 from envs.errors import UsageError
 from envs.interface import EnvConfig, Metrics
 from envs.shadow import Shadow
+from experiments.control import control
 from experiments.pretraining import Pretraining, load_model
 from experiments.recording import Batches, Recording
 from experiments.run import Run
@@ -210,6 +211,8 @@ def compare(
         "unit": "mean squared error per pixel, in squared grey levels",
         "errors": ahead.table(),
     }
+    median = median_frame(recording, recording.rows("train"))[0]
+    result["control"] = control(models, recording.manifest.env, median, first.stack, seen=SEEN)
     run.write_json("evaluation.json", result)
     horizon_figure(result, run.folder / "figures" / "horizons.png")
     if video:
@@ -226,6 +229,18 @@ def shown(result: dict[str, Any]) -> str:
         lines.append(f"{kind + ' pixels':<32}" + "".join(f"{h + ' steps':>11}" for h in horizons))
         for name, row in rows.items():
             lines.append(f"  {name:<30}" + "".join(f"{row[h]:>11,.1f}" for h in horizons))
+    held = dict(result["control"])
+    if held:
+        steps, starts, reach = (held.pop(name) for name in ("steps", "starts", "reach"))
+        lines.append(
+            f"the player's row after {steps} equal actions, from {starts} starts, in pixels; "
+            f"the actions lead {reach:.1f} apart"
+        )
+        for name, row in held.items():
+            lines.append(
+                f"  {name:<30}mean error {row['mean']:.2f}, median {row['median']:.2f}, "
+                f"lost in {row['lost']:.0%}"
+            )
     return "\n".join(lines)
 
 

@@ -22,11 +22,13 @@ from agents.loop import interact
 from agents.policies import RandomPolicy
 from agents.shooting import ShootingConfig, draw, imagined_return, refit
 from envs import dice
+from envs.atari import AtariConfig
 from envs.catch import CatchConfig
 from envs.errors import UsageError
 from envs.interface import EnvSpec, Memory, Segment
 from envs.stream import Stream
 from experiments.collect import collect
+from experiments.control import PLAYERS, control, player_row
 from experiments.dreams import ImaginationConfig
 from experiments.predictors import Ahead, PredictorPretraining, compare, moving
 from experiments.pretraining import PretrainOptions, pretrain
@@ -277,6 +279,38 @@ def test_from_recording_to_a_dream_one_can_train_in(
         assert torch.equal(t.next_step.first, t.step.last)
         assert (t.next_step.reward[t.next_step.first] == 0).all()
     assert isinstance(world, gymnasium.vector.VectorEnv)
+
+
+def test_the_players_row_by_hand() -> None:
+    """Two bright rows in the player's columns; what is bright elsewhere is not looked at."""
+    median = torch.full((84, 84), 100, dtype=torch.uint8)
+    frames = median.repeat(2, 1, 1)
+    frames[0, 40:42, 24] = 150
+    frames[0, 41, 25] = 150
+    frames[0, 60, 50] = 255
+    found = player_row(frames, median, PLAYERS["freeway"])
+    assert float(found[0]) == pytest.approx((40 + 41 + 41) / 3)
+    assert found[1].isnan()
+
+
+def test_the_emulator_agrees_with_itself_and_not_with_its_last_frame() -> None:
+    """Freeway: a predictor that copies has the error of copying, and up and down are apart."""
+
+    class Copying(Counting):
+        num_actions = 3
+
+        def predict(self, state: Memory, action: Tensor) -> tuple[Prediction, Memory]:
+            nothing = torch.zeros(len(action))
+            return Prediction(state["obs"], nothing, nothing + 1), state
+
+    median = torch.full((84, 84), 142, dtype=torch.uint8)
+    table = control({"copy": Copying()}, FREEWAY, median, 4, seen=2, starts=2, warm=6, steps=8)
+    assert table["copy"] == table["copy-last"]
+    assert table["reach"] > 2
+    assert control({}, CatchConfig(), median, 4, seen=2) == {}
+
+
+FREEWAY = AtariConfig("freeway")
 
 
 def test_weights_of_another_net_are_refused(tmp_path: Path) -> None:
