@@ -10,6 +10,7 @@ import torch
 from test_agents import equal
 from torch import Tensor, nn
 
+from envs import dice
 from envs.errors import UsageError
 from envs.interface import Segment
 from world_models.interface import Predictor, PredictorConfig
@@ -19,6 +20,7 @@ from world_models.prediction.mlp import MLPPredictorConfig
 from world_models.prediction.networks import Transformation
 from world_models.prediction.predictor import Imagined, Net
 from world_models.prediction.recurrent import RecurrentConfig
+from world_models.prediction.stochastic import StochasticConfig, standard_normal
 
 SHAPE, ACTIONS = (2, 24, 28), 3  # two grey frames
 
@@ -38,6 +40,10 @@ EXAMPLES: dict[str, list[PredictorConfig]] = {
     "recurrent": [
         RecurrentConfig(size="small", context=3, **FAST),
         RecurrentConfig(size="tiny", context=3, **FAST),
+    ],
+    "stochastic": [
+        StochasticConfig(size="small", channels=8, latent=3, **FAST),
+        StochasticConfig(size="tiny", latent=3, **FAST),
     ],
     "mlp": [MLPPredictorConfig(hidden=(16, 32, 32, 16), **FAST)],
 }
@@ -271,6 +277,45 @@ def test_the_recurrent_net_remembers_what_a_look_does_not_show() -> None:
     born[:, 2] = True
     reborn = [model.start(replace(piece, first=born)) for piece in (context, other)]
     assert torch.equal(reborn[0]["cell"], reborn[1]["cell"]), "not across an episode's beginning"
+
+
+def coin_flips(count: int, seed: int) -> Segment:
+    """A look of one kind, after which the frame is all dark or all bright, by chance alone."""
+    generator = torch.Generator().manual_seed(seed)
+    bright = torch.randint(2, (count,), generator=generator).to(torch.uint8) * 200
+    obs = torch.full((count, 2, 1, 4, 4), 100, dtype=torch.uint8)
+    obs[:, 1] = bright[:, None, None, None]
+    nothing, never = torch.zeros(count, 1), torch.zeros(count, 2, dtype=torch.bool)
+    return Segment(nothing.long(), obs, nothing, nothing, nothing + 1, never, never, {})
+
+
+@pytest.mark.parametrize("chance", [True, False])
+def test_only_a_latent_imagines_what_chance_decides(chance: bool) -> None:
+    """The deterministic net imagines the mean grey that never comes; the stochastic one, coins."""
+    fast: dict[str, Any] = {
+        "size": "tiny", "horizons": (1,), "learning_rates": (3e-3,), "batches": (64,),
+        "updates": (1,),
+    }  # fmt: skip
+    config = StochasticConfig(latent=2, **fast) if chance else FeedforwardConfig(**fast)
+    model = build(config, obs_shape=(1, 4, 4))
+    for i in range(200):
+        model.update(coin_flips(64, i))
+    state = model.start(first_look(coin_flips(200, 1000)))
+    prediction, _ = model.predict(state, torch.zeros(200, dtype=torch.int64))
+    brightness = prediction.obs.float().mean((1, 2, 3))
+    between = ((brightness > 50) & (brightness < 150)).float().mean()
+    assert (between < 0.5) == chance
+    if chance:
+        assert 0.25 < float((brightness > 100).float().mean()) < 0.75
+    else:
+        assert between == 1
+
+
+def test_normal_draws_are_normal_and_independent() -> None:
+    draws = standard_normal(dice.keys(0, "train", 4000), 2)
+    assert draws.mean(0).abs().max() < 0.06
+    assert (draws.std(0) - 1).abs().max() < 0.05
+    assert abs(float(torch.corrcoef(draws.T)[0, 1])) < 0.06
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from jaxtyping import Float, Int64, UInt8
 from torch import Tensor, nn
 from torch.nn import functional
 
+from envs import dice
 from envs.errors import UsageError
 from envs.interface import Memory, Metrics, Segment
 from world_models.interface import Prediction, PredictorConfig
@@ -205,6 +206,8 @@ class FramePredictor:
         weight = segment.valid.to(self.device).cumprod(1).float()
         look = self._inside(obs[:, 0])
         state = self.net.initial(len(obs), self.device)
+        if "dice" in state:  # chance is another in every update
+            state["dice"] = dice.keys(self.updates, "train", len(obs)).to(self.device)
         errors: list[Tensor] = []
         heads: list[Tensor] = []
         nats: list[Tensor] = []
