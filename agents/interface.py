@@ -40,6 +40,8 @@ class AgentConfig:
 
     refuses_bonus: ClassVar[str] = ""
     """Why this agent takes no exploration bonus; empty where it takes one."""
+    on_policy: ClassVar[bool] = False
+    """Whether it can learn only from actions that it chose itself."""
 
     @property
     def segment(self) -> int:

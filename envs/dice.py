@@ -12,8 +12,10 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-Purpose = Literal["train", "eval", "collect", "build", "replay"]
-_PURPOSES: dict[Purpose, int] = {"train": 1, "eval": 2, "collect": 3, "build": 4, "replay": 5}
+Purpose = Literal["train", "eval", "collect", "build", "replay", "dream"]
+_PURPOSES: dict[Purpose, int] = {
+    "train": 1, "eval": 2, "collect": 3, "build": 4, "replay": 5, "dream": 6
+}  # fmt: skip
 
 
 def _signed(x: int) -> int:

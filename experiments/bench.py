@@ -32,6 +32,7 @@ from agents.neighbours import NeighbourTables
 from agents.policies import RandomPolicy
 from agents.replay import Replay
 from envs.atari import AtariConfig
+from envs.interface import Segment
 from envs.protocol import PROTOCOLS
 from envs.stream import Stream
 from experiments.config import Experiment
@@ -50,6 +51,8 @@ from experiments.training import (
 from world_models.density import DENSITIES
 from world_models.density.pixelcnn import PixelCNNConfig
 from world_models.density.symbols import as_symbols
+from world_models.prediction.feedforward import SMALL
+from world_models.prediction.imagination import Imagination
 
 Row = dict[str, Any]
 GAME = "breakout"
@@ -512,6 +515,38 @@ def _densities(sitting: Sitting) -> list[Row]:
     return rows
 
 
+def _predictors(sitting: Sitting) -> list[Row]:
+    """Imagined steps, and updates of one step, of 4 x 84 x 84 grey looks."""
+    size, device, threads = 256, sitting.device, sitting.threads
+    looks = torch.randint(256, (size, 2, 4, 84, 84), dtype=torch.uint8)
+    nothing, never = torch.zeros(size, 1), torch.zeros(size, 2, dtype=torch.bool)
+    piece = Segment(nothing.long(), looks, nothing, nothing, nothing + 1, never, never, {})
+    rows = []
+    for name, config in {"small": SMALL, "small, bfloat16": replace(SMALL, bfloat16=True)}.items():
+        model = config.build(obs_shape=(4, 84, 84), num_actions=6, device=device)
+        batch = model.lesson[0]
+        few = piece.obs[:batch], nothing[:batch], never[:batch]
+        lesson = Segment(few[1].long(), few[0], few[1], few[1], few[1] + 1, few[2], few[2], {})
+        env = Imagination(model, piece, size, tensors=True)
+        env.reset(seed=0)
+        action = torch.zeros(size, dtype=torch.int64, device=device)
+        imagined = size / _median(partial(env.step, action), device)
+        learned = batch / _median(partial(model.update, lesson), device)
+        rows += [
+            {
+                "name": f"predictor {name}: imagining in {size} dreams, {threads} threads",
+                "steps_per_second": imagined,
+                "shown": f"{imagined:,.0f} imagined steps/s",
+            },
+            {
+                "name": f"predictor {name}: learning in batches of {batch}, {threads} threads",
+                "frames_per_second": learned,
+                "shown": f"{learned:,.0f} frames/s",
+            },
+        ]
+    return rows
+
+
 GROUPS: dict[str, Callable[[Sitting], list[Row]]] = {
     "commands": _commands,
     "rollouts": _rollouts,
@@ -521,6 +556,7 @@ GROUPS: dict[str, Callable[[Sitting], list[Row]]] = {
     "replay": _replay,
     "tables": _tables,
     "densities": _densities,
+    "predictors": _predictors,
     "memory": _memory,
 }
 

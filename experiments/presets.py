@@ -5,6 +5,9 @@ from dataclasses import replace
 from agents.actor_critic import ActorCriticConfig
 from agents.density_bonus import PseudoCountConfig, SurpriseConfig
 from agents.dqn import DQNConfig
+from agents.dreamer import DreamerConfig
+from agents.informed import InformedConfig
+from agents.shooting import ShootingConfig
 from agents.simhash import SimHashConfig
 from envs.atari import AtariConfig
 from envs.protocol import PROTOCOLS
@@ -14,6 +17,16 @@ from world_models.density.pixelcnn import PixelCNNConfig
 # Machado et al. 2018: sticky actions, all 18 actions, episodes rather than lives. Every preset of
 # its family shares double Q and the Monte-Carlo weight, so that a twin differs in its bonus alone.
 DQN = Experiment(DQNConfig(), AtariConfig(protocol=PROTOCOLS["machado"]), streams=8)
+
+# A hundred thousand steps (Kaiser et al. 2020), with a replay and a schedule as short.
+SHORT = Experiment(
+    DQNConfig(
+        monte_carlo_weight=0.0, learning_starts=2_000, epsilon_steps=20_000, capacity=100_000
+    ),
+    AtariConfig(protocol=PROTOCOLS["atari100k"]),
+    steps=100_000,
+    streams=8,
+)
 
 PRESETS: dict[str, Experiment] = {
     # Blundell et al. 2016, section 4.1: the key is a projection of one frame.
@@ -33,4 +46,10 @@ PRESETS: dict[str, Experiment] = {
         steps=10_000_000,
         streams=8,
     ),
+    "dqn-short": SHORT,
+    # Its twins that imagine: dreaming between real steps, and planning at each of them.
+    "dreamer": replace(SHORT, agent=DreamerConfig(inner=SHORT.agent)),
+    "shooting": replace(SHORT, agent=ShootingConfig()),
+    # Oh et al. 2015, section 4.3.
+    "dqn-informed": replace(SHORT, agent=InformedConfig(inner=SHORT.agent, epsilon_steps=20_000)),
 }

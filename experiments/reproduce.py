@@ -10,8 +10,16 @@ from typing import Any
 from agents.policies import RandomPolicy
 from envs.interface import EnvConfig
 from envs.stream import Stream
+from experiments.collect import collect
 from experiments.evaluation import Scores, evaluate, load
-from experiments.parse import default_folder, parse_experiment
+from experiments.parse import (
+    default_folder,
+    parse_collect,
+    parse_experiment,
+    parse_pretraining,
+)
+from experiments.predictors import compare
+from experiments.pretraining import pretrain
 from experiments.run import Run
 from experiments.training import pick_threads, train
 
@@ -39,6 +47,50 @@ RECIPES: dict[str, Recipe] = {
         seeds=(0,),
     ),
 }
+
+COLLECT = "random --game {game} --frames 100000"
+PREDICTORS = {
+    "predictor": "predictor:small",
+    "no-action": "predictor:small --predictor.no-sees-action",
+    "mlp": "predictor:mlp --predictor.learning-rates 3e-4 1e-4 5e-5 --predictor.batches 32 16 16"
+    " --predictor.updates 6000 2000 2000",
+}
+"""What is compared by horizon; each is trained for as many updates on the same frames."""
+PREDICTION_RECIPES = {f"{game}-predictors": game for game in ("freeway", "pong")}
+
+
+def reproduce_prediction(name: str, folder: Path) -> bool:
+    """Collect, pretrain each predictor and compare them, finished parts not again.
+
+    Writes the table and a film of the first one into results/predictors. Returns False where it
+    was interrupted; the same call continues.
+    """
+    game = PREDICTION_RECIPES[name]
+    data = folder / f"data-{game}"
+    if not (data / "manifest.json").exists():
+        _, env, options = parse_collect(shlex.split(COLLECT.format(game=game)))
+        assert env is not None
+        probe = Stream(env.build(1))
+        policy = RandomPolicy(probe.spec.num_actions, options.seed)
+        probe.close()
+        collect(policy, env, data, frames=options.frames, threads=pick_threads(0))
+    runs = []
+    for model, words in PREDICTORS.items():
+        job, how = parse_pretraining([*shlex.split(words), "--data", str(data), "--steps", "10000"])
+        runs.append(pretrain(job, folder / f"{game}-{model}", how))
+        if not runs[-1].finished:
+            return False
+    result = compare([run.folder for run in runs], video=True)
+    about = json.loads((runs[0].folder / "provenance.json").read_text())
+    result["command"] = f"reverie reproduce {name}"
+    result["provenance"] = {k: about[k] for k in ("commit", "modified", "cpu", "device", "torch")}
+    home = RESULTS / "predictors"
+    home.mkdir(parents=True, exist_ok=True)
+    (home / f"{game}.json").write_text(_compact_json(result))
+    film = runs[0].folder / "videos" / "imagined.mp4"
+    (home / f"{game}.mp4").write_bytes(film.read_bytes())
+    print(f"wrote {home / game}.json and .mp4")
+    return True
 
 
 def reproduce(name: str, folder: Path) -> bool:

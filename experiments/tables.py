@@ -71,6 +71,23 @@ def scores_table() -> str:
     return "\n".join(lines) + "\n"
 
 
+def predictors_table() -> str:
+    """Errors on moving pixels by horizon, of every game whose predictors were compared."""
+    lines: list[str] = []
+    for path in sorted((RESULTS / "predictors").glob("*.json")):
+        data = json.loads(path.read_text())
+        rows = data["errors"]["moving"]
+        horizons = list(rows["copy-last"])
+        if not lines:
+            lines = [f"| game | model | {' | '.join(f'{h} steps' for h in horizons)} |"]
+            lines.append("|---" * (len(horizons) + 2) + "|")
+        for name, row in rows.items():
+            cells = [f"{row[h]:,.0f}" if h in row else "" for h in horizons]
+            model = name.removeprefix(f"{data['world']}-")
+            lines.append(f"| {data['world']} | {model} | {' | '.join(cells)} |")
+    return "\n".join(lines or ["Nothing has been measured yet."]) + "\n"
+
+
 def bench_table() -> str:
     """The newest measurement of each row, on each device."""
     lines = ["| what | measured | machine |", "|---|---|---|"]
@@ -89,4 +106,8 @@ def _count(number: int) -> str:
     return f"{number / 1e6:g}M" if number >= 1_000_000 else f"{number / 1e3:g}k"
 
 
-TABLES: dict[str, Callable[[], str]] = {"scores": scores_table, "bench": bench_table}
+TABLES: dict[str, Callable[[], str]] = {
+    "scores": scores_table,
+    "bench": bench_table,
+    "predictors": predictors_table,
+}

@@ -135,7 +135,7 @@ class _Session:
     def go(self, state: dict[str, Any] | None) -> None:
         self.tick = int(state.get("tick", 0)) if state else 0
         progress = Progress(self.run, self.experiment, self.steps, quiet=self.options.quiet)
-        with _interrupts() as interrupted, progress, self._kept():
+        with interrupts() as interrupted, progress, self._kept():
             start = None
             if state:
                 with fitting(self.run.folder):
@@ -347,7 +347,7 @@ def bare_rate(experiment: Experiment, threads: int, seconds: float) -> float:
 
 
 @contextmanager
-def _interrupts() -> Iterator[list[int]]:
+def interrupts() -> Iterator[list[int]]:
     """A list that SIGINT and SIGTERM fill; a second SIGINT ends the process at once."""
     received: list[int] = []
 

@@ -16,28 +16,51 @@ from worlds import Scripted
 from agents.actor_critic import ActorCriticConfig
 from agents.choices import AGENTS
 from agents.dqn import DQNConfig
+from agents.dreamer import DreamerConfig
+from agents.informed import InformedConfig
 from agents.interface import Agent, AgentConfig
 from agents.loop import interact
 from agents.networks import MLPConfig
+from agents.shooting import ShootingConfig
 from envs.atari import AtariConfig
 from envs.catch import CatchConfig
 from envs.protocol import PROTOCOLS
 from envs.stream import Stream
 from experiments import Experiment, TrainOptions, evaluate, load, train
+from world_models.prediction.feedforward import FeedforwardConfig
 
 OPTIONS = TrainOptions(device="cpu", threads=1, bare_seconds=0, quiet=True, log_every=500)
 
+DQN = DQNConfig(
+    network=MLPConfig(),
+    n_step=3,
+    epsilon_steps=4000,
+    capacity=20_000,
+    learning_starts=100,
+    replay_ratio=0.0625,
+    target_every=25,
+    learning_rate=2e-3,
+)
+TINY = FeedforwardConfig(
+    size="tiny",
+    horizons=(1, 4),
+    learning_rates=(3e-3, 1e-3),
+    batches=(64, 32),
+    updates=(900, 1),
+)
+"""A predictor of a few pixels."""
+
 EXAMPLES: dict[str, AgentConfig] = {
-    "dqn": DQNConfig(
-        network=MLPConfig(),
-        n_step=3,
-        epsilon_steps=4000,
-        capacity=20_000,
-        learning_starts=100,
-        replay_ratio=0.0625,
-        target_every=25,
-        learning_rate=2e-3,
+    "dqn": DQN,
+    "dreamer": DreamerConfig(
+        TINY,
+        inner=replace(DQN, capacity=4_000, replay_ratio=0.25, target_every=50, learning_rate=1e-3),
+        horizon=9,
+        model_starts=400,
+        model_ratio=1.5,
     ),
+    "shooting": ShootingConfig(TINY, samples=12, horizon=9, model_starts=1000),
+    "informed": InformedConfig(TINY, inner=DQN, epsilon_steps=4000, recent=4),
     "actor-critic": ActorCriticConfig(
         network=MLPConfig(),
         horizon=32,
