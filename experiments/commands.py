@@ -3,23 +3,29 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
+from agents.interface import Policy
 from agents.policies import RandomPolicy
 from envs.atari import AtariConfig
 from envs.errors import UsageError
 from envs.games import expand_games
 from envs.stream import Stream
 from experiments.bench import bench
+from experiments.collect import collect, in_format
 from experiments.config import TABLES, choose, roles
 from experiments.evaluation import evaluate, load
 from experiments.parse import (
     default_folder,
     import_modules,
+    parse_collect,
     parse_experiment,
     parse_flags,
+    parse_pretraining,
     take,
 )
 from experiments.presets import PRESETS
+from experiments.pretraining import default_pretrain_folder, pretrain
 from experiments.reproduce import RECIPES, reproduce
 from experiments.run import Run
 from experiments.tables import verify
@@ -128,6 +134,47 @@ def _evaluate(words: list[str]) -> int:
     return 0
 
 
+def _collect(words: list[str]) -> int:
+    who, world, options = parse_collect(words)
+    device, threads = pick_device(options.device), pick_threads(options.threads)
+    if world is None:
+        experiment, agent = load(who, device=str(device))
+        env, policy, name = experiment.env, cast(Policy, agent), Path(who).name
+    else:
+        probe = Stream(world.build(1))
+        env, policy, name = world, RandomPolicy(probe.spec.num_actions, options.seed), "random"
+        probe.close()
+    in_format(env, options.format)  # refused before a folder is made
+    folder = options.folder or Path("runs/data") / (
+        f"{env.title}-{name}-{options.format}-s{options.seed}"
+    )
+    recording = collect(
+        policy,
+        env,
+        folder,
+        frames=options.frames,
+        format=options.format,
+        epsilon=options.epsilon,
+        name=name,
+        seed=options.seed,
+        streams=options.streams,
+        device=device if name != "random" else "cpu",
+        threads=threads,
+    )
+    size = sum(path.stat().st_size for path in folder.iterdir()) / 1e6
+    print(
+        f"{folder}: {len(recording):,} frames {'x'.join(map(str, recording.frame_shape))} in "
+        f"{recording.num_episodes} episodes of {env.title}, {size:,.1f} MB"
+    )
+    return 0
+
+
+def _pretrain(words: list[str]) -> int:
+    job, options = parse_pretraining(words)
+    run = pretrain(job, options.folder or default_pretrain_folder(job), options)
+    return 130 if run.interrupted else 0
+
+
 def _list(words: list[str]) -> int:
     topics = ("games", "presets", "roles")
     for word in words:
@@ -176,6 +223,8 @@ def _bench(words: list[str]) -> int:
 COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "train": _train,
     "evaluate": _evaluate,
+    "collect": _collect,
+    "pretrain": _pretrain,
     "list": _list,
     "reproduce": _reproduce,
     "verify": _verify,

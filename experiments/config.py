@@ -41,7 +41,12 @@ TABLES: dict[type, Mapping[str, Any]] = {
 
 
 @dataclass(frozen=True)
-class Experiment:
+class Job:
+    """What a run folder can hold: an experiment, or the pretraining of a model."""
+
+
+@dataclass(frozen=True)
+class Experiment(Job):
     """An agent, a world, what is paid for exploring it, and how long they meet."""
 
     agent: AgentConfig = EpisodicConfig()
@@ -159,9 +164,9 @@ def differences(a: Any, b: Any) -> list[str]:
     ]
 
 
-def fingerprint(experiment: Experiment) -> str:
+def fingerprint(job: Job) -> str:
     """Six hexadecimal digits of everything but the number of steps."""
-    text = json.dumps(encode(replace(experiment, steps=1)), sort_keys=True)
+    text = json.dumps({**encode(job), "steps": 1}, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:6]
 
 

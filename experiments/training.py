@@ -121,7 +121,7 @@ class _Session:
         begin = saved = time.monotonic()
         video: Video | None = None
         ticks = islice(interact(self.stream, self.agent, start=start), self.total - self.tick)
-        with _interrupts() as interrupted, progress:
+        with interrupts() as interrupted, progress:
             for t in ticks:
                 t = self._reward_exploring(t)
                 self.means.update(self.agent.learn(t))
@@ -256,7 +256,7 @@ def bare_rate(experiment: Experiment, threads: int, seconds: float) -> float:
 
 
 @contextmanager
-def _interrupts() -> Iterator[list[int]]:
+def interrupts() -> Iterator[list[int]]:
     """A list that SIGINT and SIGTERM fill; a second SIGINT ends the process at once."""
     received: list[int] = []
 

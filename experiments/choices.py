@@ -1,0 +1,5 @@
+"""Who can be pretrained, by role: the command line reads this table."""
+
+from experiments.pretraining import Pretraining
+
+PRETRAININGS: dict[str, type[Pretraining]] = {}
