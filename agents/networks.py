@@ -5,14 +5,13 @@ the published DQN was written; it is drawn from torch's generator, so build insi
 """
 
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
+from envs.dice import seeded as seeded
 from envs.errors import UsageError
 
 
@@ -141,11 +140,3 @@ class QNetwork(nn.Module):
             return values
         value, advantage = values[:, :1], values[:, 1:]
         return value + advantage - advantage.mean(1, keepdim=True)  # Wang et al. 2016, eq. 9
-
-
-@contextmanager
-def seeded(seed: int) -> Iterator[None]:
-    """Initial weights are drawn from ``seed`` alone; the generator outside is left as it was."""
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(seed)
-        yield

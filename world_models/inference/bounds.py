@@ -46,13 +46,18 @@ class Weights:
 
 
 def draw_weights(
-    model: LatentVariableModel, x: Tensor, samples: int, *, pathwise: bool = False
+    model: LatentVariableModel,
+    x: Tensor,
+    samples: int,
+    *,
+    pathwise: bool = False,
+    posterior: Distribution | None = None,
 ) -> Weights:
     """Draw codes from q(z | x) and weigh them; ``pathwise`` lets gradients flow through the draw.
 
     Raises UsageError where that is asked of codes that have no such gradient.
     """
-    posterior = model.posterior(x)
+    posterior = model.posterior(x) if posterior is None else posterior
     if pathwise and not posterior.has_rsample:
         raise UsageError(
             f"Codes of a {type(posterior).__name__} have no pathwise gradient; "
