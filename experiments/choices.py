@@ -1,5 +1,6 @@
 """Who can be pretrained, by role: the command line reads this table."""
 
+from experiments.predictors import PredictorPretraining
 from experiments.pretraining import Pretraining
 
-PRETRAININGS: dict[str, type[Pretraining]] = {}
+PRETRAININGS: dict[str, type[Pretraining]] = {"predictor": PredictorPretraining}

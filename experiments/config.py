@@ -23,7 +23,8 @@ from envs.games import near_names
 from envs.interface import EnvConfig
 from envs.protocol import PROTOCOLS, AtariProtocol
 from world_models.density import DENSITIES
-from world_models.interface import DensityConfig, RepresentationConfig
+from world_models.interface import DensityConfig, PredictorConfig, RepresentationConfig
+from world_models.prediction import PREDICTORS
 from world_models.representation import REPRESENTATIONS
 
 C = TypeVar("C")
@@ -35,6 +36,7 @@ TABLES: dict[type, Mapping[str, Any]] = {
     EnvConfig: ENVS,
     AtariProtocol: PROTOCOLS,
     RepresentationConfig: REPRESENTATIONS,
+    PredictorConfig: PREDICTORS,
     NetworkConfig: NETWORKS,
 }
 """Who can fill each role."""

@@ -36,9 +36,8 @@ class Pretraining(Job):
     """Share of the frames that is set aside, by whole episodes."""
 
     def __post_init__(self) -> None:
-        for name in ("steps", "batch"):
-            if getattr(self, name) < 1:
-                raise UsageError(f"{name} is {getattr(self, name)}; it must be 1 or more.")
+        if self.steps < 1:
+            raise UsageError(f"steps is {self.steps}; it must be 1 or more.")
         if not 0 < self.held_out < 1:
             raise UsageError(f"held_out is {self.held_out}; it must be above 0 and below 1.")
 
@@ -51,15 +50,15 @@ class Pretraining(Job):
         """The untrained model for these recordings' frames."""
         raise NotImplementedError
 
-    def batches(self, recording: Recording, step: int) -> Batches[Any]:
-        """What the model learns from at this step on; it is asked for again where it changes."""
+    def batches(self, recording: Recording, model: Any) -> Batches[Any]:
+        """What the model learns from; it is asked for again where the phase changes."""
         raise NotImplementedError
 
-    def phase(self, step: int) -> int:
-        """Which part of a curriculum a step is in; each has its own batches."""
-        return 0
+    def phase(self, model: Any) -> Any:
+        """Where in a curriculum the model is; each phase has its own batches."""
+        return None
 
-    def update(self, model: Any, batch: Any, step: int, device: torch.device) -> Metrics:
+    def update(self, model: Any, batch: Any, device: torch.device) -> Metrics:
         """One gradient step; ``loss`` among the metrics is watched."""
         raise NotImplementedError
 
@@ -110,9 +109,11 @@ def pretrain(
         return run
     about = {"protocol": recording.manifest.env.protocol_label, "world": recording.title}
     run.write_json("provenance.json", provenance(device, threads) | about)
-    means, batches, phase = Means(), job.batches(recording, step), job.phase(step)
+    means = Means()
     if state:
         model.load_state_dict(state["model"])
+    batches, phase = job.batches(recording, model), job.phase(model)
+    if state:
         batches.load_state_dict(state["batches"])
         means.load_state_dict(state["means"])
     run.truncate_lines("metrics.jsonl", step)
@@ -126,9 +127,9 @@ def pretrain(
     done = step
     with interrupts() as interrupted, Display(headline, job.steps, quiet=options.quiet) as display:
         while step < job.steps:
-            if job.phase(step) != phase:
-                phase, batches = job.phase(step), job.batches(recording, step)
-            metrics = job.update(model, next(batches), step, device)
+            if job.phase(model) != phase:
+                batches, phase = job.batches(recording, model), job.phase(model)
+            metrics = job.update(model, next(batches), device)
             step += 1
             means.update(metrics)
             over = 0 < 60 * options.minutes < time.monotonic() - began

@@ -317,6 +317,8 @@ class Batches(Generic[T]):
         seed: int = 0,
         ahead: int = 2,
     ) -> None:
+        if batch < 1:
+            raise UsageError(f"batch is {batch}; it must be 1 or more.")
         if len(rows) < batch:
             raise UsageError(
                 f"The recording has {len(rows)} places to start from, fewer than a batch of "

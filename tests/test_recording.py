@@ -228,13 +228,13 @@ class Mean:
     """A model whose one number walks to the mean of what it sees."""
 
     def __init__(self) -> None:
-        self.value = torch.zeros(())
+        self.value, self.steps = torch.zeros(()), 0
 
     def state_dict(self) -> dict[str, Any]:
-        return {"value": self.value}
+        return {"value": self.value, "steps": self.steps}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.value = state["value"].clone()
+        self.value, self.steps = state["value"].clone(), state["steps"]
 
 
 @dataclass(frozen=True)
@@ -248,12 +248,13 @@ class MeanPretraining(Pretraining):
     def build(self, recording: Recording, device: torch.device) -> Mean:
         return Mean()
 
-    def batches(self, recording: Recording, step: int) -> Batches[Tensor]:
+    def batches(self, recording: Recording, model: Any) -> Batches[Tensor]:
         return Batches(recording.rows("train"), self.batch, recording.frames, seed=self.seed)
 
-    def update(self, model: Any, batch: Tensor, step: int, device: torch.device) -> Metrics:
+    def update(self, model: Any, batch: Tensor, device: torch.device) -> Metrics:
         model.value += 0.1 * (batch.float().mean() - model.value)
-        return {"loss": model.value if step != self.lost_at else float("nan")}
+        model.steps += 1
+        return {"loss": model.value if model.steps != self.lost_at else float("nan")}
 
     def evaluate(self, model: Any, recording: Recording, device: torch.device) -> Metrics:
         return {
@@ -286,7 +287,7 @@ def test_pretraining_resumes_as_if_never_stopped() -> None:
 
 def test_a_diverging_loss_names_its_step_and_keeps_the_last_good_checkpoint() -> None:
     collect(RandomPolicy(3), CatchConfig(), "data", frames=400, streams=4)
-    job = MeanPretraining(data=("data",), steps=20, batch=16, lost_at=33)
+    job = MeanPretraining(data=("data",), steps=20, batch=16, lost_at=34)
     run = pretrain(job, "run", OPTIONS)
     before = run.checkpoint.read_bytes()
     with pytest.raises(NumericalError, match="gradient step 34 is nan"):

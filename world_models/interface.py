@@ -54,6 +54,17 @@ class Prediction:
 class Predictor(Stateful, Protocol):
     """Imagines the next frame, given an action."""
 
+    obs_shape: tuple[int, int, int]
+    """(K, H, W) of the looks it reads and imagines."""
+    colours: int
+    num_actions: int
+    context: int
+    """Frames it is best started from: 1 where a look is enough."""
+
+    @property
+    def lesson(self) -> tuple[int, int]:
+        """Segments and ticks, B and T, of the experience that its next update is meant to see."""
+
     def start(self, context: Segment) -> Memory:
         """State after C >= 1 remembered frames and the C-1 actions between them."""
 
@@ -124,10 +135,11 @@ class PredictorConfig:
         *,
         obs_shape: tuple[int, int, int],
         num_actions: int,
+        colours: int = 1,
         seed: int = 0,
         device: torch.device | str = "cpu",
     ) -> Predictor:
-        """An untrained predictor of looks of shape (K, H, W)."""
+        """An untrained predictor of looks of shape (K, H, W), K being frames x colours."""
         raise NotImplementedError
 
 
