@@ -70,7 +70,12 @@ def train(
     threads = pick_threads(options.threads)
     run = Run.open(folder, experiment)
     state = run.load()
-    if state and state["tick"] * experiment.streams >= experiment.steps:
+    spent = experiment.agent.steps_spent
+    if spent >= experiment.steps:
+        raise UsageError(
+            f"steps is {experiment.steps}, and {spent} were spent on pretraining; ask for more."
+        )
+    if state and spent + state["tick"] * experiment.streams >= experiment.steps:
         run.finished = True
         return run
     run.write_json(
@@ -106,7 +111,8 @@ class _Session:
         self.experiment, self.options, self.run = experiment, options, run
         self.stream, self.agent, self.bonus = stream, agent, bonus
         self.num_envs = stream.spec.num_envs
-        self.total = -(-experiment.steps // self.num_envs)  # ticks, rounded up
+        self.spent = experiment.agent.steps_spent
+        self.total = -(-(experiment.steps - self.spent) // self.num_envs)  # ticks, rounded up
         self.tick = 0
         self.episodes, self.means = Episodes(self.num_envs), Means()
         self.visits = visits_of(stream, options.visit_streams)
@@ -149,7 +155,7 @@ class _Session:
 
     @property
     def steps(self) -> int:
-        return self.tick * self.num_envs
+        return self.spent + self.tick * self.num_envs
 
     def _reward_exploring(self, t: Transition) -> Transition:
         try:

@@ -50,6 +50,8 @@ class BinaryVAEConfig(VariationalConfig):
 class BinaryVAE(VariationalModel):
     """z is a row of bits, each of which sees those before it; x | z has independent bits."""
 
+    spacing = 1.0
+
     def __init__(self, obs_shape: tuple[int, int, int], latent: int) -> None:
         super().__init__()
         self.latent = self.dim = latent

@@ -39,7 +39,7 @@ class Encoder(nn.Module):
     def start_from(self, x: Float[Tensor, "B K H W"]) -> None:
         """Centre on a first batch: else most of a feature is the same in every frame."""
         self.mean.copy_(x.mean(0))
-        self.scale.copy_((x - self.mean).square().mean().sqrt().clamp(min=1e-3))
+        self.scale.copy_((x - self.mean).square().mean().sqrt().clamp(min=0.05))
 
     def look(self, x: Float[Tensor, "B K H W"]) -> Float[Tensor, "B features"]:
         """The hidden layer."""

@@ -45,6 +45,8 @@ class VAEConfig(VariationalConfig):
 class GaussianVAE(VariationalModel):
     """z ~ N(0, I); each pixel of x | z is Gaussian with a mean and a deviation of its own."""
 
+    spacing = 1 / 255
+
     def __init__(self, obs_shape: tuple[int, int, int], latent: int, floor: float) -> None:
         super().__init__()
         self.latent, self.floor, self.dim = latent, floor, 2 * latent
@@ -67,12 +69,13 @@ class GaussianVAE(VariationalModel):
         return Independent(Normal(zero, zero + 1, validate_args=False), 1)
 
     def posterior(self, x: Float[Tensor, "B K H W"]) -> Distribution:
-        mean, log_deviation = self.encoder(x).float().chunk(2, 1)
+        mean, log_deviation = self.key(x).float().chunk(2, 1)
         return Independent(Normal(mean, log_deviation.exp(), validate_args=False), 1)
 
     def likelihood(self, z: Float[Tensor, "*S D"]) -> Distribution:
         mean, spread = self.decoder(z).chunk(2, -3)
-        deviation = (self.floor**2 + (2 * spread).exp()).sqrt()  # floored, but never without slope
+        # Floored, but never without slope; and no frame so strange that it overflows.
+        deviation = (self.floor**2 + (2 * spread.clamp(max=2)).exp()).sqrt()
         return Independent(Normal(mean, deviation, validate_args=False), 3)
 
     def divergence(self, posterior: Distribution) -> Float[Tensor, "B D"] | None:
@@ -81,8 +84,9 @@ class GaussianVAE(VariationalModel):
         return kl_divergence(base, Normal(zero, zero + 1, validate_args=False))
 
     def key(self, x: Float[Tensor, "B K H W"]) -> Float[Tensor, "B D"]:
-        parameters: Tensor = self.encoder(x)
-        return parameters
+        mean, log_deviation = self.encoder(x).chunk(2, 1)
+        # At first e^-1, so that a code is more than noise; never below e^-9 or above e^7.
+        return torch.cat([mean, 8 * (log_deviation / 8).tanh() - 1], 1)
 
     def features(self, x: Float[Tensor, "B K H W"]) -> Float[Tensor, "B D"]:
         return self.encoder.look(x)

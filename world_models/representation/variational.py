@@ -41,6 +41,8 @@ class VariationalConfig(RepresentationConfig):
     """Nats that each latent may cost unpunished, where the ELBO's divergence is known."""
     optimiser: Literal["adam", "rmsprop"] = "adam"
     learning_rate: float = 1e-3
+    decay_steps: int = 0
+    """Updates over which the learning rate falls to 0 in a straight line; 0 keeps it constant."""
     bfloat16: bool = False
     """Multiply in bfloat16: faster where the processor has it, and no longer the same numbers."""
 
@@ -50,6 +52,7 @@ class VariationalConfig(RepresentationConfig):
         known = self.alpha == ELBO and self.estimator == "pathwise"
         self.check("free_bits", self.free_bits == 0 or known, "0 but with alpha 1 and pathwise")
         self.check("learning_rate", self.learning_rate > 0, "above 0")
+        self.check("decay_steps", self.decay_steps >= 0, "0 or more")
         self.check(
             "samples",
             self.estimator != "vimco" or self.samples >= 2,
@@ -68,6 +71,10 @@ class VariationalModel(nn.Module):
     """A latent-variable model of frames, with keys."""
 
     dim: int
+    """Length of a key, whose first ``latent`` numbers are the means of a code."""
+    latent: int
+    spacing: float
+    """Distance of two levels of a pixel in the likelihood's units; 1 where it is discrete."""
 
     @abstractmethod
     def prepare(self, frames: UInt8[Tensor, "B K H W"]) -> Float[Tensor, "B K H W"]:
@@ -138,10 +145,11 @@ class VariationalRepresentation:
             objective = value.mean()
             if not objective.isfinite():
                 raise NumericalError(
-                    f"The representation's bound came out as {float(objective)} at its step "
+                    f"The representation's bound came out as {objective.item()} at its step "
                     f"{self.steps}, and it has not learned from that; "
                     "a smaller learning_rate may help."
                 )
+            self._set_rate()
             self.optimiser.zero_grad()
             (-objective).backward()  # type: ignore[no-untyped-call]
         self.optimiser.step()
@@ -203,6 +211,11 @@ class VariationalRepresentation:
                 alpha=config.alpha,
             )
         return value, weights
+
+    def _set_rate(self) -> None:
+        if self.config.decay_steps:
+            left = max(1 - self.steps / self.config.decay_steps, 0.0)
+            self.optimiser.param_groups[0]["lr"] = left * self.config.learning_rate
 
     def _check(self, frames: UInt8[Tensor, "B K H W"]) -> None:
         if len(frames) == 0:

@@ -1,18 +1,19 @@
-"""Pretraining a representation: held-out bounds and a figure to look at.
+"""Pretraining of representations: held-out bounds, and a figure to look at.
 
-The frames it was fitted on are part of what an agent has spent: the manifest of the recording says
-how many, and an agent that starts from the model counts them as its first steps.
+The frames a representation was fitted on are part of what an agent has spent: one that starts from
+it counts them as its first steps (``agent.pretrained``).
 """
 
 from dataclasses import dataclass
-from typing import Any
 
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import UInt8
 from torch import Tensor
 
+from agents.fitting import PRETRAINED
 from envs.errors import UsageError
 from envs.interface import Metrics
+from experiments.figures import representation_figure
 from experiments.pretraining import Pretraining
 from experiments.recording import Batches, Recording
 from experiments.run import Run
@@ -29,7 +30,7 @@ class RepresentationPretraining(Pretraining):
 
     representation: RepresentationConfig = VAEConfig()
     stack: int = 1
-    """Frames in a look, as the agent's protocol has them."""
+    """Frames in a look, as in the agent's protocol."""
     steps: int = 5_000
     """Gradient steps."""
 
@@ -46,53 +47,74 @@ class RepresentationPretraining(Pretraining):
         shape = recording.obs_shape(self.stack)
         return self.representation.build(obs_shape=shape, seed=self.seed, device=device)
 
-    def batches(self, recording: Recording, step: int) -> Batches[UInt8[Tensor, "B K H W"]]:
+    def batches(
+        self, recording: Recording, model: Representation
+    ) -> Batches[UInt8[Tensor, "B K H W"]]:
         rows = recording.rows("train", held_out=self.held_out, seed=self.seed)
         some = recording.frames(rows[:: max(len(rows) // 100, 1)])
         if (some == some[0]).all():
             raise UsageError(
                 f"The frames of {', '.join(self.data)} are all the same, so there is nothing to "
-                "learn; record a policy that gets somewhere."
+                "learn from them; record a policy that moves."
             )
         return Batches(
             rows, self.batch, lambda drawn: recording.looks(drawn, self.stack), seed=self.seed
         )
 
     def update(
-        self, model: Representation, batch: UInt8[Tensor, "B K H W"], step: int, device: Any
+        self, model: Representation, batch: UInt8[Tensor, "B K H W"], device: torch.device
     ) -> Metrics:
         return model.update(batch)
 
     def evaluate(
         self, model: Representation, recording: Recording, device: torch.device
     ) -> Metrics:
+        """Bounds of a few held-out looks, by one code each."""
         if not isinstance(model, VariationalRepresentation):
             return {}
-        return dict(held_out_bounds(model, self.held_out_looks(recording, 256), samples=1))
+        return {"elbo": held_out_bounds(model, self.held_out_looks(recording, 128), 1)["elbo"]}
 
     def finish(
         self, run: Run, model: Representation, recording: Recording, device: torch.device
     ) -> None:
-        """The table of held-out bounds, and the figure."""
+        """What agents start from; ``held_out.json`` with bounds of 1,000 looks; the figure."""
+        saved = {
+            "representation": repr(self.representation),
+            "state": model.state_dict(),
+            "frames": len(recording),
+        }
+        torch.save(saved, run.folder / PRETRAINED)
         if not isinstance(model, VariationalRepresentation):
             return
-        from experiments.representation_figure import draw_representation  # slow to import
-
-        looks = self.held_out_looks(recording, 2000)
-        run.write_json("held_out.json", held_out_bounds(model, looks, samples=64))
-        draw_representation(model, looks, run.folder / "figures" / "representation.png")
+        looks = self.held_out_looks(recording, 1000)
+        run.write_json("held_out.json", held_out_bounds(model, looks, 64))
+        representation_figure(model, looks, run.folder / "figures" / "representation.png")
 
     def held_out_looks(self, recording: Recording, most: int) -> UInt8[Tensor, "M K H W"]:
-        """At most so many looks of the held-out episodes, evenly spread."""
+        """Up to so many looks of the held-out episodes, evenly spread."""
         rows = recording.rows("held-out", held_out=self.held_out, seed=self.seed)
         return recording.looks(rows[:: -(-len(rows) // most)], self.stack)
 
 
 def held_out_bounds(
-    model: VariationalRepresentation, looks: UInt8[Tensor, "M K H W"], *, samples: int
+    model: VariationalRepresentation, looks: UInt8[Tensor, "M K H W"], samples: int
 ) -> dict[str, float]:
-    """ELBO and importance-weighted bound in nats a frame, bits a pixel, and latents in use."""
-    log_weights = weigh(model, looks, samples)
+    """Bounds in nats a frame with their gap, bits a pixel, and the latents in use."""
+    few = max(512 // samples, 1)  # frames at a time: their decoded codes fill the memory
+    parts = [model.weigh(frames, samples).log() for frames in torch.split(looks, few)]
+    log_weights = torch.cat(parts, 1)
     elbo, (evidence, error) = bound(log_weights, ELBO), log_evidence(log_weights)
-    binary = isinstance(model.model, BinaryVAE)
-    ...
+    pixels = looks[0].numel()
+    bits = bits_per_dimension(evidence, pixels, model.model.spacing)
+    keys = torch.cat([model.encode(frames) for frames in torch.split(looks, 256)])
+    return {
+        "frames": len(looks),
+        "samples": samples,
+        "elbo": float(elbo.mean()),
+        "iwae": float(evidence.mean()),
+        "gap": float((evidence - elbo).mean()),
+        "standard_error_of_a_frame": float(error.mean()),
+        "bits_per_pixel": float(bits.mean()),
+        "active_units": int(active_units(keys[:, : model.model.latent]).sum()),
+        "latents": model.model.latent,
+    }
