@@ -37,6 +37,9 @@ from experiments.training import (
 from world_models.density import DENSITIES
 from world_models.density.pixelcnn import PixelCNNConfig
 from world_models.density.symbols import as_symbols
+from world_models.interface import RepresentationConfig
+from world_models.representation import REPRESENTATIONS
+from world_models.representation.vae import VAEConfig
 
 Row = dict[str, Any]
 
@@ -176,6 +179,30 @@ def _densities(device: torch.device, threads: int, steps: int) -> list[Row]:
     return rows
 
 
+def _representations(device: torch.device, threads: int, steps: int) -> list[Row]:
+    """Keys of real looks in batches of 32, and updates of the models that learn."""
+    stream = Stream(AtariConfig("ms_pacman", PROTOCOLS["mfec"]).build(32), device=device)
+    loop = islice(interact(stream, RandomPolicy(stream.spec.num_actions)), 100)
+    looks = [t.step.obs for t in loop][-1]
+    shape = stream.spec.obs_shape
+    stream.close()
+    configs: dict[str, RepresentationConfig] = {n: kind() for n, kind in REPRESENTATIONS.items()}
+    configs["vae, bfloat16"] = VAEConfig(bfloat16=True)
+    rows = []
+    for name, config in configs.items():
+        model = config.build(obs_shape=shape, device=device)
+        rate = 32 / _median(partial(model.encode, looks), device, repeats=101)
+        title = f"representation {name}: keys of 84 x 84 frames, {threads} threads"
+        rows.append({"name": title, "frames_per_second": rate, "shown": f"{rate:,.0f} frames/s"})
+        if config.learns:
+            rate = 1 / _median(partial(model.update, looks), device, repeats=5)
+            title = f"representation {name}: updates of 32 frames, {threads} threads"
+            rows.append(
+                {"name": title, "updates_per_second": rate, "shown": f"{rate:,.1f} updates/s"}
+            )
+    return rows
+
+
 def _dqn(device: torch.device, threads: int, steps: int) -> list[Row]:
     """Acting and updates of the Nature network on Ms. Pac-Man's looks."""
     experiment = replace(PRESETS["dqn"], streams=32)
@@ -212,6 +239,7 @@ GROUPS: dict[str, Callable[[torch.device, int, int], list[Row]]] = {
     "training": _training,
     "tables": _tables,
     "densities": _densities,
+    "representations": _representations,
     "dqn": _dqn,
 }
 

@@ -72,7 +72,8 @@ class RepresentationPretraining(Pretraining):
         """Bounds of a few held-out looks, by one code each."""
         if not isinstance(model, VariationalRepresentation):
             return {}
-        return {"elbo": held_out_bounds(model, self.held_out_looks(recording, 128), 1)["elbo"]}
+        weights = model.weigh(self.held_out_looks(recording, 128), 1)
+        return {"elbo": bound(weights.log(), ELBO).mean()}
 
     def finish(
         self, run: Run, model: Representation, recording: Recording, device: torch.device

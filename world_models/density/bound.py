@@ -21,7 +21,7 @@ from world_models.density.frames import check_frames, check_state
 from world_models.inference.bounds import IWAE, LatentVariableModel, bound, draw_weights
 from world_models.inference.estimators import pathwise, vimco
 from world_models.interface import DensityConfig
-from world_models.representation.networks import Decoder, Encoder
+from world_models.representation.networks import Decoder, Encoder, means_and_log_deviations
 
 
 @dataclass(frozen=True)
@@ -32,10 +32,10 @@ class BoundConfig(DensityConfig):
     """One step a frame; else one joint step a batch: faster, other gains."""
     alpha: float = IWAE
     """Which bound stands for the log-probability: 1 the ELBO, 0 the importance-weighted one."""
-    samples: int = 8
+    samples: int = 16
     """Codes drawn for each frame: the more, the tighter the bound."""
     latent: int = 16
-    learning_rate: float = 1e-3
+    learning_rate: float = 3e-4
 
     def __post_init__(self) -> None:
         for name in ("samples", "latent"):
@@ -63,6 +63,8 @@ class SymbolVAE(nn.Module):
         self.levels = levels
         self.encoder = Encoder((1, *shape), 2 * latent)
         self.decoder = Decoder(latent, shape, levels)
+        nn.init.zeros_(self.encoder.outputs.weight)  # at birth the posterior is the prior
+        nn.init.zeros_(self.encoder.outputs.bias)
         self.register_buffer("zero", torch.zeros(latent))
         self.zero: Tensor
 
@@ -71,7 +73,8 @@ class SymbolVAE(nn.Module):
 
     def posterior(self, x: Int64[Tensor, "B H W"]) -> Distribution:
         pixels = x[:, None].float() / max(self.levels - 1, 1)
-        mean, log_deviation = self.encoder(pixels).chunk(2, 1)
+        code = means_and_log_deviations(self.encoder(pixels), start=0.0)
+        mean, log_deviation = code.chunk(2, 1)
         return Independent(Normal(mean, log_deviation.exp(), validate_args=False), 1)
 
     def likelihood(self, z: Float[Tensor, "*S D"]) -> Distribution:
@@ -136,6 +139,7 @@ class BoundDensity:
             "levels": self.levels,
             "model": deepcopy(self.model.state_dict()),
             "optimiser": deepcopy(self.optimiser.state_dict()),
+            "seed": self.seed,
             "steps": self.steps,
             "draws": self.draws,
         }
@@ -144,7 +148,7 @@ class BoundDensity:
         check_state(state, self.shape, self.levels)
         self.model.load_state_dict(state["model"])
         self.optimiser.load_state_dict(deepcopy(state["optimiser"]))  # torch keeps what it is given
-        self.steps, self.draws = state["steps"], state["draws"]
+        self.seed, self.steps, self.draws = state["seed"], state["steps"], state["draws"]
 
     def _frames(self, x: UInt8[Tensor, "B H W"]) -> list[Int64[Tensor, "1 H W"]]:
         return list(x.to(self.device, torch.int64)[:, None])

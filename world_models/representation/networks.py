@@ -92,6 +92,17 @@ class Decoder(nn.Module):
         return (out.float() + self.background).view(*z.shape[:-1], *self.background.shape)
 
 
+def means_and_log_deviations(
+    outputs: Float[Tensor, "B twice"], start: float = -1.0
+) -> Float[Tensor, "B twice"]:
+    """A Gaussian code from an encoder's outputs; no deviation leaves e^(start +- 8).
+
+    They begin about e^start: at -1 a code is more than noise from the first step on.
+    """
+    mean, log_deviation = outputs.float().chunk(2, 1)
+    return torch.cat([mean, 8 * (log_deviation / 8).tanh() + start], 1)
+
+
 def _keep_scale(layer: nn.Module) -> None:
     """He initialisation: through eleven layers of torch's own, a code would not be heard."""
     if isinstance(layer, nn.Linear | nn.Conv2d | nn.ConvTranspose2d):

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.distributions import Distribution, Independent, Normal, kl_divergence
 
 from envs.dice import seeded
-from world_models.representation.networks import Decoder, Encoder
+from world_models.representation.networks import Decoder, Encoder, means_and_log_deviations
 from world_models.representation.variational import (
     VariationalConfig,
     VariationalModel,
@@ -69,7 +69,7 @@ class GaussianVAE(VariationalModel):
         return Independent(Normal(zero, zero + 1, validate_args=False), 1)
 
     def posterior(self, x: Float[Tensor, "B K H W"]) -> Distribution:
-        mean, log_deviation = self.key(x).float().chunk(2, 1)
+        mean, log_deviation = self.key(x).chunk(2, 1)
         return Independent(Normal(mean, log_deviation.exp(), validate_args=False), 1)
 
     def likelihood(self, z: Float[Tensor, "*S D"]) -> Distribution:
@@ -84,9 +84,7 @@ class GaussianVAE(VariationalModel):
         return kl_divergence(base, Normal(zero, zero + 1, validate_args=False))
 
     def key(self, x: Float[Tensor, "B K H W"]) -> Float[Tensor, "B D"]:
-        mean, log_deviation = self.encoder(x).chunk(2, 1)
-        # At first e^-1, so that a code is more than noise; never below e^-9 or above e^7.
-        return torch.cat([mean, 8 * (log_deviation / 8).tanh() - 1], 1)
+        return means_and_log_deviations(self.encoder(x))
 
     def features(self, x: Float[Tensor, "B K H W"]) -> Float[Tensor, "B D"]:
         return self.encoder.look(x)

@@ -179,6 +179,7 @@ class VariationalRepresentation:
             "model": deepcopy(self.model.state_dict()),
             "baseline": deepcopy(self.baseline.state_dict()),
             "optimiser": deepcopy(self.optimiser.state_dict()),
+            "seed": self.seed,
             "steps": self.steps,
         }
 
@@ -186,7 +187,7 @@ class VariationalRepresentation:
         self.model.load_state_dict(state["model"])
         self.baseline.load_state_dict(state["baseline"])
         self.optimiser.load_state_dict(deepcopy(state["optimiser"]))  # torch keeps what it is given
-        self.steps = state["steps"]
+        self.seed, self.steps = state["seed"], state["steps"]
 
     def _surrogate(self, x: Float[Tensor, "B K H W"]) -> tuple[Float[Tensor, " B"], Weights]:
         """The bound of each frame, whose gradient is the estimator's, and what it was made of."""
