@@ -78,7 +78,7 @@ class RepresentationPretraining(Pretraining):
     def finish(
         self, run: Run, model: Representation, recording: Recording, device: torch.device
     ) -> None:
-        """What agents start from; ``held_out.json`` with bounds of 1,000 looks; the figure."""
+        """What agents start from; ``held_out.json`` with bounds of 250 looks; the figure."""
         saved = {
             "representation": repr(self.representation),
             "state": model.state_dict(),
@@ -87,7 +87,7 @@ class RepresentationPretraining(Pretraining):
         torch.save(saved, run.folder / PRETRAINED)
         if not isinstance(model, VariationalRepresentation):
             return
-        looks = self.held_out_looks(recording, 1000)
+        looks = self.held_out_looks(recording, 250)
         run.write_json("held_out.json", held_out_bounds(model, looks, 64))
         representation_figure(model, looks, run.folder / "figures" / "representation.png")
 

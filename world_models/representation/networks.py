@@ -53,7 +53,11 @@ class Encoder(nn.Module):
 
 
 class Decoder(nn.Module):
-    """Maps of the frame's size from a code; each pixel has a bias of its own, ``background``."""
+    """Maps of the frame's size from a code; beside the convolutions, each pixel is linear in it.
+
+    Without the convolutions it would be factor analysis. What is still or moves as a whole is so
+    learned in a few hundred steps rather than many thousands, and they draw what is left.
+    """
 
     def __init__(self, latent: int, shape: tuple[int, int], maps: int) -> None:
         super().__init__()
@@ -81,15 +85,18 @@ class Decoder(nn.Module):
         self.layers = nn.Sequential(*layers)
         self.last = nn.Conv2d(before, maps, 1, bias=False)
         self.background = nn.Parameter(torch.zeros(maps, *shape))
+        self.loading = nn.Parameter(torch.zeros(latent, maps * math.prod(shape)))
         self.layers.apply(_keep_scale)
         nn.init.normal_(self.last.weight, std=0.01 / before**0.5)  # at first, the background alone
 
     def forward(self, z: Float[Tensor, "*S D"]) -> Float[Tensor, "*S maps H W"]:
-        hidden = self.layers[:4](z.flatten(0, -2))
+        z, shape = z.flatten(0, -2), (*z.shape[:-1], *self.background.shape)
+        hidden = self.layers[:4](z)
         image = self.layers[4](hidden).contiguous(memory_format=torch.channels_last)
         out: Tensor = self.last(self.layers[5:](image))
         # Added in full precision, whatever the convolutions' is.
-        return (out.float() + self.background).view(*z.shape[:-1], *self.background.shape)
+        linear = (z @ self.loading).float().view(-1, *self.background.shape)
+        return (out.float() + linear + self.background).view(shape)
 
 
 def means_and_log_deviations(
