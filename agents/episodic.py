@@ -133,6 +133,7 @@ class EpisodicControl:
             "key": torch.zeros(n, self.representation.dim, device=self.device),
             "digest": torch.zeros(n, dtype=torch.int64, device=self.device),
             "exact": torch.zeros(n, device=self.device),
+            "keyed": torch.zeros(n, dtype=torch.bool, device=self.device),
         }
 
     def act(
@@ -152,14 +153,18 @@ class EpisodicControl:
             action = epsilon_greedy(
                 action, memory["dice"], self.spec.num_actions, self.config.epsilon
             )
-        rolled = dice.roll(memory["dice"])
-        return action, {"dice": rolled, "key": key, "digest": digest, "exact": exact.amax(0)}
+        return action, {
+            "dice": dice.roll(memory["dice"]),
+            "key": key,
+            "digest": digest,
+            "exact": exact.amax(0),
+            "keyed": torch.ones_like(memory["keyed"]),
+        }
 
     def learn(self, t: Transition) -> Metrics:
         """Note the tick; where an episode ends, store its returns (section 2, Algorithm 1)."""
-        had_keys = self.fitting.fitted
         metrics, new_keys = self.fitting.learn(t.step.obs[t.valid])
-        if not had_keys:  # what was played by chance is for the fit alone
+        if not t.next_memory["keyed"].any():  # what was played by chance is for the fit alone
             return metrics
         look = {"look": t.step.obs} if self.fitting.every else {}
         self.episodes.append(
@@ -168,7 +173,7 @@ class EpisodicControl:
             action=t.action,
             reward=learning_reward(t.next_step.reward, t.bonus),
             discount=self.config.gamma * t.next_step.discount,
-            valid=t.valid,
+            valid=t.valid & t.next_memory["keyed"],
             **look,
         )
         if new_keys:

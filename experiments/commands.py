@@ -26,6 +26,7 @@ from experiments.parse import (
 )
 from experiments.presets import PRESETS
 from experiments.pretraining import default_pretrain_folder, pretrain
+from experiments.remembering import MEASUREMENTS
 from experiments.reproduce import RECIPES, reproduce
 from experiments.run import Run
 from experiments.tables import verify
@@ -196,13 +197,14 @@ def _list(words: list[str]) -> int:
 def _reproduce(words: list[str]) -> int:
     names = [w for w in words if not w.startswith("-")]
     options = parse_flags(_Reproduce, [w for w in words if w.startswith("-")], "reverie reproduce")
-    unknown = [name for name in names if name not in RECIPES]
+    known = [*RECIPES, *MEASUREMENTS]
+    unknown = [name for name in names if name not in known]
     if unknown or not (names or options.all):
         raise UsageError(
             f"Name what to reproduce{' instead of ' + unknown[0] if unknown else ''}: "
-            f"{', '.join(RECIPES)}, or --all."
+            f"{', '.join(known)}, or --all."
         )
-    for name in RECIPES if options.all else names:
+    for name in known if options.all else names:
         if not reproduce(name, options.folder):
             return 130
     return 0

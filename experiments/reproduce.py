@@ -7,15 +7,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from agents.policies import RandomPolicy
 from envs.interface import EnvConfig
 from envs.stream import Stream
 from experiments.evaluation import Scores, evaluate, load
 from experiments.parse import default_folder, parse_experiment
-from experiments.run import Run
+from experiments.remembering import MEASUREMENTS
+from experiments.run import Run, provenance
 from experiments.training import pick_threads, train
 
 RESULTS = Path(__file__).parent / "results"
+PROVENANCE = ("commit", "modified", "cpu", "device", "torch", "ale-py")
 
 
 @dataclass(frozen=True)
@@ -33,6 +37,11 @@ RECIPES: dict[str, Recipe] = {
     "ms_pacman-episodic-4-frames": Recipe(
         "episodic --game ms_pacman --env.protocol.stack 4 --steps 600000"
     ),
+    **{
+        f"{game}-{preset}-300k": Recipe(f"{preset} --game {game} --steps 300000", seeds=(0, 1))
+        for game in ("ms_pacman", "frostbite")
+        for preset in ("episodic", "episodic-vae")
+    },
 }
 
 
@@ -41,6 +50,8 @@ def reproduce(name: str, folder: Path) -> bool:
 
     Returns False where it was interrupted; the same call continues.
     """
+    if name in MEASUREMENTS:
+        return measure(name, folder)
     recipe = RECIPES[name]
     runs = []
     for seed in recipe.seeds:
@@ -73,6 +84,21 @@ def reproduce(name: str, folder: Path) -> bool:
     return True
 
 
+def measure(name: str, folder: Path) -> bool:
+    """Measure a game's representations; False where it was interrupted, as above."""
+    result = MEASUREMENTS[name].measure(folder)
+    if result is None:
+        return False
+    about = provenance(torch.device("cpu"), torch.get_num_threads())
+    data = {"name": name, "command": f"reverie reproduce {name}"} | result
+    data["provenance"] = {k: about[k] for k in PROVENANCE}
+    path = RESULTS / "representations" / f"{result['world']}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(_compact_json(data))
+    print(f"wrote {path}")
+    return True
+
+
 def random_play(env: EnvConfig, *, episodes: int, seed: int = 0) -> Scores:
     """Scores of uniform play in a world, under its protocol."""
     probe = Stream(env.build(1))
@@ -84,7 +110,7 @@ def random_play(env: EnvConfig, *, episodes: int, seed: int = 0) -> Scores:
 def _row(run: Run, seed: int) -> dict[str, Any]:
     rows = run.read_lines("metrics.jsonl")
     scores = json.loads((run.folder / "scores.json").read_text())
-    provenance = json.loads((run.folder / "provenance.json").read_text())
+    about = json.loads((run.folder / "provenance.json").read_text())
     return {  # no times: a run may have been in several sittings; speed is what `bench` measures
         "seed": seed,
         "evaluation": scores,
@@ -94,9 +120,7 @@ def _row(run: Run, seed: int) -> dict[str, Any]:
             ],
             "exact_hits": rows[-1].get("episodic/exact_hits"),
         },
-        "provenance": {
-            k: provenance[k] for k in ("commit", "modified", "cpu", "device", "torch", "ale-py")
-        },
+        "provenance": {k: about[k] for k in PROVENANCE},
     }
 
 
