@@ -22,6 +22,7 @@ from experiments.factor_analysis import FactorAnalysis
 from experiments.presets import PRESETS
 from experiments.pretraining import PretrainOptions, pretrain
 from experiments.probe import PLAYER, linear_fit, play, probe
+from experiments.recording import Recording
 from experiments.representations import RepresentationPretraining
 from world_models.representation.projection import ProjectionConfig
 from world_models.representation.vae import VAEConfig
@@ -151,7 +152,9 @@ def test_pretraining_leaves_bounds_a_figure_and_what_an_agent_starts_from(record
         train(replace(spent, agent=replace(agent, pretrained="nowhere")), "none", quiet)
 
 
-def test_nothing_to_learn_and_nothing_to_learn_from_are_said(recording: str) -> None:
+def test_nothing_to_learn_and_nothing_to_learn_from_are_said(
+    recording: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with pytest.raises(UsageError, match="projection has nothing to learn"):
         pretrain(
             RepresentationPretraining(data=(recording,), representation=ProjectionConfig()),
@@ -160,10 +163,11 @@ def test_nothing_to_learn_and_nothing_to_learn_from_are_said(recording: str) -> 
         )
     with pytest.raises(UsageError, match="Name a recording"):
         pretrain(RepresentationPretraining(), "fit", QUIET)
-    still = AtariConfig("montezuma_revenge", replace(PLAIN, frames_cap=4))
-    collect(RandomPolicy(1), still, "still", frames=40, streams=2)
+    monkeypatch.setattr(
+        Recording, "frames", lambda _, rows: torch.zeros(len(rows), 1, 10, 5, dtype=torch.uint8)
+    )
     with pytest.raises(UsageError, match="all the same"):
-        pretrain(RepresentationPretraining(data=("still",)), "still-fit", QUIET)
+        pretrain(RepresentationPretraining(data=(recording,)), "still", QUIET)
 
 
 def test_presets_of_every_representation() -> None:
