@@ -87,7 +87,7 @@ def representation_figure(
     for axes_row, (label, images) in zip(grid, rows.items(), strict=True):
         axes_row[0].set_ylabel(label, rotation=0, ha="right", va="center", fontsize=9)
         for axes, image in zip(axes_row, images, strict=True):
-            axes.imshow(image[-1].clamp(0, 1).cpu(), cmap="gray", vmin=0, vmax=1)
+            axes.imshow(image[-1].clamp(0, 1).cpu().numpy(), cmap="gray", vmin=0, vmax=1)
             axes.set_xticks([])
             axes.set_yticks([])
             axes.spines[:].set_visible(False)
