@@ -4,6 +4,7 @@ A VAE and factor analysis of the same size and floor are fitted to the same fram
 and judged on the same held-out episodes; then keys are probed for the player's place.
 """
 
+import json
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from experiments.factor_analysis import FactorAnalysis
 from experiments.pretraining import PretrainOptions, load_model, pretrain
 from experiments.probe import PLAYER, play, probe
 from experiments.recording import Recording
-from experiments.representations import RepresentationPretraining, held_out_bounds
+from experiments.representations import HELD_OUT, RepresentationPretraining
 from world_models.inference.evidence import active_units
 from world_models.representation.projection import ProjectionConfig
 from world_models.representation.vae import VAEConfig
@@ -37,8 +38,6 @@ class Remembering:
     frames: int = 22_224
     """Recorded; 20,000 are fitted to and the rest held out."""
     fit: RepresentationPretraining = RepresentationPretraining(representation=VAE, steps=STEPS)
-    looks: int = 250
-    """Held-out frames whose bounds are taken."""
     ticks: int = 2000
     """Of eight streams, for the probe."""
 
@@ -62,9 +61,9 @@ class Remembering:
         recording = Recording(data)
         rows = recording.rows("train", held_out=self.fit.held_out, seed=self.fit.seed)
         linear = FactorAnalysis(scaled(recording.frames(rows)), VAE.latent, floor=VAE.floor)
-        looks = self.fit.held_out_looks(recording, self.looks)
+        looks = self.fit.held_out_looks(recording, HELD_OUT)
         held_out = {
-            "vae": held_out_bounds(vae, looks, 64),
+            "vae": json.loads((run.folder / "held_out.json").read_text()),
             "factor-analysis": linear_bounds(linear, looks),
         }
         result: dict[str, Any] = {

@@ -23,6 +23,9 @@ from world_models.interface import Representation, RepresentationConfig
 from world_models.representation.vae import VAEConfig
 from world_models.representation.variational import VariationalRepresentation
 
+HELD_OUT = 250
+"""Looks whose bounds are taken: each costs 64 decoded codes."""
+
 
 @dataclass(frozen=True)
 class RepresentationPretraining(Pretraining):
@@ -78,7 +81,7 @@ class RepresentationPretraining(Pretraining):
     def finish(
         self, run: Run, model: Representation, recording: Recording, device: torch.device
     ) -> None:
-        """What agents start from; ``held_out.json`` with bounds of 250 looks; the figure."""
+        """What agents start from; ``held_out.json`` with both bounds; the figure."""
         saved = {
             "representation": repr(self.representation),
             "state": model.state_dict(),
@@ -87,7 +90,7 @@ class RepresentationPretraining(Pretraining):
         torch.save(saved, run.folder / PRETRAINED)
         if not isinstance(model, VariationalRepresentation):
             return
-        looks = self.held_out_looks(recording, 250)
+        looks = self.held_out_looks(recording, HELD_OUT)
         run.write_json("held_out.json", held_out_bounds(model, looks, 64))
         representation_figure(model, looks, run.folder / "figures" / "representation.png")
 
