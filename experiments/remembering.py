@@ -71,6 +71,7 @@ class Remembering:
             "frames": len(rows),
             "steps": self.fit.steps,
             "held_out": held_out,
+            "provenance": json.loads((run.folder / "provenance.json").read_text()),
         }
         if self.game in PLAYER:
             projection = ProjectionConfig(dim=2 * VAE.latent).build(obs_shape=(1, 84, 84))

@@ -7,15 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from agents.policies import RandomPolicy
 from envs.interface import EnvConfig
 from envs.stream import Stream
 from experiments.evaluation import Scores, evaluate, load
 from experiments.parse import default_folder, parse_experiment
 from experiments.remembering import MEASUREMENTS
-from experiments.run import Run, provenance
+from experiments.run import Run
 from experiments.training import pick_threads, train
 
 RESULTS = Path(__file__).parent / "results"
@@ -89,9 +87,8 @@ def measure(name: str, folder: Path) -> bool:
     result = MEASUREMENTS[name].measure(folder)
     if result is None:
         return False
-    about = provenance(torch.device("cpu"), torch.get_num_threads())
     data = {"name": name, "command": f"reverie reproduce {name}"} | result
-    data["provenance"] = {k: about[k] for k in PROVENANCE}
+    data["provenance"] = {k: result["provenance"][k] for k in PROVENANCE}  # of the fit
     path = RESULTS / "representations" / f"{result['world']}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(_compact_json(data))
