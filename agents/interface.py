@@ -51,3 +51,8 @@ class AgentConfig:
     def build(self, spec: EnvSpec, *, seed: int = 0, device: torch.device | str = "cpu") -> Agent:
         """An untrained agent for the streams of ``spec``."""
         raise NotImplementedError
+
+    @property
+    def steps_spent(self) -> int:
+        """Agent steps that went into what the agent starts from; a run's count begins there."""
+        return 0

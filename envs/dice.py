@@ -6,6 +6,8 @@ segment again from its first memory regenerates every draw. The mixing function 
 integers, so it is the same on every device.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Literal
 
 import torch
@@ -80,3 +82,18 @@ def uniform(key: Int64[Tensor, " N"], count: int, lane: int = 0) -> Float[Tensor
 def integers(key: Int64[Tensor, " N"], high: int, lane: int = 0) -> Int64[Tensor, " N"]:
     """One draw a stream from 0..high-1 (bias below high / 2^63)."""
     return _shift(bits(key, 1, lane)[:, 0], 1) % high
+
+
+def fold(seed: int, number: int) -> int:
+    """The seed of the ``number``-th draw of a run, below 2^63."""
+    root = splitmix64(torch.tensor(_signed(seed % (1 << 64))))
+    return int(_shift(splitmix64(root + torch.tensor(number) * GOLDEN), 1))
+
+
+@contextmanager
+def seeded(seed: int, device: torch.device | str = "cpu") -> Iterator[None]:
+    """What torch draws inside comes from ``seed`` alone; its generators are left as they were."""
+    device = torch.device(device)
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        torch.manual_seed(seed)
+        yield

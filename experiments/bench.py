@@ -51,8 +51,11 @@ from experiments.training import (
 from world_models.density import DENSITIES
 from world_models.density.pixelcnn import PixelCNNConfig
 from world_models.density.symbols import as_symbols
+from world_models.interface import RepresentationConfig
 from world_models.prediction.feedforward import SMALL
 from world_models.prediction.imagination import Imagination
+from world_models.representation import REPRESENTATIONS
+from world_models.representation.vae import VAEConfig
 
 Row = dict[str, Any]
 GAME = "breakout"
@@ -515,6 +518,31 @@ def _densities(sitting: Sitting) -> list[Row]:
     return rows
 
 
+def _representations(sitting: Sitting) -> list[Row]:
+    """Keys of real looks in batches of 32, and updates of the models that learn."""
+    device, threads = sitting.device, sitting.threads
+    stream = Stream(AtariConfig("ms_pacman", PROTOCOLS["mfec"]).build(32), device=device)
+    loop = islice(interact(stream, RandomPolicy(stream.spec.num_actions)), 100)
+    looks = [t.step.obs for t in loop][-1]
+    shape = stream.spec.obs_shape
+    stream.close()
+    configs: dict[str, RepresentationConfig] = {n: kind() for n, kind in REPRESENTATIONS.items()}
+    configs["vae, bfloat16"] = VAEConfig(bfloat16=True)
+    rows = []
+    for name, config in configs.items():
+        model = config.build(obs_shape=shape, device=device)
+        rate = 32 / _median(partial(model.encode, looks), device, repeats=101)
+        title = f"representation {name}: keys of 84 x 84 frames, {threads} threads"
+        rows.append({"name": title, "frames_per_second": rate, "shown": f"{rate:,.0f} frames/s"})
+        if config.learns:
+            rate = 1 / _median(partial(model.update, looks), device, repeats=5)
+            title = f"representation {name}: updates of 32 frames, {threads} threads"
+            rows.append(
+                {"name": title, "updates_per_second": rate, "shown": f"{rate:,.1f} updates/s"}
+            )
+    return rows
+
+
 def _predictors(sitting: Sitting) -> list[Row]:
     """Imagined steps, and updates of one step, of 4 x 84 x 84 grey looks."""
     size, device, threads = 256, sitting.device, sitting.threads
@@ -556,6 +584,7 @@ GROUPS: dict[str, Callable[[Sitting], list[Row]]] = {
     "replay": _replay,
     "tables": _tables,
     "densities": _densities,
+    "representations": _representations,
     "predictors": _predictors,
     "memory": _memory,
 }

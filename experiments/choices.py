@@ -2,5 +2,9 @@
 
 from experiments.predictors import PredictorPretraining
 from experiments.pretraining import Pretraining
+from experiments.representations import RepresentationPretraining
 
-PRETRAININGS: dict[str, type[Pretraining]] = {"predictor": PredictorPretraining}
+PRETRAININGS: dict[str, type[Pretraining]] = {
+    "predictor": PredictorPretraining,
+    "representation": RepresentationPretraining,
+}

@@ -28,9 +28,11 @@ from experiments.parse import (
 from experiments.predictors import compare, shown
 from experiments.presets import PRESETS
 from experiments.pretraining import Pretraining, default_pretrain_folder, pretrain
+from experiments.remembering import MEASUREMENTS
 from experiments.reproduce import (
     PREDICTION_RECIPES,
     RECIPES,
+    measure,
     reproduce,
     reproduce_prediction,
 )
@@ -206,6 +208,7 @@ def _reproduce(words: list[str]) -> int:
     options = parse_flags(_Reproduce, [w for w in words if w.startswith("-")], "reverie reproduce")
     recipes = dict.fromkeys(RECIPES, reproduce)
     recipes |= dict.fromkeys(PREDICTION_RECIPES, reproduce_prediction)
+    recipes |= dict.fromkeys(MEASUREMENTS, measure)
     unknown = [name for name in names if name not in recipes]
     if unknown or not (names or options.all):
         raise UsageError(

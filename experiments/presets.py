@@ -6,6 +6,7 @@ from agents.actor_critic import ActorCriticConfig
 from agents.density_bonus import PseudoCountConfig, SurpriseConfig
 from agents.dqn import DQNConfig
 from agents.dreamer import DreamerConfig
+from agents.episodic import EpisodicConfig
 from agents.informed import InformedConfig
 from agents.shooting import ShootingConfig
 from agents.simhash import SimHashConfig
@@ -13,6 +14,8 @@ from envs.atari import AtariConfig
 from envs.protocol import PROTOCOLS
 from experiments.config import Experiment
 from world_models.density.pixelcnn import PixelCNNConfig
+from world_models.representation.binary_vae import BinaryVAEConfig
+from world_models.representation.vae import VAEConfig
 
 # Machado et al. 2018: sticky actions, all 18 actions, episodes rather than lives. Every preset of
 # its family shares double Q and the Monte-Carlo weight, so that a twin differs in its bonus alone.
@@ -31,6 +34,21 @@ SHORT = Experiment(
 PRESETS: dict[str, Experiment] = {
     # Blundell et al. 2016, section 4.1: the key is a projection of one frame.
     "episodic": Experiment(),
+    # The same with a VAE's posterior as the key, fitted to the agent's first, random frames.
+    "episodic-vae": Experiment(EpisodicConfig(representation=VAEConfig())),
+    # Higgins et al. 2017.
+    "episodic-beta-vae": Experiment(EpisodicConfig(representation=VAEConfig(beta=4.0))),
+    "episodic-binary-vae": Experiment(EpisodicConfig(representation=BinaryVAEConfig())),
+    # As published: a million frames (7 GB of memory) and many small steps on them.
+    "episodic-vae-published": Experiment(
+        EpisodicConfig(
+            representation=VAEConfig(optimiser="rmsprop", learning_rate=1e-5),
+            fit_after=1_000_000,
+            fit_steps=400_000,
+            fit_batch=100,
+        ),
+        steps=10_000_000,
+    ),
     "dqn": DQN,
     # Bellemare et al. 2016.
     "dqn-cts": replace(DQN, bonus=PseudoCountConfig()),

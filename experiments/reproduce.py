@@ -20,10 +20,12 @@ from experiments.parse import (
 )
 from experiments.predictors import compare
 from experiments.pretraining import pretrain
+from experiments.remembering import MEASUREMENTS
 from experiments.run import Run
 from experiments.training import pick_threads, train
 
 RESULTS = Path(__file__).parent / "results"
+PROVENANCE = ("commit", "modified", "cpu", "device", "torch", "ale-py")
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,11 @@ RECIPES: dict[str, Recipe] = {
         "--pipeline 2 --precision bf16",
         seeds=(0,),
     ),
+    **{
+        f"{game}-{preset}-300k": Recipe(f"{preset} --game {game} --steps 300000", seeds=(0, 1))
+        for game in ("ms_pacman", "frostbite")
+        for preset in ("episodic", "episodic-vae")
+    },
 }
 
 COLLECT = "random --game {game} --frames 100000"
@@ -130,6 +137,20 @@ def reproduce(name: str, folder: Path) -> bool:
     return True
 
 
+def measure(name: str, folder: Path) -> bool:
+    """Measure a game's representations; False where it was interrupted, as above."""
+    result = MEASUREMENTS[name].measure(folder)
+    if result is None:
+        return False
+    data = {"name": name, "command": f"reverie reproduce {name}"} | result
+    data["provenance"] = {k: result["provenance"][k] for k in PROVENANCE}  # of the fit
+    path = RESULTS / "representations" / f"{result['world']}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(_compact_json(data))
+    print(f"wrote {path}")
+    return True
+
+
 def random_play(env: EnvConfig, *, episodes: int, seed: int = 0) -> Scores:
     """Scores of uniform play in a world, under its protocol."""
     probe = Stream(env.build(1))
@@ -141,7 +162,7 @@ def random_play(env: EnvConfig, *, episodes: int, seed: int = 0) -> Scores:
 def _row(run: Run, seed: int) -> dict[str, Any]:
     rows = run.read_lines("metrics.jsonl")
     scores = json.loads((run.folder / "scores.json").read_text())
-    provenance = json.loads((run.folder / "provenance.json").read_text())
+    about = json.loads((run.folder / "provenance.json").read_text())
     return {  # no times: a run may have been in several sittings; speed is what `bench` measures
         "seed": seed,
         "evaluation": scores,
@@ -151,9 +172,7 @@ def _row(run: Run, seed: int) -> dict[str, Any]:
             ],
             "exact_hits": rows[-1].get("episodic/exact_hits"),
         },
-        "provenance": {
-            k: provenance[k] for k in ("commit", "modified", "cpu", "device", "torch", "ale-py")
-        },
+        "provenance": {k: about[k] for k in PROVENANCE},
     }
 
 

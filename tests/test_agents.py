@@ -17,6 +17,7 @@ from agents.actor_critic import ActorCriticConfig
 from agents.choices import AGENTS
 from agents.dqn import DQNConfig
 from agents.dreamer import DreamerConfig
+from agents.episodic import EpisodicConfig
 from agents.informed import InformedConfig
 from agents.interface import Agent, AgentConfig
 from agents.loop import interact
@@ -28,6 +29,7 @@ from envs.protocol import PROTOCOLS
 from envs.stream import Stream
 from experiments import Experiment, TrainOptions, evaluate, load, train
 from world_models.prediction.feedforward import FeedforwardConfig
+from world_models.representation.vae import VAEConfig
 
 OPTIONS = TrainOptions(device="cpu", threads=1, bare_seconds=0, quiet=True, log_every=500)
 
@@ -72,9 +74,13 @@ EXAMPLES: dict[str, AgentConfig] = {
 }
 """Settings with which an agent learns Catch within a test, where its defaults would not."""
 
-each_agent = pytest.mark.parametrize(
-    "config", [EXAMPLES.get(name, kind()) for name, kind in AGENTS.items()], ids=list(AGENTS)
-)
+FITTING = EpisodicConfig(representation=VAEConfig(latent=8), fit_after=200, fit_steps=300)
+"""Episodic control by keys that it has to learn: a resumed run stops in the middle of the fit."""
+
+LAW_AGENTS = {name: EXAMPLES.get(name, kind()) for name, kind in AGENTS.items()}
+LAW_AGENTS["episodic-vae"] = FITTING
+
+each_agent = pytest.mark.parametrize("config", LAW_AGENTS.values(), ids=list(LAW_AGENTS))
 
 
 def catch_stream(seed: int = 0, num_envs: int = 8) -> Stream:

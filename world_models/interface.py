@@ -5,7 +5,7 @@ After Mohamed 2016, "Building Machines that Imagine and Reason": count (``Densit
 """
 
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import ClassVar, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float, Int64, UInt8
@@ -115,6 +115,9 @@ class DensityConfig:
 @dataclass(frozen=True)
 class RepresentationConfig:
     """Base of every representation's config."""
+
+    learns: ClassVar[bool] = False
+    """Whether ``update`` has anything to learn, so that an agent fits it before it is of use."""
 
     def build(
         self, *, obs_shape: tuple[int, int, int], seed: int = 0, device: torch.device | str = "cpu"
