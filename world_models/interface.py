@@ -66,15 +66,23 @@ class Predictor(Stateful, Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Thought:
-    """What planning cost: nats of the code and commitment, both unweighted."""
+    """What planning cost at a tick, unweighted, and what was left to chance in it."""
 
     nats: Float[Tensor, " B"]
+    """Divergence of the plan's code from its prior; 0 while committed."""
     commitment: Float[Tensor, " B"]
+    """Probability of planning anew at the next tick."""
+    log_prob: Float[Tensor, " B"]
+    """Of the choices that no gradient passes through: a learner adds it to the action's."""
 
 
 @runtime_checkable
 class Planner(Stateful, Protocol):
-    """Writes, keeps and revises a sequence of actions."""
+    """Writes, keeps and revises a sequence of actions.
+
+    Of its memory, the ``dice`` are rolled once a tick, and whoever acts notes in ``action`` what
+    was done at the tick before.
+    """
 
     def initial(self, n: int) -> Memory:
         """An empty plan, commitment and dice for n streams."""
