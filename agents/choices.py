@@ -1,5 +1,6 @@
 """Every agent and bonus by name: the command line, ``reverie list`` and the law tests read it."""
 
+from agents.actor_critic import ActorCriticConfig
 from agents.bonus import BonusConfig, NoBonusConfig
 from agents.density_bonus import PseudoCountConfig, SurpriseConfig
 from agents.dqn import DQNConfig
@@ -7,7 +8,11 @@ from agents.episodic import EpisodicConfig
 from agents.interface import AgentConfig
 from agents.simhash import SimHashConfig
 
-AGENTS: dict[str, type[AgentConfig]] = {"episodic": EpisodicConfig, "dqn": DQNConfig}
+AGENTS: dict[str, type[AgentConfig]] = {
+    "episodic": EpisodicConfig,
+    "dqn": DQNConfig,
+    "actor-critic": ActorCriticConfig,
+}
 
 BONUSES: dict[str, type[BonusConfig]] = {
     "none": NoBonusConfig,

@@ -1,7 +1,8 @@
 """Networks: trunks from a stack of frames to features, and the head that values actions.
 
 Initialisation is torch's own (uniform in +-1/sqrt(fan-in)), which is that of the Lua Torch in which
-the published DQN was written; it is drawn from torch's generator, so build inside ``seeded``.
+the published DQN was written, or ``orthogonal``; both are drawn from torch's generator, so build
+inside ``seeded``.
 """
 
 import math
@@ -10,10 +11,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Bool, Float, Int64, UInt8
 from torch import Tensor, nn
 
+from envs import dice
 from envs.errors import UsageError
+from envs.interface import Memory
+from world_models.interface import Planner, Thought
 
 
 class Network(nn.Module):
@@ -141,6 +145,76 @@ class QNetwork(nn.Module):
             return values
         value, advantage = values[:, :1], values[:, 1:]
         return value + advantage - advantage.mean(1, keepdim=True)  # Wang et al. 2016, eq. 9
+
+
+class PolicyNetwork(nn.Module):
+    """Logits of a planner and a value, both of a trunk's features or of an LSTM that reads them."""
+
+    def __init__(self, trunk: Network, lstm: int, planner: Planner, backprop: int = 0) -> None:
+        super().__init__()
+        self.trunk, self.planner, self.backprop = trunk, planner, backprop
+        self.lstm = nn.LSTMCell(trunk.features, lstm) if lstm else None
+        self.value = nn.Linear(lstm or trunk.features, 1)
+        orthogonal(self.trunk)
+        orthogonal(self.value, 1.0)
+        if self.lstm:
+            for name, weights in self.lstm.named_parameters():
+                nn.init.orthogonal_(weights) if "weight" in name else nn.init.zeros_(weights)
+        self.recurrent = bool(self.initial(1))
+        """Whether a tick depends on those before it."""
+
+    def initial(self, n: int) -> Memory:
+        """What an LSTM and a planner remember before the first of n streams' steps."""
+        width = self.lstm.hidden_size if self.lstm else 0
+        state = {name: torch.zeros(n, width) for name in ("hidden", "cell") if width}
+        return state | self.planner.initial(n)
+
+    def forward(
+        self,
+        obs: UInt8[Tensor, "B T K H W"],
+        first: Bool[Tensor, "B T"],
+        memory: Memory,
+        action: Int64[Tensor, "B T1"] | None = None,
+        choice: Int64[Tensor, "B T"] | None = None,
+    ) -> tuple[Float[Tensor, "B T A"], Float[Tensor, "B T"], Thought, Memory]:
+        """Logits, values and thoughts [B T] of a segment that begins with ``memory``, and the next.
+
+        The memory's dice are rolled once a tick, and its action is the one that was done. With
+        ``choice`` the planner chooses as it did before.
+        """
+        features = self.trunk(obs.flatten(0, 1)).unflatten(0, first.shape)
+        ticks = []
+        for t, (x, begins) in enumerate(zip(features.unbind(1), first.unbind(1), strict=True)):
+            if self.backprop and t % self.backprop == 0:
+                memory = {name: held.detach() for name, held in memory.items()}
+            x, memory = self._remember(x, memory, begins)
+            chosen = None if choice is None else choice[:, t]
+            logits, memory, thought = self.planner.advance(x, memory, begins, chosen)
+            cost = thought.nats, thought.commitment, thought.choice, thought.log_prob
+            ticks.append((logits, self.value(x)[:, 0], *cost))
+            if "dice" in memory:
+                memory = memory | {"dice": dice.roll(memory["dice"])}
+            if "action" in memory and action is not None and t < action.shape[1]:
+                memory = memory | {"action": action[:, t]}
+        logits, value, *thoughts = (torch.stack(x, 1) for x in zip(*ticks, strict=True))
+        return logits, value, Thought(*thoughts), memory
+
+    def _remember(
+        self, features: Float[Tensor, "B D"], memory: Memory, first: Bool[Tensor, " B"]
+    ) -> tuple[Float[Tensor, "B D2"], Memory]:
+        if self.lstm is None:
+            return features, memory
+        before = [memory[name] * ~first[:, None] for name in ("hidden", "cell")]
+        hidden, cell = self.lstm(features, (before[0], before[1]))
+        return hidden, memory | {"hidden": hidden, "cell": cell}
+
+
+def orthogonal(module: nn.Module, gain: float = math.sqrt(2)) -> None:
+    """Draw a network's weights orthogonal, its biases 0 (Saxe et al. 2014), as PPO's are."""
+    for layer in module.modules():
+        if isinstance(layer, nn.Linear | nn.Conv2d):
+            nn.init.orthogonal_(layer.weight, gain)
+            nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
 
 
 @contextmanager

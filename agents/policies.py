@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Int64
+from jaxtyping import Float, Int64
 from torch import Tensor
 
 from agents.interface import Policy
@@ -71,3 +71,10 @@ def argmax_with_random_ties(
     best = values == values.amax(1, keepdim=True)
     lots = dice.uniform(key, values.shape[1], lane)
     return torch.where(best, lots, -1.0).argmax(1)
+
+
+def sample(
+    logits: Float[Tensor, "N A"], key: Int64[Tensor, " N"], lane: int = ACTION
+) -> Int64[Tensor, " N"]:
+    """An action of each row's softmax."""
+    return dice.categorical(logits, key, lane)

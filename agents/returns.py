@@ -47,6 +47,21 @@ def lambda_returns(
     return torch.stack(returns[::-1], 1)
 
 
+def generalized_advantages(
+    reward: Float[Tensor, "B T"],
+    discount: Float[Tensor, "B T"],
+    value: Float[Tensor, "B T+1"],
+    valid: Bool[Tensor, "B T"],
+    lambda_: float,
+) -> Float[Tensor, "B T"]:
+    """The lambda-return's excess over the value, 0 on reset ticks.
+
+    Schulman et al. 2016, eq. 16: the sum of TD errors r_t + d_t v_{t+1} - v_t, each weighed by the
+    discounts and lambdas between.
+    """
+    return lambda_returns(reward, discount, value, valid, lambda_) - value[:, :-1]
+
+
 def returns_to_go(
     reward: Float[Tensor, "B T"], discount: Float[Tensor, "B T"], valid: Bool[Tensor, "B T"]
 ) -> Float[Tensor, "B T"]:

@@ -75,7 +75,8 @@ def uniform(key: Int64[Tensor, " N"], count: int, lane: int = 0) -> Float[Tensor
 
 def normal(key: Int64[Tensor, " N"], count: int, lane: int = 0) -> Float[Tensor, "N {count}"]:
     """``count`` draws a stream from N(0, 1), by the inverse of its distribution function."""
-    return torch.special.ndtri(uniform(key, count, lane) + 2.0**-25)
+    draws: Tensor = torch.special.ndtri(uniform(key, count, lane) + 2.0**-25)
+    return draws
 
 
 def integers(key: Int64[Tensor, " N"], high: int, lane: int = 0) -> Int64[Tensor, " N"]:

@@ -1,9 +1,9 @@
 """Maze: a new one each episode, with corridors, junctions, one goal, and a known way there.
 
-A maze is a random spanning tree of its rooms (depth first, so with long corridors), in which some of
-the remaining walls may be opened. The goal is worth 1 and every step costs, so the best return of an
-episode is known at its start: the shortest path's. It is seen from above with the walker in the
-middle, so that a look has one shape in mazes of any size.
+A maze is a random spanning tree of its rooms (depth first, so with long corridors), in which some
+of the remaining walls may be opened. The goal is worth 1 and every step costs, so the best return
+of an episode is known at its start: the shortest path's. It is seen from above with the walker in
+the middle, so that a look has one shape in mazes of any size.
 """
 
 import zlib
@@ -130,14 +130,17 @@ class Maze(VectorEnv[Array, Array, Array]):
     @property
     def steps_left(self) -> Array:
         """Steps of the shortest path to the goal, by stream."""
-        return self.distance[np.arange(self.num_envs), self.walker[:, 0], self.walker[:, 1]]
+        streams = np.arange(self.num_envs)
+        left: Array = self.distance[streams, self.walker[:, 0], self.walker[:, 1]]
+        return left
 
     @property
     def ways(self) -> Array:
         """Open neighbours of each walker's cell: 1 in a dead end, 3 or 4 at a junction."""
         around = self.walker[:, None] + np.array(MOVES)
         streams = np.arange(self.num_envs)[:, None]
-        return (~self.walls[streams, around[..., 0], around[..., 1]]).sum(1)
+        ways: Array = (~self.walls[streams, around[..., 0], around[..., 1]]).sum(1)
+        return ways
 
     def render(self, scale: int = 24) -> tuple[Array, ...]:
         """Each maze as a whole, RGB: dark walls, a green goal, an orange walker."""
@@ -164,7 +167,7 @@ class Maze(VectorEnv[Array, Array, Array]):
         self.over[mask] = False
 
     def _look(self) -> Array:
-        view, size = self.config.view, self.walls.shape[1]
+        view = self.config.view
         reach = view // 2
         place = np.arange(-reach, reach + 1)
         rows = self.walker[:, :1] + place  # [N, view]

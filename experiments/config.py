@@ -23,7 +23,8 @@ from envs.games import near_names
 from envs.interface import EnvConfig
 from envs.protocol import PROTOCOLS, AtariProtocol
 from world_models.density import DENSITIES
-from world_models.interface import DensityConfig, RepresentationConfig
+from world_models.interface import DensityConfig, PlannerConfig, RepresentationConfig
+from world_models.planning import PLANNERS
 from world_models.representation import REPRESENTATIONS
 
 C = TypeVar("C")
@@ -36,6 +37,7 @@ TABLES: dict[type, Mapping[str, Any]] = {
     AtariProtocol: PROTOCOLS,
     RepresentationConfig: REPRESENTATIONS,
     NetworkConfig: NETWORKS,
+    PlannerConfig: PLANNERS,
 }
 """Who can fill each role."""
 

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+from agents.actor_critic import ActorCriticConfig
 from agents.density_bonus import PseudoCountConfig, SurpriseConfig
 from agents.dqn import DQNConfig
 from agents.simhash import SimHashConfig
@@ -25,4 +26,11 @@ PRESETS: dict[str, Experiment] = {
     # Tang et al. 2017.
     "dqn-simhash": replace(DQN, bonus=SimHashConfig()),
     "dqn-surprise": replace(DQN, bonus=SurpriseConfig()),
+    # Huang et al. 2022, as CleanRL's ppo_atari: 8 streams, 40 million frames.
+    "actor-critic": Experiment(
+        ActorCriticConfig(),
+        AtariConfig(protocol=PROTOCOLS["nature"]),
+        steps=10_000_000,
+        streams=8,
+    ),
 }

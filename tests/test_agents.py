@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from worlds import Scripted
 
+from agents.actor_critic import ActorCriticConfig
 from agents.choices import AGENTS
 from agents.dqn import DQNConfig
 from agents.interface import Agent, AgentConfig
@@ -36,7 +37,15 @@ EXAMPLES: dict[str, AgentConfig] = {
         replay_ratio=0.0625,
         target_every=25,
         learning_rate=2e-3,
-    )
+    ),
+    "actor-critic": ActorCriticConfig(
+        network=MLPConfig(),
+        horizon=32,
+        minibatches=2,
+        clip=0.2,
+        learning_rate=5e-3,
+        anneal_steps=0,
+    ),
 }
 """Settings with which an agent learns Catch within a test, where its defaults would not."""
 

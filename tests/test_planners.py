@@ -69,6 +69,11 @@ def think(
         memory = after
 
 
+def own(memory: Memory) -> set[str]:
+    """What the planner itself writes, and not whoever acts."""
+    return memory.keys() - {"action", "dice"}
+
+
 def equal(a: Memory, b: Memory) -> bool:
     return all(torch.equal(a[name], b[name]) for name in a.keys() | b.keys())
 
@@ -110,7 +115,7 @@ def test_the_same_memory_is_the_same_thought_and_no_memory_is_changed(
         first = flags() | (tick == 0)
         again, memory, cost = planner.advance(looks(12)[tick], before, first)
         assert torch.equal(logits, again)
-        assert all(torch.equal(memory[name], after[name]) for name in memory.keys() - {"action"})
+        assert all(torch.equal(memory[name], after[name]) for name in own(memory))
         assert torch.equal(cost.nats, thought.nats)
         assert equal(before, held)
 
@@ -140,7 +145,7 @@ def test_first_erases(config: PlannerConfig) -> None:
     b, following_b, thought_b = planner.advance(features[0], fresh, born)
     assert torch.equal(a, b)
     assert torch.equal(thought_a.nats, thought_b.nats)
-    kept = following_a.keys() - {"action"}
+    kept = own(following_a)
     assert all(torch.equal(following_a[name], following_b[name]) for name in kept)
 
 
@@ -189,7 +194,7 @@ def test_a_committed_plan_ignores_what_it_sees_and_costs_nothing(config: Planner
         blind, following, _ = planner.advance(others[tick], before, flags() | (tick == 0))
         assert torch.equal(blind[keeps], logits[keeps])
         looked += int((blind != logits).any(1)[~keeps].sum())
-        for name in following.keys() - {"action"}:
+        for name in own(following):
             assert torch.equal(following[name][keeps], after[name][keeps])
     assert (committed > 20) == ("age" in after)
     assert looked > 20, "who plans anew looks"
@@ -255,7 +260,7 @@ def test_algorithm_1_by_hand() -> None:
         planner.think[0].weight.fill_(1.0)  # xi = relu(beta + z)
         planner.think[2].weight.fill_(1.0)
         planner.change.weight.fill_(2.0)
-    memory = planner.initial(1) | {
+    memory = start(planner, 1) | {
         "plan": torch.tensor([[[1.0, 5.0, 7.0]]]),
         "commitment": torch.tensor([[1.0, 0.2, 0.3]]),
     }

@@ -7,7 +7,7 @@ import math
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
 from envs import dice
@@ -44,7 +44,7 @@ class ActionRepeat(nn.Module):
 
     def __init__(self, features: int, num_actions: int, longest: int, *, seed: int = 0) -> None:
         super().__init__()
-        self.num_actions, self.seed = num_actions, seed
+        self.num_actions = num_actions
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(seed)
             self.logits, self.length = (
@@ -56,20 +56,22 @@ class ActionRepeat(nn.Module):
                 nn.init.zeros_(head.bias)
 
     def initial(self, n: int) -> Memory:
-        where = self.logits.bias.device
-        counters = ("left", "age", "action")
-        return {name: torch.zeros(n, dtype=torch.int64, device=where) for name in counters} | {
-            "dice": dice.keys(self.seed, "train", n).to(where)
-        }
+        where, counters = self.logits.bias.device, ("left", "age", "action")
+        return {name: torch.zeros(n, dtype=torch.int64, device=where) for name in counters}
 
     def advance(
-        self, features: Float[Tensor, "B D"], memory: Memory, first: Bool[Tensor, " B"]
+        self,
+        features: Float[Tensor, "B D"],
+        memory: Memory,
+        first: Bool[Tensor, " B"],
+        choice: Int64[Tensor, " B"] | None = None,
     ) -> tuple[Float[Tensor, "B A"], Memory, Thought]:
-        """The nats are of the length's distribution against a uniform one."""
+        """The choice is how often an action is repeated; its nats are against a uniform one."""
         due = first | (memory["left"] == 0)
         log_q = self.length(features).log_softmax(1)
-        drawn = dice.categorical(log_q, memory["dice"], LENGTH)
-        left = torch.where(due, drawn, memory["left"] - 1)
+        if choice is None:
+            choice = dice.categorical(log_q, memory["dice"], LENGTH)
+        left = torch.where(due, choice, memory["left"] - 1)
 
         again = nn.functional.one_hot(memory["action"], self.num_actions)
         logits = torch.where(due[:, None], self.logits(features), NEVER * (1 - again))
@@ -77,11 +79,8 @@ class ActionRepeat(nn.Module):
         cost = Thought(
             nats=torch.where(due, nats, 0.0),
             commitment=torch.where(due, log_q[:, 0].exp(), (left == 0).to(nats.dtype)),
-            log_prob=torch.where(due, log_q.gather(1, drawn[:, None])[:, 0], 0.0),
+            choice=choice,
+            log_prob=torch.where(due, log_q.gather(1, choice[:, None])[:, 0], 0.0),
         )
-        following = {
-            "left": left,
-            "age": torch.where(due, 0, memory["age"] + 1),
-            "dice": dice.roll(memory["dice"]),
-        }
-        return logits, memory | following, cost
+        age = torch.where(due, 0, memory["age"] + 1)
+        return logits, memory | {"left": left, "age": age}, cost

@@ -1,7 +1,7 @@
-"""Gaussian attention along one axis: K filters on a line of T places, to read and to write through.
+"""Gaussian attention along one axis: K filters on a line of T places, to read and write through.
 
-DRAW's windows (Gregor et al. 2015, section 3.2) are two such banks, one an axis of an image; STRAW's
-(Vezhnevets et al. 2016, section 2.1) is one, on time.
+DRAW's windows (Gregor et al. 2015, section 3.2) are two such banks, one an axis of an image;
+STRAW's (Vezhnevets et al. 2016, section 2.1) is one, on time.
 """
 
 import math

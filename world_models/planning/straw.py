@@ -56,7 +56,7 @@ class STRAWConfig(PlannerConfig):
     ) -> "STRAW":
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(seed)
-            return STRAW(self, self.encoder(features), num_actions, seed).to(device)
+            return STRAW(self, self.encoder(features), num_actions).to(device)
 
     def encoder(self, features: int) -> "Certain | GaussianCode":
         """What turns features into the code that a plan is made from."""
@@ -101,10 +101,10 @@ class GaussianCode(nn.Module):
         super().__init__()
         self.size = size
         self.posterior = nn.Linear(features, 2 * size)
-        self.prior = nn.Linear(features, 2 * size) if prior == "learned" else Standard(size)
-        if prior == "learned":
-            nn.init.zeros_(self.prior.weight)  # begins as N(0, I)
-            nn.init.zeros_(self.prior.bias)
+        learned = nn.Linear(features, 2 * size)
+        nn.init.zeros_(learned.weight)  # begins as N(0, I)
+        nn.init.zeros_(learned.bias)
+        self.prior: nn.Module = learned if prior == "learned" else Standard(size)
 
     def forward(
         self, features: Float[Tensor, "B D"], key: Int64[Tensor, " B"]
@@ -135,10 +135,10 @@ class STRAW(nn.Module):
     """Algorithm 1, one tick a call; streams that are committed keep their plan."""
 
     def __init__(
-        self, config: STRAWConfig, encoder: Certain | GaussianCode, num_actions: int, seed: int
+        self, config: STRAWConfig, encoder: Certain | GaussianCode, num_actions: int
     ) -> None:
         super().__init__()
-        self.config, self.num_actions, self.seed = config, num_actions, seed
+        self.config, self.num_actions = config, num_actions
         length, count, hidden = config.length, config.filters, config.hidden
         self.encode = encoder
         self.look = nn.Linear(encoder.size, 4)  # f_psi: where to read and write
@@ -162,22 +162,26 @@ class STRAW(nn.Module):
             "commitment": torch.ones(n, self.config.length, device=where),
             "window": torch.zeros(n, 4, device=where),
             "age": torch.zeros(n, dtype=torch.int64, device=where),
-            "dice": dice.keys(self.seed, "train", n).to(where),
         }
 
     def advance(
-        self, features: Float[Tensor, "B D"], memory: Memory, first: Bool[Tensor, " B"]
+        self,
+        features: Float[Tensor, "B D"],
+        memory: Memory,
+        first: Bool[Tensor, " B"],
+        choice: Int64[Tensor, " B"] | None = None,
     ) -> tuple[Float[Tensor, "B A"], Memory, Thought]:
         """Plan anew where the dice say so, and shift both plans by one place.
 
-        The gate is exact forwards; backwards its gradient is that of its chance (straight-through).
+        The gate is 0 or 1 forwards; backwards its gradient is its chance's (straight-through).
         """
         length, key = self.config.length, memory["dice"]
         plan = torch.where(first[:, None, None], 0.0, memory["plan"])
         commitment = torch.where(first[:, None], 1.0, memory["commitment"])
         chance = commitment[:, 0]
-        anew = dice.uniform(key, 1, GATE)[:, 0] < chance
-        gate = anew.to(chance.dtype) + (chance - chance.detach())
+        if choice is None:
+            choice = (dice.uniform(key, 1, GATE)[:, 0] < chance).long()
+        gate = choice + (chance - chance.detach())
 
         code, nats = self.encode(features, key)
         where = self.look(code)
@@ -186,22 +190,19 @@ class STRAW(nn.Module):
         change = self.change(thought).unflatten(1, (self.num_actions, -1))
         plan = plan + gate[:, None, None] * write(change, window)
         end = attend(self.commit(torch.cat([where, thought], 1)), count=1, length=length)
-        mark = write(COMMITMENT * torch.ones_like(where[:, :1, None]), end)[:, 0]
+        mark = write(where.new_full((len(where), 1, 1), COMMITMENT), end)[:, 0]
         renewed = torch.sigmoid(self.bias + mark)
         commitment = gate[:, None] * renewed + (1 - gate[:, None]) * commitment
 
+        kept = choice == 0
         following = {
             "plan": shift(plan, 0.0),
             "commitment": shift(commitment, 1.0),
-            "window": torch.where(anew[:, None], where, memory["window"]).detach(),
-            "age": torch.where(anew, 0, memory["age"] + 1),
-            "dice": dice.roll(key),
+            "window": torch.where(kept[:, None], memory["window"], where.detach()),
+            "age": torch.where(kept, memory["age"] + 1, 0),
         }
-        cost = Thought(
-            nats=gate * nats,
-            commitment=following["commitment"][:, 0],
-            log_prob=torch.zeros_like(nats),
-        )
+        next_chance = following["commitment"][:, 0]
+        cost = Thought(gate * nats, next_chance, choice, torch.zeros_like(nats))
         return plan[:, :, 0], memory | following, cost
 
 

@@ -1,0 +1,347 @@
+"""PPO (Schulman et al. 2017) as CleanRL does it on Atari (Huang et al. 2022); A2C is a setting.
+
+A policy and a value learn from segments of their own play, in epochs of minibatches over each. The
+policy's logits are a planner's, so that an agent that plans differs from this one in its planner
+alone; of the planner, and of an LSTM before it, a segment keeps the first memory, from which they
+are unrolled again.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Float, Int64, UInt8
+from torch import Tensor, nn
+
+from agents.interface import AgentConfig
+from agents.networks import NatureConfig, NetworkConfig, PolicyNetwork, seeded
+from agents.policies import sample
+from agents.returns import generalized_advantages, learning_reward
+from agents.rollout import Rollout
+from agents.schedules import linear
+from envs import dice
+from envs.errors import UsageError
+from envs.interface import EnvSpec, Memory, Metrics, Segment, Step, Transition
+from world_models.interface import PlannerConfig
+from world_models.planning.reactive import ReactiveConfig
+
+PARTS = ("network", "optimizer", "rollout")  # of a checkpoint
+ROWS = ("obs", "first", "valid", "action", "choice", "log_prob", "value", "advantage")  # of a batch
+
+
+@dataclass(frozen=True)
+class ActorCriticConfig(AgentConfig):
+    """PPO with CleanRL's Atari settings; steps are agent steps of all streams.
+
+    A2C (Mnih et al. 2016) is ``epochs 1, minibatches 1, clip None, value_clip None`` and a short
+    horizon.
+    """
+
+    network: NetworkConfig = NatureConfig()
+    """What turns a stack of frames into features."""
+    lstm: int = 0
+    """Units of an LSTM between the features and their readers; 0 for none."""
+    planner: PlannerConfig = ReactiveConfig()
+    """What turns features into logits of the action."""
+    nats_cost: float = 0.001
+    """Cost of a nat of the planner's code, beside a reward of 1."""
+    commitment_cost: float = 0.01
+    """Cost of the planner's probability of planning anew; the reactive one has no such cost."""
+    free_energy: bool = False
+    """Nats and entropy are part of the return, E[R] - alpha KL + alpha H, and not costs of their
+    tick alone; nats_cost and entropy_bonus are its temperature alpha, and so are equal."""
+    backprop: int = 0
+    """Ticks through which gradients flow back in a memory; 0 for the whole segment."""
+    horizon: int = 128
+    """Ticks of every stream in a segment."""
+    epochs: int = 4
+    """Passes over a segment."""
+    minibatches: int = 4
+    """Parts of a segment, one update each: of its ticks, or of its streams where memory is kept."""
+    gamma: float = 0.99
+    gae_lambda: float = 0.95
+    reward_clip: float | None = 1.0
+    """Rewards are clipped to plus or minus this before a bonus is added."""
+    total_clip: float | None = None
+    """Clip of reward and bonus together."""
+    clip: float | None = 0.1
+    """Change of an action's probability, as a ratio, beyond which nothing is gained."""
+    value_clip: float | None = 0.1
+    """Change of a value beyond which nothing is gained."""
+    normalise_advantages: bool = True
+    """To mean 0 and deviation 1 in each minibatch."""
+    value_cost: float = 0.5
+    entropy_bonus: float = 0.01
+    learning_rate: float = 2.5e-4
+    """Of Adam, with epsilon 1e-5, at first."""
+    anneal_steps: int = 10_000_000
+    """Steps over which the learning rate falls to 0; 0 keeps it."""
+    gradient_clip: float = 0.5
+    """Greatest norm of a gradient."""
+
+    def __post_init__(self) -> None:
+        for name in ("horizon", "epochs", "minibatches"):
+            if getattr(self, name) < 1:
+                raise UsageError(f"agent.{name} is {getattr(self, name)}; it must be 1 or more.")
+        for name in (
+            "lstm",
+            "backprop",
+            "anneal_steps",
+            "nats_cost",
+            "commitment_cost",
+            "entropy_bonus",
+        ):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise UsageError(f"agent.{name} is {getattr(self, name)}; it must be 0 or more.")
+        for name in ("gamma", "gae_lambda"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise UsageError(f"agent.{name} is {getattr(self, name)}; it must be in 0..1.")
+        for name in ("clip", "value_clip", "value_cost", "learning_rate", "gradient_clip"):
+            value = getattr(self, name)
+            if value is not None and not 0 < value < math.inf:
+                raise UsageError(f"agent.{name} is {value}; it must be above 0.")
+        if self.free_energy and self.nats_cost != self.entropy_bonus:
+            raise UsageError(
+                f"agent.nats_cost is {self.nats_cost} and agent.entropy_bonus is "
+                f"{self.entropy_bonus}; under agent.free_energy both are the temperature, so make "
+                "them equal."
+            )
+
+    def build(
+        self, spec: EnvSpec, *, seed: int = 0, device: torch.device | str = "cpu"
+    ) -> "ActorCritic":
+        return ActorCritic(self, spec, seed=seed, device=device)
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Rows to learn from, with what policy and value said of them before learning."""
+
+    obs: UInt8[Tensor, "B T K H W"]
+    first: Bool[Tensor, "B T"]
+    valid: Bool[Tensor, "B T"]
+    action: Int64[Tensor, "B T"]
+    choice: Int64[Tensor, "B T"]
+    log_prob: Float[Tensor, "B T"]
+    value: Float[Tensor, "B T"]
+    advantage: Float[Tensor, "B T"]
+    memory: Memory
+
+
+class ActorCritic:
+    """Plays a softmax of its planner's logits, and learns whenever a segment is full."""
+
+    def __init__(
+        self, config: ActorCriticConfig, spec: EnvSpec, *, seed: int, device: torch.device | str
+    ) -> None:
+        self.config, self.spec, self.seed = config, spec, seed
+        self.device = torch.device(device)
+        with seeded(seed):
+            trunk = config.network.build(spec.obs_shape)
+            width = config.lstm or trunk.features
+            planner = config.planner.build(features=width, num_actions=spec.num_actions, seed=seed)
+            self.network = PolicyNetwork(trunk, config.lstm, planner, config.backprop)
+            self.network.to(self.device)
+        self.optimizer = torch.optim.Adam(
+            self.network.parameters(), lr=config.learning_rate, eps=1e-5, fused=True
+        )
+        self.rollout = Rollout(spec, config.horizon, device=self.device)
+        self.key = dice.keys(seed, "replay", 1)
+        self.steps = 0
+
+    def initial(self, n: int) -> Memory:
+        memory = self.network.initial(n) | {"dice": dice.keys(self.seed, "train", n)}
+        return {name: x.to(self.device) for name, x in memory.items()}
+
+    @torch.no_grad()
+    def act(
+        self, step: Step, memory: Memory, *, explore: bool = True
+    ) -> tuple[Int64[Tensor, " N"], Memory]:
+        """A draw from the policy, or its likeliest action where it does not explore."""
+        logits, _, _, following = self.network(step.obs[:, None], step.first[:, None], memory)
+        logits = logits[:, 0]
+        action = sample(logits, memory["dice"]) if explore else logits.argmax(1)
+        return action, following | {name: action for name in following if name == "action"}
+
+    def learn(self, t: Transition) -> Metrics:
+        """Store the tick, and learn from the segment it fills."""
+        self.rollout.append(t)
+        self.steps += self.spec.num_envs
+        if len(self.rollout) < self.config.horizon:
+            return {}
+        return self.improve(self.rollout.take())
+
+    def improve(self, segment: Segment) -> Metrics:
+        """Epochs of updates on one segment of the present policy's play."""
+        rate = self._anneal()
+        batch = self.judge(segment)
+        variance = [x[batch.valid].var() for x in (batch.advantage, batch.advantage + batch.value)]
+        if not self.network.recurrent:
+            batch = as_ticks(batch)
+        made = []
+        for _ in range(self.config.epochs):
+            order = dice.bits(self.key, len(batch.action))[0].argsort().to(self.device)
+            self.key = dice.roll(self.key)
+            made += [
+                self.update(take(batch, rows)) for rows in order.chunk(self.config.minibatches)
+            ]
+        return {
+            "actor_critic/learning_rate": rate,
+            "actor_critic/explained_variance": 1 - variance[0] / variance[1].clamp(min=1e-8),
+            **{
+                f"actor_critic/{name}": torch.stack([means[name] for means in made]).mean()
+                for name in made[0]
+            },
+        }
+
+    @torch.no_grad()
+    def judge(self, segment: Segment) -> Batch:
+        """The segment with log-probabilities, values and advantages by the present network."""
+        config, valid = self.config, segment.valid
+        obs, first, memory = segment.obs, segment.first, segment.memory
+        if not self.network.recurrent:
+            obs, first, memory = obs.flatten(0, 1)[:, None], first.flatten()[:, None], {}
+        parts = []  # of the size of minibatches, which is known to fit
+        for rows in torch.arange(len(obs), device=self.device).chunk(config.minibatches):
+            remembered = {name: x[rows] for name, x in memory.items()}
+            done = segment.action[rows] if memory else None
+            logits, value, thought, _ = self.network(obs[rows], first[rows], remembered, done)
+            said = logits.log_softmax(-1), value, thought.nats, thought.choice, thought.log_prob
+            parts.append(said)
+        log_pi, value, nats, choice, log_prob = (
+            torch.cat(x).view(*segment.first.shape, *x[0].shape[2:])
+            for x in zip(*parts, strict=True)
+        )
+        reward = learning_reward(
+            segment.reward, segment.bonus, clip=config.reward_clip, total_clip=config.total_clip
+        )
+        if config.free_energy:
+            reward = reward + config.entropy_bonus * (entropy(log_pi) - nats)[:, :-1]
+        discount = config.gamma * segment.discount
+        return Batch(
+            obs=segment.obs[:, :-1],
+            first=segment.first[:, :-1],
+            valid=valid,
+            action=segment.action,
+            choice=choice[:, :-1],
+            log_prob=log_probabilities(log_pi[:, :-1], segment.action) + log_prob[:, :-1],
+            value=value[:, :-1],
+            advantage=generalized_advantages(reward, discount, value, valid, config.gae_lambda),
+            memory=segment.memory,
+        )
+
+    def update(self, batch: Batch) -> dict[str, Tensor]:
+        """One gradient step; the means its loss is made of."""
+        loss, means = self.loss(batch)
+        self.optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        nn.utils.clip_grad_norm_(self.network.parameters(), self.config.gradient_clip)
+        self.optimizer.step()
+        return means
+
+    def loss(self, batch: Batch) -> tuple[Float[Tensor, ""], dict[str, Tensor]]:
+        """What an update lowers, and the means it is made of; reset ticks have weight 0."""
+        config, weight = self.config, batch.valid / batch.valid.sum().clamp(min=1)
+        logits, value, thought, _ = self.network(
+            batch.obs, batch.first, batch.memory, batch.action, batch.choice
+        )
+        log_pi, advantage = logits.log_softmax(-1), batch.advantage
+        if config.normalise_advantages:
+            advantage = normalised(advantage, weight)
+        change = log_probabilities(log_pi, batch.action) + thought.log_prob - batch.log_prob
+        returns = batch.advantage + batch.value
+        terms = {
+            "policy_loss": policy_loss(change, advantage, config.clip),
+            "value_loss": value_loss(value, batch.value, returns, config.value_clip),
+            "entropy": entropy(log_pi),
+            "nats": thought.nats,
+            "commitment": thought.commitment,
+            "kl": change.expm1() - change,  # an unbiased estimate, never negative
+            "clipped": change.expm1().abs() > (config.clip or math.inf),
+        }
+        means = {name: (weight * term).sum() for name, term in terms.items()}
+        loss = (
+            means["policy_loss"]
+            + config.value_cost * means["value_loss"]
+            - config.entropy_bonus * means["entropy"]
+            + config.nats_cost * means["nats"]
+            + config.commitment_cost * means["commitment"]
+        )
+        return loss, {name: mean.detach() for name, mean in means.items()}
+
+    def _anneal(self) -> float:
+        """Set the learning rate for the segment just played; that of its first step."""
+        config, rate = self.config, self.config.learning_rate
+        if config.anneal_steps:
+            begin = self.steps - self.spec.num_envs * config.horizon
+            rate = linear(begin, begin=rate, end=0.0, over=config.anneal_steps)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        return rate
+
+    def state_dict(self) -> dict[str, Any]:
+        parts = {name: getattr(self, name).state_dict() for name in PARTS}
+        return parts | {"key": self.key, "steps": self.steps}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        for name in PARTS:
+            getattr(self, name).load_state_dict(state[name])
+        self.key, self.steps = state["key"], state["steps"]
+
+
+def take(batch: Batch, rows: Int64[Tensor, " b"]) -> Batch:
+    """Some of a batch's rows."""
+    memory = {name: x[rows] for name, x in batch.memory.items()}
+    return Batch(**{name: getattr(batch, name)[rows] for name in ROWS}, memory=memory)
+
+
+def as_ticks(batch: Batch) -> Batch:
+    """The same ticks, each a row of its own, for a network that remembers nothing."""
+    return Batch(**{name: getattr(batch, name).flatten(0, 1)[:, None] for name in ROWS}, memory={})
+
+
+def log_probabilities(
+    log_pi: Float[Tensor, "*s A"], action: Int64[Tensor, "*s"]
+) -> Float[Tensor, "*s"]:
+    """Of the actions taken, in nats."""
+    return log_pi.gather(-1, action[..., None])[..., 0]
+
+
+def entropy(log_pi: Float[Tensor, "*s A"]) -> Float[Tensor, "*s"]:
+    """Of distributions over actions, in nats."""
+    return -(log_pi.exp() * log_pi).sum(-1)
+
+
+def normalised(x: Float[Tensor, "*s"], weight: Float[Tensor, "*s"]) -> Float[Tensor, "*s"]:
+    """To mean 0 and deviation 1 under weights that sum to 1."""
+    centred = x - (weight * x).sum()
+    return centred / ((weight * centred.square()).sum().sqrt() + 1e-8)
+
+
+def policy_loss(
+    change: Float[Tensor, "*s"], advantage: Float[Tensor, "*s"], clip: float | None
+) -> Float[Tensor, "*s"]:
+    """Of an action whose log-probability has changed since it was taken.
+
+    Schulman et al. 2017, eq. 7; without a clip, its gradient at no change is A2C's.
+    """
+    ratio = change.exp()
+    gain = ratio * advantage
+    if clip is not None:
+        gain = gain.minimum(ratio.clamp(1 - clip, 1 + clip) * advantage)
+    return -gain
+
+
+def value_loss(
+    value: Float[Tensor, "*s"],
+    before: Float[Tensor, "*s"],
+    returns: Float[Tensor, "*s"],
+    clip: float | None,
+) -> Float[Tensor, "*s"]:
+    """Half the squared error, or that of the value clipped about what it was, if greater."""
+    error = (value - returns).square()
+    if clip is not None:
+        clipped = before + (value - before).clamp(-clip, clip)
+        error = error.maximum((clipped - returns).square())
+    return error / 2
