@@ -51,14 +51,15 @@ class ActorCriticConfig(AgentConfig):
     free_energy: bool = False
     """Nats and entropy are part of the return, E[R] - alpha KL + alpha H, and not costs of their
     tick alone; nats_cost and entropy_bonus are its temperature alpha, and so are equal."""
-    backprop: int = 0
-    """Ticks through which gradients flow back in a memory; 0 for the whole segment."""
+    backprop: int = 32
+    """Ticks through which gradients flow back in a memory: a segment is cut into pieces of so many,
+    each with the memory it began with."""
     horizon: int = 128
     """Ticks of every stream in a segment."""
     epochs: int = 4
     """Passes over a segment."""
     minibatches: int = 4
-    """Parts of a segment, one update each: of its ticks, or of its streams where memory is kept."""
+    """Parts of a segment, one update each: of its ticks, or of its pieces where memory is kept."""
     gamma: float = 0.99
     gae_lambda: float = 0.95
     reward_clip: float | None = 1.0
@@ -81,7 +82,7 @@ class ActorCriticConfig(AgentConfig):
     """Greatest norm of a gradient."""
 
     def __post_init__(self) -> None:
-        for name in ("horizon", "epochs", "minibatches"):
+        for name in ("horizon", "epochs", "minibatches", "backprop"):
             if getattr(self, name) < 1:
                 raise UsageError(f"agent.{name} is {getattr(self, name)}; it must be 1 or more.")
         for name in (
@@ -141,11 +142,17 @@ class ActorCritic:
             trunk = config.network.build(spec.obs_shape)
             width = config.lstm or trunk.features
             planner = config.planner.build(features=width, num_actions=spec.num_actions, seed=seed)
-            self.network = PolicyNetwork(trunk, config.lstm, planner, config.backprop)
-            self.network.to(self.device)
+            self.network = PolicyNetwork(trunk, config.lstm, planner).to(self.device)
         self.optimizer = torch.optim.Adam(
             self.network.parameters(), lr=config.learning_rate, eps=1e-5, fused=True
         )
+        self.piece = min(config.backprop, config.horizon) if self.network.recurrent else 1
+        """Ticks that are learned from in one row."""
+        if config.horizon % self.piece:
+            raise UsageError(
+                f"agent.horizon is {config.horizon} and agent.backprop {config.backprop}: make the "
+                "one a multiple of the other, so that a segment can be cut into pieces."
+            )
         self.rollout = Rollout(spec, config.horizon, device=self.device)
         self.key = dice.keys(seed, "replay", 1)
         self.steps = 0
@@ -177,8 +184,6 @@ class ActorCritic:
         rate = self._anneal()
         batch = self.judge(segment)
         variance = [x[batch.valid].var() for x in (batch.advantage, batch.advantage + batch.value)]
-        if not self.network.recurrent:
-            batch = as_ticks(batch)
         made = []
         for _ in range(self.config.epochs):
             order = dice.bits(self.key, len(batch.action))[0].argsort().to(self.device)
@@ -197,39 +202,52 @@ class ActorCritic:
 
     @torch.no_grad()
     def judge(self, segment: Segment) -> Batch:
-        """The segment with log-probabilities, values and advantages by the present network."""
+        """The segment in pieces, with what the present network says of them."""
         config, valid = self.config, segment.valid
-        obs, first, memory = segment.obs, segment.first, segment.memory
-        if not self.network.recurrent:
-            obs, first, memory = obs.flatten(0, 1)[:, None], first.flatten()[:, None], {}
-        parts = []  # of the size of minibatches, which is known to fit
-        for rows in torch.arange(len(obs), device=self.device).chunk(config.minibatches):
-            remembered = {name: x[rows] for name, x in memory.items()}
-            done = segment.action[rows] if memory else None
-            logits, value, thought, _ = self.network(obs[rows], first[rows], remembered, done)
-            said = logits.log_softmax(-1), value, thought.nats, thought.choice, thought.log_prob
-            parts.append(said)
-        log_pi, value, nats, choice, log_prob = (
-            torch.cat(x).view(*segment.first.shape, *x[0].shape[2:])
-            for x in zip(*parts, strict=True)
-        )
+        log_pi, value, nats, choice, log_prob, memory = self._unroll(segment)
         reward = learning_reward(
             segment.reward, segment.bonus, clip=config.reward_clip, total_clip=config.total_clip
         )
         if config.free_energy:
             reward = reward + config.entropy_bonus * (entropy(log_pi) - nats)[:, :-1]
         discount = config.gamma * segment.discount
-        return Batch(
-            obs=segment.obs[:, :-1],
-            first=segment.first[:, :-1],
-            valid=valid,
-            action=segment.action,
-            choice=choice[:, :-1],
-            log_prob=log_probabilities(log_pi[:, :-1], segment.action) + log_prob[:, :-1],
-            value=value[:, :-1],
-            advantage=generalized_advantages(reward, discount, value, valid, config.gae_lambda),
-            memory=segment.memory,
+        log_prob = log_prob[:, :-1] + log_probabilities(log_pi[:, :-1], segment.action)
+        ticks = {
+            "obs": segment.obs[:, :-1],
+            "first": segment.first[:, :-1],
+            "valid": valid,
+            "action": segment.action,
+            "choice": choice[:, :-1],
+            "log_prob": log_prob,
+            "value": value[:, :-1],
+            "advantage": generalized_advantages(reward, discount, value, valid, config.gae_lambda),
+        }
+        rows = {name: as_pieces(x, self.piece) for name, x in ticks.items()}
+        return Batch(**rows, memory=memory)
+
+    def _unroll(self, segment: Segment) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Memory]:
+        """log pi, value, nats, choice and its log-probability [B, T+1], and the pieces' memory."""
+        obs, first, action = segment.obs, segment.first, segment.action
+        said, memories = [], [segment.memory]
+        if self.network.recurrent:
+            for t in range(0, first.shape[1], self.piece):
+                now = slice(t, t + self.piece)
+                spoken = self.network(obs[:, now], first[:, now], memories[-1], action[:, now])
+                said.append(spoken)
+                memories.append(spoken[-1])
+        else:  # of the size of minibatches, which is known to fit
+            parts = self.config.minibatches
+            looks = zip(obs.flatten(0, 1).chunk(parts), first.flatten().chunk(parts), strict=True)
+            said = [self.network(look[:, None], born[:, None], {}) for look, born in looks]
+            memories = [{}]
+        found = [(o.log_softmax(-1), v, c.nats, c.choice, c.log_prob) for o, v, c, _ in said]
+        log_pi, value, nats, choice, log_prob = (
+            torch.cat(x, int(self.network.recurrent)).view(*first.shape, *x[0].shape[2:])
+            for x in zip(*found, strict=True)
         )
+        begun = memories[: action.shape[1] // self.piece]
+        memory = {x: torch.stack([m[x] for m in begun], 1).flatten(0, 1) for x in memories[0]}
+        return log_pi, value, nats, choice, log_prob, memory
 
     def update(self, batch: Batch) -> dict[str, Tensor]:
         """One gradient step; the means its loss is made of."""
@@ -296,9 +314,9 @@ def take(batch: Batch, rows: Int64[Tensor, " b"]) -> Batch:
     return Batch(**{name: getattr(batch, name)[rows] for name in ROWS}, memory=memory)
 
 
-def as_ticks(batch: Batch) -> Batch:
-    """The same ticks, each a row of its own, for a network that remembers nothing."""
-    return Batch(**{name: getattr(batch, name).flatten(0, 1)[:, None] for name in ROWS}, memory={})
+def as_pieces(x: Tensor, length: int) -> Tensor:
+    """[B, T, ...] as rows of ``length`` ticks, [B * T / length, length, ...]."""
+    return x.reshape(-1, length, *x.shape[2:])
 
 
 def log_probabilities(

@@ -150,9 +150,9 @@ class QNetwork(nn.Module):
 class PolicyNetwork(nn.Module):
     """Logits of a planner and a value, both of a trunk's features or of an LSTM that reads them."""
 
-    def __init__(self, trunk: Network, lstm: int, planner: Planner, backprop: int = 0) -> None:
+    def __init__(self, trunk: Network, lstm: int, planner: Planner) -> None:
         super().__init__()
-        self.trunk, self.planner, self.backprop = trunk, planner, backprop
+        self.trunk, self.planner = trunk, planner
         self.lstm = nn.LSTMCell(trunk.features, lstm) if lstm else None
         self.value = nn.Linear(lstm or trunk.features, 1)
         orthogonal(self.trunk)
@@ -185,8 +185,6 @@ class PolicyNetwork(nn.Module):
         features = self.trunk(obs.flatten(0, 1)).unflatten(0, first.shape)
         ticks = []
         for t, (x, begins) in enumerate(zip(features.unbind(1), first.unbind(1), strict=True)):
-            if self.backprop and t % self.backprop == 0:
-                memory = {name: held.detach() for name, held in memory.items()}
             x, memory = self._remember(x, memory, begins)
             chosen = None if choice is None else choice[:, t]
             logits, memory, thought = self.planner.advance(x, memory, begins, chosen)
