@@ -44,7 +44,7 @@ class ActorCriticConfig(AgentConfig):
     """Units of an LSTM between the features and their readers; 0 for none."""
     planner: PlannerConfig = ReactiveConfig()
     """What turns features into logits of the action."""
-    nats_cost: float = 0.001
+    nats_cost: float = 0.01
     """Cost of a nat of the planner's code, beside a reward of 1."""
     commitment_cost: float = 0.01
     """Cost of the planner's probability of planning anew; the reactive one has no such cost."""

@@ -1,7 +1,7 @@
 """STRAW: the strategic attentive writer (Vezhnevets et al. 2016), and its explorer STRAWe.
 
 The planner keeps two plans on one axis of time whose place 0 is now: logits of the actions to come,
-and the chance of planning anew at each of those ticks. While it is committed, both only shift by a
+and the chance of planning anew at each of those ticks (with them, to look at, where it last wrote). While it is committed, both only shift by a
 place a tick; when it plans anew, it reads the old plan through an attentive window, and writes a
 change through the same one (Algorithm 1).
 """
@@ -160,7 +160,7 @@ class STRAW(nn.Module):
         return {
             "plan": torch.zeros(n, self.num_actions, self.config.length, device=where),
             "commitment": torch.ones(n, self.config.length, device=where),
-            "window": torch.zeros(n, 4, device=where),
+            "window": torch.zeros(n, self.config.length, device=where),
             "age": torch.zeros(n, dtype=torch.int64, device=where),
         }
 
@@ -194,11 +194,11 @@ class STRAW(nn.Module):
         renewed = torch.sigmoid(self.bias + mark)
         commitment = gate[:, None] * renewed + (1 - gate[:, None]) * commitment
 
-        kept = choice == 0
+        kept, seen = choice == 0, window.filters.detach().mean(1)
         following = {
             "plan": shift(plan, 0.0),
             "commitment": shift(commitment, 1.0),
-            "window": torch.where(kept[:, None], memory["window"], where.detach()),
+            "window": shift(torch.where(kept[:, None], memory["window"], seen), 0.0),
             "age": torch.where(kept, memory["age"] + 1, 0),
         }
         next_chance = following["commitment"][:, 0]
