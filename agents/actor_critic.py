@@ -14,8 +14,9 @@ import torch
 from jaxtyping import Bool, Float, Int64, UInt8
 from torch import Tensor, nn
 
+from agents.arithmetic import compiled
 from agents.interface import AgentConfig
-from agents.networks import NatureConfig, NetworkConfig, PolicyNetwork, seeded
+from agents.networks import NatureConfig, NetworkConfig, PolicyNetwork, Rounded, seeded
 from agents.policies import sample
 from agents.returns import generalized_advantages, learning_reward
 from agents.rollout import Rollout
@@ -23,7 +24,7 @@ from agents.schedules import linear
 from envs import dice
 from envs.errors import UsageError
 from envs.interface import EnvSpec, Memory, Metrics, Segment, Step, Transition
-from world_models.interface import PlannerConfig
+from world_models.interface import PlannerConfig, Thought
 from world_models.planning.reactive import ReactiveConfig
 
 PARTS = ("network", "optimizer", "rollout")  # of a checkpoint
@@ -109,6 +110,10 @@ class ActorCriticConfig(AgentConfig):
                 "them equal."
             )
 
+    @property
+    def segment(self) -> int:
+        return self.horizon
+
     def build(
         self, spec: EnvSpec, *, seed: int = 0, device: torch.device | str = "cpu"
     ) -> "ActorCritic":
@@ -143,6 +148,10 @@ class ActorCritic:
             width = config.lstm or trunk.features
             planner = config.planner.build(features=width, num_actions=spec.num_actions, seed=seed)
             self.network = PolicyNetwork(trunk, config.lstm, planner).to(self.device)
+        self.player = Rounded(self.network)
+        self._look = compiled(self.player.network.forward, self.device)
+        # A recurrent network's ticks would be compiled one by one, all of a segment.
+        self._loss = self.loss if self.network.recurrent else compiled(self.loss, self.device)
         self.optimizer = torch.optim.Adam(
             self.network.parameters(), lr=config.learning_rate, eps=1e-5, fused=True
         )
@@ -166,10 +175,11 @@ class ActorCritic:
         self, step: Step, memory: Memory, *, explore: bool = True
     ) -> tuple[Int64[Tensor, " N"], Memory]:
         """A draw from the policy, or its likeliest action where it does not explore."""
-        logits, _, _, following = self.network(step.obs[:, None], step.first[:, None], memory)
+        logits, _, _, following = self._look(step.obs[:, None], step.first[:, None], memory)
         logits = logits[:, 0]
         action = sample(logits, memory["dice"]) if explore else logits.argmax(1)
-        return action, following | {name: action for name in following if name == "action"}
+        kept = {name: x.clone() for name, x in following.items()}
+        return action, kept | {name: action for name in kept if name == "action"}
 
     def learn(self, t: Transition) -> Metrics:
         """Store the tick, and learn from the segment it fills."""
@@ -191,6 +201,7 @@ class ActorCritic:
             made += [
                 self.update(take(batch, rows)) for rows in order.chunk(self.config.minibatches)
             ]
+        self.player.refresh()
         return {
             "actor_critic/learning_rate": rate,
             "actor_critic/explained_variance": 1 - variance[0] / variance[1].clamp(min=1e-8),
@@ -232,18 +243,21 @@ class ActorCritic:
         if self.network.recurrent:
             for t in range(0, first.shape[1], self.piece):
                 now = slice(t, t + self.piece)
-                spoken = self.network(obs[:, now], first[:, now], memories[-1], action[:, now])
-                said.append(spoken)
-                memories.append(spoken[-1])
+                *found, memory = self.player.network(
+                    obs[:, now], first[:, now], memories[-1], action[:, now]
+                )
+                said.append(_told(*found))
+                memories.append(memory)
         else:  # of the size of minibatches, which is known to fit
             parts = self.config.minibatches
-            looks = zip(obs.flatten(0, 1).chunk(parts), first.flatten().chunk(parts), strict=True)
-            said = [self.network(look[:, None], born[:, None], {}) for look, born in looks]
+            for look, born in zip(
+                obs.flatten(0, 1).chunk(parts), first.flatten().chunk(parts), strict=True
+            ):
+                said.append(_told(*self._look(look[:, None], born[:, None], {})[:3]))
             memories = [{}]
-        found = [(o.log_softmax(-1), v, c.nats, c.choice, c.log_prob) for o, v, c, _ in said]
         log_pi, value, nats, choice, log_prob = (
             torch.cat(x, int(self.network.recurrent)).view(*first.shape, *x[0].shape[2:])
-            for x in zip(*found, strict=True)
+            for x in zip(*said, strict=True)
         )
         begun = memories[: action.shape[1] // self.piece]
         memory = {x: torch.stack([m[x] for m in begun], 1).flatten(0, 1) for x in memories[0]}
@@ -251,12 +265,12 @@ class ActorCritic:
 
     def update(self, batch: Batch) -> dict[str, Tensor]:
         """One gradient step; the means its loss is made of."""
-        loss, means = self.loss(batch)
+        loss, means = self._loss(batch)
         self.optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(self.network.parameters(), self.config.gradient_clip)
         self.optimizer.step()
-        return means
+        return {name: mean.clone() for name, mean in means.items()}
 
     def loss(self, batch: Batch) -> tuple[Float[Tensor, ""], dict[str, Tensor]]:
         """What an update lowers, and the means it is made of; reset ticks have weight 0."""
@@ -305,6 +319,7 @@ class ActorCritic:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         for name in PARTS:
             getattr(self, name).load_state_dict(state[name])
+        self.player.refresh()
         self.key, self.steps = state["key"], state["steps"]
 
 
@@ -312,6 +327,11 @@ def take(batch: Batch, rows: Int64[Tensor, " b"]) -> Batch:
     """Some of a batch's rows."""
     memory = {name: x[rows] for name, x in batch.memory.items()}
     return Batch(**{name: getattr(batch, name)[rows] for name in ROWS}, memory=memory)
+
+
+def _told(logits: Tensor, value: Tensor, thought: Thought) -> tuple[Tensor, ...]:
+    kept = (x.clone() for x in (value, thought.nats, thought.choice, thought.log_prob))
+    return (logits.log_softmax(-1), *kept)
 
 
 def as_pieces(x: Tensor, length: int) -> Tensor:

@@ -14,10 +14,11 @@ from jaxtyping import Float, Int64
 from torch import Tensor, nn
 from torch.nn import functional
 
+from agents.arithmetic import compiled
 from agents.interface import AgentConfig
-from agents.networks import NatureConfig, NetworkConfig, QNetwork, seeded
+from agents.networks import NatureConfig, NetworkConfig, QNetwork, Rounded, seeded
 from agents.policies import epsilon_greedy
-from agents.replay import Replay
+from agents.replay import Batch, Replay
 from agents.returns import learning_reward
 from agents.schedules import linear
 from envs import dice
@@ -61,8 +62,6 @@ class DQNConfig(AgentConfig):
     """Of Adam, with epsilon 1.5e-4 (Hessel et al. 2018, table 1)."""
     gradient_clip: float = 10.0
     """Greatest norm of a gradient (Wang et al. 2016)."""
-    bfloat16: bool = False
-    """Multiply in bfloat16: faster where the processor has it, and no longer the same numbers."""
     replay_on_device: bool = False
     """Keep the replay's frames in the agent's device rather than in host memory."""
 
@@ -94,9 +93,12 @@ class DoubleDQN:
         self.device = torch.device(device)
         with seeded(seed):
             trunk = config.network.build(spec.obs_shape)
-            online = QNetwork(trunk, spec.num_actions, config.dueling, config.bfloat16)
+            online = QNetwork(trunk, spec.num_actions, config.dueling)
         self.online = online.to(device)
         self.target = copy.deepcopy(self.online).requires_grad_(False)
+        self.judge = Rounded(self.target)
+        self._look = compiled(self.online.forward, self.device)
+        self._loss = compiled(self.loss, self.device)
         self.optimizer = torch.optim.Adam(
             self.online.parameters(), lr=config.learning_rate, eps=1.5e-4, fused=True
         )
@@ -125,7 +127,7 @@ class DoubleDQN:
         self, step: Step, memory: Memory, *, explore: bool = True
     ) -> tuple[Int64[Tensor, " N"], Memory]:
         key = memory["dice"]
-        action = self.online(step.obs).argmax(1)
+        action = self._look(step.obs).argmax(1)
         if explore:
             action = epsilon_greedy(action, key, self.spec.num_actions, self.epsilon)
         return action, {"dice": dice.roll(key)}
@@ -152,18 +154,8 @@ class DoubleDQN:
         return min(owed, 2 * math.ceil(self.spec.num_envs * ratio))
 
     def update(self) -> Float[Tensor, "2"]:
-        """One gradient step on a batch; its loss and mean value.
-
-        The squared error turns linear beyond 1, which clips its gradient (Mnih et al. 2015).
-        """
-        batch = self.replay.sample(self.config.batch).to(self.device)
-        with torch.no_grad():
-            online, target = self.online(batch.next_obs), self.target(batch.next_obs)
-            bootstrapped = double_q_targets(batch.reward, batch.discount, online, target)
-            weight = self.config.monte_carlo_weight * batch.complete
-            goal = torch.lerp(bootstrapped, batch.returns, weight)
-        value = self.online(batch.obs).gather(1, batch.action[:, None])[:, 0]
-        loss = functional.smooth_l1_loss(value, goal)
+        """One gradient step on a batch; its loss and mean value."""
+        loss, mean = self._loss(self.replay.sample(self.config.batch).to(self.device))
         self.optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(self.online.parameters(), self.config.gradient_clip)
@@ -171,7 +163,21 @@ class DoubleDQN:
         self.updates += 1
         if self.updates % self.config.target_every == 0:
             self.target.load_state_dict(self.online.state_dict())
-        return torch.stack([loss, value.mean()]).detach()
+            self.judge.refresh()
+        return torch.stack([loss, mean]).detach()
+
+    def loss(self, batch: Batch) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
+        """What an update lowers, and the mean value of the actions taken.
+
+        The squared error turns linear beyond 1, which clips its gradient (Mnih et al. 2015).
+        """
+        value = self.online(batch.obs).gather(1, batch.action[:, None])[:, 0]
+        with torch.no_grad():
+            online, target = self.online(batch.next_obs), self.judge.network(batch.next_obs)
+            bootstrapped = double_q_targets(batch.reward, batch.discount, online, target)
+            weight = self.config.monte_carlo_weight * batch.complete
+            goal = torch.lerp(bootstrapped, batch.returns, weight)
+        return functional.smooth_l1_loss(value, goal), value.detach().mean()
 
     def state_dict(self) -> dict[str, Any]:
         parts = {name: getattr(self, name).state_dict() for name in PARTS}
@@ -180,6 +186,7 @@ class DoubleDQN:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         for name in PARTS:
             getattr(self, name).load_state_dict(state[name])
+        self.judge.refresh()
         self.steps, self.updates = state["steps"], state["updates"]
 
 

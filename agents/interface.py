@@ -41,6 +41,11 @@ class AgentConfig:
     refuses_bonus: ClassVar[str] = ""
     """Why this agent takes no exploration bonus; empty where it takes one."""
 
+    @property
+    def segment(self) -> int:
+        """Ticks after which, every time, none may be under way: an on-policy agent's horizon."""
+        return 128
+
     def build(self, spec: EnvSpec, *, seed: int = 0, device: torch.device | str = "cpu") -> Agent:
         """An untrained agent for the streams of ``spec``."""
         raise NotImplementedError

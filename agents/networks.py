@@ -5,6 +5,7 @@ the published DQN was written, or ``orthogonal``; both are drawn from torch's ge
 inside ``seeded``.
 """
 
+import copy
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,6 +15,7 @@ import torch
 from jaxtyping import Bool, Float, Int64, UInt8
 from torch import Tensor, nn
 
+from agents.arithmetic import arithmetic
 from envs import dice
 from envs.errors import UsageError
 from envs.interface import Memory
@@ -21,17 +23,22 @@ from world_models.interface import Planner, Thought
 
 
 class Network(nn.Module):
-    """Pixels stay bytes until they are here, and are 0..1 for the first layer."""
+    """Pixels stay bytes until they are here, and are 0..1 for the first layer.
+
+    It multiplies in the precision of the ``arithmetic`` it is built in; its features are float32.
+    """
 
     def __init__(self, layers: nn.Module, features: int) -> None:
         super().__init__()
-        self.layers, self.features = layers, features
+        self.layers, self.features, self.dtype = layers, features, arithmetic().dtype
 
     def forward(self, obs: UInt8[Tensor, "B K H W"]) -> Float[Tensor, "B D"]:
         # Bytes are cheap to reorder, and convolutions are faster with channels innermost.
-        pixels = obs.contiguous(memory_format=torch.channels_last).float().div_(255)
-        features: Tensor = self.layers(pixels)
-        return features
+        pixels = obs.contiguous(memory_format=torch.channels_last).to(self.dtype).div_(255)
+        reduced = self.dtype != torch.float32
+        with torch.autocast(obs.device.type, self.dtype, enabled=reduced):
+            features: Tensor = self.layers(pixels)
+        return features.float()
 
 
 @dataclass(frozen=True)
@@ -133,14 +140,13 @@ NETWORKS: dict[str, type[NetworkConfig]] = {
 class QNetwork(nn.Module):
     """A value of each action, linear in a trunk's features."""
 
-    def __init__(self, trunk: Network, num_actions: int, dueling: bool, bfloat16: bool) -> None:
+    def __init__(self, trunk: Network, num_actions: int, dueling: bool) -> None:
         super().__init__()
-        self.trunk, self.dueling, self.reduced = trunk, dueling, bfloat16
+        self.trunk, self.dueling = trunk, dueling
         self.head = nn.Linear(trunk.features, num_actions + dueling)
 
     def forward(self, obs: UInt8[Tensor, "B K H W"]) -> Float[Tensor, "B A"]:
-        with torch.autocast(obs.device.type, torch.bfloat16, enabled=self.reduced):
-            values: Tensor = self.head(self.trunk(obs)).float()
+        values: Tensor = self.head(self.trunk(obs))
         if not self.dueling:
             return values
         value, advantage = values[:, :1], values[:, 1:]
@@ -213,6 +219,26 @@ def orthogonal(module: nn.Module, gain: float = math.sqrt(2)) -> None:
         if isinstance(layer, nn.Linear | nn.Conv2d):
             nn.init.orthogonal_(layer.weight, gain)
             nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
+
+
+class Rounded:
+    """A network that only looks: where it multiplies in bfloat16, a copy with weights rounded once.
+
+    The network itself rounds its float32 weights at every look, since they learn.
+    """
+
+    def __init__(self, network: nn.Module) -> None:
+        self.learner = self.network = network
+        if any(isinstance(x, Network) and x.dtype != torch.float32 for x in network.modules()):
+            self.network = copy.deepcopy(network).requires_grad_(False)
+            for x in self.network.modules():
+                if isinstance(x, Network):
+                    x.layers.to(x.dtype)
+
+    def refresh(self) -> None:
+        """Take over what the network has learned."""
+        if self.network is not self.learner:
+            self.network.load_state_dict(self.learner.state_dict())
 
 
 @contextmanager

@@ -51,9 +51,11 @@ def keys(seed: int, purpose: Purpose, n: int) -> Int64[Tensor, " N"]:
     return _stream_keys(seed, purpose, torch.arange(n))
 
 
-def env_seeds(seed: int, purpose: Purpose, number: Int64[Tensor, " N"]) -> Int64[Tensor, " N"]:
-    """Emulator seeds below 2^31 for streams 0..N-1, each at its ``number``-th seeding."""
-    streams = torch.arange(number.shape[0])
+def env_seeds(
+    seed: int, purpose: Purpose, number: Int64[Tensor, " N"], start: int = 0
+) -> Int64[Tensor, " N"]:
+    """Emulator seeds below 2^31 for streams from ``start``, each at its ``number``-th seeding."""
+    streams = torch.arange(start, start + number.shape[0])
     return _shift(splitmix64(_stream_keys(seed, purpose, streams) + number * GOLDEN), 33)
 
 

@@ -49,6 +49,19 @@ class Step:
     frame: UInt8[Tensor, "N C H W"]
     """The newest frame alone, always in host memory."""
 
+    def rows(self, chosen: slice) -> "Step":
+        """Some of the streams."""
+        return Step(**{field.name: getattr(self, field.name)[chosen] for field in fields(self)})
+
+
+def join(steps: list[Step]) -> Step:
+    """One tick of streams that came in parts."""
+    if len(steps) == 1:
+        return steps[0]
+    return Step(
+        **{field.name: torch.cat([getattr(x, field.name) for x in steps]) for field in fields(Step)}
+    )
+
 
 @dataclass(frozen=True, slots=True)
 class Transition:

@@ -5,10 +5,10 @@ that is its whole checkpoint, replayed on resume. To keep the replay short, a st
 grown past ``reseed_after`` ticks is seeded anew right after its next automatic reset.
 """
 
+import math
 import queue
 import threading
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -33,7 +33,8 @@ class EmulatorSilent(RuntimeError):
 class Stream:
     """N streams of one world; ``reset`` and ``step`` say Steps, and every tick is logged.
 
-    Raises UsageError for an environment of another autoreset mode, observation or action space.
+    ``start`` is the number of the first stream, where others of the run are elsewhere. Raises
+    UsageError for an environment of another autoreset mode, observation or action space.
     """
 
     def __init__(
@@ -45,8 +46,9 @@ class Stream:
         device: torch.device | str = "cpu",
         timeout: float = 60.0,
         reseed_after: int = 10_000,
+        start: int = 0,
     ) -> None:
-        self.env, self.seed, self.purpose = env, seed, purpose
+        self.env, self.seed, self.purpose, self.start = env, seed, purpose, start
         self.device = torch.device(device)
         self.timeout, self.reseed_after = timeout, reseed_after
         _check_autoreset(env)
@@ -56,6 +58,7 @@ class Stream:
         )
         self._action_type = np.min_scalar_type(self.spec.num_actions - 1)
         self._worker = _Worker()
+        self._sent: Array | None = None  # actions that are being carried out
         n = self.spec.num_envs
         self.number = torch.zeros(n, dtype=torch.int64)  # how often each stream was seeded before
         self.length = np.zeros(n, np.int64)  # ticks since each stream was last seeded
@@ -72,20 +75,41 @@ class Stream:
         zeros = np.zeros(n, np.float32)
         return self._step(obs, zeros, zeros + 1, first=np.ones(n, np.bool_), last=self._was_last)
 
-    def step(self, action: Int64[Tensor, " N"]) -> Step:
-        """One tick of every stream.
+    @property
+    def parts(self) -> "list[Stream]":
+        """What is sent to and received from at a time."""
+        return [self]
 
-        Raises UsageError for an action that the world does not have (ale_py would hang) and
-        EmulatorSilent where no answer comes within ``timeout`` seconds.
+    def step(self, action: Int64[Tensor, " N"]) -> Step:
+        """One tick of every stream: ``send``, then ``receive``."""
+        self.send(action)
+        return self.receive()
+
+    def send(self, action: Int64[Tensor, " N"]) -> None:
+        """Begin a tick; the emulators work while the caller does.
+
+        Raises UsageError for an action that the world does not have (ale_py would hang).
         """
         actions = action.cpu().numpy()
         wrong = np.flatnonzero((actions < 0) | (actions >= self.spec.num_actions))
         if wrong.size:
             raise UsageError(
-                f"Action {actions[wrong[0]]} of stream {wrong[0]} is none of the world's actions "
-                f"0..{self.spec.num_actions - 1}; the policy must choose among these."
+                f"Action {actions[wrong[0]]} of stream {self.start + wrong[0]} is none of the "
+                f"world's actions 0..{self.spec.num_actions - 1}; the policy must choose among "
+                "these."
             )
-        obs, reward, terminated, truncated, info = self._call(self.env.step, actions)
+        self._worker.begin(self.env.step, actions)
+        self._sent = actions
+
+    def receive(self) -> Step:
+        """The end of the tick that was begun.
+
+        Raises EmulatorSilent where no answer comes within ``timeout`` seconds.
+        """
+        if self._sent is None:
+            raise RuntimeError("Nothing was sent to this stream, so there is nothing to receive.")
+        actions, self._sent = self._sent, None
+        obs, reward, terminated, truncated, info = self._wait()
         first = self._was_last
         last = np.asarray(terminated) | np.asarray(truncated)
         discount = info.get("discount", 1.0 - np.asarray(terminated, np.float32))
@@ -107,7 +131,7 @@ class Stream:
 
     def emulator_seeds(self) -> list[int]:
         """The seed each stream was last given."""
-        seeds: list[int] = dice.env_seeds(self.seed, self.purpose, self.number).tolist()
+        seeds: list[int] = dice.env_seeds(self.seed, self.purpose, self.number, self.start).tolist()
         return seeds
 
     def state_dict(self) -> dict[str, Any]:
@@ -150,8 +174,12 @@ class Stream:
         return np.asarray(obs)
 
     def _call(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        self._worker.begin(function, *arguments)
+        return self._wait()
+
+    def _wait(self) -> Any:
         try:
-            return self._worker.call(function, *arguments, timeout=self.timeout)
+            return self._worker.end(self.timeout)
         except TimeoutError:
             raise EmulatorSilent(
                 f"The emulators have said nothing for {self.timeout:g} s at tick "
@@ -162,26 +190,35 @@ class Stream:
     def _step(
         self, obs: Array, reward: Array, discount: Array, *, first: Array, last: Array
     ) -> Step:
-        # A copy, because many environments write the next observation into the same buffer.
-        seen = torch.from_numpy(np.array(self._channels_first(np.asarray(obs))))
-        host = Step(
-            obs=seen,
-            reward=torch.from_numpy(np.array(reward, np.float32)),
-            discount=torch.from_numpy(np.array(discount, np.float32)),
-            first=torch.from_numpy(first),
-            last=torch.from_numpy(last),
-            frame=seen[:, -self.spec.colours :],
-        )
-        if self.device.type == "cpu":
-            return host
-        return replace(
-            host,
-            obs=host.obs.to(self.device),
-            reward=host.reward.to(self.device),
-            discount=host.discount.to(self.device),
-            first=host.first.to(self.device),
-            last=host.last.to(self.device),
-        )
+        images = self._channels_first(np.asarray(obs))
+        n, on_gpu = len(images), self.device.type != "cpu"
+        # A copy, because many environments write the next observation into the same buffer; in
+        # one piece, so that a tick goes to the device in one transfer.
+        buffer = torch.empty(10 * n + images.size, dtype=torch.uint8, pin_memory=on_gpu)
+        host = _read(buffer, images.shape)
+        host["obs"].numpy()[:] = images
+        for name, x in (
+            ("reward", reward),
+            ("discount", discount),
+            ("first", first),
+            ("last", last),
+        ):
+            host[name].numpy()[:] = x
+        seen = _read(buffer.to(self.device, non_blocking=True), images.shape) if on_gpu else host
+        return Step(**seen, frame=host["obs"][:, -self.spec.colours :])
+
+
+def _read(buffer: UInt8[Tensor, " bytes"], shape: tuple[int, ...]) -> dict[str, Tensor]:
+    """What stands in a tick's buffer, in place."""
+    n = shape[0]
+    reward, discount, first, last, obs = torch.split(buffer, [4 * n, 4 * n, n, n, math.prod(shape)])
+    return {
+        "obs": obs.view(shape),
+        "reward": reward.view(torch.float32),
+        "discount": discount.view(torch.float32),
+        "first": first.view(torch.bool),
+        "last": last.view(torch.bool),
+    }
 
 
 class _Worker:
@@ -192,9 +229,12 @@ class _Worker:
         self.answers: queue.SimpleQueue[tuple[Any, BaseException | None]] = queue.SimpleQueue()
         threading.Thread(target=_serve, args=(self.tasks, self.answers), daemon=True).start()
 
-    def call(self, function: Callable[..., Any], *arguments: Any, timeout: float) -> Any:
-        """``function(*arguments)``; raises what it raises, or TimeoutError."""
+    def begin(self, function: Callable[..., Any], *arguments: Any) -> None:
+        """Have ``function(*arguments)`` called."""
         self.tasks.put(lambda: function(*arguments))
+
+    def end(self, timeout: float) -> Any:
+        """What the call answered; raises what it raised, or TimeoutError."""
         try:
             answer, error = self.answers.get(timeout=timeout)
         except queue.Empty:

@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from rich.console import Console
 
+from agents.arithmetic import Arithmetic, Precision, using
 from agents.dqn import DQNConfig
 from agents.loop import interact
 from agents.neighbours import NeighbourTables
@@ -181,12 +182,12 @@ def _dqn(device: torch.device, threads: int, steps: int) -> list[Row]:
     experiment = replace(PRESETS["dqn"], streams=32)
     stream = make_stream(experiment, device, threads)
     rows = []
-    for precision in ("float32", "bfloat16"):
+    precisions: tuple[Precision, ...] = ("fp32", "bf16")
+    for precision in precisions:
         # At once drawn from, and no update but those that are timed.
-        config = DQNConfig(
-            monte_carlo_weight=0.0, learning_starts=10**9, bfloat16=precision == "bfloat16"
-        )
-        agent = config.build(stream.spec, device=device)
+        config = DQNConfig(monte_carlo_weight=0.0, learning_starts=10**9)
+        with using(Arithmetic(precision)):
+            agent = config.build(stream.spec, device=device)
         for t in islice(interact(stream, agent), 100):
             agent.learn(t)
         update = _median(agent.update, device)

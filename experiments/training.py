@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
 from types import FrameType
@@ -14,12 +14,14 @@ from typing import Any
 
 import torch
 
+from agents.arithmetic import Arithmetic, Precision, using, why_not_compiled
 from agents.bonus import Bonus
 from agents.interface import Agent
 from agents.loop import interact
 from agents.policies import RandomPolicy
 from envs.errors import NumericalError, UsageError
 from envs.interface import Memory, Step, Transition, step_from_state, step_state
+from envs.pipeline import Pipeline
 from envs.stream import Stream
 from experiments.config import Experiment
 from experiments.figures import learning_curve
@@ -39,6 +41,13 @@ class TrainOptions:
     """cpu, cuda, or auto: a GPU where there is one."""
     threads: int = 0
     """CPU threads for torch and for the emulators; 0 takes all cores."""
+    precision: Precision = "fp32"
+    """In which networks multiply; bf16 is faster where the processor has it, and rounds more."""
+    compile: bool = False
+    """Compile the networks (minutes at first); needs a C++ compiler."""
+    pipeline: int = 1
+    """Parts the streams are in: with 2, one is acted in while the emulators of the other work, and
+    agents that learn from every tick choose their actions a tick before they learn."""
     log_every: int = 10_000
     """Agent steps between two rows of metrics."""
     minutes: float = 0.0
@@ -73,14 +82,17 @@ def train(
     if state and state["tick"] * experiment.streams >= experiment.steps:
         run.finished = True
         return run
+    chosen = pick_arithmetic(options, device)
     run.write_json(
-        "provenance.json", provenance(device, threads) | {"protocol": experiment.env.protocol_label}
+        "provenance.json",
+        provenance(device, threads) | asdict(chosen) | {"protocol": experiment.env.protocol_label},
     )
     timed = options.bare_seconds
     bare = bare_rate(experiment, threads, timed) if timed > 0 else None
 
-    stream = make_stream(experiment, device, threads)
-    agent = experiment.agent.build(stream.spec, seed=experiment.seed, device=device)
+    stream = make_stream(experiment, device, threads, options.pipeline)
+    with using(chosen):
+        agent = experiment.agent.build(stream.spec, seed=experiment.seed, device=device)
     bonus = experiment.bonus.build(stream.spec, seed=experiment.seed, device=device)
     session = _Session(experiment, options, run, stream, agent, bonus, bare)
     try:
@@ -98,7 +110,7 @@ class _Session:
         experiment: Experiment,
         options: TrainOptions,
         run: Run,
-        stream: Stream,
+        stream: Stream | Pipeline,
         agent: Agent,
         bonus: Bonus,
         bare: float | None,
@@ -106,10 +118,12 @@ class _Session:
         self.experiment, self.options, self.run = experiment, options, run
         self.stream, self.agent, self.bonus = stream, agent, bonus
         self.num_envs = stream.spec.num_envs
-        self.total = -(-experiment.steps // self.num_envs)  # ticks, rounded up
+        self.ahead = experiment.agent.segment if options.pipeline > 1 else 1
+        # Ticks, rounded up to where none is under way.
+        self.total = -(-experiment.steps // (self.num_envs * self.ahead)) * self.ahead
         self.tick = 0
         self.episodes, self.means = Episodes(self.num_envs), Means()
-        self.visits = visits_of(stream, options.visit_streams)
+        self.visits = visits_of(stream.parts[0], options.visit_streams)
         self.throughput = Throughput(self.num_envs, bare)
 
     def go(self, state: dict[str, Any] | None) -> None:
@@ -120,7 +134,9 @@ class _Session:
         progress = Progress(self.run, self.experiment, self.steps, quiet=self.options.quiet)
         begin = saved = time.monotonic()
         video: Video | None = None
-        ticks = islice(interact(self.stream, self.agent, start=start), self.total - self.tick)
+        first = self.tick
+        loop = interact(self.stream, self.agent, start=start, ahead=self.ahead)
+        ticks = islice(loop, self.total - self.tick)
         with _interrupts() as interrupted, progress:
             for t in ticks:
                 t = self._reward_exploring(t)
@@ -134,8 +150,9 @@ class _Session:
                     self._log(log, progress)
                 now = time.monotonic()
                 over = 0 < 60 * self.options.minutes < now - begin
-                stop = over or bool(interrupted) or self.tick == self.total
-                if stop or now - saved > 60 * self.options.checkpoint_minutes:
+                settled = (self.tick - first) % self.ahead == 0  # no further tick is under way
+                stop = self.tick == self.total or (settled and (over or bool(interrupted)))
+                if stop or (settled and now - saved > 60 * self.options.checkpoint_minutes):
                     log.flush(self.episodes.pop())
                     self._save(t)
                     saved = time.monotonic()
@@ -214,10 +231,26 @@ class _Session:
         return step, memory
 
 
-def make_stream(experiment: Experiment, device: torch.device, threads: int) -> Stream:
-    """The experiment's training streams."""
-    env = experiment.env.build(experiment.streams, threads=threads)
-    return Stream(env, seed=experiment.seed, device=device)
+def make_stream(
+    experiment: Experiment, device: torch.device, threads: int, pipeline: int = 1
+) -> Stream | Pipeline:
+    """The experiment's training streams, in so many parts."""
+    size, rest = divmod(experiment.streams, max(pipeline, 1))
+    if pipeline < 1 or rest or not size:
+        raise UsageError(
+            f"pipeline is {pipeline}, and {experiment.streams} streams do not fall into so many "
+            "equal parts; choose 1 or 2 and an even number of streams."
+        )
+    parts = [
+        Stream(
+            experiment.env.build(size, threads=max(1, threads // pipeline)),
+            seed=experiment.seed,
+            device=device,
+            start=start,
+        )
+        for start in range(0, experiment.streams, size)
+    ]
+    return parts[0] if pipeline == 1 else Pipeline(parts)
 
 
 def pick_device(name: torch.device | str) -> torch.device:
@@ -231,6 +264,14 @@ def pick_device(name: torch.device | str) -> torch.device:
     if device.type == "cuda" and not torch.cuda.is_available():
         raise UsageError("--device cuda was asked for, but torch sees no CUDA here; use cpu.")
     return device
+
+
+def pick_arithmetic(options: TrainOptions, device: torch.device) -> Arithmetic:
+    """What was asked for; where nothing can be compiled it says so, and does without."""
+    failure = why_not_compiled(device) if options.compile else ""
+    if failure:
+        print(f"--compile is left out, because nothing can be compiled here: {failure}")
+    return Arithmetic(options.precision, options.compile and not failure)
 
 
 def pick_threads(threads: int) -> int:

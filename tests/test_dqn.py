@@ -11,9 +11,18 @@ import torch
 from torch import nn
 from worlds import Scripted
 
+from agents.arithmetic import Arithmetic, using
 from agents.dqn import DoubleDQN, DQNConfig, double_q_targets
 from agents.loop import interact
-from agents.networks import NETWORKS, ImpalaConfig, MLPConfig, NatureConfig, QNetwork, seeded
+from agents.networks import (
+    NETWORKS,
+    ImpalaConfig,
+    MLPConfig,
+    NatureConfig,
+    QNetwork,
+    Rounded,
+    seeded,
+)
 from agents.schedules import linear
 from envs.catch import CatchConfig
 from envs.errors import UsageError
@@ -211,7 +220,7 @@ def test_networks_have_the_published_sizes() -> None:
         return sum(x.numel() for x in module.parameters())
 
     nature = NatureConfig().build((4, 84, 84))
-    assert weights(QNetwork(nature, 4, False, False)) == 1_686_180, "as DQN with four actions"
+    assert weights(QNetwork(nature, 4, dueling=False)) == 1_686_180, "as DQN with four actions"
     impala = ImpalaConfig().build((3, 72, 96))
     convolutions = [m for m in impala.modules() if isinstance(m, nn.Conv2d)]
     assert len(convolutions) == 15
@@ -228,7 +237,7 @@ def test_a_world_too_small_for_a_network_is_refused_with_one_that_fits() -> None
 
 
 def test_a_dueling_head_adds_advantages_about_their_mean() -> None:
-    network = QNetwork(MLPConfig(hidden=(3,)).build((1, 2, 2)), 3, dueling=True, bfloat16=False)
+    network = QNetwork(MLPConfig(hidden=(3,)).build((1, 2, 2)), 3, dueling=True)
     nn.init.zeros_(network.head.weight)
     network.head.bias.data = torch.tensor([5.0, 1.0, 2.0, 6.0])
     values = network(torch.zeros(2, 1, 2, 2, dtype=torch.uint8))
@@ -236,12 +245,18 @@ def test_a_dueling_head_adds_advantages_about_their_mean() -> None:
 
 
 def test_bfloat16_values_are_near_those_of_float32() -> None:
-    with seeded(0):
-        network = QNetwork(NatureConfig().build((4, 84, 84)), 6, dueling=False, bfloat16=False)
+    networks = []
+    for precision in ("fp32", "bf16"):
+        with seeded(0), using(Arithmetic(precision)):
+            networks.append(QNetwork(NatureConfig().build((4, 84, 84)), 6, dueling=False))
     obs = torch.randint(256, (4, 4, 84, 84), dtype=torch.uint8)
-    exact = network(obs)
-    network.reduced = True
-    reduced = network(obs)
+    exact, reduced = (network(obs) for network in networks)
     assert reduced.dtype == torch.float32
     assert not torch.equal(reduced, exact)
     assert torch.allclose(reduced, exact, atol=0.01)
+    rounded = Rounded(networks[1])
+    assert torch.allclose(rounded.network(obs), reduced, atol=1e-3)
+    networks[1].load_state_dict({k: x + 0.1 for k, x in networks[1].state_dict().items()})
+    rounded.refresh()
+    assert torch.allclose(rounded.network(obs), networks[1](obs), rtol=0.02)
+    assert Rounded(networks[0]).network is networks[0]

@@ -1,0 +1,68 @@
+"""Arithmetic: in which precision networks multiply, and whether their code is compiled.
+
+Like a device or a number of threads it says how a run is carried out, not what is learned; so it
+surrounds the building of an agent instead of standing in its config, and what was built keeps it.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import Any, Literal, TypeVar
+
+import torch
+
+F = TypeVar("F", bound=Callable[..., Any])
+Precision = Literal["fp32", "bf16"]
+
+
+@dataclass(frozen=True)
+class Arithmetic:
+    """How networks compute; sums of many terms and everything beyond them stay in float32."""
+
+    precision: Precision = "fp32"
+    compile: bool = False
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """In which trunks multiply."""
+        return torch.bfloat16 if self.precision == "bf16" else torch.float32
+
+
+_around: ContextVar[Arithmetic] = ContextVar("arithmetic", default=Arithmetic())  # noqa: B039
+
+
+def arithmetic() -> Arithmetic:
+    """What holds here."""
+    return _around.get()
+
+
+@contextmanager
+def using(chosen: Arithmetic) -> Iterator[None]:
+    """What is built inside computes so."""
+    token = _around.set(chosen)
+    try:
+        yield
+    finally:
+        _around.reset(token)
+
+
+def compiled(function: F, device: torch.device) -> F:
+    """The function, compiled where that holds; on a GPU its kernels are launched as one graph.
+
+    A graph's answers stand in its own memory until it runs again: clone what is to last.
+    """
+    if not arithmetic().compile:
+        return function
+    mode = "reduce-overhead" if device.type == "cuda" else "default"
+    faster: Any = torch.compile(function, mode=mode, dynamic=False)
+    return faster  # type: ignore[no-any-return]
+
+
+def why_not_compiled(device: torch.device) -> str:
+    """Why nothing can be compiled here, in a few words; empty where it can."""
+    try:
+        torch.compile(lambda x: x * 2 + 1)(torch.ones(8, device=device))
+    except Exception as error:  # torch raises many kinds where a compiler is missing or broken
+        return str(error).strip().splitlines()[0]
+    return ""
