@@ -226,11 +226,11 @@ def test_a_plan_shifts_by_one_place_a_tick_until_it_is_exhausted(config: STRAWCo
     written = ticks[0][3]["plan"]
     for tick in range(1, config.length):
         logits, before, _, after = ticks[tick]
-        assert torch.equal(logits, written[:, :, tick - 1])
+        assert torch.equal(logits, written[:, :, tick])
         assert torch.equal(after["plan"], shift(before["plan"], 0.0))
         assert torch.equal(after["commitment"], shift(before["commitment"], 1.0))
-        assert (after["plan"][:, :, -tick - 1 :] == 0).all()
-        assert (after["commitment"][:, -tick - 1 :] == 1).all()
+        assert (after["plan"][:, :, -tick:] == 0).all()
+        assert (after["commitment"][:, -tick:] == 1).all()
 
 
 @each_straw
@@ -262,19 +262,21 @@ def test_algorithm_1_by_hand() -> None:
         planner.change.weight.fill_(2.0)
     memory = start(planner, 1) | {
         "plan": torch.tensor([[[1.0, 5.0, 7.0]]]),
-        "commitment": torch.tensor([[1.0, 0.2, 0.3]]),
+        "commitment": torch.tensor([[0.4, 1.0, 0.3]]),
     }
     logits, after, thought = planner.advance(torch.tensor([[4.0]]), memory, flags(1))
-    assert logits.tolist() == [[1.0]]
-    assert after["plan"].tolist() == [[[5 + 2 * (5 + 4), 7, 0]]]
-    chance = torch.sigmoid(torch.tensor([-0.5 + 40, -0.5])).tolist()
-    assert after["commitment"].tolist() == [[*chance, 1.0]]
-    assert thought.commitment.tolist() == chance[:1]
-    kept = memory | {"commitment": torch.tensor([[0.0, 0.2, 0.3]])}
-    logits, after, _ = planner.advance(torch.tensor([[4.0]]), kept, flags(1))
-    assert logits.tolist() == [[1.0]]
+    assert logits.tolist() == [[5.0]]
+    assert after["plan"].tolist() == [[[5, 7 + 2 * (7 + 4), 0]]]
+    chance = torch.sigmoid(torch.tensor([-0.5, -0.5 + 40, -0.5])).tolist()
+    assert after["commitment"].tolist() == [chance]
+    assert thought.commitment.tolist() == chance[1:2]
+    assert after["window"].tolist() == [[0, 1, 0]]
+    kept = memory | {"commitment": torch.tensor([[0.4, 0.0, 0.3]])}
+    logits, after, thought = planner.advance(torch.tensor([[4.0]]), kept, flags(1))
+    assert logits.tolist() == [[5.0]]
     assert after["plan"].tolist() == [[[5, 7, 0]]]
-    assert after["commitment"].tolist() == torch.tensor([[0.2, 0.3, 1.0]]).tolist()
+    assert after["commitment"].tolist() == torch.tensor([[0.0, 0.3, 1.0]]).tolist()
+    assert thought.commitment.tolist() == torch.tensor([0.3]).tolist()
 
 
 def test_the_gates_gradient_is_that_of_its_chance() -> None:
@@ -291,9 +293,9 @@ def test_the_gates_gradient_is_that_of_its_chance() -> None:
     assert 0 < int(anew.sum()) < STREAMS
 
     always = memory | {"commitment": torch.ones(STREAMS, 5)}
-    written = planner.advance(looks(1)[0], always, flags())[0] - plan[:, :, 0]
-    torch.testing.assert_close(chance.grad[:, 0], (2 * logits * written).sum(1).detach())
-    assert (chance.grad[:, 1:] == 0).all()
+    written = planner.advance(looks(1)[0], always, flags())[0] - plan[:, :, 1]
+    torch.testing.assert_close(chance.grad[:, 1], (2 * logits * written).sum(1).detach())
+    assert (chance.grad[:, [0, 2, 3, 4]] == 0).all()
 
 
 def test_nats_are_the_divergence_of_the_code_at_ticks_of_planning() -> None:
@@ -318,7 +320,7 @@ def test_a_new_planner_writes_the_ticks_to_come_and_then_plans_anew() -> None:
     planner = STRAWConfig(reluctance=16.0).build(features=FEATURES, num_actions=ACTIONS)
     with torch.no_grad():
         ticks = list(think(planner, looks(45), start(planner)))
-    assert ticks[0][3]["plan"].abs().sum((0, 1))[:9].min() > 1e-3
+    assert ticks[0][3]["plan"].abs().sum((0, 1))[:10].min() > 1e-3
     assert float(ticks[0][3]["plan"][:, :, 15:].abs().max()) < 1e-6
     lengths = torch.stack([after["age"] for *_, after in ticks]).max(0).values + 1
     assert ((lengths >= 8) & (lengths <= 12)).all()

@@ -96,7 +96,7 @@ class Planner(Stateful, Protocol):
         first: Bool[Tensor, " B"],
         choice: Int64[Tensor, " B"] | None = None,
     ) -> tuple[Float[Tensor, "B A"], Memory, Thought]:
-        """Logits of the action now, the plan from the next tick on, and what it cost.
+        """Logits of the action now, the plan as it stands, and what it cost.
 
         A ``choice`` that a thought told of is made again, whatever its probability has become.
         """

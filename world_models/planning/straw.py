@@ -1,9 +1,9 @@
 """STRAW: the strategic attentive writer (Vezhnevets et al. 2016), and its explorer STRAWe.
 
 The planner keeps two plans on one axis of time whose place 0 is now: logits of the actions to come,
-and the chance of planning anew at each of those ticks (with them, to look at, where it last wrote). While it is committed, both only shift by a
+and the chance of planning anew at each of those ticks. While it is committed, both only shift by a
 place a tick; when it plans anew, it reads the old plan through an attentive window, and writes a
-change through the same one (Algorithm 1).
+change through the same one (Algorithm 1). Its memory also shows where that window was.
 """
 
 import math
@@ -171,13 +171,13 @@ class STRAW(nn.Module):
         first: Bool[Tensor, " B"],
         choice: Int64[Tensor, " B"] | None = None,
     ) -> tuple[Float[Tensor, "B A"], Memory, Thought]:
-        """Plan anew where the dice say so, and shift both plans by one place.
+        """Shift both plans by one place, and plan anew where the dice say so.
 
         The gate is 0 or 1 forwards; backwards its gradient is its chance's (straight-through).
         """
         length, key = self.config.length, memory["dice"]
-        plan = torch.where(first[:, None, None], 0.0, memory["plan"])
-        commitment = torch.where(first[:, None], 1.0, memory["commitment"])
+        plan = shift(torch.where(first[:, None, None], 0.0, memory["plan"]), 0.0)
+        commitment = shift(torch.where(first[:, None], 1.0, memory["commitment"]), 1.0)
         chance = commitment[:, 0]
         if choice is None:
             choice = (dice.uniform(key, 1, GATE)[:, 0] < chance).long()
@@ -194,14 +194,14 @@ class STRAW(nn.Module):
         renewed = torch.sigmoid(self.bias + mark)
         commitment = gate[:, None] * renewed + (1 - gate[:, None]) * commitment
 
-        kept, seen = choice == 0, window.filters.detach().mean(1)
+        kept, seen = (choice == 0)[:, None], window.filters.detach().mean(1)
         following = {
-            "plan": shift(plan, 0.0),
-            "commitment": shift(commitment, 1.0),
-            "window": shift(torch.where(kept[:, None], memory["window"], seen), 0.0),
-            "age": torch.where(kept, memory["age"] + 1, 0),
+            "plan": plan,
+            "commitment": commitment,
+            "window": torch.where(kept, shift(memory["window"], 0.0), seen),
+            "age": torch.where(choice == 0, memory["age"] + 1, 0),
         }
-        next_chance = following["commitment"][:, 0]
+        next_chance = shift(commitment[:, :2], 1.0)[:, 0]
         cost = Thought(gate * nats, next_chance, choice, torch.zeros_like(nats))
         return plan[:, :, 0], memory | following, cost
 
