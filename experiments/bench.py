@@ -5,7 +5,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
@@ -16,12 +16,14 @@ from typing import Any
 import torch
 from rich.console import Console
 
+from agents.actor_critic import ActorCritic, ActorCriticConfig
 from agents.arithmetic import Arithmetic, Precision, using
 from agents.dqn import DQNConfig
 from agents.loop import interact
 from agents.neighbours import NeighbourTables
 from agents.policies import RandomPolicy
 from envs.atari import AtariConfig
+from envs.interface import Transition
 from envs.protocol import PROTOCOLS
 from envs.stream import Stream
 from experiments.presets import PRESETS
@@ -38,6 +40,8 @@ from experiments.training import (
 from world_models.density import DENSITIES
 from world_models.density.pixelcnn import PixelCNNConfig
 from world_models.density.symbols import as_symbols
+from world_models.planning import PLANNERS
+from world_models.planning.straw import STRAWConfig
 
 Row = dict[str, Any]
 
@@ -208,12 +212,46 @@ def _dqn(device: torch.device, threads: int, steps: int) -> list[Row]:
     return rows
 
 
+def _planners(device: torch.device, threads: int, steps: int) -> list[Row]:
+    """Training with each planner on Ms. Pac-Man, segments of all of them in turn."""
+    plans = {name: kind() for name, kind in PLANNERS.items()}
+    plans["straw, plan of 50"] = STRAWConfig(length=50)
+    agents, loops = {}, {}
+    for name, planner in plans.items():
+        stream = make_stream(PRESETS["actor-critic"], device, threads)
+        agents[name] = ActorCriticConfig(planner=planner).build(stream.spec, device=device)
+        loops[name] = interact(stream, agents[name])
+    seconds: dict[str, list[float]] = {name: [] for name in plans}
+    for _ in range(4):
+        for name, agent in agents.items():
+            seconds[name].append(_seconds(partial(_segment, agent, loops[name]), device))
+    rows = []
+    for name, agent in agents.items():
+        played = agent.spec.num_envs * agent.config.horizon
+        rate, plain = (played / sorted(seconds[x][1:])[1] for x in (name, "reactive"))  # 1: warm-up
+        rows.append(
+            {
+                "name": f"actor-critic with planner {name}: training",
+                "steps_per_second": rate,
+                "ratio_to_reactive": rate / plain,
+                "shown": f"{rate:,.0f} agent steps/s ({rate / plain:.0%} of the reactive one)",
+            }
+        )
+    return rows
+
+
+def _segment(agent: ActorCritic, loop: Iterator[Transition]) -> None:
+    for t in islice(loop, agent.config.horizon):
+        agent.learn(t)
+
+
 GROUPS: dict[str, Callable[[torch.device, int, int], list[Row]]] = {
     "commands": _commands,
     "training": _training,
     "tables": _tables,
     "densities": _densities,
     "dqn": _dqn,
+    "planners": _planners,
 }
 
 
