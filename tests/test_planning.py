@@ -18,7 +18,8 @@ from envs.catch import CatchConfig
 from envs.errors import UsageError
 from envs.interface import Segment, Transition
 from envs.stream import Stream
-from experiments import Experiment, load, train
+from experiments import PRESETS, Experiment, load, train
+from experiments.config import differences, encode
 from world_models.interface import PlannerConfig
 from world_models.planning import PLANNERS
 from world_models.planning.action_repeat import ActionRepeatConfig
@@ -82,6 +83,15 @@ def test_with_the_reactive_planner_it_is_the_actor_critic() -> None:
     assert len(got) == len(wanted)
     for a, b in zip(got, wanted, strict=True):
         torch.testing.assert_close(a, b, atol=1e-6, rtol=1e-4)
+
+
+def test_presets_of_planners_are_twins() -> None:
+    """The actor-critic with one line changed; the variational MDP is STRAWe with one more."""
+    for name in ("action-repeat", "straw", "strawe", "variational-mdp"):
+        changed = differences(encode(PRESETS[name]), encode(PRESETS["actor-critic"]))
+        paths = {line.partition(":")[0] for line in changed}
+        others = {path for path in paths if not path.startswith("agent.planner")}
+        assert others == ({"agent.free_energy"} if name == "variational-mdp" else set())
 
 
 @each_plan
