@@ -72,9 +72,7 @@ def check_finite(numbers: Float[Tensor, " n"], what: str) -> Float[Tensor, " n"]
     """The numbers; raises NumericalError, which names ``what`` they are, where one is no number."""
     if not numbers.isfinite().all():
         broken = numbers[~numbers.isfinite()][0]
-        raise NumericalError(
-            f"The {what} came out as {float(broken)}; the agent has not learned from it."
-        )
+        raise NumericalError(f"The {what} came out as {float(broken)}.")
     return numbers
 
 

@@ -20,9 +20,9 @@ class Pipeline:
         self.env, self.device = parts[0].env, parts[0].device
         self.spec = replace(parts[0].spec, num_envs=sum(part.spec.num_envs for part in parts))
 
-    def reset(self) -> Step:
-        """Start every stream from its beginning and say the first step."""
-        return join([part.reset() for part in self.parts])
+    def reset(self, number: int = 0) -> Step:
+        """Start every stream anew and say the first step; each ``number`` has seeds of its own."""
+        return join([part.reset(number) for part in self.parts])
 
     def step(self, action: Int64[Tensor, " N"]) -> Step:
         """One tick of every stream."""

@@ -20,14 +20,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from envs import dice
-from envs.errors import UsageError
+from envs.errors import EmulatorSilent, UsageError
 from envs.interface import EnvSpec, Step
 
 Array = NDArray[Any]
-
-
-class EmulatorSilent(RuntimeError):
-    """An emulator has not answered in time."""
 
 
 class Stream:
@@ -65,10 +61,10 @@ class Stream:
         self._log: list[Array] = []
         self._was_last = np.zeros(n, np.bool_)
 
-    def reset(self) -> Step:
-        """Start every stream from its beginning and say the first step."""
+    def reset(self, number: int = 0) -> Step:
+        """Start every stream anew and say the first step; each ``number`` has seeds of its own."""
         n = self.spec.num_envs
-        self.number.zero_()
+        self.number.fill_(number)
         obs = self._seed_streams(np.ones(n, np.bool_))
         self._log.clear()
         self._was_last = np.zeros(n, np.bool_)

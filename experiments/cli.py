@@ -2,7 +2,7 @@
 
 import sys
 
-from envs.errors import NumericalError, UsageError
+from envs.errors import RunError, UsageError
 from envs.games import GAME_LISTS, all_games, near_names
 
 USAGE = """\
@@ -14,6 +14,7 @@ reverie: reinforcement-learning agents built on generative models
   reverie reproduce NAME ... | --all        run again what a results table was made from
   reverie verify [--write]                  README tables against the committed results
   reverie bench                             speed on this machine
+  reverie doctor                            whether this machine can run all of it
 
 A part is chosen as role:name and tuned as --role.parameter value:
   reverie train episodic agent.representation:projection --agent.representation.dim 32
@@ -21,7 +22,7 @@ A part is chosen as role:name and tuned as --role.parameter value:
 GAMES is atari26, atari57, hard or names with commas. `reverie COMMAND --help` says more; a module
 with parts of your own is imported with --with my_module."""
 
-COMMANDS = ("train", "evaluate", "list", "reproduce", "verify", "bench")
+COMMANDS = ("train", "evaluate", "list", "reproduce", "verify", "bench", "doctor")
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -45,12 +46,7 @@ def main(arguments: list[str] | None = None) -> int:
         return 2
     except KeyboardInterrupt:
         return 130
-    except NumericalError as error:
-        print(f"reverie: {error}", file=sys.stderr)
-        return 1
-    except RuntimeError as error:
-        if type(error).__name__ != "EmulatorSilent":  # its module would import torch
-            raise
+    except RunError as error:
         print(f"reverie: {error}", file=sys.stderr)
         return 1
 

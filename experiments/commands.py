@@ -11,6 +11,7 @@ from envs.games import expand_games
 from envs.stream import Stream
 from experiments.bench import bench
 from experiments.config import TABLES, choose, roles
+from experiments.doctor import doctor
 from experiments.evaluation import evaluate, load
 from experiments.parse import (
     default_folder,
@@ -54,6 +55,14 @@ class _Reproduce:
 class _Verify:
     write: bool = False
     """Write the tables instead of checking them."""
+
+
+@dataclass(frozen=True)
+class _Doctor:
+    folder: Path = Path("runs")
+    """Where runs will be kept: its disk is tried."""
+    device: str = "auto"
+    """cpu, cuda, or auto: a GPU where there is one."""
 
 
 @dataclass(frozen=True)
@@ -166,6 +175,11 @@ def _verify(words: list[str]) -> int:
     return verify(write=parse_flags(_Verify, words, "reverie verify").write)
 
 
+def _doctor(words: list[str]) -> int:
+    options = parse_flags(_Doctor, words, "reverie doctor")
+    return doctor(options.folder, options.device)
+
+
 def _bench(words: list[str]) -> int:
     options = parse_flags(_Bench, words, "reverie bench")
     rows = bench(only=options.only, device=options.device, steps=options.steps, save=options.save)
@@ -181,4 +195,5 @@ COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "reproduce": _reproduce,
     "verify": _verify,
     "bench": _bench,
+    "doctor": _doctor,
 }

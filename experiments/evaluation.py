@@ -2,6 +2,7 @@
 
 import math
 import statistics
+import sys
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -148,7 +149,7 @@ def load(folder: Path | str, *, device: str = "auto") -> tuple[Experiment, Agent
     """A run's experiment, and its agent as the last checkpoint knows it."""
     run, where = Run(folder), pick_device(device)
     experiment = run.experiment()
-    state = run.load()
+    state = run.checkpoints.load(warn=lambda said: print(said, file=sys.stderr))
     if state is None:
         raise UsageError(f"{run.folder} has no checkpoint yet; train it first.")
     probe = Stream(experiment.env.build(1))

@@ -48,6 +48,22 @@ class Progress:
         if self.bar:
             self.bar.stop()
 
+    def say(self, sentence: str) -> None:
+        """Show a line of its own."""
+        self.console.print(sentence)
+
+    def replay(self, done: int, of: int) -> None:
+        """Show how much of the streams' logs has been played again."""
+        if self.bar:
+            said = f"replaying the streams: {done:,} of {of:,} ticks"
+            self.bar.update(self.task, completed=done, total=of, description=said)
+            if done == of:
+                total = self.experiment.steps
+                self.bar.update(self.task, completed=self.first_step, total=total, description="")
+        elif done == 1 and of > 1000:
+            self.console.print(f"replaying {of:,} ticks of every stream")
+            sys.stdout.flush()
+
     def row(self, step: int, row: dict[str, float]) -> None:
         """Show one row of metrics."""
         line = f"step {step:>9,}  {row['time/steps_per_second']:>6,.0f} steps/s"

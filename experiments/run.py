@@ -1,25 +1,27 @@
 """A run folder: what was run, what is known about how, and what came of it.
 
 ``config.json``, ``provenance.json``, ``metrics.jsonl``, ``episodes.jsonl``, TensorBoard events,
-``checkpoint.pt``, ``scores.json``, ``videos/`` and ``figures/``.
+``checkpoints/``, ``scores.json``, ``videos/`` and ``figures/``; ``lock`` names the process at work.
 """
 
+import fcntl
 import json
 import os
 import platform
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from envs.errors import UsageError
+from experiments.checkpoints import Checkpoints
 from experiments.config import Experiment, decode, differences, encode
 
-FORMAT = "reverie-checkpoint-1"
 PACKAGES = ("torch", "gymnasium", "ale-py", "numpy")
 
 
@@ -28,7 +30,7 @@ class Run:
 
     def __init__(self, folder: Path | str) -> None:
         self.folder = Path(folder)
-        self.checkpoint = self.folder / "checkpoint.pt"
+        self.checkpoints = Checkpoints(self.folder / "checkpoints")
         self.finished = False  # whether the last sitting reached the experiment's steps,
         self.interrupted = False  # or was ended by a signal before
 
@@ -80,35 +82,25 @@ class Run:
         except (TypeError, KeyError, AttributeError) as error:
             raise UsageError(f"{path} is not a config of this version: {error}.") from error
 
-    def save(self, state: dict[str, Any]) -> None:
-        """Write a checkpoint beside the last one, then put it in its place."""
-        temporary = self.checkpoint.with_suffix(".tmp")
-        with open(temporary, "wb") as file:
-            torch.save({"format": FORMAT} | compact(state), file)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(self.checkpoint)
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Nobody else trains in this folder meanwhile; a dead process leaves no lock behind.
 
-    def load(self) -> dict[str, Any] | None:
-        """The checkpoint's state on the CPU, or None where there is none yet.
-
-        Raises UsageError for a truncated or foreign file, which is left as it is.
+        Raises UsageError, which names the process, where one is at work.
         """
-        if not self.checkpoint.exists():
-            return None
-        try:
-            state = torch.load(self.checkpoint, map_location="cpu", weights_only=True)
-        except Exception as error:  # torch raises many kinds for a damaged file
-            raise UsageError(
-                f"{self.checkpoint} is truncated or no checkpoint, and was left as it is; "
-                "move it away to start anew."
-            ) from error
-        if not isinstance(state, dict) or state.get("format") != FORMAT:
-            raise UsageError(
-                f"{self.checkpoint} is no {FORMAT} file, and was left as it is; "
-                "move it away to start anew."
-            )
-        return state
+        with open(self.folder / "lock", "a+") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                file.seek(0)
+                raise UsageError(
+                    f"Process {file.read().strip() or 'unknown'} is training in {self.folder}; "
+                    "wait for it, stop it, or choose another folder with --folder."
+                ) from None
+            file.truncate(0)
+            file.write(f"{os.getpid()} on {platform.node()}\n")
+            file.flush()
+            yield
 
     def write_json(self, name: str, data: Any) -> None:
         """Replace a JSON file of the folder at once."""
@@ -137,20 +129,9 @@ def provenance(device: torch.device, threads: int) -> dict[str, Any]:
         "python": platform.python_version(),
         **{name: version(name) for name in PACKAGES},
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
-        "cpu": _cpu_name(),
+        "cpu": cpu_name(),
         "threads": threads,
     }
-
-
-def compact(state: Any) -> Any:
-    """A state whose tensors own just their elements: torch would save a view's whole storage."""
-    if isinstance(state, Tensor):
-        return state.detach().cpu().clone(memory_format=torch.contiguous_format)
-    if isinstance(state, dict):
-        return {name: compact(value) for name, value in state.items()}
-    if isinstance(state, list | tuple):
-        return [compact(value) for value in state]
-    return state
 
 
 def _output(command: list[str]) -> str | None:
@@ -160,7 +141,7 @@ def _output(command: list[str]) -> str | None:
         return None
 
 
-def _cpu_name() -> str:
+def cpu_name() -> str:
     cores = f"{os.cpu_count()} cores"
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()

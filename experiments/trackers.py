@@ -1,6 +1,7 @@
 """Consumers of the loop's iterator: each reads transitions and never enters the loop."""
 
 import json
+import math
 import time
 from collections import deque
 from collections.abc import Callable
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from envs.atari import Atari
+from envs.errors import NumericalError
 from envs.interface import Metrics, Transition
 from envs.maze import Maze
 from envs.shadow import Shadow
@@ -41,6 +43,11 @@ class Episodes:
             self.recent.append(score)
             self.count += 1
             self.score[stream] = self.length[stream] = 0
+
+    def begin_anew(self) -> None:
+        """Forget the unfinished episodes."""
+        self.score.zero_()
+        self.length.zero_()
 
     def pop(self) -> list[dict[str, Any]]:
         """The episodes finished since the last call."""
@@ -77,6 +84,12 @@ class Means:
         for name, value in metrics.items():
             self.sums[name] = self.sums.get(name, 0.0) + value
             self.counts[name] = self.counts.get(name, 0) + 1
+
+    def check(self) -> None:
+        """Raise NumericalError, which names it, where a metric is not finite."""
+        for name, value in self.sums.items():
+            if not math.isfinite(value):
+                raise NumericalError(f"{name} came out as {float(value)}.")
 
     def pop(self) -> dict[str, float]:
         means = {name: float(self.sums[name]) / self.counts[name] for name in sorted(self.sums)}

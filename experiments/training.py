@@ -2,17 +2,19 @@
 
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import islice
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, Literal
 
 import torch
+from torch import Tensor
 
 from agents.arithmetic import Arithmetic, Precision, using, why_not_compiled
 from agents.bonus import Bonus
@@ -23,6 +25,7 @@ from envs.errors import NumericalError, UsageError
 from envs.interface import Memory, Step, Transition, step_from_state, step_state
 from envs.pipeline import Pipeline
 from envs.stream import Stream
+from experiments import generators
 from experiments.config import Experiment
 from experiments.figures import learning_curve
 from experiments.plans import PlanLengths, length_metrics
@@ -54,6 +57,9 @@ class TrainOptions:
     minutes: float = 0.0
     """Stop with a checkpoint after so many minutes; 0 for no limit."""
     checkpoint_minutes: float = 5.0
+    resume: Literal["exact", "fresh-episodes"] = "exact"
+    """How a run continues: as if it had never stopped, its streams being replayed from their seeds
+    and actions, or, in a world that does not replay, with episodes begun anew."""
     visit_streams: int = 1
     """Streams whose rooms and keys are read where that is known, with an emulator more for each."""
     video_every: int = 0
@@ -73,33 +79,32 @@ def train(
 
     A run that has reached its steps is left as it is.
     Ctrl-C and SIGTERM write a checkpoint after the current tick; the same call continues from it.
-    Raises UsageError for input that cannot be used, and NumericalError where a model has lost its
-    numbers; both leave what is in the folder as it is.
+    Raises UsageError for input that cannot be used, and RunError where a model has lost its
+    numbers, an emulator is silent or the disk is full; both leave the last checkpoint as it is.
     """
     device = pick_device(options.device)
     threads = pick_threads(options.threads)
     run = Run.open(folder, experiment)
-    state = run.load()
-    if state and state["tick"] * experiment.streams >= experiment.steps:
-        run.finished = True
-        return run
-    chosen = pick_arithmetic(options, device)
-    run.write_json(
-        "provenance.json",
-        provenance(device, threads) | asdict(chosen) | {"protocol": experiment.env.protocol_label},
-    )
-    timed = options.bare_seconds
-    bare = bare_rate(experiment, threads, timed) if timed > 0 else None
+    with run.locked():
+        state = run.checkpoints.load(warn=lambda said: print(said, file=sys.stderr))
+        if state and state["tick"] * experiment.streams >= experiment.steps:
+            run.finished = True
+            return run
+        chosen = pick_arithmetic(options, device)
+        about = provenance(device, threads) | asdict(chosen)
+        run.write_json("provenance.json", about | {"protocol": experiment.env.protocol_label})
+        timed = options.bare_seconds
+        bare = bare_rate(experiment, threads, timed) if timed > 0 else None
 
-    stream = make_stream(experiment, device, threads, options.pipeline)
-    with using(chosen):
-        agent = experiment.agent.build(stream.spec, seed=experiment.seed, device=device)
-    bonus = experiment.bonus.build(stream.spec, seed=experiment.seed, device=device)
-    session = _Session(experiment, options, run, stream, agent, bonus, bare)
-    try:
-        session.go(state)
-    finally:
-        stream.close()
+        stream = make_stream(experiment, device, threads, options.pipeline)
+        with using(chosen):
+            agent = experiment.agent.build(stream.spec, seed=experiment.seed, device=device)
+        bonus = experiment.bonus.build(stream.spec, seed=experiment.seed, device=device)
+        session = _Session(experiment, options, run, stream, agent, bonus, bare)
+        try:
+            session.go(state)
+        finally:
+            stream.close()
     return run
 
 
@@ -129,19 +134,20 @@ class _Session:
         self.throughput = Throughput(self.num_envs, bare)
 
     def go(self, state: dict[str, Any] | None) -> None:
-        start = self._restore(state) if state else None
-        for name in ("metrics.jsonl", "episodes.jsonl"):
-            self.run.truncate_lines(name, self.steps)
-        log = Log(self.run.folder, self.steps)
+        self.tick = state["tick"] if state else 0
         progress = Progress(self.run, self.experiment, self.steps, quiet=self.options.quiet)
-        begin = saved = time.monotonic()
-        video: Video | None = None
-        first = self.tick
-        loop = interact(self.stream, self.agent, start=start, ahead=self.ahead)
-        ticks = islice(loop, self.total - self.tick)
-        with _interrupts() as interrupted, progress:
-            for t in ticks:
-                t = self._reward_exploring(t)
+        with _interrupts() as interrupted, progress, self._kept():
+            start = self._restore(state, progress) if state else None
+            for name in ("metrics.jsonl", "episodes.jsonl"):
+                self.run.truncate_lines(name, self.steps)
+            log = Log(self.run.folder, self.steps)
+            begin = saved = time.monotonic()
+            video: Video | None = None
+            first = self.tick
+            loop = interact(self.stream, self.agent, start=start, ahead=self.ahead)
+            for t in islice(loop, self.total - self.tick):
+                t = t.with_bonus(self.bonus(t))
+                self.means.update({"bonus/mean": t.bonus.mean()})
                 self.means.update(self.agent.learn(t))
                 self.visits.update(t)
                 self.plans.update(t)
@@ -171,16 +177,22 @@ class _Session:
     def steps(self) -> int:
         return self.tick * self.num_envs
 
-    def _reward_exploring(self, t: Transition) -> Transition:
+    @contextmanager
+    def _kept(self) -> Iterator[None]:
+        """Whatever ends the run by a sentence, the sentence says what is kept."""
         try:
-            t = t.with_bonus(self.bonus(t))
+            yield
         except NumericalError as error:
+            steps = self.run.checkpoints.steps()
+            kept = (
+                f"The checkpoint of step {steps[-1]:,} in {self.run.folder} is whole, and the same "
+                "command continues from it."
+                if steps
+                else f"There was no checkpoint in {self.run.folder} yet."
+            )
             raise NumericalError(
-                f"The run stopped at agent step {self.steps}. {error} "
-                f"What {self.run.folder} held before is unchanged."
+                f"The run stopped at agent step {self.steps:,}. {error} {kept}"
             ) from error
-        self.means.update({"bonus/mean": t.bonus.mean()})
-        return t
 
     def _passed(self, every: int) -> bool:
         return every > 0 and self.steps // every > (self.steps - self.num_envs) // every
@@ -190,6 +202,7 @@ class _Session:
         log.histogram("plan/length", self.steps, lengths)
         so_far = self.episodes.metrics() | self.visits.metrics() | length_metrics(lengths)
         row = {name: float(x) for name, x in so_far.items()}
+        self.means.check()
         row |= self.means.pop() | self.throughput.pop()
         log.row(self.steps, self.steps * self.experiment.env.frame_skip, row)
         log.flush(self.episodes.pop())
@@ -204,38 +217,71 @@ class _Session:
         return video
 
     def _save(self, t: Transition) -> None:
-        self.run.save(
-            {
-                "tick": self.tick,
-                "agent": self.agent.state_dict(),
-                "bonus": self.bonus.state_dict(),
-                "stream": self.stream.state_dict(),
-                "next_step": step_state(t.next_step),
-                "next_memory": t.next_memory,
-                "episodes": self.episodes.state_dict(),
-                "means": self.means.state_dict(),
-                "visits": self.visits.state_dict(),
-                "plans": self.plans.state_dict(),
-            }
-        )
+        state = {
+            "tick": self.tick,
+            "agent": self.agent.state_dict(),
+            "bonus": self.bonus.state_dict(),
+            "stream": self.stream.state_dict(),
+            "next_step": step_state(t.next_step),
+            "next_memory": t.next_memory,
+            "episodes": self.episodes.state_dict(),
+            "means": self.means.state_dict(),
+            "visits": self.visits.state_dict(),
+            "plans": self.plans.state_dict(),
+            "generators": generators.states(),
+        }
+        self.means.check()
+        for part in ("agent", "bonus"):  # a checkpoint is a state one can go on from
+            check_numbers(state[part], part)
+        self.run.checkpoints.save(self.steps, state)
 
-    def _restore(self, state: dict[str, Any]) -> tuple[Step, Memory]:
-        self.tick = state["tick"]
+    def _restore(self, state: dict[str, Any], progress: Progress) -> tuple[Step, Memory]:
         self.agent.load_state_dict(state["agent"])
         self.bonus.load_state_dict(state["bonus"])
         self.episodes.load_state_dict(state["episodes"])
         self.means.load_state_dict(state["means"])
         self.plans.load_state_dict(state["plans"])
+        generators.restore(state["generators"])
         step = step_from_state(state["next_step"], self.stream.device)
-        obs = self.stream.load_state_dict(state["stream"])
-        if not torch.equal(obs, step.obs.cpu()):
-            raise UsageError(
-                f"The world of {self.run.folder} does not replay: after the logged actions it "
-                "looks otherwise than in the checkpoint. Only seeded, deterministic worlds resume."
-            )
-        self.visits.load_state_dict(state["visits"])  # it follows the restored stream
         memory = {k: v.to(self.stream.device) for k, v in state["next_memory"].items()}
+        if self.options.resume == "fresh-episodes":
+            progress.say("New episodes begin: from here on the run is not exact.")
+            step, memory = self._begin_anew(step, memory, int(state["stream"]["number"].max()) + 1)
+        else:
+            obs = self.stream.load_state_dict(state["stream"], progress.replay)
+            if not torch.equal(obs, step.obs.cpu()):
+                raise UsageError(
+                    f"The world of {self.run.folder} does not replay: after the logged actions it "
+                    "looks otherwise than in the checkpoint. Continue with new episodes, no longer "
+                    "exactly, by --resume fresh-episodes."
+                )
+        self.visits.load_state_dict(state["visits"])  # it follows the restored stream
         return step, memory
+
+    def _begin_anew(self, step: Step, memory: Memory, number: int) -> tuple[Step, Memory]:
+        """To the agent, its unfinished episodes were cut by a time-out and others began."""
+        nothing = torch.zeros_like(step.reward)
+        every, none = torch.ones_like(step.last), torch.zeros_like(step.last)
+        cut = replace(step, reward=nothing, discount=nothing + 1, first=none, last=every)
+        self.episodes.begin_anew()
+        for following in (cut, self.stream.reset(number)):
+            action, later = self.agent.act(step, memory)
+            self.agent.learn(Transition(step, memory, action, following, later, nothing))
+            step, memory = following, later
+        return step, memory
+
+
+def check_numbers(state: Any, name: str) -> None:
+    """Raise NumericalError, which names it, where a number of a state is not finite."""
+    if isinstance(state, dict):
+        for key, value in state.items():
+            check_numbers(value, f"{name}.{key}")
+    elif isinstance(state, list | tuple):
+        for i, value in enumerate(state):
+            check_numbers(value, f"{name}.{i}")
+    elif isinstance(state, Tensor) and state.is_floating_point() and not state.isfinite().all():
+        broken = state[~state.isfinite()].flatten()[0]
+        raise NumericalError(f"{name} holds {float(broken)}.")
 
 
 def make_stream(

@@ -1,5 +1,7 @@
 """Bad input: a clear sentence, a non-zero exit, nothing lost."""
 
+import hashlib
+import io
 import json
 import os
 import signal
@@ -127,11 +129,11 @@ def test_the_same_command_resumes_and_another_config_is_refused(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     assert run("train", "episodic", *SMALL, *QUIET, "--folder", "here") == 0
-    checkpoint = Path("here/checkpoint.pt").read_bytes()
+    checkpoint = Path(f"here/checkpoints/{800:012d}.pt").read_bytes()
     assert run("train", "episodic", *SMALL, *QUIET, "--folder", "here", "--agent.gamma", "0.5") == 2
     said = capsys.readouterr().err
     assert "agent.gamma: 1.0, not 0.5" in said
-    assert Path("here/checkpoint.pt").read_bytes() == checkpoint
+    assert Path(f"here/checkpoints/{800:012d}.pt").read_bytes() == checkpoint
     more = [word.replace("800", "1600") for word in SMALL]
     assert run("train", "episodic", *more, *QUIET, "--folder", "here") == 0
     rows = Run("here").read_lines("metrics.jsonl")
@@ -146,17 +148,17 @@ def test_a_damaged_checkpoint_is_named_and_left_as_it_is(
     damage: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run("train", "episodic", *SMALL, *QUIET, "--folder", "here") == 0
-    path = Path("here/checkpoint.pt")
+    path = Path(f"here/checkpoints/{800:012d}.pt")
     if damage == "truncated":
         path.write_bytes(path.read_bytes()[:1000])
-    elif damage == "foreign":
-        torch.save({"weights": torch.zeros(3)}, path)
     else:
-        torch.save({"format": Malicious()}, path)
+        body = io.BytesIO()
+        torch.save({"weights": torch.zeros(3)} if damage == "foreign" else Malicious(), body)
+        path.write_bytes(hashlib.sha256(body.getvalue()).digest() + body.getvalue())
     before = path.read_bytes()
     for words in (["train", "episodic", *SMALL, *QUIET, "--folder", "here"], ["evaluate", "here"]):
         assert run(*words) == 2
-        assert f"{path} is" in capsys.readouterr().err
+        assert f"The checkpoint {path} is damaged" in capsys.readouterr().err
     assert path.read_bytes() == before
     assert not Path("stolen").exists()
 
@@ -199,7 +201,7 @@ def test_an_interrupt_checkpoints_and_the_same_command_goes_on() -> None:
     rest = process.stdout.read()
     assert process.wait(timeout=30) == 130
     assert "the same command continues" in rest
-    state = Run("run").load()
+    state = Run("run").checkpoints.load()
     assert state is not None
     assert state["tick"] >= 10
     command[command.index("1000000")] = str(4 * state["tick"] + 400)
@@ -214,7 +216,7 @@ def test_a_silent_emulator_ends_the_run_and_keeps_its_checkpoint() -> None:
         "import sys, numpy as np\n"
         "from envs import atari, stream\n"
         "from experiments import cli\n"
-        "stream.Stream.__init__.__kwdefaults__['timeout'] = 1.0\n"
+        "stream.Stream.__init__.__kwdefaults__['timeout'] = 5.0\n"
         "step, ticks = atari.Atari.step, []\n"
         "def hang(self, actions):\n"
         "    ticks.append(1)\n"
@@ -230,9 +232,9 @@ def test_a_silent_emulator_ends_the_run_and_keeps_its_checkpoint() -> None:
         [sys.executable, "-c", code, *words], cwd=ROOT, capture_output=True, text=True, timeout=120
     )
     assert done.returncode == 1, done.stderr
-    assert "said nothing for 1 s" in done.stderr
+    assert "said nothing for 5 s" in done.stderr
     assert "Traceback" not in done.stderr
-    assert time.monotonic() - begin < 60
-    state = Run("run").load()
+    assert time.monotonic() - begin < 100
+    state = Run("run").checkpoints.load()
     assert state is not None
     assert state["tick"] == 299

@@ -4,6 +4,7 @@ import copy
 import math
 from dataclasses import replace
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -27,7 +28,7 @@ from agents.schedules import linear
 from envs.catch import CatchConfig
 from envs.errors import UsageError
 from envs.stream import Stream
-from experiments.run import compact
+from experiments.checkpoints import Checkpoints
 
 SMALL = DQNConfig(
     network=MLPConfig(hidden=(16,)), capacity=4000, learning_starts=10, epsilon_steps=100
@@ -155,13 +156,14 @@ def test_a_bonus_counts_as_reward_within_the_total_clip() -> None:
     assert batch.returns.tolist() == [4.25, 3.0, 1.5]
 
 
-def test_a_convolutional_agent_resumes_from_a_checkpoint_bit_for_bit() -> None:
+def test_a_convolutional_agent_resumes_from_a_checkpoint_bit_for_bit(tmp_path: Path) -> None:
     """Optimizer states must fit their weights whatever layout a checkpoint gave them."""
     config = DQNConfig(capacity=400, learning_starts=10, epsilon_steps=100, batch=4)
     stream = Stream(Scripted(2, shape=(4, 36, 36)))
     agent = learned(config, stream, 20)
     resumed = config.build(stream.spec, seed=5)
-    resumed.load_state_dict(compact(agent.state_dict()))
+    Checkpoints(tmp_path).save(1, agent.state_dict())
+    resumed.load_state_dict(Checkpoints(tmp_path).load() or {})
     for t in islice(interact(stream, agent), 12):
         assert torch.equal(resumed.act(t.step, t.memory)[0], t.action)
         agent.learn(t)

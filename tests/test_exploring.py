@@ -77,7 +77,7 @@ def test_a_resumed_run_equals_an_uninterrupted_one(name: str, tmp_path: Path) ->
     train(replace(experiment, steps=520), tmp_path / "halved", OPTIONS)
     halved = train(experiment, tmp_path / "halved", OPTIONS)
     assert numbers(straight) == numbers(halved)
-    states = [flat(run.load()) for run in (straight, halved)]
+    states = [flat(run.checkpoints.load()) for run in (straight, halved)]
     bonuses = [{k: v for k, v in state.items() if ".bonus" in k} for state in states]
     torch.testing.assert_close(*bonuses, rtol=0, atol=0)
     assert states[0][".agent.paid"] == states[1][".agent.paid"]
@@ -111,7 +111,7 @@ def test_a_run_stops_where_a_density_loses_its_numbers(
     """With the step and the component named, status 1, and the checkpoint as it was."""
     words = ["train", "wander", "bonus:pseudo-count", "--folder", str(tmp_path / "run"), *QUIET]
     assert cli.main([*words, "--steps", "400"]) == 0
-    checkpoint = (tmp_path / "run" / "checkpoint.pt").read_bytes()
+    checkpoint = (tmp_path / "run" / "checkpoints" / f"{400:012d}.pt").read_bytes()
     observe = CTS.observe
 
     def broken(self: CTS, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -123,7 +123,8 @@ def test_a_run_stops_where_a_density_loses_its_numbers(
     said = capsys.readouterr().err
     assert "The run stopped at agent step 6" in said
     assert "CTS density's log-probability after learning a frame came out as nan" in said
-    assert (tmp_path / "run" / "checkpoint.pt").read_bytes() == checkpoint
+    assert "The checkpoint of step 400 in" in said
+    assert (tmp_path / "run" / "checkpoints" / f"{400:012d}.pt").read_bytes() == checkpoint
     monkeypatch.undo()
     monkeypatch.setitem(PRESETS, "wander", WANDER)
     assert cli.main([*words, "--steps", "2000"]) == 0, "the same command continues once mended"

@@ -16,10 +16,10 @@ from agents.policies import RandomPolicy
 from envs import dice
 from envs.atari import AtariConfig
 from envs.catch import CatchConfig
-from envs.errors import UsageError
+from envs.errors import EmulatorSilent, UsageError
 from envs.interface import EnvConfig, Transition, step_state
 from envs.protocol import PROTOCOLS
-from envs.stream import EmulatorSilent, Stream
+from envs.stream import Stream
 
 each_env = pytest.mark.parametrize("env", LAW_ENVS, ids=lambda env: env.title)
 

@@ -1,0 +1,300 @@
+"""Nothing lost: checkpoints whole or passed over, one process a folder, lost numbers noticed."""
+
+import errno
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from test_agents import equal
+from test_exploring import OPTIONS
+from torch import Tensor
+
+from agents.dqn import DoubleDQN, DQNConfig
+from agents.networks import MLPConfig
+from envs.catch import CatchConfig
+from envs.errors import NumericalError, RunError, UsageError
+from envs.stream import Stream
+from experiments import checkpoints, generators
+from experiments.checkpoints import BLOCK, Checkpoints
+from experiments.config import Experiment
+from experiments.doctor import doctor
+from experiments.parse import parse_experiment
+from experiments.run import Run
+from experiments.training import train
+
+ROOT = Path(__file__).parent.parent
+CATCH = Experiment(
+    DQNConfig(MLPConfig((16,)), capacity=4000, learning_starts=10, epsilon_steps=100),
+    CatchConfig(),
+    steps=400,
+    streams=4,
+)
+
+
+def state_of(seed: int, rows: int = 3) -> dict[str, Any]:
+    generator = torch.Generator().manual_seed(seed)
+    large = torch.randint(0, 256, (rows, BLOCK), dtype=torch.uint8, generator=generator)
+    return {
+        "large": large,
+        "half": torch.randn(BLOCK, generator=generator).bfloat16().view(2, -1),
+        "odd": large[1:, 5:].t(),  # a view, and no whole number of blocks
+        "small": [torch.arange(3), (1, None, "word", 0.5, True)],
+        "none": torch.zeros(0, 4),
+    }
+
+
+def test_a_checkpoint_gives_back_what_was_saved(tmp_path: Path) -> None:
+    kept = Checkpoints(tmp_path / "new")
+    assert kept.load() is None
+    state = state_of(0)
+    kept.save(7, state)
+    loaded = kept.load()
+    assert loaded is not None
+    assert equal(loaded, state | {"small": [torch.arange(3), [1, None, "word", 0.5, True]]})
+    assert kept.steps() == [7]
+    loaded["large"][:] = 0
+    again = kept.load()
+    assert again is not None
+    assert torch.equal(again["large"], state["large"])
+
+
+def test_only_what_is_new_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    kept, written = Checkpoints(tmp_path), []
+    write = checkpoints._write
+
+    def counted(path: Path, *parts: bytes) -> None:
+        written.append(path.name)
+        write(path, *parts)
+
+    monkeypatch.setattr(checkpoints, "_write", counted)
+    ring = torch.arange(8 * BLOCK, dtype=torch.int64).remainder(251).to(torch.uint8).view(8, -1)
+    ring += torch.arange(8, dtype=torch.uint8)[:, None]
+    kept.save(1, {"ring": ring})
+    assert len(written) == 8 + 1
+    written.clear()
+    ring[3, 17] += 1
+    kept.save(2, {"ring": ring})
+    assert len(written) == 1 + 1
+    ring[5:] = 9
+    kept.save(3, {"ring": ring})
+    assert kept.steps() == [2, 3]
+    assert len(list(kept.blocks.iterdir())) == 8 + 1, "three equal rows are one block"
+    loaded = kept.load()
+    assert loaded is not None
+    assert torch.equal(loaded["ring"], ring)
+
+
+@pytest.mark.parametrize("damage", ["cut", "changed", "no block", "cut block", "changed block"])
+def test_a_damaged_checkpoint_is_passed_over_and_said(damage: str, tmp_path: Path) -> None:
+    kept, said = Checkpoints(tmp_path), list[str]()
+    kept.save(1, state_of(1))
+    before = set(kept.blocks.iterdir())
+    kept.save(2, state_of(2))
+    path = min(set(kept.blocks.iterdir()) - before) if "block" in damage else kept.path(2)
+    if damage == "no block":
+        path.unlink()
+    elif "cut" in damage:
+        path.write_bytes(path.read_bytes()[:-1])
+    else:
+        data = bytearray(path.read_bytes())
+        data[len(data) // 2] ^= 1
+        path.write_bytes(data)
+    loaded = kept.load(said.append)
+    assert loaded is not None
+    assert torch.equal(loaded["large"], state_of(1)["large"])
+    assert len(said) == 1
+    assert str(kept.path(2)) in said[0]
+    assert "continuing from the one of step 1" in said[0]
+    assert kept.steps() == [1, 2], "loading changes nothing"
+    kept.save(2, state_of(3))
+    loaded = kept.load()
+    assert loaded is not None
+    assert torch.equal(loaded["large"], state_of(3)["large"])
+
+
+def test_where_no_checkpoint_is_whole_the_run_is_refused(tmp_path: Path) -> None:
+    kept = Checkpoints(tmp_path)
+    for step in (1, 2):
+        kept.save(step, state_of(step))
+        kept.path(step).write_bytes(b"nothing")
+    with pytest.raises(UsageError, match="No other is left, and nothing was changed"):
+        kept.load()
+
+
+def test_a_killed_write_leaves_the_last_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whichever file was being written; what it left behind is cleared by the next."""
+    kept = Checkpoints(tmp_path)
+    kept.save(1, state_of(1))
+    replaced = Path.replace
+    for survived in range(4):
+        calls = iter(range(survived, -1, -1))
+
+        def dies(self: Path, target: Path) -> Path:
+            if next(calls) == 0:  # noqa: B023
+                raise KeyboardInterrupt
+            return replaced(self, target)
+
+        monkeypatch.setattr(Path, "replace", dies)
+        with pytest.raises(KeyboardInterrupt):
+            kept.save(2, state_of(2))
+        loaded = kept.load()
+        assert loaded is not None
+        assert torch.equal(loaded["large"], state_of(1)["large"])
+    monkeypatch.undo()
+    kept.save(3, state_of(1))
+    assert not list(tmp_path.rglob("*.tmp"))
+    used = len(list(kept.blocks.iterdir()))
+    kept.save(4, state_of(1))
+    assert len(list(kept.blocks.iterdir())) == used
+
+
+def test_a_full_disk_stops_the_run_and_keeps_the_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train(replace(CATCH, steps=200), tmp_path, OPTIONS)
+
+    def full(number: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(RunError, match="is full; the last checkpoint is whole"):
+        train(CATCH, tmp_path, OPTIONS)
+    monkeypatch.undo()
+    assert Run(tmp_path).checkpoints.steps() == [200]
+    assert not list(tmp_path.rglob("*.tmp"))
+    assert train(CATCH, tmp_path, OPTIONS).finished
+
+
+def test_a_second_process_on_a_folder_is_refused_by_its_number(tmp_path: Path) -> None:
+    said = rf"Process {os.getpid()} on .* is training in"
+    with Run.open(tmp_path, CATCH).locked(), pytest.raises(UsageError, match=said):
+        train(CATCH, tmp_path, OPTIONS)
+    assert (tmp_path / "lock").read_text(), "what a dead process leaves behind is no lock"
+    assert train(CATCH, tmp_path, OPTIONS).finished
+
+
+def test_lost_parameters_are_noticed_before_they_are_saved(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train(replace(CATCH, steps=200), tmp_path, OPTIONS)
+    act = DoubleDQN.act
+
+    def corrupting(self: DoubleDQN, *arguments: Any, **options: Any) -> Any:
+        with torch.no_grad():
+            self.target.head.bias[0] = torch.nan
+        return act(self, *arguments, **options)
+
+    monkeypatch.setattr(DoubleDQN, "act", corrupting)
+    with pytest.raises(NumericalError, match=r"The checkpoint of step 200 .* is whole"):
+        train(CATCH, tmp_path, OPTIONS)
+    assert Run(tmp_path).checkpoints.steps() == [200]
+
+
+def test_a_lost_loss_is_named_with_its_step(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    update = DoubleDQN.update
+
+    def broken(self: DoubleDQN) -> Tensor:
+        return update(self) * (torch.inf if self.updates == 40 else 1)
+
+    monkeypatch.setattr(DoubleDQN, "update", broken)
+    with pytest.raises(NumericalError, match=r"step 200\. dqn/loss came out as inf\. There was no"):
+        train(CATCH, tmp_path, OPTIONS)
+    assert Run(tmp_path).checkpoints.steps() == []
+
+
+def test_the_processes_own_generators_continue() -> None:
+    def draw() -> list[float]:
+        some: list[float] = np.random.rand(3).tolist()  # noqa: NPY002
+        return [random.random(), *some, *torch.rand(3).tolist()]
+
+    state = generators.states()
+    drawn = draw()
+    assert draw() != drawn
+    generators.restore(state)
+    assert draw() == drawn
+
+
+def test_a_world_that_does_not_replay_continues_with_new_episodes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        np.random, "default_rng", lambda seed=None: np.random.Generator(np.random.MT19937())
+    )
+    train(replace(CATCH, steps=200), tmp_path, OPTIONS)
+    with pytest.raises(UsageError, match=r"does not replay.* --resume fresh-episodes"):
+        train(CATCH, tmp_path, OPTIONS)
+    run = train(CATCH, tmp_path, replace(OPTIONS, resume="fresh-episodes"))
+    assert run.finished
+    state = run.checkpoints.load()
+    assert state is not None
+    assert (state["stream"]["number"] >= 1).all(), "on seeds of their own"
+    lengths = [row["length"] for row in run.read_lines("episodes.jsonl")]
+    assert set(lengths) == {9}, "no half episode is scored"
+
+
+def test_the_doctor_finds_this_machine_well_and_says_what_is_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("experiments.doctor.pick_threads", lambda threads: 1)
+    assert doctor(tmp_path / "runs", "cpu", seconds=0.1) == 0
+    said = capsys.readouterr().out
+    assert "No problems found." in said
+    assert len(said.splitlines()) <= 24, "one screen"
+    assert not list(tmp_path.iterdir())
+    monkeypatch.setattr("experiments.doctor.all_games", lambda: ["pong"])
+    monkeypatch.setattr(Stream, "load_state_dict", lambda self, state: torch.rand(4))
+    assert doctor(tmp_path, "cpu", seconds=0.1) == 1
+    said = " ".join(capsys.readouterr().out.split())
+    assert "no ROM for alien" in said
+    assert "does not replay: runs will not resume exactly" in said
+    assert "2 problems found." in said
+
+
+KILLED = {
+    "episodic": ["episodic", "--agent.capacity", "300"],
+    "dqn-cts": ["dqn-cts", "--agent.capacity", "4000", "--agent.learning-starts", "300",
+                "--agent.batch", "4"],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", KILLED)
+def test_a_killed_run_on_atari_ends_like_one_that_never_stopped(name: str, tmp_path: Path) -> None:
+    """With sticky actions; killed at a moment that nobody chose, after its first checkpoint."""
+    words = [*KILLED[name], "--protocol", "machado", "--game", "pong", "--streams", "2"]
+    words += ["--env.protocol.frames-cap", "400", "--steps", "1600"]
+    _, (experiment,), _ = parse_experiment(words)
+    straight = train(experiment, tmp_path / "straight", OPTIONS)
+    command = [sys.executable, "-m", "experiments.cli", "train", *words, "--device", "cpu",
+               "--threads", "1", "--log-every", "200", "--bare-seconds", "0", "--quiet",
+               "--checkpoint-minutes", "0.005", "--folder", str(tmp_path / "killed")]  # fmt: skip
+    process = subprocess.Popen(command, cwd=ROOT)
+    killed = Run(tmp_path / "killed")
+    while not killed.checkpoints.steps():
+        assert process.poll() is None
+        time.sleep(0.01)
+    time.sleep(random.random() / 2)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert train(experiment, killed.folder, OPTIONS).finished
+    assert numbers(straight) == numbers(killed)
+    states = [run.checkpoints.load() or {} for run in (straight, killed)]
+    assert equal(*({k: v for k, v in s.items() if k != "generators"} for s in states))
+
+
+def numbers(run: Run) -> list[list[dict[str, Any]]]:
+    """All that a run has written down, but for times."""
+    files = [run.read_lines(name) for name in ("metrics.jsonl", "episodes.jsonl")]
+    return [[{k: v for k, v in row.items() if "time/" not in k} for row in f] for f in files]
