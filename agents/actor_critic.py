@@ -7,14 +7,14 @@ are unrolled again.
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int64, UInt8
 from torch import Tensor, nn
 
-from agents.arithmetic import compiled
+from agents.arithmetic import compiled, fitting, out_of_memory
 from agents.interface import AgentConfig
 from agents.networks import NatureConfig, NetworkConfig, PolicyNetwork, Rounded, seeded
 from agents.policies import sample
@@ -194,6 +194,7 @@ class ActorCritic:
         rate = self._anneal()
         batch = self.judge(segment)
         variance = [x[batch.valid].var() for x in (batch.advantage, batch.advantage + batch.value)]
+        batch = replace(batch, obs=channels_innermost(batch.obs))  # once for all epochs
         made = []
         for _ in range(self.config.epochs):
             order = dice.bits(self.key, len(batch.action))[0].argsort().to(self.device)
@@ -264,13 +265,37 @@ class ActorCritic:
         return log_pi, value, nats, choice, log_prob, memory
 
     def update(self, batch: Batch) -> dict[str, Tensor]:
-        """One gradient step; the means its loss is made of."""
-        loss, means = self._loss(batch)
-        self.optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        """One gradient step; the means its loss is made of.
+
+        Raises UsageError, with a size that fits, where the batch is too large for the memory.
+        """
+        try:
+            means = self._differentiate(batch)
+        except RuntimeError as error:
+            if not out_of_memory(error):
+                raise
+            raise self._too_large(batch) from error
         nn.utils.clip_grad_norm_(self.network.parameters(), self.config.gradient_clip)
         self.optimizer.step()
         return {name: mean.clone() for name, mean in means.items()}
+
+    def _differentiate(self, batch: Batch) -> dict[str, Tensor]:
+        loss, means = self._loss(batch)
+        self.optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        return means
+
+    def _too_large(self, batch: Batch) -> UsageError:
+        size, device = len(batch.action), self.device
+        rows = torch.arange(size, device=device)
+        fits = fitting(lambda n: self._differentiate(take(batch, rows[:n])), size // 2)
+        remedy = "no smaller one does; choose fewer --streams or a smaller agent.network"
+        if fits:
+            more = math.ceil(self.config.minibatches * size / fits)
+            remedy = f"{fits} fit; choose --agent.minibatches {more}"
+        return UsageError(
+            f"A minibatch of {size} rows does not fit in {device}'s memory: {remedy}."
+        )
 
     def loss(self, batch: Batch) -> tuple[Float[Tensor, ""], dict[str, Tensor]]:
         """What an update lowers, and the means it is made of; reset ticks have weight 0."""
@@ -337,6 +362,11 @@ def _told(logits: Tensor, value: Tensor, thought: Thought) -> tuple[Tensor, ...]
 def as_pieces(x: Tensor, length: int) -> Tensor:
     """[B, T, ...] as rows of ``length`` ticks, [B * T / length, length, ...]."""
     return x.reshape(-1, length, *x.shape[2:])
+
+
+def channels_innermost(obs: UInt8[Tensor, "B T K H W"]) -> UInt8[Tensor, "B T K H W"]:
+    """The same looks, laid out as convolutions want them."""
+    return obs.movedim(2, -1).contiguous().movedim(-1, 2)
 
 
 def log_probabilities(

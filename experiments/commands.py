@@ -9,7 +9,7 @@ from envs.atari import AtariConfig
 from envs.errors import UsageError
 from envs.games import expand_games
 from envs.stream import Stream
-from experiments.bench import bench
+from experiments.bench import GROUPS, BenchOptions, bench
 from experiments.config import TABLES, choose, roles
 from experiments.doctor import doctor
 from experiments.evaluation import evaluate, load
@@ -63,17 +63,6 @@ class _Doctor:
     """Where runs will be kept: its disk is tried."""
     device: str = "auto"
     """cpu, cuda, or auto: a GPU where there is one."""
-
-
-@dataclass(frozen=True)
-class _Bench:
-    only: str = ""
-    """Rows whose name contains this."""
-    device: str = "auto"
-    steps: int = 300_000
-    """Agent steps of the training rows."""
-    save: bool = False
-    """Append the results to experiments/results/bench/."""
 
 
 def _train(words: list[str]) -> int:
@@ -181,10 +170,12 @@ def _doctor(words: list[str]) -> int:
 
 
 def _bench(words: list[str]) -> int:
-    options = parse_flags(_Bench, words, "reverie bench")
-    rows = bench(only=options.only, device=options.device, steps=options.steps, save=options.save)
-    if not rows:
-        raise UsageError(f"No benchmark row is called '{options.only}'.")
+    options = parse_flags(BenchOptions, words, "reverie bench")
+    if not any(options.only in group for group in GROUPS):
+        raise UsageError(
+            f"No group of the benchmark is called '{options.only}'; there are {', '.join(GROUPS)}."
+        )
+    bench(options)
     return 0
 
 

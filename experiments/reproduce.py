@@ -50,6 +50,11 @@ RECIPES: dict[str, Recipe] = {
     "ms_pacman-episodic-4-frames": Recipe(
         "episodic --game ms_pacman --env.protocol.stack 4 --steps 600000"
     ),
+    "pong-actor-critic": Recipe(
+        "actor-critic --game pong --steps 2500000 --agent.anneal-steps 2500000 "
+        "--pipeline 2 --precision bf16",
+        seeds=(0,),
+    ),
     **{
         f"{game}-{preset}": Recipe(f"{preset} --game {game} --steps 500000", seeds=(0, 1))
         for game in ("ms_pacman", "breakout")
