@@ -102,7 +102,7 @@ def plan_panel(t: Transition, width: int) -> Image:
     """
     policy, window, chance = (x[:, :AHEAD].numpy() for x in ahead(t.next_memory))
     cell = max(4, (width - 12) // policy.shape[1])
-    rows = [_shade(row[None], PLANNED, cell, 10) for row in policy / max(policy.max(), 1e-9)]
+    rows = [_shade(row[None], PLANNED, cell, 10) for row in policy]
     rows.append(_shade(window / max(window.max(), 1e-9), INK, cell, 6))
     rows.append(_shade(chance, MARK, cell, 10))
     panel = np.full((sum(len(row) + 2 for row in rows) + 6, width, 3), PAPER, np.uint8)
