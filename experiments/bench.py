@@ -167,9 +167,11 @@ def _race(
             steps = contender.run()
             if sitting.device.type == "cuda":
                 torch.cuda.synchronize()
+            rate = steps / (time.perf_counter() - begin)
             if turn:  # the first compiles, fills and warms
-                rates[contender.name].append(steps / (time.perf_counter() - begin))
-        sitting.console.print(f"  round {turn} of {sitting.options.rounds}: {title}")
+                rates[contender.name].append(rate)
+            what = f"round {turn} of {sitting.options.rounds}" if turn else "warming up"
+            sitting.console.print(f"  {what}, {contender.name}: {rate:,.0f} agent steps/s")
     for contender in contenders:
         contender.close()
     rows = []

@@ -11,6 +11,8 @@ from dataclasses import dataclass, fields, is_dataclass, replace
 from functools import reduce
 from typing import Any, TypeVar, get_type_hints
 
+from typeguard import TypeCheckError, check_type
+
 from agents.bonus import BonusConfig, NoBonusConfig
 from agents.choices import AGENTS, BONUSES
 from agents.episodic import EpisodicConfig
@@ -56,9 +58,10 @@ class Experiment:
     """Copies of the world in flight."""
 
     def __post_init__(self) -> None:
-        for name in ("steps", "streams"):
-            if getattr(self, name) < 1:
-                raise UsageError(f"{name} is {getattr(self, name)}; it must be 1 or more.")
+        for name, most in (("steps", 10**15), ("streams", 10**5)):
+            if not 1 <= getattr(self, name) <= most:
+                value = getattr(self, name)
+                raise UsageError(f"{name} is {value}; it must be 1 or more, and {most:,} at most.")
         if self.agent.refuses_bonus and not isinstance(self.bonus, NoBonusConfig):
             raise UsageError(
                 f"The agent {type(self.agent).__name__.removesuffix('Config')} takes no bonus: "
@@ -144,10 +147,15 @@ def decode(base: type[C], data: dict[str, Any]) -> C:
         if name == "class":
             continue
         if isinstance(value, dict):
+            if not is_dataclass(hints[name]):
+                raise UsageError(f"The config of {path} has a part as its {name}.")
             value = decode(hints[name], value)
         elif isinstance(value, list):
             value = tuple(value)
-        values[name] = value
+        try:
+            values[name] = check_type(value, hints[name])
+        except TypeCheckError as error:
+            raise UsageError(f"The config of {path} has a wrong {name}: {error}.") from error
     return kind(**values)
 
 

@@ -20,7 +20,7 @@ from envs.interface import EnvConfig
 from envs.stream import Stream
 from experiments.config import Experiment
 from experiments.plans import PlanTrace, action_names, with_plan
-from experiments.run import Run
+from experiments.run import Run, building, fitting
 from experiments.trackers import Episodes, Video, screen_of
 from experiments.training import pick_device
 
@@ -152,11 +152,14 @@ def load(folder: Path | str, *, device: str = "auto") -> tuple[Experiment, Agent
     state = run.checkpoints.load(warn=lambda said: print(said, file=sys.stderr))
     if state is None:
         raise UsageError(f"{run.folder} has no checkpoint yet; train it first.")
-    probe = Stream(experiment.env.build(1))
+    with building("world"):
+        probe = Stream(experiment.env.build(1))
     spec = replace(probe.spec, num_envs=experiment.streams)
     probe.close()
-    agent = experiment.agent.build(spec, seed=experiment.seed, device=where)
-    agent.load_state_dict(state["agent"])
+    with building("agent"):
+        agent = experiment.agent.build(spec, seed=experiment.seed, device=where)
+    with fitting(run.folder):
+        agent.load_state_dict(state["agent"])
     return experiment, agent
 
 

@@ -70,7 +70,7 @@ class Run:
         """What this folder's run is; raises UsageError where it holds none."""
         path = self.folder / "config.json"
         try:
-            data = json.loads(path.read_text())
+            data = json.loads(path.read_text(), parse_constant=_refuse_constant)
         except FileNotFoundError:
             raise UsageError(f"{self.folder} is no run folder: it has no config.json.") from None
         except (ValueError, OSError) as error:
@@ -109,14 +109,56 @@ class Run:
         temporary.replace(self.folder / name)
 
     def read_lines(self, name: str) -> list[dict[str, Any]]:
-        """The rows of a .jsonl file."""
+        """The rows of a .jsonl file; a line that a kill cut short is none."""
         path = self.folder / name
-        return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+        lines = path.read_text(errors="replace").splitlines() if path.exists() else []
+        return [row for line in lines if (row := _row(line))]
 
     def truncate_lines(self, name: str, step: int) -> None:
         """Drop rows later than ``step``: a killed run had written past its checkpoint."""
         rows = [row for row in self.read_lines(name) if row["step"] <= step]
         (self.folder / name).write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+@contextmanager
+def building(what: str) -> Iterator[None]:
+    """Raise UsageError where a config asks for what cannot be built, as for too much memory."""
+    try:
+        yield
+    except (MemoryError, OverflowError, RuntimeError) as error:
+        raise UsageError(
+            f"The {what} cannot be built as its config says: {_line(error)}."
+        ) from error
+
+
+@contextmanager
+def fitting(folder: Path) -> Iterator[None]:
+    """Raise UsageError where a whole checkpoint is none of this config or version."""
+    try:
+        yield
+    except UsageError:
+        raise
+    except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+        raise UsageError(
+            f"The checkpoint in {folder} does not fit its config in this version "
+            f"({type(error).__name__}: {_line(error)}); it was left as it is."
+        ) from error
+
+
+def _line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
+
+
+def _row(line: str) -> dict[str, Any] | None:
+    try:
+        row = json.loads(line)
+    except ValueError:
+        return None
+    return row if isinstance(row, dict) and isinstance(row.get("step"), int) else None
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"it has the number {name}")
 
 
 def provenance(device: torch.device, threads: int) -> dict[str, Any]:

@@ -30,7 +30,7 @@ from experiments.config import Experiment
 from experiments.figures import learning_curve
 from experiments.plans import PlanLengths, length_metrics
 from experiments.progress import Progress
-from experiments.run import Run, provenance
+from experiments.run import Run, building, fitting, provenance
 from experiments.trackers import Episodes, Log, Means, Throughput, Video, newest_frame
 from experiments.visits import visits_of
 
@@ -87,19 +87,20 @@ def train(
     run = Run.open(folder, experiment)
     with run.locked():
         state = run.checkpoints.load(warn=lambda said: print(said, file=sys.stderr))
-        if state and state["tick"] * experiment.streams >= experiment.steps:
+        if state and int(state.get("tick", 0)) * experiment.streams >= experiment.steps:
             run.finished = True
             return run
         chosen = pick_arithmetic(options, device)
         about = provenance(device, threads) | asdict(chosen)
         run.write_json("provenance.json", about | {"protocol": experiment.env.protocol_label})
         timed = options.bare_seconds
-        bare = bare_rate(experiment, threads, timed) if timed > 0 else None
-
-        stream = make_stream(experiment, device, threads, options.pipeline)
-        with using(chosen):
+        with building("world"):
+            bare = bare_rate(experiment, threads, timed) if timed > 0 else None
+            stream = make_stream(experiment, device, threads, options.pipeline)
+        with using(chosen), building("agent"):
             agent = experiment.agent.build(stream.spec, seed=experiment.seed, device=device)
-        bonus = experiment.bonus.build(stream.spec, seed=experiment.seed, device=device)
+        with building("bonus"):
+            bonus = experiment.bonus.build(stream.spec, seed=experiment.seed, device=device)
         session = _Session(experiment, options, run, stream, agent, bonus, bare)
         try:
             session.go(state)
@@ -134,10 +135,13 @@ class _Session:
         self.throughput = Throughput(self.num_envs, bare)
 
     def go(self, state: dict[str, Any] | None) -> None:
-        self.tick = state["tick"] if state else 0
+        self.tick = int(state.get("tick", 0)) if state else 0
         progress = Progress(self.run, self.experiment, self.steps, quiet=self.options.quiet)
         with _interrupts() as interrupted, progress, self._kept():
-            start = self._restore(state, progress) if state else None
+            start = None
+            if state:
+                with fitting(self.run.folder):
+                    start = self._restore(state, progress)
             for name in ("metrics.jsonl", "episodes.jsonl"):
                 self.run.truncate_lines(name, self.steps)
             log = Log(self.run.folder, self.steps)

@@ -1,0 +1,176 @@
+"""Whatever a file or a command line holds: a sentence and a status, and no good file is lost."""
+
+import contextlib
+import copy
+import hashlib
+import io
+import json
+import resource
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from experiments import cli
+
+SMALL = ["--steps", "200", "--streams", "4", "--agent.capacity", "300"]
+QUIET = ["--quiet", "--bare-seconds", "0", "--device", "cpu", "--threads", "1"]
+EXAMPLES = settings(
+    max_examples=250,
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=list(HealthCheck),
+    database=None,
+)
+pytestmark = pytest.mark.evidence
+
+odd = st.sampled_from(
+    [None, True, -1, 0, 1, 3, 10**18, -(10**30), 0.5, 1e308, float("nan"), float("inf"), "",
+     "os:system", "agents.dqn:DQNConfig", [], [1, "a"], {}, {"class": "builtins:object"}]
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("finished") / "run"
+    assert said(["train", "episodic", "env:catch", *SMALL, *QUIET, "--folder", str(folder)])[0] == 0
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def bounded() -> Iterator[None]:
+    """No input may make the process ask for more than it would ever be given here."""
+    before = resource.getrlimit(resource.RLIMIT_AS)
+    used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (used + (3 << 30), before[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_AS, before)
+
+
+def said(words: list[str]) -> tuple[int, str]:
+    """Status and standard error of a command; any exception but an exit is the test's to report."""
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        try:
+            status = cli.main(words)
+        except SystemExit as exit:  # a wrong flag
+            status = int(exit.code or 0)
+    return status, out.getvalue() + err.getvalue()
+
+
+def judged(words: list[str]) -> None:
+    status, text = said(words)
+    assert status in (0, 1, 2)
+    assert "Traceback" not in text
+    assert status == 0 or len(text) > 20
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(p): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+
+
+def both(run: Path) -> None:
+    judged(["evaluate", str(run), "--episodes", "2", "--device", "cpu", "--threads", "1"])
+    more = ["--steps", "240", *SMALL[2:], *QUIET]
+    judged(["train", "episodic", "env:catch", *more, "--folder", str(run)])
+
+
+@EXAMPLES
+@given(st.data())
+def test_mutated_configs(finished: Path, tmp_path_factory: Any, data: st.DataObject) -> None:
+    run = tmp_path_factory.mktemp("config") / "run"
+    shutil.copytree(finished, run)
+    config = json.loads((run / "config.json").read_text())
+    for _ in range(data.draw(st.integers(1, 3))):
+        part = config
+        while True:
+            name = data.draw(st.sampled_from(sorted(part)))
+            if not isinstance(part[name], dict) or data.draw(st.booleans()):
+                break
+            part = part[name] or {"empty": 0}
+        change = data.draw(st.sampled_from(["replace", "remove", "add"]))
+        if change == "remove":
+            part.pop(name, None)
+            if not part:
+                break
+        else:
+            part[name if change == "replace" else "unheard_of"] = data.draw(odd)
+    (run / "config.json").write_text(json.dumps(config))
+    before = contents(run / "checkpoints")
+    judged(["evaluate", str(run), "--episodes", "2", "--device", "cpu", "--threads", "1"])
+    assert contents(run / "checkpoints") == before
+    shutil.rmtree(run)
+
+
+@EXAMPLES
+@given(st.data())
+def test_mutated_bytes(finished: Path, tmp_path_factory: Any, data: st.DataObject) -> None:
+    run = tmp_path_factory.mktemp("bytes") / "run"
+    shutil.copytree(finished, run)
+    files = [p for p in sorted(run.rglob("*")) if p.suffix in (".json", ".pt", ".jsonl")]
+    path = data.draw(st.sampled_from(files))
+    content = bytearray(path.read_bytes())
+    for _ in range(data.draw(st.integers(1, 4))):
+        at = data.draw(st.integers(0, len(content)))
+        kind = data.draw(st.sampled_from(["flip", "cut", "insert"]))
+        if kind == "cut":
+            del content[at:]
+        elif kind == "insert":
+            content[at:at] = data.draw(st.binary(max_size=9))
+        elif at < len(content):
+            content[at] ^= data.draw(st.integers(1, 255))
+    path.write_bytes(content)
+    both(run)
+    shutil.rmtree(run)
+
+
+@EXAMPLES
+@given(st.data())
+def test_checkpoints_that_are_whole_but_hold_something_else(
+    finished: Path, tmp_path_factory: Any, data: st.DataObject
+) -> None:
+    run = tmp_path_factory.mktemp("state") / "run"
+    shutil.copytree(finished, run)
+    (path,) = (run / "checkpoints").glob("*.pt")
+    loaded = torch.load(io.BytesIO(path.read_bytes()[32:]), weights_only=True)
+    holder: Any = loaded
+    name: Any = "state"
+    while isinstance(holder[name], dict | list) and holder[name] and data.draw(st.integers(0, 5)):
+        holder = holder[name]
+        names = sorted(holder) if isinstance(holder, dict) else range(len(holder))
+        name = data.draw(st.sampled_from(list(names)))
+    wrong = [torch.zeros(0), torch.zeros(3, 2), torch.full((4,), torch.nan), torch.arange(4)]
+    holder[name] = copy.deepcopy(data.draw(odd | st.sampled_from(wrong)))
+    body = io.BytesIO()
+    torch.save(loaded, body)
+    path.write_bytes(hashlib.sha256(body.getvalue()).digest() + body.getvalue())
+    before = path.read_bytes()
+    both(run)
+    assert not path.exists() or path.read_bytes() == before
+    shutil.rmtree(run)
+
+
+WORDS = (
+    "train evaluate list verify doctor reproduce episodic dqn dqn-cts env:catch env:deep-sea "
+    "env:gym env:nothing bonus:none bonus:simhash agent:dqn agent.network:mlp agent.network:lstm "
+    "agent.representation:projection bonus.density:cts games presets random --steps --streams "
+    "--seed --game --games pong atari26 pomg --folder --device cuda --agent.gamma --agent.capacity "
+    "--env.size --with os my_module --help --protocol machado --episodes -1 0 1 8 1e9 nan "
+    "10000000000000000000 = -- -h ../.. \\x00 \U0001f600"
+).split(" ")
+
+
+@EXAMPLES
+@given(st.lists(st.sampled_from(WORDS), max_size=7))
+def test_command_lines(tmp_path_factory: Any, words: list[str]) -> None:
+    """Words in any order; what would train, or take the whole machine, is made to end at once."""
+    if words[:1] in (["doctor"], ["reproduce"]) or ("random" in words and "evaluate" in words):
+        return
+    with contextlib.chdir(tmp_path_factory.mktemp("words")):
+        tail = ["--minutes", "0.0001", *QUIET] if words[:1] == ["train"] else []
+        judged([*words, *tail])
