@@ -149,9 +149,10 @@ class ActorCritic:
             planner = config.planner.build(features=width, num_actions=spec.num_actions, seed=seed)
             self.network = PolicyNetwork(trunk, config.lstm, planner).to(self.device)
         self.player = Rounded(self.network)
-        self._look = compiled(self.player.network.forward, self.device)
-        # A recurrent network's ticks would be compiled one by one, all of a segment.
-        self._loss = self.loss if self.network.recurrent else compiled(self.loss, self.device)
+        self._look, self._loss = self.player.network.forward, self.loss
+        if not self.network.recurrent:  # else every tick of a segment would be compiled apart
+            self._look = compiled(self._look, self.device)
+            self._loss = compiled(self._loss, self.device)
         self.optimizer = torch.optim.Adam(
             self.network.parameters(), lr=config.learning_rate, eps=1e-5, fused=True
         )
