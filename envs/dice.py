@@ -79,6 +79,12 @@ def uniform(key: Int64[Tensor, " N"], count: int, lane: int = 0) -> Float[Tensor
     return _shift(bits(key, count, lane), 40).to(torch.float32) * 2.0**-24
 
 
+def normal(key: Int64[Tensor, " N"], count: int, lane: int = 0) -> Float[Tensor, "N {count}"]:
+    """``count`` draws a stream from N(0, 1), by the inverse of its distribution function."""
+    draws: Tensor = torch.special.ndtri(uniform(key, count, lane) + 2.0**-25)
+    return draws
+
+
 def integers(key: Int64[Tensor, " N"], high: int, lane: int = 0) -> Int64[Tensor, " N"]:
     """One draw a stream from 0..high-1 (bias below high / 2^63)."""
     return _shift(bits(key, 1, lane)[:, 0], 1) % high
@@ -97,3 +103,11 @@ def seeded(seed: int, device: torch.device | str = "cpu") -> Iterator[None]:
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(seed)
         yield
+
+
+def categorical(
+    logits: Float[Tensor, "N C"], key: Int64[Tensor, " N"], lane: int = 0
+) -> Int64[Tensor, " N"]:
+    """A draw of each row's softmax: the best after Gumbel noise, of one draw a category."""
+    lots = uniform(key, logits.shape[1], lane).clamp_(min=2.0**-25)
+    return (logits - (-lots.log()).log()).argmax(1)

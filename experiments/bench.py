@@ -23,7 +23,7 @@ import numpy as np
 import torch
 from rich.console import Console
 
-from agents.actor_critic import ActorCritic
+from agents.actor_critic import ActorCritic, ActorCriticConfig
 from agents.arithmetic import Arithmetic, using, why_not_compiled
 from agents.density_bonus import PseudoCountConfig
 from agents.dqn import DoubleDQN, DQNConfig
@@ -52,6 +52,8 @@ from world_models.density import DENSITIES
 from world_models.density.pixelcnn import PixelCNNConfig
 from world_models.density.symbols import as_symbols
 from world_models.interface import RepresentationConfig
+from world_models.planning import PLANNERS
+from world_models.planning.straw import STRAWConfig
 from world_models.prediction.feedforward import SMALL
 from world_models.prediction.imagination import Imagination
 from world_models.representation import REPRESENTATIONS
@@ -575,6 +577,22 @@ def _predictors(sitting: Sitting) -> list[Row]:
     return rows
 
 
+def _planners(sitting: Sitting) -> list[Row]:
+    """The actor-critic with each planner, in turns; STRAW with a tenth of its plan, too."""
+    plans = {name: kind() for name, kind in PLANNERS.items()}
+    plans["straw, 50 places"] = STRAWConfig(length=50)
+    streams = 256 if sitting.device.type == "cuda" else 8
+    contenders = []
+    for name, planner in plans.items():
+        agent = ActorCriticConfig(planner=planner)
+        experiment = replace(PRESETS["actor-critic"], agent=agent, env=BREAKOUT, streams=streams)
+        contenders.append(
+            _learner(f"planner {name}", sitting, experiment, way=Arithmetic(), ticks=128)[0]
+        )
+    title = f"training, {GAME}, {streams} streams x 128 ticks x 4 epochs"
+    return _race(sitting, contenders, title, ["planner reactive", "planner straw, 50 places"])
+
+
 GROUPS: dict[str, Callable[[Sitting], list[Row]]] = {
     "commands": _commands,
     "rollouts": _rollouts,
@@ -586,6 +604,7 @@ GROUPS: dict[str, Callable[[Sitting], list[Row]]] = {
     "densities": _densities,
     "representations": _representations,
     "predictors": _predictors,
+    "planners": _planners,
     "memory": _memory,
 }
 

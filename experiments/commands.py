@@ -136,6 +136,7 @@ def _evaluate(words: list[str]) -> int:
             device=device,
             threads=threads,
             video=run.folder / "videos" / "evaluation.mp4" if options.video else None,
+            figure=run.folder / "figures" / "plan.png",
         )
         run.write_json("scores.json", scores.summary())
         print(scores)

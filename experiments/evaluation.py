@@ -19,6 +19,7 @@ from envs.games import HUMAN_RANDOM_TABLE, human_normalised
 from envs.interface import EnvConfig
 from envs.stream import Stream
 from experiments.config import Experiment
+from experiments.plans import PlanTrace, action_names, with_plan
 from experiments.run import Run, building, fitting
 from experiments.trackers import Episodes, Video, screen_of
 from experiments.training import pick_device
@@ -93,10 +94,12 @@ def evaluate(
     device: torch.device | str = "auto",
     threads: int = 0,
     video: Path | None = None,
+    figure: Path | None = None,
 ) -> Scores:
     """Play ``episodes`` whole episodes without exploring, but for the protocol's epsilon.
 
-    Every stream has a fixed quota of episodes, so that short ones are not favoured.
+    Every stream has a fixed quota of episodes, so that short ones are not favoured. Video and
+    figure are of one episode; the figure is of its plans, if the policy has any.
     """
     if episodes < 1:
         raise UsageError(f"episodes is {episodes}; it must be 1 or more.")
@@ -109,7 +112,8 @@ def evaluate(
     memory = player.initial(n)
     memory["dice"] = dice.keys(seed, "eval", n).to(stream.device)
     step = stream.reset()
-    film = Video(video, screen_of(stream)) if video else None
+    film = Video(video, with_plan(screen_of(stream))) if video else None
+    trace = PlanTrace(action_names(stream)) if figure else None
     tracker, starts = Episodes(n), set[int]()
     finished: list[list[dict[str, Any]]] = [[] for _ in range(n)]
     for t in interact(stream, player, explore=False, start=(step, memory)):
@@ -117,8 +121,9 @@ def evaluate(
             if len(finished[i]) < quota[i]:
                 starts.add(int(frame_digest(t.step.obs[i : i + 1])))
         tracker.update(t)
-        if film:
-            film.update(t)
+        for watcher in (film, trace):
+            if watcher:
+                watcher.update(t)
         for episode in tracker.pop():
             mine = finished[episode["stream"]]
             if len(mine) < quota[episode["stream"]]:
@@ -126,6 +131,8 @@ def evaluate(
         if all(len(mine) == due for mine, due in zip(finished, quota, strict=True)):
             break
     stream.close()
+    if trace and figure:
+        trace.draw(figure, f"{env.title}, evaluation seed {seed}")
     played = [episode for mine in finished for episode in mine]
     return Scores(
         world=env.title,

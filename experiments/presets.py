@@ -1,6 +1,7 @@
 """Named experiments; an ablation is ``replace(PRESET, ...)``."""
 
 from dataclasses import replace
+from typing import Any
 
 from agents.actor_critic import ActorCriticConfig
 from agents.density_bonus import PseudoCountConfig, SurpriseConfig
@@ -14,6 +15,9 @@ from envs.atari import AtariConfig
 from envs.protocol import PROTOCOLS
 from experiments.config import Experiment
 from world_models.density.pixelcnn import PixelCNNConfig
+from world_models.interface import PlannerConfig
+from world_models.planning.action_repeat import ActionRepeatConfig
+from world_models.planning.straw import STRAWConfig, STRAWeConfig
 from world_models.representation.binary_vae import BinaryVAEConfig
 from world_models.representation.vae import VAEConfig
 
@@ -30,6 +34,20 @@ SHORT = Experiment(
     steps=100_000,
     streams=8,
 )
+
+# Huang et al. 2022, as CleanRL's ppo_atari: 8 streams, 40 million frames.
+ACTOR_CRITIC = Experiment(
+    ActorCriticConfig(), AtariConfig(protocol=PROTOCOLS["nature"]), steps=10_000_000, streams=8
+)
+
+
+def planned(planner: PlannerConfig, **settings: Any) -> Experiment:
+    """The actor-critic with a planner: its twin in everything else."""
+    return replace(
+        ACTOR_CRITIC,
+        agent=replace(ACTOR_CRITIC.agent, planner=planner, **settings),  # type: ignore[call-arg]
+    )
+
 
 PRESETS: dict[str, Experiment] = {
     # Blundell et al. 2016, section 4.1: the key is a projection of one frame.
@@ -57,13 +75,14 @@ PRESETS: dict[str, Experiment] = {
     # Tang et al. 2017.
     "dqn-simhash": replace(DQN, bonus=SimHashConfig()),
     "dqn-surprise": replace(DQN, bonus=SurpriseConfig()),
-    # Huang et al. 2022, as CleanRL's ppo_atari: 8 streams, 40 million frames.
-    "actor-critic": Experiment(
-        ActorCriticConfig(),
-        AtariConfig(protocol=PROTOCOLS["nature"]),
-        steps=10_000_000,
-        streams=8,
-    ),
+    "actor-critic": ACTOR_CRITIC,
+    # Sharma et al. 2017.
+    "action-repeat": planned(ActionRepeatConfig()),
+    # Vezhnevets et al. 2016.
+    "straw": planned(STRAWConfig()),
+    "strawe": planned(STRAWeConfig()),
+    # Mohamed 2016: what STRAWe is a case of, with nats and entropy part of the return.
+    "variational-mdp": planned(STRAWeConfig(prior="learned"), free_energy=True),
     "dqn-short": SHORT,
     # Its twins that imagine: dreaming between real steps, and planning at each of them.
     "dreamer": replace(SHORT, agent=DreamerConfig(inner=SHORT.agent)),

@@ -88,6 +88,32 @@ def predictors_table() -> str:
     return "\n".join(lines or ["Nothing has been measured yet."]) + "\n"
 
 
+def mazes_table() -> str:
+    """One row a planner: held-out mazes beside the shortest path, and where plans were made."""
+    lines = [
+        "| agent | agent steps | of the shortest path's return, held-out mazes | larger mazes "
+        "| ticks a plan is followed | plans made at junctions (by chance), p | command |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for path in sorted((RESULTS / "mazes").glob("*.json")):
+        data = json.loads(path.read_text())
+        walks = data["runs"][0]["walks"]
+        kept, larger = walks["held_out"], walks["larger"]
+        made, where = kept["mean_commitment"], kept["junctions"]
+        plans = f"{where['share_of_plans']:.1%} ({where['share_by_chance']:.1%}), {where['p']:.1g}"
+        cells = [
+            data["train"].split()[2],
+            _count(data["steps"]),
+            f"{kept['share_of_best_return']:.1%}",
+            f"{larger['share_of_best_return']:.1%}",
+            f"{made:.1f}" if made else "",
+            plans if made else "",
+            f"`{data['command']}`",
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
 def bench_table() -> str:
     """The newest measurement of each row, on each device."""
     lines = ["| what | measured | machine |", "|---|---|---|"]
@@ -110,4 +136,5 @@ TABLES: dict[str, Callable[[], str]] = {
     "scores": scores_table,
     "bench": bench_table,
     "predictors": predictors_table,
+    "mazes": mazes_table,
 }

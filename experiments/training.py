@@ -28,6 +28,7 @@ from envs.stream import Stream
 from experiments import generators
 from experiments.config import Experiment
 from experiments.figures import learning_curve
+from experiments.plans import PlanLengths, length_metrics
 from experiments.progress import Progress
 from experiments.run import Run, building, fitting, provenance
 from experiments.trackers import Episodes, Log, Means, Throughput, Video, newest_frame
@@ -138,6 +139,7 @@ class _Session:
         self.tick = 0
         self.episodes, self.means = Episodes(self.num_envs), Means()
         self.visits = visits_of(stream.parts[0], options.visit_streams)
+        self.plans = PlanLengths()
         self.throughput = Throughput(self.num_envs, bare)
 
     def go(self, state: dict[str, Any] | None) -> None:
@@ -160,6 +162,7 @@ class _Session:
                 self.means.update({"bonus/mean": t.bonus.mean()})
                 self.means.update(self.agent.learn(t))
                 self.visits.update(t)
+                self.plans.update(t)
                 self.tick += 1
                 self.episodes.update(t, self.steps)
                 self.throughput.update()
@@ -207,7 +210,9 @@ class _Session:
         return every > 0 and self.steps // every > (self.steps - self.num_envs) // every
 
     def _log(self, log: Log, progress: Progress) -> None:
-        so_far = self.episodes.metrics() | self.visits.metrics()
+        lengths = self.plans.pop()
+        log.histogram("plan/length", self.steps, lengths)
+        so_far = self.episodes.metrics() | self.visits.metrics() | length_metrics(lengths)
         row = {name: float(x) for name, x in so_far.items()}
         self.means.check()
         row |= self.means.pop() | self.throughput.pop()
@@ -234,6 +239,7 @@ class _Session:
             "episodes": self.episodes.state_dict(),
             "means": self.means.state_dict(),
             "visits": self.visits.state_dict(),
+            "plans": self.plans.state_dict(),
             "generators": generators.states(),
         }
         self.means.check()
@@ -246,6 +252,7 @@ class _Session:
         self.bonus.load_state_dict(state["bonus"])
         self.episodes.load_state_dict(state["episodes"])
         self.means.load_state_dict(state["means"])
+        self.plans.load_state_dict(state["plans"])
         generators.restore(state["generators"])
         step = step_from_state(state["next_step"], self.stream.device)
         memory = {k: v.to(self.stream.device) for k, v in state["next_memory"].items()}

@@ -25,6 +25,7 @@ from envs.stream import Stream
 from experiments import Experiment, evaluate, load, train
 from experiments.reproduce import RESULTS
 from world_models.density.pixelcnn import PixelCNNConfig
+from world_models.planning import PLANNERS
 
 pytestmark = pytest.mark.evidence
 
@@ -121,3 +122,25 @@ def test_a_dreamer_needs_a_third_of_its_twins_real_steps() -> None:
         return total
 
     assert 3 * needed(EXAMPLES["dreamer"], 3200) <= needed(DQN, 12_000)
+
+
+@pytest.mark.parametrize("name", PLANNERS)
+def test_every_planner_wins_catch(name: str, tmp_path: Path) -> None:
+    from test_planning import EXAMPLES, SMALL
+
+    config = replace(
+        SMALL, planner=EXAMPLES.get(name, PLANNERS[name]()), horizon=32, clip=0.2,
+        learning_rate=3e-3, commitment_cost=0.0,
+    )  # fmt: skip
+    run = train(Experiment(config, CatchConfig(), steps=100_000, streams=32), tmp_path, OPTIONS)
+    assert evaluate(load(run.folder, device="cpu")[1], CatchConfig(), episodes=200).mean >= 0.95
+
+
+def test_a_plan_reaches_ninety_percent_of_the_shortest_path_in_mazes_never_seen() -> None:
+    """By `reverie reproduce maze-straw`; plans are followed for more than two ticks."""
+    data = json.loads((RESULTS / "mazes" / "maze-straw.json").read_text())
+    walks = data["runs"][0]["walks"]["held_out"]
+    assert walks["episodes"] >= 256
+    assert walks["share_of_best_return"] >= 0.9
+    assert walks["mean_commitment"] > 2
+    assert walks["junctions"]["p"] < 0.01

@@ -77,23 +77,40 @@ class Predictor(Stateful, Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Thought:
-    """What planning cost: nats of the code and commitment, both unweighted."""
+    """What planning cost at a tick, unweighted, and what was left to chance in it."""
 
     nats: Float[Tensor, "*B"]
+    """Divergence of the plan's code from its prior; 0 while committed."""
     commitment: Float[Tensor, "*B"]
+    """Probability of planning anew at the next tick."""
+    choice: Int64[Tensor, "*B"]
+    """What the dice decided, as a number of the planner's own."""
+    log_prob: Float[Tensor, "*B"]
+    """Of the choice, where its gradient is the score function's: added to the action's own."""
 
 
 @runtime_checkable
 class Planner(Stateful, Protocol):
-    """Writes, keeps and revises a sequence of actions."""
+    """Writes, keeps and revises a sequence of actions.
+
+    Whoever acts keeps two things more in its memory: the ``dice``, which it rolls once a tick, and
+    the ``action`` of the tick before where ``initial`` has one.
+    """
 
     def initial(self, n: int) -> Memory:
-        """An empty plan, commitment and dice for n streams."""
+        """An empty plan for n streams; no memory at all where every tick is thought of alone."""
 
     def advance(
-        self, features: Float[Tensor, "B D"], memory: Memory, first: Bool[Tensor, " B"]
+        self,
+        features: Float[Tensor, "B D"],
+        memory: Memory,
+        first: Bool[Tensor, " B"],
+        choice: Int64[Tensor, " B"] | None = None,
     ) -> tuple[Float[Tensor, "B A"], Memory, Thought]:
-        """Logits of the action now, the plan from the next tick on, and what it cost."""
+        """Logits of the action now, the plan as it stands, and what it cost.
+
+        A ``choice`` that a thought told of is made again, whatever its probability has become.
+        """
 
 
 @dataclass(frozen=True)
