@@ -205,8 +205,10 @@ def _list(words: list[str]) -> int:
 
 
 def _reproduce(words: list[str]) -> int:
-    names = [w for w in words if not w.startswith("-")]
-    options = parse_flags(_Reproduce, [w for w in words if w.startswith("-")], "reverie reproduce")
+    names = []
+    while words and not words[0].startswith("-"):
+        names.append(words.pop(0))
+    options = parse_flags(_Reproduce, words, "reverie reproduce NAME ... | --all")
     recipes = dict.fromkeys(RECIPES, reproduce)
     recipes |= dict.fromkeys(PREDICTION_RECIPES, reproduce_prediction)
     recipes |= dict.fromkeys(MEASUREMENTS, measure)

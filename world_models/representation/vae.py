@@ -1,6 +1,6 @@
 """Variational autoencoder: a diagonal-Gaussian code of a frame (Kingma & Welling 2014).
 
-Networks, latents and key are those of Blundell et al. 2016 (section 3.1); with beta above 1 it is
+Convolutions, latents and key are those of Blundell et al. 2016 (section 3.1); with beta above 1 it is
 the beta-VAE of Higgins et al. 2017.
 """
 
