@@ -55,6 +55,12 @@ PLANNERS = {
 }
 """Planners compared, and their settings for mazes."""
 
+# As long as a processor allows, with a schedule and a replay as short.
+COUNTING = (
+    "--steps 250000 --agent.capacity 250000 --agent.learning-starts 10000 "
+    "--agent.epsilon-steps 100000 --precision bf16 --visit-streams 8"
+)
+
 RECIPES: dict[str, Recipe] = {
     "ms_pacman-episodic": Recipe("episodic --game ms_pacman --steps 600000"),
     "ms_pacman-episodic-4-frames": Recipe(
@@ -65,6 +71,11 @@ RECIPES: dict[str, Recipe] = {
         "--pipeline 2 --precision bf16",
         seeds=(0,),
     ),
+    **{
+        f"{game}-{preset}": Recipe(f"{preset} --game {game} {COUNTING}", seeds=(0, 1), episodes=10)
+        for game in ("freeway", "montezuma_revenge")
+        for preset in ("dqn", "dqn-cts")
+    },
     **{
         f"{game}-{preset}-300k": Recipe(f"{preset} --game {game} --steps 300000", seeds=(0, 1))
         for game in ("ms_pacman", "frostbite")
@@ -207,6 +218,8 @@ def _row(run: Run, seed: int) -> dict[str, Any]:
                 [row["step"], row["score/mean_100"]] for row in rows if "score/mean_100" in row
             ],
             "exact_hits": rows[-1].get("episodic/exact_hits"),
+            "rooms": rows[-1].get("visits/rooms"),
+            "keys": rows[-1].get("visits/keys"),
             "plan_lengths": [
                 [row["step"], row["plan/mean_length"]] for row in rows if "plan/mean_length" in row
             ],

@@ -49,18 +49,24 @@ def scores_table() -> str:
         episodes |= {run["evaluation"]["episodes"] for run in data["runs"]}
         mean = statistics.fmean(means)
         normalised = human_normalised(data["world"], mean)
-        spread = f" ± {statistics.stdev(means) / len(means) ** 0.5:,.0f}" if len(means) > 1 else ""
+        spread = (
+            f" ± {_points(statistics.stdev(means) / len(means) ** 0.5)}" if len(means) > 1 else ""
+        )
         cells = [
             data["world"],
             data["train"].split()[2],
             data["protocol"],
             f"{_count(data['steps'])} ({_count(data['frames'])})",
-            ", ".join(f"{m:,.0f}" for m in means),
-            f"{mean:,.0f}{spread}",
+            ", ".join(map(_points, means)),
+            f"{_points(mean)}{spread}",
             "" if normalised is None else f"{normalised:.3f}",
-            f"{data['random']['mean']:,.0f}",
+            _points(data["random"]["mean"]),
             f"`{data['command']}`",
         ]
+        visits = {x: [run["train"].get(x) for run in data["runs"]] for x in ("rooms", "keys")}
+        if None not in visits["rooms"]:
+            seen = (f"{x} {', '.join(f'{n:.0f}' for n in visits[x])}" for x in visits)
+            cells[4] += f" (in training, {' and '.join(seen)})"
         lines.append(f"| {' | '.join(cells)} |")
     lines += [
         "",
@@ -126,6 +132,10 @@ def bench_table() -> str:
         }
         lines += newest.values()
     return "\n".join(lines) + "\n"
+
+
+def _points(score: float) -> str:
+    return f"{score:,.0f}" if abs(score) >= 100 or not score else f"{score:.1f}"
 
 
 def _count(number: int) -> str:

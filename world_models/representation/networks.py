@@ -1,8 +1,8 @@
 """The encoder and the decoder of Blundell et al. 2016 (section 3.1, "Variational autoencoder").
 
 Four convolutions of stride 2 without padding and a hidden layer, and their mirror image; of a frame
-too small for all four, as many as it has room for. Ours are the initial weights (He et al. 2015), the
-centred input, and in the decoder a map from code to pixels that is linear.
+too small for all four, as many as it has room for. The initial weights (He et al. 2015), the
+centred input and, in the decoder, a linear map from code to pixels are ours.
 """
 
 import math

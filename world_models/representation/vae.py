@@ -1,7 +1,7 @@
 """Variational autoencoder: a diagonal-Gaussian code of a frame (Kingma & Welling 2014).
 
-Convolutions, latents and key are those of Blundell et al. 2016 (section 3.1); with beta above 1 it is
-the beta-VAE of Higgins et al. 2017.
+Convolutions, latents and key are those of Blundell et al. 2016 (section 3.1); with beta above 1 it
+is the beta-VAE of Higgins et al. 2017.
 """
 
 from dataclasses import dataclass
