@@ -33,10 +33,11 @@ pytestmark = pytest.mark.evidence
 @pytest.mark.parametrize("seed", range(5))
 @pytest.mark.parametrize("name", AGENTS)
 def test_every_agent_wins_catch_with_every_seed(name: str, seed: int, tmp_path: Path) -> None:
-    from test_agents import EXAMPLES
+    from test_agents import EXAMPLES, TICKS
 
     config = EXAMPLES.get(name, AGENTS[name]())
-    experiment = Experiment(config, CatchConfig(), seed=seed, steps=12_000, streams=8)
+    steps = 8 * TICKS.get(type(config), 1500)
+    experiment = Experiment(config, CatchConfig(), seed=seed, steps=steps, streams=8)
     run = train(experiment, tmp_path, OPTIONS)
     assert evaluate(load(run.folder, device="cpu")[1], CatchConfig(), episodes=200).mean >= 0.95
 
