@@ -8,7 +8,7 @@ are unrolled again.
 
 import math
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from jaxtyping import Bool, Float, Int64, UInt8
@@ -38,6 +38,8 @@ class ActorCriticConfig(AgentConfig):
     A2C (Mnih et al. 2016) is ``epochs 1, minibatches 1, clip None, value_clip None`` and a short
     horizon.
     """
+
+    on_policy: ClassVar[bool] = True
 
     network: NetworkConfig = NatureConfig()
     """What turns a stack of frames into features."""

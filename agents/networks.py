@@ -7,8 +7,6 @@ inside ``seeded``.
 
 import copy
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -17,6 +15,7 @@ from torch import Tensor, nn
 
 from agents.arithmetic import arithmetic
 from envs import dice
+from envs.dice import seeded as seeded
 from envs.errors import UsageError
 from envs.interface import Memory
 from world_models.interface import Planner, Thought
@@ -239,11 +238,3 @@ class Rounded:
         """Take over what the network has learned."""
         if self.network is not self.learner:
             self.network.load_state_dict(self.learner.state_dict())
-
-
-@contextmanager
-def seeded(seed: int) -> Iterator[None]:
-    """Initial weights are drawn from ``seed`` alone; the generator outside is left as it was."""
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(seed)
-        yield

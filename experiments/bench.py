@@ -32,6 +32,7 @@ from agents.neighbours import NeighbourTables
 from agents.policies import RandomPolicy
 from agents.replay import Replay
 from envs.atari import AtariConfig
+from envs.interface import Segment
 from envs.protocol import PROTOCOLS
 from envs.stream import Stream
 from experiments.config import Experiment
@@ -50,8 +51,13 @@ from experiments.training import (
 from world_models.density import DENSITIES
 from world_models.density.pixelcnn import PixelCNNConfig
 from world_models.density.symbols import as_symbols
+from world_models.interface import RepresentationConfig
 from world_models.planning import PLANNERS
 from world_models.planning.straw import STRAWConfig
+from world_models.prediction.feedforward import SMALL
+from world_models.prediction.imagination import Imagination
+from world_models.representation import REPRESENTATIONS
+from world_models.representation.vae import VAEConfig
 
 Row = dict[str, Any]
 GAME = "breakout"
@@ -514,6 +520,63 @@ def _densities(sitting: Sitting) -> list[Row]:
     return rows
 
 
+def _representations(sitting: Sitting) -> list[Row]:
+    """Keys of real looks in batches of 32, and updates of the models that learn."""
+    device, threads = sitting.device, sitting.threads
+    stream = Stream(AtariConfig("ms_pacman", PROTOCOLS["mfec"]).build(32), device=device)
+    loop = islice(interact(stream, RandomPolicy(stream.spec.num_actions)), 100)
+    looks = [t.step.obs for t in loop][-1]
+    shape = stream.spec.obs_shape
+    stream.close()
+    configs: dict[str, RepresentationConfig] = {n: kind() for n, kind in REPRESENTATIONS.items()}
+    configs["vae, bfloat16"] = VAEConfig(bfloat16=True)
+    rows = []
+    for name, config in configs.items():
+        model = config.build(obs_shape=shape, device=device)
+        rate = 32 / _median(partial(model.encode, looks), device, repeats=101)
+        title = f"representation {name}: keys of 84 x 84 frames, {threads} threads"
+        rows.append({"name": title, "frames_per_second": rate, "shown": f"{rate:,.0f} frames/s"})
+        if config.learns:
+            rate = 1 / _median(partial(model.update, looks), device, repeats=5)
+            title = f"representation {name}: updates of 32 frames, {threads} threads"
+            rows.append(
+                {"name": title, "updates_per_second": rate, "shown": f"{rate:,.1f} updates/s"}
+            )
+    return rows
+
+
+def _predictors(sitting: Sitting) -> list[Row]:
+    """Imagined steps, and updates of one step, of 4 x 84 x 84 grey looks."""
+    size, device, threads = 256, sitting.device, sitting.threads
+    looks = torch.randint(256, (size, 2, 4, 84, 84), dtype=torch.uint8)
+    nothing, never = torch.zeros(size, 1), torch.zeros(size, 2, dtype=torch.bool)
+    piece = Segment(nothing.long(), looks, nothing, nothing, nothing + 1, never, never, {})
+    rows = []
+    for name, config in {"small": SMALL, "small, bfloat16": replace(SMALL, bfloat16=True)}.items():
+        model = config.build(obs_shape=(4, 84, 84), num_actions=6, device=device)
+        batch = model.lesson[0]
+        few = piece.obs[:batch], nothing[:batch], never[:batch]
+        lesson = Segment(few[1].long(), few[0], few[1], few[1], few[1] + 1, few[2], few[2], {})
+        env = Imagination(model, piece, size, tensors=True)
+        env.reset(seed=0)
+        action = torch.zeros(size, dtype=torch.int64, device=device)
+        imagined = size / _median(partial(env.step, action), device)
+        learned = batch / _median(partial(model.update, lesson), device)
+        rows += [
+            {
+                "name": f"predictor {name}: imagining in {size} dreams, {threads} threads",
+                "steps_per_second": imagined,
+                "shown": f"{imagined:,.0f} imagined steps/s",
+            },
+            {
+                "name": f"predictor {name}: learning in batches of {batch}, {threads} threads",
+                "frames_per_second": learned,
+                "shown": f"{learned:,.0f} frames/s",
+            },
+        ]
+    return rows
+
+
 def _planners(sitting: Sitting) -> list[Row]:
     """The actor-critic with each planner, in turns; STRAW with a tenth of its plan, too."""
     plans = {name: kind() for name, kind in PLANNERS.items()}
@@ -539,6 +602,8 @@ GROUPS: dict[str, Callable[[Sitting], list[Row]]] = {
     "replay": _replay,
     "tables": _tables,
     "densities": _densities,
+    "representations": _representations,
+    "predictors": _predictors,
     "planners": _planners,
     "memory": _memory,
 }

@@ -10,6 +10,8 @@ reverie: reinforcement-learning agents built on generative models
 
   reverie train PRESET [role:name ...] [--game GAME | --games GAMES] [--steps N] [--seed S] ...
   reverie evaluate RUN ... | random   [--episodes N] [--video] ...
+  reverie collect RUN | random [--frames N] [--format own|grey|rgb] [--epsilon E] ...
+  reverie pretrain ROLE:NAME --data FOLDER [--steps N] ...
   reverie list [games | presets | roles]
   reverie reproduce NAME ... | --all        run again what a results table was made from
   reverie verify [--write]                  README tables against the committed results
@@ -22,7 +24,9 @@ A part is chosen as role:name and tuned as --role.parameter value:
 GAMES is atari26, atari57, hard or names with commas. `reverie COMMAND --help` says more; a module
 with parts of your own is imported with --with my_module."""
 
-COMMANDS = ("train", "evaluate", "list", "reproduce", "verify", "bench", "doctor")
+COMMANDS = (
+    "train", "evaluate", "collect", "pretrain", "list", "reproduce", "verify", "bench", "doctor",
+)  # fmt: skip
 
 
 def main(arguments: list[str] | None = None) -> int:

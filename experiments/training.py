@@ -87,7 +87,13 @@ def train(
     run = Run.open(folder, experiment)
     with run.locked():
         state = run.checkpoints.load(warn=lambda said: print(said, file=sys.stderr))
-        if state and int(state.get("tick", 0)) * experiment.streams >= experiment.steps:
+        spent = experiment.agent.steps_spent
+        if spent >= experiment.steps:
+            raise UsageError(
+                f"steps is {experiment.steps}, and {spent} were spent on pretraining; ask for more."
+            )
+        done = int(state.get("tick", 0)) * experiment.streams if state else 0
+        if state and spent + done >= experiment.steps:
             run.finished = True
             return run
         chosen = pick_arithmetic(options, device)
@@ -126,8 +132,10 @@ class _Session:
         self.stream, self.agent, self.bonus = stream, agent, bonus
         self.num_envs = stream.spec.num_envs
         self.ahead = experiment.agent.segment if options.pipeline > 1 else 1
+        self.spent = experiment.agent.steps_spent
         # Ticks, rounded up to where none is under way.
-        self.total = -(-experiment.steps // (self.num_envs * self.ahead)) * self.ahead
+        size = self.num_envs * self.ahead
+        self.total = -(-(experiment.steps - self.spent) // size) * self.ahead
         self.tick = 0
         self.episodes, self.means = Episodes(self.num_envs), Means()
         self.visits = visits_of(stream.parts[0], options.visit_streams)
@@ -137,7 +145,7 @@ class _Session:
     def go(self, state: dict[str, Any] | None) -> None:
         self.tick = int(state.get("tick", 0)) if state else 0
         progress = Progress(self.run, self.experiment, self.steps, quiet=self.options.quiet)
-        with _interrupts() as interrupted, progress, self._kept():
+        with interrupts() as interrupted, progress, self._kept():
             start = None
             if state:
                 with fitting(self.run.folder):
@@ -179,7 +187,7 @@ class _Session:
 
     @property
     def steps(self) -> int:
-        return self.tick * self.num_envs
+        return self.spent + self.tick * self.num_envs
 
     @contextmanager
     def _kept(self) -> Iterator[None]:
@@ -354,7 +362,7 @@ def bare_rate(experiment: Experiment, threads: int, seconds: float) -> float:
 
 
 @contextmanager
-def _interrupts() -> Iterator[list[int]]:
+def interrupts() -> Iterator[list[int]]:
     """A list that SIGINT and SIGTERM fill; a second SIGINT ends the process at once."""
     received: list[int] = []
 

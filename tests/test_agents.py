@@ -16,28 +16,53 @@ from worlds import Scripted
 from agents.actor_critic import ActorCriticConfig
 from agents.choices import AGENTS
 from agents.dqn import DQNConfig
+from agents.dreamer import DreamerConfig
+from agents.episodic import EpisodicConfig
+from agents.informed import InformedConfig
 from agents.interface import Agent, AgentConfig
 from agents.loop import interact
 from agents.networks import MLPConfig
+from agents.shooting import ShootingConfig
 from envs.atari import AtariConfig
 from envs.catch import CatchConfig
 from envs.protocol import PROTOCOLS
 from envs.stream import Stream
 from experiments import Experiment, TrainOptions, evaluate, load, train
+from world_models.prediction.feedforward import FeedforwardConfig
+from world_models.representation.vae import VAEConfig
 
 OPTIONS = TrainOptions(device="cpu", threads=1, bare_seconds=0, quiet=True, log_every=500)
 
+DQN = DQNConfig(
+    network=MLPConfig(),
+    n_step=3,
+    epsilon_steps=4000,
+    capacity=20_000,
+    learning_starts=100,
+    replay_ratio=0.0625,
+    target_every=25,
+    learning_rate=2e-3,
+)
+TINY = FeedforwardConfig(
+    size="tiny",
+    horizons=(1, 4),
+    learning_rates=(3e-3, 1e-3),
+    batches=(64, 32),
+    updates=(900, 1),
+)
+"""A predictor of a few pixels."""
+
 EXAMPLES: dict[str, AgentConfig] = {
-    "dqn": DQNConfig(
-        network=MLPConfig(),
-        n_step=3,
-        epsilon_steps=4000,
-        capacity=20_000,
-        learning_starts=100,
-        replay_ratio=0.0625,
-        target_every=25,
-        learning_rate=2e-3,
+    "dqn": DQN,
+    "dreamer": DreamerConfig(
+        TINY,
+        inner=replace(DQN, capacity=4_000, replay_ratio=0.25, target_every=50, learning_rate=1e-3),
+        horizon=9,
+        model_starts=400,
+        model_ratio=1.5,
     ),
+    "shooting": ShootingConfig(TINY, samples=12, horizon=9, model_starts=1000),
+    "informed": InformedConfig(TINY, inner=DQN, epsilon_steps=4000, recent=4),
     "actor-critic": ActorCriticConfig(
         network=MLPConfig(),
         horizon=32,
@@ -49,9 +74,13 @@ EXAMPLES: dict[str, AgentConfig] = {
 }
 """Settings with which an agent learns Catch within a test, where its defaults would not."""
 
-each_agent = pytest.mark.parametrize(
-    "config", [EXAMPLES.get(name, kind()) for name, kind in AGENTS.items()], ids=list(AGENTS)
-)
+FITTING = EpisodicConfig(representation=VAEConfig(latent=8), fit_after=200, fit_steps=300)
+"""Episodic control by keys that it has to learn: a resumed run stops in the middle of the fit."""
+
+LAW_AGENTS = {name: EXAMPLES.get(name, kind()) for name, kind in AGENTS.items()}
+LAW_AGENTS["episodic-vae"] = FITTING
+
+each_agent = pytest.mark.parametrize("config", LAW_AGENTS.values(), ids=list(LAW_AGENTS))
 
 
 def catch_stream(seed: int = 0, num_envs: int = 8) -> Stream:

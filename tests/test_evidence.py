@@ -12,6 +12,7 @@ from test_deep_sea import solved_at
 
 from agents.choices import AGENTS, BONUSES
 from agents.density_bonus import PseudoCountConfig
+from agents.interface import AgentConfig
 from agents.loop import interact
 from agents.policies import RandomPolicy
 from agents.simhash import SimHashConfig
@@ -99,6 +100,28 @@ def test_the_committed_results_reach_what_the_project_set_out_to() -> None:
     assert min(means) >= 1200
     assert sum(means) / 3 >= 1500
     assert data["steps"] <= 600_000
+
+
+def test_a_dreamer_needs_a_third_of_its_twins_real_steps() -> None:
+    """Catch: real steps from which on a greedy player wins 95 of 100, dreaming and not."""
+    from test_agents import DQN, EXAMPLES
+
+    def needed(config: AgentConfig, limit: int) -> int:
+        """The last multiple of 400 steps at which it did not win, and 400 more."""
+        total = 0
+        for seed in range(2):
+            stream = Stream(CatchConfig().build(8), seed=seed)
+            agent, late = config.build(stream.spec, seed=seed), 0
+            for tick, t in enumerate(islice(interact(stream, agent), limit // 8), 1):
+                agent.learn(t)
+                if tick * 8 % 400 == 0:
+                    won = evaluate(agent, CatchConfig(), episodes=100, threads=1).mean >= 0.95
+                    late = late if won else tick * 8
+            assert late < limit, "it wins in the end"
+            total += late + 400
+        return total
+
+    assert 3 * needed(EXAMPLES["dreamer"], 3200) <= needed(DQN, 12_000)
 
 
 @pytest.mark.parametrize("name", PLANNERS)

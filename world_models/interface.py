@@ -5,7 +5,7 @@ After Mohamed 2016, "Building Machines that Imagine and Reason": count (``Densit
 """
 
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import ClassVar, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float, Int64, UInt8
@@ -53,6 +53,17 @@ class Prediction:
 @runtime_checkable
 class Predictor(Stateful, Protocol):
     """Imagines the next frame, given an action."""
+
+    obs_shape: tuple[int, int, int]
+    """(K, H, W) of the looks it reads and imagines."""
+    colours: int
+    num_actions: int
+    context: int
+    """Frames it is best started from: 1 where a look is enough."""
+
+    @property
+    def lesson(self) -> tuple[int, int]:
+        """Segments and ticks, B and T, of the experience that its next update is meant to see."""
 
     def start(self, context: Segment) -> Memory:
         """State after C >= 1 remembered frames and the C-1 actions between them."""
@@ -122,6 +133,9 @@ class DensityConfig:
 class RepresentationConfig:
     """Base of every representation's config."""
 
+    learns: ClassVar[bool] = False
+    """Whether ``update`` has anything to learn, so that an agent fits it before it is of use."""
+
     def build(
         self, *, obs_shape: tuple[int, int, int], seed: int = 0, device: torch.device | str = "cpu"
     ) -> Representation:
@@ -138,10 +152,11 @@ class PredictorConfig:
         *,
         obs_shape: tuple[int, int, int],
         num_actions: int,
+        colours: int = 1,
         seed: int = 0,
         device: torch.device | str = "cpu",
     ) -> Predictor:
-        """An untrained predictor of looks of shape (K, H, W)."""
+        """An untrained predictor of looks of shape (K, H, W), K being frames x colours."""
         raise NotImplementedError
 
 
