@@ -48,7 +48,7 @@ class Walks:
 
 
 @torch.no_grad()
-def walk(policy: Policy, config: MazeConfig, *, episodes: int = 256, seed: int = 0) -> Walks:
+def walk(policy: Policy, config: MazeConfig, *, episodes: int = 1024, seed: int = 0) -> Walks:
     """Each of ``episodes`` streams plays its first episode."""
     env = config.build(episodes)
     stream = Stream(env, seed=seed, purpose="eval")
@@ -78,13 +78,13 @@ def walk(policy: Policy, config: MazeConfig, *, episodes: int = 256, seed: int =
     )
 
 
-def maze_report(policy: Policy, config: MazeConfig) -> dict[str, Any]:
+def maze_report(policy: Policy, config: MazeConfig, *, episodes: int = 1024) -> dict[str, Any]:
     """Held-out mazes of the size trained on, and of one more room a side with the same view."""
     held_out = replace(config, split="held-out")
     larger = replace(held_out, rooms=config.rooms + 1, limit=2 * config.limit)
     return {
-        "held_out": walk(policy, held_out).summary(),
-        "larger": walk(policy, larger).summary(),
+        "held_out": walk(policy, held_out, episodes=episodes).summary(),
+        "larger": walk(policy, larger, episodes=episodes).summary(),
     }
 
 

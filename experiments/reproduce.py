@@ -45,7 +45,7 @@ MAZES = (
     "env:maze agent.network:mlp --streams 256 --steps 3000000 --env.rooms 3 --env.view 9 "
     "--env.loops 0.2 --agent.network.hidden 256 256 --agent.horizon 16 --agent.backprop 16 "
     "--agent.clip 0.2 --agent.value-clip None --agent.learning-rate 1e-3 "
-    "--agent.anneal-steps 3000000 --agent.entropy-bonus 0.005 --agent.commitment-cost 0.05"
+    "--agent.anneal-steps 3000000 --agent.commitment-cost 0.1"
 )
 PLANNERS = {
     "actor-critic": "",

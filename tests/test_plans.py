@@ -99,7 +99,7 @@ def test_walks_of_a_policy_that_plans_at_junctions(monkeypatch: pytest.MonkeyPat
 def test_a_report_of_mazes_held_out_and_larger() -> None:
     config = MazeConfig(rooms=3, view=9, limit=12)
     agent = AGENT.build(Stream(config.build(4)).spec)
-    report = maze_report(agent, config)
+    report = maze_report(agent, config, episodes=32)
     assert report["held_out"]["protocol"] == "3 x 3 rooms, held-out"
     assert report["larger"]["protocol"] == "4 x 4 rooms, held-out"
     assert report["held_out"]["mean_commitment"] >= 1
