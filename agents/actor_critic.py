@@ -7,14 +7,14 @@ are unrolled again.
 """
 
 import math
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
 
 import torch
 from jaxtyping import Bool, Float, Int64, UInt8
 from torch import Tensor, nn
 
-from agents.arithmetic import compiled
+from agents.arithmetic import compiled, fitting, out_of_memory
 from agents.interface import AgentConfig
 from agents.networks import NatureConfig, NetworkConfig, PolicyNetwork, Rounded, seeded
 from agents.policies import sample
@@ -24,11 +24,11 @@ from agents.schedules import linear
 from envs import dice
 from envs.errors import UsageError
 from envs.interface import EnvSpec, Memory, Metrics, Segment, Step, Transition
-from world_models.interface import PlannerConfig
+from world_models.interface import PlannerConfig, Thought
 from world_models.planning.reactive import ReactiveConfig
 
 PARTS = ("network", "optimizer", "rollout")  # of a checkpoint
-ROWS = ("obs", "first", "valid", "action", "log_prob", "value", "advantage")  # of a batch
+ROWS = ("obs", "first", "valid", "action", "choice", "log_prob", "value", "advantage")  # of a batch
 
 
 @dataclass(frozen=True)
@@ -39,22 +39,30 @@ class ActorCriticConfig(AgentConfig):
     horizon.
     """
 
+    on_policy: ClassVar[bool] = True
+
     network: NetworkConfig = NatureConfig()
     """What turns a stack of frames into features."""
     lstm: int = 0
     """Units of an LSTM between the features and their readers; 0 for none."""
     planner: PlannerConfig = ReactiveConfig()
     """What turns features into logits of the action."""
-    nats_cost: float = 0.0
+    nats_cost: float = 0.01
     """Cost of a nat of the planner's code, beside a reward of 1."""
-    commitment_cost: float = 0.0
-    """Cost of the planner's probability of planning again."""
+    commitment_cost: float = 0.01
+    """Cost of the planner's probability of planning anew; the reactive one has no such cost."""
+    free_energy: bool = False
+    """Nats and entropy are part of the return, E[R] - alpha KL + alpha H, and not costs of their
+    tick alone; nats_cost and entropy_bonus are its temperature alpha, and so are equal."""
+    backprop: int = 32
+    """Ticks through which gradients flow back in a memory: a segment is cut into pieces of so many,
+    each with the memory it began with."""
     horizon: int = 128
     """Ticks of every stream in a segment."""
     epochs: int = 4
     """Passes over a segment."""
     minibatches: int = 4
-    """Parts of a segment, one update each: of its ticks, or of its streams where memory is kept."""
+    """Parts of a segment, one update each: of its ticks, or of its pieces where memory is kept."""
     gamma: float = 0.99
     gae_lambda: float = 0.95
     reward_clip: float | None = 1.0
@@ -77,10 +85,17 @@ class ActorCriticConfig(AgentConfig):
     """Greatest norm of a gradient."""
 
     def __post_init__(self) -> None:
-        for name in ("horizon", "epochs", "minibatches"):
+        for name in ("horizon", "epochs", "minibatches", "backprop"):
             if getattr(self, name) < 1:
                 raise UsageError(f"agent.{name} is {getattr(self, name)}; it must be 1 or more.")
-        for name in ("lstm", "anneal_steps", "nats_cost", "commitment_cost", "entropy_bonus"):
+        for name in (
+            "lstm",
+            "backprop",
+            "anneal_steps",
+            "nats_cost",
+            "commitment_cost",
+            "entropy_bonus",
+        ):
             if not 0 <= getattr(self, name) < math.inf:
                 raise UsageError(f"agent.{name} is {getattr(self, name)}; it must be 0 or more.")
         for name in ("gamma", "gae_lambda"):
@@ -90,6 +105,12 @@ class ActorCriticConfig(AgentConfig):
             value = getattr(self, name)
             if value is not None and not 0 < value < math.inf:
                 raise UsageError(f"agent.{name} is {value}; it must be above 0.")
+        if self.free_energy and self.nats_cost != self.entropy_bonus:
+            raise UsageError(
+                f"agent.nats_cost is {self.nats_cost} and agent.entropy_bonus is "
+                f"{self.entropy_bonus}; under agent.free_energy both are the temperature, so make "
+                "them equal."
+            )
 
     @property
     def segment(self) -> int:
@@ -109,6 +130,7 @@ class Batch:
     first: Bool[Tensor, "B T"]
     valid: Bool[Tensor, "B T"]
     action: Int64[Tensor, "B T"]
+    choice: Int64[Tensor, "B T"]
     log_prob: Float[Tensor, "B T"]
     value: Float[Tensor, "B T"]
     advantage: Float[Tensor, "B T"]
@@ -129,12 +151,20 @@ class ActorCritic:
             planner = config.planner.build(features=width, num_actions=spec.num_actions, seed=seed)
             self.network = PolicyNetwork(trunk, config.lstm, planner).to(self.device)
         self.player = Rounded(self.network)
-        self._look = compiled(self.player.network.forward, self.device)
-        # A recurrent network's ticks would be compiled one by one, all of a segment.
-        self._loss = self.loss if self.network.recurrent else compiled(self.loss, self.device)
+        self._look, self._loss = self.player.network.forward, self.loss
+        if not self.network.recurrent:  # else every tick of a segment would be compiled apart
+            self._look = compiled(self._look, self.device)
+            self._loss = compiled(self._loss, self.device)
         self.optimizer = torch.optim.Adam(
             self.network.parameters(), lr=config.learning_rate, eps=1e-5, fused=True
         )
+        self.piece = min(config.backprop, config.horizon) if self.network.recurrent else 1
+        """Ticks that are learned from in one row."""
+        if config.horizon % self.piece:
+            raise UsageError(
+                f"agent.horizon is {config.horizon} and agent.backprop {config.backprop}: make the "
+                "one a multiple of the other, so that a segment can be cut into pieces."
+            )
         self.rollout = Rollout(spec, config.horizon, device=self.device)
         self.key = dice.keys(seed, "replay", 1)
         self.steps = 0
@@ -151,7 +181,8 @@ class ActorCritic:
         logits, _, _, following = self._look(step.obs[:, None], step.first[:, None], memory)
         logits = logits[:, 0]
         action = sample(logits, memory["dice"]) if explore else logits.argmax(1)
-        return action, {name: x.clone() for name, x in following.items()}
+        kept = {name: x.clone() for name, x in following.items()}
+        return action, kept | {name: action for name in kept if name == "action"}
 
     def learn(self, t: Transition) -> Metrics:
         """Store the tick, and learn from the segment it fills."""
@@ -166,8 +197,7 @@ class ActorCritic:
         rate = self._anneal()
         batch = self.judge(segment)
         variance = [x[batch.valid].var() for x in (batch.advantage, batch.advantage + batch.value)]
-        if not self.network.recurrent:
-            batch = as_ticks(batch)
+        batch = replace(batch, obs=channels_innermost(batch.obs))  # once for all epochs
         made = []
         for _ in range(self.config.epochs):
             order = dice.bits(self.key, len(batch.action))[0].argsort().to(self.device)
@@ -187,54 +217,104 @@ class ActorCritic:
 
     @torch.no_grad()
     def judge(self, segment: Segment) -> Batch:
-        """The segment with log-probabilities, values and advantages by the present network."""
+        """The segment in pieces, with what the present network says of them."""
         config, valid = self.config, segment.valid
-        obs, first, memory = segment.obs, segment.first, segment.memory
-        if not self.network.recurrent:
-            obs, first, memory = obs.flatten(0, 1)[:, None], first.flatten()[:, None], {}
-        parts = []  # of the size of minibatches, which is known to fit
-        for rows in torch.arange(len(obs), device=self.device).chunk(config.minibatches):
-            remembered = {name: x[rows] for name, x in memory.items()}
-            parts.append([x.clone() for x in self._look(obs[rows], first[rows], remembered)[:2]])
-        logits, value = (torch.cat(part) for part in zip(*parts, strict=True))
-        logits, value = logits.view(*segment.first.shape, -1), value.view(segment.first.shape)
+        log_pi, value, nats, choice, log_prob, memory = self._unroll(segment)
         reward = learning_reward(
             segment.reward, segment.bonus, clip=config.reward_clip, total_clip=config.total_clip
         )
+        if config.free_energy:
+            reward = reward + config.entropy_bonus * (entropy(log_pi) - nats)[:, :-1]
         discount = config.gamma * segment.discount
-        return Batch(
-            obs=segment.obs[:, :-1],
-            first=segment.first[:, :-1],
-            valid=valid,
-            action=segment.action,
-            log_prob=log_probabilities(logits[:, :-1], segment.action),
-            value=value[:, :-1],
-            advantage=generalized_advantages(reward, discount, value, valid, config.gae_lambda),
-            memory=segment.memory,
+        log_prob = log_prob[:, :-1] + log_probabilities(log_pi[:, :-1], segment.action)
+        ticks = {
+            "obs": segment.obs[:, :-1],
+            "first": segment.first[:, :-1],
+            "valid": valid,
+            "action": segment.action,
+            "choice": choice[:, :-1],
+            "log_prob": log_prob,
+            "value": value[:, :-1],
+            "advantage": generalized_advantages(reward, discount, value, valid, config.gae_lambda),
+        }
+        rows = {name: as_pieces(x, self.piece) for name, x in ticks.items()}
+        return Batch(**rows, memory=memory)
+
+    def _unroll(self, segment: Segment) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Memory]:
+        """log pi, value, nats, choice and its log-probability [B, T+1], and the pieces' memory."""
+        obs, first, action = segment.obs, segment.first, segment.action
+        said, memories = [], [segment.memory]
+        if self.network.recurrent:
+            for t in range(0, first.shape[1], self.piece):
+                now = slice(t, t + self.piece)
+                *found, memory = self.player.network(
+                    obs[:, now], first[:, now], memories[-1], action[:, now]
+                )
+                said.append(_told(*found))
+                memories.append(memory)
+        else:  # of the size of minibatches, which is known to fit
+            parts = self.config.minibatches
+            for look, born in zip(
+                obs.flatten(0, 1).chunk(parts), first.flatten().chunk(parts), strict=True
+            ):
+                said.append(_told(*self._look(look[:, None], born[:, None], {})[:3]))
+            memories = [{}]
+        log_pi, value, nats, choice, log_prob = (
+            torch.cat(x, int(self.network.recurrent)).view(*first.shape, *x[0].shape[2:])
+            for x in zip(*said, strict=True)
         )
+        begun = memories[: action.shape[1] // self.piece]
+        memory = {x: torch.stack([m[x] for m in begun], 1).flatten(0, 1) for x in memories[0]}
+        return log_pi, value, nats, choice, log_prob, memory
 
     def update(self, batch: Batch) -> dict[str, Tensor]:
-        """One gradient step; the means its loss is made of."""
-        loss, means = self._loss(batch)
-        self.optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        """One gradient step; the means its loss is made of.
+
+        Raises UsageError, with a size that fits, where the batch is too large for the memory.
+        """
+        try:
+            means = self._differentiate(batch)
+        except RuntimeError as error:
+            if not out_of_memory(error):
+                raise
+            raise self._too_large(batch) from error
         nn.utils.clip_grad_norm_(self.network.parameters(), self.config.gradient_clip)
         self.optimizer.step()
         return {name: mean.clone() for name, mean in means.items()}
 
+    def _differentiate(self, batch: Batch) -> dict[str, Tensor]:
+        loss, means = self._loss(batch)
+        self.optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        return means
+
+    def _too_large(self, batch: Batch) -> UsageError:
+        size, device = len(batch.action), self.device
+        rows = torch.arange(size, device=device)
+        fits = fitting(lambda n: self._differentiate(take(batch, rows[:n])), size // 2)
+        remedy = "no smaller one does; choose fewer --streams or a smaller agent.network"
+        if fits:
+            more = math.ceil(self.config.minibatches * size / fits)
+            remedy = f"{fits} fit; choose --agent.minibatches {more}"
+        return UsageError(
+            f"A minibatch of {size} rows does not fit in {device}'s memory: {remedy}."
+        )
+
     def loss(self, batch: Batch) -> tuple[Float[Tensor, ""], dict[str, Tensor]]:
         """What an update lowers, and the means it is made of; reset ticks have weight 0."""
         config, weight = self.config, batch.valid / batch.valid.sum().clamp(min=1)
-        logits, value, thought, _ = self.network(batch.obs, batch.first, batch.memory)
-        advantage = batch.advantage
+        logits, value, thought, _ = self.network(
+            batch.obs, batch.first, batch.memory, batch.action, batch.choice
+        )
+        log_pi, advantage = logits.log_softmax(-1), batch.advantage
         if config.normalise_advantages:
             advantage = normalised(advantage, weight)
-        change = log_probabilities(logits, batch.action) - batch.log_prob
+        change = log_probabilities(log_pi, batch.action) + thought.log_prob - batch.log_prob
         returns = batch.advantage + batch.value
         terms = {
             "policy_loss": policy_loss(change, advantage, config.clip),
             "value_loss": value_loss(value, batch.value, returns, config.value_clip),
-            "entropy": -(logits.softmax(-1) * logits.log_softmax(-1)).sum(-1),
+            "entropy": entropy(log_pi),
             "nats": thought.nats,
             "commitment": thought.commitment,
             "kl": change.expm1() - change,  # an unbiased estimate, never negative
@@ -277,16 +357,31 @@ def take(batch: Batch, rows: Int64[Tensor, " b"]) -> Batch:
     return Batch(**{name: getattr(batch, name)[rows] for name in ROWS}, memory=memory)
 
 
-def as_ticks(batch: Batch) -> Batch:
-    """The same ticks, each a row of its own, for a network that remembers nothing."""
-    return Batch(**{name: getattr(batch, name).flatten(0, 1)[:, None] for name in ROWS}, memory={})
+def _told(logits: Tensor, value: Tensor, thought: Thought) -> tuple[Tensor, ...]:
+    kept = (x.clone() for x in (value, thought.nats, thought.choice, thought.log_prob))
+    return (logits.log_softmax(-1), *kept)
+
+
+def as_pieces(x: Tensor, length: int) -> Tensor:
+    """[B, T, ...] as rows of ``length`` ticks, [B * T / length, length, ...]."""
+    return x.reshape(-1, length, *x.shape[2:])
+
+
+def channels_innermost(obs: UInt8[Tensor, "B T K H W"]) -> UInt8[Tensor, "B T K H W"]:
+    """The same looks, laid out as convolutions want them."""
+    return obs.movedim(2, -1).contiguous().movedim(-1, 2)
 
 
 def log_probabilities(
-    logits: Float[Tensor, "*s A"], action: Int64[Tensor, "*s"]
+    log_pi: Float[Tensor, "*s A"], action: Int64[Tensor, "*s"]
 ) -> Float[Tensor, "*s"]:
     """Of the actions taken, in nats."""
-    return logits.log_softmax(-1).gather(-1, action[..., None])[..., 0]
+    return log_pi.gather(-1, action[..., None])[..., 0]
+
+
+def entropy(log_pi: Float[Tensor, "*s A"]) -> Float[Tensor, "*s"]:
+    """Of distributions over actions, in nats."""
+    return -(log_pi.exp() * log_pi).sum(-1)
 
 
 def normalised(x: Float[Tensor, "*s"], weight: Float[Tensor, "*s"]) -> Float[Tensor, "*s"]:

@@ -66,3 +66,22 @@ def why_not_compiled(device: torch.device) -> str:
     except Exception as error:  # torch raises many kinds where a compiler is missing or broken
         return str(error).strip().splitlines()[0]
     return ""
+
+
+def out_of_memory(error: RuntimeError) -> bool:
+    """Whether that is what an error says, on whichever device."""
+    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+
+
+def fitting(work: Callable[[int], object], size: int) -> int:
+    """The first of size, size / 2, size / 4 ... at which work has the memory it needs, or 0."""
+    while size:
+        try:
+            work(size)
+        except RuntimeError as error:
+            if not out_of_memory(error):
+                raise
+            size //= 2
+        else:
+            return size
+    return 0

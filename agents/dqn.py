@@ -14,7 +14,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor, nn
 from torch.nn import functional
 
-from agents.arithmetic import compiled
+from agents.arithmetic import compiled, fitting, out_of_memory
 from agents.interface import AgentConfig
 from agents.networks import NatureConfig, NetworkConfig, QNetwork, Rounded, seeded
 from agents.policies import epsilon_greedy
@@ -154,17 +154,34 @@ class DoubleDQN:
         return min(owed, 2 * math.ceil(self.spec.num_envs * ratio))
 
     def update(self) -> Float[Tensor, "2"]:
-        """One gradient step on a batch; its loss and mean value."""
-        loss, mean = self._loss(self.replay.sample(self.config.batch).to(self.device))
-        self.optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        """One gradient step on a batch; its loss and mean value.
+
+        Raises UsageError, with a size that fits, where the batch is too large for the memory.
+        """
+        size = self.config.batch
+        try:
+            loss, mean = self._differentiate(size)
+        except RuntimeError as error:
+            if not out_of_memory(error):
+                raise
+            fits = fitting(self._differentiate, size // 2)
+            raise UsageError(
+                f"agent.batch is {size}, too many transitions for {self.device}'s memory; "
+                f"{fits or 'no smaller batch'} would fit."
+            ) from error
         nn.utils.clip_grad_norm_(self.online.parameters(), self.config.gradient_clip)
         self.optimizer.step()
         self.updates += 1
         if self.updates % self.config.target_every == 0:
             self.target.load_state_dict(self.online.state_dict())
             self.judge.refresh()
-        return torch.stack([loss, mean]).detach()
+        return torch.stack([loss, mean])
+
+    def _differentiate(self, size: int) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
+        loss, mean = self._loss(self.replay.sample(size).to(self.device))
+        self.optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        return loss.detach(), mean
 
     def loss(self, batch: Batch) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
         """What an update lowers, and the mean value of the actions taken.

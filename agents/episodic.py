@@ -11,9 +11,10 @@ import torch
 from jaxtyping import Int64
 from torch import Tensor
 
+from agents.fitting import Fitting, check_same, load_pretrained
 from agents.interface import AgentConfig
-from agents.neighbours import NeighbourTables
-from agents.policies import argmax_with_random_ties, epsilon_greedy
+from agents.neighbours import Encode, NeighbourTables
+from agents.policies import ACTION, argmax_with_random_ties, epsilon_greedy
 from agents.returns import learning_reward, returns_to_go
 from envs import dice
 from envs.digest import frame_digest
@@ -21,6 +22,9 @@ from envs.errors import UsageError
 from envs.interface import EnvSpec, Memory, Metrics, Step, Transition
 from world_models.interface import Representation, RepresentationConfig
 from world_models.representation.projection import ProjectionConfig
+
+KEPT = ("key", "digest", "look")
+"""What the tables keep of a tick, beside its return."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +43,16 @@ class EpisodicConfig(AgentConfig):
     """Keys in one action's table."""
     representation: RepresentationConfig = ProjectionConfig()
     """What turns a frame into a key."""
+    fit_after: int = 20_000
+    """Agent steps of random play before a representation that learns is fitted, on their frames."""
+    fit_steps: int = 4_000
+    """Updates of it, one an agent step, all still of random play; then it is frozen."""
+    fit_batch: int = 16
+    refit_every: int = 0
+    """Agent steps between two later fits, each on the newest ``fit_after`` frames, after which
+    every key is made anew; 0 for none. The tables then keep each key's frame (7 kB on Atari)."""
+    pretrained: str = ""
+    """Folder of a run of `reverie pretrain` to start from, whose frames count as spent."""
 
     def __post_init__(self) -> None:
         if self.neighbours < 1:
@@ -47,6 +61,16 @@ class EpisodicConfig(AgentConfig):
             raise UsageError(
                 f"agent.capacity is {self.capacity}, fewer than the {self.neighbours} neighbours."
             )
+        for name, least in (
+            ("fit_after", 1),
+            ("fit_steps", 1),
+            ("fit_batch", 1),
+            ("refit_every", 0),
+        ):
+            if getattr(self, name) < least:
+                raise UsageError(
+                    f"agent.{name} is {getattr(self, name)}; it must be {least} or more."
+                )
         for name in ("gamma", "epsilon"):
             if not 0 <= getattr(self, name) <= 1:
                 raise UsageError(f"agent.{name} is {getattr(self, name)}; it must be in 0..1.")
@@ -57,7 +81,15 @@ class EpisodicConfig(AgentConfig):
         representation = self.representation.build(
             obs_shape=spec.obs_shape, seed=seed, device=device
         )
+        if self.pretrained:
+            pretrained = load_pretrained(self.pretrained)
+            check_same(self.pretrained, pretrained["representation"], repr(self.representation))
+            representation.load_state_dict(pretrained["state"])
         return EpisodicControl(self, spec, representation, seed=seed, device=device)
+
+    @property
+    def steps_spent(self) -> int:
+        return int(load_pretrained(self.pretrained)["frames"]) if self.pretrained else 0
 
 
 class EpisodicControl:
@@ -75,12 +107,23 @@ class EpisodicControl:
         self.config, self.spec, self.seed = config, spec, seed
         self.device = torch.device(device)
         self.representation = representation
+        self.fitting = Fitting(
+            representation,
+            spec.obs_shape,
+            keep=config.fit_after,
+            steps=config.fit_steps,
+            batch=config.fit_batch,
+            every=config.refit_every if config.representation.learns else 0,
+            seed=seed,
+            fitted=bool(config.pretrained) or not config.representation.learns,
+        )
         self.tables = NeighbourTables(
             spec.num_actions,
             representation.dim,
             capacity=config.capacity,
             neighbours=config.neighbours,
             device=device,
+            look_shape=spec.obs_shape if self.fitting.every else None,
         )
         self.episodes = EpisodeTrace(spec.num_envs, self.device)
 
@@ -90,12 +133,19 @@ class EpisodicControl:
             "key": torch.zeros(n, self.representation.dim, device=self.device),
             "digest": torch.zeros(n, dtype=torch.int64, device=self.device),
             "exact": torch.zeros(n, device=self.device),
+            "keyed": torch.zeros(n, dtype=torch.bool, device=self.device),
         }
 
     def act(
         self, step: Step, memory: Memory, *, explore: bool = True
     ) -> tuple[Int64[Tensor, " N"], Memory]:
-        """Greedy in the tables' estimates; the memory carries the key to ``learn``."""
+        """Greedy in the tables' estimates; the memory carries the key to ``learn``.
+
+        Uniform while there are no keys yet.
+        """
+        if not self.fitting.fitted:
+            action = dice.integers(memory["dice"], self.spec.num_actions, ACTION)
+            return action, memory | {"dice": dice.roll(memory["dice"])}
         key, digest = self.representation.encode(step.obs), frame_digest(step.obs)
         values, exact = self.tables.estimate(key, digest)  # [A, N]
         action = argmax_with_random_ties(values.T, memory["dice"])
@@ -103,20 +153,33 @@ class EpisodicControl:
             action = epsilon_greedy(
                 action, memory["dice"], self.spec.num_actions, self.config.epsilon
             )
-        rolled = dice.roll(memory["dice"])
-        return action, {"dice": rolled, "key": key, "digest": digest, "exact": exact.amax(0)}
+        return action, {
+            "dice": dice.roll(memory["dice"]),
+            "key": key,
+            "digest": digest,
+            "exact": exact.amax(0),
+            "keyed": torch.ones_like(memory["keyed"]),
+        }
 
     def learn(self, t: Transition) -> Metrics:
         """Note the tick; where an episode ends, store its returns (section 2, Algorithm 1)."""
+        metrics, new_keys = self.fitting.learn(t.step.obs[t.valid])
+        if not t.next_memory["keyed"].any():  # what was played by chance is for the fit alone
+            return metrics
+        look = {"look": t.step.obs} if self.fitting.every else {}
         self.episodes.append(
             key=t.next_memory["key"],
             digest=t.next_memory["digest"],
             action=t.action,
             reward=learning_reward(t.next_step.reward, t.bonus),
             discount=self.config.gamma * t.next_step.discount,
-            valid=t.valid,
+            valid=t.valid & t.next_memory["keyed"],
+            **look,
         )
-        metrics: Metrics = {"episodic/exact_hits": t.next_memory["exact"].mean()}
+        if new_keys:
+            self.tables.encode_again(self.representation.encode)
+            self.episodes.encode_again(self.representation.encode)
+        metrics["episodic/exact_hits"] = t.next_memory["exact"].mean()
         for stream in t.next_step.last.nonzero()[:, 0].tolist():
             episode = self.episodes.pop(stream)
             returns = returns_to_go(
@@ -125,20 +188,22 @@ class EpisodicControl:
             for action in range(self.spec.num_actions):
                 visits = (episode["valid"] & (episode["action"] == action)).nonzero()[:, 0]
                 if len(visits):
-                    key, digest = episode["key"][visits], episode["digest"][visits]
-                    self.tables.store(action, key, digest, returns[visits])
+                    kept = {name: x[visits] for name, x in episode.items() if name in KEPT}
+                    self.tables.store(action, returns=returns[visits], **kept)
             metrics["episodic/keys"] = float(sum(self.tables.sizes))
         return metrics
 
     def state_dict(self) -> dict[str, Any]:
         return {
             "representation": self.representation.state_dict(),
+            "fitting": self.fitting.state_dict(),
             "tables": self.tables.state_dict(),
             "episodes": self.episodes.state_dict(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.representation.load_state_dict(state["representation"])
+        self.fitting.load_state_dict(state["fitting"])
         self.tables.load_state_dict(state["tables"])
         self.episodes.load_state_dict(state["episodes"])
 
@@ -166,6 +231,11 @@ class EpisodeTrace:
         """The stream's finished episode, each field [T, ...]; its next one begins here."""
         begin, self.start[stream] = self.start[stream], self.rows
         return {name: x[begin : self.rows, stream] for name, x in self.ticks.items()}
+
+    def encode_again(self, encode: Encode) -> None:
+        """Make the keys of all ticks from their looks."""
+        for row in range(self.rows):
+            self.ticks["key"][row] = encode(self.ticks["look"][row])
 
     def _make_room(self) -> None:
         done = min(self.start)

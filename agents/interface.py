@@ -40,6 +40,8 @@ class AgentConfig:
 
     refuses_bonus: ClassVar[str] = ""
     """Why this agent takes no exploration bonus; empty where it takes one."""
+    on_policy: ClassVar[bool] = False
+    """Whether it can learn only from actions that it chose itself."""
 
     @property
     def segment(self) -> int:
@@ -49,3 +51,8 @@ class AgentConfig:
     def build(self, spec: EnvSpec, *, seed: int = 0, device: torch.device | str = "cpu") -> Agent:
         """An untrained agent for the streams of ``spec``."""
         raise NotImplementedError
+
+    @property
+    def steps_spent(self) -> int:
+        """Agent steps that went into what the agent starts from; a run's count begins there."""
+        return 0

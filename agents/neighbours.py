@@ -5,11 +5,14 @@ brute force over all actions and queries at once, and updates happen in place: n
 """
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Float, Int64, UInt8
 from torch import Tensor
+
+Encode = Callable[[UInt8[Tensor, "B K H W"]], Float[Tensor, "B D"]]
 
 BLOCK = 16  # keys whose smallest distance stands for them all in the first pass
 CHUNK = 1 << 14  # keys of an action compared at a time, so that their distances stay in cache
@@ -26,6 +29,7 @@ class NeighbourTables:
         capacity: int,
         neighbours: int,
         device: torch.device | str = "cpu",
+        look_shape: tuple[int, int, int] | None = None,
     ) -> None:
         self.capacity, self.neighbours = capacity, neighbours
         self.sizes = [0] * num_actions
@@ -35,6 +39,10 @@ class NeighbourTables:
         self.returns = torch.empty(num_actions, 0, device=device)
         self.digests = torch.empty(num_actions, 0, dtype=torch.int64, device=device)
         self.visited = torch.empty(num_actions, 0, dtype=torch.int64, device=device)
+        self.columns = ["keys", "returns", "digests", "visited"]
+        if look_shape:  # what the keys are of, for making them anew
+            self.looks = torch.empty(num_actions, 0, *look_shape, dtype=torch.uint8)
+            self.columns.append("looks")
         self._scratch = torch.empty(0, device=device)  # distances, written again at every lookup
 
     def estimate(
@@ -95,6 +103,7 @@ class NeighbourTables:
         key: Float[Tensor, "M D"],
         digest: Int64[Tensor, " M"],
         returns: Float[Tensor, " M"],
+        look: UInt8[Tensor, "M K H W"] | None = None,
     ) -> None:
         """Take visits in their order; a key keeps the best of its returns (eq. 1)."""
         unique, inverse = torch.unique(digest, return_inverse=True)
@@ -117,10 +126,19 @@ class NeighbourTables:
         slots = self._make_room(action, len(fresh))
         new = key[last[fresh]]
         self.keys[action, slots] = torch.cat([new, new.square().sum(1, keepdim=True)], 1)
+        if look is not None:
+            self.looks[action, slots.cpu()] = look[last[fresh]].cpu()
         self.returns[action, slots] = best[fresh]
         self.digests[action, slots] = unique[fresh]
         self.visited[action, slots] = self.clock + last[fresh]
         self.clock += len(digest)
+
+    def encode_again(self, encode: Encode) -> None:
+        """Make every key from its look."""
+        for action, size in enumerate(self.sizes):
+            for slots in torch.split(torch.arange(size), 256):
+                new = encode(self.looks[action, slots].to(self.keys.device))
+                self.keys[action, slots] = torch.cat([new, new.square().sum(1, keepdim=True)], 1)
 
     def _distances(
         self, query: Float[Tensor, "C B"], start: int, stop: int
@@ -148,7 +166,7 @@ class NeighbourTables:
         return torch.cat([free, evicted])
 
     def _grow(self, room: int) -> None:
-        for name in ("keys", "returns", "digests", "visited"):
+        for name in self.columns:
             old: Tensor = getattr(self, name)
             grown = old.new_empty(len(old), room, *old.shape[2:])
             grown[:, : old.shape[1]] = old
@@ -156,7 +174,7 @@ class NeighbourTables:
 
     def state_dict(self) -> dict[str, Any]:
         state: dict[str, Any] = {"clock": self.clock}
-        for name in ("keys", "returns", "digests", "visited"):
+        for name in self.columns:
             rows = zip(getattr(self, name), self.sizes, strict=True)
             state[name] = [table[:size] for table, size in rows]
         return state
@@ -166,7 +184,7 @@ class NeighbourTables:
         self.sizes = [len(table) for table in state["keys"]]
         if max(self.sizes) > self.keys.shape[1]:
             self._grow(max(self.sizes))
-        for name in ("keys", "returns", "digests", "visited"):
+        for name in self.columns:
             for table, saved in zip(getattr(self, name), state[name], strict=True):
                 table[: len(saved)] = saved
 

@@ -7,16 +7,15 @@ inside ``seeded``.
 
 import copy
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Bool, Float, UInt8
+from jaxtyping import Bool, Float, Int64, UInt8
 from torch import Tensor, nn
 
 from agents.arithmetic import arithmetic
 from envs import dice
+from envs.dice import seeded as seeded
 from envs.errors import UsageError
 from envs.interface import Memory
 from world_models.interface import Planner, Thought
@@ -176,23 +175,32 @@ class PolicyNetwork(nn.Module):
         return state | self.planner.initial(n)
 
     def forward(
-        self, obs: UInt8[Tensor, "B T K H W"], first: Bool[Tensor, "B T"], memory: Memory
+        self,
+        obs: UInt8[Tensor, "B T K H W"],
+        first: Bool[Tensor, "B T"],
+        memory: Memory,
+        action: Int64[Tensor, "B T1"] | None = None,
+        choice: Int64[Tensor, "B T"] | None = None,
     ) -> tuple[Float[Tensor, "B T A"], Float[Tensor, "B T"], Thought, Memory]:
         """Logits, values and thoughts [B T] of a segment that begins with ``memory``, and the next.
 
-        The memory's dice are rolled once a tick.
+        The memory's dice are rolled once a tick, and its action is the one that was done. With
+        ``choice`` the planner chooses as it did before.
         """
         features = self.trunk(obs.flatten(0, 1)).unflatten(0, first.shape)
         ticks = []
-        for x, begins in zip(features.unbind(1), first.unbind(1), strict=True):
+        for t, (x, begins) in enumerate(zip(features.unbind(1), first.unbind(1), strict=True)):
             x, memory = self._remember(x, memory, begins)
-            logits, following, thought = self.planner.advance(x, memory, begins)
-            ticks.append((logits, self.value(x)[:, 0], thought.nats, thought.commitment))
-            memory = memory | following
+            chosen = None if choice is None else choice[:, t]
+            logits, memory, thought = self.planner.advance(x, memory, begins, chosen)
+            cost = thought.nats, thought.commitment, thought.choice, thought.log_prob
+            ticks.append((logits, self.value(x)[:, 0], *cost))
             if "dice" in memory:
-                memory["dice"] = dice.roll(memory["dice"])
-        logits, value, nats, commitment = (torch.stack(x, 1) for x in zip(*ticks, strict=True))
-        return logits, value, Thought(nats, commitment), memory
+                memory = memory | {"dice": dice.roll(memory["dice"])}
+            if "action" in memory and action is not None and t < action.shape[1]:
+                memory = memory | {"action": action[:, t]}
+        logits, value, *thoughts = (torch.stack(x, 1) for x in zip(*ticks, strict=True))
+        return logits, value, Thought(*thoughts), memory
 
     def _remember(
         self, features: Float[Tensor, "B D"], memory: Memory, first: Bool[Tensor, " B"]
@@ -230,11 +238,3 @@ class Rounded:
         """Take over what the network has learned."""
         if self.network is not self.learner:
             self.network.load_state_dict(self.learner.state_dict())
-
-
-@contextmanager
-def seeded(seed: int) -> Iterator[None]:
-    """Initial weights are drawn from ``seed`` alone; the generator outside is left as it was."""
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(seed)
-        yield

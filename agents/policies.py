@@ -76,6 +76,5 @@ def argmax_with_random_ties(
 def sample(
     logits: Float[Tensor, "N A"], key: Int64[Tensor, " N"], lane: int = ACTION
 ) -> Int64[Tensor, " N"]:
-    """An action of each row's softmax: the best after Gumbel noise, of one draw an action."""
-    lots = dice.uniform(key, logits.shape[1], lane).clamp_(min=2.0**-25)
-    return (logits - (-lots.log()).log()).argmax(1)
+    """An action of each row's softmax."""
+    return dice.categorical(logits, key, lane)

@@ -15,7 +15,7 @@ from torch import Tensor
 from agents.returns import returns_to_go
 from envs import dice
 from envs.errors import UsageError
-from envs.interface import EnvSpec, Transition
+from envs.interface import EnvSpec, Segment, Transition
 
 BLOCK = 1024  # ticks whose sampleable ones are counted together
 TABLES = ("frames", "action", "reward", "discount", "ends", "seen", "returns", "complete")
@@ -144,6 +144,39 @@ class Replay:
             next_obs=self._stacks(row + within.sum(1), lane),
             returns=self.returns.view(-1)[cell],
             complete=self.complete.view(-1)[cell],
+        )
+
+    def segments(self, count: int, ticks: int) -> Segment:
+        """Pieces of ``ticks`` ticks, drawn among four times as many so as to be of one episode.
+
+        Where there are too few such, a piece is over (``last``) from its episode's end on. The
+        reward and discount are those that were stored.
+        """
+        ranks = dice.integers(dice.bits(self.key, 4 * count)[0], len(self))
+        self.key = dice.roll(self.key)
+        cell = self._find(ranks)
+        row, lane = cell // self.lanes, cell % self.lanes
+        window = self._cells(row[:, None] + torch.arange(ticks), lane[:, None])  # [B T]
+        known = (self.head - row - 1) % self.ticks + 1  # ticks from here to the newest
+        # Before which looks the episode has ended, or which are not there yet.
+        last = torch.zeros(4 * count, ticks + 1, dtype=torch.bool)
+        last[:, 1:] = self.ends.view(-1)[window].cumsum(1) > 0
+        last |= torch.arange(ticks + 1) > known[:, None]
+        broken = last[:, :-1].any(1) | (known < ticks)
+        best = broken.int().sort(stable=True).indices[:count]
+        row, lane, window, last = row[best], lane[best], window[best], last[best]
+        offsets = torch.arange(ticks + 1)
+        looks = self._stacks((row[:, None] + offsets).flatten(), lane.repeat_interleave(ticks + 1))
+        reward = self.reward.view(-1)[window]
+        return Segment(
+            action=self.action.view(-1)[window],
+            obs=looks.view(count, ticks + 1, *looks.shape[1:]),
+            reward=reward,
+            bonus=torch.zeros_like(reward),
+            discount=self.discount.view(-1)[window],
+            first=torch.zeros_like(last),
+            last=last,
+            memory={},
         )
 
     def _end_episode(self, lane: int) -> None:

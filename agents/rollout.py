@@ -4,6 +4,7 @@ from typing import Any
 
 import torch
 
+from envs.errors import UsageError
 from envs.interface import EnvSpec, Memory, Segment, Step, Transition
 
 DEEDS = ("action", "reward", "bonus", "discount")  # T of them in a segment,
@@ -19,7 +20,13 @@ class Rollout:
     def __init__(self, spec: EnvSpec, horizon: int, *, device: torch.device | str = "cpu") -> None:
         n, t = spec.num_envs, horizon
         self.held = 0
-        self.obs = torch.zeros(n, t + 1, *spec.obs_shape, dtype=torch.uint8, device=device)
+        try:
+            self.obs = torch.zeros(n, t + 1, *spec.obs_shape, dtype=torch.uint8, device=device)
+        except RuntimeError as error:
+            raise UsageError(
+                f"agent.horizon is {horizon}, and {device} has no memory for so many looks of "
+                f"{n} streams; choose fewer of either."
+            ) from error
         self.action = torch.zeros(n, t, dtype=torch.int64, device=device)
         self.reward, self.bonus, self.discount = torch.zeros(3, n, t, device=device)
         self.first, self.last = torch.zeros(2, n, t + 1, dtype=torch.bool, device=device)

@@ -6,14 +6,18 @@ segment again from its first memory regenerates every draw. The mixing function 
 integers, so it is the same on every device.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Literal
 
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-Purpose = Literal["train", "eval", "collect", "build", "replay"]
-_PURPOSES: dict[Purpose, int] = {"train": 1, "eval": 2, "collect": 3, "build": 4, "replay": 5}
+Purpose = Literal["train", "eval", "collect", "build", "replay", "dream"]
+_PURPOSES: dict[Purpose, int] = {
+    "train": 1, "eval": 2, "collect": 3, "build": 4, "replay": 5, "dream": 6
+}  # fmt: skip
 
 
 def _signed(x: int) -> int:
@@ -75,6 +79,35 @@ def uniform(key: Int64[Tensor, " N"], count: int, lane: int = 0) -> Float[Tensor
     return _shift(bits(key, count, lane), 40).to(torch.float32) * 2.0**-24
 
 
+def normal(key: Int64[Tensor, " N"], count: int, lane: int = 0) -> Float[Tensor, "N {count}"]:
+    """``count`` draws a stream from N(0, 1), by the inverse of its distribution function."""
+    draws: Tensor = torch.special.ndtri(uniform(key, count, lane) + 2.0**-25)
+    return draws
+
+
 def integers(key: Int64[Tensor, " N"], high: int, lane: int = 0) -> Int64[Tensor, " N"]:
     """One draw a stream from 0..high-1 (bias below high / 2^63)."""
     return _shift(bits(key, 1, lane)[:, 0], 1) % high
+
+
+def fold(seed: int, number: int) -> int:
+    """The seed of the ``number``-th draw of a run, below 2^63."""
+    root = splitmix64(torch.tensor(_signed(seed % (1 << 64))))
+    return int(_shift(splitmix64(root + torch.tensor(number) * GOLDEN), 1))
+
+
+@contextmanager
+def seeded(seed: int, device: torch.device | str = "cpu") -> Iterator[None]:
+    """What torch draws inside comes from ``seed`` alone; its generators are left as they were."""
+    device = torch.device(device)
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        torch.manual_seed(seed)
+        yield
+
+
+def categorical(
+    logits: Float[Tensor, "N C"], key: Int64[Tensor, " N"], lane: int = 0
+) -> Int64[Tensor, " N"]:
+    """A draw of each row's softmax: the best after Gumbel noise, of one draw a category."""
+    lots = uniform(key, logits.shape[1], lane).clamp_(min=2.0**-25)
+    return (logits - (-lots.log()).log()).argmax(1)

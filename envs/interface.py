@@ -47,7 +47,7 @@ class Step:
     first: Bool[Tensor, " N"]
     last: Bool[Tensor, " N"]
     frame: UInt8[Tensor, "N C H W"]
-    """The newest frame alone, always in host memory."""
+    """The newest frame alone, in host memory; in a dream it stays on the device."""
 
     def rows(self, chosen: slice) -> "Step":
         """Some of the streams."""

@@ -52,6 +52,7 @@ class Stream:
         self._seedable = env.metadata.get("reset_mask", False) or isinstance(
             env.unwrapped, SyncVectorEnv | AsyncVectorEnv
         )
+        self._on_device = bool(getattr(env, "tensors", False))  # a dream's tensors
         self._action_type = np.min_scalar_type(self.spec.num_actions - 1)
         self._worker = _Worker()
         self._sent: Array | None = None  # actions that are being carried out
@@ -65,6 +66,9 @@ class Stream:
         """Start every stream anew and say the first step; each ``number`` has seeds of its own."""
         n = self.spec.num_envs
         self.number.fill_(number)
+        if self._on_device:
+            seeds: Any = self.emulator_seeds()
+            return self._dreamt(self.env.reset(seed=seeds)[0])
         obs = self._seed_streams(np.ones(n, np.bool_))
         self._log.clear()
         self._was_last = np.zeros(n, np.bool_)
@@ -86,6 +90,9 @@ class Stream:
 
         Raises UsageError for an action that the world does not have (ale_py would hang).
         """
+        if self._on_device:
+            self._asked = action
+            return
         actions = action.cpu().numpy()
         wrong = np.flatnonzero((actions < 0) | (actions >= self.spec.num_actions))
         if wrong.size:
@@ -102,6 +109,8 @@ class Stream:
 
         Raises EmulatorSilent where no answer comes within ``timeout`` seconds.
         """
+        if self._on_device:
+            return self._dream(self._asked)
         if self._sent is None:
             raise RuntimeError("Nothing was sent to this stream, so there is nothing to receive.")
         actions, self._sent = self._sent, None
@@ -168,6 +177,33 @@ class Stream:
         seeds: Any = self.emulator_seeds()
         obs, _ = self._call(lambda: self.env.reset(seed=seeds, options=options))
         return np.asarray(obs)
+
+    def _dream(self, action: Int64[Tensor, " N"]) -> Step:
+        """One tick of an imagined world: nothing leaves the device, and nothing is logged."""
+        before = self._asleep
+        obs, reward, terminated, truncated, info = self.env.step(action)
+        last = terminated | truncated
+        return self._dreamt(obs, reward, info["discount"], first=before, last=last)
+
+    def _dreamt(
+        self,
+        obs: UInt8[Tensor, "N K H W"],
+        reward: Tensor | None = None,
+        discount: Tensor | None = None,
+        *,
+        first: Tensor | None = None,
+        last: Tensor | None = None,
+    ) -> Step:
+        zeros = torch.zeros(len(obs), device=obs.device)
+        self._asleep = zeros.bool() if last is None else last
+        return Step(
+            obs=obs,
+            reward=zeros if reward is None else reward,
+            discount=zeros + 1 if discount is None else discount,
+            first=zeros == 0 if first is None else first,
+            last=self._asleep,
+            frame=obs[:, -self.spec.colours :],
+        )
 
     def _call(self, function: Callable[..., Any], *arguments: Any) -> Any:
         self._worker.begin(function, *arguments)
@@ -283,6 +319,9 @@ def _read_spaces(env: VectorEnv[Any, Any, Any]) -> tuple[EnvSpec, Callable[[Arra
         shape = (1, *shape)
     if len(shape) != 3:
         raise UsageError(f"{name} shows {space}; a Stream needs images [H W], [K H W] or [H W C].")
+    if colours := getattr(env.unwrapped, "colours", 0):  # it says so itself
+        spec = EnvSpec(env.num_envs, int(actions.n), (shape[0], shape[1], shape[2]), colours)
+        return spec, lambda obs: obs
     if shape[2] in (1, 3):
         height, width, colours = shape
         spec = EnvSpec(env.num_envs, int(actions.n), (colours, height, width), colours)

@@ -20,7 +20,6 @@ from envs.atari import AtariConfig
 from envs.errors import UsageError
 from envs.games import expand_games, near_names
 from experiments.config import Experiment, choose_all, roles
-from experiments.jobs import Job, Outcome, Workers
 from experiments.parse import (
     default_folder,
     import_modules,
@@ -32,6 +31,7 @@ from experiments.parse import (
 from experiments.presets import PRESETS
 from experiments.report import write_report
 from experiments.run import Run
+from experiments.tasks import Outcome, Task, Workers
 from experiments.workers import Pool
 
 
@@ -78,9 +78,9 @@ def ablate(words: list[str]) -> int:
     """Run what is not finished of a grid, and report; 130 where it was interrupted."""
     words, options = _options(import_modules(words))
     cells = grid(words, options.games)
-    jobs = jobs_of(cells, options)
-    left = [job for job in jobs if not job.done]
-    _show(cells, jobs, left, options)
+    tasks = tasks_of(cells, options)
+    left = [task for task in tasks if not task.done]
+    _show(cells, tasks, left, options)
     if options.dry_run:
         return 0
     failed: list[Outcome] = []
@@ -103,8 +103,10 @@ def ablate(words: list[str]) -> int:
     if failed:
         print(f"{len(failed)} runs failed; the same command tries them again.")
         return 1
-    folder = jobs[0].folder.parent
-    path = write_report([job.folder for job in jobs], folder / "report.html", jobs[0].folder.name)
+    folder = tasks[0].folder.parent
+    path = write_report(
+        [task.folder for task in tasks], folder / "report.html", tasks[0].folder.name
+    )
     print(f"report: {path} and {path.with_suffix('.md')}")
     return 0
 
@@ -149,20 +151,20 @@ def grid(words: list[str], games: str = "") -> list[Cell]:
     return list(cells.values())
 
 
-def jobs_of(cells: list[Cell], options: Ablate) -> list[Job]:
+def tasks_of(cells: list[Cell], options: Ablate) -> list[Task]:
     """Every cell with every seed; all cells of a seed come before the next seed's."""
     if options.seeds < 1:
         raise UsageError(f"seeds is {options.seeds}; it must be 1 or more.")
     preset, steps = cells[0].words[0], cells[0].experiment.steps
     folder = Path(options.folder or f"runs/ablate/{preset}-{steps}").resolve()
-    jobs = []
+    tasks = []
     for seed, cell in itertools.product(range(options.seeds), cells):
         words = (*cell.words, "--seed", str(seed))
         _, (experiment,), _ = parse_experiment([*words])
         name = default_folder(preset, experiment).name
         protocols = tuple(filter(None, options.protocols.split(",")))
-        jobs.append(Job(words, folder / name, options.episodes, protocols, options.threads))
-    return jobs
+        tasks.append(Task(words, folder / name, options.episodes, protocols, options.threads))
+    return tasks
 
 
 def _applicable(preset: str, choices: list[tuple[str, str]]) -> list[tuple[str, str]]:
@@ -216,9 +218,9 @@ def _at_once(options: Ablate) -> int:
     return options.workers or max(1, len(os.sched_getaffinity(0)) // options.threads)
 
 
-def _show(cells: list[Cell], jobs: list[Job], left: list[Job], options: Ablate) -> None:
+def _show(cells: list[Cell], tasks: list[Task], left: list[Task], options: Ablate) -> None:
     seeds = options.seeds
-    print(f"{len(cells)} cells x {seeds} seeds = {len(jobs)} runs in {jobs[0].folder.parent}")
+    print(f"{len(cells)} cells x {seeds} seeds = {len(tasks)} runs in {tasks[0].folder.parent}")
     for cell in cells:
         world = cell.experiment.env
         steps = cell.experiment.steps
@@ -227,16 +229,16 @@ def _show(cells: list[Cell], jobs: list[Job], left: list[Job], options: Ablate) 
             f"{steps:,} steps ({steps * world.frame_skip:,} frames)"
         )
     steps = sum(
-        max(0, cell.experiment.steps - job.trained_steps)
-        for cell, job in zip(cells * seeds, jobs, strict=True)
-        if job in left
+        max(0, cell.experiment.steps - task.trained_steps)
+        for cell, task in zip(cells * seeds, tasks, strict=True)
+        if task in left
     )
-    print(f"{len(jobs) - len(left)} finished before; {len(left)} to run, {steps:,} agent steps")
+    print(f"{len(tasks) - len(left)} finished before; {len(left)} to run, {steps:,} agent steps")
     if not options.dry_run or not left:
         return
     rate, source = options.rate, "stated"
     if not rate:
-        known = [rate for job in jobs if job.done and (rate := _rate(Run(job.folder)))]
+        known = [rate for task in tasks if task.done and (rate := _rate(Run(task.folder)))]
         if not known:
             print("Their cost is unknown before a run is finished; state agent steps/s by --rate.")
             return
@@ -256,7 +258,7 @@ def _rate(run: Run) -> float:
 
 
 def _line(outcome: Outcome) -> str:
-    name = outcome.job.folder.name
+    name = outcome.task.folder.name
     died = f", after {outcome.deaths} deaths of its process" if outcome.deaths else ""
     if outcome.error:
         return f"{name} FAILED{died}: {outcome.error}"

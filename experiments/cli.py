@@ -12,6 +12,8 @@ reverie: reinforcement-learning agents built on generative models
   reverie evaluate RUN ... | random   [--episodes N] [--protocols A,B] [--video] ...
   reverie ablate PRESET role:a,b ...  [--games GAMES] [--seeds N] [--dry-run] ...
   reverie report DIR ...              what runs say: one HTML file, and the same as Markdown
+  reverie collect RUN | random [--frames N] [--format own|grey|rgb] [--epsilon E] ...
+  reverie pretrain ROLE:NAME --data FOLDER [--steps N] ...
   reverie list [games | presets | roles]
   reverie reproduce NAME ... | --all        run again what a results table was made from
   reverie verify [--write]                  README tables against the committed results
@@ -25,16 +27,9 @@ GAMES is atari26, atari57, hard or names with commas. `reverie COMMAND --help` s
 with parts of your own is imported with --with my_module."""
 
 COMMANDS = (
-    "train",
-    "evaluate",
-    "ablate",
-    "report",
-    "list",
-    "reproduce",
-    "verify",
-    "bench",
-    "doctor",
-)
+    "train", "evaluate", "ablate", "report", "collect", "pretrain", "list", "reproduce", "verify",
+    "bench", "doctor",
+)  # fmt: skip
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -1,10 +1,10 @@
-"""Jobs on many machines: tasks of a Ray cluster whose nodes share the folder of the runs."""
+"""Tasks on many machines: tasks of a Ray cluster whose nodes share the folder of the runs."""
 
 from collections.abc import Iterator
 from typing import Any
 
 from envs.errors import UsageError
-from experiments.jobs import Job, Outcome, carry_out
+from experiments.tasks import Outcome, Task, carry_out
 
 
 class Cluster:
@@ -29,19 +29,19 @@ class Cluster:
                     f"There is no Ray cluster at '{address}'; `ray start --head` starts one."
                 ) from error
         self.task = ray.remote(num_cpus=threads, max_retries=retries)(carry_out)
-        self.running: dict[Any, Job] = {}
+        self.running: dict[Any, Task] = {}
 
-    def outcomes(self, jobs: list[Job]) -> Iterator[Outcome]:
-        self.running = {self.task.remote(job): job for job in jobs}
+    def outcomes(self, tasks: list[Task]) -> Iterator[Outcome]:
+        self.running = {self.task.remote(task): task for task in tasks}
         while self.running:
             (ref,), _ = self.ray.wait(list(self.running), num_returns=1)
-            job = self.running.pop(ref)
+            task = self.running.pop(ref)
             try:
-                yield Outcome(job, self.ray.get(ref))
+                yield Outcome(task, self.ray.get(ref))
             except self.ray.exceptions.RayTaskError as error:
-                yield Outcome(job, 0.0, str(error.cause))
+                yield Outcome(task, 0.0, str(error.cause))
             except self.ray.exceptions.RayError as error:
-                yield Outcome(job, 0.0, f"its worker died: {type(error).__name__}")
+                yield Outcome(task, 0.0, f"its worker died: {type(error).__name__}")
 
     def stop(self) -> None:
         for ref in self.running:

@@ -3,27 +3,41 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
+from agents.interface import Policy
 from agents.policies import RandomPolicy
 from envs.atari import AtariConfig
 from envs.errors import UsageError
 from envs.games import expand_games
 from envs.stream import Stream
 from experiments.ablation import ablate
-from experiments.bench import bench
+from experiments.bench import GROUPS, BenchOptions, bench
+from experiments.collect import collect, in_format
 from experiments.config import TABLES, choose, roles
 from experiments.doctor import doctor
-from experiments.evaluation import evaluate, evaluate_run
+from experiments.evaluation import evaluate, evaluate_run, load
 from experiments.parse import (
     default_folder,
     import_modules,
+    parse_collect,
     parse_experiment,
     parse_flags,
+    parse_pretraining,
     take,
 )
+from experiments.predictors import compare, shown
 from experiments.presets import PRESETS
+from experiments.pretraining import Pretraining, default_pretrain_folder, pretrain
+from experiments.remembering import MEASUREMENTS
 from experiments.report import write_report
-from experiments.reproduce import RECIPES, reproduce
+from experiments.reproduce import (
+    PREDICTION_RECIPES,
+    RECIPES,
+    measure,
+    reproduce,
+    reproduce_prediction,
+)
 from experiments.run import Run
 from experiments.tables import verify
 from experiments.training import pick_device, pick_threads, train
@@ -32,7 +46,7 @@ from experiments.training import pick_device, pick_threads, train
 @dataclass(frozen=True)
 class _Evaluate:
     episodes: int = 30
-    """Whole episodes to play."""
+    """Whole episodes to play; pretrained predictors are compared on held-out moments instead."""
     seed: int = 0
     """Seed of the evaluation's own streams and dice."""
     streams: int = 32
@@ -74,17 +88,6 @@ class _Doctor:
     """Where runs will be kept: its disk is tried."""
     device: str = "auto"
     """cpu, cuda, or auto: a GPU where there is one."""
-
-
-@dataclass(frozen=True)
-class _Bench:
-    only: str = ""
-    """Rows whose name contains this."""
-    device: str = "auto"
-    steps: int = 300_000
-    """Agent steps of the training rows."""
-    save: bool = False
-    """Append the results to experiments/results/bench/."""
 
 
 def _train(words: list[str]) -> int:
@@ -136,6 +139,10 @@ def _evaluate(words: list[str]) -> int:
             "A run is evaluated on its own game and protocol; leave out --game(s) and --protocol, "
             "or name others beside its own by --protocols."
         )
+    if isinstance(Run(targets[0]).job(), Pretraining):
+        folders = [Path(target) for target in targets]
+        print(shown(compare(folders, device=device, video=options.video)))
+        return 0
     for target in targets:
         for each in named or [""]:
             video = Run(target).folder / "videos" / f"evaluation{each and f'-{each}'}.mp4"
@@ -148,6 +155,7 @@ def _evaluate(words: list[str]) -> int:
                 device=device,
                 threads=threads,
                 video=video if options.video else None,
+                figure=Run(target).folder / "figures" / "plan.png",
             )
             print(scores)
             if options.video:
@@ -165,6 +173,47 @@ def _report(words: list[str]) -> int:
     path = write_report(folders, options.out, options.baseline)
     print(f"wrote {path} and {path.with_suffix('.md')}")
     return 0
+
+
+def _collect(words: list[str]) -> int:
+    who, world, options = parse_collect(words)
+    device, threads = pick_device(options.device), pick_threads(options.threads)
+    if world is None:
+        experiment, agent = load(who, device=str(device))
+        env, policy, name = experiment.env, cast(Policy, agent), Path(who).name
+    else:
+        probe = Stream(world.build(1))
+        env, policy, name = world, RandomPolicy(probe.spec.num_actions, options.seed), "random"
+        probe.close()
+    in_format(env, options.format)  # refused before a folder is made
+    folder = options.folder or Path("runs/data") / (
+        f"{env.title}-{name}-{options.format}-s{options.seed}"
+    )
+    recording = collect(
+        policy,
+        env,
+        folder,
+        frames=options.frames,
+        format=options.format,
+        epsilon=options.epsilon,
+        name=name,
+        seed=options.seed,
+        streams=options.streams,
+        device=device if name != "random" else "cpu",
+        threads=threads,
+    )
+    size = sum(path.stat().st_size for path in folder.iterdir()) / 1e6
+    print(
+        f"{folder}: {len(recording):,} frames {'x'.join(map(str, recording.frame_shape))} in "
+        f"{recording.num_episodes} episodes of {env.title}, {size:,.1f} MB"
+    )
+    return 0
+
+
+def _pretrain(words: list[str]) -> int:
+    job, options = parse_pretraining(words)
+    run = pretrain(job, options.folder or default_pretrain_folder(job), options)
+    return 130 if run.interrupted else 0
 
 
 def _list(words: list[str]) -> int:
@@ -186,16 +235,21 @@ def _list(words: list[str]) -> int:
 
 
 def _reproduce(words: list[str]) -> int:
-    names = [w for w in words if not w.startswith("-")]
-    options = parse_flags(_Reproduce, [w for w in words if w.startswith("-")], "reverie reproduce")
-    unknown = [name for name in names if name not in RECIPES]
+    names = []
+    while words and not words[0].startswith("-"):
+        names.append(words.pop(0))
+    options = parse_flags(_Reproduce, words, "reverie reproduce NAME ... | --all")
+    recipes = dict.fromkeys(RECIPES, reproduce)
+    recipes |= dict.fromkeys(PREDICTION_RECIPES, reproduce_prediction)
+    recipes |= dict.fromkeys(MEASUREMENTS, measure)
+    unknown = [name for name in names if name not in recipes]
     if unknown or not (names or options.all):
         raise UsageError(
             f"Name what to reproduce{' instead of ' + unknown[0] if unknown else ''}: "
-            f"{', '.join(RECIPES)}, or --all."
+            f"{', '.join(recipes)}, or --all."
         )
-    for name in RECIPES if options.all else names:
-        if not reproduce(name, options.folder):
+    for name in recipes if options.all else names:
+        if not recipes[name](name, options.folder):
             return 130
     return 0
 
@@ -210,10 +264,12 @@ def _doctor(words: list[str]) -> int:
 
 
 def _bench(words: list[str]) -> int:
-    options = parse_flags(_Bench, words, "reverie bench")
-    rows = bench(only=options.only, device=options.device, steps=options.steps, save=options.save)
-    if not rows:
-        raise UsageError(f"No benchmark row is called '{options.only}'.")
+    options = parse_flags(BenchOptions, words, "reverie bench")
+    if not any(options.only in group for group in GROUPS):
+        raise UsageError(
+            f"No group of the benchmark is called '{options.only}'; there are {', '.join(GROUPS)}."
+        )
+    bench(options)
     return 0
 
 
@@ -222,6 +278,8 @@ COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "evaluate": _evaluate,
     "ablate": ablate,
     "report": _report,
+    "collect": _collect,
+    "pretrain": _pretrain,
     "list": _list,
     "reproduce": _reproduce,
     "verify": _verify,

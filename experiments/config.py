@@ -24,9 +24,16 @@ from envs.errors import UsageError
 from envs.games import near_names
 from envs.interface import EnvConfig
 from envs.protocol import PROTOCOLS, AtariProtocol
+from experiments.dreams import ImaginationConfig
 from world_models.density import DENSITIES
-from world_models.interface import DensityConfig, PlannerConfig, RepresentationConfig
+from world_models.interface import (
+    DensityConfig,
+    PlannerConfig,
+    PredictorConfig,
+    RepresentationConfig,
+)
 from world_models.planning import PLANNERS
+from world_models.prediction import PREDICTORS
 from world_models.representation import REPRESENTATIONS
 
 C = TypeVar("C")
@@ -35,9 +42,10 @@ TABLES: dict[type, Mapping[str, Any]] = {
     AgentConfig: AGENTS,
     BonusConfig: BONUSES,
     DensityConfig: DENSITIES,
-    EnvConfig: ENVS,
+    EnvConfig: ENVS | {"imagination": ImaginationConfig},
     AtariProtocol: PROTOCOLS,
     RepresentationConfig: REPRESENTATIONS,
+    PredictorConfig: PREDICTORS,
     NetworkConfig: NETWORKS,
     PlannerConfig: PLANNERS,
 }
@@ -45,7 +53,12 @@ TABLES: dict[type, Mapping[str, Any]] = {
 
 
 @dataclass(frozen=True)
-class Experiment:
+class Job:
+    """What a run folder can hold: an experiment, or the pretraining of a model."""
+
+
+@dataclass(frozen=True)
+class Experiment(Job):
     """An agent, a world, what is paid for exploring it, and how long they meet."""
 
     agent: AgentConfig = EpisodicConfig()
@@ -169,9 +182,9 @@ def differences(a: Any, b: Any) -> list[str]:
     ]
 
 
-def fingerprint(experiment: Experiment) -> str:
+def fingerprint(job: Job) -> str:
     """Six hexadecimal digits of everything but the number of steps."""
-    text = json.dumps(encode(replace(experiment, steps=1)), sort_keys=True)
+    text = json.dumps({**encode(job), "steps": 1}, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:6]
 
 

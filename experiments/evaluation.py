@@ -18,9 +18,11 @@ from envs.digest import frame_digest
 from envs.errors import UsageError
 from envs.games import HUMAN_RANDOM_TABLE, human_normalised, near_names
 from envs.interface import EnvConfig
+from envs.maze import MazeConfig
 from envs.protocol import PROTOCOLS
 from envs.stream import Stream
 from experiments.config import Experiment
+from experiments.plans import PlanTrace, action_names, with_plan
 from experiments.run import Run, building, fitting
 from experiments.trackers import Episodes, Video, screen_of
 from experiments.training import pick_device
@@ -95,10 +97,12 @@ def evaluate(
     device: torch.device | str = "auto",
     threads: int = 0,
     video: Path | None = None,
+    figure: Path | None = None,
 ) -> Scores:
     """Play ``episodes`` whole episodes without exploring, but for the protocol's epsilon.
 
-    Every stream has a fixed quota of episodes, so that short ones are not favoured.
+    Every stream has a fixed quota of episodes, so that short ones are not favoured. Video and
+    figure are of one episode; the figure is of its plans, if the policy has any.
     """
     if episodes < 1:
         raise UsageError(f"episodes is {episodes}; it must be 1 or more.")
@@ -111,7 +115,8 @@ def evaluate(
     memory = player.initial(n)
     memory["dice"] = dice.keys(seed, "eval", n).to(stream.device)
     step = stream.reset()
-    film = Video(video, screen_of(stream)) if video else None
+    film = Video(video, with_plan(screen_of(stream))) if video else None
+    trace = PlanTrace(action_names(stream)) if figure else None
     tracker, starts = Episodes(n), set[int]()
     finished: list[list[dict[str, Any]]] = [[] for _ in range(n)]
     for t in interact(stream, player, explore=False, start=(step, memory)):
@@ -119,8 +124,9 @@ def evaluate(
             if len(finished[i]) < quota[i]:
                 starts.add(int(frame_digest(t.step.obs[i : i + 1])))
         tracker.update(t)
-        if film:
-            film.update(t)
+        for watcher in (film, trace):
+            if watcher:
+                watcher.update(t)
         for episode in tracker.pop():
             mine = finished[episode["stream"]]
             if len(mine) < quota[episode["stream"]]:
@@ -128,6 +134,8 @@ def evaluate(
         if all(len(mine) == due for mine, due in zip(finished, quota, strict=True)):
             break
     stream.close()
+    if trace and figure:
+        trace.draw(figure, f"{env.title}, evaluation seed {seed}")
     played = [episode for mine in finished for episode in mine]
     return Scores(
         world=env.title,
@@ -150,6 +158,7 @@ def evaluate_run(
     device: torch.device | str = "auto",
     threads: int = 0,
     video: Path | None = None,
+    figure: Path | None = None,
 ) -> Scores:
     """Play a run's final checkpoint; its scores stay in the folder.
 
@@ -160,17 +169,23 @@ def evaluate_run(
     run = Run(folder)
     scores = evaluate(
         agent,
-        under(experiment.env, protocol) if protocol else experiment.env,
+        held_out(under(experiment.env, protocol) if protocol else experiment.env),
         episodes=episodes,
         seed=seed,
         streams=streams,
         device=device,
         threads=threads,
         video=video,
+        figure=figure,
     )
     name = f"scores-{protocol}.json" if protocol else "scores.json"
     run.write_json(name, scores.summary() | {"steps": run.checkpoints.steps()[-1]})
     return scores
+
+
+def held_out(env: EnvConfig) -> EnvConfig:
+    """The world to be evaluated in: mazes never trained on, else the same."""
+    return replace(env, split="held-out") if isinstance(env, MazeConfig) else env
 
 
 def under(env: EnvConfig, protocol: str) -> EnvConfig:

@@ -3,8 +3,13 @@
 from pathlib import Path
 
 import numpy as np
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor
 
+from envs.dice import seeded
 from experiments.run import Run
+from world_models.representation.variational import VariationalRepresentation
 
 
 def learning_curve(run: Run, window: int = 100) -> Path | None:
@@ -39,3 +44,59 @@ def learning_curve(run: Run, window: int = 100) -> Path | None:
     path = run.folder / "figures" / "learning_curve.png"
     figure.savefig(path, dpi=140)
     return path
+
+
+@torch.no_grad()
+def representation_figure(
+    model: VariationalRepresentation,
+    looks: UInt8[Tensor, "M K H W"],
+    path: Path,
+    *,
+    columns: int = 9,
+) -> None:
+    """What a model makes of held-out looks: reconstructions, samples, traversals, interpolations.
+
+    Of a stack, the newest frame is shown.
+    """
+    from matplotlib.figure import Figure  # slow to import
+
+    net = model.model
+    shown = looks[torch.linspace(0, len(looks) - 1, columns).long()].to(model.device)
+    x = net.prepare(shown)
+    codes = model.encode(shown)[:, : net.latent]
+    if net.spacing == 1:  # bits: the likelier of each
+        codes = codes.round()
+    every = model.encode(looks[:: max(len(looks) // 512, 1)])[:, : net.latent]
+    used = every.var(0).argsort(descending=True)[:3]
+    low, high = every.amin(0), every.amax(0)
+    share = torch.linspace(0, 1, columns, device=model.device)[:, None]
+    with seeded(0, model.device):
+        drawn = net.prior().sample(torch.Size([columns]))
+    rows = {"seen": x, "reconstructed": _means(model, codes), "sampled": _means(model, drawn)}
+    middle = codes[columns // 2]
+    for rank, latent in enumerate(used.tolist(), 1):
+        walk = middle.repeat(columns, 1)
+        walk[:, latent] = (low + (high - low) * share)[:, latent]
+        rows[f"latent {latent}\n(no. {rank} by variance)"] = _means(model, walk)
+    for first, second in ((0, columns - 1), (1, columns // 2)):
+        between = codes[first] + (codes[second] - codes[first]) * share
+        rows[f"from {first + 1}\nto {second + 1}"] = _means(model, between)
+    tall = shown.shape[2] / shown.shape[3]
+    figure = Figure(figsize=(1.1 * columns + 1.2, 1.1 * tall * len(rows)), layout="constrained")
+    grid = figure.subplots(len(rows), columns)
+    for axes_row, (label, images) in zip(grid, rows.items(), strict=True):
+        axes_row[0].set_ylabel(label, rotation=0, ha="right", va="center", fontsize=9)
+        for axes, image in zip(axes_row, images, strict=True):
+            axes.imshow(image[-1].clamp(0, 1).cpu().numpy(), cmap="gray", vmin=0, vmax=1)
+            axes.set_xticks([])
+            axes.set_yticks([])
+            axes.spines[:].set_visible(False)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=140)
+
+
+def _means(
+    model: VariationalRepresentation, codes: Float[Tensor, "B D"]
+) -> Float[Tensor, "B K H W"]:
+    mean: Tensor = model.model.likelihood(codes).mean
+    return mean

@@ -2,17 +2,21 @@
 
 import importlib
 import sys
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, make_dataclass, replace
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import tyro
 
 from envs.atari import AtariConfig
 from envs.errors import UsageError
 from envs.games import expand_games, near_names
+from envs.interface import EnvConfig
+from experiments.choices import PRETRAININGS
+from experiments.collect import Format
 from experiments.config import Experiment, choose_all, fingerprint, roles
 from experiments.presets import PRESETS
+from experiments.pretraining import Pretraining, PretrainOptions
 from experiments.training import TrainOptions
 
 T = TypeVar("T")
@@ -22,6 +26,83 @@ T = TypeVar("T")
 class _Train:
     experiment: Annotated[Experiment, tyro.conf.arg(name="")]
     options: Annotated[TrainOptions, tyro.conf.arg(name="")] = TrainOptions()
+
+
+@dataclass(frozen=True)
+class CollectOptions:
+    """How frames are recorded."""
+
+    frames: int = 100_000
+    """Frames in all, over all streams."""
+    format: Format = "own"
+    """own: as the policy sees them; grey: 84 x 84; rgb: 210 x 160 (both of Atari)."""
+    epsilon: float = 0.0
+    """Probability of a uniformly drawn action, on top of the policy's own chance."""
+    seed: int = 0
+    streams: int = 8
+    device: str = "auto"
+    threads: int = 0
+    """CPU threads; 0 takes all cores."""
+    folder: Path | None = None
+    """Where the recording goes; by default runs/data/WORLD-POLICY-FORMAT-sSEED."""
+
+
+@dataclass(frozen=True)
+class _Collect:
+    env: EnvConfig = AtariConfig()
+    options: Annotated[CollectOptions, tyro.conf.arg(name="")] = CollectOptions()
+
+
+def parse_collect(words: list[str]) -> tuple[str, EnvConfig | None, CollectOptions]:
+    """RUN [--flags], or ``random [env:name] [--flags]``: who plays, where, and how it is kept.
+
+    A run plays in its own world, for which None stands.
+    """
+    words = import_modules(words)
+    if not words or (words[0].startswith("-") and words[0] not in ("-h", "--help")):
+        raise UsageError("Name who plays: random, or a run's folder.")
+    who, words = ("random", words) if words[0].startswith("-") else (words[0], words[1:])
+    words, protocol = take(words, "--protocol")
+    words = _game_flag(words)
+    tokens, flags = split_roles(words, _Collect())
+    if protocol is not None:
+        tokens.append(f"env.protocol:{protocol}")
+    if who != "random":
+        own = [*tokens, *(flag for flag in flags if flag.startswith("--env"))]
+        if own:
+            raise UsageError(f"A run plays in its own world; leave out {', '.join(own)}.")
+        options = parse_flags(CollectOptions, flags, "reverie collect RUN")
+        return who, None, options
+    chosen = choose_all(_Collect(), tokens)
+    parsed = parse_flags(_Collect, flags, "reverie collect random", default=chosen)
+    return who, parsed.env, parsed.options
+
+
+def parse_pretraining(words: list[str]) -> tuple[Pretraining, PretrainOptions]:
+    """ROLE:NAME [role:name ...] --data FOLDER [--flags], as on the command line."""
+    words = import_modules(words)
+    role = words[0].partition(":")[0] if words else ""
+    if role not in PRETRAININGS:
+        hint = near_names(role, PRETRAININGS) or f" The roles are {', '.join(PRETRAININGS)}."
+        raise UsageError(f"Name what to pretrain first, as ROLE:NAME, not '{role}'.{hint}")
+    job = PRETRAININGS[role]()
+    tokens, flags = split_roles([w for w in words if w != role], job)
+    kind = _pretrain_kind(type(job))
+    default = kind(choose_all(job, tokens))
+    parsed = parse_flags(kind, flags, f"reverie pretrain {words[0]}", default=default)
+    return parsed.job, parsed.options
+
+
+def _pretrain_kind(job: type[Pretraining]) -> Any:
+    """A job of this role and its options, as tyro reads them."""
+    return make_dataclass(
+        "_Pretrain",
+        [
+            ("job", Annotated[job, tyro.conf.arg(name="")]),
+            ("options", Annotated[PretrainOptions, tyro.conf.arg(name="")], PretrainOptions()),
+        ],
+        frozen=True,
+    )
 
 
 def parse_experiment(words: list[str]) -> tuple[str, list[Experiment], TrainOptions]:
@@ -39,7 +120,7 @@ def parse_experiment(words: list[str]) -> tuple[str, list[Experiment], TrainOpti
         raise UsageError(f"There is no preset '{preset}'.{hint}")
     words, games = take(words, "--games")
     words, protocol = take(words, "--protocol")
-    words = ["--env.game" if w == "--game" else w.replace("--game=", "--env.game=") for w in words]
+    words = _game_flag(words)
     tokens, flags = split_roles(words, PRESETS[preset])
     if protocol is not None:
         tokens.append(f"env.protocol:{protocol}")
@@ -95,7 +176,11 @@ def import_modules(words: list[str]) -> list[str]:
             raise UsageError(f"--with {module}: {error}.") from error
 
 
-def split_roles(words: list[str], experiment: Experiment) -> tuple[list[str], list[str]]:
+def _game_flag(words: list[str]) -> list[str]:
+    return ["--env.game" if w == "--game" else w.replace("--game=", "--env.game=") for w in words]
+
+
+def split_roles(words: list[str], experiment: Any) -> tuple[list[str], list[str]]:
     """``role:name`` tokens, and the flags with their values (which may hold colons too)."""
     heads = {path.partition(".")[0] for path, _ in roles(experiment)}
     tokens: list[str] = []

@@ -11,22 +11,16 @@ from experiments.config import Experiment
 from experiments.run import Run
 
 
-class Progress:
-    """Shows a run's rows of metrics as they come."""
+class Display:
+    """A headline, then a line for every row of numbers."""
 
-    def __init__(self, run: Run, experiment: Experiment, step: int, *, quiet: bool = False) -> None:
-        self.run, self.experiment, self.first_step = run, experiment, step
+    def __init__(self, headline: str, total: int, *, quiet: bool = False) -> None:
+        self.headline, self.total = headline, total
         self.console = Console(stderr=False, quiet=quiet, highlight=False, soft_wrap=True)
         self.bar: Bar | None = None
 
-    def __enter__(self) -> "Progress":
-        env, skip = self.experiment.env, self.experiment.env.frame_skip
-        verb = f"continues at step {self.first_step:,}" if self.first_step else "starts"
-        self.console.print(
-            f"{self.run.folder} {verb}: {env.title}, protocol {env.protocol_label}, seed "
-            f"{self.experiment.seed}, {self.experiment.steps:,} steps "
-            f"({self.experiment.steps * skip:,} frames)"
-        )
+    def __enter__(self) -> "Display":
+        self.console.print(self.headline)
         if self.console.is_terminal:
             self.bar = Bar(
                 TextColumn("{task.description}"),
@@ -35,7 +29,7 @@ class Progress:
                 TimeRemainingColumn(),
                 console=self.console,
             )
-            self.task = self.bar.add_task("", total=self.experiment.steps)
+            self.task = self.bar.add_task("", total=self.total)
             self.bar.start()
         return self
 
@@ -47,6 +41,28 @@ class Progress:
     ) -> None:
         if self.bar:
             self.bar.stop()
+
+    def line(self, step: int, line: str) -> None:
+        """Show where the run is."""
+        if self.bar:
+            self.bar.update(self.task, completed=step, description=line)
+        else:
+            self.console.print(line)
+            sys.stdout.flush()
+
+
+class Progress(Display):
+    """Shows a run's rows of metrics as they come."""
+
+    def __init__(self, run: Run, experiment: Experiment, step: int, *, quiet: bool = False) -> None:
+        self.run, self.experiment, self.first_step = run, experiment, step
+        env, skip = experiment.env, experiment.env.frame_skip
+        verb = f"continues at step {step:,}" if step else "starts"
+        headline = (
+            f"{run.folder} {verb}: {env.title}, protocol {env.protocol_label}, seed "
+            f"{experiment.seed}, {experiment.steps:,} steps ({experiment.steps * skip:,} frames)"
+        )
+        super().__init__(headline, experiment.steps, quiet=quiet)
 
     def say(self, sentence: str) -> None:
         """Show a line of its own."""
@@ -71,12 +87,7 @@ class Progress:
             line += f" ({row['time/ratio_to_bare_stream']:.0%} of bare)"
         score = row["score/mean_100"]
         shown = f"{score:,.1f}" if score == score else "none yet"
-        line += f"  {row['episodes']:>6,.0f} episodes, mean of last 100: {shown}"
-        if self.bar:
-            self.bar.update(self.task, completed=step, description=line)
-        else:
-            self.console.print(line)
-            sys.stdout.flush()
+        self.line(step, line + f"  {row['episodes']:>6,.0f} episodes, mean of last 100: {shown}")
 
     def end(self, step: int, *, finished: bool) -> None:
         """Say where the run stands."""

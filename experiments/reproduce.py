@@ -9,13 +9,25 @@ from typing import Any
 
 from agents.policies import RandomPolicy
 from envs.interface import EnvConfig
+from envs.maze import MazeConfig
 from envs.stream import Stream
-from experiments.evaluation import Scores, evaluate, load
-from experiments.parse import default_folder, parse_experiment
+from experiments.collect import collect
+from experiments.evaluation import Scores, evaluate, held_out, load
+from experiments.mazes import maze_report
+from experiments.parse import (
+    default_folder,
+    parse_collect,
+    parse_experiment,
+    parse_pretraining,
+)
+from experiments.predictors import compare
+from experiments.pretraining import pretrain
+from experiments.remembering import MEASUREMENTS
 from experiments.run import Run
 from experiments.training import pick_threads, train
 
 RESULTS = Path(__file__).parent / "results"
+PROVENANCE = ("commit", "modified", "cpu", "device", "torch", "ale-py")
 
 
 @dataclass(frozen=True)
@@ -28,12 +40,101 @@ class Recipe:
     episodes: int = 30
 
 
+# Three rooms a side and some loops, seen whole; a segment is many mazes of few ticks.
+MAZES = (
+    "env:maze agent.network:mlp --streams 256 --steps 3000000 --env.rooms 3 --env.view 9 "
+    "--env.loops 0.2 --agent.network.hidden 256 256 --agent.horizon 16 --agent.backprop 16 "
+    "--agent.clip 0.2 --agent.value-clip None --agent.learning-rate 1e-3 "
+    "--agent.anneal-steps 3000000 --agent.commitment-cost 0.1"
+)
+PLANNERS = {
+    "actor-critic": "",
+    "action-repeat": " --agent.planner.longest 8",
+    "straw": " --agent.planner.length 10 --agent.planner.filters 5 --agent.planner.reluctance 1",
+    "strawe": " --agent.planner.length 10 --agent.planner.filters 5 --agent.planner.reluctance 1",
+}
+"""Planners compared, and their settings for mazes."""
+
+# As long as a processor allows, with a schedule and a replay as short.
+COUNTING = (
+    "--steps 250000 --agent.capacity 250000 --agent.learning-starts 10000 "
+    "--agent.epsilon-steps 100000 --precision bf16 --visit-streams 8"
+)
+
 RECIPES: dict[str, Recipe] = {
     "ms_pacman-episodic": Recipe("episodic --game ms_pacman --steps 600000"),
     "ms_pacman-episodic-4-frames": Recipe(
         "episodic --game ms_pacman --env.protocol.stack 4 --steps 600000"
     ),
+    "pong-actor-critic": Recipe(
+        "actor-critic --game pong --steps 2500000 --agent.anneal-steps 2500000 "
+        "--pipeline 2 --precision bf16",
+        seeds=(0,),
+    ),
+    **{
+        f"{game}-{preset}": Recipe(f"{preset} --game {game} {COUNTING}", seeds=(0, 1), episodes=10)
+        for game in ("freeway", "montezuma_revenge")
+        for preset in ("dqn", "dqn-cts")
+    },
+    **{
+        f"{game}-{preset}-300k": Recipe(f"{preset} --game {game} --steps 300000", seeds=(0, 1))
+        for game in ("ms_pacman", "frostbite")
+        for preset in ("episodic", "episodic-vae")
+    },
+    **{
+        f"{game}-{preset}": Recipe(f"{preset} --game {game} --steps 500000", seeds=(0, 1))
+        for game in ("ms_pacman", "breakout")
+        for preset in ("actor-critic", "action-repeat", "strawe")
+    },
+    **{
+        f"maze-{preset}": Recipe(f"{preset} {MAZES}{settings}", seeds=(0,), episodes=256)
+        for preset, settings in PLANNERS.items()
+    },
 }
+
+COLLECT = "random --game {game} --frames 100000"
+PREDICTORS = {
+    "predictor": "predictor:small",
+    "no-action": "predictor:small --predictor.no-sees-action",
+    "mlp": "predictor:mlp --predictor.learning-rates 3e-4 1e-4 5e-5 --predictor.batches 32 16 16"
+    " --predictor.updates 6000 2000 2000",
+}
+"""What is compared by horizon; each is trained for as many updates on the same frames."""
+PREDICTION_RECIPES = {f"{game}-predictors": game for game in ("freeway", "pong")}
+
+
+def reproduce_prediction(name: str, folder: Path) -> bool:
+    """Collect, pretrain each predictor and compare them, finished parts not again.
+
+    Writes the table and a film of the first one into results/predictors. Returns False where it
+    was interrupted; the same call continues.
+    """
+    game = PREDICTION_RECIPES[name]
+    data = folder / f"data-{game}"
+    if not (data / "manifest.json").exists():
+        _, env, options = parse_collect(shlex.split(COLLECT.format(game=game)))
+        assert env is not None
+        probe = Stream(env.build(1))
+        policy = RandomPolicy(probe.spec.num_actions, options.seed)
+        probe.close()
+        collect(policy, env, data, frames=options.frames, threads=pick_threads(0))
+    runs = []
+    for model, words in PREDICTORS.items():
+        job, how = parse_pretraining([*shlex.split(words), "--data", str(data), "--steps", "10000"])
+        runs.append(pretrain(job, folder / f"{game}-{model}", how))
+        if not runs[-1].finished:
+            return False
+    result = compare([run.folder for run in runs], video=True)
+    about = json.loads((runs[0].folder / "provenance.json").read_text())
+    result["command"] = f"reverie reproduce {name}"
+    result["provenance"] = {k: about[k] for k in ("commit", "modified", "cpu", "device", "torch")}
+    home = RESULTS / "predictors"
+    home.mkdir(parents=True, exist_ok=True)
+    (home / f"{game}.json").write_text(_compact_json(result))
+    film = runs[0].folder / "videos" / "imagined.mp4"
+    (home / f"{game}.mp4").write_bytes(film.read_bytes())
+    print(f"wrote {home / game}.json and .mp4")
+    return True
 
 
 def reproduce(name: str, folder: Path) -> bool:
@@ -46,30 +147,48 @@ def reproduce(name: str, folder: Path) -> bool:
     for seed in recipe.seeds:
         words = [*shlex.split(recipe.train), "--seed", str(seed)]
         preset, (experiment,), options = parse_experiment(words)
+        world = held_out(experiment.env)
         run = Run(folder / default_folder(preset, experiment).name)
         if not (run.folder / "scores.json").exists():
             run = train(experiment, run.folder, options)
             if not run.finished:
                 return False
             _, agent = load(run.folder)
-            scores = evaluate(agent, experiment.env, episodes=recipe.episodes)
+            scores = evaluate(agent, world, episodes=recipe.episodes)
+            if isinstance(experiment.env, MazeConfig):
+                run.write_json("walks.json", maze_report(agent, experiment.env))
             run.write_json("scores.json", scores.summary())
         runs.append(_row(run, seed))
-    random = random_play(experiment.env, episodes=100)
+    random = random_play(world, episodes=100)
     data = {
         "name": name,
         "command": f"reverie reproduce {name}",
         "train": f"reverie train {recipe.train}",
-        "world": experiment.env.title,
-        "protocol": experiment.env.protocol_label,
+        "world": world.title,
+        "protocol": world.protocol_label,
         "steps": experiment.steps,
         "frames": experiment.steps * experiment.env.frame_skip,
         "random": random.summary(),
         "runs": runs,
     }
-    RESULTS.mkdir(exist_ok=True)
-    (RESULTS / f"{name}.json").write_text(_compact_json(data))
-    print(f"wrote {RESULTS / f'{name}.json'}")
+    path = (RESULTS / "mazes" if isinstance(world, MazeConfig) else RESULTS) / f"{name}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(_compact_json(data))
+    print(f"wrote {path}")
+    return True
+
+
+def measure(name: str, folder: Path) -> bool:
+    """Measure a game's representations; False where it was interrupted, as above."""
+    result = MEASUREMENTS[name].measure(folder)
+    if result is None:
+        return False
+    data = {"name": name, "command": f"reverie reproduce {name}"} | result
+    data["provenance"] = {k: result["provenance"][k] for k in PROVENANCE}  # of the fit
+    path = RESULTS / "representations" / f"{result['world']}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(_compact_json(data))
+    print(f"wrote {path}")
     return True
 
 
@@ -84,7 +203,8 @@ def random_play(env: EnvConfig, *, episodes: int, seed: int = 0) -> Scores:
 def _row(run: Run, seed: int) -> dict[str, Any]:
     rows = run.read_lines("metrics.jsonl")
     scores = json.loads((run.folder / "scores.json").read_text())
-    provenance = json.loads((run.folder / "provenance.json").read_text())
+    about = json.loads((run.folder / "provenance.json").read_text())
+    walks = run.folder / "walks.json"
     return {  # no times: a run may have been in several sittings; speed is what `bench` measures
         "seed": seed,
         "evaluation": scores,
@@ -93,10 +213,14 @@ def _row(run: Run, seed: int) -> dict[str, Any]:
                 [row["step"], row["score/mean_100"]] for row in rows if "score/mean_100" in row
             ],
             "exact_hits": rows[-1].get("episodic/exact_hits"),
+            "rooms": rows[-1].get("visits/rooms"),
+            "keys": rows[-1].get("visits/keys"),
+            "plan_lengths": [
+                [row["step"], row["plan/mean_length"]] for row in rows if "plan/mean_length" in row
+            ],
         },
-        "provenance": {
-            k: provenance[k] for k in ("commit", "modified", "cpu", "device", "torch", "ale-py")
-        },
+        **({"walks": json.loads(walks.read_text())} if walks.exists() else {}),
+        "provenance": {k: about[k] for k in PROVENANCE},
     }
 
 

@@ -20,7 +20,7 @@ import torch
 
 from envs.errors import FolderBusy, UsageError
 from experiments.checkpoints import Checkpoints
-from experiments.config import Experiment, decode, differences, encode
+from experiments.config import Experiment, Job, decode, differences, encode
 
 PACKAGES = ("torch", "gymnasium", "ale-py", "numpy")
 
@@ -35,7 +35,7 @@ class Run:
         self.interrupted = False  # or was ended by a signal before
 
     @classmethod
-    def open(cls, folder: Path | str, experiment: Experiment) -> "Run":
+    def open(cls, folder: Path | str, job: Job) -> "Run":
         """Create the folder, or continue in it; only the number of steps may differ.
 
         Raises UsageError where it holds another experiment or cannot be written.
@@ -55,7 +55,7 @@ class Run:
         if (run.folder / "config.json").exists():
             differ = [
                 line
-                for line in differences(encode(run.experiment()), encode(experiment))
+                for line in differences(encode(run.job()), encode(job))
                 if not line.startswith("steps:")
             ]
             if differ:
@@ -63,10 +63,20 @@ class Run:
                     f"The folder {folder} holds another experiment ({'; '.join(differ)}); "
                     "choose another with --folder."
                 )
-        run.write_json("config.json", encode(experiment))
+        run.write_json("config.json", encode(job))
         return run
 
     def experiment(self) -> Experiment:
+        """The experiment of this folder; raises UsageError where it holds none."""
+        job = self.job()
+        if not isinstance(job, Experiment):
+            raise UsageError(
+                f"{self.folder} holds the pretraining of a model, not an agent's run; "
+                "name a run of `reverie train`."
+            )
+        return job
+
+    def job(self) -> Job:
         """What this folder's run is; raises UsageError where it holds none."""
         path = self.folder / "config.json"
         try:
@@ -78,7 +88,7 @@ class Run:
         if not isinstance(data, dict):
             raise UsageError(f"{path} is not a config.")
         try:
-            return decode(Experiment, data)
+            return decode(Job, data)
         except (TypeError, KeyError, AttributeError) as error:
             raise UsageError(f"{path} is not a config of this version: {error}.") from error
 

@@ -49,18 +49,24 @@ def scores_table() -> str:
         episodes |= {run["evaluation"]["episodes"] for run in data["runs"]}
         mean = statistics.fmean(means)
         normalised = human_normalised(data["world"], mean)
-        spread = f" ± {statistics.stdev(means) / len(means) ** 0.5:,.0f}" if len(means) > 1 else ""
+        spread = (
+            f" ± {_points(statistics.stdev(means) / len(means) ** 0.5)}" if len(means) > 1 else ""
+        )
         cells = [
             data["world"],
             data["train"].split()[2],
             data["protocol"],
             f"{_count(data['steps'])} ({_count(data['frames'])})",
-            ", ".join(f"{m:,.0f}" for m in means),
-            f"{mean:,.0f}{spread}",
+            ", ".join(map(_points, means)),
+            f"{_points(mean)}{spread}",
             "" if normalised is None else f"{normalised:.3f}",
-            f"{data['random']['mean']:,.0f}",
+            _points(data["random"]["mean"]),
             f"`{data['command']}`",
         ]
+        visits = {x: [run["train"].get(x) for run in data["runs"]] for x in ("rooms", "keys")}
+        if None not in visits["rooms"]:
+            seen = (f"{x} {', '.join(f'{n:.0f}' for n in visits[x])}" for x in visits)
+            cells[4] += f" (in training, {' and '.join(seen)})"
         lines.append(f"| {' | '.join(cells)} |")
     lines += [
         "",
@@ -68,6 +74,49 @@ def scores_table() -> str:
         "whole episodes played by the final checkpoint on streams of their own; ± is the standard "
         f"error over seeds; human-normalised by the table of {HUMAN_RANDOM_TABLE}.",
     ]
+    return "\n".join(lines) + "\n"
+
+
+def predictors_table() -> str:
+    """Errors on moving pixels by horizon, of every game whose predictors were compared."""
+    lines: list[str] = []
+    for path in sorted((RESULTS / "predictors").glob("*.json")):
+        data = json.loads(path.read_text())
+        rows = data["errors"]["moving"]
+        horizons = list(rows["copy-last"])
+        if not lines:
+            lines = [f"| game | model | {' | '.join(f'{h} steps' for h in horizons)} |"]
+            lines.append("|---" * (len(horizons) + 2) + "|")
+        for name, row in rows.items():
+            cells = [f"{row[h]:,.0f}" if h in row else "" for h in horizons]
+            model = name.removeprefix(f"{data['world']}-")
+            lines.append(f"| {data['world']} | {model} | {' | '.join(cells)} |")
+    return "\n".join(lines or ["Nothing has been measured yet."]) + "\n"
+
+
+def mazes_table() -> str:
+    """One row a planner: held-out mazes beside the shortest path, and where plans were made."""
+    lines = [
+        "| agent | agent steps | of the shortest path's return, held-out mazes | larger mazes "
+        "| ticks a plan is followed | plans made at junctions (by chance), p | command |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for path in sorted((RESULTS / "mazes").glob("*.json")):
+        data = json.loads(path.read_text())
+        walks = data["runs"][0]["walks"]
+        kept, larger = walks["held_out"], walks["larger"]
+        made, where = kept["mean_commitment"], kept["junctions"]
+        plans = f"{where['share_of_plans']:.1%} ({where['share_by_chance']:.1%}), {where['p']:.1g}"
+        cells = [
+            data["train"].split()[2],
+            _count(data["steps"]),
+            f"{kept['share_of_best_return']:.1%}",
+            f"{larger['share_of_best_return']:.1%}",
+            f"{made:.1f}" if made else "",
+            plans if made else "",
+            f"`{data['command']}`",
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
 
@@ -85,8 +134,17 @@ def bench_table() -> str:
     return "\n".join(lines) + "\n"
 
 
+def _points(score: float) -> str:
+    return f"{score:,.0f}" if abs(score) >= 100 or not score else f"{score:.1f}"
+
+
 def _count(number: int) -> str:
     return f"{number / 1e6:g}M" if number >= 1_000_000 else f"{number / 1e3:g}k"
 
 
-TABLES: dict[str, Callable[[], str]] = {"scores": scores_table, "bench": bench_table}
+TABLES: dict[str, Callable[[], str]] = {
+    "scores": scores_table,
+    "bench": bench_table,
+    "predictors": predictors_table,
+    "mazes": mazes_table,
+}

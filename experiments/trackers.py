@@ -16,6 +16,7 @@ from torch import Tensor
 from envs.atari import Atari
 from envs.errors import NumericalError
 from envs.interface import Metrics, Transition
+from envs.maze import Maze
 from envs.shadow import Shadow
 from envs.stream import Stream
 
@@ -151,6 +152,18 @@ class Log:
         for name, x in known.items():
             self.board.add_scalar(name, x, step)
 
+    def histogram(self, name: str, step: int, counts: NDArray[np.float64]) -> None:
+        """How often each of 0, 1, 2, ... was seen, into TensorBoard; nothing where nothing was."""
+        seen = np.flatnonzero(counts)
+        if not len(seen):
+            return
+        counts = counts[: seen[-1] + 1]
+        values = np.arange(len(counts))
+        self.board.add_histogram_raw(
+            name, seen[0], seen[-1], counts.sum(), counts @ values, counts @ values**2,
+            (values + 0.5).tolist(), counts.tolist(), step,
+        )  # fmt: skip
+
     def flush(self, episodes: list[dict[str, Any]]) -> None:
         """Write the finished episodes, and everything so far to disk."""
         self.episodes.writelines(json.dumps(episode) + "\n" for episode in episodes)
@@ -201,7 +214,10 @@ def newest_frame(t: Transition) -> Image:
 
 
 def screen_of(stream: Stream) -> Callable[[Transition], Image]:
-    """What shows stream 0 from its beginning: the emulator's own colours where it is Atari."""
+    """What shows stream 0 from its beginning: the emulator's own colours, or a maze as a whole."""
+    maze = stream.env
+    if isinstance(maze, Maze):
+        return lambda t: maze.render(scale=336 // maze.walls.shape[1] // 2 * 2 or 2)[0]
     if not isinstance(stream.env, Atari):
         return newest_frame
     shadow = Shadow(stream.env.game, stream.env.protocol)

@@ -28,6 +28,7 @@ from envs.stream import Stream
 from experiments import generators
 from experiments.config import Experiment
 from experiments.figures import learning_curve
+from experiments.plans import PlanLengths, length_metrics
 from experiments.progress import Progress
 from experiments.run import Run, building, fitting, provenance
 from experiments.trackers import Episodes, Log, Means, Throughput, Video, newest_frame
@@ -86,7 +87,13 @@ def train(
     run = Run.open(folder, experiment)
     with run.locked():
         state = run.checkpoints.load(warn=lambda said: print(said, file=sys.stderr))
-        if state and int(state.get("tick", 0)) * experiment.streams >= experiment.steps:
+        spent = experiment.agent.steps_spent
+        if spent >= experiment.steps:
+            raise UsageError(
+                f"steps is {experiment.steps}, and {spent} were spent on pretraining; ask for more."
+            )
+        done = int(state.get("tick", 0)) * experiment.streams if state else 0
+        if state and spent + done >= experiment.steps:
             run.finished = True
             return run
         chosen = pick_arithmetic(options, device)
@@ -125,17 +132,20 @@ class _Session:
         self.stream, self.agent, self.bonus = stream, agent, bonus
         self.num_envs = stream.spec.num_envs
         self.ahead = experiment.agent.segment if options.pipeline > 1 else 1
+        self.spent = experiment.agent.steps_spent
         # Ticks, rounded up to where none is under way.
-        self.total = -(-experiment.steps // (self.num_envs * self.ahead)) * self.ahead
+        size = self.num_envs * self.ahead
+        self.total = -(-(experiment.steps - self.spent) // size) * self.ahead
         self.tick = 0
         self.episodes, self.means = Episodes(self.num_envs), Means()
         self.visits = visits_of(stream.parts[0], options.visit_streams)
+        self.plans = PlanLengths()
         self.throughput = Throughput(self.num_envs, bare)
 
     def go(self, state: dict[str, Any] | None) -> None:
         self.tick = int(state.get("tick", 0)) if state else 0
         progress = Progress(self.run, self.experiment, self.steps, quiet=self.options.quiet)
-        with _interrupts() as interrupted, progress, self._kept():
+        with interrupts() as interrupted, progress, self._kept():
             start = None
             if state:
                 with fitting(self.run.folder):
@@ -152,6 +162,7 @@ class _Session:
                 self.means.update({"bonus/mean": t.bonus.mean()})
                 self.means.update(self.agent.learn(t))
                 self.visits.update(t)
+                self.plans.update(t)
                 self.tick += 1
                 self.episodes.update(t, self.steps)
                 self.throughput.update()
@@ -176,7 +187,7 @@ class _Session:
 
     @property
     def steps(self) -> int:
-        return self.tick * self.num_envs
+        return self.spent + self.tick * self.num_envs
 
     @contextmanager
     def _kept(self) -> Iterator[None]:
@@ -199,7 +210,9 @@ class _Session:
         return every > 0 and self.steps // every > (self.steps - self.num_envs) // every
 
     def _log(self, log: Log, progress: Progress) -> None:
-        so_far = self.episodes.metrics() | self.visits.metrics()
+        lengths = self.plans.pop()
+        log.histogram("plan/length", self.steps, lengths)
+        so_far = self.episodes.metrics() | self.visits.metrics() | length_metrics(lengths)
         row = {name: float(x) for name, x in so_far.items()}
         self.means.check()
         row |= self.means.pop() | self.throughput.pop()
@@ -226,6 +239,7 @@ class _Session:
             "episodes": self.episodes.state_dict(),
             "means": self.means.state_dict(),
             "visits": self.visits.state_dict(),
+            "plans": self.plans.state_dict(),
             "generators": generators.states(),
         }
         self.means.check()
@@ -238,6 +252,7 @@ class _Session:
         self.bonus.load_state_dict(state["bonus"])
         self.episodes.load_state_dict(state["episodes"])
         self.means.load_state_dict(state["means"])
+        self.plans.load_state_dict(state["plans"])
         generators.restore(state["generators"])
         step = step_from_state(state["next_step"], self.stream.device)
         memory = {k: v.to(self.stream.device) for k, v in state["next_memory"].items()}
@@ -347,7 +362,7 @@ def bare_rate(experiment: Experiment, threads: int, seconds: float) -> float:
 
 
 @contextmanager
-def _interrupts() -> Iterator[list[int]]:
+def interrupts() -> Iterator[list[int]]:
     """A list that SIGINT and SIGTERM fill; a second SIGINT ends the process at once."""
     received: list[int] = []
 

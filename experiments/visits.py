@@ -43,7 +43,7 @@ class Visits:
         self.stream = stream
         self.rooms: set[int] = set()
         self.keys: set[int] = set()
-        self.shadows = [_Followed(stream, i) for i in range(streams)]
+        self.shadows = [_Explorer(stream, i) for i in range(streams)]
 
     def update(self, t: Transition) -> None:
         """Follow one tick; raises RuntimeError where a shadow has left its stream."""
@@ -69,29 +69,22 @@ class Visits:
             followed.catch_up()
 
 
-class _Followed:
-    """One stream's shadow, and how often both were seeded."""
+class Followed:
+    """One stream's shadow, and how often both were seeded.
+
+    It must see every tick from the stream's reset on. Raises UsageError for a world without one.
+    """
 
     def __init__(self, stream: Stream, index: int) -> None:
         env = stream.env
-        if not isinstance(env, Atari) or env.game != GAME:
-            raise UsageError(
-                f"Visits are known of {GAME} alone, not of {getattr(env, 'game', 'this world')}; "
-                "track 0 streams of it."
-            )
+        if not isinstance(env, Atari):
+            raise UsageError("Only Atari games have shadows, in which their memory can be read.")
         self.stream, self.index = stream, index
         self.shadow = Shadow(env.game, env.protocol)
         self._seed()
 
-    @property
-    def room(self) -> int:
-        return int(self.shadow.ram[ROOM])
-
-    @property
-    def keys(self) -> int:
-        return (int(self.shadow.ram[INVENTORY]) & KEYS).bit_count()
-
     def step(self, t: Transition) -> None:
+        """Follow one tick; raises RuntimeError where the shadow has left its stream."""
         if int(self.stream.number[self.index]) != self.number:
             self._seed()  # the stream was seeded anew at this tick, its automatic reset
             return
@@ -110,3 +103,23 @@ class _Followed:
     def _seed(self) -> None:
         self.number = int(self.stream.number[self.index])
         self.shadow.seed(self.stream.emulator_seeds()[self.index])
+
+
+class _Explorer(Followed):
+    """A shadow in Montezuma's rooms."""
+
+    def __init__(self, stream: Stream, index: int) -> None:
+        game = getattr(stream.env, "game", "this world")
+        if game != GAME:
+            raise UsageError(
+                f"Visits are known of {GAME} alone, not of {game}; track 0 streams of it."
+            )
+        super().__init__(stream, index)
+
+    @property
+    def room(self) -> int:
+        return int(self.shadow.ram[ROOM])
+
+    @property
+    def keys(self) -> int:
+        return (int(self.shadow.ram[INVENTORY]) & KEYS).bit_count()

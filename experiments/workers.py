@@ -1,4 +1,4 @@
-"""Jobs on this machine: a pool of processes, each with its share of the threads."""
+"""Tasks on this machine: a pool of processes, each with its share of the threads."""
 
 import multiprocessing
 import os
@@ -13,7 +13,7 @@ from multiprocessing.connection import Connection, wait
 from typing import Any, cast
 
 from envs.errors import RunError, UsageError
-from experiments.jobs import Job, Outcome, carry_out
+from experiments.tasks import Outcome, Task, carry_out
 
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
@@ -22,7 +22,7 @@ PRELOADED = ["experiments.commands", "torch.utils.tensorboard.writer", "matplotl
 
 @dataclass
 class _Worker:
-    job: Job
+    task: Task
     deaths: int
     process: Any
     leash: Connection
@@ -43,8 +43,8 @@ class Pool:
         self.context = multiprocessing.get_context("forkserver")
         self.context.set_forkserver_preload(PRELOADED)
 
-    def outcomes(self, jobs: list[Job]) -> Iterator[Outcome]:
-        waiting = deque((job, 0) for job in jobs)
+    def outcomes(self, tasks: list[Task]) -> Iterator[Outcome]:
+        waiting = deque((task, 0) for task in tasks)
         while waiting or self.running:
             while waiting and len(self.running) < self.size:
                 self._start(*waiting.popleft())
@@ -52,7 +52,7 @@ class Pool:
                 worker = self.running.pop(cast(int, sentinel))
                 outcome = self._reap(worker)
                 if outcome is None:
-                    waiting.appendleft((worker.job, worker.deaths + 1))
+                    waiting.appendleft((worker.task, worker.deaths + 1))
                 else:
                     yield outcome
 
@@ -63,15 +63,15 @@ class Pool:
             worker.process.join()
         self.running.clear()
 
-    def _start(self, job: Job, deaths: int) -> None:
+    def _start(self, task: Task, deaths: int) -> None:
         mine, its = self.context.Pipe()
-        process = self.context.Process(target=_work, args=(job, its))
+        process = self.context.Process(target=_work, args=(task, its))
         process.start()
         its.close()
-        self.running[process.sentinel] = _Worker(job, deaths, process, mine)
+        self.running[process.sentinel] = _Worker(task, deaths, process, mine)
 
     def _reap(self, worker: _Worker) -> Outcome | None:
-        """What became of its job; None where the process was killed and may be replaced."""
+        """What became of its task; None where the process was killed and may be replaced."""
         worker.process.join()
         status = worker.process.exitcode
         try:
@@ -81,28 +81,28 @@ class Pool:
                 return None
             seconds, error = 0.0, f"its process died, the last time with status {status}"
         worker.leash.close()
-        return Outcome(worker.job, seconds, error, worker.deaths)
+        return Outcome(worker.task, seconds, error, worker.deaths)
 
 
-def _work(job: Job, leash: Connection) -> None:
-    """The whole life of a worker's process: one job, everything it says in the run's log."""
-    job.folder.mkdir(parents=True, exist_ok=True)
-    with open(job.folder / "log.txt", "a") as log:
+def _work(task: Task, leash: Connection) -> None:
+    """The whole life of a worker's process: one task, everything it says in the run's log."""
+    task.folder.mkdir(parents=True, exist_ok=True)
+    with open(task.folder / "log.txt", "a") as log:
         os.dup2(log.fileno(), 1)
         os.dup2(log.fileno(), 2)
     threading.Thread(target=_follow, args=(leash,), daemon=True).start()
     seconds, error = 0.0, ""
     try:
-        seconds = carry_out(job)
+        seconds = carry_out(task)
     except (UsageError, RunError) as said:
         error = str(said)
     except KeyboardInterrupt:
         error = "it was interrupted"
     except SystemExit:
-        error = f"see {job.folder / 'log.txt'}"
+        error = f"see {task.folder / 'log.txt'}"
     except Exception as fault:  # one run's fault is no reason to lose the others
         traceback.print_exc()
-        error = f"{type(fault).__name__}: {fault}; see {job.folder / 'log.txt'}"
+        error = f"{type(fault).__name__}: {fault}; see {task.folder / 'log.txt'}"
     if error:
         print(f"reverie: {error}", file=sys.stderr, flush=True)
     leash.send((seconds, error))

@@ -208,3 +208,25 @@ def test_a_planner_is_a_planner(name: str) -> None:
 def test_settings_that_cannot_be_are_refused_by_name(wrong: dict[str, Any]) -> None:
     with pytest.raises(UsageError, match=f"agent.{next(iter(wrong))}"):
         ActorCriticConfig(**wrong)
+
+
+def test_a_minibatch_beyond_the_memory_is_refused_with_a_size_that_fits(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    agent = agent_for(SMALL, Scripted(4))
+    whole = agent.loss
+
+    def small_memory(batch: Any) -> Any:
+        if len(batch.action) > 5:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return whole(batch)
+
+    monkeypatch.setattr(agent, "_loss", small_memory)
+    segment = segment_of(agent, played(agent, Scripted(4), 8))
+    with pytest.raises(UsageError, match=r"minibatch of 16 rows .* 4 fit; .*minibatches 8"):
+        agent.improve(segment)
+
+
+def test_looks_beyond_the_memory_are_refused_by_name() -> None:
+    with pytest.raises(UsageError, match=r"agent.horizon is 1000000000000"):
+        agent_for(replace(SMALL, horizon=10**12), Scripted(4))

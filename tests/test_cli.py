@@ -54,6 +54,12 @@ def in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
         (["train", "episodic", "--agent.representation.size", "3"], "--agent.representation.size"),
         (["train", "dqn", "agent.network:natur"], "Did you mean nature"),
         (["train", "dqn", "--agent.replay-ratio", "0"], "agent.replay_ratio is 0"),
+        (["train", "straw", "--agent.planner.filters", "0"], "planner.filters is 0"),
+        (["train", "straw", "--agent.planner.length", "5"], "planner.length is 5, shorter"),
+        (["train", "strawe", "--agent.nats-cost", "-1"], "agent.nats_cost is -1"),
+        (["train", "straw", "--agent.commitment-cost", "-1"], "agent.commitment_cost is -1"),
+        (["train", "actor-critic", "agent.planner:strow"], "Did you mean straw"),
+        (["train", "straw", "env:maze", "--env.view", "4"], "env.view is 4; it must be odd"),
         (["train", "episodic", "--protocol", "natrue"], "Did you mean nature"),
         (["train", "episodic", "--env.protocol.skip", "0"], "protocol.skip is 0"),
         (["train", "episodic", "--with", "no_such_module"], "No module named 'no_such_module'"),
@@ -68,7 +74,13 @@ def in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
         (["evaluate", "random", "--game", "pingpong"], "There is no game 'pingpong'"),
         (["list", "gaems"], "There is no list of 'gaems'"),
         (["reproduce"], "Name what to reproduce"),
-        (["bench", "--only", "nothing"], "No benchmark row"),
+        (["train", "actor-critic", *SMALL, "--device", "cpu"], "choose agent.network:mlp"),
+        (["train", "actor-critic", "env:gym", "--env.id", "CartPole-v1"], "uint8 images"),
+        (["train", "actor-critic", "--agent.horizon", "0"], "agent.horizon is 0"),
+        (["train", "actor-critic", *SMALL, "--precision", "fp8"], "fp8"),
+        (["train", "actor-critic", *SMALL, "--pipeline", "3"], "pipeline is 3, and 4 streams"),
+        (["bench", "--against", "sb4"], "There is no peer 'sb4'"),
+        (["bench", "--only", "nothing"], "No group of the benchmark"),
     ],
     ids=lambda value: " ".join(value[:4]) if isinstance(value, list) else "",
 )
@@ -162,6 +174,28 @@ class Malicious:
 
     def __reduce__(self) -> tuple[object, ...]:
         return os.mkdir, ("stolen",)
+
+
+def test_a_peer_that_is_not_installed_is_named_with_the_remedy(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "envpool", None)
+    assert run("bench", "--against", "envpool") == 2
+    assert "pip install -e '.[peers]'" in capsys.readouterr().err
+
+
+def test_without_a_compiler_training_goes_on_with_a_sentence(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def missing(*arguments: object, **settings: object) -> None:
+        raise RuntimeError("No working C++ compiler found\nin a hundred lines")
+
+    monkeypatch.setattr(torch, "compile", missing)
+    words = ["train", "actor-critic", "agent.network:mlp", *SMALL, *QUIET, "--compile"]
+    assert run(*words, "--precision", "bf16", "--folder", "here") == 0
+    assert "--compile is left out" in capsys.readouterr().out
+    about = json.loads(Path("here/provenance.json").read_text())
+    assert (about["precision"], about["compile"]) == ("bf16", False)
 
 
 def test_a_config_of_an_unknown_class_is_refused(capsys: pytest.CaptureFixture[str]) -> None:

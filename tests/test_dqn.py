@@ -262,3 +262,19 @@ def test_bfloat16_values_are_near_those_of_float32() -> None:
     rounded.refresh()
     assert torch.allclose(rounded.network(obs), networks[1](obs), rtol=0.02)
     assert Rounded(networks[0]).network is networks[0]
+
+
+def test_a_batch_beyond_the_memory_is_refused_with_a_size_that_fits(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    agent = learned(SMALL, Stream(Scripted(4)), 40)
+    whole = agent.loss
+
+    def small_memory(batch: Any) -> Any:
+        if len(batch.action) > 10:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return whole(batch)
+
+    monkeypatch.setattr(agent, "_loss", small_memory)
+    with pytest.raises(UsageError, match=r"agent.batch is 32, .* 8 would fit"):
+        agent.update()

@@ -1,18 +1,23 @@
 """Episodic control beyond the laws of agents: what exactly its tables hold."""
 
-from itertools import islice
+import copy
+from dataclasses import replace
+from itertools import islice, pairwise
 
 import pytest
 import torch
+from test_agents import equal
 from worlds import Scripted
 
 from agents.episodic import EpisodicConfig, EpisodicControl
 from agents.loop import interact
 from agents.policies import argmax_with_random_ties, epsilon_greedy
 from envs import dice
+from envs.catch import CatchConfig
 from envs.digest import frame_digest
 from envs.errors import UsageError
 from envs.stream import Stream
+from world_models.representation.vae import VAEConfig
 
 
 def test_tables_hold_the_best_return_to_go_of_each_state_and_action() -> None:
@@ -38,6 +43,75 @@ def test_discounting_and_a_bonus_count_as_the_config_says() -> None:
     looks = torch.zeros(1, 1, 2, 2, dtype=torch.uint8)
     values, _ = agent.tables.estimate(agent.representation.encode(looks), frame_digest(looks))
     assert values[:, 0].tolist() == [1 + 0.5 * 2 + 0.25 * 4] * 2
+
+
+LEARNED = EpisodicConfig(
+    neighbours=1,
+    representation=VAEConfig(latent=2),
+    fit_after=40,
+    fit_steps=30,
+    fit_batch=8,
+    refit_every=60,
+)
+
+
+def test_keys_are_fitted_after_random_play_and_made_anew_by_later_fits() -> None:
+    stream = catch()
+    agent = LEARNED.build(stream.spec, seed=0)
+    assert isinstance(agent, EpisodicControl)
+    fitted_at, keys = [], []
+    for tick, t in enumerate(islice(interact(stream, agent), 85), 1):
+        was = agent.fitting.fitted
+        agent.learn(t)
+        if agent.fitting.fitted and not was:
+            fitted_at.append(tick)
+            assert agent.tables.sizes == [0, 0, 0], "nothing is stored before there are keys"
+        keys.append(agent.representation.encode(stream_look()))
+    # Ten ticks of four streams fill the buffer, the tenth already with updates; 4 a tick make 30.
+    assert 17 <= fitted_at[0] <= 20
+    changes = [i + 1 for i in range(1, len(keys)) if not torch.equal(keys[i], keys[i - 1])]
+    assert changes[0] == fitted_at[0], "keys change when a fit ends, and not while it lasts"
+    # 60 agent steps until a fit and 30 updates in it: 15 ticks and 7, and reset ticks between.
+    assert len(changes) == 3
+    assert all(20 <= b - a <= 35 for a, b in pairwise(changes))
+    for action, size in enumerate(agent.tables.sizes):
+        looks = agent.tables.looks[action, :size]
+        digests = agent.tables.digests[action, :size]
+        assert torch.equal(frame_digest(looks), digests)
+        stored = agent.tables.keys[action, :size, :-1]
+        torch.testing.assert_close(stored, agent.representation.encode(looks))
+
+
+def test_a_run_with_later_fits_resumes_exactly() -> None:
+    agents = [LEARNED.build(catch().spec, seed=0) for _ in range(2)]
+    loop = interact(catch(), agents[0])
+    for t in islice(loop, 53):
+        agents[0].learn(t)
+    agents[1].load_state_dict(copy.deepcopy(agents[0].state_dict()))
+    for t in islice(loop, 60):
+        for agent in agents:
+            agent.learn(t)
+    assert equal(agents[0].state_dict(), agents[1].state_dict())
+
+
+def test_a_world_that_never_changes_has_nothing_to_fit_to() -> None:
+    agent = LEARNED.build(catch().spec, seed=0)
+
+    def play() -> None:
+        for t in islice(interact(catch(), agent), 30):
+            still = replace(t.step, obs=torch.zeros_like(t.step.obs))
+            agent.learn(replace(t, step=still))
+
+    with pytest.raises(UsageError, match=r"all the same; play longer .* \(agent.fit_after\)"):
+        play()
+
+
+def catch() -> Stream:
+    return Stream(CatchConfig().build(4), seed=0)
+
+
+def stream_look() -> torch.Tensor:
+    return torch.full((4, 1, 10, 5), 100, dtype=torch.uint8)
 
 
 def test_ties_are_drawn_among_uniformly_by_each_streams_own_dice() -> None:
@@ -78,7 +152,14 @@ def test_frame_digests_tell_frames_apart_and_know_the_same() -> None:
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"neighbours": 0}, {"capacity": 5}, {"epsilon": 1.5}, {"gamma": -0.1}],
+    [
+        {"neighbours": 0},
+        {"capacity": 5},
+        {"epsilon": 1.5},
+        {"gamma": -0.1},
+        {"fit_steps": 0},
+        {"refit_every": -1},
+    ],
 )
 def test_settings_that_cannot_be_are_refused_by_name(wrong: dict[str, float]) -> None:
     with pytest.raises(UsageError, match=f"agent.{next(iter(wrong))}"):

@@ -12,6 +12,7 @@ from test_deep_sea import solved_at
 
 from agents.choices import AGENTS, BONUSES
 from agents.density_bonus import PseudoCountConfig
+from agents.interface import AgentConfig
 from agents.loop import interact
 from agents.policies import RandomPolicy
 from agents.simhash import SimHashConfig
@@ -24,6 +25,7 @@ from envs.stream import Stream
 from experiments import Experiment, evaluate, load, train
 from experiments.reproduce import RESULTS
 from world_models.density.pixelcnn import PixelCNNConfig
+from world_models.planning import PLANNERS
 
 pytestmark = pytest.mark.evidence
 
@@ -31,10 +33,11 @@ pytestmark = pytest.mark.evidence
 @pytest.mark.parametrize("seed", range(5))
 @pytest.mark.parametrize("name", AGENTS)
 def test_every_agent_wins_catch_with_every_seed(name: str, seed: int, tmp_path: Path) -> None:
-    from test_agents import EXAMPLES
+    from test_agents import EXAMPLES, TICKS
 
     config = EXAMPLES.get(name, AGENTS[name]())
-    experiment = Experiment(config, CatchConfig(), seed=seed, steps=12_000, streams=8)
+    steps = 8 * TICKS.get(type(config), 1500)
+    experiment = Experiment(config, CatchConfig(), seed=seed, steps=steps, streams=8)
     run = train(experiment, tmp_path, OPTIONS)
     assert evaluate(load(run.folder, device="cpu")[1], CatchConfig(), episodes=200).mean >= 0.95
 
@@ -98,3 +101,47 @@ def test_the_committed_results_reach_what_the_project_set_out_to() -> None:
     assert min(means) >= 1200
     assert sum(means) / 3 >= 1500
     assert data["steps"] <= 600_000
+
+
+def test_a_dreamer_needs_a_third_of_its_twins_real_steps() -> None:
+    """Catch: real steps from which on a greedy player wins 95 of 100, dreaming and not."""
+    from test_agents import DQN, EXAMPLES
+
+    def needed(config: AgentConfig, limit: int) -> int:
+        """The last multiple of 400 steps at which it did not win, and 400 more."""
+        total = 0
+        for seed in range(2):
+            stream = Stream(CatchConfig().build(8), seed=seed)
+            agent, late = config.build(stream.spec, seed=seed), 0
+            for tick, t in enumerate(islice(interact(stream, agent), limit // 8), 1):
+                agent.learn(t)
+                if tick * 8 % 400 == 0:
+                    won = evaluate(agent, CatchConfig(), episodes=100, threads=1).mean >= 0.95
+                    late = late if won else tick * 8
+            assert late < limit, "it wins in the end"
+            total += late + 400
+        return total
+
+    assert 3 * needed(EXAMPLES["dreamer"], 3200) <= needed(DQN, 12_000)
+
+
+@pytest.mark.parametrize("name", PLANNERS)
+def test_every_planner_wins_catch(name: str, tmp_path: Path) -> None:
+    from test_planning import EXAMPLES, SMALL
+
+    config = replace(
+        SMALL, planner=EXAMPLES.get(name, PLANNERS[name]()), horizon=32, clip=0.2,
+        learning_rate=3e-3, commitment_cost=0.0,
+    )  # fmt: skip
+    run = train(Experiment(config, CatchConfig(), steps=100_000, streams=32), tmp_path, OPTIONS)
+    assert evaluate(load(run.folder, device="cpu")[1], CatchConfig(), episodes=200).mean >= 0.95
+
+
+def test_a_plan_reaches_ninety_percent_of_the_shortest_path_in_mazes_never_seen() -> None:
+    """By `reverie reproduce maze-straw`; plans are followed for more than two ticks."""
+    data = json.loads((RESULTS / "mazes" / "maze-straw.json").read_text())
+    walks = data["runs"][0]["walks"]["held_out"]
+    assert walks["episodes"] >= 256
+    assert walks["share_of_best_return"] >= 0.9
+    assert walks["mean_commitment"] > 2
+    assert walks["junctions"]["p"] < 0.01

@@ -1,6 +1,7 @@
 """Replay against a reference that keeps everything, and its promises about memory and chance."""
 
 import copy
+from itertools import islice
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -10,11 +11,15 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
+from worlds import Scripted
 
 from agents import replay as module
+from agents.loop import interact
+from agents.policies import RandomPolicy
 from agents.replay import Replay
 from envs.errors import UsageError
 from envs.interface import EnvSpec, Step, Transition
+from envs.stream import Stream
 
 GO, LIFE, DEATH, TIMEOUT = range(4)
 
@@ -193,3 +198,24 @@ def test_too_small_a_capacity_is_refused_with_the_least_that_would_do() -> None:
 def test_more_frames_than_memory_are_refused_by_name() -> None:
     with pytest.raises(UsageError, match=r"agent.capacity is 10000000000000,"):
         Replay(EnvSpec(10**12, 18, (4, 840, 840)), capacity=10**13, gamma=0.99)
+
+
+def test_segments_are_pieces_of_one_episode_with_their_rewards() -> None:
+    """`Scripted` shows its time and pays 1, 2, 4; a piece never goes on past an episode's end."""
+    stream = Stream(Scripted(4))
+    replay = Replay(stream.spec, capacity=200, gamma=1.0, monte_carlo=False)
+    for t in islice(interact(stream, RandomPolicy(2)), 90):
+        replay.append(t, t.next_step.reward)
+    for ticks in (1, 2, 3):
+        piece = replay.segments(50, ticks)
+        time = piece.obs[:, :, 0, 0, 0].long()
+        assert torch.equal(time, time[:, :1] + torch.arange(ticks + 1))
+        assert torch.equal(piece.reward, 2.0 ** time[:, :-1])
+        assert piece.valid.all()
+        assert torch.equal(piece.last[:, -1], time[:, -1] == 3)
+        assert set(time[:, 0].tolist()) == set(range(4 - ticks))
+    long = replay.segments(50, 5)  # there is none such: what is over has no weight
+    time = long.obs[:, :, 0, 0, 0].long()
+    within = long.valid.long().sum(1)
+    assert (within <= 3 - time[:, 0]).all()
+    assert within.min() >= 1

@@ -165,7 +165,7 @@ def test_what_cannot_be_reported_gets_a_sentence(tmp_path: Path) -> None:
     for value in ("NaN", "Infinity", '"much"'):
         text = (good / "scores.json").read_text().replace("2.0", value)
         (bad / "scores.json").write_text(text)
-        with pytest.raises(UsageError, match="bad/scores.json has the score .*no number"):
+        with pytest.raises(UsageError, match=r"bad/scores\.json has the score .*no number"):
             read([tmp_path])
     (bad / "scores.json").unlink()
     records, left_out = read([tmp_path])

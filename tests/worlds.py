@@ -1,9 +1,11 @@
 """Worlds for tests: small ones with a known answer, and a few that misbehave."""
 
 import time
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
 from gymnasium.spaces import Box, Discrete
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
@@ -13,8 +15,10 @@ from envs.catch import CatchConfig
 from envs.choices import ENVS
 from envs.deep_sea import DeepSeaConfig
 from envs.gym import GymConfig
-from envs.interface import EnvConfig
+from envs.interface import EnvConfig, Segment
 from envs.protocol import PROTOCOLS, AtariProtocol
+from world_models.prediction.feedforward import FeedforwardConfig
+from world_models.prediction.imagination import Imagination
 
 # Breakout loses its five lives soon under random play, so its episodes end within a test.
 EXAMPLES: dict[str, list[EnvConfig]] = {
@@ -31,7 +35,33 @@ EXAMPLES: dict[str, list[EnvConfig]] = {
 WITHOUT_CHANCE = {"deep-sea"}
 """Titles of worlds in which every seed is the same world."""
 
-LAW_ENVS = [env for name, kind in ENVS.items() for env in EXAMPLES.get(name, [kind()])]
+
+@dataclass(frozen=True)
+class Dream(EnvConfig):
+    """What an untrained predictor imagines: nonsense, under the laws of worlds all the same."""
+
+    def build(self, num_envs: int, *, threads: int = 0) -> Imagination:
+        config = FeedforwardConfig(size="tiny")
+        model = config.build(obs_shape=(2, 6, 5), num_actions=3, seed=1)
+        torch.nn.init.constant_(model.heads.bias, 2.0)  # a dream ends with probability 0.12
+        return Imagination(model, remembered(7), num_envs, horizon=30)
+
+    @property
+    def title(self) -> str:
+        return "dream"
+
+
+def remembered(count: int) -> Segment:
+    """Moments to dream from: looks of noise."""
+    generator = torch.Generator().manual_seed(0)
+    obs = torch.randint(256, (count, 1, 2, 6, 5), dtype=torch.uint8, generator=generator)
+    nothing, never = torch.zeros(count, 0), torch.zeros(count, 1, dtype=torch.bool)
+    return Segment(nothing.long(), obs, nothing, nothing, nothing, never, never, {})
+
+
+LAW_ENVS = [env for name, kind in ENVS.items() for env in EXAMPLES.get(name, [kind()])] + [
+    Dream(),
+]
 
 
 class Scripted(VectorEnv[Any, Any, Any]):

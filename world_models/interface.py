@@ -5,7 +5,7 @@ After Mohamed 2016, "Building Machines that Imagine and Reason": count (``Densit
 """
 
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import ClassVar, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float, Int64, UInt8
@@ -54,6 +54,17 @@ class Prediction:
 class Predictor(Stateful, Protocol):
     """Imagines the next frame, given an action."""
 
+    obs_shape: tuple[int, int, int]
+    """(K, H, W) of the looks it reads and imagines."""
+    colours: int
+    num_actions: int
+    context: int
+    """Frames it is best started from: 1 where a look is enough."""
+
+    @property
+    def lesson(self) -> tuple[int, int]:
+        """Segments and ticks, B and T, of the experience that its next update is meant to see."""
+
     def start(self, context: Segment) -> Memory:
         """State after C >= 1 remembered frames and the C-1 actions between them."""
 
@@ -66,23 +77,40 @@ class Predictor(Stateful, Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Thought:
-    """What planning cost: nats of the code and commitment, both unweighted."""
+    """What planning cost at a tick, unweighted, and what was left to chance in it."""
 
     nats: Float[Tensor, "*B"]
+    """Divergence of the plan's code from its prior; 0 while committed."""
     commitment: Float[Tensor, "*B"]
+    """Probability of planning anew at the next tick."""
+    choice: Int64[Tensor, "*B"]
+    """What the dice decided, as a number of the planner's own."""
+    log_prob: Float[Tensor, "*B"]
+    """Of the choice, where its gradient is the score function's: added to the action's own."""
 
 
 @runtime_checkable
 class Planner(Stateful, Protocol):
-    """Writes, keeps and revises a sequence of actions."""
+    """Writes, keeps and revises a sequence of actions.
+
+    Whoever acts keeps two things more in its memory: the ``dice``, which it rolls once a tick, and
+    the ``action`` of the tick before where ``initial`` has one.
+    """
 
     def initial(self, n: int) -> Memory:
-        """An empty plan, commitment and dice for n streams."""
+        """An empty plan for n streams; no memory at all where every tick is thought of alone."""
 
     def advance(
-        self, features: Float[Tensor, "B D"], memory: Memory, first: Bool[Tensor, " B"]
+        self,
+        features: Float[Tensor, "B D"],
+        memory: Memory,
+        first: Bool[Tensor, " B"],
+        choice: Int64[Tensor, " B"] | None = None,
     ) -> tuple[Float[Tensor, "B A"], Memory, Thought]:
-        """Logits of the action now, the plan from the next tick on, and what it cost."""
+        """Logits of the action now, the plan as it stands, and what it cost.
+
+        A ``choice`` that a thought told of is made again, whatever its probability has become.
+        """
 
 
 @dataclass(frozen=True)
@@ -105,6 +133,9 @@ class DensityConfig:
 class RepresentationConfig:
     """Base of every representation's config."""
 
+    learns: ClassVar[bool] = False
+    """Whether ``update`` has anything to learn, so that an agent fits it before it is of use."""
+
     def build(
         self, *, obs_shape: tuple[int, int, int], seed: int = 0, device: torch.device | str = "cpu"
     ) -> Representation:
@@ -121,10 +152,11 @@ class PredictorConfig:
         *,
         obs_shape: tuple[int, int, int],
         num_actions: int,
+        colours: int = 1,
         seed: int = 0,
         device: torch.device | str = "cpu",
     ) -> Predictor:
-        """An untrained predictor of looks of shape (K, H, W)."""
+        """An untrained predictor of looks of shape (K, H, W), K being frames x colours."""
         raise NotImplementedError
 
 

@@ -14,6 +14,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, pad
 
+from envs.dice import seeded
 from world_models.density.frames import check_frames, check_state
 from world_models.interface import DensityConfig
 
@@ -63,8 +64,7 @@ class PixelCNN:
         device: torch.device | str = "cpu",
     ) -> None:
         self.config, self.shape, self.levels = config, shape, levels
-        with torch.random.fork_rng(devices=[]):
-            torch.default_generator.manual_seed(seed)
+        with seeded(seed):
             net = GatedPixelCNN(levels, config.maps, config.blocks, config.head)
         # Maps last in memory, which is what makes the small kernels fast.
         self.net = net.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]

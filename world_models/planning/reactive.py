@@ -6,7 +6,7 @@ With it, an agent that plans is the agent without a planner: the twin every plan
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
 from envs.interface import Memory
@@ -38,7 +38,11 @@ class Reactive(nn.Module):
         return {}
 
     def advance(
-        self, features: Float[Tensor, "B D"], memory: Memory, first: Bool[Tensor, " B"]
+        self,
+        features: Float[Tensor, "B D"],
+        memory: Memory,
+        first: Bool[Tensor, " B"],
+        choice: Int64[Tensor, " B"] | None = None,
     ) -> tuple[Float[Tensor, "B A"], Memory, Thought]:
         nothing = features.new_zeros(len(features))
-        return self.logits(features), memory, Thought(nats=nothing, commitment=nothing)
+        return self.logits(features), memory, Thought(nothing, nothing, nothing.long(), nothing)

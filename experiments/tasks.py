@@ -16,7 +16,7 @@ from experiments.training import train
 
 
 @dataclass(frozen=True)
-class Job:
+class Task:
     """One run of a grid."""
 
     words: tuple[str, ...]
@@ -36,7 +36,7 @@ class Job:
 
     @property
     def done(self) -> bool:
-        """Whether its final checkpoint has been evaluated as this job asks."""
+        """Whether its final checkpoint has been evaluated as this task asks."""
         for name in ("scores.json", *(f"scores-{name}.json" for name in self.protocols)):
             try:
                 scores = json.loads((self.folder / name).read_text())
@@ -49,9 +49,9 @@ class Job:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a job."""
+    """What became of a task."""
 
-    job: Job
+    task: Task
     seconds: float
     """The run's own time: training and evaluation, without starting a process."""
     error: str = ""
@@ -61,27 +61,27 @@ class Outcome:
 
 
 class Workers(Protocol):
-    """Processes, here or elsewhere, that carry out jobs."""
+    """Processes, here or elsewhere, that carry out tasks."""
 
-    def outcomes(self, jobs: list[Job]) -> Iterator[Outcome]:
-        """Carry out the jobs and yield each as it ends; one whose process dies is begun again."""
+    def outcomes(self, tasks: list[Task]) -> Iterator[Outcome]:
+        """Carry out the tasks and yield each as it ends; one whose process dies is begun again."""
 
     def stop(self) -> None:
         """End what is under way, with a checkpoint of each run."""
 
 
-def carry_out(job: Job, patience: float = 60.0) -> float:
-    """Train the job's run from where it stands, evaluate it, and return the seconds it took.
+def carry_out(task: Task, patience: float = 60.0) -> float:
+    """Train the task's run from where it stands, evaluate it, and return the seconds it took.
 
     Waits for a folder that a process which is about to end still holds. Raises RunError where it
     was interrupted.
     """
     begin = time.monotonic()
-    _, (experiment,), options = parse_experiment([*job.words])
-    options = replace(options, threads=job.threads, bare_seconds=0.0)
+    _, (experiment,), options = parse_experiment([*task.words])
+    options = replace(options, threads=task.threads, bare_seconds=0.0)
     while True:
         try:
-            run = train(experiment, job.folder, options)
+            run = train(experiment, task.folder, options)
             break
         except FolderBusy:
             if time.monotonic() - begin > patience:
@@ -89,13 +89,13 @@ def carry_out(job: Job, patience: float = 60.0) -> float:
             time.sleep(0.2)
     if not run.finished:
         raise RunError("It was interrupted; the same command continues.")
-    for protocol in ("", *job.protocols):
+    for protocol in ("", *task.protocols):
         scores = evaluate_run(
-            job.folder,
+            task.folder,
             protocol=protocol,
-            episodes=job.episodes,
+            episodes=task.episodes,
             device=options.device,
-            threads=job.threads,
+            threads=task.threads,
         )
         if not math.isfinite(scores.mean):
             raise RunError(f"Its mean score is {scores.mean}.")

@@ -1,0 +1,118 @@
+"""A simulator that grows with its agent: a predictor, and the experience that it learns from."""
+
+import math
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+
+from agents.interface import AgentConfig
+from agents.replay import Replay
+from envs.errors import NumericalError, UsageError
+from envs.interface import EnvSpec, Metrics, Segment, Transition
+from world_models.interface import PredictorConfig
+from world_models.prediction.feedforward import SMALL
+
+
+@dataclass(frozen=True)
+class ImaginingConfig(AgentConfig):
+    """Base of agents that imagine: how their predictor comes to know the world."""
+
+    predictor: PredictorConfig = SMALL
+    weights: str = ""
+    """model.pt of a pretraining of this very predictor; without it, it starts from nothing."""
+    model_capacity: int = 100_000
+    """Frames of experience that the predictor learns from."""
+    model_starts: int = 1_000
+    """Steps before its first update."""
+    model_ratio: float = 0.25
+    """Its updates a step; 0 leaves it as it was pretrained."""
+
+    def __post_init__(self) -> None:
+        if self.model_starts < 1 or not 0 <= self.model_ratio < math.inf:
+            raise UsageError(
+                f"agent.model_starts is {self.model_starts} and agent.model_ratio "
+                f"{self.model_ratio}; they must be 1 or more, and 0 or more."
+            )
+        if self.model_ratio == 0 and not self.weights:
+            raise UsageError(
+                "agent.model_ratio is 0, and a predictor that never learns needs agent.weights."
+            )
+
+
+class Simulator:
+    """A predictor that is updated on its schedule, and moments to imagine from."""
+
+    def __init__(
+        self, config: ImaginingConfig, spec: EnvSpec, *, seed: int, device: torch.device | str
+    ) -> None:
+        self.config, self.spec = config, spec
+        self.predictor = config.predictor.build(
+            obs_shape=spec.obs_shape,
+            num_actions=spec.num_actions,
+            colours=spec.colours,
+            seed=seed,
+            device=device,
+        )
+        if config.weights:
+            self._load(config.weights)
+        self.replay = Replay(
+            spec, capacity=config.model_capacity, gamma=1.0, monte_carlo=False, seed=seed
+        )
+        self.steps = self.updates = 0
+
+    @property
+    def ready(self) -> bool:
+        """Whether there is something to imagine with, and to begin from."""
+        learned = self.updates > 0 or bool(self.config.weights)
+        return learned and self.steps >= self.config.model_starts and len(self.replay) > 0
+
+    def learn(self, t: Transition) -> Metrics:
+        """Store a real tick, and make the predictor's updates that are due.
+
+        Raises NumericalError, which names the step, where its loss is no number.
+        """
+        self.replay.append(t, t.next_step.reward)
+        self.steps += self.spec.num_envs
+        if not len(self.replay):
+            return {}
+        ratio = self.config.model_ratio
+        owed = math.floor((self.steps - self.config.model_starts) * ratio) - self.updates
+        metrics: Metrics = {}
+        for _ in range(min(owed, 2 * math.ceil(self.spec.num_envs * ratio))):
+            metrics = self.predictor.update(self.replay.segments(*self.predictor.lesson))
+            self.updates += 1
+            if not math.isfinite(float(metrics["loss"])):
+                raise NumericalError(
+                    f"The predictor's loss at agent step {self.steps} is {metrics['loss']}; "
+                    "try a smaller learning rate."
+                )
+        return {f"model/{name}": value for name, value in metrics.items()}
+
+    def moments(self, count: int) -> Segment:
+        """Remembered contexts to imagine from; none ends where an episode did."""
+        piece = self.replay.segments(count, self.predictor.context)
+        ticks = ("action", "reward", "bonus", "discount", "obs", "first", "last")
+        return replace(piece, **{name: getattr(piece, name)[:, :-1] for name in ticks})
+
+    def state_dict(self) -> dict[str, Any]:
+        parts = {name: getattr(self, name).state_dict() for name in ("predictor", "replay")}
+        return parts | {"steps": self.steps, "updates": self.updates}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        for name in ("predictor", "replay"):
+            getattr(self, name).load_state_dict(state[name])
+        self.steps, self.updates = state["steps"], state["updates"]
+
+    def _load(self, path: str) -> None:
+        try:
+            state = torch.load(path, map_location="cpu", weights_only=True)
+            self.predictor.load_state_dict(state["model"])
+        except FileNotFoundError:
+            raise UsageError(f"agent.weights names {path}, and there is no such file.") from None
+        except (RuntimeError, KeyError, ValueError, TypeError) as error:
+            reason = str(error).splitlines()[-1].strip()
+            raise UsageError(
+                f"The weights in {path} do not fit this predictor and world ({reason}); pretrain "
+                "the same predictor on recordings of the same game, action set and format."
+            ) from error

@@ -1,0 +1,229 @@
+"""Pretraining: a model learns from recordings, before or without an agent.
+
+What is common to all models is here: batches, progress, checkpoints, the held-out metric, exact
+resumption. What a role needs beside is in a ``Pretraining`` of its own, a line of ``choices.py``.
+"""
+
+import math
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from envs.errors import NumericalError, UsageError
+from envs.interface import Metrics, Stateful
+from experiments.config import Job
+from experiments.progress import Display
+from experiments.recording import Batches, Recording
+from experiments.run import Run, provenance
+from experiments.trackers import Log, Means
+from experiments.training import interrupts, pick_device, pick_threads
+
+WEIGHTS = "model.pt"
+"""The model of a pretraining's last checkpoint, in its folder."""
+
+
+@dataclass(frozen=True)
+class Pretraining(Job):
+    """A model, the recordings it learns from, and for how long; one subclass a role."""
+
+    data: tuple[str, ...] = ()
+    """Folders of recordings of one world."""
+    seed: int = 0
+    steps: int = 20_000
+    """Gradient steps."""
+    batch: int = 32
+    held_out: float = 0.1
+    """Share of the frames that is set aside, by whole episodes."""
+
+    def __post_init__(self) -> None:
+        if self.steps < 1:
+            raise UsageError(f"steps is {self.steps}; it must be 1 or more.")
+        if not 0 < self.held_out < 1:
+            raise UsageError(f"held_out is {self.held_out}; it must be above 0 and below 1.")
+
+    @property
+    def model_name(self) -> str:
+        """How the model is called in the default run folder."""
+        raise NotImplementedError
+
+    def build(self, recording: Recording, device: torch.device) -> Stateful:
+        """The untrained model for these recordings' frames."""
+        raise NotImplementedError
+
+    def batches(self, recording: Recording, model: Any) -> Batches[Any]:
+        """What the model learns from; it is asked for again where the phase changes."""
+        raise NotImplementedError
+
+    def phase(self, model: Any) -> Any:
+        """Where in a curriculum the model is; each phase has its own batches."""
+        return None
+
+    def update(self, model: Any, batch: Any, device: torch.device) -> Metrics:
+        """One gradient step; ``loss`` among the metrics is watched."""
+        raise NotImplementedError
+
+    def evaluate(self, model: Any, recording: Recording, device: torch.device) -> Metrics:
+        """Quick numbers on held-out episodes, for the rows of metrics."""
+        raise NotImplementedError
+
+    def finish(self, run: Run, model: Any, recording: Recording, device: torch.device) -> None:
+        """Figures and tables of a finished model."""
+
+
+@dataclass(frozen=True)
+class PretrainOptions:
+    """How a pretraining is carried out; none of it changes what is learned."""
+
+    folder: Path | None = None
+    """Run folder; by default runs/pretrain-MODEL-WORLD-sSEED."""
+    device: str = "auto"
+    """cpu, cuda, or auto: a GPU where there is one."""
+    threads: int = 0
+    """CPU threads; 0 takes all cores."""
+    log_every: int = 500
+    """Gradient steps between two rows of metrics, each with the held-out metric."""
+    minutes: float = 0.0
+    """Stop with a checkpoint after so many minutes; 0 for no limit."""
+    checkpoint_minutes: float = 5.0
+    memory_gb: float = 2.0
+    """Decoded frames are kept where all of them fit in this much host memory."""
+    quiet: bool = False
+
+
+def pretrain(
+    job: Pretraining, folder: Path | str, options: PretrainOptions = PretrainOptions()
+) -> Run:
+    """Train, or continue, the model of a run folder; returns the run, finished or interrupted.
+
+    Raises UsageError for input that cannot be used, and NumericalError, which names the step,
+    where the loss is no longer a number; the last checkpoint is then still the last good one.
+    """
+    device, threads = pick_device(options.device), pick_threads(options.threads)
+    recording = Recording(*job.data, memory=options.memory_gb * 1e9)
+    model = job.build(recording, device)
+    run = Run.open(folder, job)
+    with run.locked():
+        _go(job, run, model, recording, options, device, threads)
+    return run
+
+
+def _go(
+    job: Pretraining,
+    run: Run,
+    model: Any,
+    recording: Recording,
+    options: PretrainOptions,
+    device: torch.device,
+    threads: int,
+) -> None:
+    """One sitting: from the checkpoint to the end, or to an interrupt."""
+    state = run.checkpoints.load()
+    step = state["step"] if state else 0
+    if step >= job.steps:
+        run.finished = True
+        return
+    about = {"protocol": recording.manifest.env.protocol_label, "world": recording.title}
+    run.write_json("provenance.json", provenance(device, threads) | about)
+    means = Means()
+    if state:
+        model.load_state_dict(state["model"])
+    batches, phase = job.batches(recording, model), job.phase(model)
+    if state:
+        batches.load_state_dict(state["batches"])
+        means.load_state_dict(state["means"])
+    run.truncate_lines("metrics.jsonl", step)
+    log = Log(run.folder, step)
+    verb = f"continues at step {step:,}" if step else "starts"
+    headline = (
+        f"{run.folder} {verb}: {job.model_name} on {len(recording):,} frames of {recording.title}, "
+        f"{job.steps:,} gradient steps of {job.batch}"
+    )
+    began = saved = logged = time.monotonic()
+    done = step
+    with interrupts() as interrupted, Display(headline, job.steps, quiet=options.quiet) as display:
+        while step < job.steps:
+            if job.phase(model) != phase:
+                batches, phase = job.batches(recording, model), job.phase(model)
+            metrics = job.update(model, next(batches), device)
+            step += 1
+            means.update(metrics)
+            over = 0 < 60 * options.minutes < time.monotonic() - began
+            stop = over or bool(interrupted) or step == job.steps
+            save = stop or time.monotonic() - saved > 60 * options.checkpoint_minutes
+            log_now = step % options.log_every == 0 or step == job.steps
+            # On a GPU, asking after every step would make it wait.
+            if device.type == "cpu" or save or log_now:
+                _check_loss(metrics, step, run)
+            if log_now:
+                row = means.pop() | {
+                    f"held-out/{name}": float(x)
+                    for name, x in job.evaluate(model, recording, device).items()
+                }
+                row["time/steps_per_second"] = (step - done) / (time.monotonic() - logged)
+                done, logged = step, time.monotonic()
+                log.row(step, step * job.batch, row)
+                log.flush([])
+                shown = "  ".join(
+                    f"{k} {x:.4g}" for k, x in row.items() if not k.startswith("time")
+                )
+                rate = row["time/steps_per_second"]
+                display.line(step, f"step {step:>8,}  {rate:>6,.1f} steps/s  {shown}")
+            if save:
+                parts = {"model": model, "batches": batches, "means": means}
+                states = {name: part.state_dict() for name, part in parts.items()}
+                run.checkpoints.save(step, {"step": step} | states)
+                _write_weights(run.folder / WEIGHTS, states["model"])
+                saved = time.monotonic()
+            if stop:
+                break
+        run.interrupted = bool(interrupted)
+    log.close()
+    run.finished = step >= job.steps
+    if run.finished:
+        job.finish(run, model, recording, device)
+    ended = "Done" if run.finished else "Stopped; the same command continues"
+    display.console.print(f"{ended}: {step:,} gradient steps in {run.folder}")
+
+
+def load_model(
+    folder: Path | str, *, device: torch.device | str = "auto"
+) -> tuple[Pretraining, Any]:
+    """A pretraining and its model as the last checkpoint knows it.
+
+    Raises UsageError for a folder that holds none.
+    """
+    run, where = Run(folder), pick_device(device)
+    job = run.job()
+    if not isinstance(job, Pretraining):
+        raise UsageError(f"{folder} is no pretraining; name a run of `reverie pretrain`.")
+    state = run.checkpoints.load()
+    if state is None:
+        raise UsageError(f"{folder} has no checkpoint yet; pretrain it first.")
+    model = job.build(Recording(*job.data, memory=0), where)
+    model.load_state_dict(state["model"])
+    return job, model
+
+
+def default_pretrain_folder(job: Pretraining) -> Path:
+    """runs/pretrain-MODEL-WORLD-sSEED."""
+    title = Recording(*job.data, memory=0).title
+    return Path("runs") / f"pretrain-{job.model_name}-{title}-s{job.seed}"
+
+
+def _write_weights(path: Path, model: dict[str, Any]) -> None:
+    """The model alone, for whoever goes on with it."""
+    temporary = path.with_suffix(".tmp")
+    torch.save({"model": model}, temporary)
+    temporary.replace(path)
+
+
+def _check_loss(metrics: Metrics, step: int, run: Run) -> None:
+    loss = float(metrics.get("loss", 0.0))
+    if not math.isfinite(loss):
+        raise NumericalError(
+            f"The loss at gradient step {step} is {loss}: training has diverged. What "
+            f"{run.folder} held before is unchanged; try a smaller learning rate."
+        )

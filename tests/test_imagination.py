@@ -1,0 +1,323 @@
+"""A dream is an environment: laws of worlds, Gymnasium's own wrappers, and agents that dream."""
+
+from dataclasses import dataclass, replace
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+import numpy as np
+import pytest
+import torch
+from gymnasium.vector import AutoresetMode, VectorEnv
+from gymnasium.wrappers.vector import RecordEpisodeStatistics
+from test_agents import DQN, EXAMPLES, TINY
+from test_predictors import first_look, segment
+from torch import Tensor
+
+from agents.dreamer import DreamerConfig
+from agents.informed import InformedConfig, visited
+from agents.interface import AgentConfig
+from agents.loop import interact
+from agents.policies import RandomPolicy
+from agents.shooting import ShootingConfig, draw, imagined_return, refit
+from envs import dice
+from envs.atari import AtariConfig
+from envs.catch import CatchConfig
+from envs.errors import UsageError
+from envs.interface import EnvSpec, Memory, Segment
+from envs.stream import Stream
+from experiments.collect import collect
+from experiments.control import PLAYERS, control, player_row
+from experiments.dreams import ImaginationConfig
+from experiments.predictors import Ahead, PredictorPretraining, compare, moving
+from experiments.pretraining import PretrainOptions, pretrain
+from world_models.interface import Prediction
+from world_models.prediction.imagination import Imagination
+
+SHAPE = (1, 2, 3)
+
+
+class Counting:
+    """A known world: the first pixel counts steps, the second shows the action, pays the action."""
+
+    obs_shape, colours, num_actions, context, lesson = SHAPE, 1, 3, 1, (1, 1)
+
+    def __init__(self, dies: float = 0.0) -> None:
+        self.dies = dies
+
+    def start(self, context: Segment) -> Memory:
+        return {"obs": context.obs[:, -1]}
+
+    def predict(self, state: Memory, action: Tensor) -> tuple[Prediction, Memory]:
+        obs = state["obs"].clone()
+        obs[:, 0, 0, 0] += 1
+        obs[:, 0, 0, 1] = action.to(torch.uint8)
+        discount = torch.full((len(obs),), 1 - self.dies)
+        return Prediction(obs, action.float(), discount), {"obs": obs}
+
+    def update(self, segment: Segment) -> dict[str, Any]:
+        return {}
+
+    def state_dict(self) -> dict[str, Any]:
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        pass
+
+
+def moments(count: int = 5, shape: tuple[int, int, int] = SHAPE) -> Segment:
+    """Looks whose last pixel is their number."""
+    piece = first_look(segment(count, 1, (1, *shape[1:]) if shape[2] >= 12 else (1, 24, 28)))
+    obs = torch.zeros(count, 1, *shape, dtype=torch.uint8)
+    obs[:, 0, 0, -1, -1] = torch.arange(count)
+    return replace(piece, obs=obs)
+
+
+def dream(n: int = 4, dies: float = 0.0, **options: Any) -> Imagination:
+    return Imagination(Counting(dies), moments(), n, **{"horizon": 6} | options)
+
+
+def test_a_dream_by_hand() -> None:
+    """Births, rewards, the horizon and the reset tick, step by step."""
+    env = dream(2, horizon=3)
+    assert isinstance(env, VectorEnv)
+    assert env.metadata["autoreset_mode"] == AutoresetMode.NEXT_STEP
+    obs, _ = env.reset(seed=[7, 8])
+    assert env.observation_space.contains(obs)
+    begun = obs[:, 0, -1, -1].tolist()
+    rows = [env.step(np.array([1, 2])) for _ in range(5)]
+    assert [row[0][0, 0, 0, 0] for row in rows] == [1, 2, 3, 0, 1]
+    assert [row[1].tolist() for row in rows] == [[1, 2], [1, 2], [1, 2], [0, 0], [1, 2]]
+    assert [row[3].tolist()[0] for row in rows] == [False, False, True, False, False]
+    assert not any(row[2].any() for row in rows)
+    assert all((row[4]["discount"] == 1).all() for row in rows)
+    assert [row[0][:, 0, -1, -1].tolist() for row in rows[:3]] == [begun] * 3
+    assert all(env.observation_space.contains(row[0]) for row in rows)
+    again, _ = env.reset(seed=[7, 8])
+    assert np.array_equal(again, obs)
+
+
+def test_the_coin_of_the_dreams_dice_is_fair() -> None:
+    """Lengths of dreams that end with probability 0.2 a step are geometric, from every moment."""
+    stream = Stream(dream(64, dies=0.2, horizon=10_000), seed=1)
+    lengths, ages, begun = [], torch.zeros(64), set()
+    for t in islice(interact(stream, RandomPolicy(3)), 400):
+        ages += t.valid
+        begun |= set(t.step.obs[t.step.first, 0, -1, -1].tolist())
+        assert torch.equal(t.next_step.discount == 0, t.next_step.last)
+        lengths += ages[t.next_step.last].tolist()
+        ages[t.next_step.last] = 0
+    mean = sum(lengths) / len(lengths)
+    assert abs(mean - 5) < 5 * (20 / len(lengths)) ** 0.5  # standard deviation sqrt(0.8) / 0.2
+    assert begun == set(range(5))
+
+
+def test_the_same_dream_in_arrays_and_in_tensors() -> None:
+    streams = [Stream(dream(8, dies=0.1, tensors=tensors), seed=3) for tensors in (False, True)]
+    pairs = zip(*(islice(interact(s, RandomPolicy(3)), 60) for s in streams), strict=True)
+    for a, b in pairs:
+        for name in ("obs", "reward", "discount", "first", "last", "frame"):
+            assert torch.equal(getattr(a.next_step, name), getattr(b.next_step, name))
+
+
+def test_gymnasium_keeps_statistics_of_dreams() -> None:
+    """Each finished dream's return and length, as of any vector environment."""
+    env = RecordEpisodeStatistics(dream(3, dies=0.3, horizon=5))
+    env.reset(seed=1)
+    totals, lengths, born, seen = np.zeros(3), np.zeros(3), np.zeros(3, np.bool_), 0
+    rng = np.random.default_rng(0)
+    for _ in range(60):
+        _, reward, terminated, truncated, info = env.step(rng.integers(3, size=3))
+        totals, lengths = np.where(born, 0, totals + reward), np.where(born, 0, lengths + 1)
+        over = terminated | truncated
+        for i in np.flatnonzero(over):
+            assert info["_episode"][i]
+            assert info["episode"]["r"][i] == totals[i]
+            assert info["episode"]["l"][i] == lengths[i]
+            seen += 1
+        born = over
+    assert seen > 20
+
+
+@pytest.mark.parametrize(
+    ("make", "says"),
+    [
+        (lambda: dream(horizon=0), "of 0 steps"),
+        (lambda: dream(num_actions=18), "has 18 actions and the predictor knows 3"),
+        (lambda: Imagination(Counting(), moments(0), 2), "from 0 remembered moments"),
+        (lambda: DreamerConfig(inner=DreamerConfig()), "cannot dream of Dreamer"),
+        (lambda: DreamerConfig(horizon=0), "agent.horizon is 0"),
+        (lambda: ShootingConfig(samples=0), "agent.samples is 0"),
+        (
+            lambda: InformedConfig(inner=OnPolicyConfig()),
+            "around OnPolicyConfig, which learns",
+        ),
+        (lambda: InformedConfig(model_ratio=0.0), "needs agent.weights"),
+    ],
+)
+def test_what_cannot_be_is_refused_by_name(make: Any, says: str) -> None:
+    with pytest.raises(UsageError, match=says):
+        make()
+
+
+@dataclass(frozen=True)
+class OnPolicyConfig(AgentConfig):
+    """Learns from its own actions alone."""
+
+    on_policy = True
+
+
+def test_a_plan_is_drawn_by_its_odds_and_refit_to_the_best() -> None:
+    odds = torch.tensor([[[0.5, 0.3, 0.2], [0.0, 1.0, 0.0]]])
+    plans = draw(odds, 4000, dice.keys(0, "train", 1), lane=3)
+    shares = [float((plans[0, :, 0] == a).float().mean()) for a in range(3)]
+    assert shares == pytest.approx([0.5, 0.3, 0.2], abs=0.03)
+    assert (plans[0, :, 1] == 1).all()
+    plans = torch.tensor([[[0, 1], [2, 1], [1, 0], [1, 2]]])
+    value = torch.tensor([[5.0, 4.0, 1.0, 0.0]])
+    new = refit(odds, plans, value, elites=0.5, smoothing=0.3)
+    expected = [[0.45, 0.1, 0.45], [0.1, 0.8, 0.1]]
+    torch.testing.assert_close(new[0], torch.tensor(expected))
+
+
+def test_an_imagined_return_by_hand() -> None:
+    """Rewards 2, 1, 1 with discount 0.5 a step and gamma 0.9."""
+    model = Counting(dies=0.5)
+    state = model.start(moments(1))
+    value = imagined_return(model, state, torch.tensor([[2, 1, 1]]), gamma=0.9)
+    assert float(value) == pytest.approx(2 + 0.45 * 1 + 0.45**2 * 1)
+
+
+@pytest.mark.parametrize("iterations", [1, 3])
+def test_shooting_finds_what_pays_most(iterations: int) -> None:
+    """In a world that pays the action's number, the best first action is the last one."""
+    config = ShootingConfig(TINY, samples=32, horizon=4, iterations=iterations)
+    agent = config.build(EnvSpec(6, 3, SHAPE), seed=0)
+    agent.simulator.predictor = Counting()  # type: ignore[assignment]
+    stream = Stream(dream(6), seed=0)
+    step = stream.reset()
+    assert agent.plan(step, agent.initial(6)["dice"]).tolist() == [2] * 6
+
+
+def test_visits_of_a_frame_by_hand() -> None:
+    """Kernel of two frames: all alike, and three pixels apart by more than delta."""
+    frame = torch.zeros(1, 1, 2, 2, dtype=torch.uint8)
+    trajectory = torch.zeros(1, 3, 1, 2, 2, dtype=torch.uint8)
+    trajectory[0, 1, 0] = torch.tensor([[9, 9], [9, 5]])  # squares 81, 81, 81, 25
+    known = torch.tensor([[False, True, True]])
+    found = visited(frame, trajectory, known, sigma=2.0, delta=50.0)
+    assert float(found) == pytest.approx(1 + float(np.exp(-1.5)))
+
+
+def test_informed_exploration_goes_where_it_was_least() -> None:
+    """The action's pixel is 0, 1 or 2; the trajectory has shown 0 and 1."""
+    config = InformedConfig(TINY, inner=DQN, recent=3, delta=0.0, sigma=1.0, epsilon=1.0)
+    agent = config.build(EnvSpec(2, 3, SHAPE), seed=0)
+    agent.simulator.predictor = Counting()  # type: ignore[assignment]
+    step, key = Stream(dream(2), seed=0).reset(), dice.keys(0, "train", 2)
+    seen = step.obs[:, None].repeat(1, 3, 1, 1, 1)
+    seen[:, :, 0, 0, 0] += 1
+    seen[:, 2, 0, 0, 1] = 1
+    count = torch.full((2,), 3)
+    drawn = agent.explore(step, key, seen, count)
+    assert torch.equal(drawn, dice.integers(key, 3, 1)), "chance, before there is a predictor"
+    agent.simulator.updates = agent.simulator.steps = 10_000
+    agent.simulator.replay.append(next(interact(Stream(dream(2)), RandomPolicy(3))), torch.zeros(2))
+    assert agent.explore(step, key, seen, count).tolist() == [2, 2]
+
+
+def test_the_inner_agent_of_a_dreamer_never_sees_a_real_step() -> None:
+    """What it stores is imagined: real looks are brighter than any dream's."""
+    config = EXAMPLES["dreamer"]
+    stream = Stream(CatchConfig().build(4), seed=0)
+    agent = config.build(stream.spec, seed=0)
+    for t in islice(interact(stream, agent), 160):
+        agent.learn(t)
+    assert isinstance(config, DreamerConfig)
+    assert agent.rounds == 1 + (640 - config.model_starts) // config.dream_every  # type: ignore[attr-defined]
+    assert agent.inner.steps == agent.rounds * config.dreams * (config.horizon + 1)  # type: ignore[attr-defined]
+    assert len(agent.simulator.replay) > 0  # type: ignore[attr-defined]
+
+
+def test_errors_over_all_and_moving_pixels_by_hand() -> None:
+    """A ghost in the prediction counts as moving, and so does what it missed."""
+    median = torch.full((1, 1, 4), 100, dtype=torch.uint8)
+    truth = torch.tensor([[[[100, 150, 105, 100]]]], dtype=torch.uint8)
+    imagined = torch.tensor([[[[100, 100, 103, 130]]]], dtype=torch.uint8)
+    assert moving(truth, median).tolist() == [[[False, True, False, False]]]
+    ahead = Ahead()
+    ahead.add("model", 1, imagined, truth, median)
+    assert ahead.error("all", "model", 1) == pytest.approx((2500 + 4 + 900) / 4)
+    assert ahead.error("moving", "model", 1) == pytest.approx((2500 + 900) / 2)
+
+
+def test_from_recording_to_a_dream_one_can_train_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Collect, pretrain, compare, and the result as a world with the laws of worlds."""
+    monkeypatch.chdir(tmp_path)
+    env = CatchConfig(rows=16)
+    collect(RandomPolicy(3), env, "data", frames=1200, streams=4)
+    options = PretrainOptions(device="cpu", threads=1, quiet=True, log_every=120)
+    monkeypatch.setattr("experiments.predictors.SEEN", 2)
+    for name, sees in (("model", True), ("no-action", False)):
+        predictor = replace(TINY, sees_action=sees, updates=(100, 1))
+        job = PredictorPretraining(data=("data",), predictor=predictor, stack=1, steps=120)
+        pretrain(job, f"runs/{name}", options)
+    result = compare([Path("runs/model"), Path("runs/no-action")], moments=50, horizons=(1, 3))
+    assert result["errors"]["all"].keys() == {"copy-last", "model", "no-action"}
+    for h in ("1", "3"):
+        errors = [result["errors"]["moving"][name][h] for name in ("model", "copy-last")]
+        assert errors[0] < errors[1]
+    assert Path("runs/model/figures/horizons.png").stat().st_size > 1000
+    world = ImaginationConfig("runs/model", horizon=20, moments=100).build(4)
+    stream = Stream(world, seed=1)
+    ticks = list(islice(interact(stream, RandomPolicy(3)), 60))
+    assert any(bool(t.next_step.last.any()) for t in ticks)
+    for t in ticks:
+        assert torch.equal(t.next_step.first, t.step.last)
+        assert (t.next_step.reward[t.next_step.first] == 0).all()
+    assert isinstance(world, gymnasium.vector.VectorEnv)
+
+
+def test_the_players_row_by_hand() -> None:
+    """Two bright rows in the player's columns; what is bright elsewhere is not looked at."""
+    median = torch.full((84, 84), 100, dtype=torch.uint8)
+    frames = median.repeat(2, 1, 1)
+    frames[0, 40:42, 24] = 150
+    frames[0, 41, 25] = 150
+    frames[0, 60, 50] = 255
+    found = player_row(frames, median, PLAYERS["freeway"])
+    assert float(found[0]) == pytest.approx((40 + 41 + 41) / 3)
+    assert found[1].isnan()
+
+
+def test_the_emulator_agrees_with_itself_and_not_with_its_last_frame() -> None:
+    """Freeway: a predictor that copies has the error of copying, and up and down are apart."""
+
+    class Copying(Counting):
+        num_actions = 3
+
+        def predict(self, state: Memory, action: Tensor) -> tuple[Prediction, Memory]:
+            nothing = torch.zeros(len(action))
+            return Prediction(state["obs"], nothing, nothing + 1), state
+
+    median = torch.full((84, 84), 142, dtype=torch.uint8)
+    table = control({"copy": Copying()}, FREEWAY, median, 4, seen=2, starts=2, warm=6, steps=8)
+    assert table["copy"] == table["copy-last"]
+    assert table["reach"] > 2
+    assert control({}, CatchConfig(), median, 4, seen=2) == {}
+
+
+FREEWAY = AtariConfig("freeway")
+
+
+def test_weights_of_another_net_are_refused(tmp_path: Path) -> None:
+    model = TINY.build(obs_shape=(1, 6, 5), num_actions=3)
+    torch.save({"model": model.state_dict()}, tmp_path / "checkpoint.pt")
+    spec = EnvSpec(4, 3, (1, 10, 5))
+    for path, says in (("checkpoint.pt", "do not fit this predictor"), ("none", "no such file")):
+        config = ShootingConfig(TINY, weights=str(tmp_path / path))
+        with pytest.raises(UsageError, match=says):
+            config.build(spec)

@@ -1,0 +1,133 @@
+"""The feed-forward net with a latent at every step, for what chance decides.
+
+A deterministic net answers chance with the mean of what may come: a blur. Here a latent is drawn
+at every step and enters as the action does, from a prior given look and action; while learning,
+from a posterior that has seen the next frame too (Denton & Fergus 2018, "Stochastic Video
+Generation with a Learned Prior"). The loss is the negative evidence bound with its analytic
+divergence, in units of the pixels' variance.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor, nn
+from torch.distributions import Independent, Normal, kl_divergence
+
+from envs import dice
+from envs.errors import UsageError
+from envs.interface import Memory
+from world_models.prediction.feedforward import FeedforwardConfig, FeedforwardNet, GridNet
+from world_models.prediction.networks import Encoder, plan_for
+from world_models.prediction.predictor import FramePredictor, Imagined, Net
+
+Latent: TypeAlias = "Independent[Normal]"
+
+
+@dataclass(frozen=True)
+class StochasticConfig(FeedforwardConfig):
+    """The feed-forward network, with a Gaussian latent beside the action."""
+
+    latent: int = 16
+    """Its dimensions."""
+    deviation: float = 0.02
+    """Of a pixel given the latent, in 0..1: a nat costs its square beside half squared errors."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.latent < 1 or self.deviation <= 0:
+            raise UsageError(
+                f"A predictor's latent is {self.latent} and its deviation {self.deviation}; "
+                "they must be 1 or more, and above 0."
+            )
+
+    def build(
+        self,
+        *,
+        obs_shape: tuple[int, int, int],
+        num_actions: int,
+        colours: int = 1,
+        seed: int = 0,
+        device: torch.device | str = "cpu",
+    ) -> FramePredictor:
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(seed)
+            net = StochasticNet(self, obs_shape, num_actions, colours)
+            return FramePredictor(
+                self,
+                net,
+                obs_shape=obs_shape,
+                num_actions=num_actions,
+                colours=colours,
+                device=device,
+            )
+
+
+class StochasticNet(Net):
+    """p(z | look, action), q(z | look, action, next frame), and a frame from all but the last."""
+
+    def __init__(
+        self,
+        config: StochasticConfig,
+        obs_shape: tuple[int, int, int],
+        num_actions: int,
+        colours: int,
+    ) -> None:
+        super().__init__()
+        plan = plan_for(config.size, obs_shape)
+        kind = GridNet if config.size == "small" else FeedforwardNet
+        self.frame = kind(config, obs_shape, num_actions + config.latent, colours)
+        self.width, self.latent, self.cost = self.frame.width, config.latent, config.deviation**2
+        channels, rows, columns = obs_shape
+        inputs = plan.hidden + num_actions
+        self.before = Encoder(plan, obs_shape)
+        self.after = Encoder(plan, (channels + colours, rows, columns))
+        self.prior_head = nn.Linear(inputs, 2 * config.latent)
+        self.posterior_head = nn.Linear(inputs, 2 * config.latent)
+
+    def initial(self, n: int, device: torch.device) -> Memory:
+        return {"dice": dice.keys(0, "dream", n).to(device)}
+
+    def prior(self, look: Float[Tensor, "B K H W"], action: Float[Tensor, "B A"]) -> Latent:
+        """What may come, before it has."""
+        return _gaussian(self.prior_head(torch.cat([self.before(look), action], 1)))
+
+    def posterior(
+        self,
+        look: Float[Tensor, "B K H W"],
+        action: Float[Tensor, "B A"],
+        target: Float[Tensor, "B C H W"],
+    ) -> Latent:
+        """What it was, seen from the next frame."""
+        features = self.after(torch.cat([look, target], 1))
+        return _gaussian(self.posterior_head(torch.cat([features, action], 1)))
+
+    def imagine(
+        self,
+        look: Float[Tensor, "B K H W"],
+        action: Float[Tensor, "B A"],
+        state: Memory,
+        target: Float[Tensor, "B C H W"] | None = None,
+    ) -> Imagined:
+        chosen = prior = self.prior(look, action)
+        nats: Tensor | float = 0.0
+        if target is not None:
+            chosen = self.posterior(look, action, target)
+            nats = self.cost * kl_divergence(chosen, prior)
+        noise = standard_normal(state["dice"], self.latent)
+        latent = chosen.mean + chosen.stddev * noise
+        imagined = self.frame.imagine(look, torch.cat([action, latent], 1), {})
+        return Imagined(imagined.frame, imagined.code, {"dice": dice.roll(state["dice"])}, nats)
+
+
+def standard_normal(key: Int64[Tensor, " N"], count: int) -> Float[Tensor, "N {count}"]:
+    """``count`` draws a stream from N(0, 1), a pure function of its dice (Box & Muller 1958)."""
+    angle, size = dice.uniform(key, 2 * count).view(len(key), 2, count).unbind(1)
+    return (-2 * (1 - size).log()).sqrt() * (2 * math.pi * angle).cos()
+
+
+def _gaussian(numbers: Float[Tensor, "B twice"]) -> Latent:
+    mean, log_deviation = numbers.float().chunk(2, 1)
+    return Independent(Normal(mean, log_deviation.clamp(-7, 3).exp()), 1)
