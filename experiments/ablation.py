@@ -20,6 +20,7 @@ from envs.atari import AtariConfig
 from envs.errors import UsageError
 from envs.games import expand_games, near_names
 from experiments.config import Experiment, choose_all, roles
+from experiments.evaluation import under
 from experiments.parse import (
     default_folder,
     import_modules,
@@ -61,6 +62,13 @@ class Ablate:
     """Agent steps a second of one run, for --dry-run; 0 takes that of the grid's finished runs."""
     dry_run: bool = False
     """Show the grid and its cost, and run nothing."""
+
+    def __post_init__(self) -> None:
+        for name, least in (("seeds", 1), ("episodes", 1), ("threads", 1), ("workers", 0)):
+            if getattr(self, name) < least:
+                raise UsageError(f"{name} is {getattr(self, name)}; it must be {least} or more.")
+        if self.rate < 0 or self.retries < 0:
+            raise UsageError("rate and retries must be 0 or more.")
 
 
 @dataclass(frozen=True)
@@ -153,16 +161,15 @@ def grid(words: list[str], games: str = "") -> list[Cell]:
 
 def tasks_of(cells: list[Cell], options: Ablate) -> list[Task]:
     """Every cell with every seed; all cells of a seed come before the next seed's."""
-    if options.seeds < 1:
-        raise UsageError(f"seeds is {options.seeds}; it must be 1 or more.")
     preset, steps = cells[0].words[0], cells[0].experiment.steps
     folder = Path(options.folder or f"runs/ablate/{preset}-{steps}").resolve()
     tasks = []
     for seed, cell in itertools.product(range(options.seeds), cells):
         words = (*cell.words, "--seed", str(seed))
         _, (experiment,), _ = parse_experiment([*words])
-        name = default_folder(preset, experiment).name
-        protocols = tuple(filter(None, options.protocols.split(",")))
+        name, env = default_folder(preset, experiment).name, experiment.env
+        named = filter(None, map(str.strip, options.protocols.split(",")))
+        protocols = tuple(name for name in named if under(env, name) is not env)
         tasks.append(Task(words, folder / name, options.episodes, protocols, options.threads))
     return tasks
 
@@ -189,7 +196,7 @@ def _words(path: str, choice: str) -> list[str]:
 
 def _options(words: list[str]) -> tuple[list[str], Ablate]:
     """The flags of the grid, and the words that are left."""
-    program = "reverie ablate PRESET [role:a,b ...] [train's flags]"
+    program = "reverie ablate PRESET [role:a,b ...] [flags of train]"
     if not words or {"-h", "--help"} & set(words):
         parse_flags(Ablate, ["--help"], program)
     mine: list[str] = []

@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from envs.errors import FolderBusy, RunError
 from experiments.evaluation import evaluate_run
@@ -60,6 +60,7 @@ class Outcome:
     """Processes that died under it."""
 
 
+@runtime_checkable
 class Workers(Protocol):
     """Processes, here or elsewhere, that carry out tasks."""
 

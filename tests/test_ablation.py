@@ -1,0 +1,253 @@
+"""Grids: which runs they are, what they cost, and that none is lost or run twice."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from agents.bonus import NoBonusConfig
+from agents.density_bonus import PseudoCountConfig
+from agents.simhash import SimHashConfig
+from envs.atari import AtariConfig
+from envs.catch import CatchConfig
+from envs.deep_sea import DeepSeaConfig
+from envs.errors import RunError, UsageError
+from envs.protocol import PROTOCOLS
+from experiments import cli
+from experiments.ablation import Ablate, grid, tasks_of
+from experiments.evaluation import under
+from experiments.run import Run
+from experiments.tasks import Task, carry_out
+from experiments.workers import Pool
+from world_models.density.cts import CTSConfig
+from world_models.density.pixelcnn import PixelCNNConfig
+
+ROOT = Path(__file__).parent.parent
+CATCH = ("episodic", "env:catch", "--streams", "8", "--agent.capacity", "2000", "--device", "cpu")
+
+
+def test_a_grid_is_every_choice_once() -> None:
+    """The design's own example: none, cts, pixel-cnn are three cells of each game, not four."""
+    cells = grid(
+        "dqn bonus:none,pseudo-count bonus.density:cts,pixel-cnn".split(), "freeway,venture"
+    )
+    assert [(cell.experiment.env.title, cell.experiment.bonus) for cell in cells] == [
+        (game, bonus)
+        for game in ("freeway", "venture")
+        for bonus in (
+            NoBonusConfig(),
+            PseudoCountConfig(CTSConfig()),
+            PseudoCountConfig(PixelCNNConfig()),
+        )
+    ]
+    tasks = tasks_of(cells, Ablate(seeds=2, episodes=7))
+    assert len({task.folder for task in tasks}) == 12
+    assert {task.folder.parent.name for task in tasks} == {"dqn-1000000"}
+    assert [task.words[-1] for task in tasks] == ["0"] * 6 + ["1"] * 6
+    assert {task.episodes for task in tasks} == {7}
+
+
+def test_a_choice_has_settings_of_its_own_and_flags_are_everyones() -> None:
+    cells = grid(
+        "dqn env:catch,deep-sea+size=5 bonus:simhash,simhash+scale=0.3+bits=64 --steps 70".split()
+    )
+    assert [cell.experiment.env for cell in cells[::2]] == [CatchConfig(), DeepSeaConfig(size=5)]
+    bonuses = [SimHashConfig(), SimHashConfig(scale=0.3, bits=64)]
+    assert [cell.experiment.bonus for cell in cells] == bonuses * 2
+    assert {cell.experiment.steps for cell in cells} == {70}
+    assert len(grid(["episodic"], "hard")) == 7, "with no swap: the plain benchmark"
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        ("", "usage"),
+        ("--games pong", "Name a preset first"),
+        ("dqnn", "Did you mean dqn"),
+        ("dqn bonus:none,simhsh", "Did you mean simhash"),
+        ("dqn bonus:", "names no choice"),
+        ("dqn bonus:none bonus.density:cts", "There is no role 'bonus.density' in any cell"),
+        ("dqn bonus:simhash+scale", "'scale' in bonus:simhash+scale sets nothing"),
+        ("dqn bonus:simhash --seeds 0", "seeds is 0"),
+        ("dqn bonus:simhash --seed 3", "--seed names one run"),
+        ("dqn env:catch --games pong", "env"),
+        ("dqn --games pnog", "Did you mean pong"),
+        ("dqn --games pong --protocols mcafee", "Did you mean mfec"),
+        ("episodic env:catch --protocols machado", "catch has one protocol, its own"),
+        ("episodic env:catch --episodes 0", "episodes is 0"),
+        ("episodic env:catch --ray nowhere:1 --workers 2", "ray"),
+        ("dqn --workers -1", "workers is -1"),
+    ],
+)
+def test_an_unusable_grid_gets_a_sentence(
+    words: str, says: str, tmp_path: Path, capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    if "--ray" in words:
+        monkeypatch.setitem(sys.modules, "ray", None)  # as where it is not installed
+    try:
+        status = cli.main(["ablate", *words.split()])
+    except SystemExit as stop:
+        status = int(stop.code or 0)
+    said = capsys.readouterr()
+    assert says in said.out + said.err
+    assert status == (0 if says == "usage" else 2)
+    assert not list(tmp_path.rglob("config.json"))
+
+
+def test_a_dry_run_says_what_it_would_cost_and_runs_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["ablate", *CATCH, "--steps", "7200", "--seeds", "4", "--folder", str(tmp_path)]
+    words += ["--workers", "2", "--dry-run"]
+    assert cli.main(words) == 0
+    assert "state agent steps/s by --rate" in capsys.readouterr().out
+    assert cli.main([*words, "--rate", "2"]) == 0
+    said = capsys.readouterr().out
+    assert "1 cells x 4 seeds = 4 runs" in said
+    assert "0 finished before; 4 to run, 28,800 agent steps" in said
+    # 28,800 steps at 2 a second are 4 hours of one thread, 2 hours where two run at a time.
+    assert "About 4.00 hours of 1 thread at 2 agent steps/s a run (stated)" in said
+    assert "2 at a time, 2.00 hours" in said
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_grid_ends_in_a_report_and_is_not_run_again(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["ablate", *CATCH, "agent.representation:projection,projection+dim=4", "--steps", "800"]
+    words += ["--seeds", "1", "--episodes", "8", "--folder", str(tmp_path), "--workers", "2"]
+    assert cli.main(words) == 0
+    first = capsys.readouterr().out
+    assert "[2/2]" in first
+    runs = sorted(path.parent for path in tmp_path.glob("*/scores.json"))
+    assert len(runs) == 2
+    assert [json.loads((run / "scores.json").read_text())["steps"] for run in runs] == [800] * 2
+    assert "agent.representation.dim 4" in (tmp_path / "report.html").read_text()
+    assert (tmp_path / "report.md").exists()
+    before = [(run / "scores.json").stat().st_mtime_ns for run in runs]
+    assert cli.main([*words, "--dry-run"]) == 0
+    assert "2 finished before; 0 to run, 0 agent steps" in capsys.readouterr().out
+    assert cli.main(words) == 0
+    assert "[1/" not in capsys.readouterr().out
+    assert [(run / "scores.json").stat().st_mtime_ns for run in runs] == before
+
+
+def slow(folder: Path, steps: int = 100_000) -> Task:
+    words = (*CATCH, "--steps", str(steps), "--log-every", "80", "--checkpoint-minutes", "0")
+    return Task(words, folder, episodes=8)
+
+
+def begun(folder: Path) -> None:
+    """Wait until the run has a checkpoint."""
+    deadline = time.monotonic() + 120
+    while not Run(folder).checkpoints.steps():
+        assert time.monotonic() < deadline, (folder / "log.txt").read_text()
+        time.sleep(0.02)
+
+
+def test_a_killed_worker_is_replaced_and_a_stopped_pool_continues(tmp_path: Path) -> None:
+    task, pool = slow(tmp_path / "run", steps=10**7), Pool(1)
+    outcomes = pool.outcomes([task])
+
+    def kill() -> None:
+        begun(task.folder)
+        (worker,) = pool.running.values()
+        os.kill(worker.process.pid, signal.SIGKILL)
+        dead = worker.process.pid
+        while dead in [worker.process.pid for worker in [*pool.running.values()]]:
+            time.sleep(0.02)
+        (worker,) = pool.running.values()
+        time.sleep(1)
+        os.kill(worker.process.pid, signal.SIGTERM)  # as by hand: it checkpoints and ends
+
+    thread = threading.Thread(target=kill)
+    thread.start()
+    outcome = next(outcomes)
+    thread.join()
+    assert outcome.deaths == 1
+    assert "interrupted" in outcome.error
+    reached = task.trained_steps
+    assert 0 < reached < 10**7
+    shorter = slow(task.folder, steps=reached + 80)
+    assert not shorter.done
+    (outcome,) = pool.outcomes([shorter])
+    assert (outcome.error, shorter.done, shorter.trained_steps) == ("", True, reached + 80)
+
+
+def test_a_worker_that_always_dies_is_given_up_and_others_go_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pool = Pool(2, retries=1)
+    wrong = Task((*CATCH, "--steps", "80", "--device", "abacus"), tmp_path / "wrong")
+    good = Task((*CATCH, "--steps", "80"), tmp_path / "good", episodes=8)
+    by_name = {outcome.task.folder.name: outcome for outcome in pool.outcomes([wrong, good])}
+    assert "no device 'abacus'" in by_name["wrong"].error
+    assert by_name["good"].error == ""
+    assert by_name["good"].seconds > 0
+    fatal = Task((*CATCH, "--with", "fatal"), tmp_path / "fatal")
+    (tmp_path / "fatal.py").write_text("import os, signal; os.kill(os.getpid(), signal.SIGKILL)")
+    monkeypatch.chdir(tmp_path)
+    (outcome,) = pool.outcomes([fatal])
+    assert outcome.error == "its process died, the last time with status -9"
+    assert outcome.deaths == 1
+
+
+def test_where_the_pool_dies_its_runs_checkpoint_and_end(tmp_path: Path) -> None:
+    """Nobody is left to tell the worker; its leash tells it."""
+    words = [*CATCH, "--steps", "10000000", "--log-every", "80", "--seeds", "1"]
+    command = [sys.executable, "-m", "experiments.cli", "ablate", *words]
+    process = subprocess.Popen([*command, "--folder", str(tmp_path)], cwd=ROOT)
+    deadline = time.monotonic() + 120
+    while not (locks := list(tmp_path.glob("*/lock"))) or not locks[0].read_text():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    worker = int(locks[0].read_text().split()[0])
+    time.sleep(1)
+    process.kill()
+    process.wait()
+    while Path(f"/proc/{worker}").exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    assert Run(locks[0].parent).checkpoints.steps()
+
+
+def test_a_task_waits_for_a_folder_that_is_let_go(tmp_path: Path) -> None:
+    task = Task((*CATCH, "--steps", "80"), tmp_path / "run", episodes=8)
+    task.folder.mkdir()
+    with Run(task.folder).locked(), pytest.raises(UsageError, match="is training in"):
+        carry_out(task, patience=0.1)
+    with Run(task.folder).locked() as _:
+        thread = threading.Thread(target=lambda: time.sleep(0))
+        thread.start()
+    assert carry_out(task) > 0
+    assert task.done
+    assert not replace(task, episodes=9).done
+    assert not replace(task, protocols=("machado",)).done
+
+
+def test_an_interrupted_task_says_so(tmp_path: Path) -> None:
+    task = Task((*CATCH, "--steps", "100000", "--minutes", "0.0001"), tmp_path / "run")
+    with pytest.raises(RunError, match="interrupted; the same command continues"):
+        carry_out(task)
+
+
+def test_a_game_under_another_protocol_keeps_what_the_agent_sees_and_presses() -> None:
+    env = AtariConfig("pong", PROTOCOLS["mfec"])
+    sticky = under(env, "machado")
+    assert isinstance(sticky, AtariConfig)
+    assert sticky.protocol.sticky == 0.25
+    assert (sticky.protocol.stack, sticky.protocol.full_actions) == (1, False)
+    assert sticky.eval_epsilon == 0.001
+    assert sticky.protocol_label == "machado with full_actions False, stack 1"
+    assert under(env, "mfec") is env
+    own = AtariConfig("pong", replace(PROTOCOLS["mfec"], stack=4))
+    assert under(own, "mfec") is own
