@@ -60,6 +60,8 @@ class Ablate:
     """Address of a Ray cluster to run on, such as auto, instead of this machine alone."""
     rate: float = 0.0
     """Agent steps a second of one run, for --dry-run; 0 takes that of the grid's finished runs."""
+    save: str = ""
+    """Name under which the raw scores go into experiments/results/ablations/, for the README."""
     dry_run: bool = False
     """Show the grid and its cost, and run nothing."""
 
@@ -92,13 +94,13 @@ def ablate(words: list[str]) -> int:
     if options.dry_run:
         return 0
     failed: list[Outcome] = []
-    begin, own = time.monotonic(), 0.0
+    begin, own, over = time.monotonic(), 0.0, 0.0
     if left:
         workers = _workers(options)
         try:
             with _termination_interrupts():
                 for count, outcome in enumerate(workers.outcomes(left), 1):
-                    own += outcome.seconds
+                    own, over = own + outcome.seconds, over + outcome.overhead
                     failed += [outcome] if outcome.error else []
                     print(f"[{count}/{len(left)}] {_line(outcome)}", flush=True)
         except KeyboardInterrupt:
@@ -107,7 +109,8 @@ def ablate(words: list[str]) -> int:
         finally:
             workers.stop()
         took = time.monotonic() - begin
-        print(f"{len(left)} runs in {took:,.0f} s; their own time was {own:,.0f} s.")
+        share = f"; scheduling took {over / own:.1%} more" if own and not options.ray else ""
+        print(f"{len(left)} runs in {took:,.0f} s; their own time was {own:,.0f} s{share}.")
     if failed:
         print(f"{len(failed)} runs failed; the same command tries them again.")
         return 1

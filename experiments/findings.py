@@ -4,7 +4,7 @@ import csv
 import io
 import json
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -154,40 +154,43 @@ class Comparison:
         return {world: np.array(values) for world, values in found.items()}
 
     def verdicts(self) -> list[Verdict]:
-        """Of each variant against the baseline: over all worlds where scores can be, and in each.
+        """Of each variant against the baseline, by the final scores."""
+        return judge({label: self._keyed(variant) for variant, label in self.labels.items()})
 
-        A difference is raw points within a world, and human-normalised over all.
-        """
-        found = []
-        for variant in [name for name in self.labels if name != self.baseline]:
-            x, y = self.scores(variant), self.scores(self.baseline)
-            points = paired_differences(self._keyed(variant), self._keyed(self.baseline))
-            shares = {}
-            if self.human and len(points) > 1:
-                human = [self._keyed(name, human=True) for name in (variant, self.baseline)]
-                shares = {"all worlds": paired_differences(*human)}
-            for unit, world, differences in (
-                *(("human-normalised", name, each) for name, each in shares.items()),
-                *(("points", world, {world: values}) for world, values in points.items()),
-            ):
-                strata = [[side[name] for name in differences] for side in (x, y)]
-                found.append(
-                    Verdict(
-                        self.labels[variant],
-                        world,
-                        unit,
-                        mean_difference(list(differences.values())),
-                        float(probability_of_improvement(*strata)),
-                        sum(map(len, differences.values())),
-                    )
+    def _keyed(self, variant: str) -> dict[tuple[str, int], float]:
+        return {(self.worlds[r.folder], r.seed): r.score for r in self.of(variant)}
+
+
+def judge(scores: Mapping[str, Mapping[tuple[str, int], float]]) -> list[Verdict]:
+    """Each variant against the first one, from scores by world and seed.
+
+    Over all worlds where their scores can be human-normalised, and in each by raw points.
+    """
+    baseline, *variants = scores
+    found = []
+    for variant in variants:
+        sides = (scores[variant], scores[baseline])
+        points = paired_differences(*sides)
+        parts = [(world, "points", {world: each}) for world, each in points.items()]
+        if len(points) > 1 and all(human_normalised(world, 0.0) is not None for world in points):
+            human = paired_differences(*map(_human, sides))
+            parts.insert(0, ("all worlds", "human-normalised", human))
+        for world, unit, differences in parts:
+            strata = [
+                [np.array([x for (name, _), x in side.items() if name == one]) for one in differences]
+                for side in sides
+            ]
+            found.append(
+                Verdict(
+                    variant,
+                    world,
+                    unit,
+                    mean_difference(list(differences.values())),
+                    float(probability_of_improvement(*strata)),
+                    sum(map(len, differences.values())),
                 )
-        return found
-
-    def _keyed(self, variant: str, *, human: bool = False) -> dict[tuple[str, int], float]:
-        keyed = {(self.worlds[r.folder], r.seed): r.score for r in self.of(variant)}
-        if human:
-            return {key: human_normalised(key[0], x) or 0.0 for key, x in keyed.items()}
-        return keyed
+            )
+    return found
 
 
 def read(folders: Sequence[Path]) -> tuple[list[Record], list[str]]:
@@ -260,6 +263,27 @@ def on_grid(records: Iterable[Record], grid: Array) -> Float[NDArray[np.float64]
         known = np.concatenate([means, [np.nan]])  # the last serves what comes before the first
         curves.append(known[at])
     return np.stack(curves)
+
+
+def summary(found: Comparison) -> dict[str, Any]:
+    """A comparison's raw scores as they are committed: what a table of verdicts is made from."""
+    return {
+        "protocol": found.protocol,
+        "steps": found.steps,
+        "frames": found.frames,
+        "variants": list(found.labels.values()),
+        "runs": [
+            {
+                "world": found.worlds[run.folder],
+                "variant": found.labels[run.variant],
+                "seed": run.seed,
+                "scores": run.scores["scores"],
+                "lengths": run.scores["lengths"],
+                "commit": run.provenance.get("commit"),
+            }
+            for run in found.records
+        ],
+    }
 
 
 def raw_csv(comparisons: list[Comparison]) -> str:
@@ -397,6 +421,11 @@ def _kin(path: str, mine: dict[str, Any], other: dict[str, Any]) -> bool:
     """Whether the other variant has this setting of the same part."""
     outer = [path[:i] for i, letter in enumerate(path) if letter == "."]
     return path in other and all(mine.get(role) == other.get(role) for role in outer)
+
+
+def _human(scores: Mapping[tuple[str, int], float]) -> dict[tuple[str, int], float]:
+    known = {key: human_normalised(key[0], score) for key, score in scores.items()}
+    return {key: share for key, share in known.items() if share is not None}
 
 
 def _inert(text: str) -> str:

@@ -56,6 +56,8 @@ class Outcome:
     """The run's own time: training and evaluation, without starting a process."""
     error: str = ""
     """Why it failed; empty where it did not."""
+    overhead: float = 0.0
+    """Seconds beyond its own for which a place in the pool was taken."""
     deaths: int = 0
     """Processes that died under it."""
 

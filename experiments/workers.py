@@ -5,6 +5,7 @@ import os
 import signal
 import sys
 import threading
+import time
 import traceback
 from collections import deque
 from collections.abc import Iterator
@@ -24,6 +25,7 @@ PRELOADED = ["experiments.commands", "torch.utils.tensorboard.writer", "matplotl
 class _Worker:
     task: Task
     deaths: int
+    begun: float
     process: Any
     leash: Connection
 
@@ -64,11 +66,12 @@ class Pool:
         self.running.clear()
 
     def _start(self, task: Task, deaths: int) -> None:
+        begun = time.monotonic()
         mine, its = self.context.Pipe()
         process = self.context.Process(target=_work, args=(task, its))
         process.start()
         its.close()
-        self.running[process.sentinel] = _Worker(task, deaths, process, mine)
+        self.running[process.sentinel] = _Worker(task, deaths, begun, process, mine)
 
     def _reap(self, worker: _Worker) -> Outcome | None:
         """What became of its task; None where the process was killed and may be replaced."""
@@ -81,7 +84,8 @@ class Pool:
                 return None
             seconds, error = 0.0, f"its process died, the last time with status {status}"
         worker.leash.close()
-        return Outcome(worker.task, seconds, error, worker.deaths)
+        overhead = time.monotonic() - worker.begun - seconds
+        return Outcome(worker.task, seconds, error, overhead, worker.deaths)
 
 
 def _work(task: Task, leash: Connection) -> None:
