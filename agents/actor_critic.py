@@ -14,7 +14,6 @@ import torch
 from jaxtyping import Bool, Float, Int64, UInt8
 from torch import Tensor, nn
 
-from agents.arithmetic import compiled, fitting, out_of_memory
 from agents.interface import AgentConfig
 from agents.networks import NatureConfig, NetworkConfig, PolicyNetwork, Rounded, seeded
 from agents.policies import sample
@@ -24,6 +23,7 @@ from agents.schedules import linear
 from envs import dice
 from envs.errors import UsageError
 from envs.interface import EnvSpec, Memory, Metrics, Segment, Step, Transition
+from world_models.arithmetic import compiled, fitting, out_of_memory
 from world_models.interface import PlannerConfig, Thought
 from world_models.planning.reactive import ReactiveConfig
 

@@ -14,7 +14,6 @@ from jaxtyping import Float, Int64
 from torch import Tensor, nn
 from torch.nn import functional
 
-from agents.arithmetic import compiled, fitting, out_of_memory
 from agents.interface import AgentConfig
 from agents.networks import NatureConfig, NetworkConfig, QNetwork, Rounded, seeded
 from agents.policies import epsilon_greedy
@@ -24,6 +23,7 @@ from agents.schedules import linear
 from envs import dice
 from envs.errors import UsageError
 from envs.interface import EnvSpec, Memory, Metrics, Step, Transition
+from world_models.arithmetic import compiled, fitting, out_of_memory
 
 PARTS = ("online", "target", "optimizer", "replay")  # of a checkpoint
 

@@ -12,7 +12,6 @@ import torch
 from torch import nn
 from worlds import Scripted
 
-from agents.arithmetic import Arithmetic, using
 from agents.dqn import DoubleDQN, DQNConfig, double_q_targets
 from agents.loop import interact
 from agents.networks import (
@@ -29,6 +28,7 @@ from envs.catch import CatchConfig
 from envs.errors import UsageError
 from envs.stream import Stream
 from experiments.checkpoints import Checkpoints
+from world_models.arithmetic import Arithmetic, using
 
 SMALL = DQNConfig(
     network=MLPConfig(hidden=(16,)), capacity=4000, learning_starts=10, epsilon_steps=100

@@ -1,7 +1,8 @@
 """Arithmetic: in which precision networks multiply, and whether their code is compiled.
 
 Like a device or a number of threads it says how a run is carried out, not what is learned; so it
-surrounds the building of an agent instead of standing in its config, and what was built keeps it.
+surrounds the building of an agent or a model instead of standing in its config, and what was built
+keeps it.
 """
 
 from collections.abc import Callable, Iterator
@@ -27,6 +28,10 @@ class Arithmetic:
     def dtype(self) -> torch.dtype:
         """In which trunks multiply."""
         return torch.bfloat16 if self.precision == "bf16" else torch.float32
+
+    def multiplying(self, device: torch.device) -> torch.autocast:
+        """What is computed inside multiplies so."""
+        return torch.autocast(device.type, torch.bfloat16, enabled=self.precision == "bf16")
 
 
 _around: ContextVar[Arithmetic] = ContextVar("arithmetic", default=Arithmetic())  # noqa: B039
