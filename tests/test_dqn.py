@@ -12,7 +12,7 @@ import torch
 from torch import nn
 from worlds import Scripted
 
-from agents.dqn import DoubleDQN, DQNConfig, double_q_targets
+from agents.dqn import DoubleDQN, DQNConfig
 from agents.loop import interact
 from agents.networks import (
     NETWORKS,
@@ -23,6 +23,7 @@ from agents.networks import (
     Rounded,
     seeded,
 )
+from agents.returns import double_q_targets
 from agents.schedules import linear
 from envs.catch import CatchConfig
 from envs.errors import UsageError

@@ -13,7 +13,10 @@ from typing import Any, Literal, TypeVar
 
 import torch
 
+from envs.errors import UsageError
+
 F = TypeVar("F", bound=Callable[..., Any])
+T = TypeVar("T")
 Precision = Literal["fp32", "bf16"]
 
 
@@ -73,20 +76,31 @@ def why_not_compiled(device: torch.device) -> str:
     return ""
 
 
-def out_of_memory(error: RuntimeError) -> bool:
-    """Whether that is what an error says, on whichever device."""
-    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+def within_memory(work: Callable[[int], T], size: int, remedy: Callable[[int], str]) -> T:
+    """``work(size)``; where the memory is too small for it, UsageError says the ``remedy``.
+
+    That is told the first of size / 2, size / 4, ... for which there is enough, or 0.
+    """
+    try:
+        return work(size)
+    except RuntimeError as error:
+        if not _out_of_memory(error):
+            raise
+        raise UsageError(remedy(_fitting(work, size // 2))) from error
 
 
-def fitting(work: Callable[[int], object], size: int) -> int:
-    """The first of size, size / 2, size / 4 ... at which work has the memory it needs, or 0."""
+def _fitting(work: Callable[[int], object], size: int) -> int:
     while size:
         try:
             work(size)
         except RuntimeError as error:
-            if not out_of_memory(error):
+            if not _out_of_memory(error):
                 raise
             size //= 2
         else:
             return size
     return 0
+
+
+def _out_of_memory(error: RuntimeError) -> bool:
+    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
