@@ -14,8 +14,14 @@ import torch
 from jaxtyping import Bool, Float, Int64, UInt8
 from torch import Tensor, nn
 
-from agents.arithmetic import compiled, fitting, out_of_memory
 from agents.interface import AgentConfig
+from agents.losses import (
+    entropy,
+    log_probabilities,
+    normalised,
+    policy_loss,
+    value_loss,
+)
 from agents.networks import NatureConfig, NetworkConfig, PolicyNetwork, Rounded, seeded
 from agents.policies import sample
 from agents.returns import generalized_advantages, learning_reward
@@ -24,6 +30,7 @@ from agents.schedules import linear
 from envs import dice
 from envs.errors import UsageError
 from envs.interface import EnvSpec, Memory, Metrics, Segment, Step, Transition
+from world_models.arithmetic import compiled, within_memory
 from world_models.interface import PlannerConfig, Thought
 from world_models.planning.reactive import ReactiveConfig
 
@@ -272,12 +279,12 @@ class ActorCritic:
 
         Raises UsageError, with a size that fits, where the batch is too large for the memory.
         """
-        try:
-            means = self._differentiate(batch)
-        except RuntimeError as error:
-            if not out_of_memory(error):
-                raise
-            raise self._too_large(batch) from error
+        size, rows = len(batch.action), torch.arange(len(batch.action), device=self.device)
+        means = within_memory(
+            lambda n: self._differentiate(take(batch, rows[:n]) if n < size else batch),
+            size,
+            lambda fits: self._too_large(size, fits),
+        )
         nn.utils.clip_grad_norm_(self.network.parameters(), self.config.gradient_clip)
         self.optimizer.step()
         return {name: mean.clone() for name, mean in means.items()}
@@ -288,17 +295,12 @@ class ActorCritic:
         loss.backward()  # type: ignore[no-untyped-call]
         return means
 
-    def _too_large(self, batch: Batch) -> UsageError:
-        size, device = len(batch.action), self.device
-        rows = torch.arange(size, device=device)
-        fits = fitting(lambda n: self._differentiate(take(batch, rows[:n])), size // 2)
+    def _too_large(self, size: int, fits: int) -> str:
         remedy = "no smaller one does; choose fewer --streams or a smaller agent.network"
         if fits:
             more = math.ceil(self.config.minibatches * size / fits)
             remedy = f"{fits} fit; choose --agent.minibatches {more}"
-        return UsageError(
-            f"A minibatch of {size} rows does not fit in {device}'s memory: {remedy}."
-        )
+        return f"A minibatch of {size} rows does not fit in {self.device}'s memory: {remedy}."
 
     def loss(self, batch: Batch) -> tuple[Float[Tensor, ""], dict[str, Tensor]]:
         """What an update lowers, and the means it is made of; reset ticks have weight 0."""
@@ -370,49 +372,3 @@ def as_pieces(x: Tensor, length: int) -> Tensor:
 def channels_innermost(obs: UInt8[Tensor, "B T K H W"]) -> UInt8[Tensor, "B T K H W"]:
     """The same looks, laid out as convolutions want them."""
     return obs.movedim(2, -1).contiguous().movedim(-1, 2)
-
-
-def log_probabilities(
-    log_pi: Float[Tensor, "*s A"], action: Int64[Tensor, "*s"]
-) -> Float[Tensor, "*s"]:
-    """Of the actions taken, in nats."""
-    return log_pi.gather(-1, action[..., None])[..., 0]
-
-
-def entropy(log_pi: Float[Tensor, "*s A"]) -> Float[Tensor, "*s"]:
-    """Of distributions over actions, in nats."""
-    return -(log_pi.exp() * log_pi).sum(-1)
-
-
-def normalised(x: Float[Tensor, "*s"], weight: Float[Tensor, "*s"]) -> Float[Tensor, "*s"]:
-    """To mean 0 and deviation 1 under weights that sum to 1."""
-    centred = x - (weight * x).sum()
-    return centred / ((weight * centred.square()).sum().sqrt() + 1e-8)
-
-
-def policy_loss(
-    change: Float[Tensor, "*s"], advantage: Float[Tensor, "*s"], clip: float | None
-) -> Float[Tensor, "*s"]:
-    """Of an action whose log-probability has changed since it was taken.
-
-    Schulman et al. 2017, eq. 7; without a clip, its gradient at no change is A2C's.
-    """
-    ratio = change.exp()
-    gain = ratio * advantage
-    if clip is not None:
-        gain = gain.minimum(ratio.clamp(1 - clip, 1 + clip) * advantage)
-    return -gain
-
-
-def value_loss(
-    value: Float[Tensor, "*s"],
-    before: Float[Tensor, "*s"],
-    returns: Float[Tensor, "*s"],
-    clip: float | None,
-) -> Float[Tensor, "*s"]:
-    """Half the squared error, or that of the value clipped about what it was, if greater."""
-    error = (value - returns).square()
-    if clip is not None:
-        clipped = before + (value - before).clamp(-clip, clip)
-        error = error.maximum((clipped - returns).square())
-    return error / 2

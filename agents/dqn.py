@@ -14,16 +14,16 @@ from jaxtyping import Float, Int64
 from torch import Tensor, nn
 from torch.nn import functional
 
-from agents.arithmetic import compiled, fitting, out_of_memory
 from agents.interface import AgentConfig
 from agents.networks import NatureConfig, NetworkConfig, QNetwork, Rounded, seeded
 from agents.policies import epsilon_greedy
 from agents.replay import Batch, Replay
-from agents.returns import learning_reward
+from agents.returns import double_q_targets, learning_reward
 from agents.schedules import linear
 from envs import dice
 from envs.errors import UsageError
 from envs.interface import EnvSpec, Memory, Metrics, Step, Transition
+from world_models.arithmetic import compiled, within_memory
 
 PARTS = ("online", "target", "optimizer", "replay")  # of a checkpoint
 
@@ -89,8 +89,7 @@ class DoubleDQN:
     def __init__(
         self, config: DQNConfig, spec: EnvSpec, *, seed: int, device: torch.device | str
     ) -> None:
-        self.config, self.spec, self.seed = config, spec, seed
-        self.device = torch.device(device)
+        self.config, self.spec, self.seed, self.device = config, spec, seed, torch.device(device)
         with seeded(seed):
             trunk = config.network.build(spec.obs_shape)
             online = QNetwork(trunk, spec.num_actions, config.dueling)
@@ -102,15 +101,11 @@ class DoubleDQN:
         self.optimizer = torch.optim.Adam(
             self.online.parameters(), lr=config.learning_rate, eps=1.5e-4, fused=True
         )
+        place = device if config.replay_on_device else "cpu"
         self.replay = Replay(
-            spec,
-            capacity=config.capacity,
-            gamma=config.gamma,
-            n_step=config.n_step,
-            monte_carlo=config.monte_carlo_weight > 0,
-            seed=seed,
-            device=device if config.replay_on_device else "cpu",
-        )
+            spec, capacity=config.capacity, gamma=config.gamma, n_step=config.n_step,
+            monte_carlo=config.monte_carlo_weight > 0, seed=seed, device=place,
+        )  # fmt: skip
         self.steps = self.updates = 0
 
     @property
@@ -126,8 +121,7 @@ class DoubleDQN:
     def act(
         self, step: Step, memory: Memory, *, explore: bool = True
     ) -> tuple[Int64[Tensor, " N"], Memory]:
-        key = memory["dice"]
-        action = self._look(step.obs).argmax(1)
+        action, key = self._look(step.obs).argmax(1), memory["dice"]
         if explore:
             action = epsilon_greedy(action, key, self.spec.num_actions, self.epsilon)
         return action, {"dice": dice.roll(key)}
@@ -159,16 +153,14 @@ class DoubleDQN:
         Raises UsageError, with a size that fits, where the batch is too large for the memory.
         """
         size = self.config.batch
-        try:
-            loss, mean = self._differentiate(size)
-        except RuntimeError as error:
-            if not out_of_memory(error):
-                raise
-            fits = fitting(self._differentiate, size // 2)
-            raise UsageError(
+        loss, mean = within_memory(
+            self._differentiate,
+            size,
+            lambda fits: (
                 f"agent.batch is {size}, too many transitions for {self.device}'s memory; "
                 f"{fits or 'no smaller batch'} would fit."
-            ) from error
+            ),
+        )
         nn.utils.clip_grad_norm_(self.online.parameters(), self.config.gradient_clip)
         self.optimizer.step()
         self.updates += 1
@@ -205,14 +197,3 @@ class DoubleDQN:
             getattr(self, name).load_state_dict(state[name])
         self.judge.refresh()
         self.steps, self.updates = state["steps"], state["updates"]
-
-
-def double_q_targets(
-    reward: Float[Tensor, " B"],
-    discount: Float[Tensor, " B"],
-    online: Float[Tensor, "B A"],
-    target: Float[Tensor, "B A"],
-) -> Float[Tensor, " B"]:
-    """r + d Q'(s, argmax_a Q(s, a)), s being the next state (van Hasselt et al. 2016, eq. 4)."""
-    best = online.argmax(1, keepdim=True)
-    return reward + discount * target.gather(1, best)[:, 0]

@@ -13,11 +13,11 @@ import torch
 from jaxtyping import Bool, Float, Int64, UInt8
 from torch import Tensor, nn
 
-from agents.arithmetic import arithmetic
 from envs import dice
 from envs.dice import seeded as seeded
 from envs.errors import UsageError
 from envs.interface import Memory
+from world_models.arithmetic import arithmetic
 from world_models.interface import Planner, Thought
 
 

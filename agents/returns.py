@@ -68,3 +68,14 @@ def returns_to_go(
     """The discounted sum of the rewards still to come; nothing is known after the last of them."""
     value = torch.zeros(reward.shape[0], reward.shape[1] + 1, device=reward.device)
     return lambda_returns(reward, discount, value, valid)
+
+
+def double_q_targets(
+    reward: Float[Tensor, " B"],
+    discount: Float[Tensor, " B"],
+    online: Float[Tensor, "B A"],
+    target: Float[Tensor, "B A"],
+) -> Float[Tensor, " B"]:
+    """r + d Q'(s, argmax_a Q(s, a)), s being the next state (van Hasselt et al. 2016, eq. 4)."""
+    best = online.argmax(1, keepdim=True)
+    return reward + discount * target.gather(1, best)[:, 0]

@@ -40,7 +40,7 @@ class Stream:
         seed: int = 0,
         purpose: dice.Purpose = "train",
         device: torch.device | str = "cpu",
-        timeout: float = 60.0,
+        timeout: float = 180.0,
         reseed_after: int = 10_000,
         start: int = 0,
     ) -> None:

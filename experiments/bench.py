@@ -24,7 +24,6 @@ import torch
 from rich.console import Console
 
 from agents.actor_critic import ActorCritic, ActorCriticConfig
-from agents.arithmetic import Arithmetic, using, why_not_compiled
 from agents.density_bonus import PseudoCountConfig
 from agents.dqn import DoubleDQN, DQNConfig
 from agents.loop import interact
@@ -48,16 +47,15 @@ from experiments.training import (
     pick_threads,
     train,
 )
+from world_models.arithmetic import Arithmetic, using, why_not_compiled
 from world_models.density import DENSITIES
 from world_models.density.pixelcnn import PixelCNNConfig
 from world_models.density.symbols import as_symbols
-from world_models.interface import RepresentationConfig
 from world_models.planning import PLANNERS
 from world_models.planning.straw import STRAWConfig
 from world_models.prediction.feedforward import SMALL
 from world_models.prediction.imagination import Imagination
 from world_models.representation import REPRESENTATIONS
-from world_models.representation.vae import VAEConfig
 
 Row = dict[str, Any]
 GAME = "breakout"
@@ -528,11 +526,12 @@ def _representations(sitting: Sitting) -> list[Row]:
     looks = [t.step.obs for t in loop][-1]
     shape = stream.spec.obs_shape
     stream.close()
-    configs: dict[str, RepresentationConfig] = {n: kind() for n, kind in REPRESENTATIONS.items()}
-    configs["vae, bfloat16"] = VAEConfig(bfloat16=True)
+    kinds = [(name, kind(), Arithmetic()) for name, kind in REPRESENTATIONS.items()]
+    kinds.append(("vae, bf16", REPRESENTATIONS["vae"](), Arithmetic("bf16")))
     rows = []
-    for name, config in configs.items():
-        model = config.build(obs_shape=shape, device=device)
+    for name, config, way in kinds:
+        with using(way):
+            model = config.build(obs_shape=shape, device=device)
         rate = 32 / _median(partial(model.encode, looks), device, repeats=101)
         title = f"representation {name}: keys of 84 x 84 frames, {threads} threads"
         rows.append({"name": title, "frames_per_second": rate, "shown": f"{rate:,.0f} frames/s"})
@@ -552,8 +551,9 @@ def _predictors(sitting: Sitting) -> list[Row]:
     nothing, never = torch.zeros(size, 1), torch.zeros(size, 2, dtype=torch.bool)
     piece = Segment(nothing.long(), looks, nothing, nothing, nothing + 1, never, never, {})
     rows = []
-    for name, config in {"small": SMALL, "small, bfloat16": replace(SMALL, bfloat16=True)}.items():
-        model = config.build(obs_shape=(4, 84, 84), num_actions=6, device=device)
+    for name, way in {"small": Arithmetic(), "small, bf16": Arithmetic("bf16")}.items():
+        with using(way):
+            model = SMALL.build(obs_shape=(4, 84, 84), num_actions=6, device=device)
         batch = model.lesson[0]
         few = piece.obs[:batch], nothing[:batch], never[:batch]
         lesson = Segment(few[1].long(), few[0], few[1], few[1], few[1] + 1, few[2], few[2], {})

@@ -1,8 +1,9 @@
 """The command line: ``reverie COMMAND ...``. What a command does not need is not imported."""
 
+import os
 import sys
 
-from envs.errors import RunError, UsageError
+from envs.errors import EmulatorSilent, RunError, UsageError
 from envs.games import GAME_LISTS, all_games, near_names
 
 USAGE = """\
@@ -55,6 +56,9 @@ def main(arguments: list[str] | None = None) -> int:
         return 130
     except RunError as error:
         print(f"reverie: {error}", file=sys.stderr)
+        if isinstance(error, EmulatorSilent):
+            sys.stdout.flush()
+            os._exit(1)  # a thread that still waits for an emulator would abort a tidier exit
         return 1
 
 

@@ -20,6 +20,7 @@ from experiments.recording import Batches, Recording
 from experiments.run import Run, provenance
 from experiments.trackers import Log, Means
 from experiments.training import interrupts, pick_device, pick_threads
+from world_models.arithmetic import Arithmetic, Precision, using
 
 WEIGHTS = "model.pt"
 """The model of a pretraining's last checkpoint, in its folder."""
@@ -83,6 +84,8 @@ class PretrainOptions:
     """cpu, cuda, or auto: a GPU where there is one."""
     threads: int = 0
     """CPU threads; 0 takes all cores."""
+    precision: Precision = "fp32"
+    """In what the model multiplies; bf16 is faster where the processor has it."""
     log_every: int = 500
     """Gradient steps between two rows of metrics, each with the held-out metric."""
     minutes: float = 0.0
@@ -103,7 +106,8 @@ def pretrain(
     """
     device, threads = pick_device(options.device), pick_threads(options.threads)
     recording = Recording(*job.data, memory=options.memory_gb * 1e9)
-    model = job.build(recording, device)
+    with using(Arithmetic(options.precision)):
+        model = job.build(recording, device)
     run = Run.open(folder, job)
     with run.locked():
         _go(job, run, model, recording, options, device, threads)
@@ -126,6 +130,7 @@ def _go(
         run.finished = True
         return
     about = {"protocol": recording.manifest.env.protocol_label, "world": recording.title}
+    about |= {"precision": options.precision}
     run.write_json("provenance.json", provenance(device, threads) | about)
     means = Means()
     if state:

@@ -27,7 +27,7 @@ from world_models.representation.projection import ProjectionConfig
 from world_models.representation.vae import VAEConfig
 
 STEPS = 700
-VAE = VAEConfig(learning_rate=2e-3, decay_steps=STEPS, bfloat16=True)
+VAE = VAEConfig(learning_rate=2e-3, decay_steps=STEPS)
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class Remembering:
         run = pretrain(
             replace(self.fit, data=(str(data),)),
             folder / f"{self.game}-vae",
-            PretrainOptions(device="cpu"),
+            PretrainOptions(device="cpu", precision="bf16"),
         )
         if not run.finished:
             return None

@@ -16,7 +16,6 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from agents.arithmetic import Arithmetic, Precision, using, why_not_compiled
 from agents.bonus import Bonus
 from agents.interface import Agent
 from agents.loop import interact
@@ -33,6 +32,7 @@ from experiments.progress import Progress
 from experiments.run import Run, building, fitting, provenance
 from experiments.trackers import Episodes, Log, Means, Throughput, Video, newest_frame
 from experiments.visits import visits_of
+from world_models.arithmetic import Arithmetic, Precision, using, why_not_compiled
 
 
 @dataclass(frozen=True)

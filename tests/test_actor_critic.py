@@ -10,8 +10,9 @@ import torch
 from torch.nn import functional
 from worlds import Scripted
 
-from agents.actor_critic import ActorCritic, ActorCriticConfig, normalised, policy_loss, value_loss
+from agents.actor_critic import ActorCritic, ActorCriticConfig
 from agents.loop import interact
+from agents.losses import normalised, policy_loss, value_loss
 from agents.networks import MLPConfig
 from agents.policies import sample
 from agents.rollout import Rollout

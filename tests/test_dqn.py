@@ -12,8 +12,7 @@ import torch
 from torch import nn
 from worlds import Scripted
 
-from agents.arithmetic import Arithmetic, using
-from agents.dqn import DoubleDQN, DQNConfig, double_q_targets
+from agents.dqn import DoubleDQN, DQNConfig
 from agents.loop import interact
 from agents.networks import (
     NETWORKS,
@@ -24,11 +23,13 @@ from agents.networks import (
     Rounded,
     seeded,
 )
+from agents.returns import double_q_targets
 from agents.schedules import linear
 from envs.catch import CatchConfig
 from envs.errors import UsageError
 from envs.stream import Stream
 from experiments.checkpoints import Checkpoints
+from world_models.arithmetic import Arithmetic, using
 
 SMALL = DQNConfig(
     network=MLPConfig(hidden=(16,)), capacity=4000, learning_starts=10, epsilon_steps=100

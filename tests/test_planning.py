@@ -9,8 +9,9 @@ import pytest
 import torch
 from test_agents import OPTIONS, equal
 
-from agents.actor_critic import ActorCritic, ActorCriticConfig, entropy
+from agents.actor_critic import ActorCritic, ActorCriticConfig
 from agents.loop import interact
+from agents.losses import entropy
 from agents.networks import MLPConfig
 from agents.returns import lambda_returns
 from agents.rollout import Rollout

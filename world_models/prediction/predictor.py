@@ -17,6 +17,7 @@ from torch.nn import functional
 from envs import dice
 from envs.errors import UsageError
 from envs.interface import Memory, Metrics, Segment
+from world_models.arithmetic import arithmetic
 from world_models.interface import Prediction, PredictorConfig
 from world_models.prediction.networks import initialise, one_hot
 
@@ -73,8 +74,6 @@ class CurriculumConfig(PredictorConfig):
     batches: tuple[int, ...] = (32, 8, 8)
     """Segments in an update."""
     updates: tuple[int, ...] = (1_500_000, 1_000_000, 1_000_000)
-    bfloat16: bool = False
-    """Multiply in bfloat16: faster where the processor has it, and no longer the same numbers."""
 
     def __post_init__(self) -> None:
         phases = (self.horizons, self.learning_rates, self.batches, self.updates)
@@ -108,6 +107,7 @@ class FramePredictor:
         device: torch.device | str,
     ) -> None:
         self.config, self.obs_shape, self.num_actions = config, obs_shape, num_actions
+        self.arithmetic = arithmetic()
         self.colours, self.context, self.device = colours, context, torch.device(device)
         self.teaches = teaches  # whether the first phase shows the true frame before each step
         initialise(net)
@@ -169,7 +169,7 @@ class FramePredictor:
     def predict(self, state: Memory, action: Int64[Tensor, " B"]) -> tuple[Prediction, Memory]:
         known = one_hot(action, self.num_actions)
         inner = {name: value for name, value in state.items() if name != "obs"}
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.bfloat16):
+        with self.arithmetic.multiplying(self.device):
             imagined = self.net.imagine(self._inside(state["obs"]), known, inner)
             reward, discount = self.heads(imagined.code).float().unbind(1)
         pixels = ((imagined.frame.float() + self.mean) * 255).round_().clamp_(0, 255)
@@ -217,7 +217,7 @@ class FramePredictor:
                 look = self._inside(obs[:, t + 1])
                 continue
             target = self._inside(obs[:, t + 1, -self.colours :])
-            with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.bfloat16):
+            with self.arithmetic.multiplying(self.device):
                 known = one_hot(action[:, t], self.num_actions)
                 imagined = self.net.imagine(look, known, state, target)
                 said = self.heads(imagined.code).float()

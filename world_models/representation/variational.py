@@ -17,6 +17,7 @@ from torch.distributions import Distribution
 from envs.dice import fold, seeded
 from envs.errors import NumericalError, UsageError
 from envs.interface import Metrics
+from world_models.arithmetic import arithmetic
 from world_models.inference.bounds import ELBO, Weights, analytic_elbo, draw_weights
 from world_models.inference.estimators import Baseline, Estimator, surrogate
 from world_models.interface import RepresentationConfig
@@ -43,8 +44,6 @@ class VariationalConfig(RepresentationConfig):
     learning_rate: float = 1e-3
     decay_steps: int = 0
     """Updates over which the learning rate falls to 0 in a straight line; 0 keeps it constant."""
-    bfloat16: bool = False
-    """Multiply in bfloat16: faster where the processor has it, and no longer the same numbers."""
 
     def __post_init__(self) -> None:
         self.check("samples", self.samples >= 1, "1 or more")
@@ -121,7 +120,7 @@ class VariationalRepresentation:
         seed: int = 0,
         device: torch.device | str = "cpu",
     ) -> None:
-        self.config, self.obs_shape = config, obs_shape
+        self.config, self.obs_shape, self.arithmetic = config, obs_shape, arithmetic()
         self.seed, self.device, self.dim = seed, torch.device(device), model.dim
         with seeded(seed):
             self.baseline = Baseline(HIDDEN)
@@ -164,7 +163,7 @@ class VariationalRepresentation:
     @torch.no_grad()
     def encode(self, obs: UInt8[Tensor, "B K H W"]) -> Float[Tensor, "B D"]:
         self._check(obs)
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.bfloat16):
+        with self.arithmetic.multiplying(self.device):
             key: Tensor = self.model.key(self.model.prepare(obs.to(self.device)))
         return key.float()
 
@@ -192,7 +191,7 @@ class VariationalRepresentation:
     def _surrogate(self, x: Float[Tensor, "B K H W"]) -> tuple[Float[Tensor, " B"], Weights]:
         """The bound of each frame, whose gradient is the estimator's, and what it was made of."""
         config, pathwise = self.config, self.config.estimator == "pathwise"
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=config.bfloat16):
+        with self.arithmetic.multiplying(self.device):
             posterior = self.model.posterior(x)
             weights = draw_weights(
                 self.model, x, config.samples, pathwise=pathwise, posterior=posterior

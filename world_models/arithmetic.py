@@ -1,7 +1,8 @@
 """Arithmetic: in which precision networks multiply, and whether their code is compiled.
 
 Like a device or a number of threads it says how a run is carried out, not what is learned; so it
-surrounds the building of an agent instead of standing in its config, and what was built keeps it.
+surrounds the building of an agent or a model instead of standing in its config, and what was built
+keeps it.
 """
 
 from collections.abc import Callable, Iterator
@@ -12,7 +13,10 @@ from typing import Any, Literal, TypeVar
 
 import torch
 
+from envs.errors import UsageError
+
 F = TypeVar("F", bound=Callable[..., Any])
+T = TypeVar("T")
 Precision = Literal["fp32", "bf16"]
 
 
@@ -27,6 +31,10 @@ class Arithmetic:
     def dtype(self) -> torch.dtype:
         """In which trunks multiply."""
         return torch.bfloat16 if self.precision == "bf16" else torch.float32
+
+    def multiplying(self, device: torch.device) -> torch.autocast:
+        """What is computed inside multiplies so."""
+        return torch.autocast(device.type, torch.bfloat16, enabled=self.precision == "bf16")
 
 
 _around: ContextVar[Arithmetic] = ContextVar("arithmetic", default=Arithmetic())  # noqa: B039
@@ -68,20 +76,31 @@ def why_not_compiled(device: torch.device) -> str:
     return ""
 
 
-def out_of_memory(error: RuntimeError) -> bool:
-    """Whether that is what an error says, on whichever device."""
-    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+def within_memory(work: Callable[[int], T], size: int, remedy: Callable[[int], str]) -> T:
+    """``work(size)``; where the memory is too small for it, UsageError says the ``remedy``.
+
+    That is told the first of size / 2, size / 4, ... for which there is enough, or 0.
+    """
+    try:
+        return work(size)
+    except RuntimeError as error:
+        if not _out_of_memory(error):
+            raise
+        raise UsageError(remedy(_fitting(work, size // 2))) from error
 
 
-def fitting(work: Callable[[int], object], size: int) -> int:
-    """The first of size, size / 2, size / 4 ... at which work has the memory it needs, or 0."""
+def _fitting(work: Callable[[int], object], size: int) -> int:
     while size:
         try:
             work(size)
         except RuntimeError as error:
-            if not out_of_memory(error):
+            if not _out_of_memory(error):
                 raise
             size //= 2
         else:
             return size
     return 0
+
+
+def _out_of_memory(error: RuntimeError) -> bool:
+    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
