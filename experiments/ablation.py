@@ -21,6 +21,7 @@ from envs.errors import UsageError
 from envs.games import expand_games, near_names
 from experiments.config import Experiment, choose_all, roles
 from experiments.evaluation import under
+from experiments.findings import compare, read, summary
 from experiments.parse import (
     default_folder,
     import_modules,
@@ -31,6 +32,7 @@ from experiments.parse import (
 )
 from experiments.presets import PRESETS
 from experiments.report import write_report
+from experiments.reproduce import RESULTS, compact_json
 from experiments.run import Run
 from experiments.tasks import Outcome, Task, Workers
 from experiments.workers import Pool
@@ -86,6 +88,7 @@ class Cell:
 
 def ablate(words: list[str]) -> int:
     """Run what is not finished of a grid, and report; 130 where it was interrupted."""
+    said = list(words)
     words, options = _options(import_modules(words))
     cells = grid(words, options.games)
     tasks = tasks_of(cells, options)
@@ -115,11 +118,30 @@ def ablate(words: list[str]) -> int:
         print(f"{len(failed)} runs failed; the same command tries them again.")
         return 1
     folder = tasks[0].folder.parent
-    path = write_report(
-        [task.folder for task in tasks], folder / "report.html", tasks[0].folder.name
-    )
+    runs = [task.folder for task in tasks]
+    path = write_report(runs, folder / "report.html", runs[0].name)
     print(f"report: {path} and {path.with_suffix('.md')}")
+    if options.save:
+        print(f"wrote {save(options.save, said, runs)}")
     return 0
+
+
+def save(name: str, words: list[str], runs: list[Path]) -> Path:
+    """Commit a grid's raw scores under a name, for the README's table of verdicts.
+
+    Raises UsageError where they cannot stand in one table.
+    """
+    comparisons = compare(read(runs)[0], runs[0].name)
+    if len(comparisons) > 1:
+        said = "; ".join(found.title for found in comparisons)
+        raise UsageError(f"--save takes runs of one protocol and length, not {said}.")
+    for flag in ("--folder", "--save", "--workers"):
+        words, _ = take(words, flag)
+    data = {"name": name, "command": shlex.join(["reverie", "ablate", *words])}
+    path = RESULTS / "ablations" / f"{name}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(compact_json(data | summary(comparisons[0])))
+    return path
 
 
 def grid(words: list[str], games: str = "") -> list[Cell]:

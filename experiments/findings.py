@@ -177,7 +177,10 @@ def judge(scores: Mapping[str, Mapping[tuple[str, int], float]]) -> list[Verdict
             parts.insert(0, ("all worlds", "human-normalised", human))
         for world, unit, differences in parts:
             strata = [
-                [np.array([x for (name, _), x in side.items() if name == one]) for one in differences]
+                [
+                    np.array([x for (name, _), x in side.items() if name == one])
+                    for one in differences
+                ]
                 for side in sides
             ]
             found.append(

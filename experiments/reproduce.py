@@ -130,7 +130,7 @@ def reproduce_prediction(name: str, folder: Path) -> bool:
     result["provenance"] = {k: about[k] for k in ("commit", "modified", "cpu", "device", "torch")}
     home = RESULTS / "predictors"
     home.mkdir(parents=True, exist_ok=True)
-    (home / f"{game}.json").write_text(_compact_json(result))
+    (home / f"{game}.json").write_text(compact_json(result))
     film = runs[0].folder / "videos" / "imagined.mp4"
     (home / f"{game}.mp4").write_bytes(film.read_bytes())
     print(f"wrote {home / game}.json and .mp4")
@@ -173,7 +173,7 @@ def reproduce(name: str, folder: Path) -> bool:
     }
     path = (RESULTS / "mazes" if isinstance(world, MazeConfig) else RESULTS) / f"{name}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(_compact_json(data))
+    path.write_text(compact_json(data))
     print(f"wrote {path}")
     return True
 
@@ -187,7 +187,7 @@ def measure(name: str, folder: Path) -> bool:
     data["provenance"] = {k: result["provenance"][k] for k in PROVENANCE}  # of the fit
     path = RESULTS / "representations" / f"{result['world']}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(_compact_json(data))
+    path.write_text(compact_json(data))
     print(f"wrote {path}")
     return True
 
@@ -224,7 +224,7 @@ def _row(run: Run, seed: int) -> dict[str, Any]:
     }
 
 
-def _compact_json(data: Any) -> str:
+def compact_json(data: Any) -> str:
     """Indented, but short lists of numbers on one line each."""
     text = json.dumps(data, indent=1)
     return re.sub(r"\[[^\[\]{}]*\]", lambda m: " ".join(m.group().split()), text) + "\n"

@@ -9,6 +9,8 @@ from typing import Any
 
 from envs.errors import UsageError
 from envs.games import HUMAN_RANDOM_TABLE, human_normalised
+from experiments.findings import judge
+from experiments.published import published
 from experiments.reproduce import RESULTS
 
 README = Path(__file__).parent.parent / "README.md"
@@ -120,6 +122,44 @@ def mazes_table() -> str:
     return "\n".join(lines) + "\n"
 
 
+def ablations_table() -> str:
+    """What each committed grid says of its parts: verdicts from the raw scores."""
+    lines = [
+        "| grid | variant | world | verdict | difference (95% interval) | n | command |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for path in sorted((RESULTS / "ablations").glob("*.json")):
+        data = json.loads(path.read_text())
+        scores: dict[str, dict[tuple[str, int], float]] = {x: {} for x in data["variants"]}
+        for run in data["runs"]:
+            mean = statistics.fmean(run["scores"])
+            scores[run["variant"]][run["world"], run["seed"]] = mean
+        lines += [
+            f"| {data['name']}, {_count(data['steps'])} agent steps | {x.variant} | {x.world} "
+            f"| {x.word} | {x.difference.estimate:+.3f} ({x.difference.low:.3f} to "
+            f"{x.difference.high:.3f}) {x.unit} | {x.pairs} | `{data['command']}` |"
+            for x in judge(scores)
+        ]
+    lines += [
+        "",
+        "Against each grid's first variant, by final scores paired by world and seed: a variant "
+        "helps or hurts where the t interval of the mean difference lies on one side of 0.",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def published_table() -> str:
+    """Published scores in the games of which there are results of episodic control."""
+    data = [json.loads(path.read_text()) for path in RESULTS.glob("*.json")]
+    games = {x["world"] for x in data if x["train"].split()[2].startswith("episodic")}
+    rows = [
+        f"| {x.game} | {x.method} | {x.score:,.1f} | {x.frames} | {x.protocol} | {x.source} |"
+        for x in published(games)
+    ]
+    head = ["| game | method | score | frames | protocol | source |", "|---|---|---|---|---|---|"]
+    return "\n".join([*head, *rows]) + "\n"
+
+
 def bench_table() -> str:
     """The newest measurement of each row, on each device."""
     lines = ["| what | measured | machine |", "|---|---|---|"]
@@ -144,6 +184,8 @@ def _count(number: int) -> str:
 
 TABLES: dict[str, Callable[[], str]] = {
     "scores": scores_table,
+    "ablations": ablations_table,
+    "published": published_table,
     "bench": bench_table,
     "predictors": predictors_table,
     "mazes": mazes_table,
