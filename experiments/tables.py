@@ -125,9 +125,10 @@ def mazes_table() -> str:
 def ablations_table() -> str:
     """What each committed grid says of its parts: verdicts from the raw scores."""
     lines = [
-        "| grid | variant | world | verdict | difference (95% interval) | n | command |",
-        "|---|---|---|---|---|---|---|",
+        "| grid | variant | world | verdict | difference (95% interval) | n |",
+        "|---|---|---|---|---|---|",
     ]
+    commands = []
     for path in sorted((RESULTS / "ablations").glob("*.json")):
         data = json.loads(path.read_text())
         scores: dict[str, dict[tuple[str, int], float]] = {x: {} for x in data["variants"]}
@@ -137,13 +138,15 @@ def ablations_table() -> str:
         lines += [
             f"| {data['name']}, {_count(data['steps'])} agent steps | {x.variant} | {x.world} "
             f"| {x.word} | {x.difference.estimate:+.3f} ({x.difference.low:.3f} to "
-            f"{x.difference.high:.3f}) {x.unit} | {x.pairs} | `{data['command']}` |"
+            f"{x.difference.high:.3f}) {x.unit} | {x.pairs} |"
             for x in judge(scores)
         ]
+        commands += ["", f"{data['name']}: `{data['command']}`"]
     lines += [
         "",
         "Against each grid's first variant, by final scores paired by world and seed: a variant "
         "helps or hurts where the t interval of the mean difference lies on one side of 0.",
+        *commands,
     ]
     return "\n".join(lines) + "\n"
 
