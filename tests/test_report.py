@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 from envs.errors import UsageError
+from experiments import cli
 from experiments.document import Chip, Paragraph, Table, to_html, write_markdown
 from experiments.findings import compare, flatten, on_grid, part_name, raw_csv, read
 from experiments.published import published
@@ -277,3 +278,21 @@ def test_a_browser_shows_the_report(runs: Path, tmp_path: Path) -> None:
     colours = np.unique(picture[..., :3].reshape(-1, 3), axis=0)
     assert len(colours) > 100, "text, chips and the beginning of a curve"
     assert (picture[..., :3] == (217, 242, 225)).all(-1).sum() > 500, "the green of what helps"
+
+
+def test_a_run_under_two_protocols_stands_side_by_side(tmp_path: Path) -> None:
+    words = ["--steps", "32", "--streams", "2", "--agent.capacity", "500", "--device", "cpu"]
+    words += ["--bare-seconds", "0", "--quiet", "--folder", str(tmp_path / "run")]
+    assert cli.main(["train", "episodic", "--game", "ms_pacman", *words]) == 0
+    words = [str(tmp_path / "run"), "--protocols", "mfec,machado", "--episodes", "2"]
+    assert cli.main(["evaluate", *words, "--device", "cpu", "--threads", "1"]) == 0
+    own = json.loads((tmp_path / "run/scores.json").read_text())
+    other = json.loads((tmp_path / "run/scores-machado.json").read_text())
+    assert (own["protocol"], own["epsilon"], own["steps"]) == ("mfec", 0.005, 32)
+    assert other["protocol"] == "machado with full_actions False, stack 1"
+    assert other["epsilon"] == 0.001
+    assert cli.main(["report", str(tmp_path), "--out", str(tmp_path / "r.html")]) == 0
+    page = (tmp_path / "r.html").read_text()
+    assert "The same final checkpoints under each protocol" in page
+    assert "<th>machado with full_actions False, stack 1</th>" in page
+    assert "Pritzel et al. 2017" in page, "published scores of the game"
