@@ -162,14 +162,15 @@ def evaluate_run(
 ) -> Scores:
     """Play a run's final checkpoint; its scores stay in the folder.
 
-    They are ``scores.json``, or ``scores-NAME.json`` under a named protocol; ``steps`` says which
+    They are ``scores.json``, or ``scores-NAME.json`` under a protocol not its own; ``steps`` says which
     checkpoint was played.
     """
     experiment, agent = load(folder, device=str(device))
     run = Run(folder)
+    env = under(experiment.env, protocol) if protocol else experiment.env
     scores = evaluate(
         agent,
-        held_out(under(experiment.env, protocol) if protocol else experiment.env),
+        held_out(env),
         episodes=episodes,
         seed=seed,
         streams=streams,
@@ -178,7 +179,7 @@ def evaluate_run(
         video=video,
         figure=figure,
     )
-    name = f"scores-{protocol}.json" if protocol else "scores.json"
+    name = "scores.json" if env is experiment.env else f"scores-{protocol}.json"
     run.write_json(name, scores.summary() | {"steps": run.checkpoints.steps()[-1]})
     return scores
 
