@@ -162,8 +162,8 @@ def evaluate_run(
 ) -> Scores:
     """Play a run's final checkpoint; its scores stay in the folder.
 
-    They are ``scores.json``, or ``scores-NAME.json`` under a protocol not its own; ``steps`` says which
-    checkpoint was played.
+    They are ``scores.json``, or ``scores-NAME.json`` under a protocol not its own; ``steps``
+    says which checkpoint was played.
     """
     experiment, agent = load(folder, device=str(device))
     run = Run(folder)
