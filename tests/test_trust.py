@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -138,10 +139,10 @@ def test_a_killed_write_leaves_the_last_checkpoint(
     kept.save(1, state_of(1))
     replaced = Path.replace
     for survived in range(4):
-        calls = iter(range(survived, -1, -1))
+        calls = count()
 
         def dies(self: Path, target: Path) -> Path:
-            if next(calls) == 0:  # noqa: B023
+            if next(calls) >= survived:  # noqa: B023
                 raise KeyboardInterrupt
             return replaced(self, target)
 
