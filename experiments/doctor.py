@@ -41,7 +41,7 @@ class Problem(Exception):
 def doctor(folder: Path, device: str = "auto", seconds: float = 2.0) -> int:
     """Make every check and show its finding; 1 where one found a problem.
 
-    Writes and removes 256 MB in ``folder``; times the bare emulators for so many seconds.
+    Writes and removes 64 MB in ``folder``; times the bare emulators for so many seconds.
     """
     checks: dict[str, Callable[[], str]] = {
         "versions": _versions,
@@ -113,7 +113,7 @@ def _disk(folder: Path) -> str:
     """Speed of a checkpoint that is written, synced, read and verified."""
     existing = next(p for p in [folder.resolve(), *folder.resolve().parents] if p.exists())
     free = shutil.disk_usage(existing).free
-    data = torch.randint(0, 256, (1 << 28,), dtype=torch.uint8)
+    data = torch.randint(0, 256, (1 << 26,), dtype=torch.uint8)
     with tempfile.TemporaryDirectory(dir=existing, prefix=".reverie-doctor-") as scratch:
         kept = Checkpoints(Path(scratch))
         begin = time.perf_counter()
