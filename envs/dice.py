@@ -100,8 +100,12 @@ def fold(seed: int, number: int) -> int:
 def seeded(seed: int, device: torch.device | str = "cpu") -> Iterator[None]:
     """What torch draws inside comes from ``seed`` alone; its generators are left as they were."""
     device = torch.device(device)
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        torch.manual_seed(seed)
+    on_gpu = device.type == "cuda"
+    with torch.random.fork_rng(devices=[device] if on_gpu else []):
+        torch.default_generator.manual_seed(seed)
+        if on_gpu:
+            with torch.cuda.device(device):
+                torch.cuda.manual_seed(seed)
         yield
 
 

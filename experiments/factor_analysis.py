@@ -10,6 +10,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from envs.dice import seeded
+
 
 class FactorAnalysis:
     """Fitted to frames in 0..1, flattened."""
@@ -20,8 +22,7 @@ class FactorAnalysis:
         self.mean, self.floor = x.mean(0), floor
         x = x - self.mean
         variance = x.square().mean(0)
-        with torch.random.fork_rng(devices=[]):  # principal components are where it starts
-            torch.manual_seed(0)
+        with seeded(0):  # principal components are where it starts
             _, scale, directions = torch.svd_lowrank(x[:: -(-len(x) // 5000)], latent)
         self.loading = directions * (scale / math.sqrt(min(len(x), 5000)))  # [P, D]
         self.noise = self._floored(variance - self.loading.square().sum(1))

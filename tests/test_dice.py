@@ -52,3 +52,10 @@ def test_neighbouring_runs_share_no_stream_and_seeds_suit_the_emulator() -> None
     assert seeds.unique().numel() == seeds.numel()
     assert int(seeds.min()) >= 0
     assert int(seeds.max()) < 2**31
+
+
+def test_normal_draws_are_normal_and_independent() -> None:
+    draws = dice.normal(dice.keys(0, "train", 4000), 2)
+    assert draws.mean(0).abs().max() < 0.06
+    assert (draws.std(0) - 1).abs().max() < 0.05
+    assert abs(float(torch.corrcoef(draws.T)[0, 1])) < 0.06

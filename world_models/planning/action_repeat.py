@@ -45,8 +45,7 @@ class ActionRepeat(nn.Module):
     def __init__(self, features: int, num_actions: int, longest: int, *, seed: int = 0) -> None:
         super().__init__()
         self.num_actions = num_actions
-        with torch.random.fork_rng(devices=[]):
-            torch.default_generator.manual_seed(seed)
+        with dice.seeded(seed):
             self.logits, self.length = (
                 nn.Linear(features, num_actions),
                 nn.Linear(features, longest),

@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
+from envs import dice
 from envs.interface import Memory
 from world_models.interface import PlannerConfig, Thought
 
@@ -28,8 +29,7 @@ class Reactive(nn.Module):
 
     def __init__(self, features: int, num_actions: int, *, seed: int = 0) -> None:
         super().__init__()
-        with torch.random.fork_rng(devices=[]):
-            torch.default_generator.manual_seed(seed)
+        with dice.seeded(seed):
             self.logits = nn.Linear(features, num_actions)
             nn.init.orthogonal_(self.logits.weight, 0.01)
             nn.init.zeros_(self.logits.bias)

@@ -54,8 +54,7 @@ class STRAWConfig(PlannerConfig):
     def build(
         self, *, features: int, num_actions: int, seed: int = 0, device: torch.device | str = "cpu"
     ) -> "STRAW":
-        with torch.random.fork_rng(devices=[]):
-            torch.default_generator.manual_seed(seed)
+        with dice.seeded(seed):
             return STRAW(self, self.encoder(features), num_actions).to(device)
 
     def encoder(self, features: int) -> "Certain | GaussianCode":

@@ -8,7 +8,6 @@ where the published net needs days; what lies further than about 20 pixels away 
 
 from dataclasses import dataclass
 
-import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -20,7 +19,7 @@ from world_models.prediction.networks import (
     Transformation,
     plan_for,
 )
-from world_models.prediction.predictor import CurriculumConfig, FramePredictor, Imagined, Net
+from world_models.prediction.predictor import CurriculumConfig, Imagined, Net
 
 
 @dataclass(frozen=True)
@@ -34,27 +33,9 @@ class FeedforwardConfig(CurriculumConfig):
     sees_action: bool = True
     """Without it the net is the published baseline that does not know what was done."""
 
-    def build(
-        self,
-        *,
-        obs_shape: tuple[int, int, int],
-        num_actions: int,
-        colours: int = 1,
-        seed: int = 0,
-        device: torch.device | str = "cpu",
-    ) -> FramePredictor:
-        with torch.random.fork_rng(devices=[]):
-            torch.default_generator.manual_seed(seed)
-            kind = GridNet if self.size == "small" else FeedforwardNet
-            net = kind(self, obs_shape, num_actions, colours)
-            return FramePredictor(
-                self,
-                net,
-                obs_shape=obs_shape,
-                num_actions=num_actions,
-                colours=colours,
-                device=device,
-            )
+    def net(self, obs_shape: tuple[int, int, int], num_actions: int, colours: int) -> Net:
+        kind = GridNet if self.size == "small" else FeedforwardNet
+        return kind(self, obs_shape, num_actions, colours)
 
 
 SMALL = FeedforwardConfig(

@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from envs.interface import Memory
-from world_models.prediction.predictor import CurriculumConfig, FramePredictor, Imagined, Net
+from world_models.prediction.predictor import CurriculumConfig, Imagined, Net
 
 
 @dataclass(frozen=True)
@@ -18,26 +18,8 @@ class MLPPredictorConfig(CurriculumConfig):
     hidden: tuple[int, int, int, int] = (400, 2048, 2048, 400)
     """Widths; the action joins in after the second."""
 
-    def build(
-        self,
-        *,
-        obs_shape: tuple[int, int, int],
-        num_actions: int,
-        colours: int = 1,
-        seed: int = 0,
-        device: torch.device | str = "cpu",
-    ) -> FramePredictor:
-        with torch.random.fork_rng(devices=[]):
-            torch.default_generator.manual_seed(seed)
-            net = MLPNet(self.hidden, obs_shape, num_actions, colours)
-            return FramePredictor(
-                self,
-                net,
-                obs_shape=obs_shape,
-                num_actions=num_actions,
-                colours=colours,
-                device=device,
-            )
+    def net(self, obs_shape: tuple[int, int, int], num_actions: int, colours: int) -> Net:
+        return MLPNet(self.hidden, obs_shape, num_actions, colours)
 
 
 class MLPNet(Net):

@@ -40,6 +40,10 @@ class Net(nn.Module):
 
     width: int
     """Of the code."""
+    context = 1
+    """Frames it sees before the first one that it imagines."""
+    teaches = False
+    """Whether the first phase shows the true frame before each step."""
 
     def initial(self, n: int, device: torch.device) -> Memory:
         """What it remembers before the first look, besides the look itself."""
@@ -85,6 +89,30 @@ class CurriculumConfig(PredictorConfig):
         if any(value <= 0 for phase in phases for value in phase):
             raise UsageError("A predictor's curriculum must have numbers above 0 alone.")
 
+    def net(self, obs_shape: tuple[int, int, int], num_actions: int, colours: int) -> "Net":
+        """The network, with weights drawn from torch's generator: all that a predictor adds."""
+        raise NotImplementedError
+
+    def build(
+        self,
+        *,
+        obs_shape: tuple[int, int, int],
+        num_actions: int,
+        colours: int = 1,
+        seed: int = 0,
+        device: torch.device | str = "cpu",
+    ) -> "FramePredictor":
+        with dice.seeded(seed):
+            net = self.net(obs_shape, num_actions, colours)
+            return FramePredictor(
+                self,
+                net,
+                obs_shape=obs_shape,
+                num_actions=num_actions,
+                colours=colours,
+                device=device,
+            )
+
 
 class FramePredictor:
     """A net as a Predictor; frames are bytes outside, and in 0..1 less their mean inside.
@@ -102,14 +130,11 @@ class FramePredictor:
         obs_shape: tuple[int, int, int],
         num_actions: int,
         colours: int,
-        context: int = 1,
-        teaches: bool = False,
         device: torch.device | str,
     ) -> None:
         self.config, self.obs_shape, self.num_actions = config, obs_shape, num_actions
         self.arithmetic = arithmetic()
-        self.colours, self.context, self.device = colours, context, torch.device(device)
-        self.teaches = teaches  # whether the first phase shows the true frame before each step
+        self.colours, self.context, self.device = colours, net.context, torch.device(device)
         initialise(net)
         self.heads = nn.Linear(net.width, 2)  # the reward's symlog and the discount's logit
         nn.init.zeros_(self.heads.weight)
@@ -228,7 +253,7 @@ class FramePredictor:
                 said[:, 1], discount[:, t], reduction="none"
             )
             heads.append((said[:, 0] - symlog[:, t]).square() / 2 + continues)
-            if self.teaches and phase == 0:
+            if self.net.teaches and phase == 0:
                 look = self._inside(obs[:, t + 1])
             else:
                 look = torch.cat([look[:, self.colours :], frame], 1)

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from envs.interface import Memory
 from world_models.prediction.networks import Decoder, Encoder, Size, Transformation, plan_for
-from world_models.prediction.predictor import CurriculumConfig, FramePredictor, Imagined, Net
+from world_models.prediction.predictor import CurriculumConfig, Imagined, Net
 
 GATE_CLIP = 0.1  # of the gradients that pass the cell and its output
 
@@ -27,32 +27,14 @@ class RecurrentConfig(CurriculumConfig):
     horizons: tuple[int, ...] = (10, 3, 5)
     batches: tuple[int, ...] = (4, 4, 4)
 
-    def build(
-        self,
-        *,
-        obs_shape: tuple[int, int, int],
-        num_actions: int,
-        colours: int = 1,
-        seed: int = 0,
-        device: torch.device | str = "cpu",
-    ) -> FramePredictor:
-        with torch.random.fork_rng(devices=[]):
-            torch.default_generator.manual_seed(seed)
-            net = RecurrentNet(self, obs_shape, num_actions, colours)
-            return FramePredictor(
-                self,
-                net,
-                obs_shape=obs_shape,
-                num_actions=num_actions,
-                colours=colours,
-                context=self.context,
-                teaches=True,
-                device=device,
-            )
+    def net(self, obs_shape: tuple[int, int, int], num_actions: int, colours: int) -> Net:
+        return RecurrentNet(self, obs_shape, num_actions, colours)
 
 
 class RecurrentNet(Net):
     """Encode the newest frame, remember it, multiply with the action, decode a frame."""
+
+    teaches = True
 
     def __init__(
         self,
@@ -63,7 +45,7 @@ class RecurrentNet(Net):
     ) -> None:
         super().__init__()
         plan = plan_for(config.size, obs_shape)
-        self.colours, self.width = colours, plan.hidden
+        self.colours, self.width, self.context = colours, plan.hidden, config.context
         self.encoder = Encoder(plan, (colours, obs_shape[1], obs_shape[2]))
         self.lstm = nn.LSTMCell(plan.hidden, plan.hidden)
         self.transformation = Transformation(plan.hidden, num_actions, plan.hidden)

@@ -7,12 +7,11 @@ Generation with a Learned Prior"). The loss is the negative evidence bound with 
 divergence, in units of the pixels' variance.
 """
 
-import math
 from dataclasses import dataclass
 from typing import TypeAlias
 
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Float
 from torch import Tensor, nn
 from torch.distributions import Independent, Normal, kl_divergence
 
@@ -21,7 +20,7 @@ from envs.errors import UsageError
 from envs.interface import Memory
 from world_models.prediction.feedforward import FeedforwardConfig, FeedforwardNet, GridNet
 from world_models.prediction.networks import Encoder, plan_for
-from world_models.prediction.predictor import FramePredictor, Imagined, Net
+from world_models.prediction.predictor import Imagined, Net
 
 Latent: TypeAlias = "Independent[Normal]"
 
@@ -43,26 +42,8 @@ class StochasticConfig(FeedforwardConfig):
                 "they must be 1 or more, and above 0."
             )
 
-    def build(
-        self,
-        *,
-        obs_shape: tuple[int, int, int],
-        num_actions: int,
-        colours: int = 1,
-        seed: int = 0,
-        device: torch.device | str = "cpu",
-    ) -> FramePredictor:
-        with torch.random.fork_rng(devices=[]):
-            torch.default_generator.manual_seed(seed)
-            net = StochasticNet(self, obs_shape, num_actions, colours)
-            return FramePredictor(
-                self,
-                net,
-                obs_shape=obs_shape,
-                num_actions=num_actions,
-                colours=colours,
-                device=device,
-            )
+    def net(self, obs_shape: tuple[int, int, int], num_actions: int, colours: int) -> Net:
+        return StochasticNet(self, obs_shape, num_actions, colours)
 
 
 class StochasticNet(Net):
@@ -116,16 +97,10 @@ class StochasticNet(Net):
         if target is not None:
             chosen = self.posterior(look, action, target)
             nats = self.cost * kl_divergence(chosen, prior)
-        noise = standard_normal(state["dice"], self.latent)
+        noise = dice.normal(state["dice"], self.latent)
         latent = chosen.mean + chosen.stddev * noise
         imagined = self.frame.imagine(look, torch.cat([action, latent], 1), {})
         return Imagined(imagined.frame, imagined.code, {"dice": dice.roll(state["dice"])}, nats)
-
-
-def standard_normal(key: Int64[Tensor, " N"], count: int) -> Float[Tensor, "N {count}"]:
-    """``count`` draws a stream from N(0, 1), a pure function of its dice (Box & Muller 1958)."""
-    angle, size = dice.uniform(key, 2 * count).view(len(key), 2, count).unbind(1)
-    return (-2 * (1 - size).log()).sqrt() * (2 * math.pi * angle).cos()
 
 
 def _gaussian(numbers: Float[Tensor, "B twice"]) -> Latent:
