@@ -138,12 +138,13 @@ def reproduce_prediction(name: str, folder: Path) -> bool:
 
 
 def reproduce(name: str, folder: Path) -> bool:
-    """Train and evaluate each seed, finished ones not again, and write the raw scores.
+    """Train and evaluate each seed, finished ones not again; each adds its raw scores at its end.
 
     Returns False where it was interrupted; the same call continues.
     """
     recipe = RECIPES[name]
-    runs = []
+    runs: list[dict[str, Any]] = []
+    random = None
     for seed in recipe.seeds:
         words = [*shlex.split(recipe.train), "--seed", str(seed)]
         preset, (experiment,), options = parse_experiment(words)
@@ -159,22 +160,22 @@ def reproduce(name: str, folder: Path) -> bool:
                 run.write_json("walks.json", maze_report(agent, experiment.env))
             run.write_json("scores.json", scores.summary())
         runs.append(_row(run, seed))
-    random = random_play(world, episodes=100)
-    data = {
-        "name": name,
-        "command": f"reverie reproduce {name}",
-        "train": f"reverie train {recipe.train}",
-        "world": world.title,
-        "protocol": world.protocol_label,
-        "steps": experiment.steps,
-        "frames": experiment.steps * experiment.env.frame_skip,
-        "random": random.summary(),
-        "runs": runs,
-    }
-    path = (RESULTS / "mazes" if isinstance(world, MazeConfig) else RESULTS) / f"{name}.json"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(compact_json(data))
-    print(f"wrote {path}")
+        random = random or random_play(world, episodes=100)
+        data = {
+            "name": name,
+            "command": f"reverie reproduce {name}",
+            "train": f"reverie train {recipe.train}",
+            "world": world.title,
+            "protocol": world.protocol_label,
+            "steps": experiment.steps,
+            "frames": experiment.steps * experiment.env.frame_skip,
+            "random": random.summary(),
+            "runs": runs,
+        }
+        path = (RESULTS / "mazes" if isinstance(world, MazeConfig) else RESULTS) / f"{name}.json"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(compact_json(data))
+        print(f"wrote {path}")
     return True
 
 
