@@ -171,13 +171,16 @@ def _refuse_constant(name: str) -> None:
     raise ValueError(f"it has the number {name}")
 
 
+NOT_RESULTS = ("--", ":/", ":/!experiments/results")  # code alone: what a run writes is not it
+
+
 def provenance(device: torch.device, threads: int) -> dict[str, Any]:
     """Commit, versions and machine: what bit-for-bit equality depends on."""
     git = ["git", "-C", str(Path(__file__).parent)]
     return {
         "command": " ".join(["reverie", *sys.argv[1:]]),
         "commit": _output([*git, "rev-parse", "HEAD"]),
-        "modified": bool(_output([*git, "status", "--porcelain", "--untracked-files=no"])),
+        "modified": bool(_output([*git, "status", "--porcelain", "-uno", *NOT_RESULTS])),
         "python": platform.python_version(),
         **{name: version(name) for name in PACKAGES},
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
