@@ -12,7 +12,8 @@ from envs.errors import UsageError
 from envs.games import expand_games
 from envs.stream import Stream
 from experiments.ablation import ablate
-from experiments.bench import GROUPS, BenchOptions, bench
+from experiments.bench import GROUPS, bench
+from experiments.bench.sitting import BenchOptions
 from experiments.collect import collect, in_format
 from experiments.config import TABLES, choose, roles
 from experiments.doctor import doctor

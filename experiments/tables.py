@@ -165,11 +165,12 @@ def published_table() -> str:
 
 def bench_table() -> str:
     """The newest measurement of each row, on each device."""
-    lines = ["| what | measured | machine |", "|---|---|---|"]
+    lines = ["| what | measured | machine | command |", "|---|---|---|---|"]
     for path in sorted((RESULTS / "bench").glob("*.json")):
         history: list[dict[str, Any]] = json.loads(path.read_text())
         newest = {
-            row["name"]: f"| {row['name']} | {row['shown']} | {sitting['machine']} |"
+            row["name"]: f"| {row['name']} | {row['shown']} | {sitting['machine']} "
+            f"| `{sitting['provenance']['command']}` |"
             for sitting in history
             for row in sitting["rows"]
         }
