@@ -28,6 +28,7 @@ from agents.returns import generalized_advantages, learning_reward
 from agents.rollout import Rollout
 from agents.schedules import linear
 from envs import dice
+from envs.checks import above, at_least, check, within
 from envs.errors import UsageError
 from envs.interface import EnvSpec, Memory, Metrics, Segment, Step, Transition
 from world_models.arithmetic import compiled, within_memory
@@ -92,26 +93,12 @@ class ActorCriticConfig(AgentConfig):
     """Greatest norm of a gradient."""
 
     def __post_init__(self) -> None:
-        for name in ("horizon", "epochs", "minibatches", "backprop"):
-            if getattr(self, name) < 1:
-                raise UsageError(f"agent.{name} is {getattr(self, name)}; it must be 1 or more.")
-        for name in (
-            "lstm",
-            "backprop",
-            "anneal_steps",
-            "nats_cost",
-            "commitment_cost",
-            "entropy_bonus",
-        ):
-            if not 0 <= getattr(self, name) < math.inf:
-                raise UsageError(f"agent.{name} is {getattr(self, name)}; it must be 0 or more.")
-        for name in ("gamma", "gae_lambda"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise UsageError(f"agent.{name} is {getattr(self, name)}; it must be in 0..1.")
-        for name in ("clip", "value_clip", "value_cost", "learning_rate", "gradient_clip"):
-            value = getattr(self, name)
-            if value is not None and not 0 < value < math.inf:
-                raise UsageError(f"agent.{name} is {value}; it must be above 0.")
+        check(self, "agent", at_least(1), "horizon", "epochs", "minibatches", "backprop")
+        check(self, "agent", at_least(0), "lstm", "anneal_steps")
+        check(self, "agent", at_least(0), "nats_cost", "commitment_cost", "entropy_bonus")
+        check(self, "agent", within(0, 1), "gamma", "gae_lambda")
+        check(self, "agent", above(0), "clip", "value_clip", "value_cost")
+        check(self, "agent", above(0), "learning_rate", "gradient_clip")
         if self.free_energy and self.nats_cost != self.entropy_bonus:
             raise UsageError(
                 f"agent.nats_cost is {self.nats_cost} and agent.entropy_bonus is "

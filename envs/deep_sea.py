@@ -15,7 +15,7 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
-from envs.errors import UsageError
+from envs.checks import at_least, check
 from envs.interface import EnvConfig
 
 Array = NDArray[Any]
@@ -31,8 +31,7 @@ class DeepSeaConfig(EnvConfig):
     """Draws which of the two actions is right in each cell."""
 
     def __post_init__(self) -> None:
-        if self.size < 2:
-            raise UsageError(f"env.size is {self.size}; it must be 2 or more.")
+        check(self, "env", at_least(2), "size")
 
     def build(self, num_envs: int, *, threads: int = 0) -> "DeepSea":
         return DeepSea(num_envs, self.size, self.mapping_seed)

@@ -18,7 +18,7 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
-from envs.errors import UsageError
+from envs.checks import at_least, check, refuse, within
 from envs.interface import EnvConfig
 
 Array = NDArray[Any]
@@ -48,14 +48,11 @@ class MazeConfig(EnvConfig):
     split: Literal["train", "held-out"] = "train"
 
     def __post_init__(self) -> None:
-        if self.rooms < 2:
-            raise UsageError(f"env.rooms is {self.rooms}; it must be 2 or more.")
+        check(self, "env", at_least(2), "rooms")
+        check(self, "env", at_least(1), "limit")
+        check(self, "env", within(0, 1), "loops")
         if self.view < 3 or self.view % 2 == 0:
-            raise UsageError(f"env.view is {self.view}; it must be odd, and 3 or more.")
-        if self.limit < 1:
-            raise UsageError(f"env.limit is {self.limit}; it must be 1 or more.")
-        if not 0 <= self.loops <= 1:
-            raise UsageError(f"env.loops is {self.loops}; it must be in 0..1.")
+            refuse(self, "env", "view", "odd, and 3 or more")
 
     def build(self, num_envs: int, *, threads: int = 0) -> "Maze":
         return Maze(num_envs, self)

@@ -17,6 +17,7 @@ from types import FrameType
 from typing import Any
 
 from envs.atari import AtariConfig
+from envs.checks import at_least, check
 from envs.errors import UsageError
 from envs.games import expand_games, near_names
 from experiments.config import Experiment, choose_all, roles
@@ -68,11 +69,8 @@ class Ablate:
     """Show the grid and its cost, and run nothing."""
 
     def __post_init__(self) -> None:
-        for name, least in (("seeds", 1), ("episodes", 1), ("threads", 1), ("workers", 0)):
-            if getattr(self, name) < least:
-                raise UsageError(f"{name} is {getattr(self, name)}; it must be {least} or more.")
-        if self.rate < 0 or self.retries < 0:
-            raise UsageError("rate and retries must be 0 or more.")
+        check(self, "", at_least(1), "seeds", "episodes", "threads")
+        check(self, "", at_least(0), "workers", "rate", "retries")
 
 
 @dataclass(frozen=True)

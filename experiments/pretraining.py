@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from envs.checks import at_least, check, refuse
 from envs.errors import NumericalError, UsageError
 from envs.interface import Metrics, Stateful
 from experiments.config import Job
@@ -40,10 +41,9 @@ class Pretraining(Job):
     """Share of the frames that is set aside, by whole episodes."""
 
     def __post_init__(self) -> None:
-        if self.steps < 1:
-            raise UsageError(f"steps is {self.steps}; it must be 1 or more.")
+        check(self, "", at_least(1), "steps")
         if not 0 < self.held_out < 1:
-            raise UsageError(f"held_out is {self.held_out}; it must be above 0 and below 1.")
+            refuse(self, "", "held_out", "above 0 and below 1")
 
     @property
     def model_name(self) -> str:
