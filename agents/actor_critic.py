@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import torch
-from jaxtyping import Bool, Float, Int64, UInt8
+from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from agents.interface import AgentConfig
@@ -25,7 +25,7 @@ from agents.losses import (
 from agents.networks import NatureConfig, NetworkConfig, PolicyNetwork, Rounded, seeded
 from agents.policies import sample
 from agents.returns import generalized_advantages, learning_reward
-from agents.rollout import Rollout
+from agents.rollout import Batch, Rollout, as_pieces, channels_innermost, take
 from agents.schedules import linear
 from envs import dice
 from envs.checks import above, at_least, check, within
@@ -36,7 +36,6 @@ from world_models.interface import PlannerConfig, Thought
 from world_models.planning.reactive import ReactiveConfig
 
 PARTS = ("network", "optimizer", "rollout")  # of a checkpoint
-ROWS = ("obs", "first", "valid", "action", "choice", "log_prob", "value", "advantage")  # of a batch
 
 
 @dataclass(frozen=True)
@@ -114,21 +113,6 @@ class ActorCriticConfig(AgentConfig):
         self, spec: EnvSpec, *, seed: int = 0, device: torch.device | str = "cpu"
     ) -> "ActorCritic":
         return ActorCritic(self, spec, seed=seed, device=device)
-
-
-@dataclass(frozen=True, slots=True)
-class Batch:
-    """Rows to learn from, with what policy and value said of them before learning."""
-
-    obs: UInt8[Tensor, "B T K H W"]
-    first: Bool[Tensor, "B T"]
-    valid: Bool[Tensor, "B T"]
-    action: Int64[Tensor, "B T"]
-    choice: Int64[Tensor, "B T"]
-    log_prob: Float[Tensor, "B T"]
-    value: Float[Tensor, "B T"]
-    advantage: Float[Tensor, "B T"]
-    memory: Memory
 
 
 class ActorCritic:
@@ -340,22 +324,6 @@ class ActorCritic:
         self.key, self.steps = state["key"], state["steps"]
 
 
-def take(batch: Batch, rows: Int64[Tensor, " b"]) -> Batch:
-    """Some of a batch's rows."""
-    memory = {name: x[rows] for name, x in batch.memory.items()}
-    return Batch(**{name: getattr(batch, name)[rows] for name in ROWS}, memory=memory)
-
-
 def _told(logits: Tensor, value: Tensor, thought: Thought) -> tuple[Tensor, ...]:
     kept = (x.clone() for x in (value, thought.nats, thought.choice, thought.log_prob))
     return (logits.log_softmax(-1), *kept)
-
-
-def as_pieces(x: Tensor, length: int) -> Tensor:
-    """[B, T, ...] as rows of ``length`` ticks, [B * T / length, length, ...]."""
-    return x.reshape(-1, length, *x.shape[2:])
-
-
-def channels_innermost(obs: UInt8[Tensor, "B T K H W"]) -> UInt8[Tensor, "B T K H W"]:
-    """The same looks, laid out as convolutions want them."""
-    return obs.movedim(2, -1).contiguous().movedim(-1, 2)

@@ -18,6 +18,8 @@ from experiments.collect import collect, in_format
 from experiments.config import TABLES, choose, roles
 from experiments.doctor import doctor
 from experiments.evaluation import evaluate, evaluate_run, load
+from experiments.horizons import shown
+from experiments.machine import pick_device, pick_threads
 from experiments.parse import (
     default_folder,
     import_modules,
@@ -27,7 +29,7 @@ from experiments.parse import (
     parse_pretraining,
     take,
 )
-from experiments.predictors import compare, shown
+from experiments.predictors import compare
 from experiments.presets import PRESETS
 from experiments.pretraining import Pretraining, default_pretrain_folder, pretrain
 from experiments.remembering import MEASUREMENTS
@@ -41,7 +43,7 @@ from experiments.reproduce import (
 )
 from experiments.run import Run
 from experiments.tables import verify
-from experiments.training import pick_device, pick_threads, train
+from experiments.training import train
 
 
 @dataclass(frozen=True)

@@ -22,10 +22,10 @@ from envs.maze import MazeConfig
 from envs.protocol import PROTOCOLS
 from envs.stream import Stream
 from experiments.config import Experiment
+from experiments.machine import pick_device
 from experiments.plans import PlanTrace, action_names, with_plan
 from experiments.run import Run, building, fitting
 from experiments.trackers import Episodes, Video, screen_of
-from experiments.training import pick_device
 
 
 @dataclass(frozen=True)

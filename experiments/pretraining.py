@@ -15,12 +15,13 @@ import torch
 from envs.checks import at_least, check, refuse
 from envs.errors import NumericalError, UsageError
 from envs.interface import Metrics, Stateful
+from experiments.batches import Batches
 from experiments.config import Job
+from experiments.machine import interrupts, pick_device, pick_threads
 from experiments.progress import Display
-from experiments.recording import Batches, Recording
+from experiments.recording import Recording
 from experiments.run import Run, provenance
 from experiments.trackers import Log, Means
-from experiments.training import interrupts, pick_device, pick_threads
 from world_models.arithmetic import Arithmetic, Precision, using
 
 WEIGHTS = "model.pt"

@@ -13,6 +13,7 @@ from envs.maze import MazeConfig
 from envs.stream import Stream
 from experiments.collect import collect
 from experiments.evaluation import Scores, evaluate, held_out, load
+from experiments.machine import pick_threads
 from experiments.mazes import maze_report
 from experiments.parse import (
     default_folder,
@@ -24,7 +25,7 @@ from experiments.predictors import compare
 from experiments.pretraining import pretrain
 from experiments.remembering import MEASUREMENTS
 from experiments.run import Run
-from experiments.training import pick_threads, train
+from experiments.training import train
 
 RESULTS = Path(__file__).parent / "results"
 PROVENANCE = ("commit", "modified", "cpu", "device", "torch", "ale-py")

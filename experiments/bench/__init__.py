@@ -8,7 +8,7 @@ from rich.console import Console
 from experiments.bench import parts, races
 from experiments.bench.peers import check_peers
 from experiments.bench.sitting import BenchOptions, Notes, Row, Sitting
-from experiments.training import pick_device, pick_threads
+from experiments.machine import pick_device, pick_threads
 
 GROUPS: dict[str, Callable[[Sitting], list[Row]]] = {
     "commands": parts.commands,
