@@ -7,6 +7,7 @@ grown past ``reseed_after`` ticks is seeded anew right after its next automatic 
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,7 @@ from torch import Tensor
 
 from envs import dice
 from envs.errors import EmulatorSilent, UsageError
-from envs.interface import EnvSpec, Step
+from envs.interface import EnvConfig, EnvSpec, Step
 from envs.worker import Worker
 
 Array = NDArray[Any]
@@ -237,6 +238,13 @@ class Stream:
             host[name].numpy()[:] = x
         seen = _read(buffer.to(self.device, non_blocking=True), images.shape) if on_gpu else host
         return Step(**seen, frame=host["obs"][:, -self.spec.colours :])
+
+
+def spec_of(env: EnvConfig, num_envs: int = 1) -> EnvSpec:
+    """What so many streams of a world show and take; one is opened to be asked."""
+    stream = Stream(env.build(1))
+    stream.close()
+    return replace(stream.spec, num_envs=num_envs)
 
 
 def _read(buffer: UInt8[Tensor, " bytes"], shape: tuple[int, ...]) -> dict[str, Tensor]:

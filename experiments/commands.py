@@ -6,18 +6,16 @@ from pathlib import Path
 from typing import cast
 
 from agents.interface import Policy
-from agents.policies import RandomPolicy
 from envs.atari import AtariConfig
 from envs.errors import UsageError
 from envs.games import expand_games
-from envs.stream import Stream
 from experiments.ablation import ablate
 from experiments.bench import GROUPS, bench
 from experiments.bench.sitting import BenchOptions
 from experiments.collect import collect, in_format
 from experiments.config import TABLES, choose, roles
 from experiments.doctor import doctor
-from experiments.evaluation import evaluate, evaluate_run, load
+from experiments.evaluation import evaluate_run, load, random_play, random_policy
 from experiments.horizons import shown
 from experiments.machine import pick_device, pick_threads
 from experiments.parse import (
@@ -124,11 +122,7 @@ def _evaluate(words: list[str]) -> int:
         for name in expand_games(games or game or "ms_pacman"):
             for each in named or [protocol or "mfec"]:
                 env = choose(AtariConfig(name), "protocol", each)
-                probe = Stream(env.build(1))
-                policy = RandomPolicy(probe.spec.num_actions, options.seed)
-                probe.close()
-                scores = evaluate(
-                    policy,
+                scores = random_play(
                     env,
                     episodes=options.episodes,
                     seed=options.seed,
@@ -185,9 +179,7 @@ def _collect(words: list[str]) -> int:
         experiment, agent = load(who, device=str(device))
         env, policy, name = experiment.env, cast(Policy, agent), Path(who).name
     else:
-        probe = Stream(world.build(1))
-        env, policy, name = world, RandomPolicy(probe.spec.num_actions, options.seed), "random"
-        probe.close()
+        env, policy, name = world, random_policy(world, options.seed), "random"
     in_format(env, options.format)  # refused before a folder is made
     folder = options.folder or Path("runs/data") / (
         f"{env.title}-{name}-{options.format}-s{options.seed}"

@@ -4,14 +4,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from ale_py import Action
 from jaxtyping import Int64, UInt8
 from numpy.typing import NDArray
 from torch import Tensor
 
-from envs.atari import AtariConfig
-from envs.interface import EnvConfig
-from envs.shadow import Shadow
 from experiments.horizons import SEEN, evenly
 from experiments.recording import Recording
 from world_models.interface import Predictor
@@ -32,7 +28,7 @@ def film(
     import imageio.v3 as imageio
 
     colours = recording.frame_shape[0]
-    names = action_names(recording.manifest.env, recording.num_actions)
+    names = recording.manifest.env.action_names(recording.num_actions)
     images = []
     for row in evenly(moments, dreams):
         seen = recording.segments(row[None], SEEN - 1, stack)
@@ -64,10 +60,3 @@ def _captioned(side: UInt8[Tensor, "C H W"], caption: str) -> NDArray[np.uint8]:
     image.paste(Image.fromarray(np.ascontiguousarray(pixels)), (0, 0))
     ImageDraw.Draw(image).text((4, pixels.shape[0] + 2), f"truth | imagined | error   {caption}")
     return np.asarray(image)
-
-
-def action_names(env: EnvConfig, num_actions: int) -> list[str]:
-    """What the actions are called."""
-    if not isinstance(env, AtariConfig):
-        return [f"action {action}" for action in range(num_actions)]
-    return [Action(value).name for value in Shadow(env.game, env.protocol).actions]

@@ -20,7 +20,7 @@ from experiments.config import Job
 from experiments.machine import interrupts, pick_device, pick_threads
 from experiments.progress import Display
 from experiments.recording import Recording
-from experiments.run import Run, provenance
+from experiments.run import Run, building, fitting, provenance
 from experiments.trackers import Log, Means
 from world_models.arithmetic import Arithmetic, Precision, using
 
@@ -107,7 +107,7 @@ def pretrain(
     """
     device, threads = pick_device(options.device), pick_threads(options.threads)
     recording = Recording(*job.data, memory=options.memory_gb * 1e9)
-    with using(Arithmetic(options.precision)):
+    with using(Arithmetic(options.precision)), building("model"):
         model = job.build(recording, device)
     run = Run.open(folder, job)
     with run.locked():
@@ -125,7 +125,7 @@ def _go(
     threads: int,
 ) -> None:
     """One sitting: from the checkpoint to the end, or to an interrupt."""
-    state = run.checkpoints.load()
+    state = run.load()
     step = state["step"] if state else 0
     if step >= job.steps:
         run.finished = True
@@ -134,12 +134,13 @@ def _go(
     about |= {"precision": options.precision}
     run.write_json("provenance.json", provenance(device, threads) | about)
     means = Means()
-    if state:
-        model.load_state_dict(state["model"])
-    batches, phase = job.batches(recording, model), job.phase(model)
-    if state:
-        batches.load_state_dict(state["batches"])
-        means.load_state_dict(state["means"])
+    with fitting(run.folder):
+        if state:
+            model.load_state_dict(state["model"])
+        batches, phase = job.batches(recording, model), job.phase(model)
+        if state:
+            batches.load_state_dict(state["batches"])
+            means.load_state_dict(state["means"])
     run.truncate_lines("metrics.jsonl", step)
     log = Log(run.folder, step)
     verb = f"continues at step {step:,}" if step else "starts"
@@ -205,11 +206,13 @@ def load_model(
     job = run.job()
     if not isinstance(job, Pretraining):
         raise UsageError(f"{folder} is no pretraining; name a run of `reverie pretrain`.")
-    state = run.checkpoints.load()
+    state = run.load()
     if state is None:
         raise UsageError(f"{folder} has no checkpoint yet; pretrain it first.")
-    model = job.build(Recording(*job.data, memory=0), where)
-    model.load_state_dict(state["model"])
+    with building("model"):
+        model = job.build(Recording(*job.data, memory=0), where)
+    with fitting(run.folder):
+        model.load_state_dict(state["model"])
     return job, model
 
 

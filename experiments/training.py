@@ -1,6 +1,5 @@
 """Training: the loop, and the trackers and checkpoints that consume it."""
 
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -83,7 +82,7 @@ def train(
     threads = pick_threads(options.threads)
     run = Run.open(folder, experiment)
     with run.locked():
-        state = run.checkpoints.load(warn=lambda said: print(said, file=sys.stderr))
+        state = run.load()
         spent = experiment.agent.steps_spent
         if spent >= experiment.steps:
             raise UsageError(
@@ -254,6 +253,11 @@ class _Session:
         step = step_from_state(state["next_step"], self.stream.device)
         memory = {k: v.to(self.stream.device) for k, v in state["next_memory"].items()}
         if self.options.resume == "fresh-episodes":
+            if self.ahead > 1:
+                raise UsageError(
+                    "New episodes can begin only where no segment is under way ahead of its agent; "
+                    "continue with --resume fresh-episodes --pipeline 1."
+                )
             progress.say("New episodes begin: from here on the run is not exact.")
             step, memory = self._begin_anew(step, memory, int(state["stream"]["number"].max()) + 1)
         else:
