@@ -25,7 +25,7 @@ from world_models.inference.evidence import active_units
 from world_models.representation.projection import ProjectionConfig
 from world_models.representation.vae import VAEConfig
 
-STEPS = 700
+STEPS = 3000
 VAE = VAEConfig(learning_rate=2e-3, decay_steps=STEPS)
 
 

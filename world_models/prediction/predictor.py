@@ -280,14 +280,15 @@ class FramePredictor:
 
     def state_dict(self) -> dict[str, Any]:
         parts = {name: getattr(self, name).state_dict() for name in ("net", "heads", "optimizer")}
-        own = {"mean": self.mean, "has_mean": self.has_mean, "updates": self.updates}
-        return copy.deepcopy(parts) | own
+        own = {"mean": self.mean, "has_mean": self.has_mean}
+        return copy.deepcopy(parts) | own | {"seed": self.seed, "updates": self.updates}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         for name in ("net", "heads", "optimizer"):
             getattr(self, name).load_state_dict(copy.deepcopy(state[name]))
         self.mean.copy_(state["mean"])
-        self.has_mean, self.updates = state["has_mean"], state["updates"]
+        self.has_mean = state["has_mean"]
+        self.seed, self.updates = state["seed"], state["updates"]
 
     def _inside(self, obs: UInt8[Tensor, "B K H W"]) -> Float[Tensor, "B K H W"]:
         """Bytes as the net sees them."""
