@@ -22,8 +22,8 @@ check: .venv/installed  ## format, lint, types, and README tables against the co
 	$(BIN)/reverie verify
 
 evidence: .venv/installed  ## the long measurements and the learning runs behind the README
-	$(BIN)/pytest -m evidence
 	$(BIN)/reverie reproduce --all
+	$(BIN)/pytest -m evidence
 
 clean:
 	rm -rf .venv build *.egg-info .mypy_cache .pytest_cache .ruff_cache
