@@ -15,6 +15,7 @@ from experiments.bench.sitting import BenchOptions
 from experiments.collect import collect, in_format
 from experiments.config import TABLES, choose, roles
 from experiments.doctor import doctor
+from experiments.endurance import ENDURANCE
 from experiments.evaluation import evaluate_run, load, random_play, random_policy
 from experiments.horizons import shown
 from experiments.machine import pick_device, pick_threads
@@ -36,6 +37,7 @@ from experiments.reproduce import (
     PREDICTION_RECIPES,
     RECIPES,
     measure,
+    outlast,
     reproduce,
     reproduce_prediction,
 )
@@ -237,6 +239,7 @@ def _reproduce(words: list[str]) -> int:
     recipes = dict.fromkeys(RECIPES, reproduce)
     recipes |= dict.fromkeys(PREDICTION_RECIPES, reproduce_prediction)
     recipes |= dict.fromkeys(MEASUREMENTS, measure)
+    recipes |= dict.fromkeys(ENDURANCE, outlast)
     unknown = [name for name in names if name not in recipes]
     if unknown or not (names or options.all):
         raise UsageError(

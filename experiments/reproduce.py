@@ -9,6 +9,7 @@ from typing import Any
 
 from envs.maze import MazeConfig
 from experiments.collect import collect
+from experiments.endurance import endure
 from experiments.evaluation import evaluate, held_out, load, random_play, random_policy
 from experiments.machine import pick_threads
 from experiments.mazes import maze_report
@@ -188,6 +189,18 @@ def measure(name: str, folder: Path) -> bool:
     data = {"name": name, "command": f"reverie reproduce {name}"} | result
     data["provenance"] = {k: result["provenance"][k] for k in PROVENANCE}  # of the fit
     path = RESULTS / "representations" / f"{result['world']}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(compact_json(data))
+    print(f"wrote {path}")
+    return True
+
+
+def outlast(name: str, folder: Path) -> bool:
+    """A measurement of endurance, with its numbers in results/endurance."""
+    result = endure(name, folder)
+    data = {"name": name, "command": f"reverie reproduce {name}"} | result
+    data["provenance"] = {k: result["provenance"][k] for k in PROVENANCE}
+    path = RESULTS / "endurance" / f"{name}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(compact_json(data))
     print(f"wrote {path}")
