@@ -241,7 +241,11 @@ class EpisodeTrace:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.start, self.rows, self.ticks = list(state["start"]), 0, {}
+        start, self.rows, self.ticks = state["start"], 0, {}
         for row in zip(*state["ticks"].values(), strict=True):
             tick = zip(state["ticks"], row, strict=True)
             self.append(**{name: x.to(self.device) for name, x in tick})
+        places = range(self.rows + 1)
+        if len(start) != len(self.start) or any(begin not in places for begin in start):
+            raise ValueError(f"its episodes begin at {start}, of {self.rows} ticks")
+        self.start = [int(begin) for begin in start]

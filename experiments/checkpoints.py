@@ -102,6 +102,8 @@ class Checkpoints:
             raise Damaged("it holds what is never loaded") from error
         if not isinstance(loaded, dict) or loaded.get("format") != FORMAT:
             raise Damaged(f"it is no {FORMAT} file")
+        if not isinstance(loaded.get("state"), dict):
+            raise Damaged("it holds no state")
         with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
             state: State = _unpack(
                 loaded["state"], lambda *pieces: list(pool.map(self._get, *pieces))

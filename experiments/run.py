@@ -22,6 +22,8 @@ from envs.errors import FolderBusy, UsageError
 from experiments.checkpoints import Checkpoints
 from experiments.config import Experiment, Job, decode, differences, encode
 
+NUMBERS = {"metrics.jsonl": ("frames",), "episodes.jsonl": ("score",)}
+"""What every row of a file has beside its agent step."""
 PACKAGES = ("torch", "gymnasium", "ale-py", "numpy")
 
 
@@ -123,10 +125,10 @@ class Run:
         temporary.replace(self.folder / name)
 
     def read_lines(self, name: str) -> list[dict[str, Any]]:
-        """The rows of a .jsonl file; a line that a kill cut short is none."""
+        """The rows of a .jsonl file; a line that was cut short, or lacks its numbers, is none."""
         path = self.folder / name
         lines = path.read_text(errors="replace").splitlines() if path.exists() else []
-        return [row for line in lines if (row := _row(line))]
+        return [row for line in lines if (row := _row(line, NUMBERS[name]))]
 
     def truncate_lines(self, name: str, step: int) -> None:
         """Drop rows later than ``step``: a killed run had written past its checkpoint."""
@@ -163,12 +165,14 @@ def _line(error: BaseException) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
 
 
-def _row(line: str) -> dict[str, Any] | None:
+def _row(line: str, numbers: tuple[str, ...]) -> dict[str, Any] | None:
     try:
-        row = json.loads(line)
+        row = json.loads(line, parse_constant=_refuse_constant)
     except ValueError:
         return None
-    return row if isinstance(row, dict) and isinstance(row.get("step"), int) else None
+    if not isinstance(row, dict) or not isinstance(row.get("step"), int):
+        return None
+    return row if all(isinstance(row.get(name), int | float) for name in numbers) else None
 
 
 def _refuse_constant(name: str) -> None:

@@ -90,7 +90,7 @@ def train(
             raise UsageError(
                 f"steps is {experiment.steps}, and {spent} were spent on pretraining; ask for more."
             )
-        done = int(state.get("tick", 0)) * experiment.streams if state else 0
+        done = _ticks(state, run.folder) * experiment.streams if state else 0
         if state and spent + done >= experiment.steps:
             run.finished = True
             return run
@@ -142,7 +142,7 @@ class _Session:
         self.throughput = Throughput(self.num_envs, bare)
 
     def go(self, state: dict[str, Any] | None) -> None:
-        self.tick = int(state.get("tick", 0)) if state else 0
+        self.tick = state["tick"] if state else 0
         progress = Progress(self.run, self.experiment, self.steps, quiet=self.options.quiet)
         with interrupts() as interrupted, progress, self._kept():
             start = None
@@ -291,6 +291,15 @@ class _Session:
             self.agent.learn(Transition(step, memory, action, following, later, nothing))
             step, memory = following, later
         return step, memory
+
+
+def _ticks(state: dict[str, Any], folder: Path) -> int:
+    """How far a checkpoint is."""
+    with fitting(folder):
+        tick = state["tick"]
+        if not isinstance(tick, int) or tick < 0:
+            raise ValueError(f"its tick is {tick}")
+    return tick
 
 
 def check_numbers(state: Any, name: str) -> None:

@@ -37,7 +37,7 @@ def test_ends_differ_where_a_number_does(tmp_path: Path) -> None:
     runs = [Run(tmp_path / name) for name in "abc"]
     for run, score in zip(runs, (1.0, 1.0, 2.0), strict=True):
         run.folder.mkdir()
-        row = {"step": 1, "score": score, "time/seconds": random.random()}
+        row = {"step": 1, "frames": 4, "score": score, "time/seconds": random.random()}
         (run.folder / "metrics.jsonl").write_text(json.dumps(row) + "\n")
     assert same_end(runs[0], runs[1])
     assert not same_end(runs[0], runs[2])
