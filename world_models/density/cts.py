@@ -17,7 +17,6 @@ from world_models.density.context_trees import Trees, reserve, sample, sweep
 from world_models.density.frames import check_frames, check_state
 from world_models.interface import DensityConfig
 
-
 NO_PIXELS = np.empty((0, 0))
 
 
