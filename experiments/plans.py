@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from envs.atari import Atari
+from envs.catch import Catch
 from envs.interface import Metrics, Transition
 from envs.maze import Maze
 from envs.shadow import Shadow
@@ -136,6 +137,8 @@ def action_names(stream: Stream) -> tuple[str, ...]:
     """What the actions of a world are called; their numbers where nobody has named them."""
     if isinstance(stream.env, Maze):
         return "up", "right", "down", "left"
+    if isinstance(stream.env, Catch):
+        return "left", "stay", "right"
     if isinstance(stream.env, Atari):
         actions = Shadow(stream.env.game, stream.env.protocol).actions
         return tuple(Action(action).name.lower() for action in actions)

@@ -17,7 +17,7 @@ from envs.interface import Step
 from experiments.play.moment import Insight, Moment
 from experiments.play.panels import Images, Numbers, Panel, Picture
 from experiments.play.pictures import over
-from world_models.density.symbols import as_symbols
+from world_models.density.symbols import as_symbols, grey
 from world_models.interface import PixelwiseDensity
 
 
@@ -68,13 +68,14 @@ class Counting:
         if nats is None:
             note = "this density is a bound of whole frames, so no pixel has a surprise of its own"
             return [*panels, Numbers("Surprise", (), note)]
-        grey = (symbols[0].float() * 255 / (seen.levels - 1)).to(torch.uint8).cpu()
-        most = float(nats.max())
+        frame = grey(step.frame)[0].cpu().numpy()
+        levels = (symbols[0].float() * 255 / (seen.levels - 1)).to(torch.uint8).cpu().numpy()
         pictures = (
-            Picture(grey.numpy(), "as it sees the frame"),
-            Picture(over(grey.numpy(), nats.numpy()), f"-log p a pixel, at most {most:.1f} nats"),
+            Picture(levels, "as the density sees it"),
+            Picture(over(frame, nats.numpy()), "-log p of each pixel"),
         )
-        return [*panels, Images("Surprise", pictures)]
+        note = f"the brightest pixel: {float(nats.max()):.1f} nats"
+        return [*panels, Images("Surprise", pictures, note)]
 
 
 class Hashing:

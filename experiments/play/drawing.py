@@ -134,7 +134,7 @@ class _Canvas:
 
     def _line(self, panel: Line, x: int, y: int, width: int, height: int) -> None:
         most = max([1e-9, *(v for values in panel.series.values() for v in values)])
-        for (name, values), colour in zip(panel.series.items(), (AMBER, BLUE), strict=False):
+        for values, colour in zip(panel.series.values(), (AMBER, BLUE), strict=False):
             points = [
                 (x + width * i / max(len(values) - 1, 1), y + height * (1 - value / most))
                 for i, value in enumerate(values)

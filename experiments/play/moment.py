@@ -32,6 +32,7 @@ class Insight:
     """What the agent expects from here, if this inside knows: the curve below the timeline."""
 
 
+@runtime_checkable
 class Inside(Protocol):
     """Shows one part of what plays; asked at every tick, and again where a slider was moved."""
 

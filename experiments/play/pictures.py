@@ -27,8 +27,9 @@ HEAT = np.array([[0, 0, 4], [66, 10, 104], [147, 38, 103], [221, 81, 58], [252, 
 
 
 def over(grey: Image, level: NDArray[np.floating]) -> Image:
-    """A heat map over a dimmed grey image, shown the more the hotter; 1 is the hottest place."""
-    hot = level / max(float(level.max()), 1e-9)
+    """A heat map of few or many pixels over a dimmed grey image, the hotter the brighter."""
+    rows, columns = (np.arange(n) * m // n for n, m in zip(grey.shape, level.shape, strict=True))
+    hot = level[rows[:, None], columns] / max(float(level.max()), 1e-9)
     share = np.sqrt(hot)[..., None]
     dimmed = np.repeat(grey[..., None] * 0.45, 3, 2)
     return (share * heat(0.25 + 0.75 * hot) + (1 - share) * dimmed).astype(np.uint8)

@@ -28,14 +28,15 @@ from experiments.play.wishes import carry_out
 
 T = TypeVar("T")
 PAGE = Path(__file__).parent / "page"
-LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
+LOOPBACK = ("127.0.0.1", "localhost")
 AHEAD = 2
 """Frames that may be on their way to the page at a time."""
 LINGER = 3.0
 """Seconds in which a closed page may come back, as when it is loaded anew."""
 LARGEST = 1 << 16
 """Bytes of a message from the page; a larger one ends the connection."""
-POLICY = "default-src 'self'; img-src 'self' blob:; connect-src 'self'; frame-ancestors 'none'"
+SOCKETS = "ws://127.0.0.1:* ws://localhost:*"
+POLICY = f"default-src 'self'; connect-src 'self' {SOCKETS}; frame-ancestors 'none'"
 
 
 class Clock:
