@@ -1,10 +1,11 @@
 """Play: keys, panels, insides, dreams, the timeline, and what a page may wish for."""
 
 import json
+import os
 import re
 import socket
-from dataclasses import replace
-from itertools import islice
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,25 +15,17 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_agents import EXAMPLES, LAW_AGENTS, brief
+from playing import STRAW, Copying, panels, played
+from websockets.sync.client import connect
 
-from agents.density_bonus import PseudoCountConfig, SurpriseConfig
 from agents.dqn import DQNConfig
-from agents.episodic import EpisodicConfig
-from agents.interface import AgentConfig
-from agents.loop import interact
 from agents.networks import MLPConfig
-from agents.policies import EpsilonGreedy, RandomPolicy
-from agents.simhash import SimHashConfig
 from envs.atari import AtariConfig
 from envs.catch import CatchConfig
 from envs.errors import UsageError
-from envs.interface import Memory, Metrics, Segment
 from envs.protocol import PROTOCOLS, AtariProtocol
-from envs.stream import Stream
 from experiments import Experiment, cli
 from experiments.play import command
-from experiments.play.cast import Cast
 from experiments.play.dream import Dream
 from experiments.play.game import Game
 from experiments.play.history import Entry, History
@@ -42,21 +35,14 @@ from experiments.play.panels import (
     Images,
     Line,
     Matrix,
-    Numbers,
-    Panel,
     Picture,
-    Slider,
     View,
     pack,
     pack_view,
     unpack,
 )
-from experiments.play.session import Session
 from experiments.play.wishes import WISHES, carry_out
-from world_models.interface import Prediction
-from world_models.planning.straw import STRAWConfig
 from world_models.prediction.mlp import MLPPredictorConfig
-from world_models.representation.vae import VAEConfig
 
 PACMAN = "noop up right left down upright upleft downright downleft".split()
 BREAKOUT = "noop fire right left".split()
@@ -106,202 +92,7 @@ def test_a_packed_view_is_what_was_to_be_seen() -> None:
     assert panels[2]["cells"] == [[0, 99]]
 
 
-# Sessions without a run folder.
-
-
-def played(
-    config: AgentConfig | None = None,
-    bonus: Any = None,
-    predictor: Any = None,
-    ticks: int = 40,
-) -> Session:
-    """A session of an agent that has played a little."""
-    env = CatchConfig()
-    game = Game(env)
-    if config is None:
-        policy: Any = RandomPolicy(game.spec.num_actions)
-        return Session(Cast("r", game, "chance", policy, (bonus,), predictor, "none"))
-    stream = Stream(env.build(2), seed=1)
-    agent = config.build(stream.spec, seed=0)
-    for t in islice(interact(stream, agent), ticks):
-        agent.learn(t)
-    stream.close()
-    simulator = getattr(agent, "simulator", None)
-    dream = simulator.predictor if simulator else None
-    policy = EpsilonGreedy(agent, game.spec.num_actions, 0.0)
-    return Session(Cast("r", game, "agent", policy, (agent, bonus), dream, "" if dream else "no"))
-
-
-def panels(session: Session, kind: type[Panel]) -> dict[str, Any]:
-    return {panel.title: panel for panel in session.view.insides if isinstance(panel, kind)}
-
-
-STRAW = replace(
-    EXAMPLES["actor-critic"],
-    planner=STRAWConfig(length=20, filters=3),  # type: ignore[call-arg]
-)
-
-
-@pytest.mark.parametrize("name", LAW_AGENTS)
-def test_every_agent_is_seen_into(name: str) -> None:
-    """Whatever is in the table of agents plays, shows something, and its shown choice is done."""
-    session = played(brief(LAW_AGENTS[name]), ticks=130)
-    assert session.view.insides, "an agent without insides: add a line to INSIDES"
-    for _ in range(12):
-        choice = session.now.action
-        assert session.tick()
-        assert session.done == choice
-        about, shown, blobs = unpack(session.message())
-        assert about["did"] == session.game.names[choice]
-        assert len(shown) == 1 + len(session.view.insides)
-        ends = [sum(p["at"]) for panel in shown for p in panel.get("pictures", [])]
-        assert max(ends) == len(blobs)
-        for bars in panels(session, Bars).values():
-            assert bars.chosen == session.now.action
-            assert bars.labels == session.game.names
-    session.close()
-
-
-def test_what_is_shown_of_a_q_network_is_what_it_says() -> None:
-    session = played(DQNConfig(network=MLPConfig(), capacity=500))
-    agent = session.cast.parts[0]
-    session.tick()
-    with torch.no_grad():
-        values = agent.online(session.game.step.obs)[0]
-    shown = panels(session, Bars)["Action values"]
-    assert shown.values == pytest.approx(values.tolist())
-    assert shown.chosen == int(values.argmax())
-    assert session.history.entries[-1].value == pytest.approx(float(values.max()))
-
-
-def test_what_is_shown_of_a_plan_is_in_memory() -> None:
-    session = played(STRAW)
-    for _ in range(6):
-        session.tick()
-        plan = panels(session, Matrix)["Plan"]
-        assert plan.labels == ("left", "stay", "right", "window", "plan anew")
-        odds = session.now.following["plan"][0].softmax(0)
-        assert np.allclose(plan.values[:3], odds[:, : plan.values.shape[1]].numpy())
-        assert plan.values[:3].sum(0) == pytest.approx(1.0, abs=1e-5)
-        policy = panels(session, Bars)["Policy"]
-        assert sum(policy.values) == pytest.approx(1.0)
-        assert policy.values == pytest.approx(odds[:, 0].tolist(), abs=1e-5)
-
-
-def test_what_is_remembered_is_in_the_tables() -> None:
-    session = played(EpisodicConfig(neighbours=2, capacity=500), ticks=200)
-    agent = session.cast.parts[0]
-    session.tick()
-    key, digest = session.now.following["key"], session.now.following["digest"]
-    values, _ = agent.tables.estimate(key, digest)
-    assert panels(session, Bars)["Remembered returns"].values == tuple(values[:, 0].tolist())
-    action = session.now.action
-    nearest = panels(session, Numbers)[f"Nearest memories of {session.game.names[action]}"]
-    _, slots = agent.tables.nearest(key)
-    best = float(agent.tables.returns[action, slots[action, 0, 0]])
-    assert nearest.rows[0][1].startswith(f"{best:,.0f} at ")
-    assert "keeps keys alone" in nearest.note
-
-
-def test_remembered_frames_are_shown_where_they_are_kept_and_decoded_where_keys_can_be() -> None:
-    small = VAEConfig(latent=4)
-    for refit, says in ((10**6, "remembered frames"), (0, "decoded from keys")):
-        config = EpisodicConfig(
-            neighbours=2, capacity=500, refit_every=refit,
-            representation=small, fit_after=40, fit_steps=20,
-        )  # fmt: skip
-        session = played(config, ticks=200)
-        session.tick()
-        title = f"Nearest memories of {session.game.names[session.now.action]}"
-        shown = panels(session, Images)[title]
-        assert says in shown.note
-        assert shown.pictures[0].image.shape == (10, 5)
-        if refit:
-            agent = session.cast.parts[0]
-            _, slots = agent.tables.nearest(session.now.following["key"])
-            look = agent.tables.looks[session.now.action, slots[session.now.action, 0, 0], -1]
-            assert np.array_equal(shown.pictures[0].image, look.numpy())
-        assert panels(session, Slider), "and its representation has sliders"
-
-
-def test_a_latent_slider_changes_what_is_drawn_and_lets_go() -> None:
-    class Fitted:
-        representation = VAEConfig(latent=4).build(obs_shape=(1, 10, 5), seed=1)
-
-    session = played(bonus=Fitted())
-
-    def drawn() -> list[Any]:
-        return [picture.image for picture in panels(session, Images)["Representation"].pictures]
-
-    before = drawn()
-    assert np.array_equal(before[1], before[2])
-    for name, value in (("rank", 0), ("latent", 3.0)):
-        assert carry_out(session, {"do": "slide", "name": name, "to": value})
-    assert not np.array_equal(before[2], drawn()[2])
-    assert np.array_equal(before[1], drawn()[1])
-    carry_out(session, {"do": "slide", "name": "latent", "to": None})
-    assert np.array_equal(before[2], drawn()[2])
-    carry_out(session, {"do": "slide", "name": "latent", "to": 99})
-    slider = next(x for x in panels(session, Slider).values() if x.name == "latent")
-    assert slider.value == 3.0, "held within its range"
-
-
-@pytest.mark.parametrize(
-    "config",
-    [PseudoCountConfig(), PseudoCountConfig(form="gain"), SurpriseConfig(), SimHashConfig()],
-)
-def test_a_frame_is_counted_once_however_often_it_is_shown(config: Any) -> None:
-    """The shown bonus is the one that training would pay, tick for tick."""
-    spec = Stream(CatchConfig().build(1)).spec
-    shown, paid = config.build(spec, seed=0), config.build(spec, seed=0)
-    session = played(bonus=shown)
-    for _ in range(25):
-        session.tick()
-        session.look_again()
-        step = session.game.step
-        rows = dict(next(p for t, p in panels(session, Numbers).items() if "Count" in t).rows)
-        if not bool(step.first[0]):
-            assert rows["bonus"] == f"{float(paid.visit(step.frame)[0]):.4f}"
-    session.close()
-
-
-def test_the_surprise_of_the_pixels_is_that_of_the_frame() -> None:
-    spec = Stream(CatchConfig().build(1)).spec
-    bonus = PseudoCountConfig().build(spec)
-    session = played(bonus=bonus)
-    for _ in range(5):
-        session.tick()
-    images = panels(session, Images)["Surprise"]
-    assert images.pictures[1].image.shape == (10, 5, 3)
-    assert "nats" in images.note
-
-
 # Dreams.
-
-
-class Copying:
-    """A predictor for which nothing ever changes."""
-
-    colours, num_actions, context, lesson = 1, 3, 1, (1, 1)
-
-    def __init__(self, obs_shape: tuple[int, int, int]) -> None:
-        self.obs_shape = obs_shape
-
-    def start(self, context: Segment) -> Memory:
-        self.seen = context
-        return {"obs": context.obs[:, -1]}
-
-    def predict(self, state: Memory, action: Any) -> tuple[Prediction, Memory]:
-        nothing = torch.zeros(len(action))
-        return Prediction(state["obs"], nothing, nothing + 1), state
-
-    def update(self, segment: Segment) -> Metrics:
-        return {}
-
-    def state_dict(self) -> dict[str, Any]:
-        return {}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None: ...
 
 
 def test_a_dream_in_which_nothing_happens_is_a_frozen_frame() -> None:
@@ -522,6 +313,29 @@ def test_a_film_is_made_by_a_command(run: Path, capsys: Any) -> None:
     assert cli.main(["play", str(run), "--film", str(film), "--ticks", "12", "--threads", "1"]) == 0
     assert imageio.imread(film, index=None).shape[:3] == (12, 540, 960)
     assert "12 steps in" in capsys.readouterr().out
+
+
+def test_the_command_says_where_the_page_is_and_ends_with_it(run: Path) -> None:
+    """In a process of its own, on a port that is busy; the page is a socket that is closed."""
+    with socket.socket() as busy:
+        busy.bind(("127.0.0.1", 0))
+        busy.listen()
+        port = busy.getsockname()[1]
+        process = subprocess.Popen(
+            [sys.executable, "-m", "experiments.cli", "play", str(run), "--port", str(port)],
+            cwd=Path(__file__).parent.parent, stdout=subprocess.PIPE, text=True,
+            env=os.environ | {"PYTHONUNBUFFERED": "1"},
+        )  # fmt: skip
+        assert process.stdout is not None
+        said = [next(process.stdout) for _ in range(4)]
+    assert said[0] == f"Port {port} is busy; took the next free one.\n"
+    assert said[2].startswith("Watch only. This run has no predictor")
+    address = re.search(r"http://(127\.0\.0\.1:\d+)", said[1])
+    assert address
+    with connect(f"ws://{address[1]}/play") as page:
+        assert json.loads(page.recv())["world"] == "catch"
+    assert process.wait(30) == 0
+    process.stdout.close()
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,8 @@ def heat(level: NDArray[np.floating]) -> Image:
     """Levels 0..1 as colours: black, violet, orange, pale yellow."""
     places = np.linspace(0, 1, len(HEAT))
     x = np.clip(level, 0, 1)
-    return np.stack([np.interp(x, places, HEAT[:, c]) for c in range(3)], -1).astype(np.uint8)
+    colours: Image = np.stack([np.interp(x, places, c) for c in HEAT.T], -1).astype(np.uint8)
+    return colours
 
 
 HEAT = np.array([[0, 0, 4], [66, 10, 104], [147, 38, 103], [221, 81, 58], [252, 165, 10],

@@ -135,7 +135,9 @@ class Server:
                 self.error = error
                 self.uvicorn.should_exit = True
         self.viewer = None
-        await asyncio.sleep(LINGER)
+        asyncio.get_running_loop().call_later(LINGER, self._stop_if_left)
+
+    def _stop_if_left(self) -> None:
         if self.viewer is None:
             self.uvicorn.should_exit = True
 
@@ -175,7 +177,7 @@ class Sending:
                 raise WebSocketDisconnect
             try:
                 message = json.loads(said.get("text") or "")
-            except ValueError:
+            except (ValueError, RecursionError):
                 message = None
             if message == {"do": "shown"}:
                 self.under_way = max(self.under_way - 1, 0)

@@ -15,7 +15,7 @@ def carry_out(session: Session, message: object) -> bool:
         if not isinstance(message, dict):
             raise ValueError
         WISHES[message["do"]](session, message)
-    except (KeyError, ValueError, TypeError):
+    except (KeyError, ValueError, TypeError, OverflowError):
         session.ignored += 1
         return False
     return True
@@ -104,7 +104,9 @@ def _truth(wish: Wish) -> bool:
 
 
 def _number(value: object, least: float, most: float) -> float:
-    if type(value) not in (int, float) or not math.isfinite(value) or not least <= value <= most:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError
+    if not math.isfinite(value) or not least <= value <= most:
         raise ValueError
     return value
 
