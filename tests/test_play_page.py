@@ -99,7 +99,6 @@ def test_the_page_plays_by_hand_and_by_agent(browser: Any, tmp_path: Path) -> No
         act.mouse.click(box["x"] + 0.1 * box["width"], box["y"] + 20)
         back = page.until(lambda now: not now["live"])
         assert back["tick"] < back["newest"] - 20
-        assert any(event[1] for event in back["events"]) or back["events"] == []
         act.locator("#live").click()
         page.until(lambda now: now["live"])
         act.locator("#record").click()
