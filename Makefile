@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test check evidence clean
+.PHONY: demo test check evidence gpu clean
 
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
@@ -22,8 +22,12 @@ check: .venv/installed  ## format, lint, types, and README tables against the co
 	$(BIN)/reverie verify
 
 evidence: .venv/installed  ## the long measurements and the learning runs behind the README
-	$(BIN)/pytest -m evidence
 	$(BIN)/reverie reproduce --all
+	$(BIN)/pytest -m evidence
+
+gpu: .venv/installed  ## on a machine with a GPU: that all is as on a CPU, and the benchmark's rows
+	$(BIN)/pytest tests/test_cuda.py
+	$(BIN)/reverie bench --device cuda --save
 
 clean:
 	rm -rf .venv build *.egg-info .mypy_cache .pytest_cache .ruff_cache

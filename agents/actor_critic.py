@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import torch
-from jaxtyping import Bool, Float, Int64, UInt8
+from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from agents.interface import AgentConfig
@@ -25,9 +25,10 @@ from agents.losses import (
 from agents.networks import NatureConfig, NetworkConfig, PolicyNetwork, Rounded, seeded
 from agents.policies import sample
 from agents.returns import generalized_advantages, learning_reward
-from agents.rollout import Rollout
+from agents.rollout import Batch, Rollout, as_pieces, channels_innermost, take
 from agents.schedules import linear
 from envs import dice
+from envs.checks import above, at_least, check, within
 from envs.errors import UsageError
 from envs.interface import EnvSpec, Memory, Metrics, Segment, Step, Transition
 from world_models.arithmetic import compiled, within_memory
@@ -35,7 +36,6 @@ from world_models.interface import PlannerConfig, Thought
 from world_models.planning.reactive import ReactiveConfig
 
 PARTS = ("network", "optimizer", "rollout")  # of a checkpoint
-ROWS = ("obs", "first", "valid", "action", "choice", "log_prob", "value", "advantage")  # of a batch
 
 
 @dataclass(frozen=True)
@@ -92,26 +92,12 @@ class ActorCriticConfig(AgentConfig):
     """Greatest norm of a gradient."""
 
     def __post_init__(self) -> None:
-        for name in ("horizon", "epochs", "minibatches", "backprop"):
-            if getattr(self, name) < 1:
-                raise UsageError(f"agent.{name} is {getattr(self, name)}; it must be 1 or more.")
-        for name in (
-            "lstm",
-            "backprop",
-            "anneal_steps",
-            "nats_cost",
-            "commitment_cost",
-            "entropy_bonus",
-        ):
-            if not 0 <= getattr(self, name) < math.inf:
-                raise UsageError(f"agent.{name} is {getattr(self, name)}; it must be 0 or more.")
-        for name in ("gamma", "gae_lambda"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise UsageError(f"agent.{name} is {getattr(self, name)}; it must be in 0..1.")
-        for name in ("clip", "value_clip", "value_cost", "learning_rate", "gradient_clip"):
-            value = getattr(self, name)
-            if value is not None and not 0 < value < math.inf:
-                raise UsageError(f"agent.{name} is {value}; it must be above 0.")
+        check(self, "agent", at_least(1), "horizon", "epochs", "minibatches", "backprop")
+        check(self, "agent", at_least(0), "lstm", "anneal_steps")
+        check(self, "agent", at_least(0), "nats_cost", "commitment_cost", "entropy_bonus")
+        check(self, "agent", within(0, 1), "gamma", "gae_lambda")
+        check(self, "agent", above(0), "clip", "value_clip", "value_cost")
+        check(self, "agent", above(0), "learning_rate", "gradient_clip")
         if self.free_energy and self.nats_cost != self.entropy_bonus:
             raise UsageError(
                 f"agent.nats_cost is {self.nats_cost} and agent.entropy_bonus is "
@@ -127,21 +113,6 @@ class ActorCriticConfig(AgentConfig):
         self, spec: EnvSpec, *, seed: int = 0, device: torch.device | str = "cpu"
     ) -> "ActorCritic":
         return ActorCritic(self, spec, seed=seed, device=device)
-
-
-@dataclass(frozen=True, slots=True)
-class Batch:
-    """Rows to learn from, with what policy and value said of them before learning."""
-
-    obs: UInt8[Tensor, "B T K H W"]
-    first: Bool[Tensor, "B T"]
-    valid: Bool[Tensor, "B T"]
-    action: Int64[Tensor, "B T"]
-    choice: Int64[Tensor, "B T"]
-    log_prob: Float[Tensor, "B T"]
-    value: Float[Tensor, "B T"]
-    advantage: Float[Tensor, "B T"]
-    memory: Memory
 
 
 class ActorCritic:
@@ -353,22 +324,6 @@ class ActorCritic:
         self.key, self.steps = state["key"], state["steps"]
 
 
-def take(batch: Batch, rows: Int64[Tensor, " b"]) -> Batch:
-    """Some of a batch's rows."""
-    memory = {name: x[rows] for name, x in batch.memory.items()}
-    return Batch(**{name: getattr(batch, name)[rows] for name in ROWS}, memory=memory)
-
-
 def _told(logits: Tensor, value: Tensor, thought: Thought) -> tuple[Tensor, ...]:
     kept = (x.clone() for x in (value, thought.nats, thought.choice, thought.log_prob))
     return (logits.log_softmax(-1), *kept)
-
-
-def as_pieces(x: Tensor, length: int) -> Tensor:
-    """[B, T, ...] as rows of ``length`` ticks, [B * T / length, length, ...]."""
-    return x.reshape(-1, length, *x.shape[2:])
-
-
-def channels_innermost(obs: UInt8[Tensor, "B T K H W"]) -> UInt8[Tensor, "B T K H W"]:
-    """The same looks, laid out as convolutions want them."""
-    return obs.movedim(2, -1).contiguous().movedim(-1, 2)

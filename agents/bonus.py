@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from envs.errors import NumericalError, UsageError
+from envs.errors import NumericalError
 from envs.interface import EnvSpec, Stateful, Transition
 
 
@@ -79,9 +79,3 @@ def check_finite(numbers: Float[Tensor, " n"], what: str) -> Float[Tensor, " n"]
 def seen_shape(spec: EnvSpec, resolution: int) -> tuple[int, int]:
     """The rows and columns a bonus sees: ``resolution``, or all of a smaller world's."""
     return min(resolution, spec.obs_shape[1]), min(resolution, spec.obs_shape[2])
-
-
-def check_field(config: BonusConfig, name: str, good: bool, wanted: str) -> None:
-    """Raise UsageError where a field of a bonus is not what it must be."""
-    if not good:
-        raise UsageError(f"bonus.{name} is {getattr(config, name)}; it must be {wanted}.")

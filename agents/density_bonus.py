@@ -11,8 +11,9 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from agents.bonus import BonusConfig, bonus_of_visits, check_field, check_finite, seen_shape
+from agents.bonus import BonusConfig, bonus_of_visits, check_finite, seen_shape
 from agents.pseudo_counts import count_bonus, gain_count_bonus, gain_pseudo_count, pseudo_count
+from envs.checks import above, at_least, check, refuse, within
 from envs.interface import EnvSpec, Transition
 from world_models.density.cts import CTSConfig
 from world_models.density.symbols import as_symbols
@@ -31,8 +32,8 @@ class DensityBonusConfig(BonusConfig):
     """Shades of grey the density sees."""
 
     def __post_init__(self) -> None:
-        check_field(self, "resolution", self.resolution >= 1, "1 or more")
-        check_field(self, "levels", 2 <= self.levels <= 256, "in 2..256")
+        check(self, "bonus", at_least(1), "resolution")
+        check(self, "bonus", within(2, 256), "levels")
 
 
 @dataclass(frozen=True)
@@ -49,9 +50,10 @@ class PseudoCountConfig(DensityBonusConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_field(self, "form", self.form in PUBLISHED_SCALES, "bellemare or gain")
-        check_field(self, "scale", self.scale is None or self.scale >= 0, "0 or more")
-        check_field(self, "gain_factor", self.gain_factor > 0, "above 0")
+        if self.form not in PUBLISHED_SCALES:
+            refuse(self, "bonus", "form", "bellemare or gain")
+        check(self, "bonus", at_least(0), "scale")
+        check(self, "bonus", above(0), "gain_factor")
 
     def build(
         self, spec: EnvSpec, *, seed: int = 0, device: torch.device | str = "cpu"
@@ -105,7 +107,7 @@ class SurpriseConfig(DensityBonusConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_field(self, "scale", self.scale >= 0, "0 or more")
+        check(self, "bonus", at_least(0), "scale")
 
     def build(
         self, spec: EnvSpec, *, seed: int = 0, device: torch.device | str = "cpu"

@@ -21,7 +21,7 @@ from agents.replay import Batch, Replay
 from agents.returns import double_q_targets, learning_reward
 from agents.schedules import linear
 from envs import dice
-from envs.errors import UsageError
+from envs.checks import above, at_least, check, within
 from envs.interface import EnvSpec, Memory, Metrics, Step, Transition
 from world_models.arithmetic import compiled, within_memory
 
@@ -66,16 +66,10 @@ class DQNConfig(AgentConfig):
     """Keep the replay's frames in the agent's device rather than in host memory."""
 
     def __post_init__(self) -> None:
-        for name in ("n_step", "epsilon_steps", "batch", "target_every", "learning_starts"):
-            value, least = getattr(self, name), int(name != "learning_starts")
-            if value < least:
-                raise UsageError(f"agent.{name} is {value}; it must be {least} or more.")
-        for name in ("monte_carlo_weight", "gamma", "epsilon"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise UsageError(f"agent.{name} is {getattr(self, name)}; it must be in 0..1.")
-        for name in ("replay_ratio", "learning_rate", "gradient_clip"):
-            if not 0 < getattr(self, name) < math.inf:
-                raise UsageError(f"agent.{name} is {getattr(self, name)}; it must be above 0.")
+        check(self, "agent", at_least(1), "n_step", "epsilon_steps", "batch", "target_every")
+        check(self, "agent", at_least(0), "learning_starts")
+        check(self, "agent", within(0, 1), "monte_carlo_weight", "gamma", "epsilon")
+        check(self, "agent", above(0), "replay_ratio", "learning_rate", "gradient_clip")
 
     def build(
         self, spec: EnvSpec, *, seed: int = 0, device: torch.device | str = "cpu"

@@ -19,6 +19,7 @@ from agents.interface import AgentConfig
 from agents.loop import interact
 from agents.simulator import ImaginingConfig, Simulator
 from envs import dice
+from envs.checks import at_least, check
 from envs.errors import UsageError
 from envs.interface import EnvSpec, Memory, Metrics, Step, Transition
 from envs.stream import Stream
@@ -42,9 +43,7 @@ class DreamerConfig(ImaginingConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in ("dreams", "horizon", "dream_every"):
-            if getattr(self, name) < 1:
-                raise UsageError(f"agent.{name} is {getattr(self, name)}; it must be 1 or more.")
+        check(self, "agent", at_least(1), "dreams", "horizon", "dream_every")
         if isinstance(self.inner, ImaginingConfig):
             raise UsageError(
                 f"A dreamer cannot dream of {type(self.inner).__name__.removesuffix('Config')}, "

@@ -17,8 +17,8 @@ from agents.neighbours import Encode, NeighbourTables
 from agents.policies import ACTION, argmax_with_random_ties, epsilon_greedy
 from agents.returns import learning_reward, returns_to_go
 from envs import dice
+from envs.checks import at_least, check, refuse, within
 from envs.digest import frame_digest
-from envs.errors import UsageError
 from envs.interface import EnvSpec, Memory, Metrics, Step, Transition
 from world_models.interface import Representation, RepresentationConfig
 from world_models.representation.projection import ProjectionConfig
@@ -55,25 +55,11 @@ class EpisodicConfig(AgentConfig):
     """Folder of a run of `reverie pretrain` to start from, whose frames count as spent."""
 
     def __post_init__(self) -> None:
-        if self.neighbours < 1:
-            raise UsageError(f"agent.neighbours is {self.neighbours}; it must be 1 or more.")
+        check(self, "agent", at_least(1), "neighbours", "fit_after", "fit_steps", "fit_batch")
+        check(self, "agent", at_least(0), "refit_every")
+        check(self, "agent", within(0, 1), "gamma", "epsilon")
         if self.capacity < self.neighbours:
-            raise UsageError(
-                f"agent.capacity is {self.capacity}, fewer than the {self.neighbours} neighbours."
-            )
-        for name, least in (
-            ("fit_after", 1),
-            ("fit_steps", 1),
-            ("fit_batch", 1),
-            ("refit_every", 0),
-        ):
-            if getattr(self, name) < least:
-                raise UsageError(
-                    f"agent.{name} is {getattr(self, name)}; it must be {least} or more."
-                )
-        for name in ("gamma", "epsilon"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise UsageError(f"agent.{name} is {getattr(self, name)}; it must be in 0..1.")
+            refuse(self, "agent", "capacity", f"as many as the {self.neighbours} neighbours")
 
     def build(
         self, spec: EnvSpec, *, seed: int = 0, device: torch.device | str = "cpu"

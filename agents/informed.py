@@ -18,6 +18,7 @@ from agents.schedules import linear
 from agents.shooting import look_of
 from agents.simulator import ImaginingConfig, Simulator
 from envs import dice
+from envs.checks import above, check, within
 from envs.errors import UsageError
 from envs.interface import EnvSpec, Memory, Metrics, Step, Transition
 
@@ -47,12 +48,8 @@ class InformedConfig(ImaginingConfig):
             )
         if isinstance(self.inner, ImaginingConfig):
             raise UsageError("Informed exploration goes around one agent; choose agent.inner:dqn.")
-        if not 0 <= self.epsilon <= 1 or min(self.epsilon_steps, self.recent, self.sigma) <= 0:
-            raise UsageError(
-                f"agent.epsilon is {self.epsilon}, epsilon_steps {self.epsilon_steps}, recent "
-                f"{self.recent} and sigma {self.sigma}; the first must be in 0..1, the others "
-                "above 0."
-            )
+        check(self, "agent", within(0, 1), "epsilon")
+        check(self, "agent", above(0), "epsilon_steps", "recent", "sigma")
 
     def build(
         self, spec: EnvSpec, *, seed: int = 0, device: torch.device | str = "cpu"

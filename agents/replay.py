@@ -38,7 +38,11 @@ class Batch:
     """Whether ``returns`` is a whole return: false where a time-out cut it, and with no returns."""
 
     def to(self, device: torch.device) -> "Batch":
-        return Batch(*(getattr(self, f.name).to(device, non_blocking=True) for f in fields(self)))
+        """The same on a device; to a GPU from pinned memory, while the host goes on."""
+        parts = [getattr(self, f.name) for f in fields(self)]
+        if device.type == "cuda":
+            parts = [x if x.is_cuda else x.pin_memory() for x in parts]
+        return Batch(*(x.to(device, non_blocking=True) for x in parts))
 
 
 class Replay:

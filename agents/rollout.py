@@ -1,8 +1,11 @@
 """Rollout: a segment in the making, one lane a stream, on the device of who learns from it."""
 
+from dataclasses import dataclass
 from typing import Any
 
 import torch
+from jaxtyping import Bool, Float, Int64, UInt8
+from torch import Tensor
 
 from envs.errors import UsageError
 from envs.interface import EnvSpec, Memory, Segment, Step, Transition
@@ -72,3 +75,37 @@ class Rollout:
         self.memory = {name: x.to(self.obs.device) for name, x in state["memory"].items()}
         for name in DEEDS + LOOKS:
             getattr(self, name)[:, : state[name].shape[1]] = state[name]
+
+
+ROWS = ("obs", "first", "valid", "action", "choice", "log_prob", "value", "advantage")  # of a batch
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Rows to learn from, with what policy and value said of them before learning."""
+
+    obs: UInt8[Tensor, "B T K H W"]
+    first: Bool[Tensor, "B T"]
+    valid: Bool[Tensor, "B T"]
+    action: Int64[Tensor, "B T"]
+    choice: Int64[Tensor, "B T"]
+    log_prob: Float[Tensor, "B T"]
+    value: Float[Tensor, "B T"]
+    advantage: Float[Tensor, "B T"]
+    memory: Memory
+
+
+def take(batch: Batch, rows: Int64[Tensor, " b"]) -> Batch:
+    """Some of a batch's rows."""
+    memory = {name: x[rows] for name, x in batch.memory.items()}
+    return Batch(**{name: getattr(batch, name)[rows] for name in ROWS}, memory=memory)
+
+
+def as_pieces(x: Tensor, length: int) -> Tensor:
+    """[B, T, ...] as rows of ``length`` ticks, [B * T / length, length, ...]."""
+    return x.reshape(-1, length, *x.shape[2:])
+
+
+def channels_innermost(obs: UInt8[Tensor, "B T K H W"]) -> UInt8[Tensor, "B T K H W"]:
+    """The same looks, laid out as convolutions want them."""
+    return obs.movedim(2, -1).contiguous().movedim(-1, 2)

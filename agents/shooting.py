@@ -15,7 +15,7 @@ from torch import Tensor
 from agents.policies import epsilon_greedy
 from agents.simulator import ImaginingConfig, Simulator
 from envs import dice
-from envs.errors import UsageError
+from envs.checks import at_least, check, within
 from envs.interface import EnvSpec, Memory, Metrics, Segment, Step, Transition
 from world_models.interface import Predictor
 
@@ -44,12 +44,8 @@ class ShootingConfig(ImaginingConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in ("samples", "horizon", "iterations"):
-            if getattr(self, name) < 1:
-                raise UsageError(f"agent.{name} is {getattr(self, name)}; it must be 1 or more.")
-        for name in ("elites", "smoothing", "gamma", "epsilon"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise UsageError(f"agent.{name} is {getattr(self, name)}; it must be in 0..1.")
+        check(self, "agent", at_least(1), "samples", "horizon", "iterations")
+        check(self, "agent", within(0, 1), "elites", "smoothing", "gamma", "epsilon")
 
     def build(
         self, spec: EnvSpec, *, seed: int = 0, device: torch.device | str = "cpu"

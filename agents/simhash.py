@@ -11,7 +11,8 @@ import torch
 from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
 
-from agents.bonus import BonusConfig, bonus_of_visits, check_field, seen_shape
+from agents.bonus import BonusConfig, bonus_of_visits, seen_shape
+from envs.checks import at_least, check
 from envs.digest import frame_digest
 from envs.interface import EnvSpec, Transition
 from world_models.density.symbols import as_symbols
@@ -29,9 +30,8 @@ class SimHashConfig(BonusConfig):
     """Rows and columns that are hashed; a smaller world is seen as it is."""
 
     def __post_init__(self) -> None:
-        check_field(self, "bits", self.bits >= 1, "1 or more")
-        check_field(self, "scale", self.scale is None or self.scale >= 0, "0 or more")
-        check_field(self, "resolution", self.resolution >= 1, "1 or more")
+        check(self, "bonus", at_least(1), "bits", "resolution")
+        check(self, "bonus", at_least(0), "scale")
 
     def build(
         self, spec: EnvSpec, *, seed: int = 0, device: torch.device | str = "cpu"

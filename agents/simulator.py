@@ -8,6 +8,7 @@ import torch
 
 from agents.interface import AgentConfig
 from agents.replay import Replay
+from envs.checks import at_least, check
 from envs.errors import NumericalError, UsageError
 from envs.interface import EnvSpec, Metrics, Segment, Transition
 from world_models.interface import PredictorConfig
@@ -29,11 +30,8 @@ class ImaginingConfig(AgentConfig):
     """Its updates a step; 0 leaves it as it was pretrained."""
 
     def __post_init__(self) -> None:
-        if self.model_starts < 1 or not 0 <= self.model_ratio < math.inf:
-            raise UsageError(
-                f"agent.model_starts is {self.model_starts} and agent.model_ratio "
-                f"{self.model_ratio}; they must be 1 or more, and 0 or more."
-            )
+        check(self, "agent", at_least(1), "model_starts")
+        check(self, "agent", at_least(0), "model_ratio")
         if self.model_ratio == 0 and not self.weights:
             raise UsageError(
                 "agent.model_ratio is 0, and a predictor that never learns needs agent.weights."

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from ale_py import Action
 from ale_py.vector_env import AtariVectorEnv
 from gymnasium.vector import AutoresetMode
 from numpy.typing import NDArray
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 from envs.games import check_game
 from envs.interface import EnvConfig
 from envs.protocol import PROTOCOLS, AtariProtocol
+from envs.shadow import Shadow
 
 
 @dataclass(frozen=True)
@@ -27,6 +29,9 @@ class AtariConfig(EnvConfig):
     @property
     def title(self) -> str:
         return self.game
+
+    def action_names(self, count: int) -> tuple[str, ...]:
+        return tuple(Action(x).name.lower() for x in Shadow(self.game, self.protocol).actions)
 
     @property
     def frame_skip(self) -> int:

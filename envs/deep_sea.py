@@ -5,20 +5,14 @@ ends in the bottom-right corner finds a treasure of 1. Perfect play returns 0.99
 left 0, and whoever explores by chance finds the treasure about once in 2^N episodes.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from gymnasium.spaces import Box, Discrete
-from gymnasium.vector import AutoresetMode, VectorEnv
-from gymnasium.vector.utils import batch_space
-from numpy.typing import NDArray
 
-from envs.errors import UsageError
+from envs.checks import at_least, check
 from envs.interface import EnvConfig
-
-Array = NDArray[Any]
+from envs.small import Array, SmallWorld
 
 
 @dataclass(frozen=True)
@@ -31,8 +25,7 @@ class DeepSeaConfig(EnvConfig):
     """Draws which of the two actions is right in each cell."""
 
     def __post_init__(self) -> None:
-        if self.size < 2:
-            raise UsageError(f"env.size is {self.size}; it must be 2 or more.")
+        check(self, "env", at_least(2), "size")
 
     def build(self, num_envs: int, *, threads: int = 0) -> "DeepSea":
         return DeepSea(num_envs, self.size, self.mapping_seed)
@@ -42,28 +35,17 @@ class DeepSeaConfig(EnvConfig):
         return "deep-sea"
 
 
-class DeepSea(VectorEnv[Array, Array, Array]):
+class DeepSea(SmallWorld):
     """N independent divers; the last look of an episode, below the bottom row, is empty."""
 
     def __init__(self, num_envs: int, size: int = 14, mapping_seed: int = 0) -> None:
-        self.num_envs, self.size = num_envs, size
-        self.metadata = {"autoreset_mode": AutoresetMode.NEXT_STEP, "reset_mask": True}
-        self.single_observation_space = Box(0, 255, (1, size, size), np.uint8)
-        self.single_action_space = Discrete(2)
-        self.observation_space = batch_space(self.single_observation_space, num_envs)
-        self.action_space = batch_space(self.single_action_space, num_envs)
+        super().__init__(num_envs, (1, size, size), num_actions=2)
+        self.size = size
         self.right = np.random.default_rng(mapping_seed).integers(2, size=(size, size))
         self.row, self.column = np.zeros((2, num_envs), np.int64)
 
-    def reset(
-        self,
-        *,
-        seed: int | Sequence[int | None] | None = None,
-        options: dict[str, Any] | None = None,
-    ) -> tuple[Array, dict[str, Any]]:
-        mask = (options or {}).get("reset_mask", np.ones(self.num_envs, np.bool_))
+    def begin(self, mask: Array) -> None:
         self.row[mask] = self.column[mask] = 0
-        return self._look(), {}
 
     def step(self, actions: Array) -> tuple[Array, Array, Array, Array, dict[str, Any]]:
         born = self.row == self.size
@@ -76,9 +58,9 @@ class DeepSea(VectorEnv[Array, Array, Array]):
         self.column = np.where(born, 0, moved)
         self.row = np.where(born, 0, self.row + 1)
         over = self.row == self.size
-        return self._look(), reward, over, np.zeros_like(over), {}
+        return self.look(), reward, over, np.zeros_like(over), {}
 
-    def _look(self) -> Array:
+    def look(self) -> Array:
         seas = np.zeros((self.num_envs, 1, self.size, self.size), np.uint8)
         streams = np.flatnonzero(self.row < self.size)
         seas[streams, 0, self.row[streams], self.column[streams]] = 255

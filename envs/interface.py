@@ -125,6 +125,10 @@ class EnvConfig:
         """Short name of the world, as in a run's folder: a game, an id."""
         raise NotImplementedError
 
+    def action_names(self, count: int) -> tuple[str, ...]:
+        """What its ``count`` actions are called; their numbers where nobody has named them."""
+        return tuple(str(action) for action in range(count))
+
     @property
     def frame_skip(self) -> int:
         """Frames an agent step lasts; reports multiply steps by it."""

@@ -8,20 +8,14 @@ the middle, so that a look has one shape in mazes of any size.
 
 import zlib
 from collections import deque
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
-from gymnasium.spaces import Box, Discrete
-from gymnasium.vector import AutoresetMode, VectorEnv
-from gymnasium.vector.utils import batch_space
-from numpy.typing import NDArray
 
-from envs.errors import UsageError
+from envs.checks import at_least, check, refuse, within
 from envs.interface import EnvConfig
-
-Array = NDArray[Any]
+from envs.small import Array, SmallWorld
 
 MOVES = ((-1, 0), (0, 1), (1, 0), (0, -1))
 """Up, right, down, left: the actions, as rows and columns."""
@@ -48,14 +42,11 @@ class MazeConfig(EnvConfig):
     split: Literal["train", "held-out"] = "train"
 
     def __post_init__(self) -> None:
-        if self.rooms < 2:
-            raise UsageError(f"env.rooms is {self.rooms}; it must be 2 or more.")
+        check(self, "env", at_least(2), "rooms")
+        check(self, "env", at_least(1), "limit")
+        check(self, "env", within(0, 1), "loops")
         if self.view < 3 or self.view % 2 == 0:
-            raise UsageError(f"env.view is {self.view}; it must be odd, and 3 or more.")
-        if self.limit < 1:
-            raise UsageError(f"env.limit is {self.limit}; it must be 1 or more.")
-        if not 0 <= self.loops <= 1:
-            raise UsageError(f"env.loops is {self.loops}; it must be in 0..1.")
+            refuse(self, "env", "view", "odd, and 3 or more")
 
     def build(self, num_envs: int, *, threads: int = 0) -> "Maze":
         return Maze(num_envs, self)
@@ -64,28 +55,23 @@ class MazeConfig(EnvConfig):
     def title(self) -> str:
         return "maze"
 
+    def action_names(self, count: int) -> tuple[str, ...]:
+        return "up", "right", "down", "left"
+
     @property
     def protocol_label(self) -> str:
         loops = f", {self.loops:g} loops" if self.loops else ""
         return f"{self.rooms} x {self.rooms} rooms{loops}, {self.split}"
 
 
-class Maze(VectorEnv[Array, Array, Array]):
+class Maze(SmallWorld):
     """N walkers, each in a maze of its own."""
 
     def __init__(self, num_envs: int, config: MazeConfig = MazeConfig()) -> None:
-        self.num_envs, self.config = num_envs, config
-        self.metadata = {
-            "autoreset_mode": AutoresetMode.NEXT_STEP,
-            "reset_mask": True,
-            "render_modes": ["rgb_array"],
-        }
+        super().__init__(num_envs, (config.view, config.view, 3), num_actions=len(MOVES))
+        self.config = config
+        self.metadata["render_modes"] = ["rgb_array"]
         self.render_mode = "rgb_array"
-        self.single_observation_space = Box(0, 255, (config.view, config.view, 3), np.uint8)
-        self.single_action_space = Discrete(len(MOVES))
-        self.observation_space = batch_space(self.single_observation_space, num_envs)
-        self.action_space = batch_space(self.single_action_space, num_envs)
-        self.generators = [np.random.default_rng() for _ in range(num_envs)]
         size = 2 * config.rooms + 1
         self.walls = np.ones((num_envs, size, size), np.bool_)
         self.distance = np.zeros((num_envs, size, size), np.int64)
@@ -94,33 +80,18 @@ class Maze(VectorEnv[Array, Array, Array]):
         self.time = np.zeros(num_envs, np.int64)
         self.over = np.ones(num_envs, np.bool_)
 
-    def reset(
-        self,
-        *,
-        seed: int | Sequence[int | None] | None = None,
-        options: dict[str, Any] | None = None,
-    ) -> tuple[Array, dict[str, Any]]:
-        mask = (options or {}).get("reset_mask", np.ones(self.num_envs, np.bool_))
-        if isinstance(seed, int):
-            seed = [seed + stream for stream in range(self.num_envs)]
-        if seed is not None:
-            for stream in np.flatnonzero(mask).tolist():
-                self.generators[stream] = np.random.default_rng(seed[stream])
-        self._enter(mask)
-        return self._look(), {}
-
     def step(self, actions: Array) -> tuple[Array, Array, Array, Array, dict[str, Any]]:
         born, streams = self.over.copy(), np.arange(self.num_envs)
         ahead = self.walker + np.array(MOVES)[actions]
         free = ~self.walls[streams, ahead[:, 0], ahead[:, 1]] & ~born
         self.walker = np.where(free[:, None], ahead, self.walker)
         self.time += ~born
-        self._enter(born)
+        self.begin(born)
         found = (self.walker == self.goal).all(1)
         late = ~found & (self.time == self.config.limit)
         self.over = found | late
         reward = np.where(born, 0.0, found - self.config.step_cost)
-        return self._look(), reward, found, late, {}
+        return self.look(), reward, found, late, {}
 
     @property
     def best_return(self) -> Array:
@@ -151,7 +122,7 @@ class Maze(VectorEnv[Array, Array, Array]):
         cells[streams, self.walker[:, 0], self.walker[:, 1]] = 3
         return tuple(colours[cells].repeat(scale, 1).repeat(scale, 2))
 
-    def _enter(self, mask: Array) -> None:
+    def begin(self, mask: Array) -> None:
         """New mazes: the walker and the goal stand in two different rooms."""
         held_out = self.config.split == "held-out"
         for stream in np.flatnonzero(mask):
@@ -166,7 +137,7 @@ class Maze(VectorEnv[Array, Array, Array]):
         self.time[mask] = 0
         self.over[mask] = False
 
-    def _look(self) -> Array:
+    def look(self) -> Array:
         view = self.config.view
         reach = view // 2
         place = np.arange(-reach, reach + 1)

@@ -6,6 +6,7 @@ we compare with (Blundell et al. 2016; Mnih et al. 2015; Machado et al. 2018; Ka
 
 from dataclasses import dataclass, fields
 
+from envs.checks import at_least, check, within
 from envs.errors import UsageError
 
 
@@ -39,12 +40,8 @@ class AtariProtocol:
     """Probability of a random action in evaluation."""
 
     def __post_init__(self) -> None:
-        for name in ("skip", "stack", "height", "width", "frames_cap"):
-            if getattr(self, name) < 1:
-                raise UsageError(f"protocol.{name} is {getattr(self, name)}; it must be 1 or more.")
-        for name in ("sticky", "eval_epsilon"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise UsageError(f"protocol.{name} is {getattr(self, name)}, not a probability.")
+        check(self, "protocol", at_least(1), "skip", "stack", "height", "width", "frames_cap")
+        check(self, "protocol", within(0, 1), "sticky", "eval_epsilon")
         if not self.grey and self.stack != 1:
             raise UsageError(f"protocol.stack is {self.stack}; colour frames come with stack 1.")
 

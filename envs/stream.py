@@ -6,9 +6,8 @@ grown past ``reseed_after`` ticks is seeded anew right after its next automatic 
 """
 
 import math
-import queue
-import threading
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -21,7 +20,8 @@ from torch import Tensor
 
 from envs import dice
 from envs.errors import EmulatorSilent, UsageError
-from envs.interface import EnvSpec, Step
+from envs.interface import EnvConfig, EnvSpec, Step
+from envs.worker import Worker
 
 Array = NDArray[Any]
 
@@ -54,7 +54,7 @@ class Stream:
         )
         self._on_device = bool(getattr(env, "tensors", False))  # a dream's tensors
         self._action_type = np.min_scalar_type(self.spec.num_actions - 1)
-        self._worker = _Worker()
+        self._worker = Worker()
         self._sent: Array | None = None  # actions that are being carried out
         n = self.spec.num_envs
         self.number = torch.zeros(n, dtype=torch.int64)  # how often each stream was seeded before
@@ -240,6 +240,13 @@ class Stream:
         return Step(**seen, frame=host["obs"][:, -self.spec.colours :])
 
 
+def spec_of(env: EnvConfig, num_envs: int = 1) -> EnvSpec:
+    """What so many streams of a world show and take; one is opened to be asked."""
+    stream = Stream(env.build(1))
+    stream.close()
+    return replace(stream.spec, num_envs=num_envs)
+
+
 def _read(buffer: UInt8[Tensor, " bytes"], shape: tuple[int, ...]) -> dict[str, Tensor]:
     """What stands in a tick's buffer, in place."""
     n = shape[0]
@@ -251,47 +258,6 @@ def _read(buffer: UInt8[Tensor, " bytes"], shape: tuple[int, ...]) -> dict[str, 
         "first": first.view(torch.bool),
         "last": last.view(torch.bool),
     }
-
-
-class _Worker:
-    """A thread that makes the emulator's calls, so that a silent one can be left behind."""
-
-    def __init__(self) -> None:
-        self.tasks: queue.SimpleQueue[Callable[[], Any] | None] = queue.SimpleQueue()
-        self.answers: queue.SimpleQueue[tuple[Any, BaseException | None]] = queue.SimpleQueue()
-        threading.Thread(target=_serve, args=(self.tasks, self.answers), daemon=True).start()
-
-    def begin(self, function: Callable[..., Any], *arguments: Any) -> None:
-        """Have ``function(*arguments)`` called."""
-        self.tasks.put(lambda: function(*arguments))
-
-    def end(self, timeout: float) -> Any:
-        """What the call answered; raises what it raised, or TimeoutError."""
-        try:
-            answer, error = self.answers.get(timeout=timeout)
-        except queue.Empty:
-            raise TimeoutError from None
-        if error is not None:
-            raise error
-        return answer
-
-    def stop(self) -> None:
-        self.tasks.put(None)
-
-    def __del__(self) -> None:
-        self.stop()
-
-
-def _serve(
-    tasks: "queue.SimpleQueue[Callable[[], Any] | None]",
-    answers: "queue.SimpleQueue[tuple[Any, BaseException | None]]",
-) -> None:
-    while (task := tasks.get()) is not None:
-        try:
-            answers.put((task(), None))
-        except BaseException as error:  # it is the caller's to handle
-            answers.put((None, error))
-        del task  # or an idle thread would keep the environment alive
 
 
 def _check_autoreset(env: VectorEnv[Any, Any, Any]) -> None:

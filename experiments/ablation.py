@@ -16,21 +16,19 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from envs.atari import AtariConfig
+from envs.checks import at_least, check
 from envs.errors import UsageError
-from envs.games import expand_games, near_names
-from experiments.config import Experiment, choose_all, roles
 from experiments.evaluation import under
-from experiments.findings import compare, read, summary
+from experiments.findings import compare, summary
+from experiments.grid import Cell, grid
 from experiments.parse import (
     default_folder,
     import_modules,
     parse_experiment,
     parse_flags,
-    split_roles,
     take,
 )
-from experiments.presets import PRESETS
+from experiments.records import read
 from experiments.report import write_report
 from experiments.reproduce import RESULTS, compact_json
 from experiments.run import Run
@@ -68,22 +66,8 @@ class Ablate:
     """Show the grid and its cost, and run nothing."""
 
     def __post_init__(self) -> None:
-        for name, least in (("seeds", 1), ("episodes", 1), ("threads", 1), ("workers", 0)):
-            if getattr(self, name) < least:
-                raise UsageError(f"{name} is {getattr(self, name)}; it must be {least} or more.")
-        if self.rate < 0 or self.retries < 0:
-            raise UsageError("rate and retries must be 0 or more.")
-
-
-@dataclass(frozen=True)
-class Cell:
-    """One choice for every role, with the words that make it."""
-
-    words: tuple[str, ...]
-    """What follows ``reverie train``."""
-    experiment: Experiment
-    label: str
-    """The choices alone."""
+        check(self, "", at_least(1), "seeds", "episodes", "threads")
+        check(self, "", at_least(0), "workers", "rate", "retries")
 
 
 def ablate(words: list[str]) -> int:
@@ -144,46 +128,6 @@ def save(name: str, words: list[str], runs: list[Path]) -> Path:
     return path
 
 
-def grid(words: list[str], games: str = "") -> list[Cell]:
-    """The cells of PRESET [role:a,b ...] [--flags] on each game, in the order they were named.
-
-    ``name+setting=value`` sets what only that choice has. A choice inside a part that a cell does
-    not have is left out there: bonus:none needs no bonus.density. Raises UsageError for a role or
-    a name that is not there, and for an empty grid.
-    """
-    if not words or words[0].startswith("-"):
-        raise UsageError(f"Name a preset first: {', '.join(PRESETS)}.")
-    preset, rest = words[0], words[1:]
-    if preset not in PRESETS:
-        hint = near_names(preset, PRESETS) or f" The presets are {', '.join(PRESETS)}."
-        raise UsageError(f"There is no preset '{preset}'.{hint}")
-    tokens, flags = split_roles(rest, PRESETS[preset])
-    choices = []
-    for token in tokens:
-        path, _, names = token.partition(":")
-        each = [(path, name.strip()) for name in names.split(",") if name.strip()]
-        if not each:
-            raise UsageError(f"'{token}' names no choice; give some, as in {path}:a,b.")
-        choices.append(each)
-    worlds = [["--env.game", game] for game in expand_games(games)] if games else [[]]
-    cells: dict[Experiment, Cell] = {}
-    used: set[str] = set()
-    for world, combination in itertools.product(worlds, itertools.product(*choices)):
-        chosen = _applicable(preset, list(combination))
-        used |= {path for path, _ in chosen}
-        own = [*itertools.chain(*(_words(*choice) for choice in chosen)), *world]
-        made = [preset, *own, *flags]
-        _, (experiment,), _ = parse_experiment(made)
-        if games and not isinstance(experiment.env, AtariConfig):
-            raise UsageError("--games needs env:atari; name other worlds as env:catch,deep-sea.")
-        cells.setdefault(experiment, Cell(tuple(made), experiment, shlex.join(own)))
-    for path in (path for each in choices for path, _ in each):
-        if path not in used:
-            known = ", ".join(path for path, _ in roles(PRESETS[preset]))
-            raise UsageError(f"There is no role '{path}' in any cell; the roles are {known}.")
-    return list(cells.values())
-
-
 def tasks_of(cells: list[Cell], options: Ablate) -> list[Task]:
     """Every cell with every seed; all cells of a seed come before the next seed's."""
     preset, steps = cells[0].words[0], cells[0].experiment.steps
@@ -197,26 +141,6 @@ def tasks_of(cells: list[Cell], options: Ablate) -> list[Task]:
         protocols = tuple(name for name in named if under(env, name) is not env)
         tasks.append(Task(words, folder / name, options.episodes, protocols, options.threads))
     return tasks
-
-
-def _applicable(preset: str, choices: list[tuple[str, str]]) -> list[tuple[str, str]]:
-    """The choices whose role the parts chosen outside it have."""
-    kept: list[tuple[str, str]] = []
-    for depth in range(1 + max((path.count(".") for path, _ in choices), default=0)):
-        config = choose_all(PRESETS[preset], [f"{p}:{n.partition('+')[0]}" for p, n in kept])
-        known = dict(roles(config))
-        here = [choice for choice in choices if choice[0].count(".") == depth]
-        kept += [choice for choice in here if choice[0] in known]
-    return kept
-
-
-def _words(path: str, choice: str) -> list[str]:
-    """``bonus``, ``simhash+scale=0.3`` as the words of ``reverie train``."""
-    name, *settings = choice.split("+")
-    for setting in settings:
-        if "=" not in setting:
-            raise UsageError(f"'{setting}' in {path}:{choice} sets nothing; write setting=value.")
-    return [f"{path}:{name}", *(f"--{path}.{setting}" for setting in settings)]
 
 
 def _options(words: list[str]) -> tuple[list[str], Ablate]:

@@ -19,7 +19,8 @@ from envs.atari import AtariConfig
 from envs.errors import UsageError
 from envs.interface import EnvConfig
 from envs.stream import Stream
-from experiments.recording import Manifest, Recorder, Recording
+from experiments.recorder import Manifest, Recorder
+from experiments.recording import Recording
 from experiments.run import provenance
 
 Format = Literal["own", "grey", "rgb"]

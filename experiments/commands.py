@@ -6,17 +6,19 @@ from pathlib import Path
 from typing import cast
 
 from agents.interface import Policy
-from agents.policies import RandomPolicy
 from envs.atari import AtariConfig
 from envs.errors import UsageError
 from envs.games import expand_games
-from envs.stream import Stream
 from experiments.ablation import ablate
-from experiments.bench import GROUPS, BenchOptions, bench
+from experiments.bench import GROUPS, bench
+from experiments.bench.sitting import BenchOptions
 from experiments.collect import collect, in_format
 from experiments.config import TABLES, choose, roles
 from experiments.doctor import doctor
-from experiments.evaluation import evaluate, evaluate_run, load
+from experiments.endurance import ENDURANCE
+from experiments.evaluation import evaluate_run, load, random_play, random_policy
+from experiments.horizons import shown
+from experiments.machine import pick_device, pick_threads
 from experiments.parse import (
     default_folder,
     import_modules,
@@ -26,7 +28,7 @@ from experiments.parse import (
     parse_pretraining,
     take,
 )
-from experiments.predictors import compare, shown
+from experiments.predictors import compare
 from experiments.presets import PRESETS
 from experiments.pretraining import Pretraining, default_pretrain_folder, pretrain
 from experiments.remembering import MEASUREMENTS
@@ -35,12 +37,13 @@ from experiments.reproduce import (
     PREDICTION_RECIPES,
     RECIPES,
     measure,
+    outlast,
     reproduce,
     reproduce_prediction,
 )
 from experiments.run import Run
 from experiments.tables import verify
-from experiments.training import pick_device, pick_threads, train
+from experiments.training import train
 
 
 @dataclass(frozen=True)
@@ -121,11 +124,7 @@ def _evaluate(words: list[str]) -> int:
         for name in expand_games(games or game or "ms_pacman"):
             for each in named or [protocol or "mfec"]:
                 env = choose(AtariConfig(name), "protocol", each)
-                probe = Stream(env.build(1))
-                policy = RandomPolicy(probe.spec.num_actions, options.seed)
-                probe.close()
-                scores = evaluate(
-                    policy,
+                scores = random_play(
                     env,
                     episodes=options.episodes,
                     seed=options.seed,
@@ -182,9 +181,7 @@ def _collect(words: list[str]) -> int:
         experiment, agent = load(who, device=str(device))
         env, policy, name = experiment.env, cast(Policy, agent), Path(who).name
     else:
-        probe = Stream(world.build(1))
-        env, policy, name = world, RandomPolicy(probe.spec.num_actions, options.seed), "random"
-        probe.close()
+        env, policy, name = world, random_policy(world, options.seed), "random"
     in_format(env, options.format)  # refused before a folder is made
     folder = options.folder or Path("runs/data") / (
         f"{env.title}-{name}-{options.format}-s{options.seed}"
@@ -242,6 +239,7 @@ def _reproduce(words: list[str]) -> int:
     recipes = dict.fromkeys(RECIPES, reproduce)
     recipes |= dict.fromkeys(PREDICTION_RECIPES, reproduce_prediction)
     recipes |= dict.fromkeys(MEASUREMENTS, measure)
+    recipes |= dict.fromkeys(ENDURANCE, outlast)
     unknown = [name for name in names if name not in recipes]
     if unknown or not (names or options.all):
         raise UsageError(

@@ -19,6 +19,7 @@ from agents.episodic import EpisodicConfig
 from agents.interface import AgentConfig
 from agents.networks import NETWORKS, NetworkConfig
 from envs.atari import AtariConfig
+from envs.checks import check, within
 from envs.choices import ENVS
 from envs.errors import UsageError
 from envs.games import near_names
@@ -71,10 +72,8 @@ class Experiment(Job):
     """Copies of the world in flight."""
 
     def __post_init__(self) -> None:
-        for name, most in (("steps", 10**15), ("streams", 10**5)):
-            if not 1 <= getattr(self, name) <= most:
-                value = getattr(self, name)
-                raise UsageError(f"{name} is {value}; it must be 1 or more, and {most:,} at most.")
+        check(self, "", within(1, 10**15), "steps")
+        check(self, "", within(1, 10**5), "streams")
         if self.agent.refuses_bonus and not isinstance(self.bonus, NoBonusConfig):
             raise UsageError(
                 f"The agent {type(self.agent).__name__.removesuffix('Config')} takes no bonus: "

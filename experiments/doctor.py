@@ -23,8 +23,9 @@ from envs.shadow import Shadow
 from envs.stream import Stream
 from experiments.checkpoints import Checkpoints
 from experiments.config import Experiment
+from experiments.machine import pick_device, pick_threads
 from experiments.run import cpu_name
-from experiments.training import bare_rate, pick_device, pick_threads
+from experiments.training import bare_rate
 
 PACKAGES = ("torch", "gymnasium", "ale-py", "numpy", "numba", "tensorboard")
 TICKS = 200

@@ -21,7 +21,8 @@ class ImaginationConfig(EnvConfig):
     """Remembered moments that dreams begin at."""
 
     def build(self, num_envs: int, *, threads: int = 0) -> VectorEnv[Any, Any, Any]:
-        from experiments.predictors import SEEN, PredictorPretraining, evenly
+        from experiments.horizons import SEEN, evenly
+        from experiments.predictors import PredictorPretraining
         from experiments.pretraining import load_model
         from experiments.recording import Recording
         from world_models.prediction.imagination import Imagination

@@ -2,7 +2,6 @@
 
 import math
 import statistics
-import sys
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ import torch
 from agents.bonus import Bonus
 from agents.interface import Agent, Policy
 from agents.loop import interact
-from agents.policies import EpsilonGreedy
+from agents.policies import EpsilonGreedy, RandomPolicy
 from envs import dice
 from envs.atari import AtariConfig
 from envs.digest import frame_digest
@@ -21,12 +20,12 @@ from envs.games import HUMAN_RANDOM_TABLE, human_normalised, near_names
 from envs.interface import EnvConfig
 from envs.maze import MazeConfig
 from envs.protocol import PROTOCOLS
-from envs.stream import Stream
+from envs.stream import Stream, spec_of
 from experiments.config import Experiment
-from experiments.plans import PlanTrace, action_names, with_plan
+from experiments.machine import pick_device
+from experiments.plans import PlanTrace, with_plan
 from experiments.run import Run, building, fitting
 from experiments.trackers import Episodes, Video, screen_of
-from experiments.training import pick_device
 
 
 @dataclass(frozen=True)
@@ -117,7 +116,7 @@ def evaluate(
     memory["dice"] = dice.keys(seed, "eval", n).to(stream.device)
     step = stream.reset()
     film = Video(video, with_plan(screen_of(stream))) if video else None
-    trace = PlanTrace(action_names(stream)) if figure else None
+    trace = PlanTrace(env.action_names(stream.spec.num_actions)) if figure else None
     tracker, starts = Episodes(n), set[int]()
     finished: list[list[dict[str, Any]]] = [[] for _ in range(n)]
     for t in interact(stream, player, explore=False, start=(step, memory)):
@@ -146,6 +145,21 @@ def evaluate(
         distinct_starts=len(starts),
         scores=[episode["score"] for episode in played],
         lengths=[episode["length"] for episode in played],
+    )
+
+
+def random_policy(env: EnvConfig, seed: int = 0) -> RandomPolicy:
+    """Uniform play of a world."""
+    return RandomPolicy(spec_of(env).num_actions, seed)
+
+
+def random_play(
+    env: EnvConfig, *, episodes: int, seed: int = 0, streams: int = 32, threads: int = 0
+) -> Scores:
+    """Scores of uniform play in a world, under its protocol."""
+    policy = random_policy(env, seed)
+    return evaluate(
+        policy, env, episodes=episodes, seed=seed, streams=streams, device="cpu", threads=threads
     )
 
 
@@ -218,13 +232,11 @@ def load_trained(folder: Path | str, *, device: str = "auto") -> tuple[Experimen
     """A run's experiment, and its agent and bonus as the last checkpoint knows them."""
     run, where = Run(folder), pick_device(device)
     experiment = run.experiment()
-    state = run.checkpoints.load(warn=lambda said: print(said, file=sys.stderr))
+    state = run.load()
     if state is None:
         raise UsageError(f"{run.folder} has no checkpoint yet; train it first.")
     with building("world"):
-        probe = Stream(experiment.env.build(1))
-    spec = replace(probe.spec, num_envs=experiment.streams)
-    probe.close()
+        spec = spec_of(experiment.env, experiment.streams)
     with building("agent"):
         agent = experiment.agent.build(spec, seed=experiment.seed, device=where)
         bonus = experiment.bonus.build(spec, seed=experiment.seed, device=where)

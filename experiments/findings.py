@@ -3,21 +3,17 @@
 import csv
 import io
 import json
-import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float
-from numpy.typing import NDArray
 
 from envs.errors import UsageError
 from envs.games import human_normalised
 from experiments.config import TABLES
-from experiments.run import Run
+from experiments.records import APART, Record
 from experiments.statistics import (
     Array,
     Interval,
@@ -25,67 +21,6 @@ from experiments.statistics import (
     paired_differences,
     probability_of_improvement,
 )
-
-WINDOW = 100
-"""Training episodes that a point of a learning curve is the mean of."""
-APART = ("env", "seed", "steps")
-"""Fields of an experiment that do not make another variant of it."""
-
-
-@dataclass(frozen=True, eq=False)
-class Record:
-    """One finished run: what it was, and the scores of its final checkpoint."""
-
-    folder: Path
-    config: dict[str, Any]
-    scores: dict[str, Any]
-    """As ``reverie evaluate`` left them, under the run's own protocol."""
-    others: list[dict[str, Any]]
-    """The same checkpoint under other protocols."""
-    episodes: list[dict[str, Any]]
-    """Training episodes, in order."""
-    steps: int
-    """Agent steps of the checkpoint that was evaluated."""
-    frames: int
-    provenance: dict[str, Any]
-
-    @property
-    def seed(self) -> int:
-        return int(self.config["seed"])
-
-    @property
-    def score(self) -> float:
-        return float(self.scores["mean"])
-
-    @cached_property
-    def variant(self) -> str:
-        """Everything in the config that could be swapped, as one string."""
-        rest = {name: x for name, x in self.config.items() if name not in APART}
-        return json.dumps(rest, sort_keys=True)
-
-    @cached_property
-    def curve(self) -> tuple[Array, Array]:
-        """Agent steps, and the mean of the last ``WINDOW`` training scores (fewer at first)."""
-        steps = np.array([row["step"] for row in self.episodes], float)
-        scores = np.array([row["score"] for row in self.episodes], float)
-        sums = np.concatenate([[0.0], scores.cumsum()])
-        ends = np.arange(1, len(scores) + 1)
-        begins = np.maximum(ends - WINDOW, 0)
-        return steps, (sums[ends] - sums[begins]) / (ends - begins)
-
-    @property
-    def last_of_training(self) -> float:
-        """Mean of the last ``WINDOW`` training episodes; nan where there were fewer."""
-        return float(self.curve[1][-1]) if len(self.episodes) >= WINDOW else float("nan")
-
-    @property
-    def best_of_training(self) -> tuple[float, int]:
-        """The highest mean of ``WINDOW`` successive training episodes, and its agent step."""
-        if len(self.episodes) < WINDOW:
-            return float("nan"), 0
-        steps, means = self.curve
-        best = WINDOW - 1 + int(np.argmax(means[WINDOW - 1 :]))
-        return float(means[best]), int(steps[best])
 
 
 @dataclass(frozen=True)
@@ -196,42 +131,6 @@ def judge(scores: Mapping[str, Mapping[tuple[str, int], float]]) -> list[Verdict
     return found
 
 
-def read(folders: Sequence[Path]) -> tuple[list[Record], list[str]]:
-    """The runs in these folders or below them, and a sentence about each that was left out.
-
-    Raises UsageError where there is no scored run, for a score that is no number, and for two
-    runs of the same experiment.
-    """
-    found: dict[Path, None] = {}
-    for folder in folders:
-        if not folder.is_dir():
-            raise UsageError(f"There is no folder {folder}.")
-        runs = sorted(path.parent.resolve() for path in folder.rglob("config.json"))
-        if not runs:
-            raise UsageError(f"{folder} holds no run: no config.json is in it or below it.")
-        found |= dict.fromkeys(runs)
-    records, left_out = [], []
-    for folder in found:
-        if not (folder / "scores.json").exists():
-            left_out.append(
-                f"{folder.name} has no scores and is left out; `reverie evaluate` makes them."
-            )
-        else:
-            records.append(_record(folder))
-    if not records:
-        raise UsageError(f"{left_out[0]} No other run is left to report.")
-    seen: dict[tuple[str, ...], Path] = {}
-    for record in records:
-        key = (json.dumps(record.config, sort_keys=True), str(record.steps))
-        if key in seen:
-            raise UsageError(
-                f"{seen[key]} and {record.folder} are the same experiment with the same seed; "
-                "report one of them."
-            )
-        seen[key] = record.folder
-    return records, left_out
-
-
 def compare(records: list[Record], baseline: str = "") -> list[Comparison]:
     """The runs by what may be compared: one protocol, one evaluation epsilon, one length.
 
@@ -255,17 +154,6 @@ def compare(records: list[Record], baseline: str = "") -> list[Comparison]:
         )
         for key, group in groups.items()
     ]
-
-
-def on_grid(records: Iterable[Record], grid: Array) -> Float[NDArray[np.float64], "runs points"]:
-    """Learning curves at these agent steps; nan before a run's first episode."""
-    curves = []
-    for record in records:
-        steps, means = record.curve
-        at = np.searchsorted(steps, grid, side="right") - 1
-        known = np.concatenate([means, [np.nan]])  # the last serves what comes before the first
-        curves.append(known[at])
-    return np.stack(curves)
 
 
 def summary(found: Comparison) -> dict[str, Any]:
@@ -327,55 +215,6 @@ def part_name(path: str) -> str:
             if isinstance(kind, type) and path == f"{kind.__module__}:{kind.__qualname__}":
                 return name
     return path.partition(":")[2].removesuffix("Config") or path
-
-
-def _record(folder: Path) -> Record:
-    run = Run(folder)
-    config, scores = _json(folder / "config.json"), _json(folder / "scores.json")
-    if not isinstance(config.get("env"), dict) or not isinstance(config.get("seed"), int):
-        raise UsageError(f"{folder / 'config.json'} is no config of a training run.")
-    _check(folder / "scores.json", scores)
-    others = {path: _json(path) for path in sorted(folder.glob("scores-*.json"))}
-    for path, each in others.items():
-        _check(path, each)
-    rows = run.read_lines("metrics.jsonl")
-    steps = int(scores.get("steps", config.get("steps", 0)))
-    skip = rows[-1]["frames"] / rows[-1]["step"] if rows else 1
-    provenance = folder / "provenance.json"
-    return Record(
-        folder=folder,
-        config=config,
-        scores=scores,
-        others=list(others.values()),
-        episodes=[row for row in run.read_lines("episodes.jsonl") if row["step"] <= steps],
-        steps=steps,
-        frames=round(steps * skip),
-        provenance=_json(provenance) if provenance.exists() else {},
-    )
-
-
-def _json(path: Path) -> dict[str, Any]:
-    try:
-        data = json.loads(path.read_text())
-    except (ValueError, OSError) as error:
-        raise UsageError(f"{path} cannot be read: {error}.") from error
-    if not isinstance(data, dict):
-        raise UsageError(f"{path} holds no object.")
-    return data
-
-
-def _check(path: Path, scores: dict[str, Any]) -> None:
-    wanted = ("world", "protocol", "epsilon", "mean", "scores", "lengths")
-    missing = [name for name in wanted if name not in scores]
-    if missing or not scores["scores"]:
-        what = f"has no {missing[0]}" if missing else "holds no episode"
-        raise UsageError(f"{path} {what}; `reverie evaluate {path.parent}` makes it anew.")
-    for value in (scores["mean"], *scores["scores"]):
-        if not isinstance(value, int | float) or not math.isfinite(value):
-            raise UsageError(
-                f"{path} has the score {value}, which is no number; "
-                f"`reverie evaluate {path.parent}` makes it anew."
-            )
 
 
 def _world_names(records: list[Record]) -> dict[Path, str]:

@@ -11,16 +11,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from ale_py import Action
 from numpy.typing import NDArray
 from torch import Tensor
 
-from envs.atari import Atari
-from envs.catch import Catch
 from envs.interface import Metrics, Transition
-from envs.maze import Maze
-from envs.shadow import Shadow
-from envs.stream import Stream
 from world_models.planning.straw import shift
 
 Image = NDArray[np.uint8]
@@ -131,18 +125,6 @@ def _shade(level: NDArray[Any], colour: tuple[int, int, int], cell: int, height:
     row: Image = blend.repeat(cell, 1).repeat(height, 0).astype(np.uint8)
     row[:, cell - 1 :: cell] = PAPER
     return row
-
-
-def action_names(stream: Stream) -> tuple[str, ...]:
-    """What the actions of a world are called; their numbers where nobody has named them."""
-    if isinstance(stream.env, Maze):
-        return "up", "right", "down", "left"
-    if isinstance(stream.env, Catch):
-        return "left", "stay", "right"
-    if isinstance(stream.env, Atari):
-        actions = Shadow(stream.env.game, stream.env.protocol).actions
-        return tuple(Action(action).name.lower() for action in actions)
-    return tuple(str(action) for action in range(stream.spec.num_actions))
 
 
 class PlanTrace:

@@ -12,14 +12,16 @@ from typing import Any
 
 import torch
 
+from envs.checks import at_least, check, refuse
 from envs.errors import NumericalError, UsageError
 from envs.interface import Metrics, Stateful
+from experiments.batches import Batches
 from experiments.config import Job
+from experiments.machine import interrupts, pick_device, pick_threads
 from experiments.progress import Display
-from experiments.recording import Batches, Recording
-from experiments.run import Run, provenance
+from experiments.recording import Recording
+from experiments.run import Run, building, fitting, provenance
 from experiments.trackers import Log, Means
-from experiments.training import interrupts, pick_device, pick_threads
 from world_models.arithmetic import Arithmetic, Precision, using
 
 WEIGHTS = "model.pt"
@@ -40,10 +42,9 @@ class Pretraining(Job):
     """Share of the frames that is set aside, by whole episodes."""
 
     def __post_init__(self) -> None:
-        if self.steps < 1:
-            raise UsageError(f"steps is {self.steps}; it must be 1 or more.")
+        check(self, "", at_least(1), "steps")
         if not 0 < self.held_out < 1:
-            raise UsageError(f"held_out is {self.held_out}; it must be above 0 and below 1.")
+            refuse(self, "", "held_out", "above 0 and below 1")
 
     @property
     def model_name(self) -> str:
@@ -106,7 +107,7 @@ def pretrain(
     """
     device, threads = pick_device(options.device), pick_threads(options.threads)
     recording = Recording(*job.data, memory=options.memory_gb * 1e9)
-    with using(Arithmetic(options.precision)):
+    with using(Arithmetic(options.precision)), building("model"):
         model = job.build(recording, device)
     run = Run.open(folder, job)
     with run.locked():
@@ -124,7 +125,7 @@ def _go(
     threads: int,
 ) -> None:
     """One sitting: from the checkpoint to the end, or to an interrupt."""
-    state = run.checkpoints.load()
+    state = run.load()
     step = state["step"] if state else 0
     if step >= job.steps:
         run.finished = True
@@ -133,12 +134,13 @@ def _go(
     about |= {"precision": options.precision}
     run.write_json("provenance.json", provenance(device, threads) | about)
     means = Means()
-    if state:
-        model.load_state_dict(state["model"])
-    batches, phase = job.batches(recording, model), job.phase(model)
-    if state:
-        batches.load_state_dict(state["batches"])
-        means.load_state_dict(state["means"])
+    with fitting(run.folder):
+        if state:
+            model.load_state_dict(state["model"])
+        batches, phase = job.batches(recording, model), job.phase(model)
+        if state:
+            batches.load_state_dict(state["batches"])
+            means.load_state_dict(state["means"])
     run.truncate_lines("metrics.jsonl", step)
     log = Log(run.folder, step)
     verb = f"continues at step {step:,}" if step else "starts"
@@ -204,11 +206,13 @@ def load_model(
     job = run.job()
     if not isinstance(job, Pretraining):
         raise UsageError(f"{folder} is no pretraining; name a run of `reverie pretrain`.")
-    state = run.checkpoints.load()
+    state = run.load()
     if state is None:
         raise UsageError(f"{folder} has no checkpoint yet; pretrain it first.")
-    model = job.build(Recording(*job.data, memory=0), where)
-    model.load_state_dict(state["model"])
+    with building("model"):
+        model = job.build(Recording(*job.data, memory=0), where)
+    with fitting(run.folder):
+        model.load_state_dict(state["model"])
     return job, model
 
 

@@ -6,16 +6,12 @@ t, so a row's successor is ``streams`` rows further. Frames are decoded one at a
 shuffle needs no buffer, and memory is what one batch needs (or all of it, where all of it fits).
 """
 
-import json
 import os
 import zipfile
 import zlib
-from collections import deque
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, Generic, Literal, TypeVar
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -25,114 +21,11 @@ from torch import Tensor
 
 from envs import dice
 from envs.errors import UsageError
-from envs.interface import EnvConfig, Segment, Step
-from experiments.config import decode, differences, encode
+from envs.interface import Segment
+from experiments.config import differences, encode
+from experiments.recorder import COLUMNS, Manifest
 
-FORMAT = "reverie-recording-1"
-SHARD_ROWS = 16_384
-COLUMNS = ("action", "reward", "discount", "first", "last")
 Part = Literal["train", "held-out"]
-T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class Manifest:
-    """What a recording is of."""
-
-    env: EnvConfig
-    """The world in the recorded format; the policy may have seen it in another."""
-    num_actions: int
-    frame_shape: tuple[int, int, int]
-    """(colours, H, W) of one frame."""
-    policy: str
-    epsilon: float
-    """Share of uniformly drawn actions on top of the policy's own."""
-    seed: int
-    streams: int
-    shards: tuple[tuple[int, int], ...] = ()
-    """Rows and bytes of each."""
-
-    def write(self, folder: Path, provenance: dict[str, Any]) -> None:
-        about = {"world": self.env.title, "protocol": self.env.protocol_label}
-        fields = {name: value for name, value in encode(self).items() if name != "class"}
-        data = {"format": FORMAT} | about | fields | {"provenance": provenance}
-        temporary = folder / ".manifest.tmp"
-        temporary.write_text(json.dumps(data, indent=1) + "\n")
-        temporary.replace(folder / "manifest.json")
-
-    @classmethod
-    def read(cls, folder: Path) -> "Manifest":
-        """Raises UsageError where there is none, or one of another format."""
-        path = folder / "manifest.json"
-        try:
-            data = json.loads(path.read_text())
-        except FileNotFoundError:
-            raise UsageError(f"{folder} is no recording: it has no manifest.json.") from None
-        except (ValueError, OSError) as error:
-            raise UsageError(f"{path} cannot be read: {error}.") from error
-        if not isinstance(data, dict) or data.get("format") != FORMAT:
-            raise UsageError(f"{path} is no {FORMAT} manifest; record it again.")
-        return cls(
-            env=decode(EnvConfig, data["env"]),
-            frame_shape=tuple(data["frame_shape"]),
-            shards=tuple((rows, size) for rows, size in data["shards"]),
-            **{
-                name: data[name] for name in ("num_actions", "policy", "epsilon", "seed", "streams")
-            },
-        )
-
-
-class Recorder:
-    """Writes a recording tick by tick; memory is one shard of compressed frames.
-
-    Raises UsageError where the folder already holds one or cannot be written.
-    """
-
-    def __init__(self, folder: Path, manifest: Manifest, provenance: dict[str, Any]) -> None:
-        self.folder, self.manifest, self.provenance = folder, manifest, provenance
-        if (folder / "manifest.json").exists():
-            raise UsageError(f"{folder} already holds a recording; choose another with --folder.")
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            manifest.write(folder, provenance)
-        except OSError as error:
-            raise UsageError(
-                f"The folder {folder} cannot be written ({error.strerror}); "
-                "choose another with --folder."
-            ) from error
-        self.frames: list[bytes] = []
-        self.columns: dict[str, list[NDArray[Any]]] = {name: [] for name in COLUMNS}
-
-    def append(self, step: Step, action: Int64[Tensor, " N"], next_step: Step) -> None:
-        """One tick of every stream: what was seen, what was done, what followed."""
-        self.frames += [zlib.compress(frame.tobytes(), 1) for frame in step.frame.numpy()]
-        row = action, next_step.reward, next_step.discount, step.first, step.last
-        for name, values in zip(COLUMNS, row, strict=True):
-            self.columns[name].append(values.cpu().numpy())
-        if len(self.frames) >= SHARD_ROWS:
-            self._flush()
-
-    def close(self, last: Step) -> None:
-        """Add what the streams looked like in the end, from where nothing was done."""
-        self.append(last, torch.zeros_like(last.first, dtype=torch.int64), last)
-        if self.frames:
-            self._flush()
-
-    def _flush(self) -> None:
-        """Write a shard, then the manifest that names it: a kill leaves a whole recording."""
-        stem = self.folder / f"{len(self.manifest.shards):05d}"
-        blob = b"".join(self.frames)
-        stem.with_suffix(".frames").write_bytes(blob)
-        ends = np.cumsum([len(frame) for frame in self.frames], dtype=np.int64)
-        columns = {name: np.concatenate(rows) for name, rows in self.columns.items()}
-        kinds = {"action": np.uint8, "reward": np.float32, "discount": np.float32}
-        columns |= {name: columns[name].astype(kind) for name, kind in kinds.items()}
-        columns["ends"] = ends
-        np.savez_compressed(stem.with_suffix(".npz"), allow_pickle=False, **columns)
-        shards = (*self.manifest.shards, (len(self.frames), len(blob)))
-        self.manifest = Manifest(**{**vars(self.manifest), "shards": shards})
-        self.manifest.write(self.folder, self.provenance)
-        self.frames, self.columns = [], {name: [] for name in COLUMNS}
 
 
 class Recording:
@@ -299,62 +192,6 @@ class Recording:
                 raise UsageError(
                     f"The shard {self._paths[shard]} is damaged ({error}); record it again."
                 ) from error
-
-
-class Batches(Generic[T]):
-    """Endless batches of a recording: every row once an epoch, each epoch in an order of its own.
-
-    ``draw`` makes a batch of rows; the next ones are made ahead in a thread. The state is that of
-    the batches handed out, so a resumed run sees what the uninterrupted one would have seen.
-    """
-
-    def __init__(
-        self,
-        rows: Int64[Tensor, " M"],
-        batch: int,
-        draw: Callable[[Int64[Tensor, " B"]], T],
-        *,
-        seed: int = 0,
-        ahead: int = 2,
-    ) -> None:
-        if batch < 1:
-            raise UsageError(f"batch is {batch}; it must be 1 or more.")
-        if len(rows) < batch:
-            raise UsageError(
-                f"The recording has {len(rows)} places to start from, fewer than a batch of "
-                f"{batch}; record more or take a smaller batch."
-            )
-        self.rows, self.batch, self.draw, self.seed, self.ahead = rows, batch, draw, seed, ahead
-        self.count = 0  # batches handed out
-        self._order: tuple[int, Tensor] = -1, rows
-        self._made: deque[Future[T]] = deque()
-        self._thread = ThreadPoolExecutor(1)
-
-    def __iter__(self) -> Iterator[T]:
-        return self
-
-    def __next__(self) -> T:
-        while len(self._made) <= self.ahead:
-            chosen = self.places(self.count + len(self._made))
-            self._made.append(self._thread.submit(self.draw, chosen))
-        self.count += 1
-        return self._made.popleft().result()
-
-    def places(self, number: int) -> Int64[Tensor, " B"]:
-        """The rows of the ``number``-th batch; what an epoch has beyond whole batches is left."""
-        epoch, place = divmod(number, len(self.rows) // self.batch)
-        if self._order[0] != epoch:
-            key = dice.keys(self.seed, "replay", 1) + epoch
-            generator = torch.Generator().manual_seed(int(dice.splitmix64(key)))
-            self._order = epoch, self.rows[torch.randperm(len(self.rows), generator=generator)]
-        return self._order[1][place * self.batch : (place + 1) * self.batch]
-
-    def state_dict(self) -> dict[str, Any]:
-        return {"count": self.count}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        self._made.clear()
-        self.count = state["count"]
 
 
 def _places(

@@ -12,11 +12,10 @@ from typing import Any
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from agents.policies import RandomPolicy
 from envs.atari import AtariConfig
 from envs.protocol import PROTOCOLS
-from envs.stream import Stream
 from experiments.collect import collect
+from experiments.evaluation import random_policy
 from experiments.factor_analysis import FactorAnalysis
 from experiments.pretraining import PretrainOptions, load_model, pretrain
 from experiments.probe import PLAYER, play, probe
@@ -26,7 +25,7 @@ from world_models.inference.evidence import active_units
 from world_models.representation.projection import ProjectionConfig
 from world_models.representation.vae import VAEConfig
 
-STEPS = 700
+STEPS = 3000
 VAE = VAEConfig(learning_rate=2e-3, decay_steps=STEPS)
 
 
@@ -48,10 +47,7 @@ class Remembering:
         env = AtariConfig(self.game, PROTOCOLS["mfec"])
         data = folder / f"{self.game}-random"
         if not (data / "manifest.json").exists():
-            counted = Stream(env.build(1))
-            policy = RandomPolicy(counted.spec.num_actions, self.seed)
-            counted.close()
-            collect(policy, env, data, frames=self.frames, seed=self.seed)
+            collect(random_policy(env, self.seed), env, data, frames=self.frames, seed=self.seed)
         run = pretrain(
             replace(self.fit, data=(str(data),)),
             folder / f"{self.game}-vae",

@@ -24,17 +24,9 @@ from experiments.document import (
     to_html,
     write_markdown,
 )
-from experiments.findings import (
-    WINDOW,
-    Comparison,
-    Record,
-    compare,
-    flatten,
-    on_grid,
-    raw_csv,
-    read,
-)
+from experiments.findings import Comparison, compare, flatten, raw_csv
 from experiments.published import published
+from experiments.records import WINDOW, Record, on_grid, read
 from experiments.statistics import AGGREGATES, CONFIDENCE, Interval, bootstrap, normalised
 
 COLOURS = ("#5d6b78", "#c1442e", "#1f6f8b", "#d98e04", "#5b8c3a", "#7b4ea3", "#a8577e", "#2f4858")

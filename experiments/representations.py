@@ -13,9 +13,10 @@ from torch import Tensor
 from agents.fitting import PRETRAINED
 from envs.errors import UsageError
 from envs.interface import Metrics
+from experiments.batches import Batches
 from experiments.figures import representation_figure
 from experiments.pretraining import Pretraining
-from experiments.recording import Batches, Recording
+from experiments.recording import Recording
 from experiments.run import Run
 from world_models.inference.bounds import ELBO, bound
 from world_models.inference.evidence import active_units, bits_per_dimension, log_evidence

@@ -7,12 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from agents.policies import RandomPolicy
-from envs.interface import EnvConfig
 from envs.maze import MazeConfig
-from envs.stream import Stream
 from experiments.collect import collect
-from experiments.evaluation import Scores, evaluate, held_out, load
+from experiments.endurance import endure
+from experiments.evaluation import evaluate, held_out, load, random_play, random_policy
+from experiments.machine import pick_threads
 from experiments.mazes import maze_report
 from experiments.parse import (
     default_folder,
@@ -24,7 +23,7 @@ from experiments.predictors import compare
 from experiments.pretraining import pretrain
 from experiments.remembering import MEASUREMENTS
 from experiments.run import Run
-from experiments.training import pick_threads, train
+from experiments.training import train
 
 RESULTS = Path(__file__).parent / "results"
 PROVENANCE = ("commit", "modified", "cpu", "device", "torch", "ale-py")
@@ -114,10 +113,13 @@ def reproduce_prediction(name: str, folder: Path) -> bool:
     if not (data / "manifest.json").exists():
         _, env, options = parse_collect(shlex.split(COLLECT.format(game=game)))
         assert env is not None
-        probe = Stream(env.build(1))
-        policy = RandomPolicy(probe.spec.num_actions, options.seed)
-        probe.close()
-        collect(policy, env, data, frames=options.frames, threads=pick_threads(0))
+        collect(
+            random_policy(env, options.seed),
+            env,
+            data,
+            frames=options.frames,
+            threads=pick_threads(0),
+        )
     runs = []
     for model, words in PREDICTORS.items():
         job, how = parse_pretraining([*shlex.split(words), "--data", str(data), "--steps", "10000"])
@@ -160,7 +162,7 @@ def reproduce(name: str, folder: Path) -> bool:
                 run.write_json("walks.json", maze_report(agent, experiment.env))
             run.write_json("scores.json", scores.summary())
         runs.append(_row(run, seed))
-        random = random or random_play(world, episodes=100)
+        random = random or random_play(world, episodes=100, threads=pick_threads(0))
         data = {
             "name": name,
             "command": f"reverie reproduce {name}",
@@ -193,12 +195,16 @@ def measure(name: str, folder: Path) -> bool:
     return True
 
 
-def random_play(env: EnvConfig, *, episodes: int, seed: int = 0) -> Scores:
-    """Scores of uniform play in a world, under its protocol."""
-    probe = Stream(env.build(1))
-    policy = RandomPolicy(probe.spec.num_actions, seed)
-    probe.close()
-    return evaluate(policy, env, episodes=episodes, seed=seed, threads=pick_threads(0))
+def outlast(name: str, folder: Path) -> bool:
+    """A measurement of endurance, with its numbers in results/endurance."""
+    result = endure(name, folder)
+    data = {"name": name, "command": f"reverie reproduce {name}"} | result
+    data["provenance"] = {k: result["provenance"][k] for k in PROVENANCE}
+    path = RESULTS / "endurance" / f"{name}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(compact_json(data))
+    print(f"wrote {path}")
+    return True
 
 
 def _row(run: Run, seed: int) -> dict[str, Any]:

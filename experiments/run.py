@@ -112,6 +112,10 @@ class Run:
             file.flush()
             yield
 
+    def load(self) -> dict[str, Any] | None:
+        """The newest whole checkpoint; one that is damaged is named on stderr and passed over."""
+        return self.checkpoints.load(warn=lambda said: print(said, file=sys.stderr))
+
     def write_json(self, name: str, data: Any) -> None:
         """Replace a JSON file of the folder at once."""
         temporary = self.folder / f".{name}.tmp"

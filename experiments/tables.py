@@ -96,6 +96,28 @@ def predictors_table() -> str:
     return "\n".join(lines or ["Nothing has been measured yet."]) + "\n"
 
 
+def representations_table() -> str:
+    """Held-out bounds in nats a frame, and what a linear probe reads from keys, game by game."""
+    lines = [
+        "| game | model | ELBO | IWAE, 64 codes | gap | active units "
+        "| player's place read from keys, R² of x and y | command |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for path in sorted((RESULTS / "representations").glob("*.json")):
+        data = json.loads(path.read_text())
+        held_out, probes = data["held_out"], data.get("probe", {})
+        for name in {**held_out, **probes}:
+            bounds, read = held_out.get(name), probes.get(name)
+            numbers = [""] * 4
+            if bounds:
+                numbers = [f"{bounds[key]:,.0f}" for key in ("elbo", "iwae", "gap")]
+                numbers.append(f"{bounds['active_units']} of {bounds['latents']}")
+            place = f"{read['x']:.2f}, {read['y']:.2f}" if read else ""
+            cells = [data["world"], name, *numbers, place, f"`{data['command']}`"]
+            lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
 def mazes_table() -> str:
     """One row a planner: held-out mazes beside the shortest path, and where plans were made."""
     lines = [
@@ -165,11 +187,12 @@ def published_table() -> str:
 
 def bench_table() -> str:
     """The newest measurement of each row, on each device."""
-    lines = ["| what | measured | machine |", "|---|---|---|"]
+    lines = ["| what | measured | machine | command |", "|---|---|---|---|"]
     for path in sorted((RESULTS / "bench").glob("*.json")):
         history: list[dict[str, Any]] = json.loads(path.read_text())
         newest = {
-            row["name"]: f"| {row['name']} | {row['shown']} | {sitting['machine']} |"
+            row["name"]: f"| {row['name']} | {row['shown']} | {sitting['machine']} "
+            f"| `{sitting['provenance']['command']}` |"
             for sitting in history
             for row in sitting["rows"]
         }
@@ -191,5 +214,6 @@ TABLES: dict[str, Callable[[], str]] = {
     "published": published_table,
     "bench": bench_table,
     "predictors": predictors_table,
+    "representations": representations_table,
     "mazes": mazes_table,
 }

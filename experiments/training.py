@@ -1,16 +1,11 @@
 """Training: the loop, and the trackers and checkpoints that consume it."""
 
-import os
-import signal
-import sys
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from itertools import islice
 from pathlib import Path
-from types import FrameType
 from typing import Any, Literal
 
 import torch
@@ -27,12 +22,13 @@ from envs.stream import Stream
 from experiments import generators
 from experiments.config import Experiment
 from experiments.figures import learning_curve
+from experiments.machine import interrupts, pick_arithmetic, pick_device, pick_threads
 from experiments.plans import PlanLengths, length_metrics
 from experiments.progress import Progress
 from experiments.run import Run, building, fitting, provenance
 from experiments.trackers import Episodes, Log, Means, Throughput, Video, newest_frame
 from experiments.visits import visits_of
-from world_models.arithmetic import Arithmetic, Precision, using, why_not_compiled
+from world_models.arithmetic import Precision, using
 
 
 @dataclass(frozen=True)
@@ -86,7 +82,7 @@ def train(
     threads = pick_threads(options.threads)
     run = Run.open(folder, experiment)
     with run.locked():
-        state = run.checkpoints.load(warn=lambda said: print(said, file=sys.stderr))
+        state = run.load()
         spent = experiment.agent.steps_spent
         if spent >= experiment.steps:
             raise UsageError(
@@ -96,7 +92,7 @@ def train(
         if state and spent + done >= experiment.steps:
             run.finished = True
             return run
-        chosen = pick_arithmetic(options, device)
+        chosen = pick_arithmetic(options.precision, options.compile, device)
         about = provenance(device, threads) | asdict(chosen)
         run.write_json("provenance.json", about | {"protocol": experiment.env.protocol_label})
         timed = options.bare_seconds
@@ -257,6 +253,11 @@ class _Session:
         step = step_from_state(state["next_step"], self.stream.device)
         memory = {k: v.to(self.stream.device) for k, v in state["next_memory"].items()}
         if self.options.resume == "fresh-episodes":
+            if self.ahead > 1:
+                raise UsageError(
+                    "New episodes can begin only where no segment is under way ahead of its agent; "
+                    "continue with --resume fresh-episodes --pipeline 1."
+                )
             progress.say("New episodes begin: from here on the run is not exact.")
             step, memory = self._begin_anew(step, memory, int(state["stream"]["number"].max()) + 1)
         else:
@@ -318,34 +319,6 @@ def make_stream(
     return parts[0] if pipeline == 1 else Pipeline(parts)
 
 
-def pick_device(name: torch.device | str) -> torch.device:
-    """The named device; raises UsageError where it is not there."""
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError:
-        raise UsageError(f"There is no device '{name}'; choose auto, cpu or cuda.") from None
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise UsageError("--device cuda was asked for, but torch sees no CUDA here; use cpu.")
-    return device
-
-
-def pick_arithmetic(options: TrainOptions, device: torch.device) -> Arithmetic:
-    """What was asked for; where nothing can be compiled it says so, and does without."""
-    failure = why_not_compiled(device) if options.compile else ""
-    if failure:
-        print(f"--compile is left out, because nothing can be compiled here: {failure}")
-    return Arithmetic(options.precision, options.compile and not failure)
-
-
-def pick_threads(threads: int) -> int:
-    """Give torch that many CPU threads, or one for each core."""
-    threads = threads or len(os.sched_getaffinity(0))
-    torch.set_num_threads(threads)
-    return threads
-
-
 def bare_rate(experiment: Experiment, threads: int, seconds: float) -> float:
     """Agent steps a second of the same streams under random actions, with nothing learned."""
     stream = make_stream(experiment, torch.device("cpu"), threads)
@@ -359,24 +332,3 @@ def bare_rate(experiment: Experiment, threads: int, seconds: float) -> float:
     rate = ticks * experiment.streams / (time.perf_counter() - begin)
     stream.close()
     return rate
-
-
-@contextmanager
-def interrupts() -> Iterator[list[int]]:
-    """A list that SIGINT and SIGTERM fill; a second SIGINT ends the process at once."""
-    received: list[int] = []
-
-    def note(number: int, frame: FrameType | None) -> None:
-        if received and number == signal.SIGINT:
-            raise KeyboardInterrupt
-        received.append(number)
-
-    if threading.current_thread() is not threading.main_thread():
-        yield received  # only the main thread may handle signals
-        return
-    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield received
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

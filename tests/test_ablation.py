@@ -21,8 +21,9 @@ from envs.deep_sea import DeepSeaConfig
 from envs.errors import RunError, UsageError
 from envs.protocol import PROTOCOLS
 from experiments import cli
-from experiments.ablation import Ablate, grid, tasks_of
+from experiments.ablation import Ablate, tasks_of
 from experiments.evaluation import under
+from experiments.grid import grid
 from experiments.run import Run
 from experiments.tasks import Task, carry_out
 from experiments.workers import Pool

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from experiments.findings import compare, judge, read
+from experiments.findings import compare, judge
+from experiments.records import read
 from experiments.reproduce import RESULTS
 from experiments.tasks import Task
 

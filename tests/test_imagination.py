@@ -30,7 +30,8 @@ from envs.stream import Stream
 from experiments.collect import collect
 from experiments.control import PLAYERS, control, player_row
 from experiments.dreams import ImaginationConfig
-from experiments.predictors import Ahead, PredictorPretraining, compare, moving
+from experiments.horizons import Ahead, moving
+from experiments.predictors import PredictorPretraining, compare
 from experiments.pretraining import PretrainOptions, pretrain
 from world_models.interface import Prediction
 from world_models.prediction.imagination import Imagination

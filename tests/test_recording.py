@@ -22,9 +22,10 @@ from envs.interface import EnvConfig, Metrics, Transition
 from envs.protocol import PROTOCOLS
 from envs.stream import Stream
 from experiments import cli, recording
+from experiments.batches import Batches
 from experiments.collect import collect
 from experiments.pretraining import Pretraining, PretrainOptions, pretrain
-from experiments.recording import Batches, Recording
+from experiments.recording import Recording
 from experiments.run import Run
 
 PONG = AtariConfig("pong", replace(PROTOCOLS["nature"], frames_cap=400, sticky=0.25))

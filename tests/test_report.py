@@ -17,8 +17,9 @@ import pytest
 from envs.errors import UsageError
 from experiments import cli
 from experiments.document import Chip, Paragraph, Table, to_html, write_markdown
-from experiments.findings import compare, flatten, on_grid, part_name, raw_csv, read
+from experiments.findings import compare, flatten, part_name, raw_csv
 from experiments.published import published
+from experiments.records import on_grid, read
 from experiments.report import write_report
 
 NONE = {"class": "agents.bonus:NoBonusConfig"}

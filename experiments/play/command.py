@@ -14,7 +14,7 @@ from experiments.play.cast import cast
 from experiments.play.film import Film
 from experiments.play.session import REAL_TIME, SPEEDS, Mode, Session
 from experiments.play.wishes import carry_out
-from experiments.training import pick_threads
+from experiments.machine import pick_threads
 
 EXTRA = ("starlette", "uvicorn", "websockets")
 PORTS = 50

@@ -10,7 +10,6 @@ from envs.interface import EnvConfig, Step
 from envs.maze import Maze
 from envs.shadow import Shadow
 from envs.stream import Stream
-from experiments.plans import action_names
 from experiments.play.panels import Image
 from experiments.play.pictures import picture
 
@@ -26,8 +25,8 @@ class Game:
         self.stream = Stream(
             env.build(1, threads=1), seed=seed, purpose="eval", device=device, reseed_after=1 << 62
         )
-        self.names = action_names(self.stream)
         self.spec = self.stream.spec
+        self.names = env.action_names(self.spec.num_actions)
         self.shadow: Shadow | None = None
         if isinstance(self.stream.env, Atari):
             self.shadow = Shadow(self.stream.env.game, self.stream.env.protocol)

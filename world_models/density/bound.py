@@ -14,9 +14,9 @@ from jaxtyping import Float, Int64, UInt8
 from torch import Tensor, nn
 from torch.distributions import Categorical, Distribution, Independent, Normal
 
+from envs.checks import at_least, check
 from envs.dice import fold, seeded
 from envs.digest import frame_digest
-from envs.errors import UsageError
 from world_models.density.frames import check_frames, check_state
 from world_models.inference.bounds import IWAE, LatentVariableModel, bound, draw_weights
 from world_models.inference.estimators import pathwise, vimco
@@ -38,9 +38,7 @@ class BoundConfig(DensityConfig):
     learning_rate: float = 3e-4
 
     def __post_init__(self) -> None:
-        for name in ("samples", "latent"):
-            if getattr(self, name) < 1:
-                raise UsageError(f"density.{name} is {getattr(self, name)}; it must be 1 or more.")
+        check(self, "density", at_least(1), "samples", "latent")
 
     def build(
         self,

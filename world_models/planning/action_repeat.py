@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
 from envs import dice
-from envs.errors import UsageError
+from envs.checks import at_least, check
 from envs.interface import Memory
 from world_models.interface import PlannerConfig, Thought
 
@@ -30,8 +30,7 @@ class ActionRepeatConfig(PlannerConfig):
     """W: the most ticks for which one action is done (section 4: 30)."""
 
     def __post_init__(self) -> None:
-        if self.longest < 1:
-            raise UsageError(f"planner.longest is {self.longest}; it must be 1 or more.")
+        check(self, "planner", at_least(1), "longest")
 
     def build(
         self, *, features: int, num_actions: int, seed: int = 0, device: torch.device | str = "cpu"

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.distributions import Normal, kl_divergence
 
 from envs import dice
+from envs.checks import at_least, check
 from envs.errors import UsageError
 from envs.interface import Memory
 from world_models.interface import PlannerConfig, Thought
@@ -42,9 +43,7 @@ class STRAWConfig(PlannerConfig):
     """Minus the logit of planning anew where the commitment says nothing, at first."""
 
     def __post_init__(self) -> None:
-        for name in ("filters", "hidden"):
-            if getattr(self, name) < 1:
-                raise UsageError(f"planner.{name} is {getattr(self, name)}; it must be 1 or more.")
+        check(self, "planner", at_least(1), "filters", "hidden")
         if self.length < self.filters:
             raise UsageError(
                 f"planner.length is {self.length}, shorter than its {self.filters} filters; "
@@ -73,8 +72,7 @@ class STRAWeConfig(STRAWConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.code < 1:
-            raise UsageError(f"planner.code is {self.code}; it must be 1 or more.")
+        check(self, "planner", at_least(1), "code")
 
     def encoder(self, features: int) -> "GaussianCode":
         return GaussianCode(features, self.code, self.prior)

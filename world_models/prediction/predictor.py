@@ -110,6 +110,7 @@ class CurriculumConfig(PredictorConfig):
                 obs_shape=obs_shape,
                 num_actions=num_actions,
                 colours=colours,
+                seed=seed,
                 device=device,
             )
 
@@ -130,11 +131,13 @@ class FramePredictor:
         obs_shape: tuple[int, int, int],
         num_actions: int,
         colours: int,
+        seed: int,
         device: torch.device | str,
     ) -> None:
         self.config, self.obs_shape, self.num_actions = config, obs_shape, num_actions
         self.arithmetic = arithmetic()
         self.colours, self.context, self.device = colours, net.context, torch.device(device)
+        self.seed = seed
         initialise(net)
         self.heads = nn.Linear(net.width, 2)  # the reward's symlog and the discount's logit
         nn.init.zeros_(self.heads.weight)
@@ -232,7 +235,8 @@ class FramePredictor:
         look = self._inside(obs[:, 0])
         state = self.net.initial(len(obs), self.device)
         if "dice" in state:  # chance is another in every update
-            state["dice"] = dice.keys(self.updates, "train", len(obs)).to(self.device)
+            key = dice.keys(self.seed, "train", len(obs)) + self.updates
+            state["dice"] = dice.splitmix64(key).to(self.device)
         errors: list[Tensor] = []
         heads: list[Tensor] = []
         nats: list[Tensor] = []
@@ -276,14 +280,15 @@ class FramePredictor:
 
     def state_dict(self) -> dict[str, Any]:
         parts = {name: getattr(self, name).state_dict() for name in ("net", "heads", "optimizer")}
-        own = {"mean": self.mean, "has_mean": self.has_mean, "updates": self.updates}
-        return copy.deepcopy(parts) | own
+        own = {"mean": self.mean, "has_mean": self.has_mean}
+        return copy.deepcopy(parts) | own | {"seed": self.seed, "updates": self.updates}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         for name in ("net", "heads", "optimizer"):
             getattr(self, name).load_state_dict(copy.deepcopy(state[name]))
         self.mean.copy_(state["mean"])
-        self.has_mean, self.updates = state["has_mean"], state["updates"]
+        self.has_mean = state["has_mean"]
+        self.seed, self.updates = state["seed"], state["updates"]
 
     def _inside(self, obs: UInt8[Tensor, "B K H W"]) -> Float[Tensor, "B K H W"]:
         """Bytes as the net sees them."""

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.distributions import Independent, Normal, kl_divergence
 
 from envs import dice
-from envs.errors import UsageError
+from envs.checks import above, at_least, check
 from envs.interface import Memory
 from world_models.prediction.feedforward import FeedforwardConfig, FeedforwardNet, GridNet
 from world_models.prediction.networks import Encoder, plan_for
@@ -36,11 +36,8 @@ class StochasticConfig(FeedforwardConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.latent < 1 or self.deviation <= 0:
-            raise UsageError(
-                f"A predictor's latent is {self.latent} and its deviation {self.deviation}; "
-                "they must be 1 or more, and above 0."
-            )
+        check(self, "predictor", at_least(1), "latent")
+        check(self, "predictor", above(0), "deviation")
 
     def net(self, obs_shape: tuple[int, int, int], num_actions: int, colours: int) -> Net:
         return StochasticNet(self, obs_shape, num_actions, colours)

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.distributions import Bernoulli, Distribution, Independent, constraints
 from torch.nn.functional import binary_cross_entropy_with_logits
 
+from envs.checks import at_least, check, refuse
 from envs.dice import seeded
 from world_models.inference.bounds import IWAE
 from world_models.inference.estimators import Estimator
@@ -36,8 +37,9 @@ class BinaryVAEConfig(VariationalConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.check("latent", self.latent >= 1, "1 or more")
-        self.check("estimator", self.estimator != "pathwise", "nvil or vimco, as codes are binary")
+        check(self, "representation", at_least(1), "latent")
+        if self.estimator == "pathwise":
+            refuse(self, "representation", "estimator", "nvil or vimco, as codes are binary")
 
     def build(
         self, *, obs_shape: tuple[int, int, int], seed: int = 0, device: torch.device | str = "cpu"

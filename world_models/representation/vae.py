@@ -11,6 +11,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 from torch.distributions import Distribution, Independent, Normal, kl_divergence
 
+from envs.checks import above, at_least, check
 from envs.dice import seeded
 from world_models.representation.networks import Decoder, Encoder, means_and_log_deviations
 from world_models.representation.variational import (
@@ -31,8 +32,8 @@ class VAEConfig(VariationalConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.check("latent", self.latent >= 1, "1 or more")
-        self.check("floor", self.floor > 0, "above 0")
+        check(self, "representation", at_least(1), "latent")
+        check(self, "representation", above(0), "floor")
 
     def build(
         self, *, obs_shape: tuple[int, int, int], seed: int = 0, device: torch.device | str = "cpu"

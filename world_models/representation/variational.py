@@ -14,6 +14,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
+from envs.checks import above, at_least, check, refuse
 from envs.dice import fold, seeded
 from envs.errors import NumericalError, UsageError
 from envs.interface import Metrics
@@ -46,24 +47,15 @@ class VariationalConfig(RepresentationConfig):
     """Updates over which the learning rate falls to 0 in a straight line; 0 keeps it constant."""
 
     def __post_init__(self) -> None:
-        self.check("samples", self.samples >= 1, "1 or more")
-        self.check("beta", self.beta >= 0, "0 or more")
-        known = self.alpha == ELBO and self.estimator == "pathwise"
-        self.check("free_bits", self.free_bits == 0 or known, "0 but with alpha 1 and pathwise")
-        self.check("learning_rate", self.learning_rate > 0, "above 0")
-        self.check("decay_steps", self.decay_steps >= 0, "0 or more")
-        self.check(
-            "samples",
-            self.estimator != "vimco" or self.samples >= 2,
-            "2 or more with the estimator vimco, which judges codes by one another",
-        )
-
-    def check(self, name: str, good: bool, wanted: str) -> None:
-        """Raise UsageError where a field is not what it must be."""
-        if not good:
-            raise UsageError(
-                f"representation.{name} is {getattr(self, name)}; it must be {wanted}."
-            )
+        role = "representation"
+        check(self, role, at_least(1), "samples")
+        check(self, role, at_least(0), "beta", "decay_steps")
+        check(self, role, above(0), "learning_rate")
+        if self.free_bits != 0 and not (self.alpha == ELBO and self.estimator == "pathwise"):
+            refuse(self, role, "free_bits", "0 but with alpha 1 and pathwise")
+        if self.estimator == "vimco" and self.samples < 2:
+            wanted = "2 or more with the estimator vimco, which judges codes by one another"
+            refuse(self, role, "samples", wanted)
 
 
 class VariationalModel(nn.Module):

@@ -1,0 +1,62 @@
+"""What a run takes of its machine: device, threads, arithmetic, and the signals that stop it."""
+
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+import torch
+
+from envs.errors import UsageError
+from world_models.arithmetic import Arithmetic, Precision, why_not_compiled
+
+
+def pick_device(name: torch.device | str) -> torch.device:
+    """The named device; raises UsageError where it is not there."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise UsageError(f"There is no device '{name}'; choose auto, cpu or cuda.") from None
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise UsageError("--device cuda was asked for, but torch sees no CUDA here; use cpu.")
+    return device
+
+
+def pick_threads(threads: int) -> int:
+    """Give torch that many CPU threads, or one for each core."""
+    threads = threads or len(os.sched_getaffinity(0))
+    torch.set_num_threads(threads)
+    return threads
+
+
+def pick_arithmetic(precision: Precision, compile: bool, device: torch.device) -> Arithmetic:
+    """What was asked for; where nothing can be compiled it says so, and does without."""
+    failure = why_not_compiled(device) if compile else ""
+    if failure:
+        print(f"--compile is left out, because nothing can be compiled here: {failure}")
+    return Arithmetic(precision, compile and not failure)
+
+
+@contextmanager
+def interrupts() -> Iterator[list[int]]:
+    """A list that SIGINT and SIGTERM fill; a second SIGINT ends the process at once."""
+    received: list[int] = []
+
+    def note(number: int, frame: FrameType | None) -> None:
+        if received and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        received.append(number)
+
+    if threading.current_thread() is not threading.main_thread():
+        yield received  # only the main thread may handle signals
+        return
+    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield received
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,125 @@
+"""Writing a recording: a manifest, and shards of frames with what was done and what followed."""
+
+import json
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Int64
+from numpy.typing import NDArray
+from torch import Tensor
+
+from envs.errors import UsageError
+from envs.interface import EnvConfig, Step
+from experiments.config import decode, encode
+
+FORMAT = "reverie-recording-1"
+
+
+SHARD_ROWS = 16_384
+
+
+COLUMNS = ("action", "reward", "discount", "first", "last")
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What a recording is of."""
+
+    env: EnvConfig
+    """The world in the recorded format; the policy may have seen it in another."""
+    num_actions: int
+    frame_shape: tuple[int, int, int]
+    """(colours, H, W) of one frame."""
+    policy: str
+    epsilon: float
+    """Share of uniformly drawn actions on top of the policy's own."""
+    seed: int
+    streams: int
+    shards: tuple[tuple[int, int], ...] = ()
+    """Rows and bytes of each."""
+
+    def write(self, folder: Path, provenance: dict[str, Any]) -> None:
+        about = {"world": self.env.title, "protocol": self.env.protocol_label}
+        fields = {name: value for name, value in encode(self).items() if name != "class"}
+        data = {"format": FORMAT} | about | fields | {"provenance": provenance}
+        temporary = folder / ".manifest.tmp"
+        temporary.write_text(json.dumps(data, indent=1) + "\n")
+        temporary.replace(folder / "manifest.json")
+
+    @classmethod
+    def read(cls, folder: Path) -> "Manifest":
+        """Raises UsageError where there is none, or one of another format."""
+        path = folder / "manifest.json"
+        try:
+            data = json.loads(path.read_text())
+        except FileNotFoundError:
+            raise UsageError(f"{folder} is no recording: it has no manifest.json.") from None
+        except (ValueError, OSError) as error:
+            raise UsageError(f"{path} cannot be read: {error}.") from error
+        if not isinstance(data, dict) or data.get("format") != FORMAT:
+            raise UsageError(f"{path} is no {FORMAT} manifest; record it again.")
+        return cls(
+            env=decode(EnvConfig, data["env"]),
+            frame_shape=tuple(data["frame_shape"]),
+            shards=tuple((rows, size) for rows, size in data["shards"]),
+            **{
+                name: data[name] for name in ("num_actions", "policy", "epsilon", "seed", "streams")
+            },
+        )
+
+
+class Recorder:
+    """Writes a recording tick by tick; memory is one shard of compressed frames.
+
+    Raises UsageError where the folder already holds one or cannot be written.
+    """
+
+    def __init__(self, folder: Path, manifest: Manifest, provenance: dict[str, Any]) -> None:
+        self.folder, self.manifest, self.provenance = folder, manifest, provenance
+        if (folder / "manifest.json").exists():
+            raise UsageError(f"{folder} already holds a recording; choose another with --folder.")
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            manifest.write(folder, provenance)
+        except OSError as error:
+            raise UsageError(
+                f"The folder {folder} cannot be written ({error.strerror}); "
+                "choose another with --folder."
+            ) from error
+        self.frames: list[bytes] = []
+        self.columns: dict[str, list[NDArray[Any]]] = {name: [] for name in COLUMNS}
+
+    def append(self, step: Step, action: Int64[Tensor, " N"], next_step: Step) -> None:
+        """One tick of every stream: what was seen, what was done, what followed."""
+        self.frames += [zlib.compress(frame.tobytes(), 1) for frame in step.frame.numpy()]
+        row = action, next_step.reward, next_step.discount, step.first, step.last
+        for name, values in zip(COLUMNS, row, strict=True):
+            self.columns[name].append(values.cpu().numpy())
+        if len(self.frames) >= SHARD_ROWS:
+            self._flush()
+
+    def close(self, last: Step) -> None:
+        """Add what the streams looked like in the end, from where nothing was done."""
+        self.append(last, torch.zeros_like(last.first, dtype=torch.int64), last)
+        if self.frames:
+            self._flush()
+
+    def _flush(self) -> None:
+        """Write a shard, then the manifest that names it: a kill leaves a whole recording."""
+        stem = self.folder / f"{len(self.manifest.shards):05d}"
+        blob = b"".join(self.frames)
+        stem.with_suffix(".frames").write_bytes(blob)
+        ends = np.cumsum([len(frame) for frame in self.frames], dtype=np.int64)
+        columns = {name: np.concatenate(rows) for name, rows in self.columns.items()}
+        kinds = {"action": np.uint8, "reward": np.float32, "discount": np.float32}
+        columns |= {name: columns[name].astype(kind) for name, kind in kinds.items()}
+        columns["ends"] = ends
+        np.savez_compressed(stem.with_suffix(".npz"), allow_pickle=False, **columns)
+        shards = (*self.manifest.shards, (len(self.frames), len(blob)))
+        self.manifest = Manifest(**{**vars(self.manifest), "shards": shards})
+        self.manifest.write(self.folder, self.provenance)
+        self.frames, self.columns = [], {name: [] for name in COLUMNS}

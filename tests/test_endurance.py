@@ -1,0 +1,100 @@
+"""Endurance: what is judged of a long run, and what kills at any moment leave of one."""
+
+import json
+import random
+import signal
+import time
+from pathlib import Path
+
+import pytest
+from test_agents import OPTIONS
+
+from experiments import train
+from experiments.endurance import KILLS, SOAKED, judge, same_end, start, storm
+from experiments.parse import parse_experiment
+from experiments.presets import PRESETS
+from experiments.reproduce import RESULTS
+from experiments.run import Run
+
+
+def test_memory_files_and_speed_are_judged_once_a_run_has_settled() -> None:
+    """1 MB a second while it settles, then 0.5 MB a minute; half as fast in the second half."""
+    looks = []
+    steps = 0.0
+    for second in range(0, 600, 5):
+        minute = second / 60
+        held = 100 + second if minute < 5 else 400 + 0.5 * (minute - 5)
+        steps += 5 * (100 if minute < 7.5 else 50)
+        looks.append((minute, held, 12 if second != 400 else 13, round(steps)))
+    found = judge(looks, 5.0)
+    assert found["megabytes_per_minute"] == pytest.approx(0.5)
+    assert found["open_files"] == [12, 13]
+    assert found["steps_per_second"] == pytest.approx([100, 50], rel=0.02)
+    assert found["slowdown"] == pytest.approx(0.5, abs=0.02)
+
+
+def test_ends_differ_where_a_number_does(tmp_path: Path) -> None:
+    runs = [Run(tmp_path / name) for name in "abc"]
+    for run, score in zip(runs, (1.0, 1.0, 2.0), strict=True):
+        run.folder.mkdir()
+        row = {"step": 1, "score": score, "time/seconds": random.random()}
+        (run.folder / "metrics.jsonl").write_text(json.dumps(row) + "\n")
+    assert same_end(runs[0], runs[1])
+    assert not same_end(runs[0], runs[2])
+
+
+SMALL = {
+    "episodic": "--agent.capacity 300",
+    "episodic-": "--agent.capacity 300 --agent.fit-after 300 --agent.fit-steps 40 "
+    "--agent.fit-batch 4",
+    "dqn": "--agent.capacity 4000 --agent.learning-starts 300 --agent.batch 4",
+    "actor-critic": "--agent.horizon 32",
+    "straw": "--agent.horizon 32 --agent.planner.length 20",
+    "variational-mdp": "--agent.horizon 32 --agent.planner.length 20",
+    "action-repeat": "--agent.horizon 32",
+    "dreamer": "--agent.model-starts 300 --agent.model-ratio 0.02 --agent.dreams 4 "
+    "--agent.horizon 4 --agent.inner.capacity 4000",
+    "shooting": "--agent.model-starts 300 --agent.model-ratio 0.02 --agent.samples 4 "
+    "--agent.horizon 3 --agent.iterations 1",
+    "dqn-informed": "--agent.model-starts 300 --agent.model-ratio 0.02 --agent.inner.batch 4 "
+    "--agent.inner.capacity 4000 --agent.inner.learning-starts 300",
+}
+"""Settings by the longest beginning of a preset's name, for runs of a minute."""
+
+
+@pytest.mark.evidence
+@pytest.mark.parametrize("preset", PRESETS)
+def test_every_preset_killed_on_sticky_pong_ends_as_if_left_alone(
+    preset: str, tmp_path: Path
+) -> None:
+    small = SMALL[max((name for name in SMALL if preset.startswith(name)), key=len)]
+    words = f"{preset} --game pong --streams 2 --env.protocol.sticky 0.25 --steps 1280 {small}"
+    words += " --env.protocol.frames-cap 400"
+    _, (experiment,), _ = parse_experiment(words.split())
+    straight, killed = train(experiment, tmp_path / "straight", OPTIONS), Run(tmp_path / "killed")
+    process = start(words, killed.folder, checkpoint_minutes=0.005)
+    while not killed.checkpoints.steps():
+        assert process.poll() is None
+        time.sleep(0.01)
+    time.sleep(random.random())
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert train(experiment, killed.folder, OPTIONS).finished
+    assert same_end(straight, killed)
+
+
+@pytest.mark.evidence
+def test_a_storm_of_kills_changes_nothing(tmp_path: Path) -> None:
+    assert storm(tmp_path, kills=5)["kills"] == 5
+
+
+@pytest.mark.evidence
+def test_the_committed_endurance_is_what_was_asked_for() -> None:
+    """By `reverie reproduce kill-storm soak`."""
+    found = {path.stem: json.loads(path.read_text()) for path in (RESULTS / "endurance").iterdir()}
+    assert found["kill-storm"]["kills"] == KILLS
+    assert found["soak"]["runs"].keys() == SOAKED.keys()
+    for run in found["soak"]["runs"].values():
+        assert run["megabytes_per_minute"] < 1
+        assert run["open_files"][0] == run["open_files"][1]
+        assert run["slowdown"] < 0.05
