@@ -235,7 +235,7 @@ def test_recording_leaves_a_film(tmp_path: Path) -> None:
     carry_out(session, {"do": "record", "on": False})
     film = Path(session.filmed)
     assert film.parent == tmp_path / "videos"
-    assert imageio.imread(film, plugin="pyav").shape == (9, 540, 960, 3)
+    assert imageio.imread(film, plugin="pyav").shape == (9, 480, 960, 3)
 
 
 json_values = st.recursive(
@@ -311,7 +311,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_film_is_made_by_a_command(run: Path, capsys: Any) -> None:
     film = run / "watch.gif"
     assert cli.main(["play", str(run), "--film", str(film), "--ticks", "12", "--threads", "1"]) == 0
-    assert imageio.imread(film, index=None).shape[:3] == (12, 540, 960)
+    assert imageio.imread(film, index=None).shape[:3] == (6, 360, 720)
     assert "12 steps in" in capsys.readouterr().out
 
 

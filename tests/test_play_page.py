@@ -42,8 +42,10 @@ def paddle(page: Page) -> int:
 
 
 def test_the_page_plays_by_hand_and_by_agent(browser: Any, tmp_path: Path) -> None:
+    session = dreamer()
+    session.films = tmp_path
     with (
-        serving(dreamer()) as (address, thread),
+        serving(session) as (address, thread),
         opened(browser, address) as page,
     ):
         act = page.page

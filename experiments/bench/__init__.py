@@ -22,7 +22,7 @@ GROUPS: dict[str, Callable[[Sitting], list[Row]]] = {
     "representations": parts.representations,
     "predictors": parts.predictors,
     "planners": races.planners,
-    "play": pages.play,
+    "pages": pages.play,
     "memory": parts.peak_memory,
 }
 

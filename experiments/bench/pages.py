@@ -11,18 +11,21 @@ from typing import Any
 
 import torch
 
+from agents.dqn import DQNConfig
 from agents.episodic import EpisodicControl
 from agents.policies import EpsilonGreedy
 from envs.atari import AtariConfig
+from envs.errors import UsageError
 from envs.interface import EnvConfig
 from envs.protocol import PROTOCOLS
 from experiments.bench.sitting import Row, Sitting, row
+from experiments.play.command import PlayOptions, check_extra
 from experiments.presets import PRESETS
 
 SECONDS, KEYS = 6.0, 40
 PRESS = """async (count) => {
   const { reverie } = window, found = [];
-  const painted = () => new Promise((go) => requestAnimationFrame(() => requestAnimationFrame(go)));
+  const painted = () => new Promise((go) => requestAnimationFrame(() => setTimeout(go)));
   const press = (kind, code) => document.body.dispatchEvent(
     new KeyboardEvent(kind, { code, bubbles: true }));
   for (let i = 0; i < count; i += 1) {
@@ -40,7 +43,7 @@ PRESS = """async (count) => {
   }
   return found;
 }"""
-"""Milliseconds from each key to two frames of the browser after the game's answer was drawn."""
+"""Milliseconds from each key to the browser's first frame after the answer to it was drawn."""
 
 
 def play(sitting: Sitting) -> list[Row]:
@@ -48,12 +51,14 @@ def play(sitting: Sitting) -> list[Row]:
     browser = shutil.which("chromium") or shutil.which("google-chrome")
     try:
         from playwright.sync_api import sync_playwright
-    except ImportError:
+
+        check_extra()
+    except (ImportError, UsageError):
         browser = None
     if browser is None:
         sitting.console.print("The page is not timed: it needs Chromium and the extras play, dev.")
         return []
-    torch.set_num_threads(sitting.threads)
+    torch.set_num_threads(PlayOptions().threads)
     grey = AtariConfig("ms_pacman", PROTOCOLS["nature"])
     colour = replace(
         grey, protocol=replace(grey.protocol, grey=False, stack=1, height=210, width=160)
@@ -97,7 +102,10 @@ def _opened(chromium: Any, preset: str, env: EnvConfig) -> Iterator[Any]:
 
     game = Game(env)
     spec = replace(game.spec, num_envs=PRESETS[preset].streams)
-    agent, bonus = PRESETS[preset].agent.build(spec), PRESETS[preset].bonus.build(spec)
+    config = PRESETS[preset].agent
+    if isinstance(config, DQNConfig):
+        config = replace(config, capacity=1000)  # it learns nothing here
+    agent, bonus = config.build(spec), PRESETS[preset].bonus.build(spec)
     if isinstance(agent, EpisodicControl):
         _remember(agent)
     policy = EpsilonGreedy(agent, game.spec.num_actions, env.eval_epsilon)

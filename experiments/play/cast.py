@@ -13,7 +13,7 @@ from experiments.evaluation import held_out, load_trained
 from experiments.play.game import Game
 from experiments.predictors import PredictorPretraining
 from experiments.pretraining import Pretraining, load_model
-from experiments.recording import Manifest
+from experiments.recorder import Manifest
 from experiments.representations import RepresentationPretraining
 from experiments.run import Run
 from world_models.interface import Predictor, Representation

@@ -9,12 +9,12 @@ from pathlib import Path
 import torch
 
 from envs.errors import UsageError
+from experiments.machine import pick_threads
 from experiments.parse import import_modules, parse_flags
 from experiments.play.cast import cast
 from experiments.play.film import Film
 from experiments.play.session import REAL_TIME, SPEEDS, Mode, Session
 from experiments.play.wishes import carry_out
-from experiments.machine import pick_threads
 
 EXTRA = ("starlette", "uvicorn", "websockets")
 PORTS = 50
@@ -45,8 +45,9 @@ class PlayOptions:
     """Steps after which a dream is shown the truth again; 0 for never."""
     device: str = "auto"
     """cpu, cuda, or auto: a GPU where there is one."""
-    threads: int = 0
-    """CPU threads; 0 takes all cores."""
+    threads: int = 1
+    """CPU threads; 0 takes all cores. One look at a time is seldom faster with more, and the
+    browser wants a core too."""
 
     def __post_init__(self) -> None:
         for name, least, most in (

@@ -8,7 +8,7 @@ from PIL import ImageDraw, ImageFont
 
 from experiments.play.panels import Bars, Image, Images, Line, Matrix, Numbers, Panel, View
 
-WIDTH, HEIGHT, MARGIN, GAP = 960, 540, 16, 10
+WIDTH, HEIGHT, MARGIN, GAP = 960, 480, 16, 10
 GROUND, CARD, INK, SOFT, EMPTY = "#12141a", "#1b1f28", "#dee2e9", "#858e9e", "#2b313d"
 BLUE, AMBER = "#5c9de3", "#e8a33d"
 LINE = 15
@@ -16,12 +16,12 @@ LINE = 15
 
 
 def drawn(view: View, caption: str) -> Image:
-    """A picture of 960 x 540, with a caption below; panels that find no place are left out."""
+    """A picture of 960 x 480, with a caption below; panels that find no place are left out."""
     image = Pillow.new("RGB", (WIDTH, HEIGHT), GROUND)
     canvas = _Canvas(image)
     wide = len(view.stage.pictures) > 1
     stage_width = WIDTH - 2 * MARGIN if wide else 400
-    stage_height = 290 if wide else HEIGHT - 70
+    stage_height = 318 if wide else HEIGHT - 70
     canvas.pictures(view.stage, MARGIN, MARGIN, stage_width, stage_height)
     left, top = (MARGIN, MARGIN + stage_height + GAP) if wide else (432, MARGIN)
     columns = 3 if wide else 2
@@ -85,10 +85,12 @@ class _Canvas:
         """Side by side, as large as they can be; an Atari screen is wider than its pixels."""
         each = (width - (len(panel.pictures) - 1) * GAP) // len(panel.pictures)
         for place, picture in enumerate(panel.pictures):
-            self._picture(picture.image, left + place * (each + GAP), top, each, height - 18)
-            self.text(left + place * (each + GAP), top + height - 14, picture.caption, 11, SOFT)
+            x = left + place * (each + GAP)
+            down = self._picture(picture.image, x, top, each, height - 18)
+            self.text(x, top + down + 3, picture.caption, 11, SOFT)
 
-    def _picture(self, image: Image, left: int, top: int, width: int, height: int) -> None:
+    def _picture(self, image: Image, left: int, top: int, width: int, height: int) -> int:
+        """Paste an image as large as it can be; the rows it takes."""
         rows, columns = image.shape[:2]
         shape = 4 / 3 if (rows, columns) == (210, 160) else columns / rows
         across, down = (width, int(width / shape))
@@ -96,6 +98,7 @@ class _Canvas:
             across, down = int(height * shape), height
         whole = Pillow.fromarray(np.ascontiguousarray(image)).convert("RGB")
         self.image.paste(whole.resize((across, down), Pillow.Resampling.NEAREST), (left, top))
+        return down
 
     def _bars(self, panel: Bars, x: int, y: int, width: int) -> None:
         known = [value for value in panel.values if math.isfinite(value)]

@@ -9,8 +9,8 @@ from PIL import Image as Pillow
 from experiments.play.drawing import drawn
 from experiments.play.panels import Image, View
 
-COLOURS = 96
-"""Of a GIF, chosen from its first frames."""
+COLOURS, SHRUNK, EVERY = 64, 0.75, 2
+"""Of a GIF: the colours of its palette, its size beside an MP4's, and one frame in how many."""
 
 
 class Film:
@@ -26,7 +26,8 @@ class Film:
         image = drawn(view, caption)
         self.length += 1
         if self.path.suffix == ".gif":
-            self.gif.append(image)
+            if self.length % EVERY == 1:
+                self.gif.append(image)
             return
         if self.video is None:
             import imageio.v3 as imageio
@@ -47,13 +48,12 @@ class Film:
 
 def write_gif(path: Path, images: list[Image], frames_per_second: int) -> None:
     """A GIF that plays for ever, in one palette for all frames."""
-    some = np.concatenate(images[:: max(len(images) // 8, 1)])
+    size = int(SHRUNK * images[0].shape[1]), int(SHRUNK * images[0].shape[0])
+    small = [Pillow.fromarray(image).resize(size, Pillow.Resampling.BOX) for image in images]
+    some = np.concatenate([np.asarray(image) for image in small[:: max(len(small) // 8, 1)]])
     palette = Pillow.fromarray(some).quantize(COLOURS)
-    frames = [
-        Pillow.fromarray(image).quantize(palette=palette, dither=Pillow.Dither.NONE)
-        for image in images
-    ]
+    frames = [image.quantize(palette=palette, dither=Pillow.Dither.NONE) for image in small]
     frames[0].save(
         path, save_all=True, append_images=frames[1:], loop=0,
-        duration=round(1000 / frames_per_second), optimize=False,
+        duration=round(1000 * EVERY / frames_per_second), optimize=False,
     )  # fmt: skip

@@ -101,20 +101,18 @@ class Remembered:
             return Insight((Numbers("Memory", (("keys", "none yet"),), note),))
         tables, best = self.agent.tables, now.action
         key, digest = now.following["key"], now.following["digest"]
-        values, exact = tables.estimate(key, digest)
+        if not any(tables.sizes):
+            return Insight((Numbers("Memory", (("keys", "none yet"),)),))
+        distances, slots = tables.nearest(key)
+        values, exact = tables.judge(key, digest, distances, slots)
         returns = tuple(values[:, 0].tolist())
         title = "Remembered returns"
         note = "seen before, exactly" if bool(exact[best, 0]) else "mean of the nearest keys"
         bars = Bars(title, now.names, returns, best, note)
         worth = returns[best] if returns[best] < float("inf") else None
-        if not any(tables.sizes):
-            return Insight((bars,))
-        distance, nearest = (x[best, :, 0] for x in tables.nearest(key))
-        known = [
-            (float(apart) ** 0.5, int(slot))
-            for apart, slot in zip(distance.clamp(min=0), nearest, strict=True)
-            if float(apart) < float("inf")
-        ][: self.shown]
+        found = zip(distances[best, :, 0].tolist(), slots[best, :, 0].tolist(), strict=True)
+        found = zip(distances[best, :, 0].tolist(), slots[best, :, 0].tolist(), strict=True)
+        known = [(max(x, 0.0) ** 0.5, slot) for x, slot in found if x < float("inf")][: self.shown]
         captions = [
             f"{float(tables.returns[best, slot]):,.0f} at {apart:.2g}" for apart, slot in known
         ]

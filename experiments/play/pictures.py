@@ -33,4 +33,5 @@ def over(grey: Image, level: NDArray[np.floating]) -> Image:
     hot = level[rows[:, None], columns] / max(float(level.max()), 1e-9)
     share = np.sqrt(hot)[..., None]
     dimmed = np.repeat(grey[..., None] * 0.45, 3, 2)
-    return (share * heat(0.25 + 0.75 * hot) + (1 - share) * dimmed).astype(np.uint8)
+    mixed: Image = (share * heat(0.25 + 0.75 * hot) + (1 - share) * dimmed).astype(np.uint8)
+    return mixed
