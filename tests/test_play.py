@@ -26,6 +26,7 @@ from envs.errors import UsageError
 from envs.protocol import PROTOCOLS, AtariProtocol
 from experiments import Experiment, cli
 from experiments.play import command
+from experiments.play.cast import cast
 from experiments.play.dream import Dream
 from experiments.play.game import Game
 from experiments.play.history import Entry, History
@@ -41,6 +42,7 @@ from experiments.play.panels import (
     pack_view,
     unpack,
 )
+from experiments.play.session import Session
 from experiments.play.wishes import WISHES, carry_out
 from world_models.prediction.mlp import MLPPredictorConfig
 
@@ -303,15 +305,60 @@ def test_without_the_extra_a_sentence_says_what_to_install(monkeypatch: Any) -> 
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("runs") / "catch"
     words = ["--steps", "64", "--streams", "2", "--agent.capacity", "200", "--device", "cpu"]
-    words += ["--bare-seconds", "0", "--quiet", "--folder", str(folder)]
+    words += ["--bare-seconds", "0", "--quiet", "--folder", str(folder), "--env.rows", "16"]
     assert cli.main(["train", "dqn", "env:catch", "agent.network:mlp", *words]) == 0
     return folder
+
+
+@pytest.fixture(scope="module")
+def recording(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("data") / "catch"
+    words = ["--frames", "400", "--streams", "2", "--folder", str(folder), "--device", "cpu"]
+    assert cli.main(["collect", "random", "env:catch", "--env.rows", "16", *words]) == 0
+    return folder
+
+
+def pretrained(part: str, recording: Path, *words: str) -> Path:
+    folder = recording.parent / f"{part.replace(':', '-')}{len(words)}"
+    command = ["pretrain", part, "--data", str(recording), "--folder", str(folder), *words]
+    assert cli.main([*command, "--steps", "3", "--batch", "4", "--device", "cpu", "--quiet"]) == 0
+    return folder
+
+
+def test_a_pretrained_predictor_is_played_by_chance_by_hand_or_by_another_runs_agent(
+    run: Path, recording: Path
+) -> None:
+    dream = pretrained("predictor:mlp", recording, "--stack", "1")
+    for agent, player in (("", "random play"), (str(run), "DoubleDQN")):
+        session = Session(cast(dream, agent=agent, device="cpu"))
+        assert session.hello()["player"] == player
+        assert session.dream is not None
+        carry_out(session, {"do": "mode", "to": "dream"})
+        for _ in range(5):
+            assert session.tick()
+        assert session.dream.horizon == 5
+        assert bool(panels(session, Bars)) == bool(agent), "the agent's values, where there is one"
+        session.close()
+    other = pretrained("predictor:mlp", recording)  # reads stacks of four
+    with pytest.raises(UsageError, match=r"looks \(1, 16, 5\); the predictor is of catch"):
+        cast(other, agent=str(run), device="cpu")
+
+
+def test_a_pretrained_representation_is_watched(recording: Path) -> None:
+    fit = pretrained("representation:vae", recording)
+    session = Session(cast(fit, device="cpu"))
+    assert session.mode == "watch"
+    session.tick()
+    assert [p.caption for p in panels(session, Images)["Representation"].pictures][:2] == [
+        "seen", "reconstructed",
+    ]  # fmt: skip
+    session.close()
 
 
 def test_a_film_is_made_by_a_command(run: Path, capsys: Any) -> None:
     film = run / "watch.gif"
     assert cli.main(["play", str(run), "--film", str(film), "--ticks", "12", "--threads", "1"]) == 0
-    assert imageio.imread(film, index=None).shape[:3] == (6, 360, 720)
+    assert imageio.imread(film, index=None).shape[:3] == (6, 320, 640)
     assert "12 steps in" in capsys.readouterr().out
 
 

@@ -9,7 +9,7 @@ from PIL import Image as Pillow
 from experiments.play.drawing import drawn
 from experiments.play.panels import Image, View
 
-COLOURS, SHRUNK, EVERY = 64, 0.75, 2
+COLOURS, SHRUNK, EVERY = 48, 2 / 3, 2
 """Of a GIF: the colours of its palette, its size beside an MP4's, and one frame in how many."""
 
 

@@ -59,7 +59,7 @@ class Reconstruction:
         pictures = (
             Picture(picture(now.step.frame[0]), "seen"),
             Picture(kept, "reconstructed"),
-            Picture(changed, f"latent {latent} at {float(turned[0, latent]):.2f}"),
+            Picture(changed, f"turned: {float(turned[0, latent]):.2f}"),
         )
         panels: tuple[Panel, ...] = (
             Images("Representation", pictures),

@@ -92,7 +92,7 @@ function showState() {
   if (document.activeElement !== get("limit")) get("limit").value = now.limit;
   get("record").textContent = now.filming === null ? "Record" : `Stop (${now.filming})`;
   get("record").classList.toggle("on", now.filming !== null);
-  const notes = [now.byHand ? `You play: ${now.did || "nothing yet"}` : `${about.player}: ${now.did}`];
+  const notes = [`${now.byHand ? "You" : about.player} did: ${now.did || "nothing yet"}`];
   if (!now.live) notes.push(`looking back at step ${now.tick} of ${now.newest}`);
   if (now.filmed) notes.push(`recorded: ${now.filmed}`);
   if (now.ignored) notes.push(`${now.ignored} messages ignored`);
