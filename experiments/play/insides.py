@@ -188,6 +188,7 @@ def insides_of(*parts: Any) -> list[Inside]:
 
 
 def _and_inner(part: Any) -> Iterator[Any]:
-    while part is not None:
+    """The agent inside an agent first: it is the one that values and acts."""
+    if part is not None:
+        yield from _and_inner(getattr(part, "inner", None))
         yield part
-        part = getattr(part, "inner", None)

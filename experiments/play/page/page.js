@@ -62,7 +62,7 @@ async function show(data) {
   const [stage, ...insides] = panels;
   document.body.classList.toggle("dream", now.mode === "dream");
   gallery(get("stage"), stage.pictures);
-  showPanels(get("insides"), insides, (name, to) => wish("slide", { name, to }));
+  showPanels(get("cards"), insides, (name, to) => wish("slide", { name, to }));
   for (const picture of pictures) picture.bitmap.close();
   timeline.show(now);
   showState();
