@@ -122,7 +122,10 @@ class Checkpoints:
             raise Damaged(f"its block {name[:12]} is not what was written")
 
     def _forget(self) -> None:
-        """Remove all but the newest checkpoints, and the blocks that only those had."""
+        """Remove all but the newest checkpoints, the blocks that only those had, and what a kill
+        left half written."""
+        for path in self.folder.glob("*.tmp"):
+            path.unlink()
         for step in self.steps()[:-KEPT]:
             self.path(step).unlink()
         used: set[str] = set()

@@ -81,9 +81,18 @@ RECIPES: dict[str, Recipe] = {
         for preset in ("episodic", "episodic-vae")
     },
     **{
-        f"{game}-{preset}": Recipe(f"{preset} --game {game} --steps 500000", seeds=(0, 1))
+        f"{game}-{preset}": Recipe(
+            f"{preset} --game {game} --steps 300000 --agent.anneal-steps 300000 --precision bf16",
+            seeds=(0, 1),
+        )
         for game in ("ms_pacman", "breakout")
         for preset in ("actor-critic", "action-repeat", "strawe")
+    },
+    **{
+        f"ms_pacman-{preset}": Recipe(
+            f"{preset} --game ms_pacman --count-states --precision bf16", seeds=(0, 1)
+        )
+        for preset in ("dqn-short", "dqn-informed")
     },
     **{
         f"maze-{preset}": Recipe(f"{preset} {MAZES}{settings}", seeds=(0,), episodes=256)
@@ -222,6 +231,7 @@ def _row(run: Run, seed: int) -> dict[str, Any]:
             "exact_hits": rows[-1].get("episodic/exact_hits"),
             "rooms": rows[-1].get("visits/rooms"),
             "keys": rows[-1].get("visits/keys"),
+            "states": rows[-1].get("visits/states"),
             "plan_lengths": [
                 [row["step"], row["plan/mean_length"]] for row in rows if "plan/mean_length" in row
             ],

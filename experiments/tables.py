@@ -65,9 +65,16 @@ def scores_table() -> str:
             _points(data["random"]["mean"]),
             f"`{data['command']}`",
         ]
-        visits = {x: [run["train"].get(x) for run in data["runs"]] for x in ("rooms", "keys")}
-        if None not in visits["rooms"]:
-            seen = (f"{x} {', '.join(f'{n:.0f}' for n in visits[x])}" for x in visits)
+        visits = {
+            what: [run["train"].get(what) for run in data["runs"]]
+            for what in ("rooms", "keys", "states")
+        }
+        seen = [
+            f"{what} {', '.join(f'{n:,.0f}' for n in numbers)}"
+            for what, numbers in visits.items()
+            if None not in numbers
+        ]
+        if seen:
             cells[4] += f" (in training, {' and '.join(seen)})"
         lines.append(f"| {' | '.join(cells)} |")
     lines += [

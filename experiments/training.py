@@ -27,7 +27,7 @@ from experiments.plans import PlanLengths, length_metrics
 from experiments.progress import Progress
 from experiments.run import Run, building, fitting, provenance
 from experiments.trackers import Episodes, Log, Means, Throughput, Video, newest_frame
-from experiments.visits import visits_of
+from experiments.visits import States, visits_of
 from world_models.arithmetic import Precision, using
 
 
@@ -58,6 +58,8 @@ class TrainOptions:
     and actions, or, in a world that does not replay, with episodes begun anew."""
     visit_streams: int = 1
     """Streams whose rooms and keys are read where that is known, with an emulator more for each."""
+    count_states: bool = False
+    """Count the different frames come to, told apart by SimHash."""
     video_every: int = 0
     """Agent steps between two videos of a training episode; 0 for none."""
     bare_seconds: float = 2.0
@@ -135,6 +137,7 @@ class _Session:
         self.tick = 0
         self.episodes, self.means = Episodes(self.num_envs), Means()
         self.visits = visits_of(stream.parts[0], options.visit_streams)
+        self.states = States(stream.spec) if options.count_states else None
         self.plans = PlanLengths()
         self.throughput = Throughput(self.num_envs, bare)
 
@@ -158,6 +161,8 @@ class _Session:
                 self.means.update({"bonus/mean": t.bonus.mean()})
                 self.means.update(self.agent.learn(t))
                 self.visits.update(t)
+                if self.states:
+                    self.states.update(t)
                 self.plans.update(t)
                 self.tick += 1
                 self.episodes.update(t, self.steps)
@@ -209,6 +214,7 @@ class _Session:
         lengths = self.plans.pop()
         log.histogram("plan/length", self.steps, lengths)
         so_far = self.episodes.metrics() | self.visits.metrics() | length_metrics(lengths)
+        so_far |= self.states.metrics() if self.states else {}
         row = {name: float(x) for name, x in so_far.items()}
         self.means.check()
         row |= self.means.pop() | self.throughput.pop()
@@ -235,6 +241,7 @@ class _Session:
             "episodes": self.episodes.state_dict(),
             "means": self.means.state_dict(),
             "visits": self.visits.state_dict(),
+            "states": self.states.state_dict() if self.states else {},
             "plans": self.plans.state_dict(),
             "generators": generators.states(),
         }
@@ -248,6 +255,8 @@ class _Session:
         self.bonus.load_state_dict(state["bonus"])
         self.episodes.load_state_dict(state["episodes"])
         self.means.load_state_dict(state["means"])
+        if self.states and state["states"]:
+            self.states.load_state_dict(state["states"])
         self.plans.load_state_dict(state["plans"])
         generators.restore(state["generators"])
         step = step_from_state(state["next_step"], self.stream.device)

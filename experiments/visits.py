@@ -1,14 +1,15 @@
-"""Where an agent has been: the rooms of Montezuma's Revenge it has entered, the keys it took.
+"""Where an agent has been: states told apart by a hash, rooms and keys of Montezuma's Revenge.
 
-Both are read from the console's memory, which a stream does not show; so each tracked stream is
-replayed in a shadow, tick by tick.
+Rooms and keys are read from the console's memory, which a stream does not show; so each tracked
+stream is replayed in a shadow, tick by tick.
 """
 
 from typing import Any
 
+from agents.simhash import SimHash, SimHashConfig
 from envs.atari import Atari
 from envs.errors import UsageError
-from envs.interface import Metrics, Transition
+from envs.interface import EnvSpec, Metrics, Transition
 from envs.shadow import Shadow
 from envs.stream import Stream
 
@@ -18,6 +19,29 @@ ROOM, INVENTORY = 3, 65
 Representation Learning in Atari"), the inventory's as in OCAtari. A test plays to both."""
 KEYS = 0b0001_1110
 """Bits of the inventory: mallet, four keys, two swords, torch, as the game draws each bit."""
+
+
+class States:
+    """How many different frames an agent has come to, told apart by SimHash (Tang et al. 2017).
+
+    The hash is the same in every run, so that runs can be compared.
+    """
+
+    def __init__(self, spec: EnvSpec) -> None:
+        self.hash = SimHash(SimHashConfig(), spec)
+
+    def update(self, t: Transition) -> None:
+        """Add one tick of all streams."""
+        self.hash(t)
+
+    def metrics(self) -> Metrics:
+        return {"visits/states": float(len(self.hash.counts))}
+
+    def state_dict(self) -> dict[str, Any]:
+        return self.hash.state_dict()
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.hash.load_state_dict(state)
 
 
 def visits_of(stream: Stream, streams: int) -> "Visits":

@@ -153,6 +153,8 @@ def test_a_killed_write_leaves_the_last_checkpoint(
         assert loaded is not None
         assert torch.equal(loaded["large"], state_of(1)["large"])
     monkeypatch.undo()
+    for path in (kept.path(2), kept.blocks / ("0" * 64)):
+        path.with_name(f"{path.name}.7.tmp").write_bytes(b"killed here")
     kept.save(3, state_of(1))
     assert not list(tmp_path.rglob("*.tmp"))
     used = len(list(kept.blocks.iterdir()))

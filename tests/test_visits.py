@@ -15,7 +15,7 @@ from envs.interface import Memory, Step, Transition
 from envs.protocol import PROTOCOLS
 from envs.shadow import Shadow
 from envs.stream import Stream
-from experiments.visits import GAME, INVENTORY, KEYS, ROOM, Visits, visits_of
+from experiments.visits import GAME, INVENTORY, KEYS, ROOM, States, Visits, visits_of
 
 PLAIN = replace(PROTOCOLS["mfec"], noops=0)
 # Actions of one life, A to R, found by a search with saved states: the key of room 1 (100 points),
@@ -137,3 +137,19 @@ def test_rooms_of_other_worlds_are_unknown() -> None:
         Visits(pong)
     with pytest.raises(UsageError, match="visit_streams is -1; it must be 0 or more"):
         visits_of(pong, -1)
+
+
+def test_states_are_the_different_frames_come_to() -> None:
+    stream = Stream(CatchConfig().build(4), seed=2)
+    states, resumed, seen = States(stream.spec), States(stream.spec), set()
+    loop = interact(stream, RandomPolicy(3))
+    for t in islice(loop, 90):
+        states.update(t)
+        seen |= {f.numpy().tobytes() for f in t.next_step.frame[t.valid]}
+    assert states.metrics() == {"visits/states": len(seen)}
+    resumed.load_state_dict(states.state_dict())
+    for t in islice(loop, 30):
+        states.update(t)
+        resumed.update(t)
+        seen |= {f.numpy().tobytes() for f in t.next_step.frame[t.valid]}
+    assert states.metrics() == resumed.metrics() == {"visits/states": len(seen)}

@@ -18,6 +18,7 @@ GROUPS: dict[str, Callable[[Sitting], list[Row]]] = {
     "episodic training": parts.episodic,
     "replay": parts.replay,
     "tables": parts.tables,
+    "checkpoints": parts.checkpoints,
     "densities": parts.densities,
     "representations": parts.representations,
     "predictors": parts.predictors,

@@ -21,7 +21,8 @@ from envs.atari import AtariConfig
 from envs.interface import Segment
 from envs.protocol import PROTOCOLS
 from envs.stream import Stream
-from experiments.bench.sitting import Row, Sitting, median, row
+from experiments.bench.sitting import Row, Sitting, median, row, seconds
+from experiments.checkpoints import Checkpoints
 from experiments.presets import PRESETS
 from experiments.run import Run
 from experiments.training import TrainOptions, bare_rate, train
@@ -49,6 +50,32 @@ def replay(sitting: Sitting) -> list[Row]:
     }
     cpu = torch.device("cpu")
     return [row(f"replay: {name}", "seconds", median(f, cpu, 200)) for name, f in work.items()]
+
+
+def checkpoints(sitting: Sitting) -> list[Row]:
+    """A replay of 1,000,000 frames written whole, and again after 10,000 more of them.
+
+    The first writes 7 GB below the folder of runs.
+    """
+    frames = torch.empty(1_000_000, 84, 84, dtype=torch.uint8)
+    for begin in range(0, len(frames), 50_000):
+        frames[begin : begin + 50_000].random_()
+    fresh, cpu = iter(range(0, 1_000_000, 10_000)), torch.device("cpu")
+
+    def save() -> None:
+        kept.save(begin := next(fresh), {"frames": frames})
+        frames[begin : begin + 10_000].random_()
+
+    Path("runs").mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory(dir="runs") as folder:
+        kept = Checkpoints(Path(folder))
+        first = seconds(save)
+        following = median(save, cpu, 3)
+    name = "checkpoint of a replay of 1,000,000 frames: "
+    return [
+        row(f"{name}the first", "seconds", first),
+        row(f"{name}the next, 10,000 frames later", "seconds", following),
+    ]
 
 
 def peak_memory(sitting: Sitting) -> list[Row]:
