@@ -125,18 +125,20 @@ def test_a_dream_wakes_at_its_limit_and_where_an_episode_begins() -> None:
     assert horizons == [1, 2, 3, 0, 1, 2, 3, 0, 1, 0, 1, 2]
 
 
-def test_a_dream_is_the_predictors_own_rollout() -> None:
-    model = MLPPredictorConfig().build(obs_shape=(2, 10, 5), num_actions=3, seed=3)
-    game = Game(CatchConfig())
+def test_a_dream_is_the_predictors_own_rollout_once_its_look_is_full() -> None:
+    model = MLPPredictorConfig().build(obs_shape=(2, 16, 5), num_actions=3, seed=3)
+    game = Game(CatchConfig(rows=16))
     dream = Dream(model)
     dream.begin(game.step)
     first = game.step.frame[0]
-    look = torch.cat([torch.zeros_like(first), first])[None]
-    state = {"obs": look}
+    dream.tick(1, game.tick(1))
+    assert dream.horizon == 0, "of the two frames of a look, one was before the episode"
+    state = {"obs": torch.cat([first, game.step.frame[0]])[None]}
     for action in (0, 2, 1):
         dream.tick(action, game.tick(action))
         _, state = model.predict(state, torch.tensor([action]))
     assert torch.equal(dream.state["obs"], state["obs"])
+    assert dream.horizon == 3
 
 
 def test_looks_of_a_dream_are_the_worlds_own_stacks() -> None:
@@ -237,7 +239,7 @@ def test_recording_leaves_a_film(tmp_path: Path) -> None:
     carry_out(session, {"do": "record", "on": False})
     film = Path(session.filmed)
     assert film.parent == tmp_path / "videos"
-    assert imageio.imread(film, plugin="pyav").shape == (9, 480, 960, 3)
+    assert imageio.imread(film, plugin="pyav").shape == (9, 496, 960, 3)
 
 
 json_values = st.recursive(
@@ -358,7 +360,7 @@ def test_a_pretrained_representation_is_watched(recording: Path) -> None:
 def test_a_film_is_made_by_a_command(run: Path, capsys: Any) -> None:
     film = run / "watch.gif"
     assert cli.main(["play", str(run), "--film", str(film), "--ticks", "12", "--threads", "1"]) == 0
-    assert imageio.imread(film, index=None).shape[:3] == (6, 320, 640)
+    assert imageio.imread(film, index=None).shape[:3] == (6, 330, 640)
     assert "12 steps in" in capsys.readouterr().out
 
 

@@ -8,7 +8,7 @@ from PIL import ImageDraw, ImageFont
 
 from experiments.play.panels import Bars, Image, Images, Line, Matrix, Numbers, Panel, View
 
-WIDTH, HEIGHT, MARGIN, GAP = 960, 480, 16, 10
+WIDTH, HEIGHT, MARGIN, GAP = 960, 496, 16, 10
 GROUND, CARD, INK, SOFT, EMPTY = "#12141a", "#1b1f28", "#dee2e9", "#858e9e", "#2b313d"
 BLUE, AMBER = "#5c9de3", "#e8a33d"
 LINE = 15
@@ -16,7 +16,7 @@ LINE = 15
 
 
 def drawn(view: View, caption: str) -> Image:
-    """A picture of 960 x 480, with a caption below; panels that find no place are left out."""
+    """A picture of 960 x 496, with a caption below; panels that find no place are left out."""
     image = Pillow.new("RGB", (WIDTH, HEIGHT), GROUND)
     canvas = _Canvas(image)
     wide = len(view.stage.pictures) > 1
@@ -145,7 +145,7 @@ class _Canvas:
             if len(points) > 1:
                 self.draw.line(points, fill=colour, width=2)
         for place, (name, colour) in enumerate(zip(panel.series, (AMBER, BLUE), strict=False)):
-            self.text(x + 90 * place, y + height - 12, name, 10, colour)
+            self.text(x + width - 130 + 60 * place, y - 17, name, 10, colour)
 
     def _gallery(self, panel: Images, x: int, y: int, width: int) -> None:
         across = min(len(panel.pictures), 3)

@@ -29,6 +29,7 @@ class Dream:
         self.first: deque[bool] = deque(maxlen=keep)
         self.actions: deque[int] = deque(maxlen=keep)
         self.state: Memory = {}
+        self.since = 0  # frames seen of this episode
         self.horizon = 0
         """Imagined steps since the truth was last seen."""
 
@@ -45,9 +46,13 @@ class Dream:
         self._see(step)
 
     def tick(self, action: int, step: Step) -> None:
-        """Imagine a step that the emulator took too; a new episode is seen, not imagined."""
+        """Imagine a step that the emulator took too.
+
+        A new episode is seen, until a look is full of its frames: what came before is unknown.
+        """
+        full = self.since >= self.stack
         self.see(action, step)
-        if bool(step.first[0]):
+        if bool(step.first[0]) or not full:
             self.resync()
             return
         asked = torch.tensor([action], device=self.state["obs"].device)
@@ -108,7 +113,7 @@ class Dream:
         now = f"{self.errors[-1]:,.1f}" if self.errors else "0"
         rows = [
             ("steps since the truth was seen", str(self.horizon)),
-            ("squared error a pixel, grey levels²", now),
+            ("squared error a pixel, in grey levels", now),
             ("reward since: emulator", f"{self.true_score:g}"),
             ("reward since: imagined", f"{self.imagined_score:+.2f}"),
         ]
@@ -123,6 +128,7 @@ class Dream:
     def _see(self, step: Step) -> None:
         self.frames.append(step.frame[0].cpu())
         self.first.append(bool(step.first[0]))
+        self.since = 1 if bool(step.first[0]) else self.since + 1
 
     def _look(self, newest: int) -> UInt8[Tensor, "K H W"]:
         """The stack that ends with a kept frame; it restarts with zeros where an episode does."""

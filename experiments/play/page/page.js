@@ -12,6 +12,7 @@ socket.binaryType = "arraybuffer";
 let about = {};
 let now = { playing: true };
 let held = [];
+const wanted = {}; // settings that the session has not confirmed yet
 const times = []; // when frames were shown, within a second
 const wish = (word, fields = {}) => {
   if (socket.readyState === WebSocket.OPEN) socket.send(JSON.stringify({ do: word, ...fields }));
@@ -87,9 +88,12 @@ function showState() {
   get("agent").setAttribute("aria-pressed", !now.byHand);
   get("hand").setAttribute("aria-pressed", now.byHand);
   get("live").setAttribute("aria-pressed", now.live);
-  for (const name of ["explores", "dreams"]) get(name).checked = now[name];
-  if (document.activeElement !== get("speed")) get("speed").value = now.speed;
-  if (document.activeElement !== get("limit")) get("limit").value = now.limit;
+  for (const [name, field] of [["explores", "checked"], ["dreams", "checked"], ["speed", "value"],
+    ["limit", "value"]]) {
+    // What was chosen a moment ago stands until the session has heard of it.
+    if (wanted[name] === now[name]) delete wanted[name];
+    if (!(name in wanted) && document.activeElement !== get(name)) get(name)[field] = now[name];
+  }
   get("record").textContent = now.filming === null ? "Record" : `Stop (${now.filming})`;
   get("record").classList.toggle("on", now.filming !== null);
   const notes = [`${now.byHand ? "You" : about.player} did: ${now.did || "nothing yet"}`];
@@ -120,13 +124,15 @@ for (const [id, act] of Object.entries(clicks)) {
 }
 for (const id of ["speed", "limit"]) {
   get(id).addEventListener("change", () => {
-    wish(id, { to: Number(get(id).value) });
+    wanted[id] = Number(get(id).value);
+    wish(id, { to: wanted[id] });
     get(id).blur();
   });
 }
 for (const id of ["explores", "dreams"]) {
   get(id).addEventListener("change", () => {
-    wish(id === "explores" ? "explore" : id, { on: get(id).checked });
+    wanted[id] = get(id).checked;
+    wish(id === "explores" ? "explore" : id, { on: wanted[id] });
     get(id).blur();
   });
 }
