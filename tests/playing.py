@@ -160,7 +160,9 @@ def chromium() -> Iterator[Any]:
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as driver:
-        launched = driver.chromium.launch(executable_path=browser, args=["--no-sandbox", "--disable-gpu"])
+        launched = driver.chromium.launch(
+            executable_path=browser, args=["--no-sandbox", "--disable-gpu"]
+        )
         yield launched
         launched.close()
 

@@ -65,7 +65,9 @@ def play(sitting: Sitting) -> list[Row]:
     )
     rows: list[Row] = []
     with sync_playwright() as driver:
-        chromium = driver.chromium.launch(executable_path=browser, args=["--no-sandbox", "--disable-gpu"])
+        chromium = driver.chromium.launch(
+            executable_path=browser, args=["--no-sandbox", "--disable-gpu"]
+        )
         for env, size in ((grey, "84 x 84"), (colour, "210 x 160, RGB")):
             for preset in ("dqn-cts", "episodic", "strawe"):
                 with _opened(chromium, preset, env) as page:

@@ -3,6 +3,7 @@
 It knows nothing of threads, clocks or sockets. A server gives it messages and asks it to tick.
 """
 
+import math
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
@@ -156,7 +157,10 @@ class Session:
         self._think()
         self._show()
         if self.film:
-            self.film.add(self.view, self.caption())
+            try:
+                self.film.add(self.view, self.caption())
+            except OSError as error:
+                self.filmed, self.film = f"not, as {error}", None
 
     @torch.no_grad()
     def _think(self) -> None:
@@ -172,7 +176,8 @@ class Session:
         """Look at this tick; the history keeps what there was to see."""
         insights = [inside.look(self.now) for inside in self.insides]
         panels = [panel for insight in insights for panel in insight.panels]
-        value = next((x.value for x in insights if x.value is not None), None)
+        known = (x.value for x in insights if x.value is not None and math.isfinite(x.value))
+        value = next(known, None)
         if self.dream and self.mode == "dream":
             stage, panels = self.dream.stage(), [*self.dream.panels(), *panels]
         else:
