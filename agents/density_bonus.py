@@ -76,14 +76,20 @@ class PseudoCount:
 
     def visit(self, frames: UInt8[Tensor, "n C H W"]) -> Float[Tensor, " n"]:
         """The bonus of each frame; the density learns it."""
-        before, after = self.density.observe(frames)
+        return self.worth(*self.density.observe(frames))
+
+    def count(self, before: Float[Tensor, " n"], after: Float[Tensor, " n"]) -> Float[Tensor, " n"]:
+        """The pseudo-counts of the frames that the density learned last."""
         if self.config.form == "bellemare":
-            bonus = count_bonus(pseudo_count(before, after))
-        else:
-            seen = torch.arange(1 - len(frames), 1).to(before) + self.density.frames
-            gain = after - before
-            bonus = gain_count_bonus(gain_pseudo_count(gain, seen, self.config.gain_factor))
-        return check_finite(self.scale * bonus, "bonus from pseudo-counts")
+            return pseudo_count(before, after)
+        seen = torch.arange(1 - len(before), 1).to(before) + self.density.frames
+        return gain_pseudo_count(after - before, seen, self.config.gain_factor)
+
+    def worth(self, before: Float[Tensor, " n"], after: Float[Tensor, " n"]) -> Float[Tensor, " n"]:
+        """The bonus of the frames that the density learned last, from their log-probabilities."""
+        of_count = count_bonus if self.config.form == "bellemare" else gain_count_bonus
+        bonus = self.scale * of_count(self.count(before, after))
+        return check_finite(bonus, "bonus from pseudo-counts")
 
     def state_dict(self) -> dict[str, Any]:
         return self.density.state_dict()
@@ -120,7 +126,10 @@ class Surprise:
 
     def visit(self, frames: UInt8[Tensor, "n C H W"]) -> Float[Tensor, " n"]:
         """The bonus of each frame; the density learns it."""
-        before, _ = self.density.observe(frames)
+        return self.worth(*self.density.observe(frames))
+
+    def worth(self, before: Float[Tensor, " n"], after: Float[Tensor, " n"]) -> Float[Tensor, " n"]:
+        """The bonus of frames from their log-probabilities."""
         height, width = self.density.shape
         return self.scale * (-before / (height * width)).clamp(min=0)
 

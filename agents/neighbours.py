@@ -53,11 +53,20 @@ class NeighbourTables:
         A stored state has its own return, any other the mean of its nearest neighbours' (eq. 2);
         an action with fewer keys than neighbours is worth +inf, so that it is tried.
         """
-        full = torch.tensor(self.sizes, device=key.device) >= self.neighbours
         if not any(size >= self.neighbours for size in self.sizes):
             nothing = key.new_zeros(len(self.sizes), len(key))
             return nothing + torch.inf, nothing
-        distance, nearest = self.nearest(key)
+        return self.judge(key, digest, *self.nearest(key))
+
+    def judge(
+        self,
+        key: Float[Tensor, "B D"],
+        digest: Int64[Tensor, " B"],
+        distance: Float[Tensor, "A k B"],
+        nearest: Int64[Tensor, "A k B"],
+    ) -> tuple[Float[Tensor, "A B"], Float[Tensor, "A B"]]:
+        """``estimate``, where the nearest keys have been looked up."""
+        full = torch.tensor(self.sizes, device=key.device) >= self.neighbours
         flat = nearest.flatten(1)
         value = self.returns.gather(1, flat).view_as(nearest)  # [A, k, B]
         same = self.digests.gather(1, flat).view_as(nearest) == digest

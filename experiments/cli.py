@@ -15,6 +15,7 @@ reverie: reinforcement-learning agents built on generative models
   reverie report DIR ...              what runs say: one HTML file, and the same as Markdown
   reverie collect RUN | random [--frames N] [--format own|grey|rgb] [--epsilon E] ...
   reverie pretrain ROLE:NAME --data FOLDER [--steps N] ...
+  reverie play RUN                          look inside, in the browser: dream beside truth
   reverie list [games | presets | roles]
   reverie reproduce NAME ... | --all        run again what a results table was made from
   reverie verify [--write]                  README tables against the committed results
@@ -29,7 +30,7 @@ with parts of your own is imported with --with my_module."""
 
 COMMANDS = (
     "train", "evaluate", "ablate", "report", "collect", "pretrain", "list", "reproduce", "verify",
-    "bench", "doctor",
+    "bench", "doctor", "play",
 )  # fmt: skip
 
 

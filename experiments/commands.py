@@ -271,6 +271,12 @@ def _bench(words: list[str]) -> int:
     return 0
 
 
+def _play(words: list[str]) -> int:
+    from experiments.play.command import play  # its page needs the extra `play`
+
+    return play(words)
+
+
 COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "train": _train,
     "evaluate": _evaluate,
@@ -283,4 +289,5 @@ COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "verify": _verify,
     "bench": _bench,
     "doctor": _doctor,
+    "play": _play,
 }

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from agents.bonus import Bonus
 from agents.interface import Agent, Policy
 from agents.loop import interact
 from agents.policies import EpsilonGreedy, RandomPolicy
@@ -223,6 +224,12 @@ def under(env: EnvConfig, protocol: str) -> EnvConfig:
 
 def load(folder: Path | str, *, device: str = "auto") -> tuple[Experiment, Agent]:
     """A run's experiment, and its agent as the last checkpoint knows it."""
+    experiment, agent, _ = load_trained(folder, device=device)
+    return experiment, agent
+
+
+def load_trained(folder: Path | str, *, device: str = "auto") -> tuple[Experiment, Agent, Bonus]:
+    """A run's experiment, and its agent and bonus as the last checkpoint knows them."""
     run, where = Run(folder), pick_device(device)
     experiment = run.experiment()
     state = run.load()
@@ -232,9 +239,11 @@ def load(folder: Path | str, *, device: str = "auto") -> tuple[Experiment, Agent
         spec = spec_of(experiment.env, experiment.streams)
     with building("agent"):
         agent = experiment.agent.build(spec, seed=experiment.seed, device=where)
+        bonus = experiment.bonus.build(spec, seed=experiment.seed, device=where)
     with fitting(run.folder):
         agent.load_state_dict(state["agent"])
-    return experiment, agent
+        bonus.load_state_dict(state["bonus"])
+    return experiment, agent, bonus
 
 
 def _plural(count: int, noun: str) -> str:

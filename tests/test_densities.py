@@ -11,7 +11,7 @@ from envs.interface import UsageError
 from world_models.density import DENSITIES
 from world_models.density.bound import BoundConfig
 from world_models.density.frames import check_frames
-from world_models.interface import Density, DensityConfig
+from world_models.interface import Density, DensityConfig, PixelwiseDensity
 
 pytestmark = pytest.mark.parametrize("name", DENSITIES)
 
@@ -67,6 +67,24 @@ def test_probabilities_sum_to_one(name: str, shape: tuple[int, int], levels: int
     for _ in range(3):
         assert float(density.log_prob(frames).exp().sum()) == pytest.approx(1, abs=noise)
         density.observe(random_frames(20, shape, levels))
+
+
+def test_the_pixels_of_a_product_sum_to_the_frame(name: str) -> None:
+    density, frames = build(name, (5, 4)), random_frames(6, (5, 4))
+    density.observe(random_frames(20, (5, 4), seed=1))
+    if name in BOUNDS:
+        assert not isinstance(density, PixelwiseDensity), "a bound is of the whole frame"
+        return
+    assert isinstance(density, PixelwiseDensity)
+    nats = density.pixel_log_probs(frames)
+    torch.testing.assert_close(
+        nats.double().sum((1, 2)), density.log_prob(frames), rtol=1e-6, atol=1e-5
+    )
+    # What comes later in raster order says nothing of a pixel.
+    changed = frames.clone()
+    changed[:, 3:] = (changed[:, 3:] + 1) % 3
+    torch.testing.assert_close(density.pixel_log_probs(changed)[:, :3], nats[:, :3])
+    assert not torch.allclose(density.pixel_log_probs(changed)[:, 3:], nats[:, 3:])
 
 
 def test_log_prob_learns_nothing(name: str) -> None:

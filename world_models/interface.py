@@ -29,6 +29,14 @@ class Density(Stateful, Protocol):
 
 
 @runtime_checkable
+class PixelwiseDensity(Density, Protocol):
+    """A density that is a product over pixels, each given those before it."""
+
+    def pixel_log_probs(self, x: UInt8[Tensor, "B H W"]) -> Float[Tensor, "B H W"]:
+        """Nats of each pixel, which sum to ``log_prob``; learns nothing."""
+
+
+@runtime_checkable
 class Representation(Stateful, Protocol):
     """Turns a look at the world into a vector whose Euclidean distances mean something."""
 

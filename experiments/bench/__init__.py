@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 from rich.console import Console
 
-from experiments.bench import parts, races
+from experiments.bench import pages, parts, races
 from experiments.bench.peers import check_peers
 from experiments.bench.sitting import BenchOptions, Notes, Row, Sitting
 from experiments.machine import pick_device, pick_threads
@@ -23,6 +23,7 @@ GROUPS: dict[str, Callable[[Sitting], list[Row]]] = {
     "representations": parts.representations,
     "predictors": parts.predictors,
     "planners": races.planners,
+    "pages": pages.play,
     "memory": parts.peak_memory,
 }
 

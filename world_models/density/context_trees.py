@@ -48,8 +48,10 @@ def reserve(trees: Trees, shape: tuple[int, int], frames: int) -> None:
 
 @njit(cache=True, error_model="numpy")
 @no_type_check
-def sweep(trees: Trees, frames: np.ndarray, seen: int, learn: bool):
+def sweep(trees: Trees, frames: np.ndarray, seen: int, learn: bool, each: np.ndarray):
     """Log-probabilities of the frames before and after learning each; unlearned unless ``learn``.
+
+    Where ``each`` has a row for every frame, its pixels' probabilities before are written there.
 
     Gather, mix and scatter are apart because memory is the bottleneck: the gathers of many pixels
     then overlap, and mixing is arithmetic on contiguous arrays.
@@ -101,6 +103,8 @@ def sweep(trees: Trees, frames: np.ndarray, seen: int, learn: bool):
             for pixel in range(pixels):
                 for depth in range(DEPTH):
                     weights[path[depth, pixel]] = weight[depth, pixel]
+        if len(each):
+            each[b] = p
         before[b], after[b] = _log_product(p), _log_product(q)
     return before, after
 

@@ -17,6 +17,8 @@ from world_models.density.context_trees import Trees, reserve, sample, sweep
 from world_models.density.frames import check_frames, check_state
 from world_models.interface import DensityConfig
 
+NO_PIXELS = np.empty((0, 0))
+
 
 @dataclass(frozen=True)
 class CTSConfig(DensityConfig):
@@ -64,8 +66,15 @@ class CTS:
 
     def log_prob(self, x: UInt8[Tensor, "B H W"]) -> Float[Tensor, " B"]:
         check_frames(x, self.shape, self.levels)
-        before, _ = sweep(self.trees, x.contiguous().numpy(force=True), self.frames, False)
+        frames = x.contiguous().numpy(force=True)
+        before, _ = sweep(self.trees, frames, self.frames, False, NO_PIXELS)
         return torch.from_numpy(before).to(self.device)
+
+    def pixel_log_probs(self, x: UInt8[Tensor, "B H W"]) -> Float[Tensor, "B H W"]:
+        check_frames(x, self.shape, self.levels)
+        each = np.empty((len(x), self.shape[0] * self.shape[1]))
+        sweep(self.trees, x.contiguous().numpy(force=True), self.frames, False, each)
+        return torch.from_numpy(np.log(each)).view(x.shape).to(self.device)
 
     def observe(self, x: UInt8[Tensor, "B H W"]) -> tuple[Float[Tensor, " B"], Float[Tensor, " B"]]:
         check_frames(x, self.shape, self.levels)
@@ -74,7 +83,9 @@ class CTS:
         for i in range(0, len(x), 32):  # 32, so that no more room is made than will be needed
             part = slice(i, i + 32)
             reserve(self.trees, self.shape, len(frames[part]))
-            before[part], after[part] = sweep(self.trees, frames[part], self.frames, True)
+            before[part], after[part] = sweep(
+                self.trees, frames[part], self.frames, True, NO_PIXELS
+            )
             self.frames += len(frames[part])
         return torch.from_numpy(before).to(self.device), torch.from_numpy(after).to(self.device)
 

@@ -52,6 +52,9 @@ class Histogram:
         self.generator = torch.Generator(device).manual_seed(seed)
 
     def log_prob(self, x: UInt8[Tensor, "B H W"]) -> Float[Tensor, " B"]:
+        return self.pixel_log_probs(x).sum((1, 2))
+
+    def pixel_log_probs(self, x: UInt8[Tensor, "B H W"]) -> Float[Tensor, "B H W"]:
         check_frames(x, self.shape, self.levels)
         index = x.to(self.counts.device, torch.int64).movedim(0, -1)
         return self._score(self.counts.gather(-1, index).movedim(-1, 0), self.frames)
@@ -65,7 +68,8 @@ class Histogram:
         frames = self.frames + torch.arange(len(x), device=counts.device).view(-1, 1, 1)
         self.counts += seen.sum(0)
         self.frames += len(x)
-        return self._score(counts - 1, frames), self._score(counts, frames + 1)
+        before, after = self._score(counts - 1, frames), self._score(counts, frames + 1)
+        return before.sum((1, 2)), after.sum((1, 2))
 
     def sample(self, n: int) -> UInt8[Tensor, "{n} H W"]:
         weights = (self.counts + 1 / self.levels).flatten(0, 1)
@@ -87,6 +91,5 @@ class Histogram:
         self.frames = state["frames"]
         self.generator.set_state(state["generator"].cpu())
 
-    def _score(self, counts: Tensor, frames: Tensor | int) -> Float[Tensor, " B"]:
-        pixels = (counts + 1 / self.levels).double() / (frames + 1)
-        return pixels.log().sum((1, 2))
+    def _score(self, counts: Tensor, frames: Tensor | int) -> Float[Tensor, "B H W"]:
+        return ((counts + 1 / self.levels).double() / (frames + 1)).log()

@@ -81,6 +81,11 @@ class PixelCNN:
     @torch.no_grad()
     def log_prob(self, x: UInt8[Tensor, "B H W"]) -> Float[Tensor, " B"]:
         check_frames(x, self.shape, self.levels)
+        return self._sum(x.to(self.generator.device))
+
+    @torch.no_grad()
+    def pixel_log_probs(self, x: UInt8[Tensor, "B H W"]) -> Float[Tensor, "B H W"]:
+        check_frames(x, self.shape, self.levels)
         return self._score(x.to(self.generator.device))
 
     def observe(self, x: UInt8[Tensor, "B H W"]) -> tuple[Float[Tensor, " B"], Float[Tensor, " B"]]:
@@ -121,10 +126,12 @@ class PixelCNN:
         self.optimiser.load_state_dict(deepcopy(state["optimiser"]))  # torch keeps what it is given
         self.generator.set_state(state["generator"].cpu())
 
-    def _score(self, x: UInt8[Tensor, "B H W"]) -> Float[Tensor, " B"]:
-        nats = cross_entropy(self.net(x * self.scale), x.long(), reduction="none")
+    def _score(self, x: UInt8[Tensor, "B H W"]) -> Float[Tensor, "B H W"]:
+        return -cross_entropy(self.net(x * self.scale), x.long(), reduction="none")
+
+    def _sum(self, x: UInt8[Tensor, "B H W"]) -> Float[Tensor, " B"]:
         # A prediction gain is a small difference of large sums.
-        return -nats.sum((1, 2), dtype=torch.float64)
+        return self._score(x).sum((1, 2), dtype=torch.float64)
 
     @torch.enable_grad()
     def _step(self, x: UInt8[Tensor, "B H W"]) -> tuple[Float[Tensor, " B"], Float[Tensor, " B"]]:
@@ -133,12 +140,12 @@ class PixelCNN:
         before = []
         self.optimiser.zero_grad()
         for part in parts:
-            log_prob = self._score(part)
+            log_prob = self._sum(part)
             (-log_prob.sum() / x.numel()).backward()  # type: ignore[no-untyped-call]
             before.append(log_prob.detach())
         self.optimiser.step()
         with torch.no_grad():
-            after = [self._score(part) for part in parts]
+            after = [self._sum(part) for part in parts]
         return torch.cat(before), torch.cat(after)
 
 

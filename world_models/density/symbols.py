@@ -48,5 +48,5 @@ def grey(frames: UInt8[Tensor, "N C H W"]) -> UInt8[Tensor, "N H W"]:
     """The one channel of a grey frame, or the luminance of a coloured one (ITU-R BT.601)."""
     if frames.shape[1] == 1:
         return frames[:, 0]
-    red, green, blue = frames.to(torch.int64).unbind(1)
+    red, green, blue = frames.to(torch.int32).unbind(1)
     return ((299 * red + 587 * green + 114 * blue + 500) // 1000).to(torch.uint8)
