@@ -19,7 +19,7 @@ from agents.episodic import EpisodicConfig
 from agents.interface import AgentConfig
 from agents.networks import NETWORKS, NetworkConfig
 from envs.atari import AtariConfig
-from envs.checks import check, within
+from envs.checks import at_least, check, within
 from envs.choices import ENVS
 from envs.errors import UsageError
 from envs.games import near_names
@@ -72,6 +72,7 @@ class Experiment(Job):
     """Copies of the world in flight."""
 
     def __post_init__(self) -> None:
+        check(self, "", at_least(1), "steps", "streams")
         check(self, "", within(1, 10**15), "steps")
         check(self, "", within(1, 10**5), "streams")
         if self.agent.refuses_bonus and not isinstance(self.bonus, NoBonusConfig):
