@@ -261,6 +261,7 @@ class _Session:
         generators.restore(state["generators"])
         step = step_from_state(state["next_step"], self.stream.device)
         memory = {k: v.to(self.stream.device) for k, v in state["next_memory"].items()}
+        _check_kind(memory, self.agent.initial(self.num_envs))
         if self.options.resume == "fresh-episodes":
             if self.ahead > 1:
                 raise UsageError(
@@ -291,6 +292,13 @@ class _Session:
             self.agent.learn(Transition(step, memory, action, following, later, nothing))
             step, memory = following, later
         return step, memory
+
+
+def _check_kind(memory: Memory, fresh: Memory) -> None:
+    """Raise ValueError where a memory is not of the names, shapes and types of a fresh one."""
+    kinds = [{k: (tuple(v.shape), v.dtype) for k, v in m.items()} for m in (memory, fresh)]
+    if kinds[0] != kinds[1]:
+        raise ValueError("its memory is another agent's")
 
 
 def _ticks(state: dict[str, Any], folder: Path) -> int:
