@@ -21,6 +21,7 @@ from envs.interface import EnvConfig
 from envs.maze import MazeConfig
 from envs.protocol import PROTOCOLS
 from envs.stream import Stream, spec_of
+from experiments.checkpoints import restore
 from experiments.config import Experiment
 from experiments.machine import pick_device
 from experiments.plans import PlanTrace, with_plan
@@ -241,8 +242,8 @@ def load_trained(folder: Path | str, *, device: str = "auto") -> tuple[Experimen
         agent = experiment.agent.build(spec, seed=experiment.seed, device=where)
         bonus = experiment.bonus.build(spec, seed=experiment.seed, device=where)
     with fitting(run.folder):
-        agent.load_state_dict(state["agent"])
-        bonus.load_state_dict(state["bonus"])
+        restore(agent, state["agent"], "agent")
+        restore(bonus, state["bonus"], "bonus")
     return experiment, agent, bonus
 
 

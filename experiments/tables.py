@@ -94,7 +94,8 @@ def predictors_table() -> str:
         rows = data["errors"]["moving"]
         horizons = list(rows["copy-last"])
         if not lines:
-            lines = [f"| game | model | {' | '.join(f'{h} steps' for h in horizons)} |"]
+            titles = [f"{h} step{'s' * (h != '1')}" for h in horizons]
+            lines = [f"| game | model | {' | '.join(titles)} |"]
             lines.append("|---" * (len(horizons) + 2) + "|")
         for name, row in rows.items():
             cells = [f"{row[h]:,.0f}" if h in row else "" for h in horizons]

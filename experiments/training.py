@@ -20,6 +20,7 @@ from envs.interface import Memory, Step, Transition, step_from_state, step_state
 from envs.pipeline import Pipeline
 from envs.stream import Stream
 from experiments import generators
+from experiments.checkpoints import restore
 from experiments.config import Experiment
 from experiments.figures import learning_curve
 from experiments.machine import interrupts, pick_arithmetic, pick_device, pick_threads
@@ -251,13 +252,10 @@ class _Session:
         self.run.checkpoints.save(self.steps, state)
 
     def _restore(self, state: dict[str, Any], progress: Progress) -> tuple[Step, Memory]:
-        self.agent.load_state_dict(state["agent"])
-        self.bonus.load_state_dict(state["bonus"])
-        self.episodes.load_state_dict(state["episodes"])
-        self.means.load_state_dict(state["means"])
+        for name in ("agent", "bonus", "episodes", "means", "plans"):
+            restore(getattr(self, name), state[name], name)
         if self.states and state["states"]:
-            self.states.load_state_dict(state["states"])
-        self.plans.load_state_dict(state["plans"])
+            restore(self.states, state["states"], "states")
         generators.restore(state["generators"])
         step = step_from_state(state["next_step"], self.stream.device)
         memory = {k: v.to(self.stream.device) for k, v in state["next_memory"].items()}

@@ -21,7 +21,7 @@ from envs.gym import GymConfig
 from envs.interface import EnvConfig, Metrics, Transition
 from envs.protocol import PROTOCOLS
 from envs.stream import Stream
-from experiments import cli, recording
+from experiments import cli, recorder
 from experiments.batches import Batches
 from experiments.collect import collect
 from experiments.pretraining import Pretraining, PretrainOptions, pretrain
@@ -33,7 +33,7 @@ PONG = AtariConfig("pong", replace(PROTOCOLS["nature"], frames_cap=400, sticky=0
 
 @pytest.fixture(autouse=True)
 def small_shards(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(recording, "SHARD_ROWS", 100)
+    monkeypatch.setattr(recorder, "SHARD_ROWS", 100)
     monkeypatch.chdir(tmp_path)
 
 
