@@ -70,7 +70,7 @@ class Episodes:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.score, self.length = state["score"].clone(), state["length"].clone()
         self.count = state["count"]
-        self.recent = deque(state["recent"], maxlen=100)
+        self.recent = deque(map(float, state["recent"]), maxlen=100)
 
 
 class Means:
