@@ -276,7 +276,7 @@ class _Session:
                     "looks otherwise than in the checkpoint. Continue with new episodes, no longer "
                     "exactly, by --resume fresh-episodes."
                 )
-        self.visits.load_state_dict(state["visits"])  # it follows the restored stream
+        restore(self.visits, state["visits"], "visits")  # it follows the restored stream
         return step, memory
 
     def _begin_anew(self, step: Step, memory: Memory, number: int) -> tuple[Step, Memory]:

@@ -88,7 +88,7 @@ class Visits:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue; the stream must have been restored before."""
-        self.rooms, self.keys = set(state["rooms"]), set(state["keys"])
+        self.rooms, self.keys = set(map(int, state["rooms"])), set(map(int, state["keys"]))
         for followed in self.shadows:
             followed.catch_up()
 
