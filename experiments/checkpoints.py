@@ -21,7 +21,6 @@ import torch
 from torch import Tensor
 
 from envs.errors import RunError, UsageError
-from envs.interface import Stateful
 
 FORMAT = "reverie-checkpoint-2"
 KEPT = 2
@@ -142,27 +141,6 @@ class Checkpoints:
         for path in self.blocks.iterdir():
             if path.name not in used:
                 path.unlink()
-
-
-ALIKE: dict[type, Any] = {float: (float, int), tuple: (tuple, list), list: (tuple, list)}
-
-
-def restore(part: Stateful, state: Any, name: str) -> None:
-    """Give a fresh part its state; raises ValueError where that is not of the part's kind."""
-    _check_alike(state, part.state_dict(), name)
-    part.load_state_dict(state)
-
-
-def _check_alike(state: Any, fresh: Any, name: str) -> None:
-    """Numbers stay numbers and tensors keep their types; what a fresh part lacks is let by."""
-    if isinstance(fresh, dict) and isinstance(state, dict):
-        for key in fresh.keys() & state.keys():
-            _check_alike(state[key], fresh[key], f"{name}.{key}")
-    elif isinstance(fresh, Tensor):
-        if not isinstance(state, Tensor) or (state.dtype, state.ndim) != (fresh.dtype, fresh.ndim):
-            raise ValueError(f"its {name} is no {fresh.dtype} tensor of {fresh.ndim} axes")
-    elif fresh is not None and not isinstance(state, ALIKE.get(type(fresh), type(fresh))):
-        raise ValueError(f"its {name} is a {type(state).__name__}")
 
 
 def _pack(state: Any, put: Callable[[memoryview], list[str]]) -> Any:

@@ -25,7 +25,7 @@ from experiments.checkpoints import Checkpoints
 from experiments.config import Experiment
 from experiments.machine import pick_device, pick_threads
 from experiments.run import cpu_name
-from experiments.training import bare_rate
+from experiments.streams import bare_rate
 
 PACKAGES = ("torch", "gymnasium", "ale-py", "numpy", "numba", "tensorboard")
 TICKS = 200

@@ -21,11 +21,11 @@ from envs.interface import EnvConfig
 from envs.maze import MazeConfig
 from envs.protocol import PROTOCOLS
 from envs.stream import Stream, spec_of
-from experiments.checkpoints import restore
 from experiments.config import Experiment
 from experiments.machine import pick_device
 from experiments.plans import PlanTrace, with_plan
 from experiments.run import Run, building, fitting
+from experiments.states import restore
 from experiments.trackers import Episodes, Video, screen_of
 
 

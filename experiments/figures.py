@@ -1,5 +1,6 @@
-"""Figures of a run, as PNG."""
+"""Figures: of a run as PNG, of a comparison as SVG."""
 
+import io
 from pathlib import Path
 
 import numpy as np
@@ -8,8 +9,13 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from envs.dice import seeded
+from experiments.document import Media
+from experiments.findings import Comparison
+from experiments.records import on_grid
 from experiments.run import Run
 from world_models.representation.variational import VariationalRepresentation
+
+COLOURS = ("#5d6b78", "#c1442e", "#1f6f8b", "#d98e04", "#5b8c3a", "#7b4ea3", "#a8577e", "#2f4858")
 
 
 def learning_curve(run: Run, window: int = 100) -> Path | None:
@@ -44,6 +50,47 @@ def learning_curve(run: Run, window: int = 100) -> Path | None:
     path = run.folder / "figures" / "learning_curve.png"
     figure.savefig(path, dpi=140)
     return path
+
+
+def comparison_curves(found: Comparison, world: str) -> Media:
+    """Training scores of every variant in one world, as SVG."""
+    from matplotlib import rc_context
+    from matplotlib.figure import Figure  # slow to import
+
+    figure = Figure(figsize=(7, 4.2), layout="constrained")
+    axes = figure.subplots()
+    grid = np.linspace(0, found.steps, 200)
+    for number, (variant, label) in enumerate(found.labels.items()):
+        runs = [run for run in found.of(variant, world) if run.episodes]
+        if not runs:
+            continue
+        colour = COLOURS[number % len(COLOURS)]
+        curves = on_grid(runs, grid)
+        known = ~np.isnan(curves).any(0)  # a mean of fewer seeds would jump where one joins
+        x, curves = grid[known], curves[:, known]
+        if len(runs) > 1:
+            axes.fill_between(x, curves.min(0), curves.max(0), color=colour, alpha=0.13, lw=0)
+            axes.plot(x, curves.T, color=colour, lw=0.6, alpha=0.5)
+        axes.plot(x, curves.mean(0), color=colour, lw=2, label=f"{label} ({len(runs)})")
+    axes.set_title(world, fontsize=11, loc="left", parse_math=False)
+    axes.set_xlabel("agent steps")
+    axes.set_ylabel("training score, raw points")
+    axes.set_xlim(0, found.steps)
+    axes.xaxis.set_major_formatter(lambda x, _: f"{x / 1000:g}k" if x else "0")
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(axis="y", alpha=0.25)
+    handles, labels = axes.get_legend_handles_labels()
+    if handles:
+        legend = figure.legend(
+            handles, labels, loc="outside lower left", frameon=False, fontsize=9, ncols=1
+        )
+        for text in legend.get_texts():
+            text.set_parse_math(False)
+    data = io.BytesIO()
+    with rc_context({"svg.hashsalt": "reverie"}):
+        figure.savefig(data, format="svg", metadata={"Date": None})
+    slug = "".join(x if x.isalnum() else "-" for x in f"{world}-{found.protocol}-{found.steps}")
+    return Media(f"curves-{slug}.svg", data.getvalue(), f"{world}, {found.title}")
 
 
 @torch.no_grad()

@@ -4,7 +4,6 @@ Verdicts come first, then what they rest on: curves, every score with its protoc
 checkpoints under other protocols, published numbers, configs, videos and figures, provenance.
 """
 
-import io
 import json
 import math
 from pathlib import Path
@@ -24,12 +23,12 @@ from experiments.document import (
     to_html,
     write_markdown,
 )
+from experiments.figures import comparison_curves
 from experiments.findings import Comparison, compare, flatten, raw_csv
 from experiments.published import published
-from experiments.records import WINDOW, Record, on_grid, read
+from experiments.records import WINDOW, Record, read
 from experiments.statistics import AGGREGATES, CONFIDENCE, Interval, bootstrap, normalised
 
-COLOURS = ("#5d6b78", "#c1442e", "#1f6f8b", "#d98e04", "#5b8c3a", "#7b4ea3", "#a8577e", "#2f4858")
 MOST_VIDEO = 6_000_000
 """Bytes of a video that is shown; a larger one is only named."""
 SETTINGS = ("commit", "modified", "device", "cpu", "threads", "precision", "torch", "ale-py")
@@ -75,7 +74,7 @@ def _comparison(found: Comparison, tail: str) -> list[Block]:
         *blocks,
         *_verdicts(found),
         Heading(f"Learning curves{tail}"),
-        Gallery([_curves(found, world) for world in found.world_names]),
+        Gallery([comparison_curves(found, world) for world in found.world_names]),
         Paragraph(
             f"Mean of the last {WINDOW} training episodes (fewer at first), exploration included, "
             "against agent steps: thin lines are seeds, the band is between the lowest and the "
@@ -288,47 +287,6 @@ def _provenance(comparisons: list[Comparison]) -> list[Block]:
             Paragraph("Runs marked as modified were made by code that no commit holds.", True)
         )
     return blocks
-
-
-def _curves(found: Comparison, world: str) -> Media:
-    """Training scores of every variant in one world, as SVG."""
-    from matplotlib import rc_context
-    from matplotlib.figure import Figure  # slow to import
-
-    figure = Figure(figsize=(7, 4.2), layout="constrained")
-    axes = figure.subplots()
-    grid = np.linspace(0, found.steps, 200)
-    for number, (variant, label) in enumerate(found.labels.items()):
-        runs = [run for run in found.of(variant, world) if run.episodes]
-        if not runs:
-            continue
-        colour = COLOURS[number % len(COLOURS)]
-        curves = on_grid(runs, grid)
-        known = ~np.isnan(curves).any(0)  # a mean of fewer seeds would jump where one joins
-        x, curves = grid[known], curves[:, known]
-        if len(runs) > 1:
-            axes.fill_between(x, curves.min(0), curves.max(0), color=colour, alpha=0.13, lw=0)
-            axes.plot(x, curves.T, color=colour, lw=0.6, alpha=0.5)
-        axes.plot(x, curves.mean(0), color=colour, lw=2, label=f"{label} ({len(runs)})")
-    axes.set_title(world, fontsize=11, loc="left", parse_math=False)
-    axes.set_xlabel("agent steps")
-    axes.set_ylabel("training score, raw points")
-    axes.set_xlim(0, found.steps)
-    axes.xaxis.set_major_formatter(lambda x, _: f"{x / 1000:g}k" if x else "0")
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(axis="y", alpha=0.25)
-    handles, labels = axes.get_legend_handles_labels()
-    if handles:
-        legend = figure.legend(
-            handles, labels, loc="outside lower left", frameon=False, fontsize=9, ncols=1
-        )
-        for text in legend.get_texts():
-            text.set_parse_math(False)
-    data = io.BytesIO()
-    with rc_context({"svg.hashsalt": "reverie"}):
-        figure.savefig(data, format="svg", metadata={"Date": None})
-    slug = "".join(x if x.isalnum() else "-" for x in f"{world}-{found.protocol}-{found.steps}")
-    return Media(f"curves-{slug}.svg", data.getvalue(), f"{world}, {found.title}")
 
 
 def _interval(x: Interval, unit: str = "human-normalised") -> str:

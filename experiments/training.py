@@ -9,24 +9,23 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from torch import Tensor
 
 from agents.bonus import Bonus
 from agents.interface import Agent
 from agents.loop import interact
-from agents.policies import RandomPolicy
 from envs.errors import NumericalError, UsageError
 from envs.interface import Memory, Step, Transition, step_from_state, step_state
 from envs.pipeline import Pipeline
 from envs.stream import Stream
 from experiments import generators
-from experiments.checkpoints import restore
 from experiments.config import Experiment
 from experiments.figures import learning_curve
 from experiments.machine import interrupts, pick_arithmetic, pick_device, pick_threads
 from experiments.plans import PlanLengths, length_metrics
 from experiments.progress import Progress
 from experiments.run import Run, building, fitting, provenance
+from experiments.states import check_alike, check_numbers, check_same_kind, restore
+from experiments.streams import bare_rate, make_stream
 from experiments.trackers import Episodes, Log, Means, Throughput, Video, newest_frame
 from experiments.visits import States, visits_of
 from world_models.arithmetic import Precision, using
@@ -259,7 +258,7 @@ class _Session:
         generators.restore(state["generators"])
         step = step_from_state(state["next_step"], self.stream.device)
         memory = {k: v.to(self.stream.device) for k, v in state["next_memory"].items()}
-        _check_kind(memory, self.agent.initial(self.num_envs))
+        check_same_kind(memory, self.agent.initial(self.num_envs))
         if self.options.resume == "fresh-episodes":
             if self.ahead > 1:
                 raise UsageError(
@@ -292,67 +291,11 @@ class _Session:
         return step, memory
 
 
-def _check_kind(memory: Memory, fresh: Memory) -> None:
-    """Raise ValueError where a memory is not of the names, shapes and types of a fresh one."""
-    kinds = [{k: (tuple(v.shape), v.dtype) for k, v in m.items()} for m in (memory, fresh)]
-    if kinds[0] != kinds[1]:
-        raise ValueError("its memory is another agent's")
-
-
 def _ticks(state: dict[str, Any], folder: Path) -> int:
     """How far a checkpoint is."""
     with fitting(folder):
         tick = state["tick"]
-        if not isinstance(tick, int) or tick < 0:
+        check_alike(tick, 0, "tick")
+        if tick < 0:
             raise ValueError(f"its tick is {tick}")
-    return tick
-
-
-def check_numbers(state: Any, name: str) -> None:
-    """Raise NumericalError, which names it, where a number of a state is not finite."""
-    if isinstance(state, dict):
-        for key, value in state.items():
-            check_numbers(value, f"{name}.{key}")
-    elif isinstance(state, list | tuple):
-        for i, value in enumerate(state):
-            check_numbers(value, f"{name}.{i}")
-    elif isinstance(state, Tensor) and state.is_floating_point() and not state.isfinite().all():
-        broken = state[~state.isfinite()].flatten()[0]
-        raise NumericalError(f"{name} holds {float(broken)}.")
-
-
-def make_stream(
-    experiment: Experiment, device: torch.device, threads: int, pipeline: int = 1
-) -> Stream | Pipeline:
-    """The experiment's training streams, in so many parts."""
-    size, rest = divmod(experiment.streams, max(pipeline, 1))
-    if pipeline < 1 or rest or not size:
-        raise UsageError(
-            f"pipeline is {pipeline}, and {experiment.streams} streams do not fall into so many "
-            "equal parts; choose 1 or 2 and an even number of streams."
-        )
-    parts = [
-        Stream(
-            experiment.env.build(size, threads=max(1, threads // pipeline)),
-            seed=experiment.seed,
-            device=device,
-            start=start,
-        )
-        for start in range(0, experiment.streams, size)
-    ]
-    return parts[0] if pipeline == 1 else Pipeline(parts)
-
-
-def bare_rate(experiment: Experiment, threads: int, seconds: float) -> float:
-    """Agent steps a second of the same streams under random actions, with nothing learned."""
-    stream = make_stream(experiment, torch.device("cpu"), threads)
-    loop = interact(stream, RandomPolicy(stream.spec.num_actions))
-    for _ in islice(loop, 10):
-        pass
-    ticks, begin = 0, time.perf_counter()
-    while time.perf_counter() - begin < seconds:
-        next(loop)
-        ticks += 1
-    rate = ticks * experiment.streams / (time.perf_counter() - begin)
-    stream.close()
-    return rate
+    return int(tick)

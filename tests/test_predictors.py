@@ -16,8 +16,8 @@ from world_models.interface import Predictor, PredictorConfig
 from world_models.prediction import PREDICTORS
 from world_models.prediction.feedforward import FeedforwardConfig
 from world_models.prediction.mlp import MLPPredictorConfig
+from world_models.prediction.net import Imagined, Net
 from world_models.prediction.networks import Transformation
-from world_models.prediction.predictor import Imagined, Net
 from world_models.prediction.recurrent import RecurrentConfig
 from world_models.prediction.stochastic import StochasticConfig
 

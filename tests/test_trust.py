@@ -3,10 +3,6 @@
 import errno
 import os
 import random
-import signal
-import subprocess
-import sys
-import time
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
@@ -28,7 +24,6 @@ from experiments import checkpoints, generators
 from experiments.checkpoints import BLOCK, Checkpoints
 from experiments.config import Experiment
 from experiments.doctor import doctor
-from experiments.parse import parse_experiment
 from experiments.run import Run
 from experiments.training import train
 
@@ -264,40 +259,3 @@ def test_the_doctor_finds_this_machine_well_and_says_what_is_not(
     assert "no ROM for alien" in said
     assert "does not replay: runs will not resume exactly" in said
     assert "2 problems found." in said
-
-
-KILLED = {
-    "episodic": ["episodic", "--agent.capacity", "300"],
-    "dqn-cts": ["dqn-cts", "--agent.capacity", "4000", "--agent.learning-starts", "300",
-                "--agent.batch", "4"],
-}  # fmt: skip
-
-
-@pytest.mark.parametrize("name", KILLED)
-def test_a_killed_run_on_atari_ends_like_one_that_never_stopped(name: str, tmp_path: Path) -> None:
-    """With sticky actions; killed at a moment that nobody chose, after its first checkpoint."""
-    words = [*KILLED[name], "--protocol", "machado", "--game", "pong", "--streams", "2"]
-    words += ["--env.protocol.frames-cap", "400", "--steps", "1600"]
-    _, (experiment,), _ = parse_experiment(words)
-    straight = train(experiment, tmp_path / "straight", OPTIONS)
-    command = [sys.executable, "-m", "experiments.cli", "train", *words, "--device", "cpu",
-               "--threads", "1", "--log-every", "200", "--bare-seconds", "0", "--quiet",
-               "--checkpoint-minutes", "0.005", "--folder", str(tmp_path / "killed")]  # fmt: skip
-    process = subprocess.Popen(command, cwd=ROOT)
-    killed = Run(tmp_path / "killed")
-    while not killed.checkpoints.steps():
-        assert process.poll() is None
-        time.sleep(0.01)
-    time.sleep(random.random() / 2)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    assert train(experiment, killed.folder, OPTIONS).finished
-    assert numbers(straight) == numbers(killed)
-    states = [run.checkpoints.load() or {} for run in (straight, killed)]
-    assert equal(*({k: v for k, v in s.items() if k != "generators"} for s in states))
-
-
-def numbers(run: Run) -> list[list[dict[str, Any]]]:
-    """All that a run has written down, but for times."""
-    files = [run.read_lines(name) for name in ("metrics.jsonl", "episodes.jsonl")]
-    return [[{k: v for k, v in row.items() if "time/" not in k} for row in f] for f in files]

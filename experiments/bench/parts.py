@@ -25,7 +25,8 @@ from experiments.bench.sitting import Row, Sitting, median, row, seconds
 from experiments.checkpoints import Checkpoints
 from experiments.presets import PRESETS
 from experiments.run import Run
-from experiments.training import TrainOptions, bare_rate, train
+from experiments.streams import bare_rate
+from experiments.training import TrainOptions, train
 from world_models.arithmetic import Arithmetic, using
 from world_models.density import DENSITIES
 from world_models.density.pixelcnn import PixelCNNConfig

@@ -26,7 +26,7 @@ from experiments.bench.peers import Contender, envpool_emulator, sb3_dqn, sb3_pp
 from experiments.bench.sitting import Row, Sitting, median, row, seconds
 from experiments.config import Experiment
 from experiments.presets import PRESETS
-from experiments.training import make_stream
+from experiments.streams import make_stream
 from world_models.arithmetic import Arithmetic, using
 from world_models.planning import PLANNERS
 from world_models.planning.straw import STRAWConfig

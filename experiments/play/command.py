@@ -8,6 +8,7 @@ from pathlib import Path
 
 import torch
 
+from envs.checks import at_least, check, within
 from envs.errors import UsageError
 from experiments.machine import pick_threads
 from experiments.parse import import_modules, parse_flags
@@ -50,14 +51,10 @@ class PlayOptions:
     browser wants a core too."""
 
     def __post_init__(self) -> None:
-        for name, least, most in (
-            ("port", 1, 65_535), ("ticks", 1, 10**6), ("speed", SPEEDS[0], SPEEDS[-1])
-        ):  # fmt: skip
-            if not least <= getattr(self, name) <= most:
-                value = getattr(self, name)
-                raise UsageError(f"{name} is {value}; it must be in {least}..{most}.")
-        if self.limit < 0:
-            raise UsageError(f"limit is {self.limit}; it must be 0 or more.")
+        check(self, "", within(1, 65_535), "port")
+        check(self, "", within(1, 10**6), "ticks")
+        check(self, "", within(SPEEDS[0], SPEEDS[-1]), "speed")
+        check(self, "", at_least(0), "limit")
         if self.film is not None and self.film.suffix not in (".mp4", ".gif"):
             raise UsageError(f"--film {self.film} must end in .mp4 or .gif.")
 

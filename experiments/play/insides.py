@@ -111,7 +111,6 @@ class Remembered:
         bars = Bars(title, now.names, returns, best, note)
         worth = returns[best] if returns[best] < float("inf") else None
         found = zip(distances[best, :, 0].tolist(), slots[best, :, 0].tolist(), strict=True)
-        found = zip(distances[best, :, 0].tolist(), slots[best, :, 0].tolist(), strict=True)
         known = [(max(x, 0.0) ** 0.5, slot) for x, slot in found if x < float("inf")][: self.shown]
         captions = [
             f"{float(tables.returns[best, slot]):,.0f} at {apart:.2g}" for apart, slot in known

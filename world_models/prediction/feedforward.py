@@ -12,6 +12,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from envs.interface import Memory
+from world_models.prediction.net import Imagined, Net
 from world_models.prediction.networks import (
     Decoder,
     Encoder,
@@ -19,7 +20,7 @@ from world_models.prediction.networks import (
     Transformation,
     plan_for,
 )
-from world_models.prediction.predictor import CurriculumConfig, Imagined, Net
+from world_models.prediction.predictor import CurriculumConfig
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from envs.interface import Memory
-from world_models.prediction.predictor import CurriculumConfig, Imagined, Net
+from world_models.prediction.net import Imagined, Net
+from world_models.prediction.predictor import CurriculumConfig
 
 
 @dataclass(frozen=True)

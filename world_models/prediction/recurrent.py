@@ -7,8 +7,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from envs.interface import Memory
+from world_models.prediction.net import Imagined, Net
 from world_models.prediction.networks import Decoder, Encoder, Size, Transformation, plan_for
-from world_models.prediction.predictor import CurriculumConfig, Imagined, Net
+from world_models.prediction.predictor import CurriculumConfig
 
 GATE_CLIP = 0.1  # of the gradients that pass the cell and its output
 

@@ -19,8 +19,8 @@ from envs import dice
 from envs.checks import above, at_least, check
 from envs.interface import Memory
 from world_models.prediction.feedforward import FeedforwardConfig, FeedforwardNet, GridNet
+from world_models.prediction.net import Imagined, Net
 from world_models.prediction.networks import Encoder, plan_for
-from world_models.prediction.predictor import Imagined, Net
 
 Latent: TypeAlias = "Independent[Normal]"
 
