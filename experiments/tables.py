@@ -1,4 +1,4 @@
-"""README tables, generated from the committed results: no number there is typed by hand."""
+"""Tables of the documents, generated from the committed results: no number is typed by hand."""
 
 import json
 import re
@@ -13,27 +13,37 @@ from experiments.findings import judge
 from experiments.published import published
 from experiments.reproduce import RESULTS
 
-README = Path(__file__).parent.parent / "README.md"
+ROOT = Path(__file__).parent.parent
+DOCUMENTS = ("README.md", "docs/speed.md")
+LIBRARIES = ("Stable-Baselines3", "EnvPool")
 MARK = re.compile(r"(<!-- table: (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
 def verify(*, write: bool = False) -> int:
-    """Rebuild every table of the README; 1 where one differs from what stands there."""
-    text = README.read_text()
-    built = MARK.sub(lambda m: f"{m[1]}{table(m[2])}{m[3]}", text)
-    if write:
-        README.write_text(built)
-    elif built != text:
-        print("README.md has tables that the results do not give; run `reverie verify --write`.")
+    """Rebuild every table of the documents; 1 where one differs from what stands there."""
+    tables, differing = 0, []
+    for name in DOCUMENTS:
+        text = (ROOT / name).read_text()
+        built = MARK.sub(lambda m: f"{m[1]}{table(m[2])}{m[3]}", text)
+        tables += len(MARK.findall(text))
+        if write:
+            (ROOT / name).write_text(built)
+        elif built != text:
+            differing.append(name)
+    if differing:
+        print(
+            f"{' and '.join(differing)}: the results give other tables; run "
+            "`reverie verify --write`."
+        )
         return 1
-    print(f"{len(MARK.findall(text))} README tables agree with experiments/results/.")
+    print(f"{tables} tables of {' and '.join(DOCUMENTS)} agree with experiments/results/.")
     return 0
 
 
 def table(name: str) -> str:
-    """The Markdown of one table by its name in the README."""
+    """The Markdown of one table by its name in the documents."""
     if name not in TABLES:
-        raise UsageError(f"The README asks for a table '{name}'; there are {', '.join(TABLES)}.")
+        raise UsageError(f"A document asks for a table '{name}'; there are {', '.join(TABLES)}.")
     return TABLES[name]()
 
 
@@ -87,18 +97,22 @@ def scores_table() -> str:
 
 
 def predictors_table() -> str:
-    """Errors on moving pixels by horizon, of every game whose predictors were compared."""
+    """Errors on moving pixels by horizon, and of the player under one action held, by game."""
     lines: list[str] = []
     for path in sorted((RESULTS / "predictors").glob("*.json")):
         data = json.loads(path.read_text())
         rows = data["errors"]["moving"]
-        horizons = list(rows["copy-last"])
+        horizons, control = list(rows["copy-last"]), data["control"]
         if not lines:
             titles = [f"{h} step{'s' * (h != '1')}" for h in horizons]
+            titles.append(f"player's place after {control['steps']} equal actions")
             lines = [f"| game | model | {' | '.join(titles)} |"]
-            lines.append("|---" * (len(horizons) + 2) + "|")
+            lines.append("|---" * (len(titles) + 2) + "|")
         for name, row in rows.items():
             cells = [f"{row[h]:,.0f}" if h in row else "" for h in horizons]
+            place = control[name]
+            lost = f", {place['lost']:.0%} lost" if place["lost"] else ""
+            cells.append(f"{place['mean']:.1f} pixels off{lost}")
             model = name.removeprefix(f"{data['world']}-")
             lines.append(f"| {data['world']} | {model} | {' | '.join(cells)} |")
     return "\n".join(lines or ["Nothing has been measured yet."]) + "\n"
@@ -193,6 +207,31 @@ def published_table() -> str:
     return "\n".join([*head, *rows]) + "\n"
 
 
+def races_table() -> str:
+    """Our loops beside other libraries' at the same settings, newest measurement of each."""
+    lines = [
+        "| ours | agent steps/s | theirs | agent steps/s | ratio, rounds in turns |",
+        "|---|---|---|---|---|",
+    ]
+    newest: dict[tuple[str, str], str] = {}
+    for path in sorted((RESULTS / "bench").glob("*.json")):
+        for sitting in json.loads(path.read_text()):
+            for row in sitting["rows"]:
+                for other, ratio in row.get("ratios", {}).items():
+                    if not other.startswith(LIBRARIES) or not row["name"].startswith("training"):
+                        continue
+                    theirs = next(x for x in sitting["rows"] if x["name"].startswith(other))
+                    cells = (
+                        row["name"],
+                        f"{row['steps_per_second']:,.0f}",
+                        other,
+                        f"{theirs['steps_per_second']:,.0f}",
+                        f"{ratio:.2f}",
+                    )
+                    newest[row["name"], other] = f"| {' | '.join(cells)} |"
+    return "\n".join([*lines, *newest.values()]) + "\n"
+
+
 def bench_table() -> str:
     """The newest measurement of each row, on each device."""
     lines = ["| what | measured | machine | command |", "|---|---|---|---|"]
@@ -220,6 +259,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "scores": scores_table,
     "ablations": ablations_table,
     "published": published_table,
+    "races": races_table,
     "bench": bench_table,
     "predictors": predictors_table,
     "representations": representations_table,
