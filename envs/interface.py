@@ -150,6 +150,21 @@ def step_state(step: Step) -> dict[str, Tensor]:
     return {field.name: getattr(step, field.name).cpu() for field in fields(step)}
 
 
-def step_from_state(state: dict[str, Tensor], device: torch.device) -> Step:
-    """The inverse of ``step_state``; the newest frame stays on the host."""
+def step_from_state(state: dict[str, Tensor], spec: EnvSpec, device: torch.device) -> Step:
+    """The inverse of ``step_state``; the newest frame stays on the host.
+
+    Raises ValueError where the state is no step of such streams.
+    """
+    n, (_, *size) = spec.num_envs, spec.obs_shape
+    number, flag = ((n,), torch.float32), ((n,), torch.bool)
+    kinds: dict[str, tuple[tuple[int, ...], torch.dtype]] = {
+        "obs": ((n, *spec.obs_shape), torch.uint8),
+        "reward": number,
+        "discount": number,
+        "first": flag,
+        "last": flag,
+        "frame": ((n, spec.colours, *size), torch.uint8),
+    }
+    if {name: (tuple(x.shape), x.dtype) for name, x in state.items()} != kinds:
+        raise ValueError("its step is of other streams")
     return Step(**{k: v if k == "frame" else v.to(device) for k, v in state.items()})

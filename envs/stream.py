@@ -152,7 +152,13 @@ class Stream:
     def load_state_dict(
         self, state: dict[str, Any], progress: Callable[[int, int], None] = lambda done, of: None
     ) -> UInt8[Tensor, "N K H W"]:
-        """Play the logged actions again from the logged seeds; what the streams look like then."""
+        """Play the logged actions again from the logged seeds; what the streams look like then.
+
+        Raises ValueError where the state is of another number of streams.
+        """
+        each = {tuple(state[name].shape) for name in ("number", "length", "was_last")}
+        if each != {(self.spec.num_envs,)} or state["log"].shape[1] != self.spec.num_envs:
+            raise ValueError(f"its streams are not {self.spec.num_envs}")
         log, length = state["log"].numpy(), state["length"].numpy()
         self.number = state["number"].clone()
         ticks = int(length.max())

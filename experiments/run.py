@@ -154,7 +154,14 @@ def fitting(folder: Path) -> Iterator[None]:
         yield
     except UsageError:
         raise
-    except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+    except (
+        LookupError,
+        TypeError,
+        ValueError,
+        AttributeError,
+        ArithmeticError,  # a number beyond a tensor's
+        RuntimeError,
+    ) as error:
         raise UsageError(
             f"The checkpoint in {folder} does not fit its config in this version "
             f"({type(error).__name__}: {_line(error)}); it was left as it is."

@@ -256,7 +256,7 @@ class _Session:
         if self.states and state["states"]:
             restore(self.states, state["states"], "states")
         generators.restore(state["generators"])
-        step = step_from_state(state["next_step"], self.stream.device)
+        step = step_from_state(state["next_step"], self.stream.spec, self.stream.device)
         memory = {k: v.to(self.stream.device) for k, v in state["next_memory"].items()}
         check_same_kind(memory, self.agent.initial(self.num_envs))
         if self.options.resume == "fresh-episodes":
@@ -268,6 +268,7 @@ class _Session:
             progress.say("New episodes begin: from here on the run is not exact.")
             step, memory = self._begin_anew(step, memory, int(state["stream"]["number"].max()) + 1)
         else:
+            check_alike(state["stream"], self.stream.state_dict(), "stream")
             obs = self.stream.load_state_dict(state["stream"], progress.replay)
             if not torch.equal(obs, step.obs.cpu()):
                 raise UsageError(
