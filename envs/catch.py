@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from envs.checks import at_least, check
 from envs.interface import EnvConfig
 from envs.small import Array, SmallWorld
 
@@ -18,6 +19,9 @@ class CatchConfig(EnvConfig):
 
     rows: int = 10
     columns: int = 5
+
+    def __post_init__(self) -> None:
+        check(self, "env", at_least(2), "rows", "columns")
 
     def build(self, num_envs: int, *, threads: int = 0) -> "Catch":
         return Catch(num_envs, self.rows, self.columns)

@@ -75,6 +75,7 @@ class Experiment(Job):
         check(self, "", at_least(1), "steps", "streams")
         check(self, "", within(1, 10**15), "steps")
         check(self, "", within(1, 10**5), "streams")
+        check(self, "", within(0, 2**63 - 1), "seed")
         if self.agent.refuses_bonus and not isinstance(self.bonus, NoBonusConfig):
             raise UsageError(
                 f"The agent {type(self.agent).__name__.removesuffix('Config')} takes no bonus: "

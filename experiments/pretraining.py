@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from envs.checks import at_least, check, refuse
+from envs.checks import at_least, check, refuse, within
 from envs.errors import NumericalError, UsageError
 from envs.interface import Metrics, Stateful
 from experiments.batches import Batches
@@ -43,6 +43,7 @@ class Pretraining(Job):
 
     def __post_init__(self) -> None:
         check(self, "", at_least(1), "steps")
+        check(self, "", within(0, 2**63 - 1), "seed")
         if not 0 < self.held_out < 1:
             refuse(self, "", "held_out", "above 0 and below 1")
 

@@ -100,7 +100,9 @@ class Means:
         return {"sums": dict(self.sums), "counts": dict(self.counts)}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.sums, self.counts = dict(state["sums"]), dict(state["counts"])
+        self.sums = dict(state["sums"])
+        self.counts = {name: int(state["counts"][name]) for name in self.sums}
+        self.check()
 
 
 class Throughput:

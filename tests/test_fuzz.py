@@ -99,7 +99,7 @@ def test_mutated_configs(finished: Path, tmp_path_factory: Any, data: st.DataObj
             if not part:
                 break
         else:
-            part[name if change == "replace" else "unheard_of"] = data.draw(odd)
+            part[name if change == "replace" else "unheard_of"] = copy.deepcopy(data.draw(odd))
     (run / "config.json").write_text(json.dumps(config))
     before = contents(run / "checkpoints")
     judged(["evaluate", str(run), "--episodes", "2", "--device", "cpu", "--threads", "1"])
