@@ -155,6 +155,18 @@ def test_the_learning_rate_falls_to_nothing() -> None:
     assert torch.equal(key, model.encode(squares(4)))
 
 
+def test_no_gradient_is_longer_than_the_clip() -> None:
+    def norm(clip: float) -> float:
+        model = build(VAEConfig(latent=4, gradient_clip=clip))
+        model.update(squares(8))
+        gradients = [p.grad for p in model.model.parameters() if p.grad is not None]
+        return float(torch.nn.utils.get_total_norm(gradients))
+
+    whole = norm(1e9)
+    assert norm(whole / 3) == pytest.approx(whole / 3, rel=1e-4)
+    assert norm(whole * 3) == pytest.approx(whole, rel=1e-4)
+
+
 def test_fitting_leaves_the_global_generator_alone() -> None:
     state = torch.get_rng_state()
     build(VAEConfig(latent=4)).update(squares(8))

@@ -43,6 +43,9 @@ class VariationalConfig(RepresentationConfig):
     """Nats that each latent may cost unpunished, where the ELBO's divergence is known."""
     optimiser: Literal["adam", "rmsprop"] = "adam"
     learning_rate: float = 1e-3
+    gradient_clip: float = 2000.0
+    """Largest norm of the bound's gradient, in nats a frame: a frame with a rare object has ten
+    times the usual one, which unclipped undoes hundreds of updates."""
     decay_steps: int = 0
     """Updates over which the learning rate falls to 0 in a straight line; 0 keeps it constant."""
 
@@ -50,7 +53,7 @@ class VariationalConfig(RepresentationConfig):
         role = "representation"
         check(self, role, at_least(1), "samples")
         check(self, role, at_least(0), "beta", "decay_steps")
-        check(self, role, above(0), "learning_rate")
+        check(self, role, above(0), "learning_rate", "gradient_clip")
         if self.free_bits != 0 and not (self.alpha == ELBO and self.estimator == "pathwise"):
             refuse(self, role, "free_bits", "0 but with alpha 1 and pathwise")
         if self.estimator == "vimco" and self.samples < 2:
@@ -143,6 +146,8 @@ class VariationalRepresentation:
             self._set_rate()
             self.optimiser.zero_grad()
             (-objective).backward()  # type: ignore[no-untyped-call]
+        parameters = self.optimiser.param_groups[0]["params"]
+        nn.utils.clip_grad_norm_(parameters, self.config.gradient_clip)
         self.optimiser.step()
         self.baseline.note(value.detach())
         self.steps += 1
