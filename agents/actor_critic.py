@@ -33,9 +33,10 @@ from envs.errors import UsageError
 from envs.interface import EnvSpec, Memory, Metrics, Segment, Step, Transition
 from world_models.arithmetic import compiled, within_memory
 from world_models.interface import PlannerConfig, Thought
+from world_models.optimizers import load_optimizer
 from world_models.planning.reactive import ReactiveConfig
 
-PARTS = ("network", "optimizer", "rollout")  # of a checkpoint
+PARTS = ("network", "rollout")  # of a checkpoint
 
 
 @dataclass(frozen=True)
@@ -315,11 +316,13 @@ class ActorCritic:
 
     def state_dict(self) -> dict[str, Any]:
         parts = {name: getattr(self, name).state_dict() for name in PARTS}
+        parts["optimizer"] = self.optimizer.state_dict()
         return parts | {"key": self.key, "steps": self.steps}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         for name in PARTS:
             getattr(self, name).load_state_dict(state[name])
+        load_optimizer(self.optimizer, state["optimizer"])
         self.player.refresh()
         self.key, self.steps = state["key"], state["steps"]
 

@@ -24,8 +24,9 @@ from envs import dice
 from envs.checks import above, at_least, check, within
 from envs.interface import EnvSpec, Memory, Metrics, Step, Transition
 from world_models.arithmetic import compiled, within_memory
+from world_models.optimizers import load_optimizer
 
-PARTS = ("online", "target", "optimizer", "replay")  # of a checkpoint
+PARTS = ("online", "target", "replay")  # of a checkpoint
 
 
 @dataclass(frozen=True)
@@ -184,10 +185,12 @@ class DoubleDQN:
 
     def state_dict(self) -> dict[str, Any]:
         parts = {name: getattr(self, name).state_dict() for name in PARTS}
+        parts["optimizer"] = self.optimizer.state_dict()
         return parts | {"steps": self.steps, "updates": self.updates}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         for name in PARTS:
             getattr(self, name).load_state_dict(state[name])
+        load_optimizer(self.optimizer, state["optimizer"])
         self.judge.refresh()
         self.steps, self.updates = state["steps"], state["updates"]

@@ -1,6 +1,6 @@
 """The laws of the count role: every member of DENSITIES obeys them, a new one without an edit."""
 
-import io
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from envs.interface import UsageError
+from experiments.checkpoints import Checkpoints
 from world_models.density import DENSITIES
 from world_models.density.bound import BoundConfig
 from world_models.density.frames import check_frames
@@ -155,14 +156,12 @@ def test_pseudo_counts_grow_with_visits(name: str) -> None:
     assert counts[-10:].median() > 2 * counts[:10].median()
 
 
-def test_a_saved_density_continues_as_if_never_stopped(name: str) -> None:
+def test_a_saved_density_continues_as_if_never_stopped(name: str, tmp_path: Path) -> None:
     density, resumed = build(name), build(name, seed=1)
     density.observe(random_frames(40))
     density.sample(3)
-    file = io.BytesIO()
-    torch.save(density.state_dict(), file)
-    file.seek(0)
-    resumed.load_state_dict(torch.load(file, weights_only=True))
+    Checkpoints(tmp_path).save(0, density.state_dict())
+    resumed.load_state_dict(Checkpoints(tmp_path).load() or {})
     for one in (density, resumed):
         one.observe(random_frames(40, seed=1))
     assert_same_state(density, resumed)

@@ -1,12 +1,14 @@
 """Representations by variational inference: their models, keys and steps."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor
 
 from envs.errors import NumericalError, UsageError
+from experiments.checkpoints import Checkpoints
 from world_models.inference.bounds import ELBO, IWAE, LatentVariableModel, bound
 from world_models.representation.binary_vae import AutoregressiveBernoulli, BinaryVAEConfig
 from world_models.representation.networks import Decoder, Encoder
@@ -134,13 +136,14 @@ def test_keys_tell_near_places_from_far_ones() -> None:
     assert 2 * (here - near).norm() < (here - far).norm()
 
 
-def test_a_resumed_fit_takes_the_steps_of_an_uninterrupted_one() -> None:
+def test_a_resumed_fit_takes_the_steps_of_an_uninterrupted_one(tmp_path: Path) -> None:
     for config in (VAEConfig(latent=4, decay_steps=20), CONFIGS[-1]):
         straight, resumed = build(config), build(config, seed=1)
         for step in range(6):
             straight.update(squares(8, seed=step))
             if step == 2:
-                resumed.load_state_dict(straight.state_dict())
+                Checkpoints(tmp_path).save(step, straight.state_dict())
+                resumed.load_state_dict(Checkpoints(tmp_path).load() or {})
             if step > 2:
                 resumed.update(squares(8, seed=step))
         assert torch.equal(straight.encode(squares(4)), resumed.encode(squares(4)))

@@ -21,6 +21,7 @@ from world_models.density.frames import check_frames, check_state
 from world_models.inference.bounds import IWAE, LatentVariableModel, bound, draw_weights
 from world_models.inference.estimators import pathwise, vimco
 from world_models.interface import DensityConfig
+from world_models.optimizers import load_optimizer
 from world_models.representation.networks import Decoder, Encoder, means_and_log_deviations
 
 
@@ -145,7 +146,7 @@ class BoundDensity:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         check_state(state, self.shape, self.levels)
         self.model.load_state_dict(state["model"])
-        self.optimiser.load_state_dict(deepcopy(state["optimiser"]))  # torch keeps what it is given
+        load_optimizer(self.optimiser, state["optimiser"])
         self.seed, self.steps, self.draws = state["seed"], state["steps"], state["draws"]
 
     def _frames(self, x: UInt8[Tensor, "B H W"]) -> list[Int64[Tensor, "1 H W"]]:

@@ -17,6 +17,7 @@ from torch.nn.functional import cross_entropy, pad
 from envs.dice import seeded
 from world_models.density.frames import check_frames, check_state
 from world_models.interface import DensityConfig
+from world_models.optimizers import load_optimizer
 
 
 @dataclass(frozen=True)
@@ -123,7 +124,7 @@ class PixelCNN:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         check_state(state, self.shape, self.levels)
         self.net.load_state_dict(state["net"])
-        self.optimiser.load_state_dict(deepcopy(state["optimiser"]))  # torch keeps what it is given
+        load_optimizer(self.optimiser, state["optimiser"])
         self.generator.set_state(state["generator"].cpu())
 
     def _score(self, x: UInt8[Tensor, "B H W"]) -> Float[Tensor, "B H W"]:

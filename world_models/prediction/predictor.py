@@ -19,6 +19,7 @@ from envs.errors import UsageError
 from envs.interface import Memory, Metrics, Segment
 from world_models.arithmetic import arithmetic
 from world_models.interface import Prediction, PredictorConfig
+from world_models.optimizers import load_optimizer
 from world_models.prediction.net import Net
 from world_models.prediction.networks import initialise, one_hot
 
@@ -243,8 +244,9 @@ class FramePredictor:
         return copy.deepcopy(parts) | own | {"seed": self.seed, "updates": self.updates}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        for name in ("net", "heads", "optimizer"):
-            getattr(self, name).load_state_dict(copy.deepcopy(state[name]))
+        self.net.load_state_dict(state["net"])
+        self.heads.load_state_dict(state["heads"])
+        load_optimizer(self.optimizer, state["optimizer"])
         self.mean.copy_(state["mean"])
         self.has_mean = state["has_mean"]
         self.seed, self.updates = state["seed"], state["updates"]

@@ -22,6 +22,7 @@ from world_models.arithmetic import arithmetic
 from world_models.inference.bounds import ELBO, Weights, analytic_elbo, draw_weights
 from world_models.inference.estimators import Baseline, Estimator, surrogate
 from world_models.interface import RepresentationConfig
+from world_models.optimizers import load_optimizer
 from world_models.representation.networks import HIDDEN
 
 
@@ -182,7 +183,7 @@ class VariationalRepresentation:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.model.load_state_dict(state["model"])
         self.baseline.load_state_dict(state["baseline"])
-        self.optimiser.load_state_dict(deepcopy(state["optimiser"]))  # torch keeps what it is given
+        load_optimizer(self.optimiser, state["optimiser"])
         self.seed, self.steps = state["seed"], state["steps"]
 
     def _surrogate(self, x: Float[Tensor, "B K H W"]) -> tuple[Float[Tensor, " B"], Weights]:
