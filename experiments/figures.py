@@ -35,18 +35,23 @@ def learning_curve(run: Run, window: int = 100) -> Path | None:
 
     figure = Figure(figsize=(7, 4), layout="constrained")
     axes = figure.subplots()
-    axes.scatter(steps, scores, s=6, color="#9db4c0", linewidths=0, label="an episode")
+    faint = min(1.0, (5_000 / len(scores)) ** 0.5)  # of many, their density is what can be seen
+    axes.scatter(steps, scores, s=6, color="#9db4c0", alpha=faint, linewidths=0, label="an episode")
     axes.plot(steps, mean, color="#c1442e", linewidth=2, label=f"mean of the last {window}")
-    axes.set_xlabel(f"agent steps ({experiment.env.frame_skip} frames each)")
+    skip = experiment.env.frame_skip
+    axes.set_xlabel("agent steps" if skip == 1 else f"agent steps ({skip} frames each)")
     axes.set_ylabel("score, raw points")
     axes.set_title(
         f"{experiment.env.title}, protocol {experiment.env.protocol_label}, seed {experiment.seed}",
         fontsize=10,
     )
-    axes.xaxis.set_major_formatter(lambda x, _: f"{x / 1000:g}k" if x else "0")
+    axes.xaxis.set_major_formatter(lambda x, _: _steps(x))
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(axis="y", alpha=0.25)
-    axes.legend(loc="upper left", edgecolor="none", framealpha=0.8)
+    legend = figure.legend(loc="outside lower center", ncols=2, frameon=False, fontsize=9)
+    for mark in legend.legend_handles:
+        if mark is not None:
+            mark.set_alpha(1)
     path = run.folder / "figures" / "learning_curve.png"
     figure.savefig(path, dpi=140)
     return path
@@ -76,7 +81,7 @@ def comparison_curves(found: Comparison, world: str) -> Media:
     axes.set_xlabel("agent steps")
     axes.set_ylabel("training score, raw points")
     axes.set_xlim(0, found.steps)
-    axes.xaxis.set_major_formatter(lambda x, _: f"{x / 1000:g}k" if x else "0")
+    axes.xaxis.set_major_formatter(lambda x, _: _steps(x))
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(axis="y", alpha=0.25)
     handles, labels = axes.get_legend_handles_labels()
@@ -140,6 +145,10 @@ def representation_figure(
             axes.spines[:].set_visible(False)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=140)
+
+
+def _steps(x: float) -> str:
+    return f"{x / 1e6:g}M" if abs(x) >= 1e6 else f"{x / 1e3:g}k" if x else "0"
 
 
 def _means(
