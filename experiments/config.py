@@ -164,12 +164,14 @@ def decode(base: type[C], data: dict[str, Any]) -> C:
             if not is_dataclass(hints[name]):
                 raise UsageError(f"The config of {path} has a part as its {name}.")
             value = decode(hints[name], value)
-        elif isinstance(value, list):
-            value = tuple(value)
+        else:
+            value = _tuples(value)
         try:
             values[name] = check_type(value, hints[name])
         except TypeCheckError as error:
             raise UsageError(f"The config of {path} has a wrong {name}: {error}.") from error
+        if isinstance(value, bool) and hints[name] in (int, float):
+            raise UsageError(f"The config of {path} has a wrong {name}: {value} is no number.")
     return kind(**values)
 
 
@@ -187,6 +189,10 @@ def fingerprint(job: Job) -> str:
     """Six hexadecimal digits of everything but the number of steps."""
     text = json.dumps({**encode(job), "steps": 1}, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:6]
+
+
+def _tuples(value: Any) -> Any:
+    return tuple(map(_tuples, value)) if isinstance(value, list) else value
 
 
 def _family(base: type[C]) -> Iterator[type[C]]:

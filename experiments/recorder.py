@@ -2,7 +2,7 @@
 
 import json
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from jaxtyping import Int64
 from numpy.typing import NDArray
 from torch import Tensor
 
+from envs.checks import at_least, check
 from envs.errors import UsageError
 from envs.interface import EnvConfig, Step
 from experiments.config import decode, encode
@@ -42,10 +43,13 @@ class Manifest:
     shards: tuple[tuple[int, int], ...] = ()
     """Rows and bytes of each."""
 
+    def __post_init__(self) -> None:
+        check(self, "", at_least(1), "num_actions", "streams")
+
     def write(self, folder: Path, provenance: dict[str, Any]) -> None:
         about = {"world": self.env.title, "protocol": self.env.protocol_label}
-        fields = {name: value for name, value in encode(self).items() if name != "class"}
-        data = {"format": FORMAT} | about | fields | {"provenance": provenance}
+        own = {name: value for name, value in encode(self).items() if name != "class"}
+        data = {"format": FORMAT} | about | own | {"provenance": provenance}
         temporary = folder / ".manifest.tmp"
         temporary.write_text(json.dumps(data, indent=1) + "\n")
         temporary.replace(folder / "manifest.json")
@@ -62,14 +66,15 @@ class Manifest:
             raise UsageError(f"{path} cannot be read: {error}.") from error
         if not isinstance(data, dict) or data.get("format") != FORMAT:
             raise UsageError(f"{path} is no {FORMAT} manifest; record it again.")
-        return cls(
-            env=decode(EnvConfig, data["env"]),
-            frame_shape=tuple(data["frame_shape"]),
-            shards=tuple((rows, size) for rows, size in data["shards"]),
-            **{
-                name: data[name] for name in ("num_actions", "policy", "epsilon", "seed", "streams")
-            },
-        )
+        names = [field.name for field in fields(cls)]
+        missing = [name for name in names if name not in data]
+        if missing:
+            raise UsageError(f"{path} does not say {', '.join(missing)}; record it again.")
+        known = {"class": f"{cls.__module__}:{cls.__qualname__}"}
+        try:
+            return decode(cls, known | {name: data[name] for name in names})
+        except UsageError as error:
+            raise UsageError(f"{path} is damaged: {error}") from error
 
 
 class Recorder:

@@ -27,6 +27,9 @@ from experiments.recorder import COLUMNS, Manifest
 
 Part = Literal["train", "held-out"]
 
+DAMAGES = (OSError, ValueError, LookupError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error)
+"""What reading a damaged archive raises."""
+
 
 class Recording:
     """One or several recordings of the same world, read by row.
@@ -55,7 +58,13 @@ class Recording:
                 raise UsageError(f"{folder} holds no frames yet; record it again.")
             names = shards[0]
             table = {name: np.concatenate([shard[name] for shard in shards]) for name in names}
-            table |= _places(table["first"], table["last"], manifest.streams)
+            streams, actions = manifest.streams, int(table["action"].max()) + 1
+            if len(table["first"]) % streams or actions > manifest.num_actions:
+                raise UsageError(
+                    f"{folder} has {len(table['first'])} frames with {actions} actions, and its "
+                    f"manifest says {streams} streams with {manifest.num_actions}; record it again."
+                )
+            table |= _places(table["first"], table["last"], streams)
             tables.append(table)
         before = 0
         for table in tables:  # episodes of different folders are different episodes
@@ -154,7 +163,7 @@ class Recording:
             with np.load(stem.with_suffix(".npz"), allow_pickle=False) as table:
                 columns = {name: table[name] for name in ("ends", *COLUMNS)}
             whole = path.stat().st_size == size and len(columns["ends"]) == rows
-        except (OSError, ValueError, KeyError, zipfile.BadZipFile, zlib.error, EOFError) as error:
+        except DAMAGES as error:
             raise UsageError(
                 f"The shard {stem} is truncated or missing ({error}); record it again."
             ) from error

@@ -16,7 +16,9 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from envs.errors import UsageError
 from experiments import cli
+from experiments.recording import Recording
 
 SMALL = ["--steps", "200", "--streams", "4", "--agent.capacity", "300"]
 QUIET = ["--quiet", "--bare-seconds", "0", "--device", "cpu", "--threads", "1"]
@@ -114,17 +116,7 @@ def test_mutated_bytes(finished: Path, tmp_path_factory: Any, data: st.DataObjec
     shutil.copytree(finished, run)
     files = [p for p in sorted(run.rglob("*")) if p.suffix in (".json", ".pt", ".jsonl")]
     path = data.draw(st.sampled_from(files))
-    content = bytearray(path.read_bytes())
-    for _ in range(data.draw(st.integers(1, 4))):
-        at = data.draw(st.integers(0, len(content)))
-        kind = data.draw(st.sampled_from(["flip", "cut", "insert"]))
-        if kind == "cut":
-            del content[at:]
-        elif kind == "insert":
-            content[at:at] = data.draw(st.binary(max_size=9))
-        elif at < len(content):
-            content[at] ^= data.draw(st.integers(1, 255))
-    path.write_bytes(content)
+    mutate(path, data)
     both(run)
     shutil.rmtree(run)
 
@@ -174,3 +166,48 @@ def test_command_lines(tmp_path_factory: Any, words: list[str]) -> None:
     with contextlib.chdir(tmp_path_factory.mktemp("words")):
         tail = ["--minutes", "0.0001", *QUIET] if words[:1] == ["train"] else []
         judged([*words, *tail])
+
+
+@pytest.fixture(scope="module")
+def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("recorded") / "data"
+    words = ["random", "env:catch", "--frames", "400", "--folder", str(folder)]
+    assert said(["collect", *words, "--device", "cpu", "--threads", "1"])[0] == 0
+    return folder
+
+
+@EXAMPLES
+@given(st.data())
+def test_mutated_recordings(recorded: Path, tmp_path_factory: Any, data: st.DataObject) -> None:
+    """Read to its last frame, or refused with a sentence."""
+    folder = tmp_path_factory.mktemp("data") / "data"
+    shutil.copytree(recorded, folder)
+    path = data.draw(st.sampled_from(sorted(folder.iterdir())))
+    if path.suffix == ".json" and data.draw(st.booleans()):
+        manifest = json.loads(path.read_text())
+        manifest[data.draw(st.sampled_from(sorted(manifest)))] = copy.deepcopy(data.draw(odd))
+        path.write_text(json.dumps(manifest))
+    else:
+        mutate(path, data)
+    before = contents(folder)
+    with contextlib.suppress(UsageError):
+        recording = Recording(folder)
+        for part in ("train", "held-out"):
+            recording.segments(recording.rows(part, length=1), 1, stack=2)
+    assert contents(folder) == before
+    shutil.rmtree(folder)
+
+
+def mutate(path: Path, data: st.DataObject) -> None:
+    """Flip, cut and insert bytes."""
+    content = bytearray(path.read_bytes())
+    for _ in range(data.draw(st.integers(1, 4))):
+        at = data.draw(st.integers(0, len(content)))
+        kind = data.draw(st.sampled_from(["flip", "cut", "insert"]))
+        if kind == "cut":
+            del content[at:]
+        elif kind == "insert":
+            content[at:at] = data.draw(st.binary(max_size=9))
+        elif at < len(content):
+            content[at] ^= data.draw(st.integers(1, 255))
+    path.write_bytes(content)
