@@ -121,9 +121,9 @@ def predictors_table() -> str:
 def representations_table() -> str:
     """Held-out bounds in nats a frame, and what a linear probe reads from keys, game by game."""
     lines = [
-        "| game | model | ELBO | IWAE, 64 codes | gap | active units "
+        "| game | model | updates | ELBO | IWAE, 64 codes | gap | active units "
         "| player's place read from keys, R² of x and y | command |",
-        "|---|---|---|---|---|---|---|---|",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
     for path in sorted((RESULTS / "representations").glob("*.json")):
         data = json.loads(path.read_text())
@@ -135,7 +135,8 @@ def representations_table() -> str:
                 numbers = [f"{bounds[key]:,.0f}" for key in ("elbo", "iwae", "gap")]
                 numbers.append(f"{bounds['active_units']} of {bounds['latents']}")
             place = f"{read['x']:.2f}, {read['y']:.2f}" if read else ""
-            cells = [data["world"], name, *numbers, place, f"`{data['command']}`"]
+            updates = f"{data['steps']:,}" if name == "vae" else ""
+            cells = [data["world"], name, updates, *numbers, place, f"`{data['command']}`"]
             lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
