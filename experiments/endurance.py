@@ -111,8 +111,8 @@ def soak(folder: Path, *, words: str, minutes: float = MINUTES) -> dict[str, Any
 def judge(looks: list[tuple[float, float, int, int]], settled: float) -> dict[str, Any]:
     """What looks (minute, MB, files, agent steps) say from a minute on.
 
-    Memory is judged by its peaks in either half: between them the allocator gives back and takes
-    again ten times what could be allowed to grow.
+    Memory is judged by the median of the slopes between any two looks (Theil 1950, Sen 1968): the
+    allocator gives back and takes again a hundred times what may grow in a minute.
     """
     minute, held, files, steps = np.array([look for look in looks if look[0] >= settled]).T
     half = len(minute) // 2
@@ -121,8 +121,9 @@ def judge(looks: list[tuple[float, float, int, int]], settled: float) -> dict[st
         (steps[part][-1] - steps[part][0]) / (minute[part][-1] - minute[part][0]) / 60
         for part in halves
     ]
-    peaks = [float(held[part].max()) for part in halves]
-    growth = (peaks[1] - peaks[0]) / (minute[-1] - minute[half - 1])
+    from scipy.stats import theilslopes  # slow to import
+
+    growth = theilslopes(held, minute).slope
     return {
         "minutes": round(float(minute[-1]), 2),
         "from_minute": settled,
