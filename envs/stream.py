@@ -12,8 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from gymnasium.spaces import Box, Discrete
-from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv, VectorEnv
+from gymnasium.vector import AsyncVectorEnv, SyncVectorEnv, VectorEnv
 from jaxtyping import Int64, UInt8
 from numpy.typing import NDArray
 from torch import Tensor
@@ -21,6 +20,7 @@ from torch import Tensor
 from envs import dice
 from envs.errors import EmulatorSilent, UsageError
 from envs.interface import EnvConfig, EnvSpec, Step
+from envs.spaces import check_autoreset, read_spaces
 from envs.worker import Worker
 
 Array = NDArray[Any]
@@ -47,8 +47,8 @@ class Stream:
         self.env, self.seed, self.purpose, self.start = env, seed, purpose, start
         self.device = torch.device(device)
         self.timeout, self.reseed_after = timeout, reseed_after
-        _check_autoreset(env)
-        self.spec, self._channels_first = _read_spaces(env)
+        check_autoreset(env)
+        self.spec, self._channels_first = read_spaces(env)
         self._seedable = env.metadata.get("reset_mask", False) or isinstance(
             env.unwrapped, SyncVectorEnv | AsyncVectorEnv
         )
@@ -264,39 +264,3 @@ def _read(buffer: UInt8[Tensor, " bytes"], shape: tuple[int, ...]) -> dict[str, 
         "first": first.view(torch.bool),
         "last": last.view(torch.bool),
     }
-
-
-def _check_autoreset(env: VectorEnv[Any, Any, Any]) -> None:
-    mode = env.metadata.get("autoreset_mode")
-    if mode not in (AutoresetMode.NEXT_STEP, AutoresetMode.NEXT_STEP.value):
-        raise UsageError(
-            f"{type(env.unwrapped).__name__} has autoreset mode "
-            f"{getattr(mode, 'name', mode)}, and a Stream needs NEXT_STEP; build it with "
-            "autoreset_mode=gymnasium.vector.AutoresetMode.NEXT_STEP."
-        )
-
-
-def _read_spaces(env: VectorEnv[Any, Any, Any]) -> tuple[EnvSpec, Callable[[Array], Array]]:
-    """The spec, and how this world's observations become [N K H W]."""
-    space, actions = env.single_observation_space, env.single_action_space
-    name = type(env.unwrapped).__name__
-    if not isinstance(actions, Discrete) or actions.start != 0:
-        raise UsageError(f"{name} has actions {actions}; a Stream needs Discrete ones from 0.")
-    if not isinstance(space, Box) or space.dtype != np.uint8:
-        raise UsageError(f"{name} shows {space}; a Stream needs uint8 images (a Box).")
-    shape = space.shape
-    if len(shape) == 4 and shape[0] == 1:  # one coloured frame, as ale_py stacks it
-        shape = shape[1:]
-    elif len(shape) == 2:
-        shape = (1, *shape)
-    if len(shape) != 3:
-        raise UsageError(f"{name} shows {space}; a Stream needs images [H W], [K H W] or [H W C].")
-    if colours := getattr(env.unwrapped, "colours", 0):  # it says so itself
-        spec = EnvSpec(env.num_envs, int(actions.n), (shape[0], shape[1], shape[2]), colours)
-        return spec, lambda obs: obs
-    if shape[2] in (1, 3):
-        height, width, colours = shape
-        spec = EnvSpec(env.num_envs, int(actions.n), (colours, height, width), colours)
-        return spec, lambda obs: obs.reshape(-1, *shape).transpose(0, 3, 1, 2)
-    spec = EnvSpec(env.num_envs, int(actions.n), (shape[0], shape[1], shape[2]))
-    return spec, lambda obs: obs.reshape(-1, *shape)

@@ -109,26 +109,18 @@ def soak(folder: Path, *, words: str, minutes: float = MINUTES) -> dict[str, Any
 
 
 def judge(looks: list[tuple[float, float, int, int]], settled: float) -> dict[str, Any]:
-    """What looks (minute, MB, files, agent steps) say from a minute on.
-
-    Memory is judged by the median of the slopes between any two looks (Theil 1950, Sen 1968): the
-    allocator gives back and takes again a hundred times what may grow in a minute.
-    """
+    """What looks (minute, MB, files, agent steps) say from a minute on; memory by least squares."""
     minute, held, files, steps = np.array([look for look in looks if look[0] >= settled]).T
     half = len(minute) // 2
-    halves = slice(0, half), slice(half, None)
     rates = [
         (steps[part][-1] - steps[part][0]) / (minute[part][-1] - minute[part][0]) / 60
-        for part in halves
+        for part in (slice(0, half), slice(half, None))
     ]
-    from scipy.stats import theilslopes  # slow to import
-
-    growth = theilslopes(held, minute).slope
     return {
         "minutes": round(float(minute[-1]), 2),
         "from_minute": settled,
         "megabytes": [round(x, 1) for x in held.tolist()],
-        "megabytes_per_minute": round(float(growth), 3),
+        "megabytes_per_minute": round(float(np.polyfit(minute, held, 1)[0]), 3),
         "open_files": [int(files.min()), int(files.max())],
         "steps_per_second": [round(rate, 1) for rate in rates],
         "slowdown": round(1 - rates[1] / rates[0], 4),

@@ -49,4 +49,12 @@ def check_same_kind(memory: dict[str, Tensor], fresh: dict[str, Tensor]) -> None
         raise ValueError("its memory is another agent's")
 
 
+def check_tick(tick: Any) -> int:
+    """A checkpoint's tick; raises ValueError where that is no number of ticks."""
+    check_alike(tick, 0, "tick")
+    if tick < 0:
+        raise ValueError(f"its tick is {tick}")
+    return int(tick)
+
+
 _ALIKE: dict[type, Any] = {float: (float, int), tuple: (tuple, list), list: (tuple, list)}

@@ -136,7 +136,8 @@ def representations_table() -> str:
                 numbers.append(f"{bounds['active_units']} of {bounds['latents']}")
             place = f"{read['x']:.2f}, {read['y']:.2f}" if read else ""
             updates = f"{data['steps']:,}" if name == "vae" else ""
-            cells = [data["world"], name, updates, *numbers, place, f"`{data['command']}`"]
+            command = f"`{data['command']}` at {data['provenance']['commit'][:7]}"
+            cells = [data["world"], name, updates, *numbers, place, command]
             lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 

@@ -24,7 +24,7 @@ from experiments.machine import interrupts, pick_arithmetic, pick_device, pick_t
 from experiments.plans import PlanLengths, length_metrics
 from experiments.progress import Progress
 from experiments.run import Run, building, fitting, provenance
-from experiments.states import check_alike, check_numbers, check_same_kind, restore
+from experiments.states import check_alike, check_numbers, check_same_kind, check_tick, restore
 from experiments.streams import bare_rate, make_stream
 from experiments.trackers import Episodes, Log, Means, Throughput, Video, newest_frame
 from experiments.visits import States, visits_of
@@ -90,7 +90,10 @@ def train(
             raise UsageError(
                 f"steps is {experiment.steps}, and {spent} were spent on pretraining; ask for more."
             )
-        done = _ticks(state, run.folder) * experiment.streams if state else 0
+        done = 0
+        if state:
+            with fitting(run.folder):
+                done = check_tick(state["tick"]) * experiment.streams
         if state and spent + done >= experiment.steps:
             run.finished = True
             return run
@@ -290,13 +293,3 @@ class _Session:
             self.agent.learn(Transition(step, memory, action, following, later, nothing))
             step, memory = following, later
         return step, memory
-
-
-def _ticks(state: dict[str, Any], folder: Path) -> int:
-    """How far a checkpoint is."""
-    with fitting(folder):
-        tick = state["tick"]
-        check_alike(tick, 0, "tick")
-        if tick < 0:
-            raise ValueError(f"its tick is {tick}")
-    return int(tick)

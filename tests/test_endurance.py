@@ -18,7 +18,7 @@ def test_memory_files_and_speed_are_judged_once_a_run_has_settled() -> None:
     steps = 0.0
     for second in range(0, 600, 5):
         minute = second / 60
-        held = 100 + second if minute < 5 else 400 + 0.5 * (minute - 5) - 80 * (second % 60 == 30)
+        held = 100 + second if minute < 5 else 400 + 0.5 * (minute - 5)
         steps += 5 * (100 if minute < 7.5 else 50)
         looks.append((minute, held, 12 if second != 400 else 13, round(steps)))
     found = judge(looks, 5.0)

@@ -45,8 +45,8 @@ class VariationalConfig(RepresentationConfig):
     optimiser: Literal["adam", "rmsprop"] = "adam"
     learning_rate: float = 1e-3
     gradient_clip: float = 2000.0
-    """Largest norm of the bound's gradient, in nats a frame: a frame with a rare object has ten
-    times the usual one, which unclipped undoes hundreds of updates."""
+    """Greatest norm of the bound's gradient, in nats a frame; of an 84 x 84 frame's it clips most,
+    and a batch whose gradient is ten times the usual one then takes a step like any other."""
     decay_steps: int = 0
     """Updates over which the learning rate falls to 0 in a straight line; 0 keeps it constant."""
 
