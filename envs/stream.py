@@ -54,12 +54,13 @@ class Stream:
         )
         self._on_device = bool(getattr(env, "tensors", False))  # a dream's tensors
         self._action_type = np.min_scalar_type(self.spec.num_actions - 1)
+        self._tick_bytes = self.spec.num_envs * self._action_type.itemsize
         self._worker = Worker()
         self._sent: Array | None = None  # actions that are being carried out
         n = self.spec.num_envs
         self.number = torch.zeros(n, dtype=torch.int64)  # how often each stream was seeded before
         self.length = np.zeros(n, np.int64)  # ticks since each stream was last seeded
-        self._log: list[Array] = []
+        self._log = bytearray()  # the actions of a tick, one tick after another
         self._was_last = np.zeros(n, np.bool_)
 
     def reset(self, number: int = 0) -> Step:
@@ -119,14 +120,14 @@ class Stream:
         last = np.asarray(terminated) | np.asarray(truncated)
         discount = info.get("discount", 1.0 - np.asarray(terminated, np.float32))
         self._was_last = last
-        self._log.append(actions.astype(self._action_type))
+        self._log += actions.astype(self._action_type).tobytes()
         self.length += 1
         overdue = first & ~last & (self.length > self.reseed_after)
         if overdue.any() and self._seedable:
             self.number += torch.from_numpy(overdue)
             obs = self._seed_streams(overdue)
-        if len(self._log) > 2 * self.length.max() + 1000:
-            del self._log[: -int(self.length.max()) or None]
+        if len(self._log) > (2 * self.length.max() + 1000) * self._tick_bytes:
+            del self._log[: len(self._log) - int(self.length.max()) * self._tick_bytes]
         return self._step(obs, reward, discount, first=first, last=last)
 
     def close(self) -> None:
@@ -140,8 +141,8 @@ class Stream:
         return seeds
 
     def state_dict(self) -> dict[str, Any]:
-        length = int(self.length.max())
-        log = np.stack(self._log[-length:]) if length else np.zeros((0, self.spec.num_envs))
+        log = np.frombuffer(bytes(self._log), self._action_type).reshape(-1, self.spec.num_envs)
+        log = log[len(log) - int(self.length.max()) :]
         return {
             "number": self.number.clone(),
             "length": torch.from_numpy(self.length.copy()),
@@ -171,7 +172,7 @@ class Stream:
                 obs = self._call(self.env.step, np.where(length >= ticks - tick, log[tick], 0))[0]
                 progress(tick + 1, ticks)
         self.length = length.copy()
-        self._log = [row.astype(self._action_type) for row in log]
+        self._log = bytearray(log.astype(self._action_type).tobytes())
         self._was_last = state["was_last"].numpy().copy()
         return torch.from_numpy(np.array(self._channels_first(np.asarray(obs))))
 

@@ -17,7 +17,7 @@ from envs.errors import NumericalError, UsageError
 from envs.interface import Metrics, Stateful
 from experiments.batches import Batches
 from experiments.config import Job
-from experiments.machine import interrupts, pick_device, pick_threads
+from experiments.machine import interrupts, keep_freed_memory, pick_device, pick_threads
 from experiments.progress import Display
 from experiments.recording import Recording
 from experiments.run import Run, building, fitting, provenance
@@ -107,6 +107,7 @@ def pretrain(
     where the loss is no longer a number; the last checkpoint is then still the last good one.
     """
     device, threads = pick_device(options.device), pick_threads(options.threads)
+    keep_freed_memory()
     recording = Recording(*job.data, memory=options.memory_gb * 1e9)
     with using(Arithmetic(options.precision)), building("model"):
         model = job.build(recording, device)

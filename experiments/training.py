@@ -20,7 +20,13 @@ from envs.stream import Stream
 from experiments import generators
 from experiments.config import Experiment
 from experiments.figures import learning_curve
-from experiments.machine import interrupts, pick_arithmetic, pick_device, pick_threads
+from experiments.machine import (
+    interrupts,
+    keep_freed_memory,
+    pick_arithmetic,
+    pick_device,
+    pick_threads,
+)
 from experiments.plans import PlanLengths, length_metrics
 from experiments.progress import Progress
 from experiments.run import Run, building, fitting, provenance
@@ -82,6 +88,7 @@ def train(
     """
     device = pick_device(options.device)
     threads = pick_threads(options.threads)
+    keep_freed_memory()
     run = Run.open(folder, experiment)
     with run.locked():
         state = run.load()

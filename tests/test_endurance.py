@@ -1,12 +1,16 @@
 """Endurance: what is judged of a long run, and what kills at any moment leave of one."""
 
+import ctypes
 import json
 import random
+import subprocess
+import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from experiments.endurance import KILLS, SOAKED, judge, same_end, storm
+from experiments.endurance import KILLS, ROOT, SOAKED, judge, same_end, storm
 from experiments.presets import PRESETS
 from experiments.reproduce import RESULTS
 from experiments.run import Run
@@ -26,6 +30,31 @@ def test_memory_files_and_speed_are_judged_once_a_run_has_settled() -> None:
     assert found["open_files"] == [12, 13]
     assert found["steps_per_second"] == pytest.approx([100, 50], rel=0.02)
     assert found["slowdown"] == pytest.approx(0.5, abs=0.02)
+
+
+@pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "mallopt"), reason="glibc only")
+def test_freed_memory_is_kept() -> None:
+    """128 MB in tensors of 16 MB stay with the process; by default they would go back at once."""
+    code = (
+        "import torch\n"
+        "from pathlib import Path\n"
+        "from experiments.machine import keep_freed_memory\n"
+        "def held(): return int(Path('/proc/self/statm').read_text().split()[1]) * 4096 / 1e6\n"
+        "{call}\n"
+        "before = held()\n"
+        "tensors = [torch.ones(4_000_000) for _ in range(8)]\n"
+        "del tensors\n"
+        "print(held() - before)\n"
+    )
+    kept = [
+        float(subprocess.run([sys.executable, "-c", code.format(call=call)], **CAPTURED).stdout)
+        for call in ("keep_freed_memory()", "")
+    ]
+    assert kept[0] > 120
+    assert kept[1] < 60
+
+
+CAPTURED: Any = {"capture_output": True, "text": True, "check": True, "cwd": ROOT}
 
 
 def test_ends_differ_where_a_number_does(tmp_path: Path) -> None:
