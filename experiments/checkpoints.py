@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 from torch import Tensor
@@ -40,6 +40,7 @@ class Checkpoints:
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.blocks = folder, folder / "blocks"
+        self._used: dict[int, set[str]] = {}  # the blocks of checkpoints written here
 
     def steps(self) -> list[int]:
         """Agent steps of which there is a checkpoint, in order."""
@@ -58,11 +59,14 @@ class Checkpoints:
             with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
                 packed = _pack(state, lambda data: list(pool.map(self._put, _pieces(data))))
             _sync_folder(self.blocks)
-            buffer = io.BytesIO()
-            torch.save({"format": FORMAT, "state": packed}, buffer)
-            body = buffer.getvalue()
-            _write(self.path(step), hashlib.sha256(body).digest(), body)
+            with _written(self.path(step)) as file:
+                file.write(bytes(32))
+                hashed: Any = _Hashed(file)
+                torch.save({"format": FORMAT, "state": packed}, hashed)
+                file.seek(0)
+                file.write(hashed.hash.digest())
             _sync_folder(self.folder)
+            self._used[step] = set(_names(packed))
         # A later one could not be read, or this run would have continued from it.
         for late in [s for s in self.steps() if s > step]:
             self.path(late).unlink()
@@ -114,7 +118,8 @@ class Checkpoints:
         name = hashlib.sha256(piece).hexdigest()
         path = self.blocks / name
         if not (path.exists() and path.stat().st_size == len(piece)):
-            _write(path, piece)
+            with _written(path) as file:
+                file.write(piece)
         return name
 
     def _get(self, name: str, into: memoryview) -> None:
@@ -130,17 +135,20 @@ class Checkpoints:
             path.unlink()
         for step in self.steps()[:-KEPT]:
             self.path(step).unlink()
-        used: set[str] = set()
-        for step in self.steps():
-            try:
-                body = self.path(step).read_bytes()[32:]
-                loaded = torch.load(io.BytesIO(body), map_location="cpu", weights_only=True)
-            except Exception:
-                continue  # damaged: what it refers to can no longer be read anyway
-            used |= set(_names(loaded["state"]))
+        self._used = {step: self._used.get(step) or self._read_names(step) for step in self.steps()}
+        used = set().union(*self._used.values())
         for path in self.blocks.iterdir():
             if path.name not in used:
                 path.unlink()
+
+    def _read_names(self, step: int) -> set[str]:
+        """The blocks of a checkpoint written by another process."""
+        try:
+            body = self.path(step).read_bytes()[32:]
+            loaded = torch.load(io.BytesIO(body), map_location="cpu", weights_only=True)
+            return set(_names(loaded["state"]))
+        except Exception:  # damaged: what it refers to can no longer be read anyway
+            return set()
 
 
 def _pack(state: Any, put: Callable[[memoryview], list[str]]) -> Any:
@@ -193,12 +201,27 @@ def _pieces(data: memoryview) -> Iterator[memoryview]:
     return (data[i : i + BLOCK] for i in range(0, len(data), BLOCK))
 
 
-def _write(path: Path, *parts: bytes | memoryview) -> None:
+class _Hashed:
+    """A file that knows the SHA-256 of what was written through it; no copy of it is made."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self.file, self.hash = file, hashlib.sha256()
+
+    def write(self, data: bytes | memoryview) -> int:
+        self.hash.update(data)
+        return self.file.write(data)
+
+    def flush(self) -> None:
+        self.file.flush()
+
+
+@contextmanager
+def _written(path: Path) -> Iterator[BinaryIO]:
+    """A file that stands under its name once it is whole."""
     temporary = path.with_name(f"{path.name}.{threading.get_ident()}.tmp")
     try:
         with open(temporary, "wb") as file:
-            for part in parts:
-                file.write(part)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
