@@ -65,6 +65,17 @@ RECIPES: dict[str, Recipe] = {
     "ms_pacman-episodic-4-frames": Recipe(
         "episodic --game ms_pacman --env.protocol.stack 4 --steps 600000"
     ),
+    **{  # 10 million frames, as published
+        f"{game}-episodic-10m{name}": Recipe(
+            f"episodic --game {game} {stack}--steps 2500000", seeds=(0,)
+        )
+        for game in ("qbert", "ms_pacman")
+        for name, stack in (("", ""), ("-4-frames", "--env.protocol.stack 4 "))
+    },
+    "ms_pacman-episodic-sticky": Recipe(
+        "episodic --game ms_pacman --protocol machado --env.protocol.stack 1 --steps 1000000",
+        seeds=(0,),
+    ),
     "pong-actor-critic": Recipe(
         "actor-critic --game pong --steps 2500000 --agent.anneal-steps 2500000 "
         "--pipeline 2 --precision bf16",

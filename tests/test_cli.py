@@ -4,6 +4,7 @@ import hashlib
 import io
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -15,6 +16,7 @@ import torch
 
 from experiments import cli
 from experiments.parse import default_folder, parse_experiment
+from experiments.reproduce import RECIPES
 from experiments.run import Run
 
 ROOT = Path(__file__).parent.parent
@@ -129,6 +131,15 @@ def test_words_become_experiments() -> None:
     assert len(each) == 7
     _, (own,), _ = parse_experiment(["episodic", "env:gym", "--env.id", "my_pkg:MyEnv-v0"])
     assert own.env.title == "MyEnv-v0"
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_recipe_is_a_training_of_the_world_and_preset_it_is_named_after(name: str) -> None:
+    recipe = RECIPES[name]
+    preset, experiments, _ = parse_experiment(shlex.split(recipe.train))
+    assert len(experiments) == 1, "a result is of one world"
+    assert name.startswith(f"{experiments[0].env.title}-{preset}")
+    assert len(set(recipe.seeds)) == len(recipe.seeds) > 0
 
 
 def test_the_same_command_resumes_and_another_config_is_refused(
