@@ -23,7 +23,7 @@ from agents.schedules import linear
 from envs import dice
 from envs.checks import above, at_least, check, within
 from envs.interface import EnvSpec, Memory, Metrics, Step, Transition
-from world_models.arithmetic import compiled, within_memory
+from world_models.arithmetic import compiled, rounding_once, within_memory
 from world_models.optimizers import load_optimizer
 
 PARTS = ("online", "target", "replay")  # of a checkpoint
@@ -165,7 +165,9 @@ class DoubleDQN:
         return torch.stack([loss, mean])
 
     def _differentiate(self, size: int) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
-        loss, mean = self._loss(self.replay.sample(size).to(self.device))
+        batch = self.replay.sample(size).to(self.device)
+        with rounding_once(self.device):
+            loss, mean = self._loss(batch)
         self.optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         return loss.detach(), mean

@@ -2,6 +2,7 @@
 
 import copy
 import math
+from contextlib import nullcontext
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -29,7 +30,7 @@ from envs.catch import CatchConfig
 from envs.errors import UsageError
 from envs.stream import Stream
 from experiments.checkpoints import Checkpoints
-from world_models.arithmetic import Arithmetic, using
+from world_models.arithmetic import Arithmetic, rounding_once, using
 
 SMALL = DQNConfig(
     network=MLPConfig(hidden=(16,)), capacity=4000, learning_starts=10, epsilon_steps=100
@@ -263,6 +264,24 @@ def test_bfloat16_values_are_near_those_of_float32() -> None:
     rounded.refresh()
     assert torch.allclose(rounded.network(obs), networks[1](obs), rtol=0.02)
     assert Rounded(networks[0]).network is networks[0]
+
+
+def test_weights_rounded_once_have_the_gradients_of_weights_rounded_at_every_look() -> None:
+    stream = Stream(CatchConfig().build(4), seed=0)
+    with using(Arithmetic("bf16")):
+        agent = SMALL.build(stream.spec, seed=0)
+    for t in islice(interact(stream, agent), 60):
+        agent.learn(t)
+    batch, found = agent.replay.sample(32), []
+    for surroundings in (nullcontext(), rounding_once(agent.device)):
+        agent.optimizer.zero_grad()
+        with surroundings:
+            loss, _ = agent.loss(batch)
+        loss.backward()  # type: ignore[no-untyped-call]
+        found.append([p.grad.clone() for p in agent.online.parameters() if p.grad is not None])
+    assert len(found[1]) == len([*agent.online.parameters()])
+    assert all(x.any() for x in found[1])
+    assert all(map(torch.equal, *found))
 
 
 def test_a_batch_beyond_the_memory_is_refused_with_a_size_that_fits(

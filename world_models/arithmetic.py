@@ -37,6 +37,15 @@ class Arithmetic:
         return torch.autocast(device.type, torch.bfloat16, enabled=self.precision == "bf16")
 
 
+def rounding_once(device: torch.device) -> torch.autocast:
+    """Inside, a weight is rounded once, however often networks look with it.
+
+    The first look must be the one to differentiate, as the rounding it made is what others reuse.
+    It multiplies nothing itself: torch forgets roundings where the outermost autocast ends.
+    """
+    return torch.autocast(device.type, enabled=False)
+
+
 _around: ContextVar[Arithmetic] = ContextVar("arithmetic", default=Arithmetic())  # noqa: B039
 
 
