@@ -26,7 +26,7 @@ from experiments.run import Run
 from experiments.training import train
 
 RESULTS = Path(__file__).parent / "results"
-PROVENANCE = ("commit", "modified", "cpu", "device", "torch", "ale-py")
+PROVENANCE = ("commit", "modified", "cpu", "device", "threads", "torch", "ale-py")
 
 
 @dataclass(frozen=True)
@@ -66,13 +66,13 @@ RECIPES: dict[str, Recipe] = {
         "episodic --game ms_pacman --env.protocol.stack 4 --steps 600000"
     ),
     **{  # 10 million frames, as published
-        f"{game}-episodic-10m{name}": Recipe(
+        f"{game}-episodic{name}-2500k": Recipe(
             f"episodic --game {game} {stack}--steps 2500000", seeds=(0,)
         )
         for game in ("qbert", "ms_pacman")
         for name, stack in (("", ""), ("-4-frames", "--env.protocol.stack 4 "))
     },
-    "ms_pacman-episodic-sticky": Recipe(
+    "ms_pacman-episodic-sticky-1000k": Recipe(
         "episodic --game ms_pacman --protocol machado --env.protocol.stack 1 --steps 1000000",
         seeds=(0,),
     ),
@@ -149,7 +149,7 @@ def reproduce_prediction(name: str, folder: Path) -> bool:
     result = compare([run.folder for run in runs], video=True)
     about = json.loads((runs[0].folder / "provenance.json").read_text())
     result["command"] = f"reverie reproduce {name}"
-    result["provenance"] = {k: about[k] for k in ("commit", "modified", "cpu", "device", "torch")}
+    result["provenance"] = {k: about[k] for k in PROVENANCE if k in about}
     home = RESULTS / "predictors"
     home.mkdir(parents=True, exist_ok=True)
     (home / f"{game}.json").write_text(compact_json(result))
