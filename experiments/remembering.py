@@ -25,7 +25,7 @@ from world_models.inference.evidence import active_units
 from world_models.representation.projection import ProjectionConfig
 from world_models.representation.vae import VAEConfig
 
-STEPS = 4000
+STEPS = 2500
 VAE = VAEConfig(learning_rate=2e-3, decay_steps=STEPS)
 
 
@@ -39,8 +39,8 @@ class Remembering:
     fit: RepresentationPretraining = RepresentationPretraining(representation=VAE, steps=STEPS)
     ticks: int = 2000
     """Of eight streams, for the probe."""
-    seed: int = 3
-    """Of the random play: the settings were chosen on seeds 0 and 2, and the probe plays seed 1."""
+    seed: int = 4
+    """Of the random play: the settings were chosen on seeds 0, 2 and 3; the probe plays seed 1."""
 
     def measure(self, folder: Path) -> dict[str, Any] | None:
         """The tables of the game; None where it was interrupted, and the same call continues."""

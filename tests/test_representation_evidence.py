@@ -1,6 +1,7 @@
 """What representations are measured against and by: factor analysis, probes, pretraining."""
 
 import json
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,8 +25,9 @@ from experiments.pretraining import PretrainOptions, pretrain
 from experiments.probe import PLAYER, linear_fit, play, probe
 from experiments.recording import Recording
 from experiments.representations import RepresentationPretraining
+from world_models.inference.bounds import draw_weights
 from world_models.representation.projection import ProjectionConfig
-from world_models.representation.vae import VAEConfig
+from world_models.representation.vae import GaussianVAE, VAEConfig
 
 PLAIN = replace(PROTOCOLS["mfec"], noops=0)
 QUIET = PretrainOptions(device="cpu", threads=1, log_every=10, quiet=True)
@@ -52,6 +54,31 @@ def test_factor_analysis_floors_its_deviations() -> None:
     torch.manual_seed(0)
     x = torch.randn(500, 1) @ torch.randn(1, 4)  # no noise at all
     assert float(FactorAnalysis(x, 1, floor=0.05).noise.min()) == pytest.approx(0.05**2)
+
+
+def test_a_vae_holds_factor_analysis_and_its_exact_posterior_as_a_special_case() -> None:
+    torch.manual_seed(0)
+    x = torch.rand(400, 3) @ torch.rand(3, 36) / 3 + 0.03 * torch.randn(400, 36)
+    linear = FactorAnalysis(x, 2, floor=0.04)
+    # Turned so that the posterior is diagonal, which leaves p(x) as it is.
+    _, scale, turn = torch.linalg.svd(linear.loading / linear.noise.sqrt()[:, None])
+    loading = linear.loading @ turn.T
+    variance = 1 / (1 + scale.square())
+    vae = GaussianVAE((1, 6, 6), latent=2, floor=0.01)
+    with torch.no_grad():
+        for parameter in vae.parameters():
+            parameter.zero_()
+        spread = (linear.noise - 0.01**2).log() / 2
+        vae.decoder.background.copy_(torch.stack([linear.mean, spread]).view(2, 6, 6))
+        vae.decoder.loading[:, :36] = loading.T
+        vae.encoder.mean.copy_(linear.mean.view(1, 6, 6))
+        vae.encoder.loading[:, :2] = loading / linear.noise[:, None] * variance * math.sqrt(36)
+        vae.encoder.outputs.bias[2:] = 8 * ((variance.log() / 2 + 1) / 8).atanh()
+    frames = x[:5].view(5, 1, 6, 6)
+    torch.testing.assert_close(vae.posterior(frames).mean, linear.encode(x[:5]) @ turn.T)
+    log_weights = draw_weights(vae, frames, 4).log()  # each code's weight is then the evidence
+    expected = linear.log_prob(x[:5]).expand(4, 5)
+    torch.testing.assert_close(log_weights, expected, rtol=1e-4, atol=1e-3)
 
 
 def test_a_linear_probe_reads_what_is_linear_and_nothing_else() -> None:

@@ -2,7 +2,7 @@
 
 Four convolutions of stride 2 without padding and a hidden layer, and their mirror image; of a frame
 too small for all four, as many as it has room for. The initial weights (He et al. 2015), the
-centred input and, in the decoder, a linear map from code to pixels are ours.
+centred input and the linear maps between pixels and code, beside the convolutions, are ours.
 """
 
 import math
@@ -17,7 +17,10 @@ HIDDEN = 512
 
 
 class Encoder(nn.Module):
-    """Features of a frame, and linear outputs of them; it looks at what differs from ``mean``."""
+    """Outputs linear in a frame's features and in its pixels, of what differs from ``mean``.
+
+    The map from pixels still reads a frame unlike those learned from, where features mislead.
+    """
 
     mean: Tensor
     scale: Tensor
@@ -32,6 +35,7 @@ class Encoder(nn.Module):
         layers += [nn.Flatten(), nn.Linear(before * math.prod(size), HIDDEN), nn.ReLU(inplace=True)]
         self.features = nn.Sequential(*layers)
         self.outputs = nn.Linear(HIDDEN, outputs)
+        self.loading = nn.Parameter(torch.zeros(math.prod(obs_shape), outputs))
         self.features.apply(_keep_scale)
         self.register_buffer("mean", torch.zeros(obs_shape))
         self.register_buffer("scale", torch.ones(()))
@@ -44,13 +48,18 @@ class Encoder(nn.Module):
 
     def look(self, x: Float[Tensor, "B K H W"]) -> Float[Tensor, "B features"]:
         """The hidden layer."""
-        centred = ((x - self.mean) / self.scale).contiguous(memory_format=torch.channels_last)
-        hidden: Tensor = self.features(centred)
+        hidden: Tensor = self.features(self._centred(x))
         return hidden
 
     def forward(self, x: Float[Tensor, "B K H W"]) -> Float[Tensor, "B outputs"]:
-        out: Tensor = self.outputs(self.look(x))
-        return out
+        centred = self._centred(x)
+        out: Tensor = self.outputs(self.features(centred))
+        # Divided, or one step of Adam would move the code by thousands of pixels' worth.
+        pixels = centred.flatten(1) / math.sqrt(len(self.loading))
+        return out.float() + (pixels @ self.loading).float()
+
+    def _centred(self, x: Float[Tensor, "B K H W"]) -> Float[Tensor, "B K H W"]:
+        return ((x - self.mean) / self.scale).contiguous(memory_format=torch.channels_last)
 
 
 class Decoder(nn.Module):
