@@ -22,6 +22,7 @@ check: .venv/installed  ## format, lint, types, and README tables against the co
 	$(BIN)/reverie verify
 
 evidence: .venv/installed  ## the long measurements and the learning runs behind the README
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev,play,ray]'
 	$(BIN)/reverie reproduce --all
 	$(BIN)/pytest -m evidence
 
