@@ -54,9 +54,9 @@ class Encoder(nn.Module):
     def forward(self, x: Float[Tensor, "B K H W"]) -> Float[Tensor, "B outputs"]:
         centred = self._centred(x)
         out: Tensor = self.outputs(self.features(centred))
+        linear = (centred.flatten(1) @ self.loading).float()
         # Divided, or one step of Adam would move the code by thousands of pixels' worth.
-        pixels = centred.flatten(1) / math.sqrt(len(self.loading))
-        return out.float() + (pixels @ self.loading).float()
+        return out.float() + linear / math.sqrt(len(self.loading))
 
     def _centred(self, x: Float[Tensor, "B K H W"]) -> Float[Tensor, "B K H W"]:
         return ((x - self.mean) / self.scale).contiguous(memory_format=torch.channels_last)
