@@ -19,7 +19,11 @@ from envs.errors import UsageError
 from envs.stream import Stream
 from experiments.visits import Followed
 
-PLAYER: dict[str, tuple[int, int]] = {"ms_pacman": (10, 16), "frostbite": (102, 100)}
+PLAYER: dict[str, tuple[int, int]] = {
+    "ms_pacman": (10, 16),
+    "frostbite": (102, 100),
+    "qbert": (43, 67),
+}
 """Addresses of the player's x and y in the console's memory, as in the AtariARI annotations of
 Anand et al. 2019 ("Unsupervised State Representation Learning in Atari"). A test plays to them."""
 
@@ -39,7 +43,7 @@ def play(env: AtariConfig, ticks: int, *, streams: int = 8, seed: int = 1) -> Pl
     """Random play, each stream followed by a shadow; raises UsageError for an unknown game."""
     if env.game not in PLAYER:
         raise UsageError(
-            f"Where the player is in {env.game} is not known; probe {' or '.join(PLAYER)}."
+            f"Where the player is in {env.game} is not known; it is in {', '.join(PLAYER)}."
         )
     stream = Stream(env.build(streams, threads=1), seed=seed, purpose="collect")
     shadows = [Followed(stream, i) for i in range(streams)]

@@ -119,18 +119,21 @@ def test_the_players_place_moves_as_it_is_told(
         assert axis == 1 or (moved >= 0).all(), (name, places)  # a leap down begins upwards
 
 
-def test_the_players_place_is_where_ms_pacman_is_drawn() -> None:
-    shadow, policy = Shadow("ms_pacman", PLAIN), torch.Generator().manual_seed(0)
+@pytest.mark.parametrize(
+    ("game", "colour"), [("ms_pacman", (210, 164, 74)), ("qbert", (181, 83, 40))]
+)
+def test_the_players_place_is_where_it_is_drawn(game: str, colour: tuple[int, int, int]) -> None:
+    shadow, policy = Shadow(game, PLAIN), torch.Generator().manual_seed(0)
     seen, said = [], []
     action = 0
     for tick in range(400):
         if tick % 8 == 0:
             action = int(torch.randint(len(shadow.actions), (), generator=policy))
         shadow.step(action)
-        yellow = (shadow.screen[:172] == (210, 164, 74)).all(-1).nonzero()
-        if len(yellow[0]) > 20:
-            seen.append((yellow[1].mean(), yellow[0].mean()))
-            said.append([int(shadow.ram[i]) for i in PLAYER["ms_pacman"]])
+        rows, columns = (shadow.screen[:172] == colour).all(-1).nonzero()
+        if len(rows) > 20:
+            seen.append((columns.mean(), rows.mean()))
+            said.append([int(shadow.ram[i]) for i in PLAYER[game]])
     for axis in range(2):
         drawn, told = np.array(seen)[:, axis], np.array(said)[:, axis]
         assert np.corrcoef(drawn, told)[0, 1] > 0.97
@@ -142,7 +145,7 @@ def test_a_probe_of_real_play_is_judged_on_other_streams() -> None:
     assert places.position.shape == (240, 2)
     told = probe(lambda looks: places.position[: len(looks)], places)  # in batches of 256: all
     assert told["mean"] > 0.999
-    with pytest.raises(UsageError, match="probe ms_pacman or frostbite"):
+    with pytest.raises(UsageError, match="it is in ms_pacman, frostbite, qbert"):
         play(AtariConfig("pong", PLAIN), 1)
 
 
