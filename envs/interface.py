@@ -130,6 +130,11 @@ class EnvConfig:
         return tuple(str(action) for action in range(count))
 
     @property
+    def evaluation(self) -> "EnvConfig":
+        """The world its agents are evaluated in: itself, where it is not made to train in."""
+        return self
+
+    @property
     def frame_skip(self) -> int:
         """Frames an agent step lasts; reports multiply steps by it."""
         return 1

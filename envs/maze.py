@@ -8,7 +8,7 @@ the middle, so that a look has one shape in mazes of any size.
 
 import zlib
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -62,6 +62,11 @@ class MazeConfig(EnvConfig):
     def protocol_label(self) -> str:
         loops = f", {self.loops:g} loops" if self.loops else ""
         return f"{self.rooms} x {self.rooms} rooms{loops}, {self.split}"
+
+    @property
+    def evaluation(self) -> "MazeConfig":
+        """Mazes that were never trained on."""
+        return replace(self, split="held-out")
 
 
 class Maze(SmallWorld):

@@ -1,12 +1,17 @@
 """A pretrained predictor as a world: ``reverie train dqn env:imagination --env.run RUN``."""
 
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from gymnasium.vector import VectorEnv
 
+from envs.atari import AtariConfig
 from envs.errors import UsageError
 from envs.interface import EnvConfig
+
+if TYPE_CHECKING:
+    from experiments.predictors import PredictorPretraining
 
 
 @dataclass(frozen=True)
@@ -22,16 +27,11 @@ class ImaginationConfig(EnvConfig):
 
     def build(self, num_envs: int, *, threads: int = 0) -> VectorEnv[Any, Any, Any]:
         from experiments.horizons import SEEN, evenly
-        from experiments.predictors import PredictorPretraining
         from experiments.pretraining import load_model
         from experiments.recording import Recording
         from world_models.prediction.imagination import Imagination
 
-        if not self.run:
-            raise UsageError("env:imagination needs a run: --env.run FOLDER of `reverie pretrain`.")
-        job, model = load_model(self.run, device="cpu")
-        if not isinstance(job, PredictorPretraining):
-            raise UsageError(f"{self.run} holds no predictor; pretrain one first.")
+        job, (_, model) = self._job(), load_model(self.run, device="cpu")
         recording = Recording(*job.data, memory=0)
         rows = recording.rows("train", length=SEEN, held_out=job.held_out, seed=job.seed)
         segments = recording.segments(evenly(rows, self.moments), SEEN - 1, job.stack)
@@ -40,3 +40,29 @@ class ImaginationConfig(EnvConfig):
     @property
     def title(self) -> str:
         return "imagination"
+
+    @property
+    def evaluation(self) -> EnvConfig:
+        """The world that was recorded; raises UsageError where it cannot look like its dreams."""
+        from experiments.recorder import Manifest
+
+        job = self._job()
+        world = Manifest.read(Path(job.data[0])).world(job.stack)
+        if isinstance(world, AtariConfig) and world.protocol.stack != job.stack:
+            raise UsageError(
+                f"The dreams of {self.run} show {job.stack} coloured frames at once and the game "
+                "one, so what plays in them cannot play the game; record with --format grey."
+            )
+        return world
+
+    def _job(self) -> "PredictorPretraining":
+        # Imported late, as the configs of what they import include this one.
+        from experiments.predictors import PredictorPretraining
+        from experiments.run import Run
+
+        if not self.run:
+            raise UsageError("env:imagination needs a run: --env.run FOLDER of `reverie pretrain`.")
+        job = Run(self.run).job()
+        if not isinstance(job, PredictorPretraining):
+            raise UsageError(f"{self.run} holds no predictor; pretrain one first.")
+        return job

@@ -18,7 +18,6 @@ from envs.digest import frame_digest
 from envs.errors import UsageError
 from envs.games import HUMAN_RANDOM_TABLE, human_normalised, near_names
 from envs.interface import EnvConfig
-from envs.maze import MazeConfig
 from envs.protocol import PROTOCOLS
 from envs.stream import Stream, spec_of
 from experiments.config import Experiment
@@ -183,10 +182,11 @@ def evaluate_run(
     """
     experiment, agent = load(folder, device=str(device))
     run = Run(folder)
-    env = under(experiment.env, protocol) if protocol else experiment.env
+    world = experiment.env.evaluation
+    env = under(world, protocol) if protocol else world
     scores = evaluate(
         agent,
-        held_out(env),
+        env,
         episodes=episodes,
         seed=seed,
         streams=streams,
@@ -195,14 +195,9 @@ def evaluate_run(
         video=video,
         figure=figure,
     )
-    name = "scores.json" if env is experiment.env else f"scores-{protocol}.json"
+    name = "scores.json" if env is world else f"scores-{protocol}.json"
     run.write_json(name, scores.summary() | {"steps": run.checkpoints.steps()[-1]})
     return scores
-
-
-def held_out(env: EnvConfig) -> EnvConfig:
-    """The world to be evaluated in: mazes never trained on, else the same."""
-    return replace(env, split="held-out") if isinstance(env, MazeConfig) else env
 
 
 def under(env: EnvConfig, protocol: str) -> EnvConfig:

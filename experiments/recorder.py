@@ -2,7 +2,7 @@
 
 import json
 import zlib
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from jaxtyping import Int64
 from numpy.typing import NDArray
 from torch import Tensor
 
+from envs.atari import AtariConfig
 from envs.checks import at_least, check
 from envs.errors import UsageError
 from envs.interface import EnvConfig, Step
@@ -53,6 +54,12 @@ class Manifest:
         temporary = folder / ".manifest.tmp"
         temporary.write_text(json.dumps(data, indent=1) + "\n")
         temporary.replace(folder / "manifest.json")
+
+    def world(self, stack: int) -> EnvConfig:
+        """The world, with looks of so many frames; coloured ones come one at a time."""
+        if isinstance(self.env, AtariConfig) and self.env.protocol.grey:
+            return replace(self.env, protocol=replace(self.env.protocol, stack=stack))
+        return self.env
 
     @classmethod
     def read(cls, folder: Path) -> "Manifest":

@@ -10,7 +10,7 @@ from typing import Any
 from envs.maze import MazeConfig
 from experiments.collect import collect
 from experiments.endurance import endure
-from experiments.evaluation import evaluate, held_out, load, random_play, random_policy
+from experiments.evaluation import evaluate, load, random_play, random_policy
 from experiments.machine import pick_threads
 from experiments.mazes import maze_report
 from experiments.parse import (
@@ -170,7 +170,7 @@ def reproduce(name: str, folder: Path) -> bool:
     for seed in recipe.seeds:
         words = [*shlex.split(recipe.train), "--seed", str(seed)]
         preset, (experiment,), options = parse_experiment(words)
-        world = held_out(experiment.env)
+        world = experiment.env.evaluation
         run = Run(folder / default_folder(preset, experiment).name)
         if not (run.folder / "scores.json").exists():
             run = train(experiment, run.folder, options)

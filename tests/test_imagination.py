@@ -11,7 +11,7 @@ import pytest
 import torch
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.wrappers.vector import RecordEpisodeStatistics
-from test_agents import DQN, EXAMPLES, TINY
+from test_agents import DQN, EXAMPLES, OPTIONS, TINY
 from test_predictors import first_look, segment
 from torch import Tensor
 
@@ -26,13 +26,17 @@ from envs.atari import AtariConfig
 from envs.catch import CatchConfig
 from envs.errors import UsageError
 from envs.interface import EnvSpec, Memory, Segment
+from envs.protocol import PROTOCOLS
 from envs.stream import Stream
+from experiments import Experiment, train
 from experiments.collect import collect
 from experiments.control import PLAYERS, control, player_row
 from experiments.dreams import ImaginationConfig
+from experiments.evaluation import evaluate_run
 from experiments.horizons import Ahead, moving
 from experiments.predictors import PredictorPretraining, compare
 from experiments.pretraining import PretrainOptions, pretrain
+from experiments.run import Run
 from world_models.interface import Prediction
 from world_models.prediction.imagination import Imagination
 
@@ -272,7 +276,8 @@ def test_from_recording_to_a_dream_one_can_train_in(
         errors = [result["errors"]["moving"][name][h] for name in ("model", "copy-last")]
         assert errors[0] < errors[1]
     assert Path("runs/model/figures/horizons.png").stat().st_size > 1000
-    world = ImaginationConfig("runs/model", horizon=20, moments=100).build(4)
+    dreams = ImaginationConfig("runs/model", horizon=20, moments=100)
+    world = dreams.build(4)
     stream = Stream(world, seed=1)
     ticks = list(islice(interact(stream, RandomPolicy(3)), 60))
     assert any(bool(t.next_step.last.any()) for t in ticks)
@@ -280,6 +285,28 @@ def test_from_recording_to_a_dream_one_can_train_in(
         assert torch.equal(t.next_step.first, t.step.last)
         assert (t.next_step.reward[t.next_step.first] == 0).all()
     assert isinstance(world, gymnasium.vector.VectorEnv)
+    # What learned in dreams alone is judged in the world they are of.
+    train(Experiment(DQN, dreams, streams=4, steps=400), "runs/dreamt", OPTIONS)
+    scores = evaluate_run("runs/dreamt", episodes=5, streams=4, device="cpu")
+    assert scores.world == "catch"
+    assert set(scores.scores) <= {-1.0, 1.0}
+    assert scores.lengths == [15] * 5
+
+
+def test_what_plays_in_coloured_dreams_cannot_be_judged_by_the_emulator(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    env = AtariConfig("pong", replace(PROTOCOLS["mfec"], noops=0))
+    collect(RandomPolicy(6), env, "data", frames=64, streams=2, format="rgb")
+    for stack in (1, 4):
+        job = PredictorPretraining(data=("data",), predictor=TINY, stack=stack)
+        Run.open(f"runs/{stack}", job)
+    world = ImaginationConfig("runs/1").evaluation
+    assert isinstance(world, AtariConfig)
+    assert not world.protocol.grey
+    with pytest.raises(UsageError, match="show 4 coloured frames"):
+        _ = ImaginationConfig("runs/4").evaluation
 
 
 def test_the_players_row_by_hand() -> None:

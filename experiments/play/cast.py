@@ -6,10 +6,8 @@ from typing import Any
 
 from agents.interface import Policy
 from agents.policies import EpsilonGreedy, RandomPolicy
-from envs.atari import AtariConfig
 from envs.errors import UsageError
-from envs.interface import EnvConfig
-from experiments.evaluation import held_out, load_trained
+from experiments.evaluation import load_trained
 from experiments.play.game import Game
 from experiments.predictors import PredictorPretraining
 from experiments.pretraining import Pretraining, load_model
@@ -54,7 +52,8 @@ def cast(folder: Path | str, *, agent: str = "", seed: int = 0, device: str = "a
             raise UsageError(f"{folder} has a player of its own; leave out --agent.")
         return _trained(Path(folder), seed, device)
     job, model = load_model(folder, device=device)
-    env = _seen(Manifest.read(Path(job.data[0])).env, job)
+    stack = job.stack if isinstance(job, PredictorPretraining | RepresentationPretraining) else 1
+    env = Manifest.read(Path(job.data[0])).world(stack)
     predictor = model if isinstance(job, PredictorPretraining) else None
     parts: tuple[Any, ...] = (_Fitted(model),) if isinstance(model, Representation) else ()
     if not agent:
@@ -84,7 +83,7 @@ def cast(folder: Path | str, *, agent: str = "", seed: int = 0, device: str = "a
 
 def _trained(folder: Path, seed: int, device: str) -> Cast:
     experiment, agent, bonus = load_trained(folder, device=device)
-    env = held_out(experiment.env)
+    env = experiment.env.evaluation
     where = getattr(agent, "device", "cpu")
     game = Game(env, seed=seed, device=where)
     policy = EpsilonGreedy(agent, game.spec.num_actions, env.eval_epsilon)
@@ -92,14 +91,6 @@ def _trained(folder: Path, seed: int, device: str) -> Cast:
     return Cast(
         str(folder), game, type(agent).__name__, policy, (agent, bonus), predictor, _why(predictor)
     )
-
-
-def _seen(env: EnvConfig, job: Pretraining) -> EnvConfig:
-    """The recorded world with looks of as many frames as the model reads."""
-    stack = job.stack if isinstance(job, PredictorPretraining | RepresentationPretraining) else 1
-    if isinstance(env, AtariConfig) and env.protocol.grey:
-        return replace(env, protocol=replace(env.protocol, stack=stack))
-    return env
 
 
 def _why(predictor: Predictor | None) -> str:
