@@ -72,7 +72,8 @@ def test_a_vae_holds_factor_analysis_and_its_exact_posterior_as_a_special_case()
         vae.decoder.background.copy_(torch.stack([linear.mean, spread]).view(2, 6, 6))
         vae.decoder.loading[:, :36] = loading.T
         vae.encoder.mean.copy_(linear.mean.view(1, 6, 6))
-        vae.encoder.loading[:, :2] = loading / linear.noise[:, None] * variance * math.sqrt(36)
+        reading = loading / linear.noise[:, None] * variance  # of a pixel, in a code's mean
+        vae.encoder.pixels.weight[:2] = reading.T * math.sqrt(36)
         vae.encoder.outputs.bias[2:] = 8 * ((variance.log() / 2 + 1) / 8).atanh()
     frames = x[:5].view(5, 1, 6, 6)
     torch.testing.assert_close(vae.posterior(frames).mean, linear.encode(x[:5]) @ turn.T)

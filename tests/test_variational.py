@@ -9,6 +9,7 @@ from torch import Tensor
 
 from envs.errors import NumericalError, UsageError
 from experiments.checkpoints import Checkpoints
+from world_models.arithmetic import Arithmetic, using
 from world_models.inference.bounds import ELBO, IWAE, LatentVariableModel, bound
 from world_models.representation.binary_vae import AutoregressiveBernoulli, BinaryVAEConfig
 from world_models.representation.networks import Decoder, Encoder
@@ -59,6 +60,20 @@ def test_every_model_bound_and_estimator_go_together_and_the_bound_rises(
         "representation/code",
     }
     assert bound(model.weigh(held_out, 4).log(), IWAE).mean() > before + 1
+
+
+@pytest.mark.parametrize("config", [VAEConfig(latent=4), BinaryVAEConfig(latent=4)])
+def test_keys_by_weights_rounded_once_are_those_of_the_learner(config: VariationalConfig) -> None:
+    with using(Arithmetic("bf16")):
+        model, other = build(config), build(config)
+    for step in range(3):
+        model.update(squares(8, seed=step))
+        key = model.encode(squares(5, seed=9))
+        with torch.no_grad(), model.arithmetic.multiplying(model.device):
+            expected = model.model.key(model.model.prepare(squares(5, seed=9))).float()
+        assert torch.equal(key, expected)
+        other.load_state_dict(model.state_dict())
+        assert torch.equal(other.encode(squares(5, seed=9)), key)
 
 
 def test_the_published_network_has_the_published_sizes() -> None:

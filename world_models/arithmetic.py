@@ -5,6 +5,7 @@ surrounds the building of an agent or a model instead of standing in its config,
 keeps it.
 """
 
+import copy
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -12,11 +13,13 @@ from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
 
 import torch
+from torch import nn
 
 from envs.errors import UsageError
 
 F = TypeVar("F", bound=Callable[..., Any])
 T = TypeVar("T")
+M = TypeVar("M", bound=nn.Module)
 Precision = Literal["fp32", "bf16"]
 
 
@@ -44,6 +47,15 @@ def rounding_once(device: torch.device) -> torch.autocast:
     It multiplies nothing itself: torch forgets roundings where the outermost autocast ends.
     """
     return torch.autocast(device.type, enabled=False)
+
+
+def rounded(module: M, dtype: torch.dtype) -> M:
+    """A copy to look with alone: its weights are rounded once, to the bits every look would."""
+    copied = copy.deepcopy(module).requires_grad_(False)
+    for layer in copied.modules():
+        if isinstance(layer, nn.Linear | nn.Conv2d | nn.ConvTranspose2d):
+            layer.to(dtype)
+    return copied
 
 
 _around: ContextVar[Arithmetic] = ContextVar("arithmetic", default=Arithmetic())  # noqa: B039

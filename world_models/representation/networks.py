@@ -35,7 +35,8 @@ class Encoder(nn.Module):
         layers += [nn.Flatten(), nn.Linear(before * math.prod(size), HIDDEN), nn.ReLU(inplace=True)]
         self.features = nn.Sequential(*layers)
         self.outputs = nn.Linear(HIDDEN, outputs)
-        self.loading = nn.Parameter(torch.zeros(math.prod(obs_shape), outputs))
+        self.pixels = nn.Linear(math.prod(obs_shape), outputs, bias=False)
+        nn.init.zeros_(self.pixels.weight)
         self.features.apply(_keep_scale)
         self.register_buffer("mean", torch.zeros(obs_shape))
         self.register_buffer("scale", torch.ones(()))
@@ -54,9 +55,9 @@ class Encoder(nn.Module):
     def forward(self, x: Float[Tensor, "B K H W"]) -> Float[Tensor, "B outputs"]:
         centred = self._centred(x)
         out: Tensor = self.outputs(self.features(centred))
-        linear = (centred.flatten(1) @ self.loading).float()
+        linear: Tensor = self.pixels(centred.flatten(1))
         # Divided, or one step of Adam would move the code by thousands of pixels' worth.
-        return out.float() + linear / math.sqrt(len(self.loading))
+        return out.float() + linear.float() / math.sqrt(self.pixels.in_features)
 
     def _centred(self, x: Float[Tensor, "B K H W"]) -> Float[Tensor, "B K H W"]:
         return ((x - self.mean) / self.scale).contiguous(memory_format=torch.channels_last)

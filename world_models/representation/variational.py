@@ -18,7 +18,7 @@ from envs.checks import above, at_least, check, refuse
 from envs.dice import fold, seeded
 from envs.errors import NumericalError, UsageError
 from envs.interface import Metrics
-from world_models.arithmetic import arithmetic
+from world_models.arithmetic import arithmetic, rounded
 from world_models.inference.bounds import ELBO, Weights, analytic_elbo, draw_weights
 from world_models.inference.estimators import Baseline, Estimator, surrogate
 from world_models.interface import RepresentationConfig
@@ -120,9 +120,10 @@ class VariationalRepresentation:
         self.seed, self.device, self.dim = seed, torch.device(device), model.dim
         with seeded(seed):
             self.baseline = Baseline(HIDDEN)
-        self.model = model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.model: VariationalModel = model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.baseline.to(device)
         self.steps = 0
+        self._rounded: VariationalModel | None = None
         parameters = [*self.model.parameters()]
         if config.estimator == "nvil":
             parameters += self.baseline.parameters()
@@ -150,6 +151,7 @@ class VariationalRepresentation:
         parameters = self.optimiser.param_groups[0]["params"]
         nn.utils.clip_grad_norm_(parameters, self.config.gradient_clip)
         self.optimiser.step()
+        self._rounded = None
         self.baseline.note(value.detach())
         self.steps += 1
         return {
@@ -162,7 +164,7 @@ class VariationalRepresentation:
     def encode(self, obs: UInt8[Tensor, "B K H W"]) -> Float[Tensor, "B D"]:
         self._check(obs)
         with self.arithmetic.multiplying(self.device):
-            key: Tensor = self.model.key(self.model.prepare(obs.to(self.device)))
+            key: Tensor = self._looking().key(self.model.prepare(obs.to(self.device)))
         return key.float()
 
     @torch.no_grad()
@@ -184,7 +186,16 @@ class VariationalRepresentation:
         self.model.load_state_dict(state["model"])
         self.baseline.load_state_dict(state["baseline"])
         load_optimizer(self.optimiser, state["optimiser"])
+        self._rounded = None
         self.seed, self.steps = state["seed"], state["steps"]
+
+    def _looking(self) -> VariationalModel:
+        """The model, with weights that are rounded once until it learns again."""
+        if self.arithmetic.precision == "fp32":
+            return self.model
+        if self._rounded is None:
+            self._rounded = rounded(self.model, self.arithmetic.dtype)
+        return self._rounded
 
     def _surrogate(self, x: Float[Tensor, "B K H W"]) -> tuple[Float[Tensor, " B"], Weights]:
         """The bound of each frame, whose gradient is the estimator's, and what it was made of."""
