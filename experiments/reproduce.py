@@ -37,6 +37,8 @@ class Recipe:
     """What follows ``reverie train``; the seed is added."""
     seeds: tuple[int, ...] = (0, 1, 2)
     episodes: int = 30
+    dreams_of: str = ""
+    """Game whose predictor is fitted first, where training is in its dreams."""
 
 
 # Three rooms a side and some loops, seen whole; a segment is many mazes of few ticks.
@@ -105,6 +107,12 @@ RECIPES: dict[str, Recipe] = {
         )
         for preset in ("dqn-short", "dqn-informed")
     },
+    "imagination-actor-critic-pong": Recipe(
+        "actor-critic env:imagination --env.horizon 50 --streams 64 --agent.horizon 32 "
+        "--steps 500000 --agent.anneal-steps 500000 --precision bf16",
+        seeds=(0,),
+        dreams_of="pong",
+    ),
     **{
         f"maze-{preset}": Recipe(f"{preset} {MAZES}{settings}", seeds=(0,), episodes=256)
         for preset, settings in PLANNERS.items()
@@ -122,13 +130,8 @@ PREDICTORS = {
 PREDICTION_RECIPES = {f"{game}-predictors": game for game in ("freeway", "pong")}
 
 
-def reproduce_prediction(name: str, folder: Path) -> bool:
-    """Collect, pretrain each predictor and compare them, finished parts not again.
-
-    Writes the table and a film of the first one into results/predictors. Returns False where it
-    was interrupted; the same call continues.
-    """
-    game = PREDICTION_RECIPES[name]
+def fit_predictor(game: str, model: str, folder: Path) -> Run:
+    """Collect and pretrain, finished parts not again; the run is interrupted or finished."""
     data = folder / f"data-{game}"
     if not (data / "manifest.json").exists():
         _, env, options = parse_collect(shlex.split(COLLECT.format(game=game)))
@@ -140,10 +143,20 @@ def reproduce_prediction(name: str, folder: Path) -> bool:
             frames=options.frames,
             threads=pick_threads(0),
         )
-    runs = []
-    for model, words in PREDICTORS.items():
-        job, how = parse_pretraining([*shlex.split(words), "--data", str(data), "--steps", "10000"])
-        runs.append(pretrain(job, folder / f"{game}-{model}", how))
+    words = [*shlex.split(PREDICTORS[model]), "--data", str(data), "--steps", "10000"]
+    job, how = parse_pretraining(words)
+    return pretrain(job, folder / f"{game}-{model}", how)
+
+
+def reproduce_prediction(name: str, folder: Path) -> bool:
+    """Fit each predictor of a game and compare them, finished parts not again.
+
+    Writes the table and a film of the first one into results/predictors. Returns False where it
+    was interrupted; the same call continues.
+    """
+    game, runs = PREDICTION_RECIPES[name], []
+    for model in PREDICTORS:
+        runs.append(fit_predictor(game, model, folder))
         if not runs[-1].finished:
             return False
     result = compare([run.folder for run in runs], video=True)
@@ -166,9 +179,14 @@ def reproduce(name: str, folder: Path) -> bool:
     """
     recipe = RECIPES[name]
     runs: list[dict[str, Any]] = []
-    random = None
+    random, dreams = None, []
+    if recipe.dreams_of:
+        fit = fit_predictor(recipe.dreams_of, "predictor", folder)
+        if not fit.finished:
+            return False
+        dreams = ["--env.run", str(fit.folder)]
     for seed in recipe.seeds:
-        words = [*shlex.split(recipe.train), "--seed", str(seed)]
+        words = [*shlex.split(recipe.train), *dreams, "--seed", str(seed)]
         preset, (experiment,), options = parse_experiment(words)
         world = experiment.env.evaluation
         run = Run(folder / default_folder(preset, experiment).name)
@@ -186,7 +204,7 @@ def reproduce(name: str, folder: Path) -> bool:
         data = {
             "name": name,
             "command": f"reverie reproduce {name}",
-            "train": f"reverie train {recipe.train}",
+            "train": shlex.join(["reverie", "train", *shlex.split(recipe.train), *dreams]),
             "world": world.title,
             "protocol": world.protocol_label,
             "steps": experiment.steps,
@@ -194,7 +212,8 @@ def reproduce(name: str, folder: Path) -> bool:
             "random": random.summary(),
             "runs": runs,
         }
-        path = (RESULTS / "mazes" if isinstance(world, MazeConfig) else RESULTS) / f"{name}.json"
+        kind = "mazes" if isinstance(world, MazeConfig) else "dreams" if dreams else ""
+        path = RESULTS / kind / f"{name}.json"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(compact_json(data))
         print(f"wrote {path}")

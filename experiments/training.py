@@ -108,7 +108,7 @@ def train(
         about = provenance(device, threads) | asdict(chosen)
         run.write_json("provenance.json", about | {"protocol": experiment.env.protocol_label})
         timed = options.bare_seconds
-        with building("world"):
+        with using(chosen), building("world"):  # a dream multiplies too
             bare = bare_rate(experiment, threads, timed) if timed > 0 else None
             stream = make_stream(experiment, device, threads, options.pipeline)
         with using(chosen), building("agent"):
