@@ -83,6 +83,9 @@ RECIPES: dict[str, Recipe] = {
         "--pipeline 2 --precision bf16",
         seeds=(0,),
     ),
+    "pong-actor-critic-quarter": Recipe(  # the first quarter of CleanRL's schedule
+        "actor-critic --game pong --steps 2500000 --pipeline 2 --precision bf16", seeds=(0,)
+    ),
     **{
         f"{game}-{preset}": Recipe(f"{preset} --game {game} {COUNTING}", seeds=(0, 1), episodes=10)
         for game in ("freeway", "montezuma_revenge")
