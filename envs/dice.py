@@ -81,8 +81,10 @@ def uniform(key: Int64[Tensor, " N"], count: int, lane: int = 0) -> Float[Tensor
 
 def normal(key: Int64[Tensor, " N"], count: int, lane: int = 0) -> Float[Tensor, "N {count}"]:
     """``count`` draws a stream from N(0, 1), by the inverse of its distribution function."""
-    draws: Tensor = torch.special.ndtri(uniform(key, count, lane) + 2.0**-25)
-    return draws
+    # In float32 the greatest of them would be rounded to 1, and its draw infinite.
+    middle = uniform(key, count, lane).double() + 2.0**-25
+    draws: Tensor = torch.special.ndtri(middle)
+    return draws.float()
 
 
 def integers(key: Int64[Tensor, " N"], high: int, lane: int = 0) -> Int64[Tensor, " N"]:

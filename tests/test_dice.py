@@ -1,5 +1,6 @@
 """Dice: reference values, pure draws, and seeds that no two streams share."""
 
+import pytest
 import torch
 
 from envs import dice
@@ -52,6 +53,15 @@ def test_neighbouring_runs_share_no_stream_and_seeds_suit_the_emulator() -> None
     assert seeds.unique().numel() == seeds.numel()
     assert int(seeds.min()) >= 0
     assert int(seeds.max()) < 2**31
+
+
+def test_the_most_extreme_normal_draws_are_finite_and_opposite(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    ends = torch.tensor([[0, -1]])  # all bits 0, all bits 1: each once in 2^24 draws
+    monkeypatch.setattr(dice, "bits", lambda key, count, lane=0: ends)
+    least, most = dice.normal(torch.zeros(1, dtype=torch.int64), 2)[0].tolist()
+    assert -5.5 < least == -most < -5.4
 
 
 def test_normal_draws_are_normal_and_independent() -> None:
