@@ -136,7 +136,7 @@ def tasks_of(cells: list[Cell], options: Ablate) -> list[Task]:
     for seed, cell in itertools.product(range(options.seeds), cells):
         words = (*cell.words, "--seed", str(seed))
         _, (experiment,), _ = parse_experiment([*words])
-        name, env = default_folder(preset, experiment).name, experiment.env
+        name, env = default_folder(preset, experiment).name, experiment.env.evaluation
         named = filter(None, map(str.strip, options.protocols.split(",")))
         protocols = tuple(name for name in named if under(env, name) is not env)
         tasks.append(Task(words, folder / name, options.episodes, protocols, options.threads))

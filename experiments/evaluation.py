@@ -175,7 +175,7 @@ def evaluate_run(
     video: Path | None = None,
     figure: Path | None = None,
 ) -> Scores:
-    """Play a run's final checkpoint; its scores stay in the folder.
+    """Play a run's final checkpoint in its world's ``evaluation``; the scores stay in the folder.
 
     They are ``scores.json``, or ``scores-NAME.json`` under a protocol not its own; ``steps``
     says which checkpoint was played.

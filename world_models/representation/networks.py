@@ -17,7 +17,7 @@ HIDDEN = 512
 
 
 class Encoder(nn.Module):
-    """Outputs linear in a frame's features and in its pixels, of what differs from ``mean``.
+    """Linear outputs of a frame's features and of its pixels, once ``mean`` is taken away.
 
     The map from pixels still reads a frame unlike those learned from, where features mislead.
     """
