@@ -58,6 +58,8 @@ class _Evaluate:
     """cpu, cuda, or auto: a GPU where there is one."""
     threads: int = 0
     """CPU threads; 0 takes all cores."""
+    explore: bool = False
+    """Act as in training: an actor-critic by draws from its policy, not its likeliest actions."""
     video: bool = False
     """Write an MP4 of one episode."""
 
@@ -153,6 +155,7 @@ def _evaluate(words: list[str]) -> int:
                 streams=options.streams,
                 device=device,
                 threads=threads,
+                explore=options.explore,
                 video=video if options.video else None,
                 figure=Run(target).folder / "figures" / "plan.png",
             )

@@ -41,6 +41,8 @@ class Scores:
     """Game points, one an episode."""
     lengths: list[int]
     """Agent steps."""
+    explore: bool = False
+    """Whether the agent explored as in training."""
 
     @property
     def mean(self) -> float:
@@ -76,7 +78,8 @@ class Scores:
             f"min {s['min']:,.1f}  max {s['max']:,.1f}  "
             f"over {_plural(len(self.scores), 'episode')} "
             f"from {_plural(self.distinct_starts, 'distinct start')}",
-            f"  protocol {self.protocol}, epsilon {self.epsilon:g}, evaluation seed {self.seed}",
+            f"  protocol {self.protocol}{', as in training' if self.explore else ''}, "
+            f"epsilon {self.epsilon:g}, evaluation seed {self.seed}",
         ]
         if s["human_normalised"] is not None:
             lines.append(
@@ -96,11 +99,13 @@ def evaluate(
     streams: int = 32,
     device: torch.device | str = "auto",
     threads: int = 0,
+    explore: bool = False,
     video: Path | None = None,
     figure: Path | None = None,
 ) -> Scores:
     """Play ``episodes`` whole episodes without exploring, but for the protocol's epsilon.
 
+    With ``explore`` the agent acts as in training: an actor-critic draws from its policy.
     Every stream has a fixed quota of episodes, so that short ones are not favoured. Video and
     figure are of one episode; the figure is of its plans, if the policy has any.
     """
@@ -119,7 +124,7 @@ def evaluate(
     trace = PlanTrace(env.action_names(stream.spec.num_actions)) if figure else None
     tracker, starts = Episodes(n), set[int]()
     finished: list[list[dict[str, Any]]] = [[] for _ in range(n)]
-    for t in interact(stream, player, explore=False, start=(step, memory)):
+    for t in interact(stream, player, explore=explore, start=(step, memory)):
         for i in t.step.first.nonzero()[:, 0].tolist():
             if len(finished[i]) < quota[i]:
                 starts.add(int(frame_digest(t.step.obs[i : i + 1])))
@@ -145,6 +150,7 @@ def evaluate(
         distinct_starts=len(starts),
         scores=[episode["score"] for episode in played],
         lengths=[episode["length"] for episode in played],
+        explore=explore,
     )
 
 
@@ -172,13 +178,14 @@ def evaluate_run(
     streams: int = 32,
     device: torch.device | str = "auto",
     threads: int = 0,
+    explore: bool = False,
     video: Path | None = None,
     figure: Path | None = None,
 ) -> Scores:
     """Play a run's final checkpoint in its world's ``evaluation``; the scores stay in the folder.
 
-    They are ``scores.json``, or ``scores-NAME.json`` under a protocol not its own; ``steps``
-    says which checkpoint was played.
+    They are ``scores.json``, or ``scores-NAME.json`` under a protocol not its own, and
+    ``-exploring`` where they explored; ``steps`` says which checkpoint was played.
     """
     experiment, agent = load(folder, device=str(device))
     run = Run(folder)
@@ -192,12 +199,18 @@ def evaluate_run(
         streams=streams,
         device=device,
         threads=threads,
+        explore=explore,
         video=video,
         figure=figure,
     )
-    name = "scores.json" if env is world else f"scores-{protocol}.json"
+    name = scores_file("" if env is world else protocol, explore)
     run.write_json(name, scores.summary() | {"steps": run.checkpoints.steps()[-1]})
     return scores
+
+
+def scores_file(protocol: str = "", explore: bool = False) -> str:
+    """Where a run keeps its scores under a protocol, which is its own where none is named."""
+    return "-".join(["scores", *filter(None, [protocol, "exploring" * explore])]) + ".json"
 
 
 def under(env: EnvConfig, protocol: str) -> EnvConfig:

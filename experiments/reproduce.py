@@ -10,8 +10,8 @@ from typing import Any
 from envs.maze import MazeConfig
 from experiments.collect import collect
 from experiments.endurance import endure
-from experiments.evaluation import evaluate, load, random_play, random_policy
-from experiments.machine import pick_threads
+from experiments.evaluation import evaluate, load, random_play, random_policy, scores_file
+from experiments.machine import pick_device, pick_threads
 from experiments.mazes import maze_report
 from experiments.parse import (
     default_folder,
@@ -22,7 +22,7 @@ from experiments.parse import (
 from experiments.predictors import compare
 from experiments.pretraining import pretrain
 from experiments.remembering import MEASUREMENTS
-from experiments.run import Run
+from experiments.run import Run, provenance
 from experiments.training import train
 
 RESULTS = Path(__file__).parent / "results"
@@ -37,6 +37,8 @@ class Recipe:
     """What follows ``reverie train``; the seed is added."""
     seeds: tuple[int, ...] = (0, 1, 2)
     episodes: int = 30
+    explore: bool = False
+    """Whether it is evaluated as it is trained, by draws from its policy."""
     dreams_of: str = ""
     """Game whose predictor is fitted first, where training is in its dreams."""
 
@@ -82,9 +84,12 @@ RECIPES: dict[str, Recipe] = {
         "actor-critic --game pong --steps 2500000 --agent.anneal-steps 2500000 "
         "--pipeline 2 --precision bf16",
         seeds=(0,),
+        explore=True,
     ),
     "pong-actor-critic-quarter": Recipe(  # the first quarter of CleanRL's schedule
-        "actor-critic --game pong --steps 2500000 --pipeline 2 --precision bf16", seeds=(0,)
+        "actor-critic --game pong --steps 2500000 --pipeline 2 --precision bf16",
+        seeds=(0,),
+        explore=True,
     ),
     **{
         f"{game}-{preset}": Recipe(f"{preset} --game {game} {COUNTING}", seeds=(0, 1), episodes=10)
@@ -100,6 +105,7 @@ RECIPES: dict[str, Recipe] = {
         f"{game}-{preset}": Recipe(
             f"{preset} --game {game} --steps 300000 --agent.anneal-steps 300000 --precision bf16",
             seeds=(0, 1),
+            explore=True,
         )
         for game in ("ms_pacman", "breakout")
         for preset in ("actor-critic", "action-repeat", "strawe")
@@ -114,6 +120,7 @@ RECIPES: dict[str, Recipe] = {
         "actor-critic env:imagination --env.horizon 50 --streams 64 --agent.horizon 32 "
         "--steps 500000 --agent.anneal-steps 500000 --precision bf16",
         seeds=(0,),
+        explore=True,
         dreams_of="pong",
     ),
     **{
@@ -193,16 +200,17 @@ def reproduce(name: str, folder: Path) -> bool:
         preset, (experiment,), options = parse_experiment(words)
         world = experiment.env.evaluation
         run = Run(folder / default_folder(preset, experiment).name)
-        if not (run.folder / "scores.json").exists():
+        if not (run.folder / scores_file(explore=recipe.explore)).exists():
             run = train(experiment, run.folder, options)
             if not run.finished:
                 return False
             _, agent = load(run.folder)
-            scores = evaluate(agent, world, episodes=recipe.episodes)
+            scores = evaluate(agent, world, episodes=recipe.episodes, explore=recipe.explore)
             if isinstance(experiment.env, MazeConfig):
                 run.write_json("walks.json", maze_report(agent, experiment.env))
-            run.write_json("scores.json", scores.summary())
-        runs.append(_row(run, seed))
+            code = provenance(pick_device("cpu"), 0)["commit"]  # may be later than the training's
+            run.write_json(scores_file(explore=recipe.explore), scores.summary() | {"commit": code})
+        runs.append(_row(run, seed, recipe.explore))
         random = random or random_play(world, episodes=100, threads=pick_threads(0))
         data = {
             "name": name,
@@ -249,9 +257,9 @@ def outlast(name: str, folder: Path) -> bool:
     return True
 
 
-def _row(run: Run, seed: int) -> dict[str, Any]:
+def _row(run: Run, seed: int, explore: bool) -> dict[str, Any]:
     rows = run.read_lines("metrics.jsonl")
-    scores = json.loads((run.folder / "scores.json").read_text())
+    scores = json.loads((run.folder / scores_file(explore=explore)).read_text())
     about = json.loads((run.folder / "provenance.json").read_text())
     walks = run.folder / "walks.json"
     return {  # no times: a run may have been in several sittings; speed is what `bench` measures

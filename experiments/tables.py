@@ -59,6 +59,7 @@ def scores_table() -> str:
         data = json.loads(path.read_text())
         means = [run["evaluation"]["mean"] for run in data["runs"]]
         episodes |= {run["evaluation"]["episodes"] for run in data["runs"]}
+        explores = data["runs"][0]["evaluation"].get("explore", False)
         mean = statistics.fmean(means)
         normalised = human_normalised(data["world"], mean)
         spread = (
@@ -67,7 +68,7 @@ def scores_table() -> str:
         cells = [
             data["world"],
             data["train"].split()[2],
-            data["protocol"],
+            data["protocol"] + ", as in training" * explores,
             f"{_count(data['steps'])} ({_count(data['frames'])})",
             ", ".join(map(_points, means)),
             f"{_points(mean)}{spread}",
@@ -90,7 +91,8 @@ def scores_table() -> str:
     lines += [
         "",
         f"Raw game points; a seed's score is the mean of {' or '.join(map(str, sorted(episodes)))} "
-        "whole episodes played by the final checkpoint on streams of their own; ± is the standard "
+        "whole episodes played by the final checkpoint on streams of their own, without exploring "
+        "or as in training, where policies are drawn from; ± is the standard "
         f"error over seeds; human-normalised by the table of {HUMAN_RANDOM_TABLE}.",
     ]
     return "\n".join(lines) + "\n"

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import imageio.v3 as imageio
 import pytest
+import torch
+from torch import Tensor
 
 from agents.episodic import EpisodicConfig
 from agents.policies import RandomPolicy
@@ -13,9 +15,11 @@ from envs.atari import AtariConfig
 from envs.catch import CatchConfig
 from envs.errors import UsageError
 from envs.gym import GymConfig
+from envs.interface import Memory, Step
 from envs.protocol import PROTOCOLS
 from experiments import PRESETS, Experiment, TrainOptions, evaluate, train
 from experiments.config import choose, choose_all, decode, differences, encode, fingerprint, roles
+from experiments.evaluation import evaluate_run
 from world_models.interface import RepresentationConfig
 
 
@@ -48,6 +52,38 @@ def test_scores_of_a_real_game_are_raw_and_carry_their_protocol(tmp_path: Path) 
     assert frames.shape[1:] == (420, 640, 3)
     assert len(frames) == scores.lengths[0]
     assert frames[0].std() > 10
+
+
+class Wanderer(RandomPolicy):
+    """Stands still, but wanders where it explores; Catch pays whoever is below the fruit."""
+
+    def act(self, step: Step, memory: Memory, *, explore: bool = True) -> tuple[Tensor, Memory]:
+        action, memory = super().act(step, memory)
+        return action if explore else torch.ones_like(action), memory
+
+
+def test_an_evaluation_explores_where_it_is_asked_to() -> None:
+    """Who wanders where it explores plays as chance does, by the same dice, and otherwise not."""
+    still, wanders, chance = (
+        evaluate(policy, CatchConfig(), episodes=400, explore=explore)
+        for policy, explore in ((Wanderer(3), False), (Wanderer(3), True), (RandomPolicy(3), False))
+    )
+    assert wanders.scores == chance.scores != still.scores
+    assert [scores.summary()["explore"] for scores in (still, wanders)] == [False, True]
+    assert ", as in training, epsilon" in str(wanders)
+    assert "training" not in str(still)
+
+
+def test_scores_as_in_training_stand_beside_the_others(tmp_path: Path) -> None:
+    experiment = Experiment(EpisodicConfig(), CatchConfig(), steps=80, streams=8)
+    train(experiment, tmp_path, TrainOptions(device="cpu", threads=1))
+    evaluate_run(tmp_path, episodes=4, device="cpu")
+    evaluate_run(tmp_path, episodes=4, device="cpu", explore=True)
+    explored = {
+        name: json.loads((tmp_path / name).read_text())["explore"]
+        for name in ("scores.json", "scores-exploring.json")
+    }
+    assert explored == {"scores.json": False, "scores-exploring.json": True}
 
 
 def test_a_video_of_any_world(tmp_path: Path) -> None:
