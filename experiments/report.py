@@ -103,7 +103,7 @@ def _verdicts(found: Comparison) -> list[Block]:
             x.variant,
             x.world,
             Chip(x.word),
-            _interval(x.difference, x.unit),
+            interval(x.difference, x.unit),
             x.unit,
             str(x.pairs),
             f"{x.improvement:.2f}",
@@ -134,7 +134,7 @@ def _aggregates(found: Comparison) -> list[Block]:
     rows = []
     for variant, label in found.labels.items():
         strata = list(normalised(found.scores(variant)).values())
-        cells = [_interval(bootstrap(statistic, strata)) for statistic in AGGREGATES.values()]
+        cells = [interval(bootstrap(statistic, strata)) for statistic in AGGREGATES.values()]
         runs = sum(map(len, strata))
         rows.append([label, *cells, f"{len(strata)} worlds, {runs} runs"])
     caption = (
@@ -289,7 +289,8 @@ def _provenance(comparisons: list[Comparison]) -> list[Block]:
     return blocks
 
 
-def _interval(x: Interval, unit: str = "human-normalised") -> str:
+def interval(x: Interval, unit: str = "human-normalised") -> str:
+    """An estimate and its interval, as people read them."""
     shown = _number if unit == "points" else "{:.3f}".format
     sign = "+" if unit == "points" and x.estimate > 0 else ""
     if math.isnan(x.low):

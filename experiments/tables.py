@@ -11,6 +11,7 @@ from envs.errors import UsageError
 from envs.games import HUMAN_RANDOM_TABLE, human_normalised
 from experiments.findings import judge
 from experiments.published import published
+from experiments.report import interval
 from experiments.reproduce import RESULTS
 
 ROOT = Path(__file__).parent.parent
@@ -185,8 +186,7 @@ def ablations_table() -> str:
             scores[run["variant"]][run["world"], run["seed"]] = mean
         lines += [
             f"| {data['name']}, {_count(data['steps'])} agent steps | {x.variant} | {x.world} "
-            f"| {x.word} | {x.difference.estimate:+.3f} ({x.difference.low:.3f} to "
-            f"{x.difference.high:.3f}) {x.unit} | {x.pairs} |"
+            f"| {x.word} | {interval(x.difference, x.unit)} {x.unit} | {x.pairs} |"
             for x in judge(scores)
         ]
         commands += ["", f"{data['name']}: `{data['command']}`"]
