@@ -49,7 +49,7 @@ class Walks:
 
 @torch.no_grad()
 def walk(policy: Policy, config: MazeConfig, *, episodes: int = 1024, seed: int = 0) -> Walks:
-    """Each of ``episodes`` streams plays its first episode."""
+    """Each of ``episodes`` streams plays its first episode, acting as in training."""
     env = config.build(episodes)
     stream = Stream(env, seed=seed, purpose="eval")
     step, memory = stream.reset(), policy.initial(episodes)

@@ -5,7 +5,6 @@ checkpoints under other protocols, published numbers, configs, videos and figure
 """
 
 import json
-import math
 from pathlib import Path
 
 import numpy as np
@@ -25,9 +24,10 @@ from experiments.document import (
 )
 from experiments.figures import comparison_curves
 from experiments.findings import Comparison, compare, flatten, raw_csv
+from experiments.numbers import error, interval, number
 from experiments.published import published
 from experiments.records import WINDOW, Record, read
-from experiments.statistics import AGGREGATES, CONFIDENCE, Interval, bootstrap, normalised
+from experiments.statistics import AGGREGATES, CONFIDENCE, bootstrap, normalised
 
 MOST_VIDEO = 6_000_000
 """Bytes of a video that is shown; a larger one is only named."""
@@ -62,8 +62,8 @@ def document(comparisons: list[Comparison], left_out: list[str]) -> list[Block]:
                 warning=True,
             )
         )
-    for number, found in enumerate(comparisons, 1):
-        tail = f" ({number} of {len(comparisons)})" if len(comparisons) > 1 else ""
+    for place, found in enumerate(comparisons, 1):
+        tail = f" ({place} of {len(comparisons)})" if len(comparisons) > 1 else ""
         blocks += _comparison(found, tail)
     return [*blocks, *_published(comparisons), *_provenance(comparisons)]
 
@@ -165,11 +165,11 @@ def _scores(found: Comparison) -> list[Block]:
                     label,
                     f"{found.protocol}, epsilon {found.epsilon:g}",
                     f"{found.steps:,} ({found.frames:,})",
-                    ", ".join(map(_number, scores)),
-                    _number(float(np.mean(scores))) + _error(scores),
+                    ", ".join(map(number, scores)),
+                    number(float(np.mean(scores))) + error(scores),
                     *([] if share is None or not found.human else [f"{share:.3f}"]),
-                    _number(float(np.mean([run.last_of_training for run in runs]))),
-                    f"{_number(best[0])} at step {best[1]:,}" if best[1] else "",
+                    number(float(np.mean([run.last_of_training for run in runs]))),
+                    f"{number(best[0])} at step {best[1]:,}" if best[1] else "",
                 ]
             )
     caption = (
@@ -198,7 +198,7 @@ def _other_protocols(found: Comparison) -> list[Block]:
                     for scores in (run.scores, *run.others)
                     if scores["protocol"] == name
                 ]
-                cells.append(_number(float(np.mean(each))) + _error(each) if each else "")
+                cells.append(number(float(np.mean(each))) + error(each) if each else "")
             if runs:
                 rows.append([world, label, *cells])
     caption = "The same final checkpoints under each protocol: mean over seeds ± standard error."
@@ -207,7 +207,7 @@ def _other_protocols(found: Comparison) -> list[Block]:
 
 def _published(comparisons: list[Comparison]) -> list[Block]:
     rows = [
-        [x.game, x.method, _number(x.score), x.frames, x.protocol, x.source]
+        [x.game, x.method, number(x.score), x.frames, x.protocol, x.source]
         for x in published({name for found in comparisons for name in found.world_names})
     ]
     if not rows:
@@ -287,29 +287,6 @@ def _provenance(comparisons: list[Comparison]) -> list[Block]:
             Paragraph("Runs marked as modified were made by code that no commit holds.", True)
         )
     return blocks
-
-
-def interval(x: Interval, unit: str = "human-normalised") -> str:
-    """An estimate and its interval, as people read them."""
-    shown = _number if unit == "points" else "{:.3f}".format
-    sign = "+" if unit == "points" and x.estimate > 0 else ""
-    if math.isnan(x.low):
-        return f"{sign}{shown(x.estimate)} (one seed)"
-    return f"{sign}{shown(x.estimate)} ({shown(x.low)} to {shown(x.high)})"
-
-
-def _number(x: float) -> str:
-    """With the digits a score of its size deserves."""
-    if math.isnan(x):
-        return ""
-    digits = 0 if abs(x) >= 1000 else 1 if abs(x) >= 30 else 2 if abs(x) >= 1 else 3
-    return f"{x if round(x, digits) else 0.0:,.{digits}f}"
-
-
-def _error(scores: list[float]) -> str:
-    if len(scores) < 2:
-        return ""
-    return f" ± {_number(float(np.std(scores, ddof=1)) / math.sqrt(len(scores)))}"
 
 
 def _few(names: list[str]) -> str:

@@ -11,7 +11,7 @@ from envs.maze import MazeConfig
 from experiments.collect import collect
 from experiments.endurance import endure
 from experiments.evaluation import evaluate, load, random_play, random_policy, scores_file
-from experiments.machine import pick_device, pick_threads
+from experiments.machine import pick_threads
 from experiments.mazes import maze_report
 from experiments.parse import (
     default_folder,
@@ -22,7 +22,7 @@ from experiments.parse import (
 from experiments.predictors import compare
 from experiments.pretraining import pretrain
 from experiments.remembering import MEASUREMENTS
-from experiments.run import Run, provenance
+from experiments.run import Run, code
 from experiments.training import train
 
 RESULTS = Path(__file__).parent / "results"
@@ -208,8 +208,8 @@ def reproduce(name: str, folder: Path) -> bool:
             scores = evaluate(agent, world, episodes=recipe.episodes, explore=recipe.explore)
             if isinstance(experiment.env, MazeConfig):
                 run.write_json("walks.json", maze_report(agent, experiment.env))
-            code = provenance(pick_device("cpu"), 0)["commit"]  # may be later than the training's
-            run.write_json(scores_file(explore=recipe.explore), scores.summary() | {"commit": code})
+            # The code may be later than the training's.
+            run.write_json(scores_file(explore=recipe.explore), scores.summary() | code())
         runs.append(_row(run, seed, recipe.explore))
         random = random or random_play(world, episodes=100, threads=pick_threads(0))
         data = {

@@ -191,16 +191,23 @@ NOT_RESULTS = ("--", ":/", ":/!experiments/results")  # code alone: what a run w
 
 def provenance(device: torch.device, threads: int) -> dict[str, Any]:
     """Commit, versions and machine: what bit-for-bit equality depends on."""
-    git = ["git", "-C", str(Path(__file__).parent)]
     return {
         "command": " ".join(["reverie", *sys.argv[1:]]),
-        "commit": _output([*git, "rev-parse", "HEAD"]),
-        "modified": bool(_output([*git, "status", "--porcelain", "-uno", *NOT_RESULTS])),
+        **code(),
         "python": platform.python_version(),
         **{name: version(name) for name in PACKAGES},
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
         "cpu": cpu_name(),
         "threads": threads,
+    }
+
+
+def code() -> dict[str, Any]:
+    """The commit that is run, and whether its files were modified."""
+    git = ["git", "-C", str(Path(__file__).parent)]
+    return {
+        "commit": _output([*git, "rev-parse", "HEAD"]),
+        "modified": bool(_output([*git, "status", "--porcelain", "-uno", *NOT_RESULTS])),
     }
 
 

@@ -10,8 +10,8 @@ from typing import Any
 from envs.errors import UsageError
 from envs.games import HUMAN_RANDOM_TABLE, human_normalised
 from experiments.findings import judge
+from experiments.numbers import interval
 from experiments.published import published
-from experiments.report import interval
 from experiments.reproduce import RESULTS
 
 ROOT = Path(__file__).parent.parent
