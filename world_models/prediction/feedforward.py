@@ -18,6 +18,7 @@ from world_models.prediction.networks import (
     Encoder,
     Size,
     Transformation,
+    deconvolution,
     plan_for,
 )
 from world_models.prediction.predictor import CurriculumConfig
@@ -105,14 +106,7 @@ class GridNet(Net):
             nn.ReLU(),
             nn.Conv2d(maps, maps, 3, padding=1),
             nn.ReLU(),
-            nn.ConvTranspose2d(
-                maps,
-                colours,
-                8,
-                stride=4,
-                padding=2,
-                output_padding=(rows - 4 * grid[0], columns - 4 * grid[1]),
-            ),
+            deconvolution(maps, colours, 8, 4, (2, 2), (rows - 4 * grid[0], columns - 4 * grid[1])),
         )
 
     def imagine(
