@@ -48,6 +48,8 @@ class Ablate:
     """Episodes of each run's final evaluation."""
     protocols: str = ""
     """Protocols to evaluate under beside the run's own, with commas."""
+    explore: bool = False
+    """Evaluate as in training: an actor-critic by draws from its policy."""
     folder: str = ""
     """Where the runs go, and the report; by default runs/ablate/PRESET-STEPS."""
     workers: int = 0
@@ -103,19 +105,19 @@ def ablate(words: list[str]) -> int:
         return 1
     folder = tasks[0].folder.parent
     runs = [task.folder for task in tasks]
-    path = write_report(runs, folder / "report.html", runs[0].name)
+    path = write_report(runs, folder / "report.html", runs[0].name, explore=options.explore)
     print(f"report: {path} and {path.with_suffix('.md')}")
     if options.save:
-        print(f"wrote {save(options.save, said, runs)}")
+        print(f"wrote {save(options.save, said, runs, explore=options.explore)}")
     return 0
 
 
-def save(name: str, words: list[str], runs: list[Path]) -> Path:
+def save(name: str, words: list[str], runs: list[Path], *, explore: bool = False) -> Path:
     """Commit a grid's raw scores under a name, for the README's table of verdicts.
 
     Raises UsageError where they cannot stand in one table.
     """
-    comparisons = compare(read(runs)[0], runs[0].name)
+    comparisons = compare(read(runs, explore=explore)[0], runs[0].name)
     if len(comparisons) > 1:
         said = "; ".join(found.title for found in comparisons)
         raise UsageError(f"--save takes runs of one protocol and length, not {said}.")
@@ -139,7 +141,8 @@ def tasks_of(cells: list[Cell], options: Ablate) -> list[Task]:
         name, env = default_folder(preset, experiment).name, experiment.env.evaluation
         named = filter(None, map(str.strip, options.protocols.split(",")))
         protocols = tuple(name for name in named if under(env, name) is not env)
-        tasks.append(Task(words, folder / name, options.episodes, protocols, options.threads))
+        how = options.episodes, protocols, options.explore, options.threads
+        tasks.append(Task(words, folder / name, *how))
     return tasks
 
 

@@ -71,6 +71,8 @@ class _Report:
     baseline: str = ""
     """Name of the run folder whose settings the others are compared with; by default those with
     the fewest settings, as of a twin without a bonus."""
+    explore: bool = False
+    """Compare the scores of agents that explored as in training."""
 
 
 @dataclass(frozen=True)
@@ -172,7 +174,7 @@ def _report(words: list[str]) -> int:
     options = parse_flags(_Report, words, "reverie report DIR ...")
     if not folders:
         raise UsageError("Name run folders, or folders that hold some.")
-    path = write_report(folders, options.out, options.baseline)
+    path = write_report(folders, options.out, options.baseline, explore=options.explore)
     print(f"wrote {path} and {path.with_suffix('.md')}")
     return 0
 

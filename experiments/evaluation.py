@@ -2,6 +2,7 @@
 
 import math
 import statistics
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -78,8 +79,7 @@ class Scores:
             f"min {s['min']:,.1f}  max {s['max']:,.1f}  "
             f"over {_plural(len(self.scores), 'episode')} "
             f"from {_plural(self.distinct_starts, 'distinct start')}",
-            f"  protocol {self.protocol}{', as in training' if self.explore else ''}, "
-            f"epsilon {self.epsilon:g}, evaluation seed {self.seed}",
+            f"  protocol {conditions(s)}, epsilon {self.epsilon:g}, evaluation seed {self.seed}",
         ]
         if s["human_normalised"] is not None:
             lines.append(
@@ -211,6 +211,11 @@ def evaluate_run(
 def scores_file(protocol: str = "", explore: bool = False) -> str:
     """Where a run keeps its scores under a protocol, which is its own where none is named."""
     return "-".join(["scores", *filter(None, [protocol, "exploring" * explore])]) + ".json"
+
+
+def conditions(scores: Mapping[str, Any]) -> str:
+    """What a summary's numbers may be compared under: a protocol, and whether agents explored."""
+    return str(scores["protocol"]) + ", as in training" * bool(scores.get("explore"))
 
 
 def under(env: EnvConfig, protocol: str) -> EnvConfig:

@@ -13,6 +13,7 @@ import numpy as np
 from envs.errors import UsageError
 from envs.games import human_normalised
 from experiments.config import TABLES
+from experiments.evaluation import conditions
 from experiments.records import APART, Record
 from experiments.statistics import (
     Array,
@@ -46,6 +47,7 @@ class Comparison:
     """Runs of one protocol and length: their numbers may stand in one table."""
 
     protocol: str
+    """Its name, and whether agents explored as in training."""
     epsilon: float
     steps: int
     frames: int
@@ -132,7 +134,7 @@ def judge(scores: Mapping[str, Mapping[tuple[str, int], float]]) -> list[Verdict
 
 
 def compare(records: list[Record], baseline: str = "") -> list[Comparison]:
-    """The runs by what may be compared: one protocol, one evaluation epsilon, one length.
+    """The runs by what may be compared: one protocol, one way of playing, one length.
 
     ``baseline`` is the name of a run's folder; by default the variant with the fewest settings.
     Raises UsageError where there is no such run.
@@ -142,7 +144,7 @@ def compare(records: list[Record], baseline: str = "") -> list[Comparison]:
     groups: dict[tuple[str, float, int, int], list[Record]] = {}
     for record in records:
         scores = record.scores
-        key = (scores["protocol"], scores["epsilon"], record.steps, record.frames)
+        key = (conditions(scores), scores["epsilon"], record.steps, record.frames)
         groups.setdefault(key, []).append(record)
     worlds = _world_names(records)
     return [
@@ -187,7 +189,7 @@ def raw_csv(comparisons: list[Comparison]) -> str:
         for record in found.records:
             for scores in (record.scores, *record.others):
                 about: list[Any] = [found.worlds[record.folder], found.labels[record.variant]]
-                about += [scores["protocol"], scores["epsilon"], record.steps, record.frames]
+                about += [conditions(scores), scores["epsilon"], record.steps, record.frames]
                 for number, pair in enumerate(
                     zip(scores["scores"], scores["lengths"], strict=True)
                 ):

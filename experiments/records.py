@@ -13,6 +13,7 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 
 from envs.errors import UsageError
+from experiments.evaluation import scores_file
 from experiments.run import Run
 from experiments.statistics import (
     Array,
@@ -33,7 +34,7 @@ class Record:
     scores: dict[str, Any]
     """As ``reverie evaluate`` left them, under the run's own protocol."""
     others: list[dict[str, Any]]
-    """The same checkpoint under other protocols."""
+    """The same checkpoint under other conditions."""
     episodes: list[dict[str, Any]]
     """Training episodes, in order."""
     steps: int
@@ -80,11 +81,12 @@ class Record:
         return float(means[best]), int(steps[best])
 
 
-def read(folders: Sequence[Path]) -> tuple[list[Record], list[str]]:
+def read(folders: Sequence[Path], *, explore: bool = False) -> tuple[list[Record], list[str]]:
     """The runs in these folders or below them, and a sentence about each that was left out.
 
-    Raises UsageError where there is no scored run, for a score that is no number, and for two
-    runs of the same experiment.
+    With ``explore`` their scores are those of agents that explored as in training. Raises
+    UsageError where there is no scored run, for a score that is no number, and for two runs of the
+    same experiment.
     """
     found: dict[Path, None] = {}
     for folder in folders:
@@ -96,12 +98,14 @@ def read(folders: Sequence[Path]) -> tuple[list[Record], list[str]]:
         found |= dict.fromkeys(runs)
     records, left_out = [], []
     for folder in found:
-        if not (folder / "scores.json").exists():
+        if not (folder / scores_file(explore=explore)).exists():
+            what = " as in training" * explore
+            command = "reverie evaluate" + " --explore" * explore
             left_out.append(
-                f"{folder.name} has no scores and is left out; `reverie evaluate` makes them."
+                f"{folder.name} has no scores{what} and is left out; `{command}` makes them."
             )
         else:
-            records.append(_record(folder))
+            records.append(_record(folder, explore))
     if not records:
         raise UsageError(f"{left_out[0]} No other run is left to report.")
     seen: dict[tuple[str, ...], Path] = {}
@@ -127,13 +131,13 @@ def on_grid(records: Iterable[Record], grid: Array) -> Float[NDArray[np.float64]
     return np.stack(curves)
 
 
-def _record(folder: Path) -> Record:
-    run = Run(folder)
-    config, scores = _json(folder / "config.json"), _json(folder / "scores.json")
+def _record(folder: Path, explore: bool) -> Record:
+    run, main = Run(folder), folder / scores_file(explore=explore)
+    config, scores = _json(folder / "config.json"), _json(main)
     if not isinstance(config.get("env"), dict) or not isinstance(config.get("seed"), int):
         raise UsageError(f"{folder / 'config.json'} is no config of a training run.")
-    _check(folder / "scores.json", scores)
-    others = {path: _json(path) for path in sorted(folder.glob("scores-*.json"))}
+    _check(main, scores)
+    others = {path: _json(path) for path in sorted(folder.glob("scores*.json")) if path != main}
     for path, each in others.items():
         _check(path, each)
     rows = run.read_lines("metrics.jsonl")

@@ -22,6 +22,7 @@ from experiments.document import (
     to_html,
     write_markdown,
 )
+from experiments.evaluation import conditions
 from experiments.figures import comparison_curves
 from experiments.findings import Comparison, compare, flatten, raw_csv
 from experiments.numbers import error, interval, number
@@ -34,12 +35,15 @@ MOST_VIDEO = 6_000_000
 SETTINGS = ("commit", "modified", "device", "cpu", "threads", "precision", "torch", "ale-py")
 
 
-def write_report(folders: list[Path], path: Path, baseline: str = "") -> Path:
+def write_report(
+    folders: list[Path], path: Path, baseline: str = "", *, explore: bool = False
+) -> Path:
     """Write the report as HTML to ``path`` and as Markdown beside it; returns the path.
 
-    Raises UsageError for what ``findings.read`` refuses.
+    With ``explore`` it compares scores of agents that explored as in training. Raises UsageError
+    for what ``records.read`` refuses.
     """
-    records, left_out = read(folders)
+    records, left_out = read(folders, explore=explore)
     comparisons = compare(records, baseline)
     worlds = list(dict.fromkeys(name for found in comparisons for name in found.world_names))
     title = f"{', '.join(worlds[:4])}{' and others' if len(worlds) > 4 else ''}: what came of it"
@@ -183,7 +187,7 @@ def _scores(found: Comparison) -> list[Block]:
 
 
 def _other_protocols(found: Comparison) -> list[Block]:
-    labels = list(dict.fromkeys(o["protocol"] for r in found.records for o in r.others))
+    labels = list(dict.fromkeys(conditions(o) for r in found.records for o in r.others))
     if not labels:
         return []
     rows = []
@@ -196,7 +200,7 @@ def _other_protocols(found: Comparison) -> list[Block]:
                     float(scores["mean"])
                     for run in runs
                     for scores in (run.scores, *run.others)
-                    if scores["protocol"] == name
+                    if conditions(scores) == name
                 ]
                 cells.append(number(float(np.mean(each))) + error(each) if each else "")
             if runs:

@@ -9,6 +9,7 @@ from typing import Any
 
 from envs.errors import UsageError
 from envs.games import HUMAN_RANDOM_TABLE, human_normalised
+from experiments.evaluation import conditions
 from experiments.findings import judge
 from experiments.numbers import interval
 from experiments.published import published
@@ -60,7 +61,6 @@ def scores_table() -> str:
         data = json.loads(path.read_text())
         means = [run["evaluation"]["mean"] for run in data["runs"]]
         episodes |= {run["evaluation"]["episodes"] for run in data["runs"]}
-        explores = data["runs"][0]["evaluation"].get("explore", False)
         mean = statistics.fmean(means)
         normalised = human_normalised(data["world"], mean)
         spread = (
@@ -69,7 +69,7 @@ def scores_table() -> str:
         cells = [
             data["world"],
             data["train"].split()[2],
-            data["protocol"] + ", as in training" * explores,
+            conditions(data["runs"][0]["evaluation"]),
             f"{_count(data['steps'])} ({_count(data['frames'])})",
             ", ".join(map(_points, means)),
             f"{_points(mean)}{spread}",

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from envs.errors import FolderBusy, RunError
-from experiments.evaluation import evaluate_run
+from experiments.evaluation import evaluate_run, scores_file
 from experiments.parse import parse_experiment
 from experiments.run import Run
 from experiments.training import train
@@ -27,6 +27,8 @@ class Task:
     """Of the final evaluation."""
     protocols: tuple[str, ...] = ()
     """Protocols to evaluate under beside the run's own."""
+    explore: bool = False
+    """Whether it is evaluated as it is trained, exploring."""
     threads: int = 1
 
     @property
@@ -37,9 +39,10 @@ class Task:
     @property
     def done(self) -> bool:
         """Whether its final checkpoint has been evaluated as this task asks."""
-        for name in ("scores.json", *(f"scores-{name}.json" for name in self.protocols)):
+        for protocol in ("", *self.protocols):
             try:
-                scores = json.loads((self.folder / name).read_text())
+                path = self.folder / scores_file(protocol, self.explore)
+                scores = json.loads(path.read_text())
             except (OSError, ValueError):
                 return False
             if scores.get("steps") != self.trained_steps or scores["episodes"] != self.episodes:
@@ -99,6 +102,7 @@ def carry_out(task: Task, patience: float = 60.0) -> float:
             episodes=task.episodes,
             device=options.device,
             threads=task.threads,
+            explore=task.explore,
         )
         if not math.isfinite(scores.mean):
             raise RunError(f"Its mean score is {scores.mean}.")

@@ -122,8 +122,9 @@ def test_a_dry_run_says_what_it_would_cost_and_runs_nothing(
 
 
 def test_a_grid_ends_in_a_report_and_is_not_run_again(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("experiments.ablation.RESULTS", tmp_path)
     words = ["ablate", *CATCH, "agent.representation:projection,projection+dim=4", "--steps", "800"]
     words += ["--seeds", "1", "--episodes", "8", "--folder", str(tmp_path), "--workers", "2"]
     assert cli.main(words) == 0
@@ -140,6 +141,16 @@ def test_a_grid_ends_in_a_report_and_is_not_run_again(
     assert cli.main(words) == 0
     assert "[1/" not in capsys.readouterr().out
     assert [(run / "scores.json").stat().st_mtime_ns for run in runs] == before
+    # The same checkpoints, played as in training: only that is left to do.
+    assert cli.main([*words, "--explore", "--save", "drawn"]) == 0
+    assert "[2/2]" in capsys.readouterr().out
+    explored = [json.loads((run / "scores-exploring.json").read_text()) for run in runs]
+    assert [(each["explore"], each["steps"]) for each in explored] == [(True, 800)] * 2
+    assert "own, as in training" in (tmp_path / "report.md").read_text()
+    data = json.loads((tmp_path / "ablations" / "drawn.json").read_text())
+    assert data["protocol"] == "own, as in training"
+    assert "--explore" in data["command"]
+    assert [run["scores"] for run in data["runs"]] == [each["scores"] for each in explored]
 
 
 def slow(folder: Path, steps: int = 100_000) -> Task:

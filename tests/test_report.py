@@ -109,6 +109,27 @@ def test_one_seed_tells_nothing(tmp_path: Path) -> None:
     assert "(one seed)" in write_report([tmp_path], tmp_path / "report.html").read_text()
 
 
+def test_scores_of_agents_that_explored_are_never_mixed_with_others(tmp_path: Path) -> None:
+    """Each kind is reported where it is asked for, and the other stands beside it by name."""
+    for name, bonus, drawn in (("a", NONE, 90.0), ("b", SIMHASH, 50.0)):
+        folder = made(tmp_path / name, 20, bonus=bonus)
+        scores = json.loads((folder / "scores.json").read_text())
+        scores |= {"mean": drawn, "scores": [drawn], "lengths": [7], "explore": True}
+        (folder / "scores-exploring.json").write_text(json.dumps(scores))
+    for explore, expected in ((False, 0.0), (True, -40.0)):
+        (found,) = compare(read([tmp_path], explore=explore)[0])
+        assert found.protocol == "mfec" + ", as in training" * explore
+        assert found.verdicts()[0].difference.estimate == expected
+        write_report([tmp_path], tmp_path / "report.html", explore=explore)
+        page = (tmp_path / "report.md").read_text()
+        beside = ["mfec", "mfec, as in training"][:: -1 if explore else 1]
+        assert f"| world | variant | {' | '.join(beside)} |" in page
+    (tmp_path / "b/scores-exploring.json").unlink()
+    records, left_out = read([tmp_path], explore=True)
+    assert [record.score for record in records] == [90]
+    assert "`reverie evaluate --explore` makes them" in left_out[0]
+
+
 @pytest.mark.parametrize("change", [{"steps": 2000}, {"protocol": "machado"}])
 def test_protocols_and_lengths_are_kept_apart_and_that_is_said(
     change: dict[str, Any], tmp_path: Path
