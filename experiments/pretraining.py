@@ -128,7 +128,7 @@ def _go(
 ) -> None:
     """One sitting: from the checkpoint to the end, or to an interrupt."""
     state = run.load()
-    step = state["step"] if state else 0
+    step, frames = (state["step"], state["frames"]) if state else (0, 0)
     if step >= job.steps:
         run.finished = True
         return
@@ -148,7 +148,7 @@ def _go(
     verb = f"continues at step {step:,}" if step else "starts"
     headline = (
         f"{run.folder} {verb}: {job.model_name} on {len(recording):,} frames of {recording.title}, "
-        f"{job.steps:,} gradient steps of {job.batch}"
+        f"{job.steps:,} gradient steps of {batches.batch}"
     )
     began = saved = logged = time.monotonic()
     done = step
@@ -157,7 +157,7 @@ def _go(
             if job.phase(model) != phase:
                 batches, phase = job.batches(recording, model), job.phase(model)
             metrics = job.update(model, next(batches), device)
-            step += 1
+            step, frames = step + 1, frames + batches.batch
             means.update(metrics)
             over = 0 < 60 * options.minutes < time.monotonic() - began
             stop = over or bool(interrupted) or step == job.steps
@@ -173,7 +173,7 @@ def _go(
                 }
                 row["time/steps_per_second"] = (step - done) / (time.monotonic() - logged)
                 done, logged = step, time.monotonic()
-                log.row(step, step * job.batch, row)
+                log.row(step, frames, row)
                 log.flush([])
                 shown = "  ".join(
                     f"{k} {x:.4g}" for k, x in row.items() if not k.startswith("time")
@@ -183,7 +183,7 @@ def _go(
             if save:
                 parts = {"model": model, "batches": batches, "means": means}
                 states = {name: part.state_dict() for name, part in parts.items()}
-                run.checkpoints.save(step, {"step": step} | states)
+                run.checkpoints.save(step, {"step": step, "frames": frames} | states)
                 _write_weights(run.folder / WEIGHTS, states["model"])
                 saved = time.monotonic()
             if stop:

@@ -249,8 +249,12 @@ class MeanPretraining(Pretraining):
     def build(self, recording: Recording, device: torch.device) -> Mean:
         return Mean()
 
+    def phase(self, model: Any) -> bool:
+        return bool(model.steps >= 20)
+
     def batches(self, recording: Recording, model: Any) -> Batches[Tensor]:
-        return Batches(recording.rows("train"), self.batch, recording.frames, seed=self.seed)
+        batch = self.batch // 2 if self.phase(model) else self.batch
+        return Batches(recording.rows("train"), batch, recording.frames, seed=self.seed)
 
     def update(self, model: Any, batch: Tensor, device: torch.device) -> Metrics:
         model.value += 0.1 * (batch.float().mean() - model.value)
@@ -278,6 +282,8 @@ def test_pretraining_resumes_as_if_never_stopped() -> None:
     assert torch.equal(states[0]["model"]["value"], states[1]["model"]["value"])
     rows = straight.read_lines("metrics.jsonl")
     assert [row["step"] for row in rows] == [10, 20, 30, 40, 50]
+    assert [row["frames"] for row in rows] == [160, 320, 400, 480, 560]
+    assert halved.read_lines("metrics.jsonl")[-1]["frames"] == 560
     assert {"loss", "held-out/error"} <= rows[-1].keys()
     assert isinstance(Run("straight").job(), MeanPretraining)
     with pytest.raises(UsageError, match="holds the pretraining of a model"):
