@@ -25,13 +25,13 @@ from agents.losses import (
 from agents.networks import NatureConfig, NetworkConfig, PolicyNetwork, Rounded, seeded
 from agents.policies import sample
 from agents.returns import generalized_advantages, learning_reward
-from agents.rollout import Batch, Rollout, as_pieces, channels_innermost, take
+from agents.rollout import Batch, Rollout, as_pieces, take
 from agents.schedules import linear
 from envs import dice
 from envs.checks import above, at_least, check, within
 from envs.errors import UsageError
 from envs.interface import EnvSpec, Memory, Metrics, Segment, Step, Transition
-from world_models.arithmetic import compiled, within_memory
+from world_models.arithmetic import channels_innermost, compiled, within_memory
 from world_models.interface import PlannerConfig, Thought
 from world_models.optimizers import load_optimizer
 from world_models.planning.reactive import ReactiveConfig

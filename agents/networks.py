@@ -17,7 +17,7 @@ from envs import dice
 from envs.dice import seeded as seeded
 from envs.errors import UsageError
 from envs.interface import Memory
-from world_models.arithmetic import arithmetic
+from world_models.arithmetic import arithmetic, channels_innermost
 from world_models.interface import Planner, Thought
 
 
@@ -33,7 +33,7 @@ class Network(nn.Module):
 
     def forward(self, obs: UInt8[Tensor, "B K H W"]) -> Float[Tensor, "B D"]:
         # Bytes are cheap to reorder, and convolutions are faster with channels innermost.
-        pixels = obs.contiguous(memory_format=torch.channels_last).to(self.dtype).div_(255)
+        pixels = channels_innermost(obs).to(self.dtype).div_(255)
         reduced = self.dtype != torch.float32
         with torch.autocast(obs.device.type, self.dtype, enabled=reduced):
             features: Tensor = self.layers(pixels)

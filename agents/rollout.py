@@ -104,8 +104,3 @@ def take(batch: Batch, rows: Int64[Tensor, " b"]) -> Batch:
 def as_pieces(x: Tensor, length: int) -> Tensor:
     """[B, T, ...] as rows of ``length`` ticks, [B * T / length, length, ...]."""
     return x.reshape(-1, length, *x.shape[2:])
-
-
-def channels_innermost(obs: UInt8[Tensor, "B T K H W"]) -> UInt8[Tensor, "B T K H W"]:
-    """The same looks, laid out as convolutions want them."""
-    return obs.movedim(2, -1).contiguous().movedim(-1, 2)

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
 
 import torch
-from torch import nn
+from jaxtyping import UInt8
+from torch import Tensor, nn
 
 from envs.errors import UsageError
 
@@ -86,6 +87,16 @@ def compiled(function: F, device: torch.device) -> F:
     mode = "reduce-overhead" if device.type == "cuda" else "default"
     faster: Any = torch.compile(function, mode=mode, dynamic=False)
     return faster  # type: ignore[no-any-return]
+
+
+def channels_innermost(looks: UInt8[Tensor, "*s K H W"]) -> UInt8[Tensor, "*s K H W"]:
+    """The same looks, laid out as convolutions want them.
+
+    Stacking its planes is twice as fast as torch's own way of copying to that layout.
+    """
+    if looks.movedim(-3, -1).is_contiguous():
+        return looks
+    return torch.stack(looks.unbind(-3), -1).movedim(-1, -3)
 
 
 def why_not_compiled(device: torch.device) -> str:

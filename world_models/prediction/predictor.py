@@ -17,7 +17,7 @@ from torch.nn import functional
 from envs import dice
 from envs.errors import UsageError
 from envs.interface import Memory, Metrics, Segment
-from world_models.arithmetic import arithmetic
+from world_models.arithmetic import arithmetic, channels_innermost
 from world_models.interface import Prediction, PredictorConfig
 from world_models.optimizers import load_optimizer
 from world_models.prediction.net import Net
@@ -254,7 +254,7 @@ class FramePredictor:
     def _inside(self, obs: UInt8[Tensor, "B K H W"]) -> Float[Tensor, "B K H W"]:
         """Bytes as the net sees them."""
         mean = self.mean.repeat(obs.shape[1] // self.colours, 1, 1)
-        inside = obs.contiguous(memory_format=torch.channels_last).float().div_(255)
+        inside = channels_innermost(obs).float().div_(255)
         return inside.sub_(mean)
 
     def _reset(self, state: Memory, first: Tensor) -> Memory:
