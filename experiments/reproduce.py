@@ -48,13 +48,14 @@ MAZES = (
     "env:maze agent.network:mlp --streams 256 --steps 3000000 --env.rooms 3 --env.view 9 "
     "--env.loops 0.2 --agent.network.hidden 256 256 --agent.horizon 16 --agent.backprop 16 "
     "--agent.clip 0.2 --agent.value-clip None --agent.learning-rate 1e-3 "
-    "--agent.anneal-steps 3000000 --agent.commitment-cost 0.1"
+    "--agent.anneal-steps 3000000 --agent.commitment-cost {cost}"
 )
+STRAW = " --agent.planner.length 10 --agent.planner.filters 5 --agent.planner.reluctance 1"
 PLANNERS = {
     "actor-critic": "",
     "action-repeat": " --agent.planner.longest 8",
-    "straw": " --agent.planner.length 10 --agent.planner.filters 5 --agent.planner.reluctance 1",
-    "strawe": " --agent.planner.length 10 --agent.planner.filters 5 --agent.planner.reluctance 1",
+    "straw": STRAW,
+    "strawe": STRAW,
 }
 """Planners compared, and their settings for mazes."""
 
@@ -124,9 +125,14 @@ RECIPES: dict[str, Recipe] = {
         dreams_of="pong",
     ),
     **{
-        f"maze-{preset}": Recipe(f"{preset} {MAZES}{settings}", seeds=(0,), episodes=256)
+        f"maze-{preset}": Recipe(
+            f"{preset} {MAZES.format(cost=0.1)}{settings}", seeds=(0,), episodes=256
+        )
         for preset, settings in PLANNERS.items()
     },
+    "maze-straw-cost-0.2": Recipe(  # plans anew less often
+        f"straw {MAZES.format(cost=0.2)}{STRAW}", seeds=(0,), episodes=256
+    ),
 }
 
 COLLECT = "random --game {game} --frames 100000"

@@ -159,7 +159,7 @@ def mazes_table() -> str:
         made, where = kept["mean_commitment"], kept["junctions"]
         plans = f"{where['share_of_plans']:.1%} ({where['share_by_chance']:.1%}), {where['p']:.1g}"
         cells = [
-            data["train"].split()[2],
+            data["name"].removeprefix("maze-"),
             _count(data["steps"]),
             f"{kept['share_of_best_return']:.1%}",
             f"{larger['share_of_best_return']:.1%}",
