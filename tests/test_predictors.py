@@ -18,11 +18,7 @@ from world_models.prediction import PREDICTORS
 from world_models.prediction.feedforward import FeedforwardConfig
 from world_models.prediction.mlp import MLPPredictorConfig
 from world_models.prediction.net import Imagined, Net
-from world_models.prediction.networks import (
-    SubpixelDeconvolution,
-    Transformation,
-    deconvolution,
-)
+from world_models.prediction.networks import Transformation
 from world_models.prediction.recurrent import RecurrentConfig
 from world_models.prediction.stochastic import StochasticConfig
 
@@ -336,23 +332,3 @@ def test_unknown_actions_and_other_looks_are_refused_by_name() -> None:
         model.predict(state, torch.tensor([0, 3]))
     with pytest.raises(UsageError, match=r"of looks \(2, 24, 28\) was given \(1, 24, 28\)"):
         model.start(segment(2, 0, (1, 24, 28)))
-
-
-@pytest.mark.parametrize("size", [(21, 21, 0, 0), (5, 7, 1, 2), (4, 4, 3, 0)])
-def test_a_deconvolution_by_pixel_shuffle_is_the_transposed_convolution(
-    size: tuple[int, int, int, int],
-) -> None:
-    """Values and slopes, with every way to miss rows and columns."""
-    height, width, *missed = size
-    torch.manual_seed(0)
-    layer = deconvolution(6, 3, 8, 4, (2, 2), (missed[0], missed[1])).double()
-    assert isinstance(layer, SubpixelDeconvolution)
-    grid = torch.randn(2, 6, height, width, dtype=torch.float64, requires_grad=True)
-    told, expected = layer(grid), nn.ConvTranspose2d.forward(layer, grid)
-    assert told.shape == (2, 3, 4 * height + missed[0], 4 * width + missed[1])
-    torch.testing.assert_close(told, expected)
-    weights, inputs = torch.randn_like(told), (grid, layer.weight, layer.bias)
-    torch.testing.assert_close(
-        torch.autograd.grad((told * weights).sum(), inputs),
-        torch.autograd.grad((expected * weights).sum(), inputs),
-    )

@@ -18,10 +18,10 @@ from world_models.prediction.networks import (
     Encoder,
     Size,
     Transformation,
-    deconvolution,
     plan_for,
 )
 from world_models.prediction.predictor import CurriculumConfig
+from world_models.prediction.subpixel import convolution, deconvolution
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ class GridNet(Net):
         grid = [(x - 4) // 4 + 1 for x in (rows, columns)]
         self.width = maps * grid[0] * grid[1]
         self.encoder = nn.Sequential(
-            nn.Conv2d(before, maps, 8, stride=4, padding=2),
+            convolution(before, maps, 8, 4, (2, 2)),
             nn.ReLU(),
             nn.Conv2d(maps, maps, 3, padding=1),
             nn.ReLU(),

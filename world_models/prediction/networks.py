@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from envs.errors import UsageError
+from world_models.prediction.subpixel import convolution, deconvolution
 
 Size = Literal["published", "small", "tiny"]
 
@@ -81,7 +82,7 @@ class Encoder(nn.Module):
         convolutions: list[nn.Module] = []
         for layer in plan.layers:
             convolutions += [
-                nn.Conv2d(before, layer.channels, layer.kernel, layer.stride, layer.padding),
+                convolution(before, layer.channels, layer.kernel, layer.stride, layer.padding),
                 nn.ReLU(),
             ]
             before = layer.channels
@@ -115,44 +116,6 @@ class Transformation(nn.Module):
     ) -> Float[Tensor, "B D"]:
         code: Tensor = self.decode(self.encode(features) * self.act(action))
         return code
-
-
-class SubpixelDeconvolution(nn.ConvTranspose2d):
-    """A transposed convolution, on CPUs as the convolution and pixel shuffle that it equals.
-
-    Each output pixel is of 2 x 2 places of the grid alone, where the kernel is twice the stride
-    (Shi et al. 2016, "Is the deconvolution layer the same as a convolutional layer?"). To a picture
-    of few colours a CPU takes that several times faster than it scatters.
-    """
-
-    def forward(
-        self, grid: Float[Tensor, "B D H W"], output_size: list[int] | None = None
-    ) -> Float[Tensor, "B C H_ W_"]:
-        stride, (rows, columns) = self.stride[0], map(int, self.padding)
-        more_rows, more_columns = self.output_padding
-        beyond = more_rows > rows or more_columns > columns  # pixels that no place reaches
-        if grid.device.type != "cpu" or beyond:
-            return super().forward(grid, output_size)
-        # The kernel's halves, the nearer place's last, become 2 x 2 taps; its pixels, channels.
-        halves = self.weight.reshape(*self.weight.shape[:2], 2, stride, 2, stride).flip(2, 4)
-        weight = halves.permute(1, 3, 5, 0, 2, 4).reshape(-1, self.in_channels, 2, 2)
-        bias = None if self.bias is None else self.bias.repeat_interleave(stride**2)
-        fine = functional.pixel_shuffle(functional.conv2d(grid, weight, bias, padding=1), stride)
-        height, width = fine.shape[2:]
-        return fine[..., rows : height - rows + more_rows, columns : width - columns + more_columns]
-
-
-def deconvolution(
-    before: int,
-    after: int,
-    kernel: int,
-    stride: int,
-    padding: tuple[int, int],
-    output_padding: tuple[int, int],
-) -> nn.ConvTranspose2d:
-    """A transposed convolution, in the form that is fast for its shape."""
-    kind = SubpixelDeconvolution if kernel == 2 * stride and after <= 4 else nn.ConvTranspose2d
-    return kind(before, after, kernel, stride, padding, output_padding)
 
 
 class Decoder(nn.Module):
