@@ -105,7 +105,9 @@ def evaluate(
 ) -> Scores:
     """Play ``episodes`` whole episodes without exploring, but for the protocol's epsilon.
 
-    With ``explore`` the agent acts as in training: an actor-critic draws from its policy.
+    With ``explore`` the agent acts as in training instead, by its own chance alone: an
+    actor-critic draws from its policy, and the protocol's epsilon, which is for players that
+    have none, is left out.
     Every stream has a fixed quota of episodes, so that short ones are not favoured. Video and
     figure are of one episode; the figure is of its plans, if the policy has any.
     """
@@ -116,7 +118,8 @@ def evaluate(
     stream = Stream(
         env.build(n, threads=threads), seed=seed, purpose="eval", device=pick_device(device)
     )
-    player = EpsilonGreedy(policy, stream.spec.num_actions, env.eval_epsilon)
+    epsilon = 0.0 if explore else env.eval_epsilon
+    player = EpsilonGreedy(policy, stream.spec.num_actions, epsilon)
     memory = player.initial(n)
     memory["dice"] = dice.keys(seed, "eval", n).to(stream.device)
     step = stream.reset()
@@ -145,7 +148,7 @@ def evaluate(
     return Scores(
         world=env.title,
         protocol=env.protocol_label,
-        epsilon=env.eval_epsilon,
+        epsilon=epsilon,
         seed=seed,
         distinct_starts=len(starts),
         scores=[episode["score"] for episode in played],

@@ -74,6 +74,31 @@ def test_an_evaluation_explores_where_it_is_asked_to() -> None:
     assert "training" not in str(still)
 
 
+@dataclass(frozen=True)
+class ByChance(CatchConfig):
+    """Catch, evaluated with a random action at every step."""
+
+    @property
+    def eval_epsilon(self) -> float:
+        return 1.0
+
+
+class Still(RandomPolicy):
+    """Stands still, exploring or not."""
+
+    def act(self, step: Step, memory: Memory, *, explore: bool = True) -> tuple[Tensor, Memory]:
+        action, memory = super().act(step, memory)
+        return torch.ones_like(action), memory
+
+
+def test_who_explores_by_a_chance_of_its_own_is_given_no_other() -> None:
+    """As in training, the protocol's epsilon is left out; else it is at work."""
+    alone = evaluate(Still(3), CatchConfig(), episodes=100)
+    told, mixed = (evaluate(Still(3), ByChance(), episodes=100, explore=x) for x in (True, False))
+    assert told.scores == alone.scores != mixed.scores
+    assert (told.epsilon, mixed.epsilon) == (0.0, 1.0)
+
+
 def test_scores_as_in_training_stand_beside_the_others(tmp_path: Path) -> None:
     experiment = Experiment(EpisodicConfig(), CatchConfig(), steps=80, streams=8)
     train(experiment, tmp_path, TrainOptions(device="cpu", threads=1))
