@@ -87,7 +87,7 @@ def control(
         error = (torch.stack(rows) - truth).abs()[:, known]
         seen_error = error[error.isfinite()]
         table[name] = {
-            "mean": _short(seen_error.mean()),
+            "mean": _short(seen_error.mean()) if len(seen_error) else None,
             "median": _short(seen_error.median()) if len(seen_error) else None,
             "lost": _short(error.isnan().float().mean()),
         }

@@ -126,10 +126,10 @@ def shown(result: dict[str, Any]) -> str:
             f"the actions lead {reach:.1f} apart"
         )
         for name, row in held.items():
-            lines.append(
-                f"  {name:<30}mean error {row['mean']:.2f}, median {row['median']:.2f}, "
-                f"lost in {row['lost']:.0%}"
-            )
+            said = [f"lost in {row['lost']:.0%}"]
+            if row["lost"] < 1:
+                said = [f"mean error {row['mean']:.2f}", f"median {row['median']:.2f}", *said]
+            lines.append(f"  {name:<30}{', '.join(said)}")
     return "\n".join(lines)
 
 

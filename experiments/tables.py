@@ -114,8 +114,9 @@ def predictors_table() -> str:
         for name, row in rows.items():
             cells = [f"{row[h]:,.0f}" if h in row else "" for h in horizons]
             place = control[name]
-            lost = f", {place['lost']:.0%} lost" if place["lost"] else ""
-            cells.append(f"{place['mean']:.1f} pixels off{lost}")
+            lost = [f"{place['lost']:.0%} lost"] if place["lost"] else []
+            seen = [f"{place['mean']:.1f} pixels off"] if place["lost"] < 1 else []
+            cells.append(", ".join(seen + lost))
             model = name.removeprefix(f"{data['world']}-")
             lines.append(f"| {data['world']} | {model} | {' | '.join(cells)} |")
     return "\n".join(lines or ["Nothing has been measured yet."]) + "\n"

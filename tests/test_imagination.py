@@ -33,7 +33,7 @@ from experiments.collect import collect
 from experiments.control import PLAYERS, control, player_row
 from experiments.dreams import ImaginationConfig
 from experiments.evaluation import evaluate_run
-from experiments.horizons import Ahead, moving
+from experiments.horizons import Ahead, moving, shown
 from experiments.predictors import PredictorPretraining, compare
 from experiments.pretraining import PretrainOptions, pretrain
 from experiments.run import Run
@@ -335,10 +335,26 @@ def test_the_emulator_agrees_with_itself_and_not_with_its_last_frame() -> None:
     table = control({"copy": Copying()}, FREEWAY, median, 4, seen=2, starts=2, warm=6, steps=8)
     assert table["copy"] == table["copy-last"]
     assert table["reach"] > 2
+    assert "copy                          mean error" in shown(ABOUT | {"control": table})
     assert control({}, CatchConfig(), median, 4, seen=2) == {}
 
 
+def test_a_player_that_is_nowhere_imagined_has_no_error_but_is_lost() -> None:
+    class Blank(Counting):
+        num_actions = 3
+
+        def predict(self, state: Memory, action: Tensor) -> tuple[Prediction, Memory]:
+            nothing = torch.zeros(len(action))
+            return Prediction(torch.zeros_like(state["obs"]), nothing, nothing + 1), state
+
+    median = torch.full((84, 84), 142, dtype=torch.uint8)
+    table = control({"blank": Blank()}, FREEWAY, median, 4, seen=2, starts=2, warm=6, steps=2)
+    assert table["blank"] == {"mean": None, "median": None, "lost": 1.0}
+    assert "blank                         lost in 100%" in shown(ABOUT | {"control": table})
+
+
 FREEWAY = AtariConfig("freeway")
+ABOUT: dict[str, Any] = {"world": "freeway", "moments": 0, "unit": "", "errors": {}}
 
 
 def test_weights_of_another_net_are_refused(tmp_path: Path) -> None:
