@@ -128,10 +128,11 @@ def _go(
 ) -> None:
     """One sitting: from the checkpoint to the end, or to an interrupt."""
     state = run.load()
-    step, frames = (state["step"], state["frames"]) if state else (0, 0)
+    step = state["step"] if state else 0
     if step >= job.steps:
         run.finished = True
         return
+    frames = state["frames"] if state else 0
     about = {"protocol": recording.manifest.env.protocol_label, "world": recording.title}
     about |= {"precision": options.precision}
     run.write_json("provenance.json", provenance(device, threads) | about)
