@@ -49,7 +49,7 @@ class Ablate:
     protocols: str = ""
     """Protocols to evaluate under beside the run's own, with commas."""
     explore: bool = False
-    """Evaluate as in training: an actor-critic by draws from its policy."""
+    """Evaluate as in training, without a protocol's epsilon: an actor-critic by draws."""
     folder: str = ""
     """Where the runs go, and the report; by default runs/ablate/PRESET-STEPS."""
     workers: int = 0

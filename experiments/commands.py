@@ -59,7 +59,7 @@ class _Evaluate:
     threads: int = 0
     """CPU threads; 0 takes all cores."""
     explore: bool = False
-    """Act as in training: an actor-critic by draws from its policy, not its likeliest actions."""
+    """Act as in training, without the protocol's epsilon: an actor-critic by draws."""
     video: bool = False
     """Write an MP4 of one episode."""
 

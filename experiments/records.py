@@ -15,9 +15,7 @@ from numpy.typing import NDArray
 from envs.errors import UsageError
 from experiments.evaluation import scores_file
 from experiments.run import Run
-from experiments.statistics import (
-    Array,
-)
+from experiments.statistics import Array
 
 APART = ("env", "seed", "steps")
 """Fields of an experiment that do not make another variant of it."""
