@@ -11,8 +11,8 @@ def number(x: float) -> str:
     """With the digits a score of its size deserves; nothing for nan."""
     if math.isnan(x):
         return ""
-    digits = 0 if abs(x) >= 1000 else 1 if abs(x) >= 30 else 2 if abs(x) >= 1 else 3
-    return f"{x if round(x, digits) else 0.0:,.{digits}f}"
+    digits = 0 if abs(x) >= 100 else 1 if abs(x) >= 10 else 2 if abs(x) >= 1 else 3
+    return f"{x:,.{digits}f}" if round(x, digits) else "0"
 
 
 def interval(x: Interval, unit: str = "human-normalised") -> str:

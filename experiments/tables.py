@@ -11,7 +11,7 @@ from envs.errors import UsageError
 from envs.games import HUMAN_RANDOM_TABLE, human_normalised
 from experiments.evaluation import conditions
 from experiments.findings import judge
-from experiments.numbers import interval
+from experiments.numbers import error, interval, number
 from experiments.published import published
 from experiments.reproduce import RESULTS
 
@@ -63,18 +63,15 @@ def scores_table() -> str:
         episodes |= {run["evaluation"]["episodes"] for run in data["runs"]}
         mean = statistics.fmean(means)
         normalised = human_normalised(data["world"], mean)
-        spread = (
-            f" ± {_points(statistics.stdev(means) / len(means) ** 0.5)}" if len(means) > 1 else ""
-        )
         cells = [
             data["world"],
             data["train"].split()[2],
             conditions(data["runs"][0]["evaluation"]),
             f"{_count(data['steps'])} ({_count(data['frames'])})",
-            ", ".join(map(_points, means)),
-            f"{_points(mean)}{spread}",
+            ", ".join(map(number, means)),
+            number(mean) + error(means),
             "" if normalised is None else f"{normalised:.3f}",
-            _points(data["random"]["mean"]),
+            number(data["random"]["mean"]),
             f"`{data['command']}`",
         ]
         visits = {
@@ -250,10 +247,6 @@ def bench_table() -> str:
         }
         lines += newest.values()
     return "\n".join(lines) + "\n"
-
-
-def _points(score: float) -> str:
-    return f"{score:,.0f}" if abs(score) >= 100 or not score else f"{score:.1f}"
 
 
 def _count(number: int) -> str:
