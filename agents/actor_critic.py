@@ -99,6 +99,7 @@ class ActorCriticConfig(AgentConfig):
         check(self, "agent", within(0, 1), "gamma", "gae_lambda")
         check(self, "agent", above(0), "clip", "value_clip", "value_cost")
         check(self, "agent", above(0), "learning_rate", "gradient_clip")
+        check(self, "agent", above(0), "reward_clip", "total_clip")
         if self.free_energy and self.nats_cost != self.entropy_bonus:
             raise UsageError(
                 f"agent.nats_cost is {self.nats_cost} and agent.entropy_bonus is "

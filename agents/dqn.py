@@ -71,6 +71,7 @@ class DQNConfig(AgentConfig):
         check(self, "agent", at_least(0), "learning_starts")
         check(self, "agent", within(0, 1), "monte_carlo_weight", "gamma", "epsilon")
         check(self, "agent", above(0), "replay_ratio", "learning_rate", "gradient_clip")
+        check(self, "agent", above(0), "reward_clip", "total_clip")
 
     def build(
         self, spec: EnvSpec, *, seed: int = 0, device: torch.device | str = "cpu"

@@ -6,9 +6,9 @@ predictor, and learns in the predictor's dreams, through the loop it always lear
 """
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from itertools import islice
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from jaxtyping import Int64
@@ -30,8 +30,6 @@ from world_models.prediction.imagination import Imagination
 class DreamerConfig(ImaginingConfig):
     """An agent and the dreams it learns in."""
 
-    refuses_bonus: ClassVar[str] = "a bonus is paid for real visits, and it learns from dreams"
-
     inner: AgentConfig = DQNConfig(monte_carlo_weight=0.0, learning_starts=1_000)
     """Who acts and learns; its steps are imagined ones."""
     dreams: int = 32
@@ -49,6 +47,10 @@ class DreamerConfig(ImaginingConfig):
                 f"A dreamer cannot dream of {type(self.inner).__name__.removesuffix('Config')}, "
                 "which imagines itself; choose another agent.inner."
             )
+
+    @property
+    def refuses_bonus(self) -> str:
+        return "a bonus is paid for real visits, and it learns from dreams"
 
     def build(
         self, spec: EnvSpec, *, seed: int = 0, device: torch.device | str = "cpu"
@@ -68,6 +70,7 @@ class Dreamer:
             replace(spec, num_envs=config.dreams), seed=seed, device=device
         )
         self.rounds = 0
+        self.asleep: tuple[Step, Memory] | None = None  # the last round's last look
 
     def initial(self, n: int) -> Memory:
         return self.inner.initial(n)
@@ -87,35 +90,56 @@ class Dreamer:
 
     def dream(self) -> Metrics:
         """One round of dreams, from their beginnings to the horizon."""
-        n = self.config.dreams
+        n, horizon = self.config.dreams, self.config.horizon
         world = Imagination(
             self.simulator.predictor,
             self.simulator.moments(4 * n),
             n,
-            horizon=self.config.horizon,
+            horizon=horizon,
             tensors=True,
         )
         night = (self.seed << 32) + self.rounds
         stream = Stream(world, seed=night, purpose="dream", device=self.device)
-        step, memory = stream.reset(), self.inner.initial(n)
-        memory["dice"] = dice.keys(night, "dream", n).to(self.device)
-        self.rounds += 1
-        # What the inner agent learned last was another dream: this is the reset tick in between.
-        asleep = replace(step, first=torch.zeros_like(step.first), last=step.first)
+        step = stream.reset()
+        # To the inner agent all dreams are one stream of ticks, of which its memory is the chain:
+        # here is the reset tick between the last look of the dreams before and the first of these.
+        asleep, memory = self.asleep or (_ended(step), self._waking(n))
         nothing = torch.zeros_like(step.reward)
-        woken = Transition(asleep, memory, nothing.long(), step, memory, nothing)
-        metrics = self.inner.learn(woken)
-        reward = nothing
-        for t in islice(interact(stream, self.inner, start=(step, memory)), self.config.horizon):
+        with torch.no_grad():
+            action, following = self.inner.act(asleep, memory)
+        metrics = self.inner.learn(Transition(asleep, memory, action, step, following, nothing))
+        reward, start = nothing, (step, following)
+        for tick, t in enumerate(islice(interact(stream, self.inner, start=start), horizon), 1):
+            if tick == horizon:  # dreams that began anew on the way are timed out with the others
+                t = replace(t, next_step=_ended(t.next_step))
             metrics |= self.inner.learn(t)
             reward = reward + t.next_step.reward
+            self.asleep = t.next_step, t.next_memory
+        self.rounds += 1
         return metrics | {"dream/reward": reward.mean()}
+
+    def _waking(self, n: int) -> Memory:
+        """Before the first dream: apart from the real streams' memory by its dice."""
+        key = dice.keys(self.seed, "dream", n).to(self.device)
+        return {name: key if name == "dice" else x for name, x in self.inner.initial(n).items()}
 
     def state_dict(self) -> dict[str, Any]:
         parts = {name: getattr(self, name).state_dict() for name in ("simulator", "inner")}
-        return parts | {"rounds": self.rounds}
+        step, memory = self.asleep or (None, {})
+        looks = {x.name: getattr(step, x.name) for x in fields(Step)} if step else {}
+        return parts | {"rounds": self.rounds, "asleep": looks, "memory": memory}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         for name in ("simulator", "inner"):
             getattr(self, name).load_state_dict(state[name])
         self.rounds = state["rounds"]
+        looks, memory = (
+            {name: x.to(self.device) for name, x in state[part].items()}
+            for part in ("asleep", "memory")
+        )
+        self.asleep = (Step(**looks), memory) if looks else None
+
+
+def _ended(step: Step) -> Step:
+    """The same look as the last of its episode."""
+    return replace(step, last=torch.ones_like(step.last))

@@ -5,7 +5,7 @@ worth the mean of its nearest neighbours. Everything is learned at the end of an
 """
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from jaxtyping import Int64
@@ -30,8 +30,6 @@ KEPT = ("key", "digest", "look")
 @dataclass(frozen=True)
 class EpisodicConfig(AgentConfig):
     """Episodic control with the published Atari settings."""
-
-    refuses_bonus: ClassVar[str] = "a maximum over returns never forgets a bonus that has decayed"
 
     neighbours: int = 11
     """k: a new state is worth the mean of this many nearest keys; an action with fewer keys is
@@ -60,6 +58,10 @@ class EpisodicConfig(AgentConfig):
         check(self, "agent", within(0, 1), "gamma", "epsilon")
         if self.capacity < self.neighbours:
             refuse(self, "agent", "capacity", f"as many as the {self.neighbours} neighbours")
+
+    @property
+    def refuses_bonus(self) -> str:
+        return "a maximum over returns never forgets a bonus that has decayed"
 
     def build(
         self, spec: EnvSpec, *, seed: int = 0, device: torch.device | str = "cpu"
@@ -112,6 +114,7 @@ class EpisodicControl:
             look_shape=spec.obs_shape if self.fitting.every else None,
         )
         self.episodes = EpisodeTrace(spec.num_envs, self.device)
+        self.refitted = False  # by the last tick, when the next one may have been under way
 
     def initial(self, n: int) -> Memory:
         return {
@@ -153,8 +156,9 @@ class EpisodicControl:
         if not t.next_memory["keyed"].any():  # what was played by chance is for the fit alone
             return metrics
         look = {"look": t.step.obs} if self.fitting.every else {}
+        key = t.next_memory["key"]
         self.episodes.append(
-            key=t.next_memory["key"],
+            key=self.representation.encode(t.step.obs) if self.refitted else key,
             digest=t.next_memory["digest"],
             action=t.action,
             reward=learning_reward(t.next_step.reward, t.bonus),
@@ -162,6 +166,7 @@ class EpisodicControl:
             valid=t.valid & t.next_memory["keyed"],
             **look,
         )
+        self.refitted = new_keys
         if new_keys:
             self.tables.encode_again(self.representation.encode)
             self.episodes.encode_again(self.representation.encode)

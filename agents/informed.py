@@ -15,12 +15,14 @@ from agents.dqn import DQNConfig
 from agents.interface import AgentConfig
 from agents.policies import ACTION, COIN, argmax_with_random_ties
 from agents.schedules import linear
-from agents.shooting import look_of
 from agents.simulator import ImaginingConfig, Simulator
 from envs import dice
 from envs.checks import above, check, within
 from envs.errors import UsageError
 from envs.interface import EnvSpec, Memory, Metrics, Step, Transition
+
+SMALLEST = 4
+"""Rows of a batch whose bits no longer depend on how many they are."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,14 @@ class InformedConfig(ImaginingConfig):
             raise UsageError("Informed exploration goes around one agent; choose agent.inner:dqn.")
         check(self, "agent", within(0, 1), "epsilon")
         check(self, "agent", above(0), "epsilon_steps", "recent", "sigma")
+
+    @property
+    def refuses_bonus(self) -> str:
+        return self.inner.refuses_bonus
+
+    @property
+    def steps_spent(self) -> int:
+        return self.inner.steps_spent
 
     def build(
         self, spec: EnvSpec, *, seed: int = 0, device: torch.device | str = "cpu"
@@ -91,7 +101,13 @@ class Informed:
         if explore:
             key = memory["dice"]
             explores = dice.uniform(key, 1, COIN)[:, 0] < self.epsilon
-            action = torch.where(explores, self.explore(step, key, trajectory, seen), action)
+            count = int(explores.sum())
+            if count:  # imagining is dear: only for those who explore
+                order = explores.cpu().argsort(descending=True, stable=True)
+                rows = order[: max(count, SMALLEST)]
+                chosen = self.explore(step.rows(rows), key[rows], trajectory[rows], seen[rows])
+                chosen = torch.where(explores[rows], chosen, action[rows])
+                action = action.index_copy(0, rows.to(action.device), chosen)
         return action, following | {"trajectory": trajectory, "seen": seen}
 
     def explore(
@@ -104,7 +120,7 @@ class Informed:
         """The action whose imagined frame is least visited; a drawn one before there is any."""
         if not self.simulator.ready:
             return dice.integers(key, self.spec.num_actions, ACTION)
-        state = self.simulator.predictor.start(look_of(step))
+        state = self.simulator.start(step, key)
         known = torch.arange(self.config.recent, device=seen.device) >= (
             self.config.recent - seen[:, None]
         )

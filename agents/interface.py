@@ -38,10 +38,13 @@ class Agent(Policy, Stateful, Protocol):
 class AgentConfig:
     """Base of every agent's config."""
 
-    refuses_bonus: ClassVar[str] = ""
-    """Why this agent takes no exploration bonus; empty where it takes one."""
     on_policy: ClassVar[bool] = False
     """Whether it can learn only from actions that it chose itself."""
+
+    @property
+    def refuses_bonus(self) -> str:
+        """Why this agent takes no exploration bonus; empty where it takes one."""
+        return ""
 
     @property
     def segment(self) -> int:

@@ -6,7 +6,7 @@ sequences are drawn again from what the best ones did. Nothing but the predictor
 """
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int64
@@ -16,7 +16,7 @@ from agents.policies import epsilon_greedy
 from agents.simulator import ImaginingConfig, Simulator
 from envs import dice
 from envs.checks import at_least, check, within
-from envs.interface import EnvSpec, Memory, Metrics, Segment, Step, Transition
+from envs.interface import EnvSpec, Memory, Metrics, Step, Transition
 from world_models.interface import Predictor
 
 DRAWS = 10  # the first lane of a tick's dice that plans are drawn from; one lane an iteration
@@ -25,8 +25,6 @@ DRAWS = 10  # the first lane of a tick's dice that plans are drawn from; one lan
 @dataclass(frozen=True)
 class ShootingConfig(ImaginingConfig):
     """Plans made anew at every step."""
-
-    refuses_bonus: ClassVar[str] = "it plans by the rewards that its predictor imagines"
 
     samples: int = 64
     """Sequences imagined a stream and iteration."""
@@ -46,6 +44,10 @@ class ShootingConfig(ImaginingConfig):
         super().__post_init__()
         check(self, "agent", at_least(1), "samples", "horizon", "iterations")
         check(self, "agent", within(0, 1), "elites", "smoothing", "gamma", "epsilon")
+
+    @property
+    def refuses_bonus(self) -> str:
+        return "it plans by the rewards that its predictor imagines"
 
     def build(
         self, spec: EnvSpec, *, seed: int = 0, device: torch.device | str = "cpu"
@@ -82,7 +84,7 @@ class Shooting:
     def plan(self, step: Step, key: Int64[Tensor, " N"]) -> Int64[Tensor, " N"]:
         """The first action of each stream's best sequence."""
         config, n = self.config, len(key)
-        state = self.simulator.predictor.start(look_of(step))
+        state = self.simulator.start(step, key)
         state = {name: x.repeat_interleave(config.samples, 0) for name, x in state.items()}
         shape = n, config.horizon, self.spec.num_actions
         odds = torch.full(shape, 1 / self.spec.num_actions, device=self.device)
@@ -147,19 +149,3 @@ def imagined_return(
         total = total + alive * prediction.reward
         alive = alive * gamma * prediction.discount
     return total
-
-
-def look_of(step: Step) -> Segment:
-    """A context of one look."""
-    obs = step.obs[:, None]
-    nothing = torch.zeros(len(obs), 0, device=obs.device)
-    return Segment(
-        action=nothing.long(),
-        obs=obs,
-        reward=nothing,
-        bonus=nothing,
-        discount=nothing,
-        first=step.first[:, None],
-        last=step.last[:, None],
-        memory={},
-    )

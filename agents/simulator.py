@@ -5,12 +5,15 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
+from jaxtyping import Int64
+from torch import Tensor
 
 from agents.interface import AgentConfig
 from agents.replay import Replay
+from envs import dice
 from envs.checks import at_least, check
 from envs.errors import NumericalError, UsageError
-from envs.interface import EnvSpec, Metrics, Segment, Transition
+from envs.interface import EnvSpec, Memory, Metrics, Segment, Step, Transition
 from world_models.interface import PredictorConfig
 from world_models.prediction.feedforward import SMALL
 
@@ -87,6 +90,13 @@ class Simulator:
                 )
         return {f"model/{name}": value for name, value in metrics.items()}
 
+    def start(self, step: Step, key: Int64[Tensor, " N"]) -> Memory:
+        """The predictor's state to imagine from what is seen now, with chance drawn by the dice."""
+        state = self.predictor.start(look_of(step))
+        if "dice" in state:
+            state["dice"] = dice.roll(dice.splitmix64(key))
+        return state
+
     def moments(self, count: int) -> Segment:
         """Remembered contexts to imagine from; none ends where an episode did."""
         piece = self.replay.segments(count, self.predictor.context)
@@ -114,3 +124,19 @@ class Simulator:
                 f"The weights in {path} do not fit this predictor and world ({reason}); pretrain "
                 "the same predictor on recordings of the same game, action set and format."
             ) from error
+
+
+def look_of(step: Step) -> Segment:
+    """A context of one look."""
+    obs = step.obs[:, None]
+    nothing = torch.zeros(len(obs), 0, device=obs.device)
+    return Segment(
+        action=nothing.long(),
+        obs=obs,
+        reward=nothing,
+        bonus=nothing,
+        discount=nothing,
+        first=step.first[:, None],
+        last=step.last[:, None],
+        memory={},
+    )

@@ -49,7 +49,7 @@ class Step:
     frame: UInt8[Tensor, "N C H W"]
     """The newest frame alone, in host memory; in a dream it stays on the device."""
 
-    def rows(self, chosen: slice) -> "Step":
+    def rows(self, chosen: slice | Int64[Tensor, " M"]) -> "Step":
         """Some of the streams."""
         return Step(**{field.name: getattr(self, field.name)[chosen] for field in fields(self)})
 

@@ -42,7 +42,7 @@ class MazeConfig(EnvConfig):
     split: Literal["train", "held-out"] = "train"
 
     def __post_init__(self) -> None:
-        check(self, "env", at_least(2), "rooms")
+        check(self, "env", at_least(3), "rooms")  # fewer make too few mazes to hold some out
         check(self, "env", at_least(1), "limit")
         check(self, "env", within(0, 1), "loops")
         if self.view < 3 or self.view % 2 == 0:

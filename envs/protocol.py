@@ -41,6 +41,7 @@ class AtariProtocol:
 
     def __post_init__(self) -> None:
         check(self, "protocol", at_least(1), "skip", "stack", "height", "width", "frames_cap")
+        check(self, "protocol", at_least(0), "noops")
         check(self, "protocol", within(0, 1), "sticky", "eval_epsilon")
         if not self.grey and self.stack != 1:
             raise UsageError(f"protocol.stack is {self.stack}; colour frames come with stack 1.")

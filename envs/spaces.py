@@ -39,8 +39,9 @@ def read_spaces(env: VectorEnv[Any, Any, Any]) -> tuple[EnvSpec, Callable[[Array
     shape = space.shape
     if len(shape) == 4 and shape[0] == 1:  # one coloured frame, as ale_py stacks it
         shape = shape[1:]
-    elif len(shape) == 2:
-        shape = (1, *shape)
+    if len(shape) == 2:
+        spec = EnvSpec(env.num_envs, int(actions.n), (1, shape[0], shape[1]))
+        return spec, lambda obs: obs[:, None]
     if len(shape) != 3:
         raise UsageError(f"{name} shows {space}; a Stream needs images [H W], [K H W] or [H W C].")
     if colours := getattr(env.unwrapped, "colours", 0):  # it says so itself

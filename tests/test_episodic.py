@@ -82,6 +82,18 @@ def test_keys_are_fitted_after_random_play_and_made_anew_by_later_fits() -> None
         torch.testing.assert_close(stored, agent.representation.encode(looks))
 
 
+def test_keys_of_a_tick_under_way_are_made_anew_by_a_later_fit() -> None:
+    """Where the next actions are chosen before the agent learns, as with --pipeline 2."""
+    agent = LEARNED.build(catch().spec, seed=0)
+    for t in islice(interact(catch(), agent, ahead=128), 200):
+        agent.learn(t)
+        for action, size in enumerate(agent.tables.sizes):
+            keys = agent.representation.encode(agent.tables.looks[action, :size]) if size else None
+            if keys is not None:
+                torch.testing.assert_close(agent.tables.keys[action, :size, :-1], keys)
+    assert sum(agent.tables.sizes) > 50
+
+
 def test_a_run_with_later_fits_resumes_exactly() -> None:
     agents = [LEARNED.build(catch().spec, seed=0) for _ in range(2)]
     loop = interact(catch(), agents[0])

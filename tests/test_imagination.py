@@ -1,7 +1,7 @@
 """A dream is an environment: laws of worlds, Gymnasium's own wrappers, and agents that dream."""
 
 from dataclasses import dataclass, replace
-from itertools import islice
+from itertools import islice, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -15,17 +15,21 @@ from test_agents import DQN, EXAMPLES, OPTIONS, TINY
 from test_predictors import first_look, segment
 from torch import Tensor
 
+from agents.actor_critic import ActorCriticConfig
 from agents.dreamer import DreamerConfig
+from agents.episodic import EpisodicConfig
 from agents.informed import InformedConfig, visited
 from agents.interface import AgentConfig
 from agents.loop import interact
-from agents.policies import RandomPolicy
+from agents.networks import MLPConfig
+from agents.policies import COIN, RandomPolicy
 from agents.shooting import ShootingConfig, draw, imagined_return, refit
+from agents.simhash import SimHashConfig
 from envs import dice
 from envs.atari import AtariConfig
 from envs.catch import CatchConfig
 from envs.errors import UsageError
-from envs.interface import EnvSpec, Memory, Segment
+from envs.interface import EnvSpec, Memory, Segment, Step, Transition
 from envs.protocol import PROTOCOLS
 from envs.stream import Stream
 from experiments import Experiment, train
@@ -37,8 +41,11 @@ from experiments.horizons import Ahead, moving, shown
 from experiments.predictors import PredictorPretraining, compare
 from experiments.pretraining import PretrainOptions, pretrain
 from experiments.run import Run
-from world_models.interface import Prediction
+from world_models.interface import PlannerConfig, Prediction
+from world_models.planning.action_repeat import ActionRepeatConfig
+from world_models.planning.straw import STRAWeConfig
 from world_models.prediction.imagination import Imagination
+from world_models.prediction.stochastic import StochasticConfig
 
 SHAPE = (1, 2, 3)
 
@@ -101,6 +108,20 @@ def test_a_dream_by_hand() -> None:
     assert all(env.observation_space.contains(row[0]) for row in rows)
     again, _ = env.reset(seed=[7, 8])
     assert np.array_equal(again, obs)
+
+
+def test_seeds_of_dreams_are_as_gymnasium_has_them() -> None:
+    """Without a seed the dice go on; None in a list is no seed for that stream alone."""
+    env = dream(8, horizon=9)
+    first, second, third = (env.reset(seed=seed)[0] for seed in (3, None, None))
+    assert not np.array_equal(first, second)
+    assert not np.array_equal(second, third)
+    again = [env.reset(seed=seed)[0] for seed in (3, None)]
+    assert np.array_equal([first, second], again)
+    some, _ = env.reset(seed=[3, None, 5, None, 7, None, 9, None])
+    every, _ = env.reset(seed=list(range(3, 11)))
+    assert np.array_equal(some[::2], every[::2])
+    assert len(set(some[1::2, 0, -1, -1])) > 1
 
 
 def test_the_coin_of_the_dreams_dice_is_fair() -> None:
@@ -232,6 +253,57 @@ def test_informed_exploration_goes_where_it_was_least() -> None:
     assert agent.explore(step, key, seen, count).tolist() == [2, 2]
 
 
+def test_it_imagines_only_for_the_streams_that_explore() -> None:
+    """And acts as if it had for all: the others do as the inner agent says."""
+    config = InformedConfig(TINY, inner=DQN, recent=3, epsilon=0.3, epsilon_steps=1)
+    agent = config.build(EnvSpec(16, 3, SHAPE), seed=0)
+    agent.simulator.predictor = Counting()  # type: ignore[assignment]
+    agent.simulator.updates = agent.simulator.steps = 10_000
+    agent.simulator.replay.append(
+        next(interact(Stream(dream(16)), RandomPolicy(3))), torch.zeros(16)
+    )
+    step, memory = Stream(dream(16), seed=0).reset(), agent.initial(16)
+    asked: list[int] = []
+    explore = agent.explore
+
+    def counted(step: Step, *rest: Any) -> Tensor:
+        asked.append(len(step.obs))
+        return explore(step, *rest)
+
+    agent.explore = counted  # type: ignore[method-assign]
+    for _ in range(20):
+        mine, _ = agent.inner.act(step, _own(memory), explore=False)
+        action, following = agent.act(step, memory)
+        coins = dice.uniform(memory["dice"], 1, COIN)[:, 0] < 0.3
+        every = explore(step, memory["dice"], following["trajectory"], following["seen"])
+        assert torch.equal(action, torch.where(coins, every, mine))
+        assert asked.pop() == max(4, int(coins.sum()))
+        memory = following
+    assert not asked
+
+
+def _own(memory: Memory) -> Memory:
+    return {name: x for name, x in memory.items() if name not in ("trajectory", "seen")}
+
+
+def test_chance_in_what_is_imagined_is_of_the_streams_dice() -> None:
+    """Another at every tick, and the same whatever else is in the batch."""
+    config = InformedConfig(StochasticConfig(size="tiny"), inner=DQN)
+    simulator = config.build(EnvSpec(6, 3, SHAPE), seed=0).simulator
+    step, key = Stream(dream(6), seed=0).reset(), dice.keys(0, "train", 6)
+    state = simulator.start(step, key)
+    assert not (state["dice"] == simulator.start(step, dice.roll(key))["dice"]).any()
+    rows = torch.tensor([4, 1])
+    assert torch.equal(simulator.start(step.rows(rows), key[rows])["dice"], state["dice"][rows])
+
+
+def test_an_agent_around_another_refuses_what_that_one_refuses() -> None:
+    around = InformedConfig(inner=EpisodicConfig())
+    assert around.refuses_bonus == EpisodicConfig().refuses_bonus
+    with pytest.raises(UsageError, match="Informed takes no bonus: a maximum over returns"):
+        Experiment(around, bonus=SimHashConfig())
+
+
 def test_the_inner_agent_of_a_dreamer_never_sees_a_real_step() -> None:
     """What it stores is imagined: real looks are brighter than any dream's."""
     config = EXAMPLES["dreamer"]
@@ -243,6 +315,50 @@ def test_the_inner_agent_of_a_dreamer_never_sees_a_real_step() -> None:
     assert agent.rounds == 1 + (640 - config.model_starts) // config.dream_every  # type: ignore[attr-defined]
     assert agent.inner.steps == agent.rounds * config.dreams * (config.horizon + 1)  # type: ignore[attr-defined]
     assert len(agent.simulator.replay) > 0  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("inner", ["dqn", "action-repeat", "strawe"])
+def test_all_dreams_are_one_chain_of_ticks(inner: str) -> None:
+    """So that a learner may unroll what it did over dreams' ends; saved and loaded on the way."""
+    agents = {
+        "dqn": DQN,
+        "action-repeat": planned(ActionRepeatConfig(5)),
+        "strawe": planned(STRAWeConfig(6, 3)),
+    }
+    config = replace(EXAMPLES["dreamer"], inner=agents[inner])
+    stream = Stream(CatchConfig().build(4), seed=0)
+    agent, other = (config.build(stream.spec, seed=0) for _ in range(2))
+    ticks: list[Transition] = []
+
+    def learned(learner: Any) -> None:
+        learn = learner.inner.learn
+        learner.inner.learn = lambda t: (ticks.append(t), learn(t))[1]
+
+    learned(agent)
+    for t in islice(interact(stream, agent), 130):
+        agent.learn(t)
+    other.load_state_dict(agent.state_dict())
+    learned(other)
+    for each in (agent, other):
+        each.dream()  # type: ignore[attr-defined]
+    assert len(ticks) == 10 * agent.rounds + 10  # type: ignore[attr-defined]
+    ticks, again = ticks[:-10], ticks[-10:]
+    for t, u in zip(again, ticks[-10:], strict=True):
+        assert torch.equal(t.action, u.action)
+        assert torch.equal(t.step.obs, u.step.obs)
+    for before, after in pairwise(ticks):
+        assert torch.equal(before.next_memory["dice"], dice.roll(before.memory["dice"]))
+        assert before.next_memory is after.memory
+        assert torch.equal(before.next_step.obs, after.step.obs)
+        assert torch.equal(before.next_step.last, after.step.last)
+    for i, t in enumerate(ticks):
+        assert t.valid.any() == (i % 10 > 0), "ten ticks a round, the first between two dreams"
+
+
+def planned(planner: PlannerConfig) -> ActorCriticConfig:
+    """An actor-critic whose segments reach over the ends of dreams."""
+    network = MLPConfig((16,))
+    return ActorCriticConfig(network=network, planner=planner, horizon=16, backprop=8)
 
 
 def test_errors_over_all_and_moving_pixels_by_hand() -> None:

@@ -161,7 +161,7 @@ def test_the_picture_shows_walls_goal_and_walker() -> None:
 @pytest.mark.parametrize(
     ("settings", "says"),
     [
-        ({"rooms": 1}, "env.rooms is 1"),
+        ({"rooms": 2}, "env.rooms is 2; it must be 3"),
         ({"view": 4}, "env.view is 4; it must be odd"),
         ({"limit": 0}, "env.limit is 0"),
         ({"loops": 1.5}, "env.loops is 1.5"),

@@ -110,7 +110,7 @@ def test_a_run_shows_its_plans(tmp_path: Path) -> None:
     """Lengths as metrics and as a histogram, an episode's plans as a figure and in its film."""
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    env = MazeConfig(rooms=2, view=5, limit=30)
+    env = MazeConfig(rooms=3, view=5, limit=30)
     options = TrainOptions(device="cpu", threads=1, bare_seconds=0, quiet=True, log_every=80)
     run = train(Experiment(AGENT, env, steps=160, streams=4), tmp_path, options)
     rows = run.read_lines("metrics.jsonl")
@@ -134,7 +134,7 @@ def test_a_run_shows_its_plans(tmp_path: Path) -> None:
 
 
 def test_the_panel_shows_what_is_planned() -> None:
-    stream = Stream(MazeConfig(rooms=2, view=5).build(4))
+    stream = Stream(MazeConfig(rooms=3, view=5).build(4))
     agent = AGENT.build(stream.spec)
     t = next(interact(stream, agent))
     panel = plan_panel(t, 200)
@@ -148,7 +148,7 @@ def test_the_panel_shows_what_is_planned() -> None:
 
 
 def test_nothing_is_drawn_of_who_has_no_plan(tmp_path: Path) -> None:
-    stream = Stream(MazeConfig(rooms=2, view=5).build(4))
+    stream = Stream(MazeConfig(rooms=3, view=5).build(4))
     trace = PlanTrace(("up", "right", "down", "left"))
     for t in islice(interact(stream, Guided(stream.env)), 20):  # type: ignore[arg-type]
         trace.update(t)

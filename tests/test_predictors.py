@@ -289,12 +289,15 @@ def coin_flips(count: int, seed: int) -> Segment:
     return Segment(nothing.long(), obs, nothing, nothing, nothing + 1, never, never, {})
 
 
-@pytest.mark.parametrize("chance", [True, False])
-def test_only_a_latent_imagines_what_chance_decides(chance: bool) -> None:
-    """The deterministic net imagines the mean grey that never comes; the stochastic one, coins."""
+@pytest.mark.parametrize(("chance", "sees"), [(True, True), (True, False), (False, True)])
+def test_only_a_latent_imagines_what_chance_decides(chance: bool, sees: bool) -> None:
+    """The deterministic net imagines the mean grey that never comes; the stochastic one, coins,
+
+    whether it sees the action, which says nothing here, or not.
+    """
     fast: dict[str, Any] = {
         "size": "tiny", "horizons": (1,), "learning_rates": (3e-3,), "batches": (64,),
-        "updates": (1,),
+        "updates": (1,), "sees_action": sees,
     }  # fmt: skip
     config = StochasticConfig(latent=2, **fast) if chance else FeedforwardConfig(**fast)
     model = build(config, obs_shape=(1, 4, 4))
@@ -318,6 +321,8 @@ def test_only_a_latent_imagines_what_chance_decides(chance: bool) -> None:
         (lambda: build(FeedforwardConfig(), obs_shape=(1, 40, 40)), "64 x 64 pixels or more"),
         (lambda: FeedforwardConfig(horizons=(1, 3)), "2 horizons, learning_rates, batches|2, 3"),
         (lambda: FeedforwardConfig(updates=(1, 0, 1)), "numbers above 0"),
+        (lambda: RecurrentConfig(context=0), "predictor.context is 0; it must be 1 or more"),
+        (lambda: MLPPredictorConfig(hidden=(4, 4, 0, 4)), "of widths of 1 or more"),
     ],
 )
 def test_what_cannot_be_built_is_refused(act: Any, says: str) -> None:
@@ -332,3 +337,5 @@ def test_unknown_actions_and_other_looks_are_refused_by_name() -> None:
         model.predict(state, torch.tensor([0, 3]))
     with pytest.raises(UsageError, match=r"of looks \(2, 24, 28\) was given \(1, 24, 28\)"):
         model.start(segment(2, 0, (1, 24, 28)))
+    with pytest.raises(UsageError, match=r"of looks \(2, 24, 28\) was given \(1, 24, 28\)"):
+        model.update(segment(2, 3, (1, 24, 28)))

@@ -125,6 +125,7 @@ def test_lost_lives_end_the_discount_and_not_the_episode() -> None:
 def test_layouts_become_channels_first() -> None:
     for shape, expected, colours in [
         ((2, 2), (1, 2, 2), 1),
+        ((5, 3), (1, 5, 3), 1),
         ((4, 5, 6), (4, 5, 6), 1),
         ((5, 6, 3), (3, 5, 6), 3),
         ((1, 5, 6, 3), (3, 5, 6), 3),

@@ -185,6 +185,16 @@ def test_no_gradient_is_longer_than_the_clip() -> None:
     assert norm(whole * 3) == pytest.approx(whole, rel=1e-4)
 
 
+def test_the_clip_is_of_the_bounds_gradient_alone() -> None:
+    """Not of NVIL's baseline, whose gradient is in other units and far longer."""
+    nvil = BinaryVAEConfig(latent=4, estimator="nvil", samples=1, alpha=ELBO, gradient_clip=9.0)
+    model = build(nvil)
+    for _ in range(3):
+        model.update(squares(8))
+    gradients = [p.grad for p in model.model.parameters() if p.grad is not None]
+    assert float(torch.nn.utils.get_total_norm(gradients)) == pytest.approx(9.0, rel=1e-4)
+
+
 def test_fitting_leaves_the_global_generator_alone() -> None:
     state = torch.get_rng_state()
     build(VAEConfig(latent=4)).update(squares(8))

@@ -6,6 +6,7 @@ keeps it.
 """
 
 import copy
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -118,6 +119,8 @@ def within_memory(work: Callable[[int], T], size: int, remedy: Callable[[int], s
     except RuntimeError as error:
         if not _out_of_memory(error):
             raise
+        # What the attempt had made stands in its frames, and would leave no room for smaller ones.
+        traceback.clear_frames(error.__traceback__)
         raise UsageError(remedy(_fitting(work, size // 2))) from error
 
 
@@ -128,6 +131,7 @@ def _fitting(work: Callable[[int], object], size: int) -> int:
         except RuntimeError as error:
             if not _out_of_memory(error):
                 raise
+            traceback.clear_frames(error.__traceback__)
             size //= 2
         else:
             return size

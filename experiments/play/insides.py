@@ -13,9 +13,8 @@ import torch
 
 from agents.neighbours import NeighbourTables
 from agents.networks import PolicyNetwork, QNetwork, Rounded
-from agents.shooting import look_of
 from agents.simhash import SimHash
-from agents.simulator import Simulator
+from agents.simulator import Simulator, look_of
 from experiments.plans import AHEAD, ahead
 from experiments.play.counting import Counting, HasDensity, Hashing
 from experiments.play.latents import HasRepresentation, Reconstruction, decoded

@@ -14,7 +14,7 @@ from jaxtyping import Float, Int64, UInt8
 from torch import Tensor, nn
 from torch.distributions import Categorical, Distribution, Independent, Normal
 
-from envs.checks import at_least, check
+from envs.checks import above, at_least, check
 from envs.dice import fold, seeded
 from envs.digest import frame_digest
 from world_models.density.frames import check_frames, check_state
@@ -40,6 +40,7 @@ class BoundConfig(DensityConfig):
 
     def __post_init__(self) -> None:
         check(self, "density", at_least(1), "samples", "latent")
+        check(self, "density", above(0), "learning_rate")
 
     def build(
         self,

@@ -49,7 +49,7 @@ class Histogram:
         self.shape, self.levels = shape, levels
         self.counts = torch.zeros(*shape, levels, dtype=torch.int64, device=device)
         self.frames = 0
-        self.generator = torch.Generator(device).manual_seed(seed)
+        self.generator = torch.Generator().manual_seed(seed)  # the same on every device
 
     def log_prob(self, x: UInt8[Tensor, "B H W"]) -> Float[Tensor, " B"]:
         return self.pixel_log_probs(x).sum((1, 2))
@@ -72,9 +72,9 @@ class Histogram:
         return before.sum((1, 2)), after.sum((1, 2))
 
     def sample(self, n: int) -> UInt8[Tensor, "{n} H W"]:
-        weights = (self.counts + 1 / self.levels).flatten(0, 1)
+        weights = (self.counts.cpu() + 1 / self.levels).flatten(0, 1)
         drawn = weights.multinomial(n, replacement=True, generator=self.generator)
-        return drawn.T.reshape(n, *self.shape).to(torch.uint8)
+        return drawn.T.reshape(n, *self.shape).to(self.counts.device, torch.uint8)
 
     def state_dict(self) -> dict[str, Any]:
         return {

@@ -14,6 +14,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, pad
 
+from envs.checks import above, at_least, check, within
 from envs.dice import seeded
 from world_models.density.frames import check_frames, check_state
 from world_models.interface import DensityConfig
@@ -37,6 +38,11 @@ class PixelCNNConfig(DensityConfig):
     """Decay of RMSProp's mean square; the papers print the rate alone."""
     epsilon: float = 1e-4
     """RMSProp's floor, for gradients in nats a pixel: without it late gains turn to noise."""
+
+    def __post_init__(self) -> None:
+        check(self, "density", at_least(1), "maps", "blocks", "head")
+        check(self, "density", above(0), "learning_rate", "epsilon")
+        check(self, "density", within(0, 1), "smoothing")
 
     def build(
         self,
@@ -65,6 +71,7 @@ class PixelCNN:
         device: torch.device | str = "cpu",
     ) -> None:
         self.config, self.shape, self.levels = config, shape, levels
+        self.device = torch.device(device)
         with seeded(seed):
             net = GatedPixelCNN(levels, config.maps, config.blocks, config.head)
         # Maps last in memory, which is what makes the small kernels fast.
@@ -77,31 +84,32 @@ class PixelCNN:
             eps=config.epsilon,
             foreach=True,
         )
-        self.generator = torch.Generator(device).manual_seed(seed)
+        self.generator = torch.Generator().manual_seed(seed)  # the same on every device
 
     @torch.no_grad()
     def log_prob(self, x: UInt8[Tensor, "B H W"]) -> Float[Tensor, " B"]:
         check_frames(x, self.shape, self.levels)
-        return self._sum(x.to(self.generator.device))
+        return self._sum(x.to(self.device))
 
     @torch.no_grad()
     def pixel_log_probs(self, x: UInt8[Tensor, "B H W"]) -> Float[Tensor, "B H W"]:
         check_frames(x, self.shape, self.levels)
-        return self._score(x.to(self.generator.device))
+        return self._score(x.to(self.device))
 
     def observe(self, x: UInt8[Tensor, "B H W"]) -> tuple[Float[Tensor, " B"], Float[Tensor, " B"]]:
         check_frames(x, self.shape, self.levels)
         size = 1 if self.config.one_by_one else len(x)
-        batches = torch.split(x.to(self.generator.device), size)
+        batches = torch.split(x.to(self.device), size)
         before, after = zip(*(self._step(batch) for batch in batches), strict=True)
         return torch.cat(before), torch.cat(after)
 
     @torch.no_grad()
     def sample(self, n: int) -> UInt8[Tensor, "{n} H W"]:
-        x = torch.zeros(n, *self.shape, dtype=torch.uint8, device=self.generator.device)
+        x = torch.zeros(n, *self.shape, dtype=torch.uint8, device=self.device)
         for i in range(self.shape[0]):
             for j in range(self.shape[1]):
-                x[:, i, j] = self.pixel(x, i, j).multinomial(1, generator=self.generator)[:, 0]
+                odds = self.pixel(x, i, j).cpu()
+                x[:, i, j] = odds.multinomial(1, generator=self.generator)[:, 0]
         return x
 
     @torch.no_grad()

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from envs.checks import at_least, check
 from envs.interface import Memory
 from world_models.prediction.net import Imagined, Net
 from world_models.prediction.networks import (
@@ -34,6 +35,10 @@ class FeedforwardConfig(CurriculumConfig):
     """Of the grid of the small size."""
     sees_action: bool = True
     """Without it the net is the published baseline that does not know what was done."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check(self, "predictor", at_least(1), "channels")
 
     def net(self, obs_shape: tuple[int, int, int], num_actions: int, colours: int) -> Net:
         kind = GridNet if self.size == "small" else FeedforwardNet

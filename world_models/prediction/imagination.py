@@ -62,7 +62,8 @@ class Imagination(VectorEnv[Any, Any, Any]):
         self.action_space = batch_space(self.single_action_space, num_envs)
         self.moments = predictor.start(remembered)
         self.device = self.moments["obs"].device
-        self.key = torch.zeros(num_envs, dtype=torch.int64, device=self.device)
+        entropy = int(np.random.SeedSequence().generate_state(1)[0])
+        self.key = dice.keys(entropy, "dream", num_envs).to(self.device)
         self.over = torch.ones(num_envs, dtype=torch.bool, device=self.device)
         self.time = torch.zeros(num_envs, dtype=torch.int64, device=self.device)
         self.state: Memory = {}
@@ -75,12 +76,13 @@ class Imagination(VectorEnv[Any, Any, Any]):
     ) -> tuple[Any, dict[str, Any]]:
         every = np.ones(self.num_envs, np.bool_)
         mask = torch.as_tensor((options or {}).get("reset_mask", every)).to(self.device)
-        if seed is None and not self.state:
-            seed = int(np.random.SeedSequence().generate_state(1)[0])
-        if seed is not None:
-            seeds = range(seed, seed + self.num_envs) if isinstance(seed, int) else seed
-            fresh = dice.splitmix64(torch.tensor([int(s or 0) for s in seeds]))
-            self.key = torch.where(mask, fresh.to(self.device), self.key)
+        seeds = [None] * self.num_envs if seed is None else seed
+        if isinstance(seeds, int):
+            seeds = range(seeds, seeds + self.num_envs)
+        given = torch.tensor([s is not None for s in seeds], device=self.device)
+        fresh = dice.splitmix64(torch.tensor([int(s or 0) for s in seeds])).to(self.device)
+        fresh = torch.where(given, fresh, dice.roll(self.key))  # without a seed the dice go on
+        self.key = torch.where(mask, fresh, self.key)
         self._begin(mask)
         return self._out(self.state["obs"]), {}
 

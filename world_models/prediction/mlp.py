@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from envs.checks import refuse
 from envs.interface import Memory
 from world_models.prediction.net import Imagined, Net
 from world_models.prediction.predictor import CurriculumConfig
@@ -18,6 +19,11 @@ class MLPPredictorConfig(CurriculumConfig):
 
     hidden: tuple[int, int, int, int] = (400, 2048, 2048, 400)
     """Widths; the action joins in after the second."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if min(self.hidden) < 1:
+            refuse(self, "predictor", "hidden", "of widths of 1 or more")
 
     def net(self, obs_shape: tuple[int, int, int], num_actions: int, colours: int) -> Net:
         return MLPNet(self.hidden, obs_shape, num_actions, colours)

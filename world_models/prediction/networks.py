@@ -172,7 +172,11 @@ def initialise(net: nn.Module) -> None:
 
 
 def one_hot(action: Tensor, num_actions: int) -> Tensor:
-    """Actions [B] as rows [B, A]; raises UsageError for one that the predictor does not know."""
+    """Actions [B] as rows [B, A].
+
+    Raises UsageError for one that the predictor does not know, where asking does not make a GPU
+    wait.
+    """
     if action.device.type == "cpu" and len(action) and int(action.max()) >= num_actions:
         raise UsageError(
             f"Action {int(action.max())} was asked of a predictor that knows actions "

@@ -80,7 +80,7 @@ class FramePredictor:
 
     The loss of a step is half the squared error summed over pixels, as published, and those of the
     two heads: of the reward's symlog (Hafner et al. 2023, eq. 9), and of the discount's logit.
-    Raises UsageError for looks of another shape and for actions it does not know.
+    Raises UsageError for looks of another shape, and for actions in host memory it does not know.
     """
 
     def __init__(
@@ -141,13 +141,11 @@ class FramePredictor:
 
     @torch.no_grad()
     def start(self, context: Segment) -> Memory:
-        if tuple(context.obs.shape[2:]) != self.obs_shape:
-            raise UsageError(
-                f"A predictor of looks {self.obs_shape} was given {tuple(context.obs.shape[2:])}; "
-                "record and train it in the format it is asked in."
-            )
+        self._check(context)
         obs = context.obs.to(self.device)
         state = self.net.initial(len(obs), self.device)
+        if "dice" in state:  # whoever imagines gives it dice of its own
+            state["dice"] = dice.keys(self.seed, "dream", len(obs)).to(self.device)
         for t in range(obs.shape[1] - 1):
             state = self._reset(state, context.first[:, t])
             state = self.net.remember(self._inside(obs[:, t]), state)
@@ -172,6 +170,7 @@ class FramePredictor:
         From there on the net goes on from its own predictions, and its errors are followed back
         through them.
         """
+        self._check(segment)
         if not self.has_mean:
             self.fit_mean(segment.obs[:, :, -self.colours :].flatten(0, 1).to(self.device))
         phase = self.phase
@@ -234,7 +233,7 @@ class FramePredictor:
             "squared_error": error.detach() * 255**2 / self.mean.numel(),
             "heads": of_heads.detach(),
         }
-        if bool(cost.detach() != 0):
+        if isinstance(imagined.nats, Tensor):
             metrics["nats"] = cost.detach()
         return loss, metrics
 
@@ -250,6 +249,13 @@ class FramePredictor:
         self.mean.copy_(state["mean"])
         self.has_mean = state["has_mean"]
         self.seed, self.updates = state["seed"], state["updates"]
+
+    def _check(self, segment: Segment) -> None:
+        if tuple(segment.obs.shape[2:]) != self.obs_shape:
+            raise UsageError(
+                f"A predictor of looks {self.obs_shape} was given {tuple(segment.obs.shape[2:])}; "
+                "record and train it in the format it is asked in."
+            )
 
     def _inside(self, obs: UInt8[Tensor, "B K H W"]) -> Float[Tensor, "B K H W"]:
         """Bytes as the net sees them."""

@@ -6,6 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from envs.checks import at_least, check
 from envs.interface import Memory
 from world_models.prediction.net import Imagined, Net
 from world_models.prediction.networks import Decoder, Encoder, Size, Transformation, plan_for
@@ -27,6 +28,10 @@ class RecurrentConfig(CurriculumConfig):
     """Frames seen before the first one is predicted."""
     horizons: tuple[int, ...] = (10, 3, 5)
     batches: tuple[int, ...] = (4, 4, 4)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check(self, "predictor", at_least(1), "context")
 
     def net(self, obs_shape: tuple[int, int, int], num_actions: int, colours: int) -> Net:
         return RecurrentNet(self, obs_shape, num_actions, colours)

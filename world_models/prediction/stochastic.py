@@ -7,7 +7,7 @@ Generation with a Learned Prior"). The loss is the negative evidence bound with 
 divergence, in units of the pixels' variance.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 import torch
@@ -56,7 +56,9 @@ class StochasticNet(Net):
         super().__init__()
         plan = plan_for(config.size, obs_shape)
         kind = GridNet if config.size == "small" else FeedforwardNet
-        self.frame = kind(config, obs_shape, num_actions + config.latent, colours)
+        self.sees_action = config.sees_action
+        seeing = replace(config, sees_action=True)  # a latent is seen as an action is
+        self.frame = kind(seeing, obs_shape, num_actions + config.latent, colours)
         self.width, self.latent, self.cost = self.frame.width, config.latent, config.deviation**2
         channels, rows, columns = obs_shape
         inputs = plan.hidden + num_actions
@@ -66,7 +68,7 @@ class StochasticNet(Net):
         self.posterior_head = nn.Linear(inputs, 2 * config.latent)
 
     def initial(self, n: int, device: torch.device) -> Memory:
-        return {"dice": dice.keys(0, "dream", n).to(device)}
+        return {"dice": torch.zeros(n, dtype=torch.int64, device=device)}
 
     def prior(self, look: Float[Tensor, "B K H W"], action: Float[Tensor, "B A"]) -> Latent:
         """What may come, before it has."""
@@ -89,6 +91,7 @@ class StochasticNet(Net):
         state: Memory,
         target: Float[Tensor, "B C H W"] | None = None,
     ) -> Imagined:
+        action = action * self.sees_action
         chosen = prior = self.prior(look, action)
         nats: Tensor | float = 0.0
         if target is not None:

@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
+from envs.checks import at_least, check
 from envs.interface import Metrics
 from world_models.interface import RepresentationConfig
 
@@ -22,6 +23,9 @@ class ProjectionConfig(RepresentationConfig):
 
     dim: int = 64
     """Length of a key."""
+
+    def __post_init__(self) -> None:
+        check(self, "representation", at_least(1), "dim")
 
     def build(
         self, *, obs_shape: tuple[int, int, int], seed: int = 0, device: torch.device | str = "cpu"

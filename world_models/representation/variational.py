@@ -148,8 +148,8 @@ class VariationalRepresentation:
             self._set_rate()
             self.optimiser.zero_grad()
             (-objective).backward()  # type: ignore[no-untyped-call]
-        parameters = self.optimiser.param_groups[0]["params"]
-        nn.utils.clip_grad_norm_(parameters, self.config.gradient_clip)
+        # The baseline's gradient is in nats squared, and not of the bound.
+        nn.utils.clip_grad_norm_(self.model.parameters(), self.config.gradient_clip)
         self.optimiser.step()
         self._rounded = None
         self.baseline.note(value.detach())
