@@ -50,6 +50,8 @@ class Ablate:
     """Protocols to evaluate under beside the run's own, with commas."""
     explore: bool = False
     """Evaluate as in training, without a protocol's epsilon: an actor-critic by draws."""
+    video: bool = True
+    """Film an episode of each cell's first seed, for the report."""
     folder: str = ""
     """Where the runs go, and the report; by default runs/ablate/PRESET-STEPS."""
     workers: int = 0
@@ -141,8 +143,18 @@ def tasks_of(cells: list[Cell], options: Ablate) -> list[Task]:
         name, env = default_folder(preset, experiment).name, experiment.env.evaluation
         named = filter(None, map(str.strip, options.protocols.split(",")))
         protocols = tuple(name for name in named if under(env, name) is not env)
-        how = options.episodes, protocols, options.explore, options.threads
-        tasks.append(Task(words, folder / name, *how))
+        tasks.append(
+            Task(
+                words,
+                folder / name,
+                experiment.steps,
+                episodes=options.episodes,
+                protocols=protocols,
+                explore=options.explore,
+                video=options.video and not seed,
+                threads=options.threads,
+            )
+        )
     return tasks
 
 
@@ -155,8 +167,9 @@ def _options(words: list[str]) -> tuple[list[str], Ablate]:
     for field in fields(Ablate):
         flag = f"--{field.name.replace('_', '-')}"
         if field.type is bool:
-            mine += [flag] * (flag in words)
-            words = [word for word in words if word != flag]
+            either = flag, flag.replace("--", "--no-", 1)
+            mine += [word for word in words if word in either]
+            words = [word for word in words if word not in either]
         else:
             words, value = take(words, flag)
             mine += [] if value is None else [f"{flag}={value}"]

@@ -18,10 +18,16 @@ from experiments.records import APART, Record
 from experiments.statistics import (
     Array,
     Interval,
+    bootstrap,
     mean_difference,
     paired_differences,
     probability_of_improvement,
 )
+
+Key = tuple[str, Any]
+"""A world, and a seed (with whatever else runs are paired by)."""
+Choices = dict[str, str]
+"""Of each part that differs between variants, what was chosen, with its own settings."""
 
 
 @dataclass(frozen=True)
@@ -33,8 +39,8 @@ class Verdict:
     """A world's name, or "all worlds"."""
     unit: str
     difference: Interval
-    improvement: float
-    """Probability that a run of the variant beats one of the baseline."""
+    improvement: Interval
+    """Probability that a run of the variant beats one of the baseline, by bootstrap."""
     pairs: int
 
     @property
@@ -54,8 +60,8 @@ class Comparison:
     records: list[Record]
     worlds: dict[Path, str]
     """The name of each run's world."""
-    labels: dict[str, str]
-    """The name of each variant, the baseline's first."""
+    choices: dict[str, Choices]
+    """What sets each variant apart, the baseline's first."""
 
     @property
     def title(self) -> str:
@@ -67,8 +73,16 @@ class Comparison:
         return list(dict.fromkeys(self.worlds[record.folder] for record in self.records))
 
     @property
+    def labels(self) -> dict[str, str]:
+        """The name of each variant, the baseline's first."""
+        return {
+            variant: ", ".join(chosen.values()) or self._only_agent(variant)
+            for variant, chosen in self.choices.items()
+        }
+
+    @property
     def baseline(self) -> str:
-        return next(iter(self.labels))
+        return next(iter(self.choices))
 
     @property
     def human(self) -> bool:
@@ -94,11 +108,31 @@ class Comparison:
         """Of each variant against the baseline, by the final scores."""
         return judge({label: self._keyed(variant) for variant, label in self.labels.items()})
 
-    def _keyed(self, variant: str) -> dict[tuple[str, int], float]:
+    def part_verdicts(self) -> list[Verdict]:
+        """Of each choice of a part against the baseline's, whatever the other parts are.
+
+        Runs are paired by world, seed and all other choices; none where but one part was swapped.
+        """
+        own = self.choices[self.baseline]
+        parts = list(dict.fromkeys(part for each in self.choices.values() for part in each))
+        found: list[Verdict] = []
+        for part in parts if len(parts) > 1 else []:
+            sides: dict[str, dict[Key, float]] = {own.get(part, ""): {}}
+            for variant, chosen in self.choices.items():
+                rest = tuple(text for name, text in chosen.items() if name != part)
+                side = sides.setdefault(chosen.get(part, ""), {})
+                side |= {(w, (seed, rest)): x for (w, seed), x in self._keyed(variant).items()}
+            found += judge(sides)
+        return found
+
+    def _keyed(self, variant: str) -> dict[Key, float]:
         return {(self.worlds[r.folder], r.seed): r.score for r in self.of(variant)}
 
+    def _only_agent(self, variant: str) -> str:
+        return str(flatten(self.of(variant)[0].config).get("agent", "the only variant"))
 
-def judge(scores: Mapping[str, Mapping[tuple[str, int], float]]) -> list[Verdict]:
+
+def judge(scores: Mapping[str, Mapping[Key, float]]) -> list[Verdict]:
     """Each variant against the first one, from scores by world and seed.
 
     Over all worlds where their scores can be human-normalised, and in each by raw points.
@@ -126,7 +160,7 @@ def judge(scores: Mapping[str, Mapping[tuple[str, int], float]]) -> list[Verdict
                     world,
                     unit,
                     mean_difference(list(differences.values())),
-                    float(probability_of_improvement(*strata)),
+                    bootstrap(probability_of_improvement, *strata),
                     sum(map(len, differences.values())),
                 )
             )
@@ -152,7 +186,7 @@ def compare(records: list[Record], baseline: str = "") -> list[Comparison]:
             *key,
             sorted(group, key=lambda r: (worlds[r.folder], r.seed)),
             worlds,
-            _labels(group, baseline),
+            _choices(group, baseline),
         )
         for key, group in groups.items()
     ]
@@ -237,8 +271,8 @@ def _world_names(records: list[Record]) -> dict[Path, str]:
     return names
 
 
-def _labels(records: list[Record], baseline: str) -> dict[str, str]:
-    """A name for each variant by what sets it apart, the baseline first."""
+def _choices(records: list[Record], baseline: str) -> dict[str, Choices]:
+    """What sets each variant apart, the baseline first."""
     flats = {
         record.variant: {
             path: value
@@ -249,16 +283,23 @@ def _labels(records: list[Record], baseline: str) -> dict[str, str]:
     }
     chosen = [record.variant for record in records if record.folder.name == baseline]
     first = chosen[0] if chosen else min(flats, key=lambda variant: len(flats[variant]))
-    labels = {}
-    for variant in [first, *(name for name in flats if name != first)]:
-        mine = flats[variant]
-        parts = [
-            f"{path} {value}"
+    differing = {
+        variant: {
+            path: f"{path} {value}"
             for path, value in mine.items()
             if len({str(other[path]) for other in flats.values() if _kin(path, mine, other)}) > 1
-        ]
-        labels[variant] = ", ".join(parts) or str(mine.get("agent", "the only variant"))
-    return labels
+        }
+        for variant, mine in flats.items()
+    }
+    outermost = [path for each in differing.values() for path in each]
+    found = {}
+    for variant in [first, *(name for name in flats if name != first)]:
+        parts: Choices = {}
+        for path, text in differing[variant].items():
+            part = min((x for x in outermost if f"{path}.".startswith(f"{x}.")), key=len)
+            parts[part] = ", ".join(filter(None, [parts.get(part), text]))
+        found[variant] = parts
+    return found
 
 
 def _kin(path: str, mine: dict[str, Any], other: dict[str, Any]) -> bool:
@@ -267,7 +308,7 @@ def _kin(path: str, mine: dict[str, Any], other: dict[str, Any]) -> bool:
     return path in other and all(mine.get(role) == other.get(role) for role in outer)
 
 
-def _human(scores: Mapping[tuple[str, int], float]) -> dict[tuple[str, int], float]:
+def _human(scores: Mapping[Key, float]) -> dict[Key, float]:
     known = {key: human_normalised(key[0], score) for key, score in scores.items()}
     return {key: share for key, share in known.items() if share is not None}
 

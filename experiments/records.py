@@ -80,7 +80,10 @@ class Record:
 
 
 def read(folders: Sequence[Path], *, explore: bool = False) -> tuple[list[Record], list[str]]:
-    """The runs in these folders or below them, and a sentence about each that was left out.
+    """The runs in these folders or below them, and what is to be said of them.
+
+    That is a sentence about each that was left out, that was stopped before its end or trained on
+    since its scores, and about scores of another checkpoint.
 
     With ``explore`` their scores are those of agents that explored as in training. Raises
     UsageError where there is no scored run, for a score that is no number, and for two runs of the
@@ -94,18 +97,22 @@ def read(folders: Sequence[Path], *, explore: bool = False) -> tuple[list[Record
         if not runs:
             raise UsageError(f"{folder} holds no run: no config.json is in it or below it.")
         found |= dict.fromkeys(runs)
-    records, left_out = [], []
+    records, remarks = [], []
     for folder in found:
-        if not (folder / scores_file(explore=explore)).exists():
+        if _json(folder / "config.json").get("data") is not None:
+            remarks.append(f"{folder.name} is a pretraining, which has no scores, and is left out.")
+        elif not (folder / scores_file(explore=explore)).exists():
             what = " as in training" * explore
-            command = "reverie evaluate" + " --explore" * explore
-            left_out.append(
-                f"{folder.name} has no scores{what} and is left out; `{command}` makes them."
+            remarks.append(
+                f"{folder.name} has no scores{what} and is left out; "
+                f"`{_evaluate(explore)}` makes them."
             )
         else:
-            records.append(_record(folder, explore))
+            record, said = _record(folder, explore)
+            records.append(record)
+            remarks += said
     if not records:
-        raise UsageError(f"{left_out[0]} No other run is left to report.")
+        raise UsageError(f"{remarks[0]} No other run is left to report.")
     seen: dict[tuple[str, ...], Path] = {}
     for record in records:
         key = (json.dumps(record.config, sort_keys=True), str(record.steps))
@@ -115,7 +122,7 @@ def read(folders: Sequence[Path], *, explore: bool = False) -> tuple[list[Record
                 "report one of them."
             )
         seen[key] = record.folder
-    return records, left_out
+    return records, remarks
 
 
 def on_grid(records: Iterable[Record], grid: Array) -> Float[NDArray[np.float64], "runs points"]:
@@ -129,29 +136,70 @@ def on_grid(records: Iterable[Record], grid: Array) -> Float[NDArray[np.float64]
     return np.stack(curves)
 
 
-def _record(folder: Path, explore: bool) -> Record:
+def read_scores(path: Path) -> dict[str, Any]:
+    """The scores that an evaluation left; raises UsageError where they are none."""
+    scores = _json(path)
+    remedy = f"`{_evaluate('exploring' in path.stem)} {path.parent}` makes it anew"
+    kinds: dict[str, Any] = {"world": str, "protocol": str, "epsilon": int | float, "mean": int | float}
+    kinds |= {"steps": int, "scores": list, "lengths": list}
+    for name, kind in kinds.items():
+        if not isinstance(scores.get(name), kind):
+            raise UsageError(f"{path} has no {name}; {remedy}.")
+    if not scores["scores"] or len(scores["scores"]) != len(scores["lengths"]):
+        raise UsageError(f"{path} holds no episode, or not all of one; {remedy}.")
+    for value in (scores["mean"], *scores["scores"]):
+        if not isinstance(value, int | float) or not math.isfinite(value):
+            raise UsageError(f"{path} has the score {value}, which is no number; {remedy}.")
+    if not math.isclose(np.mean(scores["scores"]), scores["mean"], rel_tol=1e-9, abs_tol=1e-9):
+        raise UsageError(f"{path} has a mean that is not that of its scores; {remedy}.")
+    return scores
+
+
+def _record(folder: Path, explore: bool) -> tuple[Record, list[str]]:
+    """A run's record, and what is to be said of it."""
     run, main = Run(folder), folder / scores_file(explore=explore)
-    config, scores = _json(folder / "config.json"), _json(main)
+    config, scores = _json(folder / "config.json"), read_scores(main)
     if not isinstance(config.get("env"), dict) or not isinstance(config.get("seed"), int):
         raise UsageError(f"{folder / 'config.json'} is no config of a training run.")
-    _check(main, scores)
-    others = {path: _json(path) for path in sorted(folder.glob("scores*.json")) if path != main}
-    for path, each in others.items():
-        _check(path, each)
+    steps, asked = scores["steps"], config.get("steps", 0)
+    trained = max(run.checkpoints.steps(), default=steps)
+    remarks = []
+    if steps < asked:
+        remarks.append(f"{folder.name} was evaluated at step {steps:,} of its {asked:,}.")
+    if trained > steps:
+        remarks.append(
+            f"{folder.name} has been trained to step {trained:,} since its scores of step "
+            f"{steps:,}; `{_evaluate(explore)}` makes newer ones."
+        )
+    others = []
+    for path in sorted(folder.glob("scores*.json")):
+        other = read_scores(path) if path != main else scores
+        if other["steps"] != steps:
+            remarks.append(
+                f"{path.name} of {folder.name} is of step {other['steps']:,}, not of {steps:,}, "
+                "and is left out."
+            )
+        elif path != main:
+            others.append(other)
     rows = run.read_lines("metrics.jsonl")
-    steps = int(scores.get("steps", config.get("steps", 0)))
     skip = rows[-1]["frames"] / rows[-1]["step"] if rows else 1
     provenance = folder / "provenance.json"
-    return Record(
+    record = Record(
         folder=folder,
         config=config,
         scores=scores,
-        others=list(others.values()),
+        others=others,
         episodes=[row for row in run.read_lines("episodes.jsonl") if row["step"] <= steps],
         steps=steps,
         frames=round(steps * skip),
         provenance=_json(provenance) if provenance.exists() else {},
     )
+    return record, remarks
+
+
+def _evaluate(explore: bool) -> str:
+    """The command that makes scores."""
+    return "reverie evaluate" + " --explore" * explore
 
 
 def _json(path: Path) -> dict[str, Any]:
@@ -162,17 +210,3 @@ def _json(path: Path) -> dict[str, Any]:
     if not isinstance(data, dict):
         raise UsageError(f"{path} holds no object.")
     return data
-
-
-def _check(path: Path, scores: dict[str, Any]) -> None:
-    wanted = ("world", "protocol", "epsilon", "mean", "scores", "lengths")
-    missing = [name for name in wanted if name not in scores]
-    if missing or not scores["scores"]:
-        what = f"has no {missing[0]}" if missing else "holds no episode"
-        raise UsageError(f"{path} {what}; `reverie evaluate {path.parent}` makes it anew.")
-    for value in (scores["mean"], *scores["scores"]):
-        if not isinstance(value, int | float) or not math.isfinite(value):
-            raise UsageError(
-                f"{path} has the score {value}, which is no number; "
-                f"`reverie evaluate {path.parent}` makes it anew."
-            )

@@ -24,7 +24,7 @@ from experiments.document import (
 )
 from experiments.evaluation import conditions
 from experiments.figures import comparison_curves
-from experiments.findings import Comparison, compare, flatten, raw_csv
+from experiments.findings import Comparison, Verdict, compare, flatten, raw_csv
 from experiments.numbers import error, interval, number
 from experiments.published import published
 from experiments.records import WINDOW, Record, read
@@ -43,20 +43,20 @@ def write_report(
     With ``explore`` it compares scores of agents that explored as in training. Raises UsageError
     for what ``records.read`` refuses.
     """
-    records, left_out = read(folders, explore=explore)
+    records, remarks = read(folders, explore=explore)
     comparisons = compare(records, baseline)
     worlds = list(dict.fromkeys(name for found in comparisons for name in found.world_names))
     title = f"{', '.join(worlds[:4])}{' and others' if len(worlds) > 4 else ''}: what came of it"
-    blocks = document(comparisons, left_out)
+    blocks = document(comparisons, remarks)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(to_html(title, blocks))
     write_markdown(path.with_suffix(".md"), title, blocks)
     return path
 
 
-def document(comparisons: list[Comparison], left_out: list[str]) -> list[Block]:
+def document(comparisons: list[Comparison], remarks: list[str]) -> list[Block]:
     """The report's blocks: all comparisons, then what belongs to all runs."""
-    blocks: list[Block] = [Paragraph(sentence, warning=True) for sentence in left_out]
+    blocks: list[Block] = [Paragraph(sentence, warning=True) for sentence in remarks]
     if len(comparisons) > 1:
         said = "; ".join(found.title for found in comparisons)
         blocks.append(
@@ -102,6 +102,32 @@ def _verdicts(found: Comparison) -> list[Block]:
         return [
             Paragraph("No two variants share a world and a seed, so none is judged.", warning=True)
         ]
+    words = [x.word for x in verdicts]
+    said = ", ".join(
+        f"{words.count(word)} {meaning}"
+        for word, meaning in (("helps", "help"), ("hurts", "hurt"), ("cannot tell", "cannot tell"))
+        if word in words
+    )
+    caption = (
+        f"Against {found.labels[found.baseline]}, by the final scores of n runs each, paired by "
+        "world and seed. A variant helps or hurts where the t interval of the mean difference "
+        "lies on one side of 0; otherwise these runs cannot tell. One seed never can. Intervals "
+        "are not corrected for how many there are."
+    )
+    plural = "comparison" if len(words) == 1 else "comparisons"
+    blocks: list[Block] = []
+    if parts := found.part_verdicts():
+        each = (
+            "Each part against the baseline's choice of it, with runs paired by world, seed and "
+            "the choices of all other parts."
+        )
+        blocks.append(_verdict_table("part", parts, each))
+    blocks.append(_verdict_table("variant", verdicts, caption))
+    return [Paragraph(f"Of {len(words)} {plural}, {said}."), *blocks]
+
+
+def _verdict_table(what: str, verdicts: list[Verdict], caption: str) -> Table:
+    header = [what, "world", "verdict", f"difference ({CONFIDENCE:.0%} interval)", "unit", "n"]
     rows = [
         [
             x.variant,
@@ -110,26 +136,11 @@ def _verdicts(found: Comparison) -> list[Block]:
             interval(x.difference, x.unit),
             x.unit,
             str(x.pairs),
-            f"{x.improvement:.2f}",
+            interval(x.improvement) if x.pairs > 1 else number(x.improvement.estimate),
         ]
         for x in verdicts
     ]
-    words = [x.word for x in verdicts]
-    said = ", ".join(
-        f"{words.count(word)} {meaning}"
-        for word, meaning in (("helps", "help"), ("hurts", "hurt"), ("cannot tell", "cannot tell"))
-        if word in words
-    )
-    header = ["variant", "world", "verdict", f"difference ({CONFIDENCE:.0%} interval)", "unit"]
-    header += ["n", "probability of improvement"]
-    caption = (
-        f"Against {found.labels[found.baseline]}, by the final scores of n runs each, paired by "
-        "world and seed. A variant helps or hurts where the t interval of the mean difference "
-        "lies on one side of 0; otherwise these runs cannot tell. One seed never can. Intervals "
-        "are not corrected for how many there are."
-    )
-    plural = "comparison" if len(words) == 1 else "comparisons"
-    return [Paragraph(f"Of {len(words)} {plural}, {said}."), Table(header, rows, caption)]
+    return Table([*header, "probability of improvement"], rows, caption)
 
 
 def _aggregates(found: Comparison) -> list[Block]:
@@ -161,7 +172,7 @@ def _scores(found: Comparison) -> list[Block]:
                 continue
             episodes |= {len(run.scores["scores"]) for run in runs}
             scores = [run.score for run in runs]
-            best = max(run.best_of_training for run in runs)
+            best = max((run.best_of_training for run in runs), key=lambda x: (x[1] > 0, x))
             share = human_normalised(world, float(np.mean(scores)))
             rows.append(
                 [

@@ -4,7 +4,7 @@ Scores stand in *strata*, one array of runs a game: runs vary within a game, gam
 from anything. An array may have leading axes, such as resamples; statistics reduce the last one.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -119,7 +119,7 @@ def bootstrap(
 
 
 def paired_differences(
-    a: Mapping[tuple[str, int], float], b: Mapping[tuple[str, int], float]
+    a: Mapping[tuple[str, Hashable], float], b: Mapping[tuple[str, Hashable], float]
 ) -> dict[str, Float[np.ndarray, " pairs"]]:
     """a - b by game, over the (game, seed) that both have, in the order of a."""
     found: dict[str, list[float]] = {}

@@ -1,6 +1,5 @@
 """A run from its words to its scores, as a task that any process can carry out or go on with."""
 
-import json
 import math
 import time
 from collections.abc import Iterator
@@ -8,9 +7,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
-from envs.errors import FolderBusy, RunError
+from envs.errors import FolderBusy, RunError, UsageError
 from experiments.evaluation import evaluate_run, scores_file
 from experiments.parse import parse_experiment
+from experiments.records import read_scores
 from experiments.run import Run
 from experiments.training import train
 
@@ -23,12 +23,16 @@ class Task:
     """What follows ``reverie train``."""
     folder: Path
     """Absolute, and the same to every process that may carry it out."""
+    steps: int
+    """Agent steps it is to be trained for."""
     episodes: int = 30
     """Of the final evaluation."""
     protocols: tuple[str, ...] = ()
     """Protocols to evaluate under beside the run's own."""
     explore: bool = False
     """Whether it is evaluated as it is trained, exploring."""
+    video: bool = False
+    """Whether an episode of its evaluation is filmed."""
     threads: int = 1
 
     @property
@@ -38,16 +42,19 @@ class Task:
 
     @property
     def done(self) -> bool:
-        """Whether its final checkpoint has been evaluated as this task asks."""
-        for protocol in ("", *self.protocols):
-            try:
-                path = self.folder / scores_file(protocol, self.explore)
-                scores = json.loads(path.read_text())
-            except (OSError, ValueError):
-                return False
-            if scores.get("steps") != self.trained_steps or scores["episodes"] != self.episodes:
-                return False
-        return True
+        """Whether it is trained to its end, and evaluated there as this task asks."""
+        trained = self.trained_steps
+        return trained >= self.steps and all(
+            self._scored(protocol) == (trained, self.episodes) for protocol in ("", *self.protocols)
+        )
+
+    def _scored(self, protocol: str) -> tuple[int, int] | None:
+        """Agent steps and episodes of an evaluation; None where it is none."""
+        try:
+            scores = read_scores(self.folder / scores_file(protocol, self.explore))
+        except UsageError:
+            return None
+        return scores["steps"], len(scores["scores"])
 
 
 @dataclass(frozen=True)
@@ -96,6 +103,7 @@ def carry_out(task: Task, patience: float = 60.0) -> float:
     if not run.finished:
         raise RunError("It was interrupted; the same command continues.")
     for protocol in ("", *task.protocols):
+        tail = protocol and f"-{protocol}"
         scores = evaluate_run(
             task.folder,
             protocol=protocol,
@@ -103,6 +111,8 @@ def carry_out(task: Task, patience: float = 60.0) -> float:
             device=options.device,
             threads=task.threads,
             explore=task.explore,
+            video=task.folder / "videos" / f"evaluation{tail}.mp4" if task.video else None,
+            figure=task.folder / "figures" / f"plan{tail}.png",
         )
         if not math.isfinite(scores.mean):
             raise RunError(f"Its mean score is {scores.mean}.")

@@ -135,6 +135,8 @@ def test_a_grid_ends_in_a_report_and_is_not_run_again(
     assert [json.loads((run / "scores.json").read_text())["steps"] for run in runs] == [800] * 2
     assert "agent.representation.dim 4" in (tmp_path / "report.html").read_text()
     assert (tmp_path / "report.md").exists()
+    assert all((run / "videos" / "evaluation.mp4").exists() for run in runs)
+    assert "<video" in (tmp_path / "report.html").read_text()
     before = [(run / "scores.json").stat().st_mtime_ns for run in runs]
     assert cli.main([*words, "--dry-run"]) == 0
     assert "2 finished before; 0 to run, 0 agent steps" in capsys.readouterr().out
@@ -155,7 +157,7 @@ def test_a_grid_ends_in_a_report_and_is_not_run_again(
 
 def slow(folder: Path, steps: int = 100_000) -> Task:
     words = (*CATCH, "--steps", str(steps), "--log-every", "80", "--checkpoint-minutes", "0")
-    return Task(words, folder, episodes=8)
+    return Task(words, folder, steps, episodes=8)
 
 
 def working(folder: Path, said: str) -> int:
@@ -194,13 +196,13 @@ def test_a_worker_that_always_dies_is_given_up_and_others_go_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pool = Pool(2, retries=1)
-    wrong = Task((*CATCH, "--steps", "80", "--device", "abacus"), tmp_path / "wrong")
-    good = Task((*CATCH, "--steps", "80"), tmp_path / "good", episodes=8)
+    wrong = Task((*CATCH, "--steps", "80", "--device", "abacus"), tmp_path / "wrong", 80)
+    good = Task((*CATCH, "--steps", "80"), tmp_path / "good", 80, episodes=8)
     by_name = {outcome.task.folder.name: outcome for outcome in pool.outcomes([wrong, good])}
     assert "no device 'abacus'" in by_name["wrong"].error
     assert by_name["good"].error == ""
     assert by_name["good"].seconds > 0
-    fatal = Task((*CATCH, "--with", "fatal"), tmp_path / "fatal")
+    fatal = Task((*CATCH, "--with", "fatal"), tmp_path / "fatal", 80)
     (tmp_path / "fatal.py").write_text("import os, signal; os.kill(os.getpid(), signal.SIGKILL)")
     monkeypatch.chdir(tmp_path)
     (outcome,) = pool.outcomes([fatal])
@@ -228,7 +230,7 @@ def test_where_the_pool_dies_its_runs_checkpoint_and_end(tmp_path: Path) -> None
 
 
 def test_a_task_waits_for_a_folder_that_is_let_go(tmp_path: Path) -> None:
-    task = Task((*CATCH, "--steps", "80"), tmp_path / "run", episodes=8)
+    task = Task((*CATCH, "--steps", "80"), tmp_path / "run", 80, episodes=8)
     task.folder.mkdir()
     with Run(task.folder).locked(), pytest.raises(UsageError, match="is training in"):
         carry_out(task, patience=0.1)
@@ -236,10 +238,14 @@ def test_a_task_waits_for_a_folder_that_is_let_go(tmp_path: Path) -> None:
     assert task.done
     assert not replace(task, episodes=9).done
     assert not replace(task, protocols=("machado",)).done
+    assert not replace(task, steps=81).done, "evaluated by hand before its training's end"
+    for damaged in ("[]", "{}", '{"steps": 80}'):
+        (task.folder / "scores.json").write_text(damaged)
+        assert not task.done
 
 
 def test_an_interrupted_task_says_so(tmp_path: Path) -> None:
-    task = Task((*CATCH, "--steps", "100000", "--minutes", "0.0001"), tmp_path / "run")
+    task = Task((*CATCH, "--steps", "100000", "--minutes", "0.0001"), tmp_path / "run", 100_000)
     with pytest.raises(RunError, match="interrupted; the same command continues"):
         carry_out(task)
 

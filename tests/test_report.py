@@ -22,6 +22,7 @@ from experiments.published import published
 from experiments.records import on_grid, read
 from experiments.report import write_report
 
+DQN = {"class": "a:DQNConfig"}
 NONE = {"class": "agents.bonus:NoBonusConfig"}
 SIMHASH = {"class": "agents.simhash:SimHashConfig", "bits": 256, "scale": 0.01}
 ATARI = {"class": "envs.atari:AtariConfig", "game": "pong", "protocol": {"name": "mfec"}}
@@ -38,10 +39,11 @@ def made(
     steps: int = 1000,
     env: dict[str, Any] = ATARI,
     other: float | None = None,
+    agent: dict[str, Any] = DQN,
 ) -> Path:
     """A finished run's folder: two evaluation episodes around its score, 300 of training."""
     (folder / "figures").mkdir(parents=True)
-    config = {"class": "experiments.config:Experiment", "agent": {"class": "a:DQNConfig"}}
+    config = {"class": "experiments.config:Experiment", "agent": agent}
     config |= {"bonus": bonus, "env": env | {"game": world}, "seed": seed, "steps": steps}
     (folder / "config.json").write_text(json.dumps(config))
     scores = {"world": world, "protocol": protocol, "epsilon": 0.005, "mean": score}
@@ -79,17 +81,62 @@ def test_verdicts_by_hand(runs: Path) -> None:
     everywhere, pong, qbert = found.verdicts()
     assert (pong.world, pong.word, pong.pairs, pong.unit) == ("pong", "helps", 3, "points")
     assert pong.difference.estimate == pytest.approx(10)
-    assert pong.improvement == 1
+    assert (pong.improvement.estimate, pong.improvement.low) == (1, 1)
     # Differences of 100, -100, 100: mean 33.3, s = 115.5, t(2) = 4.303.
     assert (qbert.word, qbert.pairs) == ("cannot tell", 3)
     assert qbert.difference.estimate == pytest.approx(100 / 3)
     assert qbert.difference.high == pytest.approx(100 / 3 + 4.302653 * 115.470054 / 3**0.5)
-    assert qbert.improvement == pytest.approx(2 / 3)
+    assert qbert.improvement.estimate == pytest.approx(2 / 3)
+    assert qbert.improvement.low < 0.5 < qbert.improvement.high
     # Over both, a point is worth 1 / (human - random) of its game.
     expected = (10 / (14.6 + 20.7) + 100 / 3 / (13455 - 163.9)) / 2
     assert (everywhere.world, everywhere.unit) == ("all worlds", "human-normalised")
     assert everywhere.difference.estimate == pytest.approx(expected)
     assert (everywhere.word, everywhere.pairs) == ("helps", 6)
+
+
+def test_each_part_of_a_grid_is_judged_whatever_the_others_are(tmp_path: Path) -> None:
+    """A bonus worth 10 alone and 14 with another gamma, which is worth 1 alone and 5 with it."""
+    points = {(0, 0): 0.0, (1, 0): 10.0, (0, 1): 1.0, (1, 1): 15.0}
+    for (bonus, gamma), score in points.items():
+        for seed in range(2):
+            agent = {"class": "a:DQNConfig", "gamma": 0.9 + 0.09 * gamma}
+            folder = tmp_path / "runs" / f"{bonus}{gamma}{seed}"
+            made(folder, score, seed=seed, bonus=SIMHASH if bonus else NONE, agent=agent)
+    (found,) = compare(read([tmp_path / "runs"])[0], "000")
+    assert len(found.verdicts()) == 3
+    gamma, bonus = found.part_verdicts()
+    assert (gamma.variant, bonus.variant) == ("agent.gamma 0.99", "bonus simhash")
+    assert (gamma.pairs, bonus.pairs) == (4, 4)
+    assert (gamma.difference.estimate, bonus.difference.estimate) == (3, 12)
+    # Differences of 10, 10, 14, 14: s = 2.309, t(3) = 3.182; of gamma 1, 1, 5, 5.
+    assert bonus.difference.low == pytest.approx(12 - 3.182446 * 2.309401 / 2)
+    assert (gamma.word, bonus.word) == ("cannot tell", "helps")
+    page = write_report([tmp_path / "runs"], tmp_path / "report.html", "000").read_text()
+    assert "the choices of all other parts" in page
+
+
+def test_scores_of_other_checkpoints_are_told_apart(tmp_path: Path) -> None:
+    """One stopped before its end, one trained on since, one scored elsewhere long before."""
+    short = made(tmp_path / "short", 1, steps=900)
+    config = json.loads((short / "config.json").read_text()) | {"steps": 1000}
+    (short / "config.json").write_text(json.dumps(config))
+    older = made(tmp_path / "older", 1, seed=1, other=7)
+    text = (older / "scores-machado.json").read_text().replace('"steps": 1000', '"steps": 300')
+    (older / "scores-machado.json").write_text(text)
+    (older / "checkpoints").mkdir()
+    (older / "checkpoints" / f"{2000:012d}.pt").touch()
+    records, remarks = read([tmp_path])
+    assert [record.others for record in records] == [[], []]
+    assert remarks == [
+        "older has been trained to step 2,000 since its scores of step 1,000; "
+        "`reverie evaluate` makes newer ones.",
+        "scores-machado.json of older is of step 300, not of 1,000, and is left out.",
+        "short was evaluated at step 900 of its 1,000.",
+    ]
+    (tmp_path / "fit").mkdir()
+    (tmp_path / "fit" / "config.json").write_text(json.dumps({"data": ["d"], "steps": 9}))
+    assert "fit is a pretraining, which has no scores, and is left out." in read([tmp_path])[1]
 
 
 def test_the_baseline_is_the_simplest_or_the_named(runs: Path) -> None:
@@ -125,9 +172,9 @@ def test_scores_of_agents_that_explored_are_never_mixed_with_others(tmp_path: Pa
         beside = ["mfec", "mfec, as in training"][:: -1 if explore else 1]
         assert f"| world | variant | {' | '.join(beside)} |" in page
     (tmp_path / "b/scores-exploring.json").unlink()
-    records, left_out = read([tmp_path], explore=True)
+    records, remarks = read([tmp_path], explore=True)
     assert [record.score for record in records] == [90]
-    assert "`reverie evaluate --explore` makes them" in left_out[0]
+    assert "`reverie evaluate --explore` makes them" in remarks[0]
 
 
 @pytest.mark.parametrize("change", [{"steps": 2000}, {"protocol": "machado"}])
@@ -190,10 +237,15 @@ def test_what_cannot_be_reported_gets_a_sentence(tmp_path: Path) -> None:
         (bad / "scores.json").write_text(text)
         with pytest.raises(UsageError, match=r"bad/scores\.json has the score .*no number"):
             read([tmp_path])
+    for name, value in (("epsilon", None), ("steps", "many"), ("lengths", []), ("mean", 7)):
+        scores = json.loads((good / "scores.json").read_text()) | {name: value}
+        (bad / "scores.json").write_text(json.dumps(scores))
+        with pytest.raises(UsageError, match=r"bad/scores\.json h.*`reverie evaluate .*anew"):
+            read([tmp_path])
     (bad / "scores.json").unlink()
-    records, left_out = read([tmp_path])
+    records, remarks = read([tmp_path])
     assert [record.folder.name for record in records] == ["good"]
-    assert left_out == ["bad has no scores and is left out; `reverie evaluate` makes them."]
+    assert remarks == ["bad has no scores and is left out; `reverie evaluate` makes them."]
     assert "bad has no scores" in write_report([tmp_path], tmp_path / "r.html").read_text()
     with pytest.raises(UsageError, match=r"bad has no scores.*No other run is left"):
         read([bad])
