@@ -21,6 +21,8 @@ from envs.checks import above, check, within
 from envs.errors import UsageError
 from envs.interface import EnvSpec, Memory, Metrics, Step, Transition
 
+OWN = ("trajectory", "seen", "looks", "births")
+"""What it remembers beside the inner agent's memory."""
 SMALLEST = 4
 """Rows of a batch whose bits no longer depend on how many they are."""
 
@@ -88,7 +90,8 @@ class Informed:
         frame = self.spec.colours, *self.spec.obs_shape[1:]
         seen = torch.zeros(n, self.config.recent, *frame, dtype=torch.uint8, device=self.device)
         count = torch.zeros(n, dtype=torch.int64, device=self.device)
-        return self.inner.initial(n) | {"trajectory": seen, "seen": count}
+        own = {"trajectory": seen, "seen": count} | self.simulator.initial(n)
+        return self.inner.initial(n) | own
 
     @torch.no_grad()
     def act(
@@ -96,39 +99,39 @@ class Informed:
     ) -> tuple[Int64[Tensor, " N"], Memory]:
         action, following = self.inner.act(step, _inner(memory), explore=False)
         frame = step.obs[:, None, -self.spec.colours :]
-        trajectory = torch.cat([memory["trajectory"][:, 1:], frame], 1)
-        seen = (memory["seen"] + 1).clamp(max=self.config.recent)
+        seen = {
+            "trajectory": torch.cat([memory["trajectory"][:, 1:], frame], 1),
+            "seen": (memory["seen"] + 1).clamp(max=self.config.recent),
+        }
         if explore:
-            key = memory["dice"]
-            explores = dice.uniform(key, 1, COIN)[:, 0] < self.epsilon
+            explores = dice.uniform(memory["dice"], 1, COIN)[:, 0] < self.epsilon
             count = int(explores.sum())
             if count:  # imagining is dear: only for those who explore
                 order = explores.cpu().argsort(descending=True, stable=True)
                 rows = order[: max(count, SMALLEST)]
-                chosen = self.explore(step.rows(rows), key[rows], trajectory[rows], seen[rows])
+                known = {name: x[rows] for name, x in (memory | seen).items()}
+                chosen = self.explore(step.rows(rows), known)
                 chosen = torch.where(explores[rows], chosen, action[rows])
                 action = action.index_copy(0, rows.to(action.device), chosen)
-        return action, following | {"trajectory": trajectory, "seen": seen}
+        return action, following | seen | self.simulator.note(step, memory)
 
-    def explore(
-        self,
-        step: Step,
-        key: Int64[Tensor, " N"],
-        trajectory: UInt8[Tensor, "N d C H W"],
-        seen: Int64[Tensor, " N"],
-    ) -> Int64[Tensor, " N"]:
-        """The action whose imagined frame is least visited; a drawn one before there is any."""
+    def explore(self, step: Step, memory: Memory) -> Int64[Tensor, " N"]:
+        """The action whose imagined frame is least visited; a drawn one before there is any.
+
+        The memory's trajectory ends with what is seen now.
+        """
+        key, seen, recent = memory["dice"], memory["seen"], self.config.recent
         if not self.simulator.ready:
             return dice.integers(key, self.spec.num_actions, ACTION)
-        state = self.simulator.start(step, key)
-        known = torch.arange(self.config.recent, device=seen.device) >= (
-            self.config.recent - seen[:, None]
-        )
+        state = self.simulator.start(step, memory, key)
+        known = torch.arange(recent, device=seen.device) >= recent - seen[:, None]
         visits = []
         for choice in range(self.spec.num_actions):
             prediction, _ = self.simulator.predictor.predict(state, torch.full_like(key, choice))
             frame = prediction.obs[:, -self.spec.colours :]
-            visits.append(visited(frame, trajectory, known, self.config.sigma, self.config.delta))
+            visits.append(
+                visited(frame, memory["trajectory"], known, self.config.sigma, self.config.delta)
+            )
         return argmax_with_random_ties(-torch.stack(visits, 1), key)
 
     def learn(self, t: Transition) -> Metrics:
@@ -163,4 +166,4 @@ def visited(
 
 def _inner(memory: Memory) -> Memory:
     """What of a memory is the inner agent's."""
-    return {name: value for name, value in memory.items() if name not in ("trajectory", "seen")}
+    return {name: value for name, value in memory.items() if name not in OWN}

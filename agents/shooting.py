@@ -66,7 +66,8 @@ class Shooting:
         self.simulator = Simulator(config, spec, seed=seed, device=device)
 
     def initial(self, n: int) -> Memory:
-        return {"dice": dice.keys(self.seed, "train", n).to(self.device)}
+        key = dice.keys(self.seed, "train", n).to(self.device)
+        return {"dice": key} | self.simulator.initial(n)
 
     @torch.no_grad()
     def act(
@@ -75,16 +76,16 @@ class Shooting:
         key = memory["dice"]
         epsilon = self.config.epsilon if explore else 0.0
         if self.simulator.ready:
-            action = self.plan(step, key)
+            action = self.plan(step, memory)
         else:
             action, epsilon = torch.zeros_like(key), 1.0
         action = epsilon_greedy(action, key, self.spec.num_actions, epsilon)
-        return action, {"dice": dice.roll(key)}
+        return action, {"dice": dice.roll(key)} | self.simulator.note(step, memory)
 
-    def plan(self, step: Step, key: Int64[Tensor, " N"]) -> Int64[Tensor, " N"]:
+    def plan(self, step: Step, memory: Memory) -> Int64[Tensor, " N"]:
         """The first action of each stream's best sequence."""
-        config, n = self.config, len(key)
-        state = self.simulator.start(step, key)
+        config, key, n = self.config, memory["dice"], len(memory["dice"])
+        state = self.simulator.start(step, memory, key)
         state = {name: x.repeat_interleave(config.samples, 0) for name, x in state.items()}
         shape = n, config.horizon, self.spec.num_actions
         odds = torch.full(shape, 1 / self.spec.num_actions, device=self.device)

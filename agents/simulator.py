@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-from jaxtyping import Int64
+from jaxtyping import Bool, Int64, UInt8
 from torch import Tensor
 
 from agents.interface import AgentConfig
@@ -47,7 +47,7 @@ class Simulator:
     def __init__(
         self, config: ImaginingConfig, spec: EnvSpec, *, seed: int, device: torch.device | str
     ) -> None:
-        self.config, self.spec = config, spec
+        self.config, self.spec, self.device = config, spec, torch.device(device)
         self.predictor = config.predictor.build(
             obs_shape=spec.obs_shape,
             num_actions=spec.num_actions,
@@ -90,9 +90,23 @@ class Simulator:
                 )
         return {f"model/{name}": value for name, value in metrics.items()}
 
-    def start(self, step: Step, key: Int64[Tensor, " N"]) -> Memory:
-        """The predictor's state to imagine from what is seen now, with chance drawn by the dice."""
-        state = self.predictor.start(look_of(step))
+    def initial(self, n: int) -> Memory:
+        """The looks that a predictor with a memory wants to have seen, newest last: none yet."""
+        before, shape = self.predictor.context - 1, self.spec.obs_shape
+        looks = torch.zeros(n, before, *shape, dtype=torch.uint8, device=self.device)
+        return {"looks": looks, "births": looks.new_zeros(n, before, dtype=torch.bool)}
+
+    def note(self, step: Step, memory: Memory) -> Memory:
+        """The looks with this one, for the next tick."""
+        looks, births = _with(step, memory)
+        return {"looks": looks[:, 1:], "births": births[:, 1:]}
+
+    def start(self, step: Step, memory: Memory, key: Int64[Tensor, " N"]) -> Memory:
+        """The predictor's state after the looks in the memory and this one.
+
+        What chance decides from there is drawn by the dice.
+        """
+        state = self.predictor.start(context_of(*_with(step, memory)))
         if "dice" in state:
             state["dice"] = dice.roll(dice.splitmix64(key))
         return state
@@ -126,17 +140,21 @@ class Simulator:
             ) from error
 
 
-def look_of(step: Step) -> Segment:
-    """A context of one look."""
-    obs = step.obs[:, None]
-    nothing = torch.zeros(len(obs), 0, device=obs.device)
+def _with(step: Step, memory: Memory) -> tuple[Tensor, Tensor]:
+    looks = torch.cat([memory["looks"], step.obs[:, None]], 1)
+    return looks, torch.cat([memory["births"], step.first[:, None]], 1)
+
+
+def context_of(looks: UInt8[Tensor, "N C K H W"], births: Bool[Tensor, "N C"]) -> Segment:
+    """Looks alone: what was done between them, a predictor does not ask."""
+    nothing = torch.zeros(len(looks), looks.shape[1] - 1, device=looks.device)
     return Segment(
         action=nothing.long(),
-        obs=obs,
+        obs=looks,
         reward=nothing,
         bonus=nothing,
         discount=nothing,
-        first=step.first[:, None],
-        last=step.last[:, None],
+        first=births,
+        last=torch.zeros_like(births),
         memory={},
     )

@@ -13,6 +13,7 @@ from experiments.document import Media
 from experiments.findings import Comparison
 from experiments.records import on_grid
 from experiments.run import Run
+from experiments.statistics import trailing_mean
 from world_models.representation.variational import VariationalRepresentation
 
 COLOURS = ("#5d6b78", "#c1442e", "#1f6f8b", "#d98e04", "#5b8c3a", "#7b4ea3", "#a8577e", "#2f4858")
@@ -28,10 +29,7 @@ def learning_curve(run: Run, window: int = 100) -> Path | None:
     experiment = run.experiment()
     steps = np.array([row["step"] for row in rows])
     scores = np.array([row["score"] for row in rows])
-    sums = np.concatenate([[0.0], scores.cumsum()])
-    ends = np.arange(1, len(scores) + 1)
-    begins = np.maximum(ends - window, 0)
-    mean = (sums[ends] - sums[begins]) / (ends - begins)
+    mean = trailing_mean(scores, window)
 
     figure = Figure(figsize=(7, 4), layout="constrained")
     axes = figure.subplots()

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from envs.errors import UsageError
 from experiments.evaluation import scores_file
 from experiments.run import Run
-from experiments.statistics import Array
+from experiments.statistics import Array, trailing_mean
 
 APART = ("env", "seed", "steps")
 """Fields of an experiment that do not make another variant of it."""
@@ -59,10 +59,7 @@ class Record:
         """Agent steps, and the mean of the last ``WINDOW`` training scores (fewer at first)."""
         steps = np.array([row["step"] for row in self.episodes], float)
         scores = np.array([row["score"] for row in self.episodes], float)
-        sums = np.concatenate([[0.0], scores.cumsum()])
-        ends = np.arange(1, len(scores) + 1)
-        begins = np.maximum(ends - WINDOW, 0)
-        return steps, (sums[ends] - sums[begins]) / (ends - begins)
+        return steps, trailing_mean(scores, WINDOW)
 
     @property
     def last_of_training(self) -> float:
@@ -140,7 +137,12 @@ def read_scores(path: Path) -> dict[str, Any]:
     """The scores that an evaluation left; raises UsageError where they are none."""
     scores = _json(path)
     remedy = f"`{_evaluate('exploring' in path.stem)} {path.parent}` makes it anew"
-    kinds: dict[str, Any] = {"world": str, "protocol": str, "epsilon": int | float, "mean": int | float}
+    kinds: dict[str, Any] = {
+        "world": str,
+        "protocol": str,
+        "epsilon": int | float,
+        "mean": int | float,
+    }
     kinds |= {"steps": int, "scores": list, "lengths": list}
     for name, kind in kinds.items():
         if not isinstance(scores.get(name), kind):

@@ -5,6 +5,7 @@ checkpoints under other protocols, published numbers, configs, videos and figure
 """
 
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -233,17 +234,18 @@ def _published(comparisons: list[Comparison]) -> list[Block]:
 
 
 def _media(found: Comparison, tail: str) -> list[Block]:
+    names = _names(found)
     shown: list[Media] = []
     named: list[str] = []
     for variant, label in found.labels.items():
         for world in found.world_names:
             for run in found.of(variant, world)[:1]:
                 about = f"{world}, {label}, seed {run.seed}"
+                where = names[run.folder].replace("/", "-")
                 for path in _media_of(run):
                     what = f"{path.stem.replace('_', ' ').replace('-', ' ')}: {about}"
                     if path.stat().st_size <= MOST_VIDEO:
-                        name = f"{run.folder.name}-{path.name}"
-                        shown.append(Media(name, path.read_bytes(), what))
+                        shown.append(Media(f"{where}-{path.name}", path.read_bytes(), what))
                     else:
                         named.append(f"{what} is in {path}")
     if not (shown or named):
@@ -275,10 +277,20 @@ def _configs(found: Comparison, tail: str) -> list[Block]:
             "Settings that differ between variants; an empty cell is a part that is not there."
         )
         blocks.append(Table(["setting", *found.labels.values()], rows, caption))
-    configs = {run.folder.name: run.config for run in found.records}
+    names = _names(found)
+    configs = {names[run.folder]: run.config for run in found.records}
     data = json.dumps(configs, indent=1).encode()
     name = f"configs{tail.replace(' ', '-').strip('()-')}.json".replace("(", "")
     return [*blocks, Download(name, data, "All configs (JSON)")]
+
+
+def _names(found: Comparison) -> dict[Path, str]:
+    """Each run's folder, from where those of one name part."""
+    folders = [run.folder for run in found.records]
+    if len({folder.name for folder in folders}) == len(folders):
+        return {folder: folder.name for folder in folders}
+    above = os.path.commonpath(folders)
+    return {folder: str(folder.relative_to(above)) for folder in folders}
 
 
 def _provenance(comparisons: list[Comparison]) -> list[Block]:

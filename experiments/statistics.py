@@ -54,6 +54,15 @@ def normalised(scores: Mapping[str, Array]) -> dict[str, Array]:
     }
 
 
+def trailing_mean(x: Array, window: int) -> Array:
+    """Of each value and those before it, ``window`` in all (fewer at first)."""
+    sums = np.concatenate([[0.0], x.cumsum()])
+    ends = np.arange(1, len(x) + 1)
+    begins = np.maximum(ends - window, 0)
+    averaged: Array = (sums[ends] - sums[begins]) / (ends - begins)
+    return averaged
+
+
 def mean(scores: Strata) -> Value:
     """Mean over games of a game's mean over runs."""
     averaged: Value = np.mean([x.mean(-1) for x in scores], 0)

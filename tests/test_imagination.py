@@ -18,13 +18,14 @@ from torch import Tensor
 from agents.actor_critic import ActorCriticConfig
 from agents.dreamer import DreamerConfig
 from agents.episodic import EpisodicConfig
-from agents.informed import InformedConfig, visited
+from agents.informed import OWN, InformedConfig, visited
 from agents.interface import AgentConfig
 from agents.loop import interact
 from agents.networks import MLPConfig
 from agents.policies import COIN, RandomPolicy
 from agents.shooting import ShootingConfig, draw, imagined_return, refit
 from agents.simhash import SimHashConfig
+from agents.simulator import context_of
 from envs import dice
 from envs.atari import AtariConfig
 from envs.catch import CatchConfig
@@ -45,6 +46,7 @@ from world_models.interface import PlannerConfig, Prediction
 from world_models.planning.action_repeat import ActionRepeatConfig
 from world_models.planning.straw import STRAWeConfig
 from world_models.prediction.imagination import Imagination
+from world_models.prediction.recurrent import RecurrentConfig
 from world_models.prediction.stochastic import StochasticConfig
 
 SHAPE = (1, 2, 3)
@@ -223,7 +225,7 @@ def test_shooting_finds_what_pays_most(iterations: int) -> None:
     agent.simulator.predictor = Counting()  # type: ignore[assignment]
     stream = Stream(dream(6), seed=0)
     step = stream.reset()
-    assert agent.plan(step, agent.initial(6)["dice"]).tolist() == [2] * 6
+    assert agent.plan(step, agent.initial(6)).tolist() == [2] * 6
 
 
 def test_visits_of_a_frame_by_hand() -> None:
@@ -246,11 +248,12 @@ def test_informed_exploration_goes_where_it_was_least() -> None:
     seen[:, :, 0, 0, 0] += 1
     seen[:, 2, 0, 0, 1] = 1
     count = torch.full((2,), 3)
-    drawn = agent.explore(step, key, seen, count)
+    memory = {"dice": key, "trajectory": seen, "seen": count} | agent.simulator.initial(2)
+    drawn = agent.explore(step, memory)
     assert torch.equal(drawn, dice.integers(key, 3, 1)), "chance, before there is a predictor"
     agent.simulator.updates = agent.simulator.steps = 10_000
     agent.simulator.replay.append(next(interact(Stream(dream(2)), RandomPolicy(3))), torch.zeros(2))
-    assert agent.explore(step, key, seen, count).tolist() == [2, 2]
+    assert agent.explore(step, memory).tolist() == [2, 2]
 
 
 def test_it_imagines_only_for_the_streams_that_explore() -> None:
@@ -266,16 +269,17 @@ def test_it_imagines_only_for_the_streams_that_explore() -> None:
     asked: list[int] = []
     explore = agent.explore
 
-    def counted(step: Step, *rest: Any) -> Tensor:
+    def counted(step: Step, memory: Memory) -> Tensor:
         asked.append(len(step.obs))
-        return explore(step, *rest)
+        return explore(step, memory)
 
     agent.explore = counted  # type: ignore[method-assign]
     for _ in range(20):
         mine, _ = agent.inner.act(step, _own(memory), explore=False)
         action, following = agent.act(step, memory)
         coins = dice.uniform(memory["dice"], 1, COIN)[:, 0] < 0.3
-        every = explore(step, memory["dice"], following["trajectory"], following["seen"])
+        now = {name: following[name] for name in ("trajectory", "seen")}
+        every = explore(step, memory | now)
         assert torch.equal(action, torch.where(coins, every, mine))
         assert asked.pop() == max(4, int(coins.sum()))
         memory = following
@@ -283,7 +287,7 @@ def test_it_imagines_only_for_the_streams_that_explore() -> None:
 
 
 def _own(memory: Memory) -> Memory:
-    return {name: x for name, x in memory.items() if name not in ("trajectory", "seen")}
+    return {name: x for name, x in memory.items() if name not in OWN}
 
 
 def test_chance_in_what_is_imagined_is_of_the_streams_dice() -> None:
@@ -291,10 +295,37 @@ def test_chance_in_what_is_imagined_is_of_the_streams_dice() -> None:
     config = InformedConfig(StochasticConfig(size="tiny"), inner=DQN)
     simulator = config.build(EnvSpec(6, 3, SHAPE), seed=0).simulator
     step, key = Stream(dream(6), seed=0).reset(), dice.keys(0, "train", 6)
-    state = simulator.start(step, key)
-    assert not (state["dice"] == simulator.start(step, dice.roll(key))["dice"]).any()
+    nothing = simulator.initial(6)
+    state = simulator.start(step, nothing, key)
+    assert not (state["dice"] == simulator.start(step, nothing, dice.roll(key))["dice"]).any()
     rows = torch.tensor([4, 1])
-    assert torch.equal(simulator.start(step.rows(rows), key[rows])["dice"], state["dice"][rows])
+    some = simulator.start(step.rows(rows), simulator.initial(2), key[rows])
+    assert torch.equal(some["dice"], state["dice"][rows])
+
+
+def test_a_predictor_with_a_memory_imagines_from_all_it_has_seen() -> None:
+    """As from the same looks in one context; and nothing from before an episode's beginning."""
+    config = ShootingConfig(RecurrentConfig(size="tiny", context=4), samples=4, horizon=2)
+    stream = Stream(CatchConfig().build(4), seed=0)
+    agent = config.build(stream.spec, seed=0)
+    agent.simulator.updates = agent.simulator.steps = 10_000
+    steps, forgotten = [], []
+    for t in islice(interact(stream, agent, explore=False), 30):
+        steps.append(t.step)
+        if len(steps) < 4:
+            continue
+        key = t.memory["dice"]
+        cell = agent.simulator.start(t.step, t.memory, key)["cell"]
+        whole = torch.stack([step.obs for step in steps[-4:]], 1)
+        births = torch.stack([step.first for step in steps[-4:]], 1)
+        expected = agent.simulator.predictor.start(context_of(whole, births))["cell"]
+        torch.testing.assert_close(cell, expected)
+        shown = t.memory["looks"].clone()
+        shown[:, 0] += 50
+        other = agent.simulator.start(t.step, t.memory | {"looks": shown}, key)["cell"]
+        assert torch.equal((other == cell).all(1), births[:, 1:].any(1))
+        forgotten.append(bool(births[:, 1:].any()))
+    assert set(forgotten) == {True, False}
 
 
 def test_an_agent_around_another_refuses_what_that_one_refuses() -> None:
@@ -417,7 +448,7 @@ def test_what_plays_in_coloured_dreams_cannot_be_judged_by_the_emulator(
     collect(RandomPolicy(6), env, "data", frames=64, streams=2, format="rgb")
     for stack in (1, 4):
         job = PredictorPretraining(data=("data",), predictor=TINY, stack=stack)
-        Run.open(f"runs/{stack}", job)
+        Run.open(f"runs/{stack}", job).begin(job, 0, {"modified": False})
     world = ImaginationConfig("runs/1").evaluation
     assert isinstance(world, AtariConfig)
     assert not world.protocol.grey

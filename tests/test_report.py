@@ -116,6 +116,18 @@ def test_each_part_of_a_grid_is_judged_whatever_the_others_are(tmp_path: Path) -
     assert "the choices of all other parts" in page
 
 
+def test_runs_of_one_name_in_two_folders_are_all_there(tmp_path: Path) -> None:
+    for name, bonus in (("a", NONE), ("b", SIMHASH)):
+        run = made(tmp_path / name / "s0", 1, bonus=bonus)
+        (run / "figures").mkdir(exist_ok=True)
+        imageio.imwrite(run / "figures" / "plan.png", np.zeros((4, 4, 3), np.uint8))
+    write_report([tmp_path], tmp_path / "out" / "report.html")
+    written = {path.name for path in (tmp_path / "out").rglob("*") if path.is_file()}
+    assert {"a-s0-plan.png", "b-s0-plan.png"} <= written
+    (configs,) = (tmp_path / "out").rglob("configs*.json")
+    assert set(json.loads(configs.read_text())) == {"a/s0", "b/s0"}
+
+
 def test_scores_of_other_checkpoints_are_told_apart(tmp_path: Path) -> None:
     """One stopped before its end, one trained on since, one scored elsewhere long before."""
     short = made(tmp_path / "short", 1, steps=900)

@@ -14,7 +14,7 @@ import torch
 from agents.neighbours import NeighbourTables
 from agents.networks import PolicyNetwork, QNetwork, Rounded
 from agents.simhash import SimHash
-from agents.simulator import Simulator, look_of
+from agents.simulator import Simulator
 from experiments.plans import AHEAD, ahead
 from experiments.play.counting import Counting, HasDensity, Hashing
 from experiments.play.latents import HasRepresentation, Reconstruction, decoded
@@ -146,8 +146,9 @@ class Imagined:
         simulator = self.agent.simulator
         if not simulator.ready:
             return Insight((Numbers("Imagination", (("its predictor", "has not learned yet"),)),))
-        predictor = simulator.predictor
-        state = predictor.start(look_of(now.step))
+        predictor, key = simulator.predictor, now.memory["dice"]
+        seen = now.memory if "looks" in now.memory else simulator.initial(1)
+        state = simulator.start(now.step, seen, key)
         count = min(len(now.names), self.most)
         every = torch.arange(count, device=state["obs"].device)
         repeated = {name: x.repeat_interleave(count, 0) for name, x in state.items()}

@@ -2,15 +2,22 @@
 
 from world_models.interface import PredictorConfig
 from world_models.prediction.feedforward import SMALL, FeedforwardConfig
-from world_models.prediction.mlp import MLPPredictorConfig
-from world_models.prediction.recurrent import RecurrentConfig
-from world_models.prediction.stochastic import StochasticConfig
+from world_models.prediction.mlp import SMALL_MLP, MLPPredictorConfig
+from world_models.prediction.recurrent import SMALL_RECURRENT, RecurrentConfig
+from world_models.prediction.stochastic import SMALL_STOCHASTIC, StochasticConfig
 
 PREDICTORS: dict[str, type[PredictorConfig] | PredictorConfig] = {
     "feedforward": FeedforwardConfig,
-    "small": SMALL,
     "recurrent": RecurrentConfig,
     "stochastic": StochasticConfig,
     "mlp": MLPPredictorConfig,
+    "small": SMALL,
+    "small-recurrent": SMALL_RECURRENT,
+    "small-stochastic": SMALL_STOCHASTIC,
+    "small-mlp": SMALL_MLP,
 }
-"""Every predictor by name: the command line, ``reverie list`` and the law tests read it."""
+"""Every predictor by name: the command line, ``reverie list`` and the law tests read it.
+
+Those called small are of 84 x 84 grey frames, with one schedule of minutes on a CPU: they differ in
+kind alone. The others are as published.
+"""

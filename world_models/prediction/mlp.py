@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from envs.checks import refuse
 from envs.interface import Memory
+from world_models.prediction.feedforward import SMALL
 from world_models.prediction.net import Imagined, Net
 from world_models.prediction.predictor import CurriculumConfig
 
@@ -27,6 +28,12 @@ class MLPPredictorConfig(CurriculumConfig):
 
     def net(self, obs_shape: tuple[int, int, int], num_actions: int, colours: int) -> Net:
         return MLPNet(self.hidden, obs_shape, num_actions, colours)
+
+
+SMALL_MLP = MLPPredictorConfig(
+    learning_rates=(3e-4, 1e-4, 5e-5), batches=SMALL.batches, updates=SMALL.updates
+)
+"""As long a schedule as the small feed-forward net's, at rates that do not diverge."""
 
 
 class MLPNet(Net):

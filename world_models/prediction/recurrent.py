@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from envs.checks import at_least, check
 from envs.interface import Memory
+from world_models.prediction.feedforward import SMALL
 from world_models.prediction.net import Imagined, Net
 from world_models.prediction.networks import Decoder, Encoder, Size, Transformation, plan_for
 from world_models.prediction.predictor import CurriculumConfig
@@ -35,6 +36,15 @@ class RecurrentConfig(CurriculumConfig):
 
     def net(self, obs_shape: tuple[int, int, int], num_actions: int, colours: int) -> Net:
         return RecurrentNet(self, obs_shape, num_actions, colours)
+
+
+SMALL_RECURRENT = RecurrentConfig(
+    size="small",
+    learning_rates=SMALL.learning_rates,
+    batches=(8, 8, 8),
+    updates=SMALL.updates,
+)
+"""For 84 x 84 grey frames on a CPU, with the schedule of the small feed-forward net."""
 
 
 class RecurrentNet(Net):

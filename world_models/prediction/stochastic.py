@@ -18,7 +18,7 @@ from torch.distributions import Independent, Normal, kl_divergence
 from envs import dice
 from envs.checks import above, at_least, check
 from envs.interface import Memory
-from world_models.prediction.feedforward import FeedforwardConfig, FeedforwardNet, GridNet
+from world_models.prediction.feedforward import SMALL, FeedforwardConfig, FeedforwardNet, GridNet
 from world_models.prediction.net import Imagined, Net
 from world_models.prediction.networks import Encoder, plan_for
 
@@ -41,6 +41,15 @@ class StochasticConfig(FeedforwardConfig):
 
     def net(self, obs_shape: tuple[int, int, int], num_actions: int, colours: int) -> Net:
         return StochasticNet(self, obs_shape, num_actions, colours)
+
+
+SMALL_STOCHASTIC = StochasticConfig(
+    size="small",
+    learning_rates=SMALL.learning_rates,
+    batches=SMALL.batches,
+    updates=SMALL.updates,
+)
+"""For 84 x 84 grey frames on a CPU, with the schedule of the small feed-forward net."""
 
 
 class StochasticNet(Net):
