@@ -50,24 +50,27 @@ def table(name: str) -> str:
 
 
 def scores_table() -> str:
-    """One row a recipe: final scores of every seed beside random play, under one protocol."""
+    """One row a recipe: final scores of every seed beside random play, under one protocol.
+
+    What was trained in dreams of a game is scored in the game itself.
+    """
     lines = [
         "| game | agent | protocol | agent steps (frames) | score of each seed "
         "| mean over seeds | human-normalised | random play | command |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
     episodes = set()
-    for path in sorted(RESULTS.glob("*.json")):
-        data = json.loads(path.read_text())
+    for path in sorted([*RESULTS.glob("*.json"), *RESULTS.glob("dreams/*.json")]):
+        data, dreamed = json.loads(path.read_text()), path.parent.name == "dreams"
         means = [run["evaluation"]["mean"] for run in data["runs"]]
         episodes |= {run["evaluation"]["episodes"] for run in data["runs"]}
         mean = statistics.fmean(means)
         normalised = human_normalised(data["world"], mean)
         cells = [
             data["world"],
-            data["train"].split()[2],
+            data["train"].split()[2] + ", in dreams alone" * dreamed,
             conditions(data["runs"][0]["evaluation"]),
-            f"{_count(data['steps'])} ({_count(data['frames'])})",
+            f"{_count(data['steps'])} ({'dreamed' if dreamed else _count(data['frames'])})",
             ", ".join(map(number, means)),
             number(mean) + error(means),
             "" if normalised is None else f"{normalised:.3f}",

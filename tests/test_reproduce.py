@@ -46,6 +46,11 @@ def test_a_recipe_is_a_row_of_raw_scores_and_is_made_once(
     cells = tables.scores_table().splitlines()[2].split(" | ")
     assert cells[:3] == ["| catch", "actor-critic", "own" + ", as in training" * explore]
     assert [float(mean) for mean in cells[4].split(", ")] == pytest.approx(means, abs=0.051)
+    (results / "dreams").mkdir()
+    (results / "dreams" / "catch.json").write_text(json.dumps(data))
+    (dreamed,) = [row for row in tables.scores_table().splitlines() if "dream" in row]
+    assert dreamed.startswith("| catch | actor-critic, in dreams alone | own")
+    assert "| 0.8k (dreamed) |" in dreamed
     # Finished seeds are read, neither trained nor played again.
     for work in ("train", "evaluate"):
         monkeypatch.setattr(reproduce, work, None)
