@@ -22,9 +22,10 @@ check: .venv/installed  ## format, lint, types, and README tables against the co
 	$(BIN)/reverie verify
 
 evidence: .venv/installed  ## the long measurements and the learning runs behind the README
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev,play,ray]'
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev,play,evidence]'
 	$(BIN)/reverie reproduce --all
 	$(BIN)/pytest -m evidence
+	$(BIN)/pytest tests/test_statistics.py
 
 gpu: .venv/installed  ## on a machine with a GPU: that all is as on a CPU, and the benchmark's rows
 	$(BIN)/pytest tests/test_cuda.py
