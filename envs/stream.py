@@ -131,7 +131,8 @@ class Stream:
         return self._step(obs, reward, discount, first=first, last=last)
 
     def close(self) -> None:
-        """Free the emulators."""
+        """Free the emulators, at the end of the tick that is under way."""
+        self._worker.settle(timeout=2.0)  # in the middle of one they would abort the process
         self._worker.stop()
         self.env.close()
 

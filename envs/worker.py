@@ -12,10 +12,12 @@ class Worker:
     def __init__(self) -> None:
         self.tasks: queue.SimpleQueue[Callable[[], Any] | None] = queue.SimpleQueue()
         self.answers: queue.SimpleQueue[tuple[Any, BaseException | None]] = queue.SimpleQueue()
+        self.under_way = 0
         threading.Thread(target=_serve, args=(self.tasks, self.answers), daemon=True).start()
 
     def begin(self, function: Callable[..., Any], *arguments: Any) -> None:
         """Have ``function(*arguments)`` called."""
+        self.under_way += 1
         self.tasks.put(lambda: function(*arguments))
 
     def end(self, timeout: float) -> Any:
@@ -24,9 +26,20 @@ class Worker:
             answer, error = self.answers.get(timeout=timeout)
         except queue.Empty:
             raise TimeoutError from None
+        self.under_way -= 1
         if error is not None:
             raise error
         return answer
+
+    def settle(self, timeout: float) -> None:
+        """Wait for what is under way, and forget what it answers."""
+        while self.under_way:
+            try:
+                self.end(timeout)
+            except TimeoutError:
+                return
+            except Exception:  # nobody has asked
+                continue
 
     def stop(self) -> None:
         self.tasks.put(None)

@@ -2,6 +2,7 @@
 
 import gc
 import threading
+import time
 from itertools import islice
 
 import numpy as np
@@ -170,6 +171,20 @@ def test_a_silent_emulator_ends_the_wait_with_a_reason() -> None:
     stream.step(action)
     with pytest.raises(EmulatorSilent, match=r"said nothing for 0.2 s at tick 2"):
         stream.step(action)
+
+
+def test_a_stream_is_closed_at_the_end_of_its_tick() -> None:
+    """As after Ctrl-C: ale_py's emulators abort the process when they are freed amid a tick."""
+    env = Scripted(2)
+    done: list[str] = []
+    step, close = env.step, env.close
+    env.step = lambda actions: (time.sleep(0.1), done.append("tick"), step(actions))[2]  # type: ignore[method-assign]
+    env.close = lambda: (done.append("closed"), close())[1]  # type: ignore[method-assign]
+    stream = Stream(env)
+    stream.reset()
+    stream.send(torch.zeros(2, dtype=torch.int64))
+    stream.close()
+    assert done == ["tick", "closed"]
 
 
 def test_a_forgotten_stream_leaves_no_thread_behind() -> None:
