@@ -51,6 +51,9 @@ class AgentConfig:
         """Ticks after which, every time, none may be under way: an on-policy agent's horizon."""
         return 128
 
+    def check_world(self, title: str) -> None:
+        """Raise UsageError where what the agent starts from was made in another world."""
+
     def build(self, spec: EnvSpec, *, seed: int = 0, device: torch.device | str = "cpu") -> Agent:
         """An untrained agent for the streams of ``spec``."""
         raise NotImplementedError

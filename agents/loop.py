@@ -20,6 +20,7 @@ def interact(
     explore: bool = True,
     start: tuple[Step, Memory] | None = None,
     ahead: int = 1,
+    ticks: int = 0,
 ) -> Iterator[Transition]:
     """Every tick of a policy in a world, for ever; ``start`` continues from a tick's end.
 
@@ -29,7 +30,7 @@ def interact(
     With ``ahead`` above 1 the next tick is under way while the consumer has this one: its actions
     are chosen before the consumer learns, part by part of the stream as each arrives. At every
     ``ahead``-th tick nothing is under way, so there the loop can be started again, and actions of
-    a segment that ends there are all of one policy.
+    a segment that ends there are all of one policy. ``ticks`` is how many came before ``start``.
     """
     parts = stream.parts
     ends = list(accumulate(part.spec.num_envs for part in parts))
@@ -46,7 +47,7 @@ def interact(
     step, memory = start
     no_bonus = torch.zeros_like(step.reward)
     acted: list[tuple[Int64[Tensor, " N"], Memory]] = []
-    for tick in count(1):
+    for tick in count(ticks + 1):
         if not acted:
             for part, place in zip(parts, places, strict=True):
                 acted.append(act(part, *_cut(step, memory, place, len(parts))))

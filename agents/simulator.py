@@ -40,6 +40,14 @@ class ImaginingConfig(AgentConfig):
                 "agent.model_ratio is 0, and a predictor that never learns needs agent.weights."
             )
 
+    def check_world(self, title: str) -> None:
+        made_in = _read(self.weights).get("world", title) if self.weights else title
+        if made_in != title:
+            raise UsageError(
+                f"agent.weights are of a predictor of {made_in}, and this is {title}; pretrain one "
+                f"on recordings of {title}."
+            )
+
 
 class Simulator:
     """A predictor that is updated on its schedule, and moments to imagine from."""
@@ -128,16 +136,27 @@ class Simulator:
 
     def _load(self, path: str) -> None:
         try:
-            state = torch.load(path, map_location="cpu", weights_only=True)
-            self.predictor.load_state_dict(state["model"])
-        except FileNotFoundError:
-            raise UsageError(f"agent.weights names {path}, and there is no such file.") from None
+            self.predictor.load_state_dict(_read(path)["model"])
         except (RuntimeError, KeyError, ValueError, TypeError) as error:
             reason = str(error).splitlines()[-1].strip()
             raise UsageError(
                 f"The weights in {path} do not fit this predictor and world ({reason}); pretrain "
                 "the same predictor on recordings of the same game, action set and format."
             ) from error
+
+
+def _read(path: str) -> dict[str, Any]:
+    """What a pretraining left in its model.pt."""
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise UsageError(f"agent.weights names {path}, and there is no such file.") from None
+    except Exception as error:  # torch raises many kinds for a damaged file
+        raise UsageError(
+            f"{path} holds no weights ({type(error).__name__}); agent.weights is the model.pt of a "
+            "`reverie pretrain predictor:small`."
+        ) from error
+    return state if isinstance(state, dict) else {}
 
 
 def _with(step: Step, memory: Memory) -> tuple[Tensor, Tensor]:

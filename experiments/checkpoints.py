@@ -41,6 +41,7 @@ class Checkpoints:
     def __init__(self, folder: Path) -> None:
         self.folder, self.blocks = folder, folder / "blocks"
         self._used: dict[int, set[str]] = {}  # the blocks of checkpoints written here
+        self._trusted: set[str] = set()  # blocks written, or read and verified, by this process
 
     def steps(self) -> list[int]:
         """Agent steps of which there is a checkpoint, in order."""
@@ -54,7 +55,7 @@ class Checkpoints:
 
         Raises RunError where the disk is full.
         """
-        with _said_where_full(self.folder):
+        with said_where_full(self.folder):
             self.blocks.mkdir(parents=True, exist_ok=True)
             with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
                 packed = _pack(state, lambda data: list(pool.map(self._put, _pieces(data))))
@@ -116,17 +117,19 @@ class Checkpoints:
 
     def _put(self, piece: memoryview) -> str:
         name = hashlib.sha256(piece).hexdigest()
-        path = self.blocks / name
-        if not (path.exists() and path.stat().st_size == len(piece)):
-            with _written(path) as file:
+        if name not in self._trusted:
+            with _written(self.blocks / name) as file:
                 file.write(piece)
+            self._trusted.add(name)
         return name
 
     def _get(self, name: str, into: memoryview) -> None:
+        self._trusted.discard(name)
         with open(self.blocks / name, "rb") as file:
             whole = file.readinto(into) == len(into) and not file.read(1)
         if not whole or hashlib.sha256(into).hexdigest() != name:
             raise Damaged(f"its block {name[:12]} is not what was written")
+        self._trusted.add(name)
 
     def _forget(self) -> None:
         """Remove all but the newest checkpoints, the blocks that only those had, and what a kill
@@ -137,6 +140,7 @@ class Checkpoints:
             self.path(step).unlink()
         self._used = {step: self._used.get(step) or self._read_names(step) for step in self.steps()}
         used = set().union(*self._used.values())
+        self._trusted &= used
         for path in self.blocks.iterdir():
             if path.name not in used:
                 path.unlink()
@@ -238,13 +242,30 @@ def _sync_folder(folder: Path) -> None:
 
 
 @contextmanager
-def _said_where_full(folder: Path) -> Iterator[None]:
+def said_where_full(folder: Path) -> Iterator[None]:
+    """Raise RunError, which says what is kept, where what is done meanwhile fills the disk.
+
+    A thread that writes for another hands its error on, and prints none of it.
+    """
+    print_trace = threading.excepthook
+    threading.excepthook = lambda failed: None if _full(failed.exc_value) else print_trace(failed)
     try:
         yield
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+    except (OSError, RuntimeError) as error:
+        if not _full(error):
             raise
         raise RunError(
             f"The disk of {folder} is full; the last checkpoint is whole. Make room, and the same "
             "command continues from it."
         ) from error
+    finally:
+        threading.excepthook = print_trace
+
+
+def _full(error: BaseException | None) -> bool:
+    """Whether a full disk is behind an error; torch raises another one over the disk's own."""
+    while error:
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return True
+        error = error.__context__
+    return False

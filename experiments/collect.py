@@ -4,6 +4,7 @@ Frames of another format come from a *twin*: the same game with the same seeds a
 differently. The two agree step for step, and the recording stops with an error where they do not.
 """
 
+from contextlib import ExitStack
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -19,7 +20,7 @@ from envs.atari import AtariConfig
 from envs.errors import UsageError
 from envs.interface import EnvConfig
 from envs.stream import Stream
-from experiments.recorder import Manifest, Recorder
+from experiments.recorder import Manifest, Recorder, room_for
 from experiments.recording import Recording
 from experiments.run import provenance
 
@@ -43,7 +44,8 @@ def collect(
     """Record about ``frames`` frames of a policy that acts uniformly with probability ``epsilon``.
 
     ``own`` keeps what the policy sees; ``grey`` (84 x 84) and ``rgb`` (210 x 160) are of Atari.
-    Raises UsageError for a format that the world has not or a folder that holds a recording.
+    One that was interrupted begins anew. Raises UsageError for a format that the world has not or a
+    folder that holds a recording.
     """
     if frames < streams or not 0 <= epsilon <= 1:
         raise UsageError(
@@ -69,18 +71,20 @@ def collect(
         seed=seed,
         streams=streams,
     )
-    recorder = Recorder(Path(folder), manifest, provenance(where, threads))
-    step = seen.reset()
-    twin = step if drawn is seen else drawn.reset()
-    ticks = frames // streams - 1
-    for t in islice(interact(seen, player, explore=False, start=(step, memory)), ticks):
-        following = t.next_step if drawn is seen else drawn.step(t.action.cpu())
-        _check_twin(t.next_step, following)
-        recorder.append(twin, t.action.cpu(), following)
-        twin = following
-    recorder.close(twin)
-    for stream in {seen, drawn}:
-        stream.close()
+    with ExitStack() as open_ones:
+        open_ones.enter_context(room_for(Path(folder)))
+        for stream in {seen, drawn}:
+            open_ones.callback(stream.close)
+        recorder = Recorder(Path(folder), manifest, provenance(where, threads))
+        step = seen.reset()
+        twin = step if drawn is seen else drawn.reset()
+        ticks = frames // streams - 1
+        for t in islice(interact(seen, player, explore=False, start=(step, memory)), ticks):
+            following = t.next_step if drawn is seen else drawn.step(t.action.cpu())
+            _check_twin(t.next_step, following)
+            recorder.append(twin, t.action.cpu(), following)
+            twin = following
+        recorder.close(twin)
     return Recording(folder)
 
 

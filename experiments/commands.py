@@ -26,7 +26,6 @@ from experiments.parse import (
     parse_experiment,
     parse_flags,
     parse_pretraining,
-    take,
 )
 from experiments.predictors import compare
 from experiments.presets import PRESETS
@@ -48,6 +47,14 @@ from experiments.training import train
 
 @dataclass(frozen=True)
 class _Evaluate:
+    game: str = ""
+    """Of random play: the one game, by default ms_pacman; a run is evaluated on its own."""
+    games: str = ""
+    """Of random play: atari26, atari57, hard or names with commas."""
+    protocol: str = ""
+    """Of random play: the one protocol, by default mfec."""
+    protocols: str | None = None
+    """Some with commas, as in mfec,machado; a run's agent is evaluated under each in turn."""
     episodes: int = 30
     """Whole episodes to play; pretrained predictors are compared on held-out moments instead."""
     seed: int = 0
@@ -113,20 +120,21 @@ def _evaluate(words: list[str]) -> int:
     targets = []
     while words and not words[0].startswith("-"):
         targets.append(words.pop(0))
-    words, game = take(words, "--game")
-    words, games = take(words, "--games")
-    words, protocol = take(words, "--protocol")
-    words, protocols = take(words, "--protocols")
     options = parse_flags(_Evaluate, words, "reverie evaluate RUN ... | random")
     if not targets:
         raise UsageError("Name what to evaluate: run folders, or the word random.")
-    named = [name.strip() for name in (protocols or "").split(",") if name.strip()]
-    if protocols is not None and (not named or protocol):
+    named = [name.strip() for name in (options.protocols or "").split(",") if name.strip()]
+    if options.protocols is not None and (not named or options.protocol):
         raise UsageError("--protocols names some with commas, as in mfec,machado; no --protocol.")
     device, threads = pick_device(options.device), pick_threads(options.threads)
     if targets == ["random"]:
-        for name in expand_games(games or game or "ms_pacman"):
-            for each in named or [protocol or "mfec"]:
+        if options.explore or options.video:
+            raise UsageError(
+                "Random play has no other way to act and no folder for a film; leave out "
+                "--explore and --video."
+            )
+        for name in expand_games(options.games or options.game or "ms_pacman"):
+            for each in named or [options.protocol or "mfec"]:
                 env = choose(AtariConfig(name), "protocol", each)
                 scores = random_play(
                     env,
@@ -137,7 +145,7 @@ def _evaluate(words: list[str]) -> int:
                 )
                 print(f"random play, {scores}")
         return 0
-    if game or games or protocol:
+    if options.game or options.games or options.protocol:
         raise UsageError(
             "A run is evaluated on its own game and protocol; leave out --game(s) and --protocol, "
             "or name others beside its own by --protocols."
@@ -148,7 +156,8 @@ def _evaluate(words: list[str]) -> int:
         return 0
     for target in targets:
         for each in named or [""]:
-            video = Run(target).folder / "videos" / f"evaluation{each and f'-{each}'}.mp4"
+            tail = each and f"-{each}"
+            video = Run(target).folder / "videos" / f"evaluation{tail}.mp4"
             scores = evaluate_run(
                 target,
                 protocol=each,
@@ -159,7 +168,7 @@ def _evaluate(words: list[str]) -> int:
                 threads=threads,
                 explore=options.explore,
                 video=video if options.video else None,
-                figure=Run(target).folder / "figures" / "plan.png",
+                figure=Run(target).folder / "figures" / f"plan{tail}.png",
             )
             print(scores)
             if options.video:
@@ -174,7 +183,12 @@ def _report(words: list[str]) -> int:
     options = parse_flags(_Report, words, "reverie report DIR ...")
     if not folders:
         raise UsageError("Name run folders, or folders that hold some.")
-    path = write_report(folders, options.out, options.baseline, explore=options.explore)
+    try:
+        path = write_report(folders, options.out, options.baseline, explore=options.explore)
+    except OSError as error:
+        raise UsageError(
+            f"The report cannot be written ({error}); name another file with --out."
+        ) from error
     print(f"wrote {path} and {path.with_suffix('.md')}")
     return 0
 
@@ -220,6 +234,9 @@ def _pretrain(words: list[str]) -> int:
 
 def _list(words: list[str]) -> int:
     topics = ("games", "presets", "roles")
+    if {"-h", "--help"} & set(words):
+        print(f"reverie list [{' | '.join(topics)}]; without a word, presets and roles.")
+        return 0
     for word in words:
         if word not in topics:
             raise UsageError(f"There is no list of '{word}'; the lists are {', '.join(topics)}.")

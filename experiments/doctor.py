@@ -12,6 +12,7 @@ from pathlib import Path
 
 import torch
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from agents.loop import interact
@@ -59,10 +60,10 @@ def doctor(folder: Path, device: str = "auto", seconds: float = 2.0) -> int:
     problems = 0
     for name, check in checks.items():
         try:
-            shown.add_row("[green]ok[/]", name, check())
+            shown.add_row("[green]ok[/]", name, escape(check()))
         except Exception as error:  # whatever breaks here is what the user wants to hear of
             problems += 1
-            shown.add_row("[red]problem[/]", name, f"{error}" or type(error).__name__)
+            shown.add_row("[red]problem[/]", name, escape(f"{error}" or type(error).__name__))
     console = Console(highlight=False)
     console.print(shown)
     console.print(f"{problems or 'No'} problem{'' if problems == 1 else 's'} found.")

@@ -33,7 +33,7 @@ class ImaginationConfig(EnvConfig):
 
         job, (_, model) = self._job(), load_model(self.run, device="cpu")
         recording = Recording(*job.data, memory=0)
-        rows = recording.rows("train", length=SEEN, held_out=job.held_out, seed=job.seed)
+        rows = recording.rows("train", length=SEEN, held_out=job.held_out, seed=job.split)
         segments = recording.segments(evenly(rows, self.moments), SEEN - 1, job.stack)
         return Imagination(model, segments, num_envs, horizon=self.horizon)
 

@@ -3,6 +3,7 @@
 import math
 import statistics
 from collections.abc import Mapping
+from contextlib import closing
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -22,10 +23,10 @@ from envs.interface import EnvConfig
 from envs.protocol import PROTOCOLS
 from envs.stream import Stream, spec_of
 from experiments.config import Experiment
-from experiments.machine import pick_device
+from experiments.machine import interrupts, pick_device
 from experiments.plans import PlanTrace, with_plan
 from experiments.run import Run, building, fitting
-from experiments.states import restore
+from experiments.states import check_tick, restore
 from experiments.trackers import Episodes, Video, screen_of
 
 
@@ -50,10 +51,10 @@ class Scores:
         return statistics.fmean(self.scores)
 
     @property
-    def standard_error(self) -> float:
-        """Of the mean over episodes; nan for one episode."""
+    def standard_error(self) -> float | None:
+        """Of the mean over episodes; None for one episode."""
         if len(self.scores) < 2:
-            return float("nan")
+            return None
         return statistics.stdev(self.scores) / math.sqrt(len(self.scores))
 
     def summary(self) -> dict[str, Any]:
@@ -73,7 +74,7 @@ class Scores:
 
     def __str__(self) -> str:
         s = self.summary()
-        error = "" if math.isnan(self.standard_error) else f" ± {self.standard_error:,.1f} (s.e.)"
+        error = "" if self.standard_error is None else f" ± {self.standard_error:,.1f} (s.e.)"
         lines = [
             f"{self.world}: mean {self.mean:,.1f}{error}  median {s['median']:,.1f}  "
             f"min {s['min']:,.1f}  max {s['max']:,.1f}  "
@@ -109,10 +110,11 @@ def evaluate(
     actor-critic draws from its policy, and the protocol's epsilon, which is for players that
     have none, is left out.
     Every stream has a fixed quota of episodes, so that short ones are not favoured. Video and
-    figure are of one episode; the figure is of its plans, if the policy has any.
+    figure are of one episode; the figure is of its plans, if the policy has any. Ctrl-C and
+    SIGTERM end it after the current tick, as KeyboardInterrupt.
     """
-    if episodes < 1:
-        raise UsageError(f"episodes is {episodes}; it must be 1 or more.")
+    if episodes < 1 or streams < 1:
+        raise UsageError(f"episodes is {episodes} and streams {streams}; both must be 1 or more.")
     n = min(streams, episodes)
     quota = [episodes // n + (stream < episodes % n) for stream in range(n)]
     stream = Stream(
@@ -120,28 +122,32 @@ def evaluate(
     )
     epsilon = 0.0 if explore else env.eval_epsilon
     player = EpsilonGreedy(policy, stream.spec.num_actions, epsilon)
-    memory = player.initial(n)
-    memory["dice"] = dice.keys(seed, "eval", n).to(stream.device)
-    step = stream.reset()
-    film = Video(video, with_plan(screen_of(stream))) if video else None
     trace = PlanTrace(env.action_names(stream.spec.num_actions)) if figure else None
     tracker, starts = Episodes(n), set[int]()
     finished: list[list[dict[str, Any]]] = [[] for _ in range(n)]
-    for t in interact(stream, player, explore=explore, start=(step, memory)):
-        for i in t.step.first.nonzero()[:, 0].tolist():
-            if len(finished[i]) < quota[i]:
-                starts.add(int(frame_digest(t.step.obs[i : i + 1])))
-        tracker.update(t)
-        for watcher in (film, trace):
-            if watcher:
-                watcher.update(t)
-        for episode in tracker.pop():
-            mine = finished[episode["stream"]]
-            if len(mine) < quota[episode["stream"]]:
-                mine.append(episode)
-        if all(len(mine) == due for mine, due in zip(finished, quota, strict=True)):
-            break
-    stream.close()
+    # Emulators that are left open, or in the middle of a tick, abort the process at its end.
+    with interrupts() as interrupted, closing(stream):
+        film = Video(video, with_plan(screen_of(stream))) if video else None
+        memory = player.initial(n)
+        memory["dice"] = dice.keys(seed, "eval", n).to(stream.device)
+        start = stream.reset(), memory
+        for t in interact(stream, player, explore=explore, start=start):
+            for i in t.step.first.nonzero()[:, 0].tolist():
+                if len(finished[i]) < quota[i]:
+                    starts.add(int(frame_digest(t.step.obs[i : i + 1])))
+            tracker.update(t)
+            for watcher in (film, trace):
+                if watcher:
+                    watcher.update(t)
+            for episode in tracker.pop():
+                mine = finished[episode["stream"]]
+                if len(mine) < quota[episode["stream"]]:
+                    mine.append(episode)
+            whole = all(len(mine) == due for mine, due in zip(finished, quota, strict=True))
+            if whole or interrupted:
+                break
+    if interrupted:
+        raise KeyboardInterrupt
     if trace and figure:
         trace.draw(figure, f"{env.title}, evaluation seed {seed}")
     played = [episode for mine in finished for episode in mine]
@@ -190,8 +196,7 @@ def evaluate_run(
     They are ``scores.json``, or ``scores-NAME.json`` under a protocol not its own, and
     ``-exploring`` where they explored; ``steps`` says which checkpoint was played.
     """
-    experiment, agent = load(folder, device=str(device))
-    run = Run(folder)
+    experiment, agent, _, steps = load_trained(folder, device=str(device))
     world = experiment.env.evaluation
     env = under(world, protocol) if protocol else world
     scores = evaluate(
@@ -207,7 +212,7 @@ def evaluate_run(
         figure=figure,
     )
     name = scores_file("" if env is world else protocol, explore)
-    run.write_json(name, scores.summary() | {"steps": run.checkpoints.steps()[-1]})
+    Run(folder).write_json(name, scores.summary() | {"steps": steps})
     return scores
 
 
@@ -241,12 +246,16 @@ def under(env: EnvConfig, protocol: str) -> EnvConfig:
 
 def load(folder: Path | str, *, device: str = "auto") -> tuple[Experiment, Agent]:
     """A run's experiment, and its agent as the last checkpoint knows it."""
-    experiment, agent, _ = load_trained(folder, device=device)
+    experiment, agent, _, _ = load_trained(folder, device=device)
     return experiment, agent
 
 
-def load_trained(folder: Path | str, *, device: str = "auto") -> tuple[Experiment, Agent, Bonus]:
-    """A run's experiment, and its agent and bonus as the last checkpoint knows them."""
+def load_trained(
+    folder: Path | str, *, device: str = "auto"
+) -> tuple[Experiment, Agent, Bonus, int]:
+    """A run's experiment, its agent and bonus as the last whole checkpoint knows them, and the
+    agent steps of that checkpoint.
+    """
     run, where = Run(folder), pick_device(device)
     experiment = run.experiment()
     state = run.load()
@@ -260,7 +269,8 @@ def load_trained(folder: Path | str, *, device: str = "auto") -> tuple[Experimen
     with fitting(run.folder):
         restore(agent, state["agent"], "agent")
         restore(bonus, state["bonus"], "bonus")
-    return experiment, agent, bonus
+        done = check_tick(state["tick"]) * experiment.streams
+    return experiment, agent, bonus, experiment.agent.steps_spent + done
 
 
 def _plural(count: int, noun: str) -> str:

@@ -19,16 +19,23 @@ def pick_device(name: torch.device | str) -> torch.device:
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
-        device = torch.device(name)
+        device: torch.device | None = torch.device(name)
     except RuntimeError:
-        raise UsageError(f"There is no device '{name}'; choose auto, cpu or cuda.") from None
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise UsageError("--device cuda was asked for, but torch sees no CUDA here; use cpu.")
+        device = None
+    if device is None or device.type not in ("cpu", "cuda"):
+        raise UsageError(f"There is no device '{name}'; choose auto, cpu, cuda or cuda:1.")
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise UsageError(
+            f"--device {name} was asked for, but torch sees no CUDA device of that number here; "
+            "use auto or cpu."
+        )
     return device
 
 
 def pick_threads(threads: int) -> int:
-    """Give torch that many CPU threads, or one for each core."""
+    """Give torch that many CPU threads, or one for each core where it is 0."""
+    if threads < 0:
+        raise UsageError(f"threads is {threads}; it must be 0 or more.")
     threads = threads or len(os.sched_getaffinity(0))
     torch.set_num_threads(threads)
     return threads

@@ -9,6 +9,7 @@ from typing import Annotated, Any, TypeVar
 import tyro
 
 from envs.atari import AtariConfig
+from envs.checks import at_least, check, within
 from envs.errors import UsageError
 from envs.games import expand_games, near_names
 from envs.interface import EnvConfig
@@ -46,10 +47,15 @@ class CollectOptions:
     folder: Path | None = None
     """Where the recording goes; by default runs/data/WORLD-POLICY-FORMAT-sSEED."""
 
+    def __post_init__(self) -> None:
+        check(self, "", at_least(1), "frames", "streams")
+        check(self, "", within(0, 1), "epsilon")
+
 
 @dataclass(frozen=True)
 class _Collect:
     env: EnvConfig = AtariConfig()
+    """The world of random play; a run plays in its own."""
     options: Annotated[CollectOptions, tyro.conf.arg(name="")] = CollectOptions()
 
 
@@ -74,13 +80,19 @@ def parse_collect(words: list[str]) -> tuple[str, EnvConfig | None, CollectOptio
         options = parse_flags(CollectOptions, flags, "reverie collect RUN")
         return who, None, options
     chosen = choose_all(_Collect(), tokens)
-    parsed = parse_flags(_Collect, flags, "reverie collect random", default=chosen)
+    parsed = parse_flags(_Collect, flags, "reverie collect RUN | random", default=chosen)
     return who, parsed.env, parsed.options
 
 
 def parse_pretraining(words: list[str]) -> tuple[Pretraining, PretrainOptions]:
     """ROLE:NAME [role:name ...] --data FOLDER [--flags], as on the command line."""
     words = import_modules(words)
+    if words[:1] in (["-h"], ["--help"]):
+        known = dict(entry for role in PRETRAININGS for entry in roles(PRETRAININGS[role]()))
+        names = ", ".join(f"{role}:{name}" for role in PRETRAININGS for name in known[role])
+        print(f"reverie pretrain ROLE:NAME --data FOLDER ...; ROLE:NAME is one of {names}.")
+        print("`reverie pretrain ROLE:NAME --help` shows every setting of that model.")
+        raise SystemExit(0)
     role = words[0].partition(":")[0] if words else ""
     if role not in PRETRAININGS:
         hint = near_names(role, PRETRAININGS) or f" The roles are {', '.join(PRETRAININGS)}."
@@ -172,8 +184,9 @@ def import_modules(words: list[str]) -> list[str]:
         sys.path.insert(0, "")
         try:
             importlib.import_module(module)
-        except ModuleNotFoundError as error:
-            raise UsageError(f"--with {module}: {error}.") from error
+        except Exception as error:  # it is the user's code, which may raise anything
+            said = f"{type(error).__name__}: {error}"
+            raise UsageError(f"--with '{module}' cannot be imported ({said}).") from error
 
 
 def _game_flag(words: list[str]) -> list[str]:

@@ -51,7 +51,7 @@ class PredictorPretraining(Pretraining):
             device=device,
         )
         if isinstance(predictor, FramePredictor):
-            rows = recording.rows("train", held_out=self.held_out, seed=self.seed)
+            rows = recording.rows("train", held_out=self.held_out, seed=self.split)
             predictor.fit_mean(recording.frames(evenly(rows, 1000)))
         return predictor
 
@@ -60,7 +60,7 @@ class PredictorPretraining(Pretraining):
 
     def batches(self, recording: Recording, model: Predictor) -> Batches[Any]:
         batch, ticks = model.lesson
-        rows = recording.rows("train", length=ticks, held_out=self.held_out, seed=self.seed)
+        rows = recording.rows("train", length=ticks, held_out=self.held_out, seed=self.split)
         return Batches(
             rows,
             self.batch or batch,
@@ -89,7 +89,7 @@ class PredictorPretraining(Pretraining):
 
     def within_reach(self, recording: Recording, horizons: tuple[int, ...]) -> tuple[int, ...]:
         """The horizons that a held-out episode is long enough for; the others are left out."""
-        rows = recording.rows("held-out", held_out=self.held_out, seed=self.seed)
+        rows = recording.rows("held-out", held_out=self.held_out, seed=self.split)
         longest = int(recording.columns["left"][rows].max()) - (SEEN - 1)
         if longest < min(horizons):
             raise UsageError(
@@ -101,7 +101,7 @@ class PredictorPretraining(Pretraining):
     def moments(self, recording: Recording, count: int, longest: int) -> Int64[Tensor, " M"]:
         """Held-out rows, evenly spread, at which a segment to be imagined begins."""
         rows = recording.rows(
-            "held-out", length=SEEN - 1 + longest, held_out=self.held_out, seed=self.seed
+            "held-out", length=SEEN - 1 + longest, held_out=self.held_out, seed=self.split
         )
         return evenly(rows, count)
 
@@ -117,15 +117,17 @@ def compare(
     """Predictors' errors on the same held-out moments of the first run's recordings.
 
     Writes ``evaluation.json``, ``figures/horizons.png`` and, with ``video``, a film of the first
-    run's imagination into its folder. Raises UsageError where the runs are not of one world.
+    run's imagination into its folder. Raises UsageError where the runs are not of one world, or
+    did not set the same episodes aside.
     """
     jobs, models = [], {}
+    names = _names(folders)
     for folder in folders:
         job, model = load_model(folder, device=device)
         if not isinstance(job, PredictorPretraining):
             raise UsageError(f"{folder} holds no predictor, which cannot be compared with one.")
         jobs.append(job)
-        models[folder.name] = model
+        models[names[folder]] = model
     first, run = jobs[0], Run(folders[0])
     recording = Recording(*first.data)
     for folder, job in zip(folders, jobs, strict=True):
@@ -136,6 +138,13 @@ def compare(
                 f"{folder} is of {one.title} with {one.num_actions} actions and looks {same[2]}, "
                 f"and {folders[0]} is not; compare predictors of one world and format."
             )
+        apart = one.folders, job.held_out, job.split
+        if apart != (recording.folders, first.held_out, first.split):
+            raise UsageError(
+                f"{folder} and {folders[0]} did not set the same episodes aside, so one may have "
+                "learned from what the other is asked; give both the same --data, --held-out and "
+                "--split."
+            )
     horizons = first.within_reach(recording, horizons)
     rows = first.moments(recording, moments, max(horizons))
     ahead = look_ahead(models, recording, rows, first.stack, horizons)
@@ -145,7 +154,7 @@ def compare(
         "frames": len(recording),
         "collected": recording.manifest.policy,
         "moments": len(rows),
-        "steps": {folder.name: job.steps for folder, job in zip(folders, jobs, strict=True)},
+        "steps": {names[folder]: job.steps for folder, job in zip(folders, jobs, strict=True)},
         "unit": "mean squared error per pixel, in squared grey levels",
         "errors": ahead.table(),
     }
@@ -154,6 +163,12 @@ def compare(
     run.write_json("evaluation.json", result)
     horizon_figure(result, run.folder / "figures" / "horizons.png")
     if video:
-        model = models[folders[0].name]
+        model = models[names[folders[0]]]
         film(model, recording, rows, first.stack, run.folder / "videos" / "imagined.mp4")
     return result
+
+
+def _names(folders: list[Path]) -> dict[Path, str]:
+    """What models are called: their folders' names, or paths where two have one name."""
+    unique = len({folder.name for folder in folders}) == len(folders)
+    return {folder: folder.name if unique else str(folder) for folder in folders}

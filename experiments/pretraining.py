@@ -6,6 +6,7 @@ resumption. What a role needs beside is in a ``Pretraining`` of its own, a line 
 
 import math
 import time
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from envs.checks import at_least, check, refuse, within
 from envs.errors import NumericalError, UsageError
 from envs.interface import Metrics, Stateful
 from experiments.batches import Batches
+from experiments.checkpoints import said_where_full
 from experiments.config import Job
 from experiments.machine import interrupts, keep_freed_memory, pick_device, pick_threads
 from experiments.progress import Display
@@ -25,7 +27,9 @@ from experiments.trackers import Log, Means
 from world_models.arithmetic import Arithmetic, Precision, using
 
 WEIGHTS = "model.pt"
-"""The model of a pretraining's last checkpoint, in its folder."""
+"""The model of a pretraining's last checkpoint, alone, for whoever goes on with it."""
+FINISHED = "finished"
+"""Says at which step a pretraining's figures and tables were made; it is written after them."""
 
 
 @dataclass(frozen=True)
@@ -40,10 +44,12 @@ class Pretraining(Job):
     batch: int = 32
     held_out: float = 0.1
     """Share of the frames that is set aside, by whole episodes."""
+    split: int = 0
+    """Seed of which episodes those are: the same for models that are to be compared."""
 
     def __post_init__(self) -> None:
         check(self, "", at_least(1), "steps")
-        check(self, "", within(0, 2**63 - 1), "seed")
+        check(self, "", within(0, 2**63 - 1), "seed", "split")
         if not 0 < self.held_out < 1:
             refuse(self, "", "held_out", "above 0 and below 1")
 
@@ -73,7 +79,7 @@ class Pretraining(Job):
         raise NotImplementedError
 
     def finish(self, run: Run, model: Any, recording: Recording, device: torch.device) -> None:
-        """Figures and tables of a finished model."""
+        """Figures and tables of a finished model; made again where a kill came between."""
 
 
 @dataclass(frozen=True)
@@ -97,6 +103,10 @@ class PretrainOptions:
     """Decoded frames are kept where all of them fit in this much host memory."""
     quiet: bool = False
 
+    def __post_init__(self) -> None:
+        check(self, "", at_least(1), "log_every")
+        check(self, "", at_least(0), "minutes", "checkpoint_minutes", "memory_gb")
+
 
 def pretrain(
     job: Pretraining, folder: Path | str, options: PretrainOptions = PretrainOptions()
@@ -112,7 +122,7 @@ def pretrain(
     with using(Arithmetic(options.precision)), building("model"):
         model = job.build(recording, device)
     run = Run.open(folder, job)
-    with run.locked():
+    with run.locked(), said_where_full(run.folder):
         _go(job, run, model, recording, options, device, threads)
     return run
 
@@ -129,13 +139,16 @@ def _go(
     """One sitting: from the checkpoint to the end, or to an interrupt."""
     state = run.load()
     step = state["step"] if state else 0
-    if step >= job.steps:
-        run.finished = True
+    if state and step >= job.steps:
+        with fitting(run.folder):
+            model.load_state_dict(state["model"])
+        _finish(job, run, model, recording, device, step)
+        if not options.quiet:
+            print(f"{run.folder} is finished at step {step:,}; ask for more by --steps.")
         return
     frames = state["frames"] if state else 0
     about = {"protocol": recording.manifest.env.protocol_label, "world": recording.title}
     about |= {"precision": options.precision}
-    run.write_json("provenance.json", provenance(device, threads) | about)
     means = Means()
     with fitting(run.folder):
         if state:
@@ -144,8 +157,8 @@ def _go(
         if state:
             batches.load_state_dict(state["batches"])
             means.load_state_dict(state["means"])
+    inexact = run.begin(job, step, provenance(device, threads) | about)
     run.truncate_lines("metrics.jsonl", step)
-    log = Log(run.folder, step)
     verb = f"continues at step {step:,}" if step else "starts"
     headline = (
         f"{run.folder} {verb}: {job.model_name} on {len(recording):,} frames of {recording.title}, "
@@ -153,7 +166,13 @@ def _go(
     )
     began = saved = logged = time.monotonic()
     done = step
-    with interrupts() as interrupted, Display(headline, job.steps, quiet=options.quiet) as display:
+    with (
+        interrupts() as interrupted,
+        closing(Log(run.folder, step)) as log,
+        Display(headline, job.steps, quiet=options.quiet) as display,
+    ):
+        if inexact:
+            display.console.print(inexact)
         while step < job.steps:
             if job.phase(model) != phase:
                 batches, phase = job.batches(recording, model), job.phase(model)
@@ -184,18 +203,28 @@ def _go(
             if save:
                 parts = {"model": model, "batches": batches, "means": means}
                 states = {name: part.state_dict() for name, part in parts.items()}
+                about_model = {"world": recording.title, "model": states["model"]}
+                run.write_tensors(WEIGHTS, about_model)
                 run.checkpoints.save(step, {"step": step, "frames": frames} | states)
-                _write_weights(run.folder / WEIGHTS, states["model"])
                 saved = time.monotonic()
             if stop:
                 break
         run.interrupted = bool(interrupted)
-    log.close()
-    run.finished = step >= job.steps
-    if run.finished:
-        job.finish(run, model, recording, device)
+    if step >= job.steps:
+        _finish(job, run, model, recording, device, step)
     ended = "Done" if run.finished else "Stopped; the same command continues"
     display.console.print(f"{ended}: {step:,} gradient steps in {run.folder}")
+
+
+def _finish(
+    job: Pretraining, run: Run, model: Any, recording: Recording, device: torch.device, step: int
+) -> None:
+    """Make figures and tables where those of this step are not all there."""
+    marker = run.folder / FINISHED
+    if not (marker.exists() and marker.read_text() == str(step)):
+        job.finish(run, model, recording, device)
+        marker.write_text(str(step))
+    run.finished = True
 
 
 def load_model(
@@ -223,13 +252,6 @@ def default_pretrain_folder(job: Pretraining) -> Path:
     """runs/pretrain-MODEL-WORLD-sSEED."""
     title = Recording(*job.data, memory=0).title
     return Path("runs") / f"pretrain-{job.model_name}-{title}-s{job.seed}"
-
-
-def _write_weights(path: Path, model: dict[str, Any]) -> None:
-    """The model alone, for whoever goes on with it."""
-    temporary = path.with_suffix(".tmp")
-    torch.save({"model": model}, temporary)
-    temporary.replace(path)
 
 
 def _check_loss(metrics: Metrics, step: int, run: Run) -> None:

@@ -16,14 +16,17 @@ class Display:
 
     def __init__(self, headline: str, total: int, *, quiet: bool = False) -> None:
         self.headline, self.total = headline, total
-        self.console = Console(stderr=False, quiet=quiet, highlight=False, soft_wrap=True)
+        # A path may hold what rich would take for markup.
+        self.console = Console(
+            quiet=quiet, highlight=False, markup=False, emoji=False, soft_wrap=True
+        )
         self.bar: Bar | None = None
 
     def __enter__(self) -> "Display":
         self.console.print(self.headline)
         if self.console.is_terminal:
             self.bar = Bar(
-                TextColumn("{task.description}"),
+                TextColumn("{task.description}", markup=False),
                 BarColumn(bar_width=30),
                 TextColumn("{task.percentage:>3.0f}%"),
                 TimeRemainingColumn(),

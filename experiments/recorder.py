@@ -1,7 +1,12 @@
-"""Writing a recording: a manifest, and shards of frames with what was done and what followed."""
+"""Writing a recording: shards of frames with what was done and what followed, and a manifest.
+
+The manifest has another name until the recording is whole.
+"""
 
 import json
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +22,7 @@ from envs.checks import at_least, check
 from envs.errors import UsageError
 from envs.interface import EnvConfig, Step
 from experiments.config import decode, encode
+from experiments.run import locked
 
 FORMAT = "reverie-recording-1"
 
@@ -24,7 +30,30 @@ FORMAT = "reverie-recording-1"
 SHARD_ROWS = 16_384
 
 
+MANIFEST, UNFINISHED = "manifest.json", "unfinished.json"
+
+
 COLUMNS = ("action", "reward", "discount", "first", "last")
+
+
+@contextmanager
+def room_for(folder: Path) -> Iterator[None]:
+    """A folder to record in, made where there is none; nobody else records there meanwhile.
+
+    Raises UsageError where it already holds a recording or cannot be written, and FolderBusy.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "lock").touch()
+    except OSError as error:
+        raise UsageError(
+            f"The folder {folder} cannot be written ({error.strerror}); "
+            "choose another with --folder."
+        ) from error
+    with locked(folder, "recording"):
+        if (folder / MANIFEST).exists():
+            raise UsageError(f"{folder} already holds a recording; choose another with --folder.")
+        yield
 
 
 @dataclass(frozen=True)
@@ -47,13 +76,13 @@ class Manifest:
     def __post_init__(self) -> None:
         check(self, "", at_least(1), "num_actions", "streams")
 
-    def write(self, folder: Path, provenance: dict[str, Any]) -> None:
+    def write(self, path: Path, provenance: dict[str, Any]) -> None:
         about = {"world": self.env.title, "protocol": self.env.protocol_label}
         own = {name: value for name, value in encode(self).items() if name != "class"}
         data = {"format": FORMAT} | about | own | {"provenance": provenance}
-        temporary = folder / ".manifest.tmp"
+        temporary = path.with_suffix(".tmp")
         temporary.write_text(json.dumps(data, indent=1) + "\n")
-        temporary.replace(folder / "manifest.json")
+        temporary.replace(path)
 
     def world(self, stack: int) -> EnvConfig:
         """The world, with looks of so many frames; coloured ones come one at a time."""
@@ -63,12 +92,17 @@ class Manifest:
 
     @classmethod
     def read(cls, folder: Path) -> "Manifest":
-        """Raises UsageError where there is none, or one of another format."""
-        path = folder / "manifest.json"
+        """Raises UsageError where there is none, an unfinished one, or one of another format."""
+        path = folder / MANIFEST
         try:
             data = json.loads(path.read_text())
         except FileNotFoundError:
-            raise UsageError(f"{folder} is no recording: it has no manifest.json.") from None
+            if (folder / UNFINISHED).exists():
+                raise UsageError(
+                    f"The recording {folder} was interrupted before its end; the same "
+                    "`reverie collect` begins it anew."
+                ) from None
+            raise UsageError(f"{folder} is no recording: it has no {MANIFEST}.") from None
         except (ValueError, OSError) as error:
             raise UsageError(f"{path} cannot be read: {error}.") from error
         if not isinstance(data, dict) or data.get("format") != FORMAT:
@@ -87,21 +121,16 @@ class Manifest:
 class Recorder:
     """Writes a recording tick by tick; memory is one shard of compressed frames.
 
-    Raises UsageError where the folder already holds one or cannot be written.
+    What an interrupt left of an earlier one is removed. Nobody else may write in the folder.
     """
 
     def __init__(self, folder: Path, manifest: Manifest, provenance: dict[str, Any]) -> None:
         self.folder, self.manifest, self.provenance = folder, manifest, provenance
-        if (folder / "manifest.json").exists():
-            raise UsageError(f"{folder} already holds a recording; choose another with --folder.")
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            manifest.write(folder, provenance)
-        except OSError as error:
-            raise UsageError(
-                f"The folder {folder} cannot be written ({error.strerror}); "
-                "choose another with --folder."
-            ) from error
+        if (folder / UNFINISHED).exists():
+            print(f"The recording {folder} was interrupted before its end; it begins anew.")
+            for path in folder.glob(f"{'[0-9]' * 5}.*"):
+                path.unlink()
+        manifest.write(folder / UNFINISHED, provenance)
         self.frames: list[bytes] = []
         self.columns: dict[str, list[NDArray[Any]]] = {name: [] for name in COLUMNS}
 
@@ -119,9 +148,11 @@ class Recorder:
         self.append(last, torch.zeros_like(last.first, dtype=torch.int64), last)
         if self.frames:
             self._flush()
+        self.manifest.write(self.folder / MANIFEST, self.provenance)
+        (self.folder / UNFINISHED).unlink()
 
     def _flush(self) -> None:
-        """Write a shard, then the manifest that names it: a kill leaves a whole recording."""
+        """Write a shard, and note it for the manifest."""
         stem = self.folder / f"{len(self.manifest.shards):05d}"
         blob = b"".join(self.frames)
         stem.with_suffix(".frames").write_bytes(blob)
@@ -132,6 +163,5 @@ class Recorder:
         columns["ends"] = ends
         np.savez_compressed(stem.with_suffix(".npz"), allow_pickle=False, **columns)
         shards = (*self.manifest.shards, (len(self.frames), len(blob)))
-        self.manifest = Manifest(**{**vars(self.manifest), "shards": shards})
-        self.manifest.write(self.folder, self.provenance)
+        self.manifest = replace(self.manifest, shards=shards)
         self.frames, self.columns = [], {name: [] for name in COLUMNS}

@@ -1,9 +1,10 @@
 """Recordings: experience on disk, every frame once, for whatever learns from it later.
 
-A folder holds ``manifest.json`` and shards. A shard is two files: ``00000.frames``, one zlib stream
-a frame, and ``00000.npz``, what was done and what followed. Row t x streams + n is stream n's tick
-t, so a row's successor is ``streams`` rows further. Frames are decoded one at a time, by row: a
-shuffle needs no buffer, and memory is what one batch needs (or all of it, where all of it fits).
+A folder holds shards and, once it is whole, ``manifest.json``. A shard is two files:
+``00000.frames``, one zlib stream a frame, and ``00000.npz``, what was done and what followed. Row
+t x streams + n is stream n's tick t, so a row's successor is ``streams`` rows further. Frames are
+decoded one at a time, by row: a shuffle needs no buffer, and memory is what one batch needs (or all
+of it, where all of it fits).
 """
 
 import os
@@ -35,7 +36,7 @@ class Recording:
     """One or several recordings of the same world, read by row.
 
     ``memory`` bounds, in bytes, the decoded frames that are kept: all of them, or none.
-    Raises UsageError for a folder without a recording, a truncated shard, or recordings that
+    Raises UsageError for a folder without a whole recording, a truncated shard, or recordings that
     differ in game, action set or format.
     """
 

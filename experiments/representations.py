@@ -54,7 +54,7 @@ class RepresentationPretraining(Pretraining):
     def batches(
         self, recording: Recording, model: Representation
     ) -> Batches[UInt8[Tensor, "B K H W"]]:
-        rows = recording.rows("train", held_out=self.held_out, seed=self.seed)
+        rows = recording.rows("train", held_out=self.held_out, seed=self.split)
         some = recording.frames(rows[:: max(len(rows) // 100, 1)])
         if (some == some[0]).all():
             raise UsageError(
@@ -88,7 +88,7 @@ class RepresentationPretraining(Pretraining):
             "state": model.state_dict(),
             "frames": len(recording),
         }
-        torch.save(saved, run.folder / PRETRAINED)
+        run.write_tensors(PRETRAINED, saved)
         if not isinstance(model, VariationalRepresentation):
             return
         looks = self.held_out_looks(recording, HELD_OUT)
@@ -97,7 +97,7 @@ class RepresentationPretraining(Pretraining):
 
     def held_out_looks(self, recording: Recording, most: int) -> UInt8[Tensor, "M K H W"]:
         """Up to so many looks of the held-out episodes, evenly spread."""
-        rows = recording.rows("held-out", held_out=self.held_out, seed=self.seed)
+        rows = recording.rows("held-out", held_out=self.held_out, seed=self.split)
         return recording.looks(rows[:: -(-len(rows) // most)], self.stack)
 
 

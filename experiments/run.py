@@ -5,13 +5,14 @@
 """
 
 import fcntl
+import io
 import json
 import os
 import platform
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,8 @@ from experiments.config import Experiment, Job, decode, differences, encode
 
 NUMBERS = {"metrics.jsonl": ("frames",), "episodes.jsonl": ("score",)}
 """What every row of a file has beside its agent step."""
+EXACT = ("torch", "ale-py", "device", "threads", "precision", "compile")
+"""What a run must keep so that it continues as if it had never stopped."""
 PACKAGES = ("torch", "gymnasium", "ale-py", "numpy")
 
 
@@ -38,7 +41,9 @@ class Run:
 
     @classmethod
     def open(cls, folder: Path | str, job: Job) -> "Run":
-        """Create the folder, or continue in it; only the number of steps may differ.
+        """Make sure of the folder: it can be written, and holds no other experiment.
+
+        Only the number of steps may differ. What is run is written when it begins (``begin``).
 
         Raises UsageError where it holds another experiment or cannot be written.
         """
@@ -65,8 +70,34 @@ class Run:
                     f"The folder {folder} holds another experiment ({'; '.join(differ)}); "
                     "choose another with --folder."
                 )
-        run.write_json("config.json", encode(job))
         return run
+
+    def begin(self, job: Job, step: int, about: dict[str, Any]) -> str:
+        """Write what is run from ``step`` on, and how; only for who holds the lock.
+
+        Returns a sentence where it differs from what ran before in what exactness depends on.
+        """
+        before = self._sittings(step)
+        sittings = [*before, {"from_step": step} | about]
+        modified = {"modified": any(sitting.get("modified") for sitting in sittings)}
+        self.write_json("config.json", encode(job))
+        self.write_json("provenance.json", about | modified | {"sittings": sittings})
+        last = before[-1] if before else {}
+        differ = [
+            f"{name} was {last[name]} and is {about[name]}"
+            for name in EXACT
+            if name in last and last[name] != about[name]
+        ]
+        return f"Continuing is not exact: {', '.join(differ)}." if differ else ""
+
+    def _sittings(self, step: int) -> list[dict[str, Any]]:
+        """Those that what is known at ``step`` came of."""
+        path = self.folder / "provenance.json"
+        try:
+            sittings = json.loads(path.read_text())["sittings"]
+            return [sitting for sitting in sittings if sitting["from_step"] < step]
+        except (FileNotFoundError, ValueError, LookupError, TypeError):  # there are none, or lost
+            return []
 
     def experiment(self) -> Experiment:
         """The experiment of this folder; raises UsageError where it holds none."""
@@ -94,25 +125,9 @@ class Run:
         except (TypeError, KeyError, AttributeError) as error:
             raise UsageError(f"{path} is not a config of this version: {error}.") from error
 
-    @contextmanager
-    def locked(self) -> Iterator[None]:
-        """Nobody else trains in this folder meanwhile; a dead process leaves no lock behind.
-
-        Raises FolderBusy, which names the process, where one is at work.
-        """
-        with open(self.folder / "lock", "a+") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                file.seek(0)
-                raise FolderBusy(
-                    f"Process {file.read().strip() or 'unknown'} is training in {self.folder}; "
-                    "wait for it, stop it, or choose another folder with --folder."
-                ) from None
-            file.truncate(0)
-            file.write(f"{os.getpid()} on {platform.node()}\n")
-            file.flush()
-            yield
+    def locked(self) -> AbstractContextManager[None]:
+        """Nobody else trains in this folder meanwhile; raises FolderBusy where somebody does."""
+        return locked(self.folder, "training")
 
     def load(self) -> dict[str, Any] | None:
         """The newest whole checkpoint; one that is damaged is named on stderr and passed over."""
@@ -120,9 +135,13 @@ class Run:
 
     def write_json(self, name: str, data: Any) -> None:
         """Replace a JSON file of the folder at once."""
-        temporary = self.folder / f".{name}.tmp"
-        temporary.write_text(json.dumps(data, indent=1) + "\n")
-        temporary.replace(self.folder / name)
+        self._replace(name, f"{json.dumps(data, indent=1)}\n".encode())
+
+    def write_tensors(self, name: str, data: dict[str, Any]) -> None:
+        """Replace a file of tensors at once."""
+        body = io.BytesIO()
+        torch.save(data, body)
+        self._replace(name, body.getvalue())
 
     def read_lines(self, name: str) -> list[dict[str, Any]]:
         """The rows of a .jsonl file; a line that was cut short, or lacks its numbers, is none."""
@@ -132,8 +151,42 @@ class Run:
 
     def truncate_lines(self, name: str, step: int) -> None:
         """Drop rows later than ``step``: a killed run had written past its checkpoint."""
-        rows = [row for row in self.read_lines(name) if row["step"] <= step]
-        (self.folder / name).write_text("".join(json.dumps(row) + "\n" for row in rows))
+        path = self.folder / name
+        text = path.read_text(errors="replace") if path.exists() else ""
+        lines = [
+            line
+            for line in text.splitlines()
+            if (row := _row(line, NUMBERS[name])) and row["step"] <= step
+        ]
+        kept = "".join(f"{line}\n" for line in lines)
+        if kept != text:
+            self._replace(name, kept.encode())
+
+    def _replace(self, name: str, data: bytes) -> None:
+        temporary = self.folder / f".{name}.tmp"
+        temporary.write_bytes(data)
+        temporary.replace(self.folder / name)
+
+
+@contextmanager
+def locked(folder: Path, doing: str) -> Iterator[None]:
+    """Nobody else works in this folder meanwhile; a dead process leaves no lock behind.
+
+    Raises FolderBusy, which names the process, where one is at work.
+    """
+    with open(folder / "lock", "a+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            raise FolderBusy(
+                f"Process {file.read().strip() or 'unknown'} is {doing} in {folder}; "
+                "wait for it, stop it, or choose another folder with --folder."
+            ) from None
+        file.truncate(0)
+        file.write(f"{os.getpid()} on {platform.node()}\n")
+        file.flush()
+        yield
 
 
 @contextmanager

@@ -1,10 +1,12 @@
 """Consumers of the loop's iterator: each reads transitions and never enters the loop."""
 
+import io
 import json
 import math
 import time
 from collections import deque
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -146,7 +148,7 @@ class Log:
 
         self.metrics = open(folder / "metrics.jsonl", "a")  # noqa: SIM115  # closed by close()
         self.episodes = open(folder / "episodes.jsonl", "a")  # noqa: SIM115
-        self.board = SummaryWriter(str(folder), purge_step=step or None)
+        self.board: Any = SummaryWriter(str(folder), purge_step=step or None)
 
     def row(self, step: int, frames: int, numbers: dict[str, float]) -> None:
         known = {name: x for name, x in numbers.items() if x == x}
@@ -173,37 +175,54 @@ class Log:
             sink.flush()
 
     def close(self) -> None:
-        for sink in (self.metrics, self.episodes, self.board):
-            sink.close()
+        """Close every file, whatever comes of closing another."""
+        with ExitStack() as sinks:
+            sinks.callback(self.metrics.close)
+            sinks.callback(self.episodes.close)
+            # A board that closes itself does not wait for a thread that has failed.
+            sinks.callback(self.board.file_writer.close)
 
 
 class Video:
-    """The next whole episode of stream 0 as an MP4; ``done`` once it is written."""
+    """The next whole episode of stream 0 as an MP4; ``done`` once it is written.
+
+    It is encoded as it is played, in memory, so that whole films alone come to the disk.
+    """
 
     def __init__(
         self, path: Path, render: Callable[[Transition], Image], frames_per_second: int = 15
     ) -> None:
         self.path, self.render, self.frames_per_second = path, render, frames_per_second
-        self.frames: list[Image] = []
+        self.film = io.BytesIO()
+        self.encoder: Any = None
         self.done = False
 
     def update(self, t: Transition) -> None:
-        if self.done or not (self.frames or bool(t.step.first[0])):
+        if self.done or not (self.encoder or bool(t.step.first[0])):
             return
-        self.frames.append(self.render(t))
+        self.encoder = self.encoder or self._begin()
+        self.encoder.write_frame(self.render(t))
         if bool(t.next_step.last[0]):
-            self.write()
+            self._finish()
 
-    def write(self) -> None:
-        """Encode what was seen so far."""
-        import imageio.v3 as imageio
+    def _begin(self) -> Any:
+        import imageio.v3 as imageio  # slow to import
 
+        encoder = imageio.imopen(self.film, "w", plugin="pyav", extension=".mp4")
+        encoder.init_video_stream("libx264", fps=self.frames_per_second)
+        return encoder
+
+    def _finish(self) -> None:
+        """Put the film in its place at once."""
+        self.encoder.close()
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        imageio.imwrite(
-            self.path, np.stack(self.frames), plugin="pyav", codec="libx264",
-            fps=self.frames_per_second,
-        )  # fmt: skip
-        self.frames, self.done = [], True
+        temporary = self.path.with_suffix(".tmp")
+        try:
+            temporary.write_bytes(self.film.getvalue())
+            temporary.replace(self.path)
+        finally:
+            temporary.unlink(missing_ok=True)
+        self.film, self.encoder, self.done = io.BytesIO(), None, True
 
 
 def newest_frame(t: Transition) -> Image:

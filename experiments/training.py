@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -13,11 +13,13 @@ import torch
 from agents.bonus import Bonus
 from agents.interface import Agent
 from agents.loop import interact
+from envs.checks import at_least, check
 from envs.errors import NumericalError, UsageError
 from envs.interface import Memory, Step, Transition, step_from_state, step_state
 from envs.pipeline import Pipeline
 from envs.stream import Stream
 from experiments import generators
+from experiments.checkpoints import said_where_full
 from experiments.config import Experiment
 from experiments.figures import learning_curve
 from experiments.machine import (
@@ -73,6 +75,10 @@ class TrainOptions:
     quiet: bool = False
     """Show no progress."""
 
+    def __post_init__(self) -> None:
+        check(self, "", at_least(1), "log_every")
+        check(self, "", at_least(0), "minutes", "checkpoint_minutes", "video_every", "bare_seconds")
+
 
 def train(
     experiment: Experiment,
@@ -90,7 +96,7 @@ def train(
     threads = pick_threads(options.threads)
     keep_freed_memory()
     run = Run.open(folder, experiment)
-    with run.locked():
+    with run.locked(), said_where_full(run.folder):
         state = run.load()
         spent = experiment.agent.steps_spent
         if spent >= experiment.steps:
@@ -103,10 +109,15 @@ def train(
                 done = check_tick(state["tick"]) * experiment.streams
         if state and spent + done >= experiment.steps:
             run.finished = True
+            if not options.quiet:
+                print(
+                    f"{run.folder} is finished at step {spent + done:,}; ask for more by --steps."
+                )
             return run
+        experiment.agent.check_world(experiment.env.evaluation.title)
         chosen = pick_arithmetic(options.precision, options.compile, device)
         about = provenance(device, threads) | asdict(chosen)
-        run.write_json("provenance.json", about | {"protocol": experiment.env.protocol_label})
+        about |= {"protocol": experiment.env.protocol_label}
         timed = options.bare_seconds
         with using(chosen), building("world"):  # a dream multiplies too
             bare = bare_rate(experiment, threads, timed) if timed > 0 else None
@@ -117,7 +128,7 @@ def train(
             bonus = experiment.bonus.build(stream.spec, seed=experiment.seed, device=device)
         session = _Session(experiment, options, run, stream, agent, bonus, bare)
         try:
-            session.go(state)
+            session.go(state, about)
         finally:
             stream.close()
     return run
@@ -151,7 +162,7 @@ class _Session:
         self.plans = PlanLengths()
         self.throughput = Throughput(self.num_envs, bare)
 
-    def go(self, state: dict[str, Any] | None) -> None:
+    def go(self, state: dict[str, Any] | None, about: dict[str, Any]) -> None:
         self.tick = state["tick"] if state else 0
         progress = Progress(self.run, self.experiment, self.steps, quiet=self.options.quiet)
         with interrupts() as interrupted, progress, self._kept():
@@ -159,42 +170,52 @@ class _Session:
             if state:
                 with fitting(self.run.folder):
                     start = self._restore(state, progress)
+            if inexact := self.run.begin(self.experiment, self.steps, about):
+                progress.say(inexact)
             for name in ("metrics.jsonl", "episodes.jsonl"):
                 self.run.truncate_lines(name, self.steps)
-            log = Log(self.run.folder, self.steps)
-            begin = saved = time.monotonic()
-            video: Video | None = None
-            first = self.tick
-            loop = interact(self.stream, self.agent, start=start, ahead=self.ahead)
-            for t in islice(loop, self.total - self.tick):
-                t = t.with_bonus(self.bonus(t))
-                self.means.update({"bonus/mean": t.bonus.mean()})
-                self.means.update(self.agent.learn(t))
-                self.visits.update(t)
-                if self.states:
-                    self.states.update(t)
-                self.plans.update(t)
-                self.tick += 1
-                self.episodes.update(t, self.steps)
-                self.throughput.update()
-                video = self._film(video, t)
-                if self._passed(self.options.log_every) or self.tick == self.total:
-                    self._log(log, progress)
-                now = time.monotonic()
-                over = 0 < 60 * self.options.minutes < now - begin
-                settled = (self.tick - first) % self.ahead == 0  # no further tick is under way
-                stop = self.tick == self.total or (settled and (over or bool(interrupted)))
-                if stop or (settled and now - saved > 60 * self.options.checkpoint_minutes):
-                    log.flush(self.episodes.pop())
-                    self._save(t)
-                    saved = time.monotonic()
-                if stop:
-                    break
+            with closing(Log(self.run.folder, self.steps)) as log:
+                self._play(log, progress, start, interrupted)
             self.run.interrupted = bool(interrupted)
-        log.close()
         learning_curve(self.run)
         self.run.finished = self.tick >= self.total
         progress.end(self.steps, finished=self.run.finished)
+
+    def _play(
+        self,
+        log: Log,
+        progress: Progress,
+        start: tuple[Step, Memory] | None,
+        interrupted: list[int],
+    ) -> None:
+        """From ``start`` to the last tick, the last minute or an interrupt."""
+        begin = saved = time.monotonic()
+        video: Video | None = None
+        loop = interact(self.stream, self.agent, start=start, ahead=self.ahead, ticks=self.tick)
+        for t in islice(loop, self.total - self.tick):
+            t = t.with_bonus(self.bonus(t))
+            self.means.update({"bonus/mean": t.bonus.mean()})
+            self.means.update(self.agent.learn(t))
+            self.visits.update(t)
+            if self.states:
+                self.states.update(t)
+            self.plans.update(t)
+            self.tick += 1
+            self.episodes.update(t, self.steps)
+            self.throughput.update()
+            video = self._film(video, t)
+            if self._passed(self.options.log_every) or self.tick == self.total:
+                self._log(log, progress)
+            now = time.monotonic()
+            over = 0 < 60 * self.options.minutes < now - begin
+            settled = self.tick % self.ahead == 0  # no further tick is under way
+            stop = self.tick == self.total or (settled and (over or bool(interrupted)))
+            if stop or (settled and now - saved > 60 * self.options.checkpoint_minutes):
+                log.flush(self.episodes.pop())
+                self._save(t)
+                saved = time.monotonic()
+            if stop:
+                break
 
     @property
     def steps(self) -> int:

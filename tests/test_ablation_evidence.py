@@ -77,7 +77,10 @@ def test_a_ray_cluster_that_loses_a_node_loses_no_run(tmp_path: Path) -> None:
     other = nodes.add_node(num_cpus=1, **memory)
     words = ("episodic", "env:catch", "--streams", "8", "--agent.capacity", "2000")
     words += ("--device", "cpu", "--steps", "40000", "--checkpoint-minutes", "0.01")
-    tasks = [Task((*words, "--seed", f"{i}"), tmp_path / f"run-{i}", 40_000, episodes=8) for i in range(6)]
+    tasks = [
+        Task((*words, "--seed", f"{i}"), tmp_path / f"run-{i}", 40_000, episodes=8)
+        for i in range(6)
+    ]
     try:
         cluster = Cluster(nodes.address)
         outcomes = []

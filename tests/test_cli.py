@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from experiments import cli
+from experiments import Experiment, cli, commands
+from experiments.config import encode
 from experiments.parse import default_folder, parse_experiment
 from experiments.reproduce import RECIPES
 from experiments.run import Run
@@ -74,11 +75,25 @@ def in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
         (["train", "episodic", "env:gym"], "needs an id"),
         (["train", "episodic", "env:gym", "--env.id", "No-v0"], "cannot make 'No-v0'"),
         (["train", "episodic", "env:gym", "--env.id", "CartPole-v1"], "uint8 images"),
+        (["train", "episodic", "--with", ""], "--with '' cannot be imported"),
+        (["train", "episodic", "--with", ".foo"], "--with '.foo' cannot be imported"),
         (["train", "episodic", *SMALL, "--device", "cuda"], "sees no CUDA"),
+        (["train", "episodic", *SMALL, "--device", "cuda:99"], "sees no CUDA device of that"),
         (["train", "episodic", *SMALL, "--device", "abacus"], "no device 'abacus'"),
+        (["train", "episodic", *SMALL, "--device", "meta"], "no device 'meta'"),
+        (["train", "episodic", *SMALL, "--threads", "-1"], "threads is -1; it must be 0 or more"),
+        (["train", "episodic", *SMALL, "--log-every", "0"], "log_every is 0; it must be 1 or"),
+        (["train", "episodic", *SMALL, "--minutes", "nan"], "minutes is nan; it must be 0 or"),
         (["evaluate"], "Name what to evaluate"),
         (["evaluate", "nowhere"], "no run folder"),
         (["evaluate", "random", "--episodes", "0"], "episodes is 0"),
+        (["evaluate", "random", "--streams", "-2"], "streams -2; both must be 1 or more"),
+        (["evaluate", "random", "--threads", "-1"], "threads is -1"),
+        (["evaluate", "random", "--protocols", ","], "names some with commas"),
+        (["evaluate", "random", "--protocols", "mfec", "--protocol", "mfec"], "no --protocol"),
+        (["evaluate", "random", "--video"], "leave out --explore and --video"),
+        (["evaluate", "random", "--explore"], "leave out --explore and --video"),
+        (["evaluate", "nowhere", "--game", "pong"], "leave out --game(s) and --protocol"),
         (["evaluate", "random", "--game", "pingpong"], "There is no game 'pingpong'"),
         (["list", "gaems"], "There is no list of 'gaems'"),
         (["reproduce"], "Name what to reproduce"),
@@ -89,13 +104,20 @@ def in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
         (["train", "actor-critic", *SMALL, "--pipeline", "3"], "pipeline is 3, and 4 streams"),
         (["bench", "--against", "sb4"], "There is no peer 'sb4'"),
         (["bench", "--only", "nothing"], "No group of the benchmark"),
+        (["bench", "--rounds", "0"], "rounds is 0; it must be 1 or more"),
+        (["collect", "random", "--streams", "0"], "streams is 0; it must be 1 or more"),
+        (["collect", "random", "--frames", "0"], "frames is 0; it must be 1 or more"),
+        (["collect", "random", "--epsilon", "2"], "epsilon is 2.0; it must be in 0..1"),
+        (["collect", "random", "--threads", "-1"], "threads is -1"),
+        (["pretrain", "predictor:mlp", "--log-every", "0"], "log_every is 0; it must be 1 or"),
+        (["pretrain", "predictor:mlp", "--memory-gb", "-1"], "memory_gb is -1.0; it must be 0"),
     ],
     ids=lambda value: " ".join(value[:4]) if isinstance(value, list) else "",
 )
 def test_a_wrong_word_gets_a_sentence(
     words: list[str], says: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    if words[-1:] == ["cuda"] and torch.cuda.is_available():
+    if words[-1] == "cuda" and torch.cuda.is_available():
         pytest.skip("there is CUDA here")
     assert run(*words) == 2
     printed = capsys.readouterr()
@@ -113,11 +135,36 @@ def test_help_lists_and_bare_commands_succeed(capsys: pytest.CaptureFixture[str]
         ["train", "--help"],
         ["train", "episodic", "--help"],
         ["evaluate", "--help"],
+        ["list", "--help"],
+        ["collect", "--help"],
+        ["pretrain", "--help"],
     ):
         assert run(*words) == 0
     printed = capsys.readouterr().out
     for word in ("ms_pacman", "episodic", "--agent.representation.dim", "--env.protocol.sticky"):
         assert word in printed
+    for word in ("--game ", "--games ", "--protocol ", "--protocols "):
+        assert word in printed
+    for word in ("reverie list [games", "reverie collect RUN | random", "representation:vae"):
+        assert word in printed
+
+
+@pytest.mark.parametrize(("code", "says"), [("def", "SyntaxError"), ("1 / 0", "ZeroDivision")])
+def test_a_module_that_breaks_as_it_is_imported_is_named(
+    code: str, says: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("broken.py").write_text(code)
+    assert run("train", "dqn", "--with", "broken") == 2
+    assert f"--with 'broken' cannot be imported ({says}" in capsys.readouterr().err
+
+
+def test_a_folder_is_shown_as_it_is_called(capsys: pytest.CaptureFixture[str]) -> None:
+    """Rich would take some of this for markup, and for an emoji."""
+    folder = "dqn[lr] :smile: [/b]"
+    assert run("train", "episodic", *SMALL, *QUIET[1:], "--folder", folder) == 0
+    shown = capsys.readouterr().out
+    assert f"{folder} starts" in shown
+    assert f"800 steps in {folder}" in shown
 
 
 def test_words_become_experiments() -> None:
@@ -164,6 +211,23 @@ def test_the_same_command_resumes_and_another_config_is_refused(
     assert run("evaluate", "here", "--episodes", "7") == 0
     assert "over 7 episodes" in capsys.readouterr().out
     assert len(json.loads(Path("here/scores.json").read_text())["scores"]) == 7
+
+
+def test_each_protocol_has_a_film_and_a_figure_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    Run.open("here", Experiment()).write_json("config.json", encode(Experiment()))
+    made: list[tuple[Path, Path]] = []
+
+    def evaluated(folder: str, *, video: Path, figure: Path, **how: object) -> None:
+        made.append((video, figure))
+
+    monkeypatch.setattr(commands, "evaluate_run", evaluated)
+    assert run("evaluate", "here", "--video", "--protocols", "mfec,machado") == 0
+    assert run("evaluate", "here", "--video") == 0
+    assert [(video.name, figure.name) for video, figure in made] == [
+        ("evaluation-mfec.mp4", "plan-mfec.png"),
+        ("evaluation-machado.mp4", "plan-machado.png"),
+        ("evaluation.mp4", "plan.png"),
+    ]
 
 
 @pytest.mark.parametrize("damage", ["truncated", "foreign", "pickled"])
@@ -230,6 +294,15 @@ def test_an_unwritable_folder_is_refused(capsys: pytest.CaptureFixture[str]) -> 
     Path("file").touch()
     assert run("train", "episodic", *SMALL, *QUIET, "--folder", "file/run") == 2
     assert "file/run cannot be written" in capsys.readouterr().err
+
+
+def test_a_report_that_cannot_be_written_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("file").touch()
+    assert run("train", "episodic", *SMALL, *QUIET, "--folder", "here") == 0
+    assert run("evaluate", "here", "--episodes", "2") == 0
+    for out in ("here", "file/report.html"):
+        assert run("report", "here", "--out", out) == 2
+        assert "The report cannot be written" in capsys.readouterr().err
 
 
 def test_an_interrupt_checkpoints_and_the_same_command_goes_on() -> None:

@@ -1,25 +1,33 @@
 """Evaluation: quotas, raw points, starts, videos; and configs as values."""
 
 import json
+import os
+import signal
+import weakref
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 
 import imageio.v3 as imageio
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
 from agents.episodic import EpisodicConfig
+from agents.loop import interact
 from agents.policies import RandomPolicy
 from envs.atari import AtariConfig
 from envs.catch import CatchConfig
 from envs.errors import UsageError
 from envs.gym import GymConfig
-from envs.interface import Memory, Step
+from envs.interface import Memory, Step, Transition
 from envs.protocol import PROTOCOLS
+from envs.stream import Stream
 from experiments import PRESETS, Experiment, TrainOptions, evaluate, train
 from experiments.config import choose, choose_all, decode, differences, encode, fingerprint, roles
 from experiments.evaluation import evaluate_run
+from experiments.trackers import Image, Video
 from world_models.interface import RepresentationConfig
 
 
@@ -33,7 +41,9 @@ def test_every_stream_plays_its_quota(episodes: int, streams: int) -> None:
     if episodes == 30:
         assert 4 < sum(scores.lengths) / 30 < 6.5, "lengths are uniform in 2..8"
         assert 5 <= scores.distinct_starts <= 7
-        assert json.loads(json.dumps(scores.summary()))["episodes"] == 30
+    assert ("±" in str(scores)) == (episodes > 1), "one episode has no standard error"
+    kept = json.loads(json.dumps(scores.summary(), allow_nan=False))
+    assert kept["episodes"] == episodes
 
 
 def test_scores_of_a_real_game_are_raw_and_carry_their_protocol(tmp_path: Path) -> None:
@@ -109,6 +119,57 @@ def test_scores_as_in_training_stand_beside_the_others(tmp_path: Path) -> None:
         for name in ("scores.json", "scores-exploring.json")
     }
     assert explored == {"scores.json": False, "scores-exploring.json": True}
+
+
+def test_scores_name_the_checkpoint_that_was_played(tmp_path: Path) -> None:
+    experiment = Experiment(EpisodicConfig(), CatchConfig(), steps=80, streams=8)
+    options = TrainOptions(device="cpu", threads=1, bare_seconds=0, quiet=True)
+    for steps in (80, 160):
+        run = train(replace(experiment, steps=steps), tmp_path, options)
+    run.checkpoints.path(160).write_bytes(b"damaged")
+    evaluate_run(tmp_path, episodes=4, device="cpu")
+    assert json.loads((tmp_path / "scores.json").read_text())["steps"] == 80
+
+
+class Interrupting(RandomPolicy):
+    """Presses Ctrl-C at every tick."""
+
+    def act(self, step: Step, memory: Memory, *, explore: bool = True) -> tuple[Tensor, Memory]:
+        os.kill(os.getpid(), signal.SIGINT)
+        return super().act(step, memory)
+
+
+def test_an_interrupt_closes_the_emulators_and_leaves_no_film(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Emulators left open, or in the middle of a tick, would abort the process at its end."""
+    closed: list[bool] = []
+    monkeypatch.setattr(Stream, "close", lambda self: closed.append(self._sent is None))
+    with pytest.raises(KeyboardInterrupt):
+        evaluate(Interrupting(3), CatchConfig(), video=tmp_path / "catch.mp4")
+    assert closed == [True]
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_film_is_encoded_as_it_is_played_and_comes_to_the_disk_whole(tmp_path: Path) -> None:
+    images = [np.full((16, 32, 3), 20 * tick, np.uint8) for tick in range(9)]
+    kept: list[weakref.ref[Image]] = []
+
+    def render(t: Transition) -> Image:
+        image = images[len(kept)].copy()
+        kept.append(weakref.ref(image))
+        return image
+
+    film = Video(tmp_path / "film.mp4", render)
+    for t in islice(interact(Stream(CatchConfig().build(1)), RandomPolicy(3)), 12):
+        film.update(t)
+        assert all(image() is None for image in kept)
+        assert film.done == film.path.exists()
+    assert list(tmp_path.iterdir()) == [film.path]
+    imageio.imwrite(
+        tmp_path / "at once.mp4", np.stack(images), plugin="pyav", codec="libx264", fps=15
+    )
+    assert film.path.read_bytes() == (tmp_path / "at once.mp4").read_bytes()
 
 
 def test_a_video_of_any_world(tmp_path: Path) -> None:

@@ -423,6 +423,15 @@ def test_from_recording_to_a_dream_one_can_train_in(
         errors = [result["errors"]["moving"][name][h] for name in ("model", "copy-last")]
         assert errors[0] < errors[1]
     assert Path("runs/model/figures/horizons.png").stat().st_size > 1000
+    for change in ({"split": 1}, {"held_out": 0.3}):
+        other = replace(job, steps=1, **change)
+        pretrain(other, f"runs/{next(iter(change))}", options)
+        with pytest.raises(UsageError, match="did not set the same episodes aside"):
+            compare([Path("runs/model"), Path(f"runs/{next(iter(change))}")])
+    pretrain(replace(job, seed=1), "elsewhere/model", options)
+    both = [Path("runs/model"), Path("elsewhere/model")]
+    result = compare(both, moments=50, horizons=(1,))
+    assert result["errors"]["all"].keys() == {"copy-last", *map(str, both)}
     dreams = ImaginationConfig("runs/model", horizon=20, moments=100)
     world = dreams.build(4)
     stream = Stream(world, seed=1)
@@ -504,11 +513,22 @@ FREEWAY = AtariConfig("freeway")
 ABOUT: dict[str, Any] = {"world": "freeway", "moments": 0, "unit": "", "errors": {}}
 
 
-def test_weights_of_another_net_are_refused(tmp_path: Path) -> None:
+def test_weights_of_another_net_or_world_are_refused(tmp_path: Path) -> None:
     model = TINY.build(obs_shape=(1, 6, 5), num_actions=3)
-    torch.save({"model": model.state_dict()}, tmp_path / "checkpoint.pt")
+    weights = {"model": model.state_dict(), "world": "pong"}
+    torch.save(weights, tmp_path / "checkpoint.pt")
     spec = EnvSpec(4, 3, (1, 10, 5))
-    for path, says in (("checkpoint.pt", "do not fit this predictor"), ("none", "no such file")):
+    (tmp_path / "damaged").write_bytes(b"no weights")
+    experiment = Experiment(
+        ShootingConfig(TINY, weights=str(tmp_path / "checkpoint.pt")), CatchConfig()
+    )
+    with pytest.raises(UsageError, match="of a predictor of pong, and this is catch"):
+        train(experiment, tmp_path / "run", OPTIONS)
+    for path, says in (
+        ("checkpoint.pt", "do not fit this predictor"),
+        ("none", "no such file"),
+        ("damaged", "holds no weights"),
+    ):
         config = ShootingConfig(TINY, weights=str(tmp_path / path))
         with pytest.raises(UsageError, match=says):
             config.build(spec)

@@ -12,7 +12,7 @@ from test_agents import EXAMPLES, OPTIONS, equal, numbers
 from torch import Tensor
 from worlds import Scripted, Silent
 
-from agents.actor_critic import ActorCriticConfig
+from agents.actor_critic import ActorCritic, ActorCriticConfig
 from agents.interface import AgentConfig
 from agents.loop import interact
 from agents.policies import RandomPolicy
@@ -20,7 +20,7 @@ from envs import dice
 from envs.atari import AtariConfig
 from envs.catch import CatchConfig
 from envs.errors import UsageError
-from envs.interface import EnvConfig, Memory, Step, Transition, step_state
+from envs.interface import EnvConfig, Memory, Metrics, Segment, Step, Transition, step_state
 from envs.pipeline import Pipeline
 from envs.protocol import PROTOCOLS
 from envs.stream import EmulatorSilent, Stream, _read
@@ -122,6 +122,31 @@ def test_a_resumed_pipeline_equals_an_uninterrupted_one(
     assert numbers(tmp_path / "halved")[-1] == numbers(tmp_path / "straight")[-1]
     agents = [load(tmp_path / name, device="cpu")[1] for name in ("straight", "halved")]
     assert equal(agents[0].state_dict(), agents[1].state_dict())
+
+
+def test_a_segment_begun_without_parts_is_ended_by_the_policy_it_began_with(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of sixteen ticks four were played when the pipeline came; later segments begin anew."""
+    config = replace(EXAMPLES["actor-critic"], horizon=16, backprop=16)
+    experiment = Experiment(config, CatchConfig(), steps=8 * 20, streams=8)
+    train(experiment, tmp_path, OPTIONS)
+    policies, act, improve = [0], ActorCritic.act, ActorCritic.improve
+    acted: list[int] = []
+
+    def watched(self: ActorCritic, *step: Any, **options: Any) -> Any:
+        acted.append(len(policies))
+        return act(self, *step, **options)
+
+    def improved(self: ActorCritic, segment: Segment) -> Metrics:
+        policies.append(0)
+        return improve(self, segment)
+
+    monkeypatch.setattr(ActorCritic, "act", watched)
+    monkeypatch.setattr(ActorCritic, "improve", improved)
+    train(replace(experiment, steps=8 * 64), tmp_path, replace(OPTIONS, pipeline=2))
+    assert [acted.count(policy) / 2 for policy in (1, 2, 3)] == [12, 16, 16]
+    assert acted == sorted(acted)
 
 
 def test_a_state_does_not_know_of_parts() -> None:

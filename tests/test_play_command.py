@@ -103,6 +103,14 @@ def test_a_film_is_made_by_a_command(run: Path, capsys: Any) -> None:
     assert "12 steps in" in capsys.readouterr().out
 
 
+def test_a_film_that_cannot_be_written_is_refused(run: Path, capsys: Any) -> None:
+    (run / "file").touch()
+    for film in ("film.mp4", "film.gif"):
+        path = str(run / "file" / film)
+        assert cli.main(["play", str(run), "--film", path, "--ticks", "3", "--threads", "1"]) == 2
+        assert f"The film {path} cannot be written" in capsys.readouterr().err
+
+
 def test_the_command_says_where_the_page_is_and_ends_with_it(run: Path) -> None:
     """In a process of its own, on a port that is busy; the page is a socket that is closed."""
     with socket.socket() as busy:

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from itertools import chain, islice
+from itertools import chain, count, islice
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from agents.policies import RandomPolicy
 from envs import dice
 from envs.atari import AtariConfig
 from envs.catch import CatchConfig
-from envs.errors import NumericalError, UsageError
+from envs.errors import FolderBusy, NumericalError, UsageError
 from envs.gym import GymConfig
 from envs.interface import EnvConfig, Metrics, Transition
 from envs.protocol import PROTOCOLS
@@ -25,6 +25,7 @@ from experiments import cli, recorder
 from experiments.batches import Batches
 from experiments.collect import collect
 from experiments.pretraining import Pretraining, PretrainOptions, pretrain
+from experiments.recorder import Recorder, room_for
 from experiments.recording import Recording
 from experiments.run import Run
 
@@ -172,6 +173,36 @@ def test_a_damaged_shard_is_refused_by_name(kind: str, says: str) -> None:
         Recording("data").frames(torch.arange(400))
 
 
+def test_an_interrupted_recording_is_refused_and_begun_anew(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    append, ticks = Recorder.append, count()
+
+    def interrupted(self: Recorder, *tick: Any) -> None:
+        if next(ticks) == 60:  # in the third shard
+            raise KeyboardInterrupt
+        append(self, *tick)
+
+    monkeypatch.setattr(Recorder, "append", interrupted)
+    words = ["collect", "random", "env:catch", "--streams", "4", "--folder", "data"]
+    assert cli.main([*words, "--frames", "400"]) == 130
+    assert Path("data/00001.frames").exists()
+    with pytest.raises(UsageError, match="interrupted before its end; the same"):
+        Recording("data")
+    with room_for(Path("data")), pytest.raises(FolderBusy, match="is recording in data"):
+        collect(RandomPolicy(3), CatchConfig(), "data", frames=80)
+    capsys.readouterr()
+    assert cli.main([*words, "--frames", "80"]) == 0
+    assert "The recording data was interrupted before its end; it begins anew." in (
+        capsys.readouterr().out
+    )
+    assert len(Recording("data")) == 80
+    assert {path.name for path in Path("data").iterdir()} == {
+        "00000.frames", "00000.npz", "lock", "manifest.json"
+    }  # fmt: skip
+    assert cli.main([*words, "--frames", "80"]) == 2
+
+
 def test_recordings_of_different_worlds_are_refused_by_what_differs() -> None:
     collect(RandomPolicy(3), CatchConfig(), "catch", frames=80)
     collect(RandomPolicy(3), CatchConfig(rows=6), "lower", frames=80)
@@ -290,6 +321,33 @@ def test_pretraining_resumes_as_if_never_stopped() -> None:
         Run("straight").experiment()
     with pytest.raises(UsageError, match="holds another experiment"):
         pretrain(replace(job, seed=1), "straight", OPTIONS)
+
+
+def test_a_pretraining_killed_at_its_end_is_finished_by_the_same_command(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    collect(RandomPolicy(3), CatchConfig(), "data", frames=400, streams=4)
+    job, made = MeanPretraining(data=("data",), steps=20, batch=16), list[float]()
+
+    def killed(self: Any, run: Run, model: Mean, *rest: Any) -> None:
+        raise KeyboardInterrupt
+
+    def finish(self: Any, run: Run, model: Mean, *rest: Any) -> None:
+        made.append(float(model.value))
+
+    monkeypatch.setattr(MeanPretraining, "finish", killed)
+    with pytest.raises(KeyboardInterrupt):
+        pretrain(job, "run", OPTIONS)
+    monkeypatch.setattr(MeanPretraining, "finish", finish)
+    for _ in range(2):
+        assert pretrain(job, "run", replace(OPTIONS, quiet=False)).finished
+        assert "run is finished at step 20" in capsys.readouterr().out
+    weights = torch.load("run/model.pt", weights_only=True)["model"]
+    assert made == [float(weights["value"])], "once, of the trained model"
+    pretrain(replace(job, steps=30), "run", OPTIONS)
+    assert len(made) == 2
+    about = json.loads(Path("run/provenance.json").read_text())
+    assert [sitting["from_step"] for sitting in about["sittings"]] == [0, 20]
 
 
 def test_a_diverging_loss_names_its_step_and_keeps_the_last_good_checkpoint() -> None:

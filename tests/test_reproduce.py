@@ -8,7 +8,11 @@ from typing import Any
 import pytest
 
 from experiments import reproduce, tables
+from experiments.pretraining import Pretraining
+from experiments.recorder import Recorder
+from experiments.recording import Recording
 from experiments.reproduce import RECIPES, Recipe
+from experiments.run import Run
 
 CATCH = (
     "actor-critic env:catch agent.network:mlp --streams 8 --agent.horizon 16 --steps 800 "
@@ -57,6 +61,31 @@ def test_a_recipe_is_a_row_of_raw_scores_and_is_made_once(
     (results / "catch-actor-critic.json").unlink()
     assert reproduce.reproduce("catch-actor-critic", tmp_path / "runs")
     assert made(results) == data
+
+
+def test_a_recipe_learns_from_no_part_of_a_recording(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An interrupt in the middle of collecting: the next call collects again."""
+
+    def interrupted(self: Recorder, *last: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(reproduce, "COLLECT", "random env:{game} --frames 400")
+    learned_from: list[int] = []
+
+    def pretrain(job: Pretraining, folder: Path, how: object) -> Run:
+        learned_from.append(len(Recording(*job.data)))
+        return Run(folder)
+
+    monkeypatch.setattr(reproduce, "pretrain", pretrain)
+    with monkeypatch.context() as meanwhile:
+        meanwhile.setattr(Recorder, "close", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            reproduce.fit_predictor("catch", "mlp", tmp_path)
+    for _ in range(2):
+        reproduce.fit_predictor("catch", "mlp", tmp_path)
+    assert learned_from == [400, 400]
 
 
 def test_an_interrupted_recipe_goes_on_to_the_result_of_one_left_alone(

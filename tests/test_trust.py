@@ -1,6 +1,7 @@
 """Nothing lost: checkpoints whole or passed over, one process a folder, lost numbers noticed."""
 
 import errno
+import json
 import os
 import random
 from dataclasses import replace
@@ -11,20 +12,23 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from tensorboard.summary.writer.record_writer import RecordWriter
 from test_agents import equal
 from test_exploring import OPTIONS
 from torch import Tensor
 
 from agents.dqn import DoubleDQN, DQNConfig
 from agents.networks import MLPConfig
+from envs.atari import AtariConfig
 from envs.catch import CatchConfig
 from envs.errors import NumericalError, RunError, UsageError
 from envs.stream import Stream
-from experiments import checkpoints, generators
+from experiments import checkpoints, generators, training
 from experiments.checkpoints import BLOCK, Checkpoints
 from experiments.config import Experiment
 from experiments.doctor import doctor
 from experiments.run import Run
+from experiments.trackers import Log
 from experiments.training import train
 
 ROOT = Path(__file__).parent.parent
@@ -117,6 +121,23 @@ def test_a_damaged_checkpoint_is_passed_over_and_said(damage: str, tmp_path: Pat
     assert torch.equal(loaded["large"], state_of(3)["large"])
 
 
+def test_a_damaged_block_is_written_again(tmp_path: Path) -> None:
+    """A block found on the disk may be the one that the last process passed over."""
+    kept = Checkpoints(tmp_path)
+    kept.save(1, state_of(1))
+    before = set(kept.blocks.iterdir())
+    kept.save(2, state_of(2))
+    block = min(set(kept.blocks.iterdir()) - before)
+    block.write_bytes(bytes(BLOCK))
+    again = Checkpoints(tmp_path)
+    again.load()
+    for step in (2, 3):
+        again.save(step, state_of(2))
+    loaded = Checkpoints(tmp_path).load()
+    assert loaded is not None
+    assert torch.equal(loaded["large"], state_of(2)["large"])
+
+
 def test_where_no_checkpoint_is_whole_the_run_is_refused(tmp_path: Path) -> None:
     kept = Checkpoints(tmp_path)
     for step in (1, 2):
@@ -174,12 +195,105 @@ def test_a_full_disk_stops_the_run_and_keeps_the_checkpoint(
     assert train(CATCH, tmp_path, OPTIONS).finished
 
 
+@pytest.mark.parametrize("where", ["model", "metrics", "board"])
+def test_a_full_disk_is_said_whoever_comes_upon_it(
+    where: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Torch, which raises an error of its own, the rows of metrics, and TensorBoard's thread."""
+    train(replace(CATCH, steps=200), tmp_path, OPTIONS)
+    writes = count()
+
+    def full(self: Any, data: bytes) -> int:
+        if next(writes):  # there was room for one
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return len(data)
+
+    class Full(Log):
+        def __init__(self, *arguments: Any) -> None:
+            super().__init__(*arguments)
+            self.metrics.close()
+            self.metrics = open("/dev/full", "a")  # noqa: SIM115
+
+    if where == "metrics":
+        monkeypatch.setattr(training, "Log", Full)
+    else:
+        kind = checkpoints._Hashed if where == "model" else RecordWriter
+        monkeypatch.setattr(kind, "write", full)
+    with pytest.raises(RunError, match="is full; the last checkpoint is whole"):
+        train(CATCH, tmp_path, OPTIONS)
+    monkeypatch.undo()
+    assert "Traceback" not in capfd.readouterr().err
+    assert train(CATCH, tmp_path, OPTIONS).finished
+
+
+def test_rows_are_dropped_at_once_or_not_at_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, path = Run(tmp_path), tmp_path / "metrics.jsonl"
+    whole = "".join(f'{{"step": {step}, "frames": 4}}\n' for step in range(4))
+    path.write_text(whole + '{"step": 4, "fra')
+
+    def killed(self: Path, *arguments: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Path, "replace", killed)
+    with pytest.raises(KeyboardInterrupt):
+        run.truncate_lines("metrics.jsonl", 1)
+    assert path.read_text().startswith(whole)
+    monkeypatch.undo()
+    run.truncate_lines("metrics.jsonl", 3)
+    assert path.read_text() == whole, "what was cut short is dropped"
+    before = path.stat().st_ino
+    run.truncate_lines("metrics.jsonl", 3)
+    assert path.stat().st_ino == before, "nothing is written where no row is dropped"
+    run.truncate_lines("metrics.jsonl", 1)
+    assert [row["step"] for row in run.read_lines("metrics.jsonl")] == [0, 1]
+
+
 def test_a_second_process_on_a_folder_is_refused_by_its_number(tmp_path: Path) -> None:
     said = rf"Process {os.getpid()} on .* is training in"
     with Run.open(tmp_path, CATCH).locked(), pytest.raises(UsageError, match=said):
         train(CATCH, tmp_path, OPTIONS)
     assert (tmp_path / "lock").read_text(), "what a dead process leaves behind is no lock"
     assert train(CATCH, tmp_path, OPTIONS).finished
+
+
+def test_what_is_refused_or_finished_leaves_the_config_as_it_was(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(UsageError, match="There is no game 'pnog'"):
+        train(replace(CATCH, env=AtariConfig("pnog")), tmp_path, OPTIONS)
+    assert not (tmp_path / "config.json").exists()
+    run = train(replace(CATCH, steps=200), tmp_path, OPTIONS)
+    with run.locked(), pytest.raises(UsageError, match="is training in"):
+        train(CATCH, tmp_path, OPTIONS)
+    assert run.experiment().steps == 200
+    capsys.readouterr()
+    assert train(replace(CATCH, steps=100), tmp_path, replace(OPTIONS, quiet=False)).finished
+    assert f"{tmp_path} is finished at step 200" in capsys.readouterr().out
+    assert run.experiment().steps == 200
+
+
+def test_provenance_knows_every_sitting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """And of those whose checkpoint was lost, or never made, none."""
+    spoken, path = replace(OPTIONS, quiet=False), tmp_path / "provenance.json"
+    monkeypatch.setattr("experiments.run.code", lambda: {"commit": "c0ffee", "modified": True})
+    run = train(replace(CATCH, steps=200), tmp_path, spoken)
+    monkeypatch.setattr("experiments.run.code", lambda: {"commit": "beef", "modified": False})
+    train(replace(CATCH, steps=300), tmp_path, spoken)
+    assert "not exact" not in capsys.readouterr().out
+    train(CATCH, tmp_path, replace(spoken, precision="bf16"))
+    assert "not exact: precision was fp32 and is bf16." in capsys.readouterr().out
+    about = json.loads(path.read_text())
+    assert (about["commit"], about["modified"], about["precision"]) == ("beef", True, "bf16")
+    assert [sitting["from_step"] for sitting in about["sittings"]] == [0, 200, 300]
+    assert [sitting["modified"] for sitting in about["sittings"]] == [True, False, False]
+    run.checkpoints.path(400).unlink()
+    train(CATCH, tmp_path, OPTIONS)
+    about = json.loads(path.read_text())
+    assert [sitting["precision"] for sitting in about["sittings"]] == ["fp32"] * 3
 
 
 def test_lost_parameters_are_noticed_before_they_are_saved(

@@ -32,7 +32,8 @@ def bench(options: BenchOptions) -> list[Row]:
     """Measure the chosen groups; raises UsageError for a device or a peer that is not there."""
     peers = check_peers(options.against)
     device, threads = pick_device(options.device), pick_threads(options.threads)
-    sitting = Sitting(options, device, threads, peers, Console(highlight=False, soft_wrap=True))
+    console = Console(highlight=False, markup=False, emoji=False, soft_wrap=True)
+    sitting = Sitting(options, device, threads, peers, console)
     notes = Notes(sitting)
     rows: list[Row] = []
     for group, measure in GROUPS.items():

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from rich.console import Console
 
+from envs.checks import at_least, check
 from experiments.reproduce import RESULTS
 from experiments.run import provenance
 from world_models.arithmetic import Arithmetic, why_not_compiled
@@ -38,6 +39,9 @@ class BenchOptions:
     save: bool = False
     """Append the results to experiments/results/bench/, group by group; a sitting that was cut
     short goes on when the same command is given again."""
+
+    def __post_init__(self) -> None:
+        check(self, "", at_least(1), "rounds", "steps")
 
 
 @dataclass(frozen=True)

@@ -82,7 +82,7 @@ def cast(folder: Path | str, *, agent: str = "", seed: int = 0, device: str = "a
 
 
 def _trained(folder: Path, seed: int, device: str) -> Cast:
-    experiment, agent, bonus = load_trained(folder, device=device)
+    experiment, agent, bonus, _ = load_trained(folder, device=device)
     env = experiment.env.evaluation
     where = getattr(agent, "device", "cpu")
     game = Game(env, seed=seed, device=where)

@@ -93,10 +93,16 @@ def play(words: list[str]) -> int:
 def film(session: Session, path: Path, ticks: int) -> None:
     """Play so many steps and film them."""
     made = Film(path, session.speed)
-    for _ in range(ticks):
-        session.tick()
-        made.add(session.view, session.caption())
-    made.close()
+    try:
+        for _ in range(ticks):
+            session.tick()
+            made.add(session.view, session.caption())
+        made.close()
+    except OSError as error:
+        raise UsageError(
+            f"The film {path} cannot be written ({error.strerror or error}); "
+            "choose another with --film."
+        ) from error
 
 
 def serve(session: Session, options: PlayOptions) -> None:
