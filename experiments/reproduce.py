@@ -10,7 +10,7 @@ from typing import Any
 from envs.maze import MazeConfig
 from experiments.collect import collect
 from experiments.endurance import endure
-from experiments.evaluation import evaluate, load, random_play, random_policy, scores_file
+from experiments.evaluation import evaluate, load_trained, random_play, random_policy, scores_file
 from experiments.machine import pick_threads
 from experiments.mazes import maze_report
 from experiments.parse import (
@@ -139,8 +139,7 @@ COLLECT = "random --game {game} --frames 100000"
 PREDICTORS = {
     "predictor": "predictor:small",
     "no-action": "predictor:small --predictor.no-sees-action",
-    "mlp": "predictor:mlp --predictor.learning-rates 3e-4 1e-4 5e-5 --predictor.batches 32 16 16"
-    " --predictor.updates 6000 2000 2000",
+    "mlp": "predictor:small-mlp",
 }
 """What is compared by horizon; each is trained for as many updates on the same frames."""
 PREDICTION_RECIPES = {f"{game}-predictors": game for game in ("freeway", "pong")}
@@ -206,16 +205,17 @@ def reproduce(name: str, folder: Path) -> bool:
         preset, (experiment,), options = parse_experiment(words)
         world = experiment.env.evaluation
         run = Run(folder / default_folder(preset, experiment).name)
-        if not (run.folder / scores_file(explore=recipe.explore)).exists():
+        scored = run.folder / scores_file(explore=recipe.explore)
+        if _steps_of(scored) < experiment.steps:
             run = train(experiment, run.folder, options)
             if not run.finished:
                 return False
-            _, agent = load(run.folder)
+            _, agent, _, steps = load_trained(run.folder)
             scores = evaluate(agent, world, episodes=recipe.episodes, explore=recipe.explore)
             if isinstance(experiment.env, MazeConfig):
                 run.write_json("walks.json", maze_report(agent, experiment.env))
             # The code may be later than the training's.
-            run.write_json(scores_file(explore=recipe.explore), scores.summary() | code())
+            run.write_json(scored.name, scores.summary() | {"steps": steps} | code())
         runs.append(_row(run, seed, recipe.explore))
         random = random or random_play(world, episodes=100, threads=pick_threads(0))
         data = {
@@ -263,6 +263,14 @@ def outlast(name: str, folder: Path) -> bool:
     return True
 
 
+def _steps_of(scored: Path) -> int:
+    """Agent steps after which these scores were played; 0 where there are none."""
+    try:
+        return int(json.loads(scored.read_text())["steps"])
+    except (OSError, ValueError, LookupError, TypeError):
+        return 0
+
+
 def _row(run: Run, seed: int, explore: bool) -> dict[str, Any]:
     rows = run.read_lines("metrics.jsonl")
     scores = json.loads((run.folder / scores_file(explore=explore)).read_text())
@@ -290,5 +298,5 @@ def _row(run: Run, seed: int, explore: bool) -> dict[str, Any]:
 
 def compact_json(data: Any) -> str:
     """Indented, but short lists of numbers on one line each."""
-    text = json.dumps(data, indent=1)
+    text = json.dumps(data, indent=1, allow_nan=False)
     return re.sub(r"\[[^\[\]{}]*\]", lambda m: " ".join(m.group().split()), text) + "\n"

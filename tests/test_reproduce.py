@@ -55,6 +55,12 @@ def test_a_recipe_is_a_row_of_raw_scores_and_is_made_once(
     (dreamed,) = [row for row in tables.scores_table().splitlines() if "dream" in row]
     assert dreamed.startswith("| catch | actor-critic, in dreams alone | own")
     assert "| 0.8k (dreamed) |" in dreamed
+    # Scores of a checkpoint before the end are no result.
+    (run, *_) = (tmp_path / "runs").glob("*/scores*.json")
+    early = json.loads(run.read_text()) | {"steps": 400, "mean": 9.0}
+    run.write_text(json.dumps(early))
+    assert reproduce.reproduce("catch-actor-critic", tmp_path / "runs")
+    assert made(results) == data
     # Finished seeds are read, neither trained nor played again.
     for work in ("train", "evaluate"):
         monkeypatch.setattr(reproduce, work, None)
