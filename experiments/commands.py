@@ -151,6 +151,11 @@ def _evaluate(words: list[str]) -> int:
             "or name others beside its own by --protocols."
         )
     if isinstance(Run(targets[0]).job(), Pretraining):
+        if options.explore or named:
+            raise UsageError(
+                f"{targets[0]} is a pretraining, which plays nothing; leave out --explore and "
+                "--protocols."
+            )
         folders = [Path(target) for target in targets]
         print(shown(compare(folders, device=device, video=options.video)))
         return 0

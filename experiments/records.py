@@ -183,6 +183,10 @@ def _record(folder: Path, explore: bool) -> tuple[Record, list[str]]:
             )
         elif path != main:
             others.append(other)
+    if lost := run.lost_lines("episodes.jsonl"):
+        remarks.append(
+            f"{folder.name}/episodes.jsonl has {lost} damaged lines; its curve lacks them."
+        )
     rows = run.read_lines("metrics.jsonl")
     skip = rows[-1]["frames"] / rows[-1]["step"] if rows else 1
     provenance = folder / "provenance.json"

@@ -145,9 +145,16 @@ class Run:
 
     def read_lines(self, name: str) -> list[dict[str, Any]]:
         """The rows of a .jsonl file; a line that was cut short, or lacks its numbers, is none."""
+        return [row for row in self._rows(name) if row]
+
+    def lost_lines(self, name: str) -> int:
+        """How many lines of a .jsonl file are no rows."""
+        return sum(row is None for row in self._rows(name))
+
+    def _rows(self, name: str) -> list[dict[str, Any] | None]:
         path = self.folder / name
         lines = path.read_text(errors="replace").splitlines() if path.exists() else []
-        return [row for line in lines if (row := _row(line, NUMBERS[name]))]
+        return [_row(line, NUMBERS[name]) for line in lines]
 
     def truncate_lines(self, name: str, step: int) -> None:
         """Drop rows later than ``step``: a killed run had written past its checkpoint."""

@@ -33,7 +33,7 @@ from envs.errors import UsageError
 from envs.interface import EnvSpec, Memory, Segment, Step, Transition
 from envs.protocol import PROTOCOLS
 from envs.stream import Stream
-from experiments import Experiment, train
+from experiments import Experiment, cli, train
 from experiments.collect import collect
 from experiments.control import PLAYERS, control, player_row
 from experiments.dreams import ImaginationConfig
@@ -423,6 +423,7 @@ def test_from_recording_to_a_dream_one_can_train_in(
         errors = [result["errors"]["moving"][name][h] for name in ("model", "copy-last")]
         assert errors[0] < errors[1]
     assert Path("runs/model/figures/horizons.png").stat().st_size > 1000
+    assert cli.main(["evaluate", "runs/model", "--explore", "--device", "cpu"]) == 2
     for change in ({"split": 1}, {"held_out": 0.3}):
         other = replace(job, steps=1, **change)
         pretrain(other, f"runs/{next(iter(change))}", options)

@@ -136,6 +136,8 @@ def test_scores_of_other_checkpoints_are_told_apart(tmp_path: Path) -> None:
     older = made(tmp_path / "older", 1, seed=1, other=7)
     text = (older / "scores-machado.json").read_text().replace('"steps": 1000', '"steps": 300')
     (older / "scores-machado.json").write_text(text)
+    with open(older / "episodes.jsonl", "a") as file:
+        file.write('{"step": 1000, "score": NaN}\n{"step": 10')
     (older / "checkpoints").mkdir()
     (older / "checkpoints" / f"{2000:012d}.pt").touch()
     records, remarks = read([tmp_path])
@@ -144,6 +146,7 @@ def test_scores_of_other_checkpoints_are_told_apart(tmp_path: Path) -> None:
         "older has been trained to step 2,000 since its scores of step 1,000; "
         "`reverie evaluate` makes newer ones.",
         "scores-machado.json of older is of step 300, not of 1,000, and is left out.",
+        "older/episodes.jsonl has 2 damaged lines; its curve lacks them.",
         "short was evaluated at step 900 of its 1,000.",
     ]
     (tmp_path / "fit").mkdir()
