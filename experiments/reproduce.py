@@ -78,17 +78,13 @@ RECIPES: dict[str, Recipe] = {
         for name, stack in (("", ""), ("-4-frames", "--env.protocol.stack 4 "))
     },
     **{  # a lost life ends a return, as in the public re-implementation of the published re-run
-        f"{game}-episodic-4-frames-lives-2500k": Recipe(
+        f"{game}-episodic-4-frames-lives-2000k": Recipe(
             f"episodic --game {game} --env.protocol.stack 4 --env.protocol.life-loss "
-            "--steps 2500000",
+            "--steps 2000000",
             seeds=(0,),
         )
         for game in ("qbert", "ms_pacman")
     },
-    "ms_pacman-episodic-4-frames-lives": Recipe(  # twin of ms_pacman-episodic-4-frames
-        "episodic --game ms_pacman --env.protocol.stack 4 --env.protocol.life-loss --steps 600000",
-        seeds=(0,),
-    ),
     "ms_pacman-episodic-sticky-1000k": Recipe(
         "episodic --game ms_pacman --protocol machado --env.protocol.stack 1 --steps 1000000",
         seeds=(0,),
