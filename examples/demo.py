@@ -8,8 +8,9 @@ import sys
 from pathlib import Path
 
 from experiments import TrainOptions, evaluate, load, train
+from experiments.evaluation import random_play
 from experiments.parse import parse_experiment, take
-from experiments.reproduce import RECIPES, random_play
+from experiments.recipes import RECIPES
 from experiments.run import Run
 
 FOLDER = Path("runs/demo")

@@ -30,11 +30,10 @@ from experiments.parse import (
 from experiments.predictors import compare
 from experiments.presets import PRESETS
 from experiments.pretraining import Pretraining, default_pretrain_folder, pretrain
+from experiments.recipes import PREDICTION_RECIPES, RECIPES
 from experiments.remembering import MEASUREMENTS
 from experiments.report import write_report
 from experiments.reproduce import (
-    PREDICTION_RECIPES,
-    RECIPES,
     measure,
     outlast,
     reproduce,

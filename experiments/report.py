@@ -25,11 +25,12 @@ from experiments.document import (
 )
 from experiments.evaluation import conditions
 from experiments.figures import comparison_curves
-from experiments.findings import Comparison, Verdict, compare, flatten, raw_csv
+from experiments.findings import Comparison, Verdict, compare, raw_csv
 from experiments.numbers import error, interval, number
 from experiments.published import published
 from experiments.records import WINDOW, Record, read
 from experiments.statistics import AGGREGATES, CONFIDENCE, bootstrap, normalised
+from experiments.variants import flatten
 
 MOST_VIDEO = 6_000_000
 """Bytes of a video that is shown; a larger one is only named."""

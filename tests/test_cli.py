@@ -17,7 +17,7 @@ import torch
 from experiments import Experiment, cli, commands
 from experiments.config import encode
 from experiments.parse import default_folder, parse_experiment
-from experiments.reproduce import RECIPES
+from experiments.recipes import RECIPES
 from experiments.run import Run
 
 ROOT = Path(__file__).parent.parent

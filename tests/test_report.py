@@ -17,10 +17,11 @@ import pytest
 from envs.errors import UsageError
 from experiments import cli
 from experiments.document import Chip, Paragraph, Table, to_html, write_markdown
-from experiments.findings import compare, flatten, part_name, raw_csv
+from experiments.findings import compare, raw_csv
 from experiments.published import published
 from experiments.records import on_grid, read
 from experiments.report import write_report
+from experiments.variants import flatten, part_name
 
 DQN = {"class": "a:DQNConfig"}
 NONE = {"class": "agents.bonus:NoBonusConfig"}

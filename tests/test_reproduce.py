@@ -9,9 +9,9 @@ import pytest
 
 from experiments import reproduce, tables
 from experiments.pretraining import Pretraining
+from experiments.recipes import RECIPES, Recipe
 from experiments.recorder import Recorder
 from experiments.recording import Recording
-from experiments.reproduce import RECIPES, Recipe
 from experiments.run import Run
 
 CATCH = (

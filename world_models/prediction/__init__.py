@@ -18,6 +18,6 @@ PREDICTORS: dict[str, type[PredictorConfig] | PredictorConfig] = {
 }
 """Every predictor by name: the command line, ``reverie list`` and the law tests read it.
 
-Those called small are of 84 x 84 grey frames, with one schedule of minutes on a CPU: they differ in
-kind alone. The others are as published.
+Those called small are for 84 x 84 grey frames, with as many updates each, minutes on a CPU; rates
+and batches are their kind's own. The others are as published.
 """
