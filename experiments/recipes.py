@@ -52,9 +52,9 @@ RECIPES: dict[str, Recipe] = {
         for name, stack in (("", ""), ("-4-frames", "--env.protocol.stack 4 "))
     },
     **{  # a lost life ends a return, as in the public re-implementation of the published re-run
-        f"{game}-episodic-4-frames-lives-2000k": Recipe(
+        f"{game}-episodic-4-frames-lives-2500k": Recipe(
             f"episodic --game {game} --env.protocol.stack 4 --env.protocol.life-loss "
-            "--steps 2000000",
+            "--steps 2500000",
             seeds=(0,),
         )
         for game in ("qbert", "ms_pacman")
