@@ -1,10 +1,9 @@
 """The memory of episodic control: a table of keys and best returns for each action.
 
-Tables and estimates are those of Blundell et al. 2016 (section 2, eq. 1 and 2). Lookup is exact
-brute force over all actions and queries at once, and updates happen in place: no index is rebuilt.
+Tables and estimates are those of Blundell et al. 2016 (section 2, eq. 1 and 2); updates happen in
+place, and nothing is rebuilt.
 """
 
-import math
 from collections.abc import Callable
 from typing import Any
 
@@ -12,10 +11,9 @@ import torch
 from jaxtyping import Float, Int64, UInt8
 from torch import Tensor
 
-Encode = Callable[[UInt8[Tensor, "B K H W"]], Float[Tensor, "B D"]]
+from agents.lookup import Keys, grown
 
-BLOCK = 16  # keys whose smallest distance stands for them all in the first pass
-CHUNK = 1 << 14  # keys of an action compared at a time, so that their distances stay in cache
+Encode = Callable[[UInt8[Tensor, "B K H W"]], Float[Tensor, "B D"]]
 
 
 class NeighbourTables:
@@ -34,16 +32,14 @@ class NeighbourTables:
         self.capacity, self.neighbours = capacity, neighbours
         self.sizes = [0] * num_actions
         self.clock = 0  # visits so far
-        # The last column holds |key|^2, so that one matrix product gives distances.
-        self.keys = torch.empty(num_actions, 0, dim + 1, device=device)
+        self.keys = Keys(num_actions, dim, device)
         self.returns = torch.empty(num_actions, 0, device=device)
         self.digests = torch.empty(num_actions, 0, dtype=torch.int64, device=device)
         self.visited = torch.empty(num_actions, 0, dtype=torch.int64, device=device)
-        self.columns = ["keys", "returns", "digests", "visited"]
+        self.columns = ["returns", "digests", "visited"]
         if look_shape:  # what the keys are of, for making them anew
             self.looks = torch.empty(num_actions, 0, *look_shape, dtype=torch.uint8)
             self.columns.append("looks")
-        self._scratch = torch.empty(0, device=device)  # distances, written again at every lookup
 
     def estimate(
         self, key: Float[Tensor, "B D"], digest: Int64[Tensor, " B"]
@@ -89,22 +85,7 @@ class NeighbourTables:
 
         Where an action has fewer keys, the distance is +inf and the slot means nothing.
         """
-        query = torch.cat([-2 * key, torch.ones_like(key[:, :1])], 1).T.contiguous()  # [D+1, B]
-        most = max(-(-max(self.sizes) // BLOCK) * BLOCK, self.neighbours)
-        distances, slots = [], []
-        for start in range(0, most, CHUNK):
-            distance = self._distances(query, start, min(start + CHUNK, most))
-            candidates = _best_blocks(distance, self.neighbours)
-            found = distance.gather(1, candidates)
-            k = min(self.neighbours, found.shape[1])
-            smallest, order = found.topk(k, dim=1, largest=False)
-            distances.append(smallest)
-            slots.append(candidates.gather(1, order) + start)
-        distance, slot = distances[0], slots[0]
-        if len(distances) > 1:
-            distance, order = torch.cat(distances, 1).topk(self.neighbours, dim=1, largest=False)
-            slot = torch.cat(slots, 1).gather(1, order)
-        return distance + key.square().sum(1), slot.clamp_(max=self.keys.shape[1] - 1)
+        return self.keys.nearest(key, self.sizes, self.neighbours)
 
     def store(
         self,
@@ -133,8 +114,9 @@ class NeighbourTables:
         fresh = unseen.nonzero()[:, 0]
         fresh = fresh[last[fresh].argsort()][-self.capacity :]
         slots = self._make_room(action, len(fresh))
-        new = key[last[fresh]]
-        self.keys[action, slots] = torch.cat([new, new.square().sum(1, keepdim=True)], 1)
+        if not self.clock:
+            self.keys.origin = key.mean(0)
+        self.keys[action, slots] = key[last[fresh]]
         if look is not None:
             self.looks[action, slots.cpu()] = look[last[fresh]].cpu()
         self.returns[action, slots] = best[fresh]
@@ -144,45 +126,35 @@ class NeighbourTables:
 
     def encode_again(self, encode: Encode) -> None:
         """Make every key from its look."""
-        for action, size in enumerate(self.sizes):
-            for slots in torch.split(torch.arange(size), 256):
-                new = encode(self.looks[action, slots].to(self.keys.device))
-                self.keys[action, slots] = torch.cat([new, new.square().sum(1, keepdim=True)], 1)
-
-    def _distances(
-        self, query: Float[Tensor, "C B"], start: int, stop: int
-    ) -> Float[Tensor, "A n B"]:
-        """Squared distances, less the query's own square, to the keys in these slots."""
-        shape = len(self.sizes), stop - start, query.shape[1]
-        if self._scratch.numel() < math.prod(shape):
-            self._scratch = query.new_empty(math.prod(shape))
-        distance = self._scratch[: math.prod(shape)].view(shape)
-        for action, size in enumerate(self.sizes):
-            rows = min(max(size - start, 0), stop - start)
-            torch.mm(self.keys[action, start : start + rows], query, out=distance[action, :rows])
-            distance[action, rows:] = torch.inf
-        return distance
+        parts = [
+            (action, slots)
+            for action, size in enumerate(self.sizes)
+            for slots in torch.split(torch.arange(size), 256)
+        ]
+        for i, (action, slots) in enumerate(parts):
+            new = encode(self.looks[action, slots].to(self.returns.device))
+            if i == 0:
+                self.keys.origin = new.mean(0)
+            self.keys[action, slots] = new
 
     def _make_room(self, action: int, count: int) -> Int64[Tensor, " {count}"]:
         """Slots for new keys: free ones first, then those of the least recently visited keys."""
         before = self.sizes[action]
         size = self.sizes[action] = min(before + count, self.capacity)
-        room = self.keys.shape[1]
+        room = self.keys.room
         if size > room:
             self._grow(min(max(2 * room, size, 4096), self.capacity))
-        free = torch.arange(before, size, device=self.keys.device)
+        free = torch.arange(before, size, device=self.visited.device)
         evicted = self.visited[action, :before].topk(count - len(free), largest=False).indices
         return torch.cat([free, evicted])
 
     def _grow(self, room: int) -> None:
+        self.keys.grow(room)
         for name in self.columns:
-            old: Tensor = getattr(self, name)
-            grown = old.new_empty(len(old), room, *old.shape[2:])
-            grown[:, : old.shape[1]] = old
-            setattr(self, name, grown)
+            setattr(self, name, grown(getattr(self, name), room))
 
     def state_dict(self) -> dict[str, Any]:
-        state: dict[str, Any] = {"clock": self.clock}
+        state: dict[str, Any] = {"clock": self.clock, "keys": self.keys.state_dict(self.sizes)}
         for name in self.columns:
             rows = zip(getattr(self, name), self.sizes, strict=True)
             state[name] = [table[:size] for table, size in rows]
@@ -190,23 +162,10 @@ class NeighbourTables:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.clock = state["clock"]
-        self.sizes = [len(table) for table in state["keys"]]
-        if max(self.sizes) > self.keys.shape[1]:
+        self.sizes = [len(table) for table in state["digests"]]
+        if max(self.sizes) > self.keys.room:
             self._grow(max(self.sizes))
+        self.keys.load_state_dict(state["keys"])
         for name in self.columns:
             for table, saved in zip(getattr(self, name), state[name], strict=True):
                 table[: len(saved)] = saved
-
-
-def _best_blocks(distance: Float[Tensor, "A n B"], k: int) -> Int64[Tensor, "A c B"]:
-    """Rows among which each query's k smallest are: they lie in the k blocks of least minimum."""
-    actions, rows, queries = distance.shape
-    if rows <= k * BLOCK:
-        every = torch.arange(rows, device=distance.device)
-        return every[None, :, None].expand(actions, -1, queries)
-    # A block is every (rows / BLOCK)-th row: minima over the outer axis are whole vectors.
-    stride = rows // BLOCK
-    minima = distance.view(actions, BLOCK, stride, queries).amin(1)
-    blocks = minima.topk(k, dim=1, largest=False, sorted=False).indices  # [A, k, B]
-    within = torch.arange(0, rows, stride, device=distance.device)[:, None]
-    return (blocks[:, :, None] + within).flatten(1, 2)

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from agents import neighbours
+from agents import lookup
 from agents.neighbours import NeighbourTables
 
 
@@ -55,7 +55,7 @@ def test_tables_agree_with_the_reference(seed: int, capacity: int, k: int, chunk
     world = torch.randn(100, 6, generator=generator)  # 100 states there are; visits repeat them
     tables = NeighbourTables(2, 6, capacity=capacity, neighbours=k)
     references = [Reference(capacity, k) for _ in range(2)]
-    default, neighbours.CHUNK = neighbours.CHUNK, chunk
+    default, lookup.CHUNK = lookup.CHUNK, chunk
     try:
         for _ in range(8):
             action = int(torch.randint(2, (), generator=generator))
@@ -72,7 +72,7 @@ def test_tables_agree_with_the_reference(seed: int, capacity: int, k: int, chunk
                 hits = [full and i + 7 in reference.entries for i in range(100)]
                 assert exact[a].bool().tolist() == hits
     finally:
-        neighbours.CHUNK = default
+        lookup.CHUNK = default
 
 
 def test_a_stored_state_is_found_even_where_all_keys_collapse() -> None:
@@ -89,12 +89,56 @@ def test_nearest_are_the_nearest_over_blocks_and_chunks() -> None:
     keys = torch.randn(20_001, 8, generator=generator)
     tables = NeighbourTables(1, 8, capacity=30_000, neighbours=11)
     tables.store(0, keys, torch.arange(20_001), torch.zeros(20_001))
-    stored = tables.keys[0, :20_001, :8]
+    stored = tables.keys[0, :20_001]
     query = torch.randn(5, 8, generator=generator)
     distance, slot = tables.nearest(query)
     expected = torch.cdist(query.double(), stored.double()).square().topk(11, largest=False)
     assert torch.equal(slot[0].T, expected.indices)
     torch.testing.assert_close(distance[0].T, expected.values.float(), rtol=1e-4, atol=1e-4)
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    seed=st.integers(0, 2**31),
+    spread=st.sampled_from([1e-4, 1e-2, 1.0, 100.0]),
+    clusters=st.sampled_from([1, 3, 50]),
+    sizes=st.tuples(*[st.sampled_from([0, 3, 40, 500, 2_000])] * 3),
+    crowd=st.sampled_from([8, 256]),
+)
+def test_rounding_first_loses_no_near_key(
+    seed: int, spread: float, clusters: int, sizes: tuple[int, ...], crowd: int
+) -> None:
+    """Keys far from 0, in clusters, repeated, with one far off; and queries of each kind."""
+    generator = torch.Generator().manual_seed(seed)
+    centres = 40 + torch.randn(clusters, 16, generator=generator)
+    which = torch.randint(clusters, (max(*sizes, 1) + 10,), generator=generator)
+    keys = centres[which] + spread * torch.randn(len(which), 16, generator=generator)
+    keys[::7], keys[5] = keys[0].clone(), 1000.0
+    query = torch.cat([keys[-10:], keys[:6], centres[:1], torch.zeros(1, 16)])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(lookup, "multiplies_bfloat16", lambda device: True)
+        for name, value in {"MANY": 1, "CHUNK": 256, "CROWD": crowd}.items():
+            patch.setattr(lookup, name, value)
+        table = lookup.Keys(3, 16)
+        table.origin = centres[0]
+        table.grow(2_000)
+        for action, size in enumerate(sizes):
+            table[action, :size] = keys[:size]
+        found, slots = table.nearest(query, sizes, 11)
+    for action, size in enumerate(sizes):
+        count = min(size, 11)
+        stored = table[action, :size].double()
+        apart = (query[:, None].double() - stored).square().sum(2)
+        expected = apart.sort(1).values[:, :count]
+        # As near as numbers of the size of those compared are told apart in float32.
+        scale = (query - table.origin).double().square().sum(1, keepdim=True) + expected
+        assert bool(((found[action].T[:, :count] - expected).abs() <= 1e-5 * scale).all())
+        assert bool(
+            ((apart.gather(1, slots[action].T[:, :count]) - expected) <= 1e-5 * scale).all()
+        )
+        assert bool(found[action, count:].isinf().all())
+        for row in slots[action].T[:, :count]:
+            assert len(set(row.tolist())) == count
 
 
 @pytest.mark.parametrize("capacity", [64, 200])

@@ -124,7 +124,7 @@ class Remembered:
         if "looks" in tables.columns:
             images = [picture(tables.looks[action, slot][-1:]) for slot in slots]
             note = "remembered frames; below each its return, and the distance of its key"
-        elif drawn := decoded(self.agent.representation, tables.keys[action, slots, :-1]):
+        elif drawn := decoded(self.agent.representation, tables.keys[action, torch.tensor(slots)]):
             images = drawn
             note = "no frames are kept: these are decoded from keys; return at distance of each"
         else:
