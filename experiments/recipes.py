@@ -52,15 +52,15 @@ RECIPES: dict[str, Recipe] = {
         for name, stack in (("", ""), ("-4-frames", "--env.protocol.stack 4 "))
     },
     **{  # a lost life ends a return, as in the public re-implementation of the published re-run
-        f"{game}-episodic-4-frames-lives-2500k": Recipe(
-            f"episodic --game {game} --env.protocol.stack 4 --env.protocol.life-loss "
-            "--steps 2500000",
-            seeds=(0,),
+        f"{game}-episodic{name}-lives-2500k": Recipe(
+            f"episodic --game {game} {stack}--env.protocol.life-loss --steps 2500000", seeds=(0,)
         )
         for game in ("qbert", "ms_pacman")
+        for name, stack in (("", ""), ("-4-frames", "--env.protocol.stack 4 "))
     },
-    "ms_pacman-episodic-sticky-1000k": Recipe(
-        "episodic --game ms_pacman --protocol machado --env.protocol.stack 1 --steps 1000000",
+    "ms_pacman-episodic-4-frames-lives-sticky-1000k": Recipe(
+        "episodic --game ms_pacman --protocol machado --env.protocol.stack 4 "
+        "--env.protocol.life-loss --steps 1000000",
         seeds=(0,),
     ),
     "pong-actor-critic": Recipe(
