@@ -14,10 +14,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
 from types import FrameType
-from typing import Any
 
 from envs.checks import at_least, check
 from envs.errors import UsageError
+from experiments.cost import rates
 from experiments.evaluation import under
 from experiments.findings import compare, summary
 from experiments.grid import Cell, grid
@@ -31,7 +31,6 @@ from experiments.parse import (
 from experiments.records import read
 from experiments.report import write_report
 from experiments.reproduce import RESULTS, compact_json
-from experiments.run import Run
 from experiments.tasks import Outcome, Task, Workers
 from experiments.workers import Pool
 
@@ -63,7 +62,8 @@ class Ablate:
     ray: str = ""
     """Address of a Ray cluster to run on, such as auto, instead of this machine alone."""
     rate: float = 0.0
-    """Agent steps a second of one run, for --dry-run; 0 takes that of the grid's finished runs."""
+    """Agent steps a second of one run, for --dry-run; 0 takes those of the grid's runs so far, or
+    tries each variant for ten seconds."""
     save: str = ""
     """Name under which the raw scores go into experiments/results/ablations/, for the README."""
     dry_run: bool = False
@@ -200,33 +200,32 @@ def _show(cells: list[Cell], tasks: list[Task], left: list[Task], options: Ablat
             f"  {cell.label or cell.words[0]}: {world.title}, protocol {world.protocol_label}, "
             f"{steps:,} steps ({steps * world.frame_skip:,} frames)"
         )
-    steps = sum(
-        max(0, cell.experiment.steps - task.trained_steps)
-        for cell, task in zip(cells * seeds, tasks, strict=True)
-        if task in left
+    pairs = [*zip(cells * seeds, tasks, strict=True)]
+    todo = [
+        max(0, cell.experiment.steps - task.trained_steps) if task in left else 0
+        for cell, task in pairs
+    ]
+    print(
+        f"{len(tasks) - len(left)} finished before; {len(left)} to run, {sum(todo):,} agent steps"
     )
-    print(f"{len(tasks) - len(left)} finished before; {len(left)} to run, {steps:,} agent steps")
     if not options.dry_run or not left:
         return
-    rate, source = options.rate, "stated"
-    if not rate:
-        known = [rate for task in tasks if task.done and (rate := _rate(Run(task.folder)))]
-        if not known:
-            print("Their cost is unknown before a run is finished; state agent steps/s by --rate.")
-            return
-        rate, source = sum(known) / len(known), f"of {len(known)} finished runs"
+    if options.rate:
+        rate, source = [options.rate] * len(tasks), "stated"
+    else:
+        rate, source = rates([cell.experiment for cell, _ in pairs], tasks, options.threads)
+    hours = sum(steps / each for steps, each in zip(todo, rate, strict=True)) / 3600
     where = "the cluster" if options.ray else f"{_at_once(options)} at a time"
-    hours = steps / rate / 3600
     elapsed = "" if options.ray else f", {hours / _at_once(options):,.2f} hours"
     print(
         f"About {hours:,.2f} hours of {options.threads} thread{'s' * (options.threads > 1)} at "
-        f"{rate:,.0f} agent steps/s a run ({source}), evaluation not counted; {where}{elapsed}"
+        f"{_span(rate)} agent steps/s a run ({source}), evaluation not counted; {where}{elapsed}"
     )
 
 
-def _rate(run: Run) -> float:
-    rows: list[dict[str, Any]] = run.read_lines("metrics.jsonl")
-    return float(rows[-1].get("time/mean_steps_per_second", 0)) if rows else 0.0
+def _span(numbers: list[float]) -> str:
+    low, high = f"{min(numbers):,.0f}", f"{max(numbers):,.0f}"
+    return low if low == high else f"{low} to {high}"
 
 
 def _line(outcome: Outcome) -> str:

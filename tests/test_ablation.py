@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -20,7 +21,7 @@ from envs.catch import CatchConfig
 from envs.deep_sea import DeepSeaConfig
 from envs.errors import RunError, UsageError
 from envs.protocol import PROTOCOLS
-from experiments import cli
+from experiments import cli, cost
 from experiments.ablation import Ablate, tasks_of
 from experiments.evaluation import under
 from experiments.grid import grid
@@ -105,12 +106,15 @@ def test_an_unusable_grid_gets_a_sentence(
 
 
 def test_a_dry_run_says_what_it_would_cost_and_runs_nothing(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     words = ["ablate", *CATCH, "--steps", "7200", "--seeds", "4", "--folder", str(tmp_path)]
     words += ["--workers", "2", "--dry-run"]
+    monkeypatch.setattr(cost, "TRIAL_MINUTES", 1 / 60)
     assert cli.main(words) == 0
-    assert "state agent steps/s by --rate" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert re.search(r"About \d\.\d\d hours of 1 thread at [\d,]{2,} agent steps/s a run", said)
+    assert "(tried for 1 s a variant" in said
     assert cli.main([*words, "--rate", "2"]) == 0
     said = capsys.readouterr().out
     assert "1 cells x 4 seeds = 4 runs" in said
@@ -119,6 +123,32 @@ def test_a_dry_run_says_what_it_would_cost_and_runs_nothing(
     assert "About 4.00 hours of 1 thread at 2 agent steps/s a run (stated)" in said
     assert "2 at a time, 2.00 hours" in said
     assert not list(tmp_path.iterdir())
+
+
+def test_runs_so_far_say_what_the_others_of_their_variant_will_cost(tmp_path: Path) -> None:
+    cells = grid("dqn bonus:none,simhash,surprise".split(), "pong,freeway")
+    tasks = tasks_of(cells, Ablate(seeds=2, folder=str(tmp_path)))
+    experiments = [cell.experiment for cell in cells] * 2
+
+    def begun(task: Task, rate: float) -> None:
+        task.folder.mkdir()
+        row = {
+            "step": 10,
+            "frames": 40,
+            "episodes": 0,
+            "time/steps_per_second": 1.0,
+            "time/mean_steps_per_second": rate,
+        }
+        (task.folder / "metrics.jsonl").write_text(json.dumps(row) + "\n")
+
+    begun(tasks[0], 300.0)  # none, pong, seed 0
+    begun(tasks[1], 10.0)  # simhash, pong, seed 0
+    begun(tasks[10], 30.0)  # simhash, freeway, seed 1
+    found, source = cost.rates(experiments, tasks, threads=1)
+    mean = 3 / (1 / 300 + 1 / 10 + 1 / 30)
+    # Hours add up, so rates are averaged as times.
+    assert found == pytest.approx([300.0, 15.0, mean] * 4)
+    assert source == "measured in 3 runs"
 
 
 def test_a_grid_ends_in_a_report_and_is_not_run_again(

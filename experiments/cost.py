@@ -1,0 +1,89 @@
+"""What the rest of a grid will cost: agent steps over the rates of runs, measured or tried."""
+
+import tempfile
+from collections.abc import Iterable, Sequence
+from dataclasses import fields, is_dataclass, replace
+from statistics import harmonic_mean
+from typing import Any
+
+from envs.atari import AtariConfig
+from envs.errors import UsageError
+from experiments.config import Experiment
+from experiments.run import Run
+from experiments.tasks import Task
+from experiments.training import TrainOptions, train
+
+TRIAL_MINUTES = 1 / 6
+TRIAL_WAIT = 500  # agent steps before a trial learns
+
+
+def rates(
+    experiments: Sequence[Experiment], tasks: Sequence[Task], threads: int
+) -> tuple[list[float], str]:
+    """Agent steps a second of each task, whose experiment stands at its place; and whence.
+
+    A run's own rate where it has begun, else the mean of those of its variant, or of all. Where
+    none has begun, every variant is trained for a few seconds, and nothing of it is kept.
+    """
+    variants = [_variant(experiment, experiments[0]) for experiment in experiments]
+    known: dict[Experiment, list[float]] = {}
+    for variant, task in zip(variants, tasks, strict=True):
+        if rate := _rate(Run(task.folder).read_lines("metrics.jsonl")):
+            known.setdefault(variant, []).append(rate)
+    if count := sum(map(len, known.values())):
+        source = f"measured in {count} run{'s' * (count > 1)}"
+    else:
+        for variant in dict.fromkeys(variants):
+            known[variant] = [_tried(variant, threads)]
+        source = f"tried for {60 * TRIAL_MINUTES:.0f} s a variant; later steps may be slower"
+    every = _mean(rate for each in known.values() for rate in each)
+    means = {variant: _mean(each) for variant, each in known.items()}
+    return [means.get(variant, every) for variant in variants], source
+
+
+def _variant(experiment: Experiment, first: Experiment) -> Experiment:
+    """What runs of any seed and Atari game have in common."""
+    env = experiment.env
+    if isinstance(env, AtariConfig) and isinstance(first.env, AtariConfig):
+        env = replace(env, game=first.env.game)
+    return replace(experiment, env=env, seed=0)
+
+
+def _tried(experiment: Experiment, threads: int) -> float:
+    options = TrainOptions(
+        threads=threads,
+        minutes=TRIAL_MINUTES,
+        log_every=10 * experiment.streams,
+        bare_seconds=0,
+        quiet=True,
+    )
+    experiment = replace(experiment, agent=_learning_soon(experiment.agent))
+    with tempfile.TemporaryDirectory() as folder:
+        rows = train(experiment, folder, options).read_lines("metrics.jsonl")
+    if not rows:
+        raise UsageError(
+            f"Ten ticks took more than {60 * TRIAL_MINUTES:.0f} s; state agent steps/s by --rate."
+        )
+    # The first half is nothing learned yet, and caches that fill.
+    return _mean(row["time/steps_per_second"] for row in rows[len(rows) // 2 :])
+
+
+def _learning_soon(config: Any) -> Any:
+    """The same, where the wait before anything is learned is short."""
+    changed = {}
+    for field in fields(config):
+        value = getattr(config, field.name)
+        if field.name == "learning_starts":
+            changed[field.name] = min(value, TRIAL_WAIT)
+        elif is_dataclass(value):
+            changed[field.name] = _learning_soon(value)
+    return replace(config, **changed)
+
+
+def _rate(rows: list[dict[str, Any]]) -> float:
+    return float(rows[-1].get("time/mean_steps_per_second", 0)) if rows else 0.0
+
+
+def _mean(rates: Iterable[float]) -> float:
+    """Of rates over equal steps: hours add up."""
+    return float(harmonic_mean([*rates]))
