@@ -241,8 +241,11 @@ def _sync_folder(folder: Path) -> None:
         os.close(number)
 
 
+CONTINUES = "the last checkpoint is whole. Make room, and the same command continues from it."
+
+
 @contextmanager
-def said_where_full(folder: Path) -> Iterator[None]:
+def said_where_full(folder: Path, kept: str = CONTINUES) -> Iterator[None]:
     """Raise RunError, which says what is kept, where what is done meanwhile fills the disk.
 
     A thread that writes for another hands its error on, and prints none of it.
@@ -254,10 +257,7 @@ def said_where_full(folder: Path) -> Iterator[None]:
     except (OSError, RuntimeError) as error:
         if not _full(error):
             raise
-        raise RunError(
-            f"The disk of {folder} is full; the last checkpoint is whole. Make room, and the same "
-            "command continues from it."
-        ) from error
+        raise RunError(f"The disk of {folder} is full; {kept}") from error
     finally:
         threading.excepthook = print_trace
 

@@ -20,10 +20,12 @@ from envs.atari import AtariConfig
 from envs.errors import UsageError
 from envs.interface import EnvConfig
 from envs.stream import Stream
+from experiments.checkpoints import said_where_full
 from experiments.recorder import Manifest, Recorder, room_for
 from experiments.recording import Recording
 from experiments.run import provenance
 
+BEGINS_ANEW = "a recording cannot go on. Make room, and the same command begins it anew."
 Format = Literal["own", "grey", "rgb"]
 
 
@@ -73,6 +75,7 @@ def collect(
     )
     with ExitStack() as open_ones:
         open_ones.enter_context(room_for(Path(folder)))
+        open_ones.enter_context(said_where_full(Path(folder), BEGINS_ANEW))
         for stream in {seen, drawn}:
             open_ones.callback(stream.close)
         recorder = Recorder(Path(folder), manifest, provenance(where, threads))

@@ -117,7 +117,7 @@ def train(
         experiment.agent.check_world(experiment.env.evaluation.title)
         chosen = pick_arithmetic(options.precision, options.compile, device)
         about = provenance(device, threads) | asdict(chosen)
-        about |= {"protocol": experiment.env.protocol_label}
+        about |= {"protocol": experiment.env.protocol_label, "pipeline": options.pipeline}
         timed = options.bare_seconds
         with using(chosen), building("world"):  # a dream multiplies too
             bare = bare_rate(experiment, threads, timed) if timed > 0 else None

@@ -1,5 +1,6 @@
 """Recordings: what was played is what is read, twins agree, and damage is named."""
 
+import errno
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -171,6 +172,27 @@ def test_a_damaged_shard_is_refused_by_name(kind: str, says: str) -> None:
     damage(kind)
     with pytest.raises(UsageError, match=says):
         Recording("data").frames(torch.arange(400))
+
+
+def test_a_full_disk_stops_a_recording_in_one_sentence(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["collect", "random", "env:catch", "--streams", "4", "--folder", "data"]
+    write, writes = Path.write_bytes, count()
+
+    def full(self: Path, data: bytes) -> int:
+        if next(writes) == 1:  # the second shard
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return write(self, data)
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    assert cli.main([*words, "--frames", "400"]) == 1
+    said = capsys.readouterr().err
+    assert "The disk of data is full; a recording cannot go on." in said
+    assert "Traceback" not in said
+    monkeypatch.undo()
+    assert cli.main([*words, "--frames", "80"]) == 0
+    assert len(Recording("data")) >= 80
 
 
 def test_an_interrupted_recording_is_refused_and_begun_anew(

@@ -288,6 +288,7 @@ def test_provenance_knows_every_sitting(
     assert "not exact: precision was fp32 and is bf16." in capsys.readouterr().out
     about = json.loads(path.read_text())
     assert (about["commit"], about["modified"], about["precision"]) == ("beef", True, "bf16")
+    assert about["pipeline"] == 1
     assert [sitting["from_step"] for sitting in about["sittings"]] == [0, 200, 300]
     assert [sitting["modified"] for sitting in about["sittings"]] == [True, False, False]
     run.checkpoints.path(400).unlink()
