@@ -4,7 +4,7 @@ Published Atari comparisons mix at least five of these; the four named ones are 
 we compare with (Blundell et al. 2016; Mnih et al. 2015; Machado et al. 2018; Kaiser et al. 2020).
 """
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 from envs.checks import at_least, check, within
 from envs.errors import UsageError
@@ -47,6 +47,12 @@ class AtariProtocol:
             raise UsageError(f"protocol.stack is {self.stack}; colour frames come with stack 1.")
 
     @property
+    def scoring(self) -> "AtariProtocol":
+        """The protocol of this name, in all that scores depend on: whatever the agent is shown."""
+        named = PROTOCOLS.get(self.name, self)
+        return replace(self, **{name: getattr(named, name) for name in SHOWN})
+
+    @property
     def label(self) -> str:
         """The name, and what differs from the protocol of that name."""
         named = PROTOCOLS.get(self.name)
@@ -59,6 +65,10 @@ class AtariProtocol:
         ]
         return f"{self.name} with {', '.join(changed)}"
 
+
+SHOWN = ("life_loss", "maxpool", "stack", "height", "width", "grey")
+"""What an agent sees, and is told of lives as it learns; no rule of the game. Scores of protocols
+that differ in it alone may be compared."""
 
 PROTOCOLS: dict[str, AtariProtocol] = {
     "mfec": AtariProtocol("mfec", stack=1, eval_epsilon=0.005),

@@ -165,8 +165,9 @@ def judge(scores: Mapping[str, Mapping[Key, float]]) -> list[Verdict]:
 
 
 def compare(records: list[Record], baseline: str = "") -> list[Comparison]:
-    """The runs by what may be compared: one protocol, one way of playing, one length.
+    """The runs by what may be compared: the same rules, one way of playing, one length.
 
+    What an agent is shown of a game may differ under the same rules, and makes variants.
     ``baseline`` is the name of a run's folder; by default the variant with the fewest settings.
     Raises UsageError where there is no such run.
     """
@@ -175,18 +176,26 @@ def compare(records: list[Record], baseline: str = "") -> list[Comparison]:
     groups: dict[tuple[str, float, int, int], list[Record]] = {}
     for record in records:
         scores = record.scores
-        key = (conditions(scores), scores["epsilon"], record.steps, record.frames)
+        rules = conditions(scores | {"protocol": record.rules})
+        key = (rules, scores["epsilon"], record.steps, record.frames)
         groups.setdefault(key, []).append(record)
     worlds = world_names(records)
     return [
         Comparison(
-            *key,
+            _one_label(group) or key[0],
+            *key[1:],
             sorted(group, key=lambda r: (worlds[r.folder], r.seed)),
             worlds,
             choices_of(group, baseline),
         )
         for key, group in groups.items()
     ]
+
+
+def _one_label(group: list[Record]) -> str:
+    """The protocol of runs that share it, with what agents are shown; else nothing."""
+    labels = {conditions(record.scores) for record in group}
+    return labels.pop() if len(labels) == 1 else ""
 
 
 def summary(found: Comparison) -> dict[str, Any]:

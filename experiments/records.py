@@ -13,6 +13,7 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 
 from envs.errors import UsageError
+from envs.protocol import SHOWN, AtariProtocol
 from experiments.evaluation import scores_file
 from experiments.run import Run
 from experiments.statistics import Array, trailing_mean
@@ -51,8 +52,31 @@ class Record:
     @cached_property
     def variant(self) -> str:
         """Everything in the config that could be swapped, as one string."""
-        rest = {name: x for name, x in self.config.items() if name not in APART}
-        return json.dumps(rest, sort_keys=True)
+        return json.dumps(self.choices, sort_keys=True)
+
+    @property
+    def choices(self) -> dict[str, Any]:
+        """What could be swapped in the config: all parts, and what an agent is shown of a game."""
+        chosen = {name: x for name, x in self.config.items() if name not in APART}
+        protocol = self.config["env"].get("protocol", {})
+        shown = {name: x for name, x in protocol.items() if name in SHOWN}
+        return chosen | ({"env": {"protocol": shown}} if shown else {})
+
+    @cached_property
+    def rules(self) -> str:
+        """The protocol, but for what an agent is shown: runs under the same rules are compared."""
+        said = str(self.scores["protocol"])
+        try:
+            protocol = self.config["env"]["protocol"].items()
+            own = AtariProtocol(**{name: x for name, x in protocol if name != "class"})
+        except (
+            LookupError,
+            TypeError,
+            AttributeError,
+            UsageError,
+        ):  # another world, or another version's
+            return said
+        return own.scoring.label if own.label == said else said
 
     @cached_property
     def curve(self) -> tuple[Array, Array]:

@@ -180,7 +180,7 @@ def _scores(found: Comparison) -> list[Block]:
                 [
                     world,
                     label,
-                    f"{found.protocol}, epsilon {found.epsilon:g}",
+                    f"{conditions(runs[0].scores)}, epsilon {found.epsilon:g}",
                     f"{found.steps:,} ({found.frames:,})",
                     ", ".join(map(number, scores)),
                     number(float(np.mean(scores))) + error(scores),

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments.config import TABLES
-from experiments.records import APART, Record
+from experiments.records import Record
 
 Choices = dict[str, str]
 """Of each part that differs between variants, what was chosen, with its own settings."""
@@ -54,11 +54,7 @@ def world_names(records: list[Record]) -> dict[Path, str]:
 def choices_of(records: list[Record], baseline: str) -> dict[str, Choices]:
     """What sets each variant apart, the baseline first."""
     flats = {
-        record.variant: {
-            path: value
-            for path, value in flatten(record.config).items()
-            if path and path.partition(".")[0] not in APART
-        }
+        record.variant: {path: value for path, value in flatten(record.choices).items() if path}
         for record in records
     }
     chosen = [record.variant for record in records if record.folder.name == baseline]

@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 import subprocess
+from dataclasses import asdict, replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ import numpy as np
 import pytest
 
 from envs.errors import UsageError
+from envs.protocol import PROTOCOLS
 from experiments import cli
 from experiments.document import Chip, Paragraph, Table, to_html, write_markdown
 from experiments.findings import compare, raw_csv
@@ -204,6 +206,32 @@ def test_protocols_and_lengths_are_kept_apart_and_that_is_said(
     assert "These runs differ in protocol or length and are kept apart" in page
     assert "Verdict (1 of 2)" in page
     assert "chip" not in page.partition("<main>")[2], "nothing is judged across them"
+
+
+def test_what_an_agent_is_shown_makes_variants_under_the_same_rules(tmp_path: Path) -> None:
+    """Four frames in the key against one, or life-loss, can be judged; stickiness cannot."""
+    mfec = PROTOCOLS["mfec"]
+    four = replace(mfec, stack=4)
+    kinds = {"one": mfec, "four": four, "lives": replace(four, life_loss=True)}
+    kinds |= {"sticky": replace(four, sticky=0.25)}
+    for name, protocol in kinds.items():
+        env = ATARI | {"protocol": {"class": "envs.protocol:AtariProtocol"} | asdict(protocol)}
+        for seed in range(3):
+            made(
+                tmp_path / f"{name}{seed}", 9 * (name == "four") + seed / 10,
+                seed=seed, env=env, protocol=protocol.label,
+            )  # fmt: skip
+    shown, sticky = compare(read([tmp_path])[0], "one0")
+    assert (shown.protocol, sticky.protocol) == ("mfec", "mfec with sticky 0.25, stack 4")
+    assert [(v.variant, v.word, v.pairs) for v in shown.verdicts()] == [
+        ("env.protocol.life_loss False, env.protocol.stack 4", "helps", 3),
+        ("env.protocol.life_loss True, env.protocol.stack 4", "cannot tell", 3),
+    ]
+    page = write_report([tmp_path], tmp_path / "report.html").with_suffix(".md").read_text()
+    for protocol in kinds.values():
+        assert f"| {protocol.label.replace('_', chr(92) + '_')}, epsilon 0.005 |" in page
+    same, *none = compare(read([*tmp_path.glob("four*")])[0])
+    assert (same.protocol, none) == ("mfec with stack 4", [])
 
 
 def test_worlds_of_one_title_are_told_apart_by_what_differs(tmp_path: Path) -> None:
