@@ -122,12 +122,13 @@ def evaluate(
     )
     epsilon = 0.0 if explore else env.eval_epsilon
     player = EpsilonGreedy(policy, stream.spec.num_actions, epsilon)
-    trace = PlanTrace(env.action_names(stream.spec.num_actions)) if figure else None
+    names = env.action_names(stream.spec.num_actions)
+    trace = PlanTrace(names) if figure else None
     tracker, starts = Episodes(n), set[int]()
     finished: list[list[dict[str, Any]]] = [[] for _ in range(n)]
     # Emulators that are left open, or in the middle of a tick, abort the process at its end.
     with interrupts() as interrupted, closing(stream):
-        film = Video(video, with_plan(screen_of(stream))) if video else None
+        film = Video(video, with_plan(screen_of(stream), names)) if video else None
         memory = player.initial(n)
         memory["dice"] = dice.keys(seed, "eval", n).to(stream.device)
         start = stream.reset(), memory

@@ -6,12 +6,15 @@ place 0 is now.
 """
 
 from collections.abc import Callable
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from PIL import Image as Pillow
+from PIL import ImageDraw, ImageFont
 from torch import Tensor
 
 from envs.interface import Metrics, Transition
@@ -23,6 +26,8 @@ LONGEST = 1000
 """Plans of this length and beyond are counted together."""
 AHEAD = 40
 """Places of a plan that are shown."""
+ROW = 12
+"""Height of an action's row in a film, in pixels."""
 
 PLANNED, MARK, INK, PAPER = (0, 103, 120), (193, 68, 46), (40, 44, 52), (246, 243, 236)
 """Colours: what is planned, where plans are made, text and ground."""
@@ -73,12 +78,16 @@ def length_metrics(counts: NDArray[np.float64]) -> Metrics:
     }
 
 
-def with_plan(screen: Callable[[Transition], Image]) -> Callable[[Transition], Image]:
+def with_plan(
+    screen: Callable[[Transition], Image], names: tuple[str, ...]
+) -> Callable[[Transition], Image]:
     """The screen of stream 0, and below it what its planner has in mind, if it has a plan."""
 
     def show(t: Transition) -> Image:
         image = screen(t)
-        return under(image, plan_panel(t, image.shape[1])) if "plan" in t.next_memory else image
+        if "plan" not in t.next_memory:
+            return image
+        return under(image, plan_panel(t, image.shape[1], names))
 
     return show
 
@@ -89,28 +98,38 @@ def under(image: Image, panel: Image) -> Image:
     return both[: len(both) // 2 * 2]
 
 
-def plan_panel(t: Transition, width: int) -> Image:
+def plan_panel(t: Transition, width: int, names: tuple[str, ...]) -> Image:
     """Stream 0's plan: a row an action, a column a tick to come, darker where likelier.
 
     Below the rows stand the window it last wrote through and, in red, the chance of planning anew;
-    a red edge on the left says that it has just done so.
+    a red edge on the left says that it has just done so, a bar there which action is done.
     """
     policy, window, chance = (x[:, :AHEAD].numpy() for x in ahead(t.next_memory))
-    cell = max(4, (width - 12) // policy.shape[1])
-    rows = [_shade(row[None], PLANNED, cell, 10) for row in policy]
-    rows.append(_shade(window / max(window.max(), 1e-9), INK, cell, 6))
-    rows.append(_shade(chance, MARK, cell, 10))
-    panel = np.full((sum(len(row) + 2 for row in rows) + 6, width, 3), PAPER, np.uint8)
-    top = 4
-    for row in rows:
-        shown = row[:, : width - 12]
-        panel[top : top + len(row), 10 : 10 + shown.shape[1]] = shown
-        top += len(row) + 2
-    done = 4 + 12 * int(t.action[0])
-    panel[done : done + 10, 4:8] = INK
+    labels = _labels((*names, "window", "plan anew"))
+    left = labels.shape[1]
+    cell = max(3, (width - left - 2) // policy.shape[1])
+    rows = [_shade(row[None], PLANNED, cell) for row in policy]
+    rows += [_shade(window / max(window.max(), 1e-9), INK, cell), _shade(chance, MARK, cell)]
+    panel = np.full((len(rows) * ROW + 6, width, 3), PAPER, np.uint8)
+    panel[4 : 4 + len(labels), :left] = labels[:, :width]
+    for i, row in enumerate(rows):
+        shown = row[:, : max(width - left - 2, 0)]
+        panel[4 + i * ROW :][: len(row), left : left + shown.shape[1]] = shown
+    panel[4 + ROW * int(t.action[0]) :][: ROW - 2, 4:8] = INK
     if int(t.next_memory["age"][0]) == 0:
         panel[:, :3] = MARK
     return panel
+
+
+@lru_cache
+def _labels(names: tuple[str, ...]) -> Image:
+    """Names below one another, each beside the row it is of."""
+    font = ImageFont.load_default(ROW - 2)
+    width = 12 + int(max(font.getlength(name) for name in names)) + 4
+    image = Pillow.new("RGB", (width, ROW * len(names)), PAPER)
+    for i, name in enumerate(names):
+        ImageDraw.Draw(image).text((12, i * ROW - 2), name, fill=INK, font=font)
+    return np.asarray(image)
 
 
 def ahead(memory: dict[str, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
@@ -119,10 +138,10 @@ def ahead(memory: dict[str, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
     return policy.cpu(), memory["window"][:1].cpu(), memory["commitment"][:1].cpu()
 
 
-def _shade(level: NDArray[Any], colour: tuple[int, int, int], cell: int, height: int) -> Image:
+def _shade(level: NDArray[Any], colour: tuple[int, int, int], cell: int) -> Image:
     """A row of cells, from paper at 0 to the colour at 1, with a gap between cells."""
     blend = level[..., None] * np.array(colour) + (1 - level[..., None]) * np.array((232, 228, 219))
-    row: Image = blend.repeat(cell, 1).repeat(height, 0).astype(np.uint8)
+    row: Image = blend.repeat(cell, 1).repeat(ROW - 2, 0).astype(np.uint8)
     row[:, cell - 1 :: cell] = PAPER
     return row
 

@@ -15,9 +15,17 @@ from agents.networks import MLPConfig
 from envs.interface import Memory, Step, Transition
 from envs.maze import MazeConfig
 from envs.stream import Stream
-from experiments import Experiment, TrainOptions, evaluate, train
+from experiments import Experiment, TrainOptions, evaluate, plans, train
 from experiments.mazes import at_junctions, maze_report, walk
-from experiments.plans import PlanLengths, PlanTrace, length_metrics, plan_panel, with_plan
+from experiments.plans import (
+    INK,
+    ROW,
+    PlanLengths,
+    PlanTrace,
+    length_metrics,
+    plan_panel,
+    with_plan,
+)
 from experiments.trackers import screen_of
 from world_models.planning.straw import STRAWConfig
 
@@ -137,10 +145,18 @@ def test_the_panel_shows_what_is_planned() -> None:
     stream = Stream(MazeConfig(rooms=3, view=5).build(4))
     agent = AGENT.build(stream.spec)
     t = next(interact(stream, agent))
-    panel = plan_panel(t, 200)
+    names = ("up", "right", "down", "left")
+    panel = plan_panel(t, 200, names)
     assert panel.shape[1] == 200
     assert (panel[5, 1] == [193, 68, 46]).all(), "it has just planned anew"
-    bare = with_plan(lambda t: np.zeros((10, 200, 3), np.uint8))
+    bar = (panel[:, 5] == INK).all(1).nonzero()[0]
+    assert bar.mean() // ROW == int(t.action[0]), "a bar beside the action done"
+    left = plans._labels((*names, "window", "plan anew")).shape[1]
+    cells = panel[4 + ROW // 2 :: ROW, left][: len(names)].astype(int).sum(1)
+    assert cells.argmin() == t.next_memory["plan"][0, :, 0].argmax(), "likelier is darker"
+    written = panel[4 : 4 + ROW * 6, 12 : left - 4].reshape(6, -1).min(1)
+    assert (written < 128).all(), "and every row has a name"
+    bare = with_plan(lambda t: np.zeros((10, 200, 3), np.uint8), names)
     assert bare(t).shape == ((10 + len(panel)) // 2 * 2, 200, 3)
     from dataclasses import replace
 
