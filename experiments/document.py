@@ -133,6 +133,7 @@ def _html(block: Block) -> str:
 
 def _cell(text: str) -> str:
     safe = html.escape(text).replace("\n", "<br>")
+    safe = re.sub(r"(?<=[a-z])\.(?=[a-z])", ".<wbr>", safe)  # settings break between their parts
     return f'<span class="chip {_anchor(text)}">{safe}</span>' if isinstance(text, Chip) else safe
 
 

@@ -60,7 +60,7 @@ class Record:
         chosen = {name: x for name, x in self.config.items() if name not in APART}
         protocol = self.config["env"].get("protocol", {})
         shown = {name: x for name, x in protocol.items() if name in SHOWN}
-        return chosen | ({"env": {"protocol": shown}} if shown else {})
+        return chosen | ({"protocol": shown} if shown else {})
 
     @cached_property
     def rules(self) -> str:

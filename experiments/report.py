@@ -80,18 +80,26 @@ def _comparison(found: Comparison, tail: str) -> list[Block]:
         *blocks,
         *_verdicts(found),
         Heading(f"Learning curves{tail}"),
-        Gallery([comparison_curves(found, world) for world in found.world_names]),
-        Paragraph(
-            f"Mean of the last {WINDOW} training episodes (fewer at first), exploration included, "
-            "against agent steps: thin lines are seeds, the band is between the lowest and the "
-            "highest, the thick line is their mean."
-        ),
+        *_curves(found),
         Heading(f"Scores{tail}"),
         *_aggregates(found),
         *_scores(found),
         *_other_protocols(found),
         *_media(found, tail),
         *_configs(found, tail),
+    ]
+
+
+def _curves(found: Comparison) -> list[Block]:
+    if not any(record.episodes for record in found.records):
+        return [Paragraph("No episode of training ended.")]
+    return [
+        Gallery([comparison_curves(found, world) for world in found.world_names]),
+        Paragraph(
+            f"Mean of the last {WINDOW} training episodes (fewer at first), exploration included, "
+            "against agent steps: thin lines are seeds, the band is between the lowest and the "
+            "highest, the thick line is their mean."
+        ),
     ]
 
 
@@ -153,13 +161,17 @@ def _aggregates(found: Comparison) -> list[Block]:
         strata = list(normalised(found.scores(variant)).values())
         cells = [interval(bootstrap(statistic, strata)) for statistic in AGGREGATES.values()]
         runs = sum(map(len, strata))
-        rows.append([label, *cells, f"{len(strata)} worlds, {runs} runs"])
+        rows.append([label, *cells, f"{_count(len(strata), 'world')}, {_count(runs, 'run')}"])
     caption = (
         f"Human-normalised by the table of {HUMAN_RANDOM_TABLE}: 0 is random play, 1 a human. "
         f"{CONFIDENCE:.0%} intervals from a bootstrap over runs within each world "
         "(Agarwal et al. 2021); with fewer than five seeds they are too narrow."
     )
     return [Table(["variant", *AGGREGATES, "from"], rows, caption)]
+
+
+def _count(n: int, what: str) -> str:
+    return f"{n} {what}{'s' * (n != 1)}"
 
 
 def _scores(found: Comparison) -> list[Block]:

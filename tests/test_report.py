@@ -224,14 +224,21 @@ def test_what_an_agent_is_shown_makes_variants_under_the_same_rules(tmp_path: Pa
     shown, sticky = compare(read([tmp_path])[0], "one0")
     assert (shown.protocol, sticky.protocol) == ("mfec", "mfec with sticky 0.25, stack 4")
     assert [(v.variant, v.word, v.pairs) for v in shown.verdicts()] == [
-        ("env.protocol.life_loss False, env.protocol.stack 4", "helps", 3),
-        ("env.protocol.life_loss True, env.protocol.stack 4", "cannot tell", 3),
+        ("protocol.life_loss False, protocol.stack 4", "helps", 3),
+        ("protocol.life_loss True, protocol.stack 4", "cannot tell", 3),
     ]
     page = write_report([tmp_path], tmp_path / "report.html").with_suffix(".md").read_text()
     for protocol in kinds.values():
         assert f"| {protocol.label.replace('_', chr(92) + '_')}, epsilon 0.005 |" in page
     same, *none = compare(read([*tmp_path.glob("four*")])[0])
     assert (same.protocol, none) == ("mfec with stack 4", [])
+
+
+def test_a_run_too_short_for_an_episode_has_no_empty_curve(tmp_path: Path) -> None:
+    (made(tmp_path / "run", 1.0) / "episodes.jsonl").write_text("")
+    page = write_report([tmp_path], tmp_path / "report.html").read_text()
+    assert "No episode of training ended." in page
+    assert "<figcaption>pong" not in page
 
 
 def test_worlds_of_one_title_are_told_apart_by_what_differs(tmp_path: Path) -> None:
