@@ -1,8 +1,8 @@
 """The nearest of many keys: brute force over all actions and queries at once, with no index.
 
-What is found is exact. Large tables are first compared rounded to bfloat16, where that is native:
-rounding errors have a bound, and the keys that may be among the nearest within it are few, and are
-compared in full.
+Small tables are compared as near as products in float32 come. Large ones are first compared rounded
+to bfloat16, where the processor multiplies that itself: rounding errors have a bound, and the keys
+that may be among the nearest within it are few, and are compared in full.
 """
 
 import math
@@ -13,12 +13,13 @@ import torch
 from jaxtyping import BFloat16, Float, Int64
 from torch import Tensor
 
-from world_models.arithmetic import multiplies_bfloat16
+from world_models.arithmetic import native_bfloat16
 
 BLOCK = 16  # keys whose smallest distance stands for them all
 CHUNK = 1 << 14  # keys of an action compared at a time, so that their distances stay in cache
 MANY = 1 << 15  # keys of an action from which rounding first pays
 CROWD = 256  # blocks within rounding of a query's nearest, beyond which it does not
+ROOM = 1 << 28  # distances of all slots that are held at once
 
 Found = tuple[Float[Tensor, "A k B"], Int64[Tensor, "A k B"]]
 
@@ -32,7 +33,7 @@ class Keys:
         # the rounded square and what rounding took off.
         self.full = torch.empty(num_actions, 0, dim + 1, device=device)
         self.rounded: BFloat16[Tensor, "A n C"] | None = None
-        if multiplies_bfloat16(torch.device(device)):
+        if torch.device(device).type == "cpu" and native_bfloat16():
             self.rounded = self.full.new_empty(num_actions, 0, dim + 2, dtype=torch.bfloat16)
         self._scratch: dict[torch.dtype, Tensor] = {}  # distances, written again at every lookup
 
@@ -40,6 +41,12 @@ class Keys:
     def room(self) -> int:
         """How many slots an action has."""
         return self.full.shape[1]
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes held, what the last lookup wrote among them."""
+        held = [self.full, self.rounded, *self._scratch.values()]
+        return sum(x.nbytes for x in held if x is not None)
 
     def __getitem__(self, place: tuple[int, Int64[Tensor, " M"] | slice]) -> Float[Tensor, "M D"]:
         """The keys in these slots of an action."""
@@ -67,6 +74,10 @@ class Keys:
         query = key - self.origin
         if self.rounded is None or max(sizes) < MANY:
             return self._nearest_in_full(query, range(len(sizes)), sizes, k)
+        if len(key) > (most := max(1, ROOM // (len(sizes) * max(sizes)))):
+            parts = [self.nearest(part, sizes, k) for part in torch.split(key, most)]
+            distances, slots = zip(*parts, strict=True)
+            return torch.cat(distances, 2), torch.cat(slots, 2)
         distance, minima = self._rounded_distances(self.rounded, query, sizes)
         # Any k keys bound the distance of the k-th nearest; these are nearly the nearest.
         _, likely = _least(distance, minima, k)
@@ -94,6 +105,10 @@ class Keys:
                 all_found[one, :, some] = some_found[0]
         return found[0], found[1]
 
+    def rounding(self, key: Float[Tensor, "B D"]) -> Float[Tensor, " B"]:
+        """How far from a key its own self may seem to be, by products in float32."""
+        return 1e-5 * torch.maximum(key.square().sum(1), (key - self.origin).square().sum(1))
+
     def _nearest_in_full(
         self, query: Float[Tensor, "B D"], actions: Sequence[int], sizes: Sequence[int], k: int
     ) -> Found:
@@ -113,7 +128,8 @@ class Keys:
         if len(distances) > 1:
             distance, order = torch.cat(distances, 1).topk(k, dim=1, largest=False)
             slot = torch.cat(slots, 1).gather(1, order)
-        return distance + query.square().sum(1), slot.clamp_(max=self.room - 1)
+        distance = (distance + query.square().sum(1)).clamp_(min=0)
+        return distance, slot.clamp_(max=self.room - 1)
 
     def _rounded_distances(
         self, table: BFloat16[Tensor, "A n C"], query: Float[Tensor, "B D"], sizes: Sequence[int]
@@ -150,6 +166,7 @@ class Keys:
         """Numbers to write over; those of the last lookup are lost."""
         count = math.prod(shape)
         if dtype not in self._scratch or len(self._scratch[dtype]) < count:
+            self._scratch.pop(dtype, None)  # before there is another
             self._scratch[dtype] = torch.empty(count, dtype=dtype, device=self.full.device)
         return self._scratch[dtype][:count].view(shape)
 

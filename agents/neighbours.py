@@ -69,7 +69,7 @@ class NeighbourTables:
         exact = same.any(1)
         own = torch.where(same, value, -torch.inf).amax(1)
         # A stored state is its own nearest neighbour, unless k others share its very key.
-        crowded = ~exact & (distance[:, -1] <= 1e-5 * key.square().sum(1))
+        crowded = ~exact & (distance[:, -1] <= self.keys.rounding(key))
         for action in (crowded & full[:, None]).any(1).nonzero()[:, 0].tolist():
             stored = self.digests[action, : self.sizes[action]]
             rows, slots = (digest[:, None] == stored).nonzero().unbind(1)
@@ -129,6 +129,7 @@ class NeighbourTables:
         parts = [
             (action, slots)
             for action, size in enumerate(self.sizes)
+            if size
             for slots in torch.split(torch.arange(size), 256)
         ]
         for i, (action, slots) in enumerate(parts):

@@ -213,7 +213,7 @@ def _show(cells: list[Cell], tasks: list[Task], left: list[Task], options: Ablat
     if options.rate:
         rate, source = [options.rate] * len(tasks), "stated"
     else:
-        rate, source = rates([cell.experiment for cell, _ in pairs], tasks, options.threads)
+        rate, source = rates(tasks)
     hours = sum(steps / each for steps, each in zip(todo, rate, strict=True)) / 3600
     where = "the cluster" if options.ray else f"{_at_once(options)} at a time"
     elapsed = "" if options.ray else f", {hours / _at_once(options):,.2f} hours"

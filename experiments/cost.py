@@ -9,23 +9,25 @@ from typing import Any
 from envs.atari import AtariConfig
 from envs.errors import UsageError
 from experiments.config import Experiment
+from experiments.parse import parse_experiment
 from experiments.run import Run
 from experiments.tasks import Task
 from experiments.training import TrainOptions, train
 
 TRIAL_MINUTES = 1 / 6
 TRIAL_WAIT = 500  # agent steps before a trial learns
+WAITS = ("learning_starts", "fit_after", "fit_steps")
 
 
-def rates(
-    experiments: Sequence[Experiment], tasks: Sequence[Task], threads: int
-) -> tuple[list[float], str]:
-    """Agent steps a second of each task, whose experiment stands at its place; and whence.
+def rates(tasks: Sequence[Task]) -> tuple[list[float], str]:
+    """Agent steps a second of each task, and whence they are known.
 
-    A run's own rate where it has begun, else the mean of those of its variant, or of all. Where
-    none has begun, every variant is trained for a few seconds, and nothing of it is kept.
+    The mean over runs of its variant that have begun, else over all that have. Where none has
+    begun, every variant is trained for a few seconds, as its words say, and nothing of it is kept.
+    Raises KeyboardInterrupt where a trial was interrupted.
     """
-    variants = [_variant(experiment, experiments[0]) for experiment in experiments]
+    jobs = [_job(task) for task in tasks]
+    variants = [_variant(experiment, jobs[0][0]) for experiment, _ in jobs]
     known: dict[Experiment, list[float]] = {}
     for variant, task in zip(variants, tasks, strict=True):
         if rate := _rate(Run(task.folder).read_lines("metrics.jsonl")):
@@ -33,8 +35,9 @@ def rates(
     if count := sum(map(len, known.values())):
         source = f"measured in {count} run{'s' * (count > 1)}"
     else:
-        for variant in dict.fromkeys(variants):
-            known[variant] = [_tried(variant, threads)]
+        for variant, (_, options) in zip(variants, jobs, strict=True):
+            if variant not in known:
+                known[variant] = [_tried(variant, options)]
         source = f"tried for {60 * TRIAL_MINUTES:.0f} s a variant; later steps may be slower"
     every = _mean(rate for each in known.values() for rate in each)
     means = {variant: _mean(each) for variant, each in known.items()}
@@ -49,9 +52,14 @@ def _variant(experiment: Experiment, first: Experiment) -> Experiment:
     return replace(experiment, env=env, seed=0)
 
 
-def _tried(experiment: Experiment, threads: int) -> float:
-    options = TrainOptions(
-        threads=threads,
+def _job(task: Task) -> tuple[Experiment, TrainOptions]:
+    _, (experiment,), options = parse_experiment([*task.words])
+    return experiment, replace(options, threads=task.threads)
+
+
+def _tried(experiment: Experiment, options: TrainOptions) -> float:
+    options = replace(
+        options,
         minutes=TRIAL_MINUTES,
         log_every=10 * experiment.streams,
         bare_seconds=0,
@@ -59,7 +67,10 @@ def _tried(experiment: Experiment, threads: int) -> float:
     )
     experiment = replace(experiment, agent=_learning_soon(experiment.agent))
     with tempfile.TemporaryDirectory() as folder:
-        rows = train(experiment, folder, options).read_lines("metrics.jsonl")
+        run = train(experiment, folder, options)
+        rows = run.read_lines("metrics.jsonl")
+    if run.interrupted:
+        raise KeyboardInterrupt
     if not rows:
         raise UsageError(
             f"Ten ticks took more than {60 * TRIAL_MINUTES:.0f} s; state agent steps/s by --rate."
@@ -73,7 +84,7 @@ def _learning_soon(config: Any) -> Any:
     changed = {}
     for field in fields(config):
         value = getattr(config, field.name)
-        if field.name == "learning_starts":
+        if field.name in WAITS:
             changed[field.name] = min(value, TRIAL_WAIT)
         elif is_dataclass(value):
             changed[field.name] = _learning_soon(value)

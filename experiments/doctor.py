@@ -27,7 +27,7 @@ from experiments.config import Experiment
 from experiments.machine import pick_device, pick_threads
 from experiments.run import cpu_name
 from experiments.streams import bare_rate
-from world_models.arithmetic import multiplies_bfloat16
+from world_models.arithmetic import native_bfloat16
 
 PACKAGES = ("torch", "gymnasium", "ale-py", "numpy", "numba", "tensorboard")
 TICKS = 200
@@ -82,7 +82,7 @@ def _versions() -> str:
 
 
 def _processor() -> str:
-    native = multiplies_bfloat16(torch.device("cpu"))
+    native = native_bfloat16()
     usable = len(os.sched_getaffinity(0))
     return f"{cpu_name()}, {usable} usable; bfloat16 {'is' if native else 'is not'} native"
 

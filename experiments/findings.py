@@ -47,10 +47,11 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Runs of one protocol and length: their numbers may stand in one table."""
+    """Runs under the same rules, of one length: their numbers may stand in one table."""
 
     protocol: str
-    """Its name, and whether agents explored as in training."""
+    """Its name (the rules' alone, where what agents are shown differs), and whether agents explored
+    as in training."""
     epsilon: float
     steps: int
     frames: int

@@ -106,12 +106,14 @@ def plan_panel(t: Transition, width: int, names: tuple[str, ...]) -> Image:
     """
     policy, window, chance = (x[:, :AHEAD].numpy() for x in ahead(t.next_memory))
     labels = _labels((*names, "window", "plan anew"))
+    if width < labels.shape[1] + 3 * policy.shape[1]:  # there is no room for them
+        labels = labels[:, :10]
     left = labels.shape[1]
     cell = max(3, (width - left - 2) // policy.shape[1])
     rows = [_shade(row[None], PLANNED, cell) for row in policy]
     rows += [_shade(window / max(window.max(), 1e-9), INK, cell), _shade(chance, MARK, cell)]
     panel = np.full((len(rows) * ROW + 6, width, 3), PAPER, np.uint8)
-    panel[4 : 4 + len(labels), :left] = labels[:, :width]
+    panel[4 : 4 + len(labels), :left] = labels
     for i, row in enumerate(rows):
         shown = row[:, : max(width - left - 2, 0)]
         panel[4 + i * ROW :][: len(row), left : left + shown.shape[1]] = shown

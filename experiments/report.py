@@ -219,15 +219,12 @@ def _other_protocols(found: Comparison) -> list[Block]:
     for world in found.world_names:
         for variant, label in found.labels.items():
             runs = found.of(variant, world)
-            cells = []
-            for name in (found.protocol, *labels):
-                each = [
-                    float(scores["mean"])
-                    for run in runs
-                    for scores in (run.scores, *run.others)
-                    if conditions(scores) == name
-                ]
-                cells.append(number(float(np.mean(each))) + error(each) if each else "")
+            columns = [[run.score for run in runs]]
+            columns += [
+                [float(x["mean"]) for run in runs for x in run.others if conditions(x) == name]
+                for name in labels
+            ]
+            cells = [number(float(np.mean(x))) + error(x) if x else "" for x in columns]
             if runs:
                 rows.append([world, label, *cells])
     caption = "The same final checkpoints under each protocol: mean over seeds ± standard error."
@@ -276,13 +273,12 @@ def _media_of(run: Record) -> list[Path]:
 
 
 def _configs(found: Comparison, tail: str) -> list[Block]:
-    flats = [flatten(found.of(variant)[0].config) for variant in found.labels]
+    flats = [flatten(found.of(variant)[0].choices) for variant in found.labels]
     paths = [path for path in dict.fromkeys(p for flat in flats for p in flat) if path]
     rows = [
         [path, *(str(flat.get(path, "")) for flat in flats)]
         for path in paths
-        if path.partition(".")[0] not in ("env", "seed", "steps")
-        and len({str(flat.get(path)) for flat in flats}) > 1
+        if len({str(flat.get(path)) for flat in flats}) > 1
     ]
     blocks: list[Block] = [Heading(f"Configs{tail}")]
     if rows:

@@ -15,13 +15,14 @@ import pytest
 
 from agents.bonus import NoBonusConfig
 from agents.density_bonus import PseudoCountConfig
+from agents.dqn import DQNConfig
 from agents.simhash import SimHashConfig
 from envs.atari import AtariConfig
 from envs.catch import CatchConfig
 from envs.deep_sea import DeepSeaConfig
 from envs.errors import RunError, UsageError
 from envs.protocol import PROTOCOLS
-from experiments import cli, cost
+from experiments import Experiment, TrainOptions, cli, cost, training
 from experiments.ablation import Ablate, tasks_of
 from experiments.evaluation import under
 from experiments.grid import grid
@@ -125,10 +126,51 @@ def test_a_dry_run_says_what_it_would_cost_and_runs_nothing(
     assert not list(tmp_path.iterdir())
 
 
+def test_an_interrupted_trial_ends_the_dry_run(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["ablate", *CATCH, "agent:episodic,dqn", "--folder", str(tmp_path), "--dry-run"]
+    timer = threading.Timer(2.0, signal.raise_signal, [signal.SIGINT])
+    timer.start()
+    begin = time.monotonic()
+    assert cli.main(words) == 130
+    assert time.monotonic() - begin < 60 * cost.TRIAL_MINUTES, "no other variant is tried"
+    assert "About" not in capsys.readouterr().out
+
+
+def test_a_trial_runs_as_the_words_say(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In the precision asked for; and it learns soon."""
+    seen = []
+
+    def tried(experiment: Experiment, folder: str, options: TrainOptions) -> Run:
+        seen.append((experiment, options))
+        return training.train(experiment, folder, options)
+
+    monkeypatch.setattr(cost, "train", tried)
+    monkeypatch.setattr(cost, "TRIAL_MINUTES", 1 / 60)
+    words = [
+        "ablate",
+        "dqn",
+        "env:catch",
+        "agent.network:mlp",
+        "--precision",
+        "bf16",
+        "--seeds",
+        "2",
+    ]
+    assert cli.main([*words, "--folder", str(tmp_path), "--dry-run"]) == 0
+    assert "(tried for" in capsys.readouterr().out
+    ((experiment, options),) = seen
+    assert (options.precision, options.threads) == ("bf16", 1)
+    assert isinstance(experiment.agent, DQNConfig)
+    assert experiment.agent.learning_starts == 500
+
+
 def test_runs_so_far_say_what_the_others_of_their_variant_will_cost(tmp_path: Path) -> None:
     cells = grid("dqn bonus:none,simhash,surprise".split(), "pong,freeway")
     tasks = tasks_of(cells, Ablate(seeds=2, folder=str(tmp_path)))
-    experiments = [cell.experiment for cell in cells] * 2
 
     def begun(task: Task, rate: float) -> None:
         task.folder.mkdir()
@@ -144,7 +186,7 @@ def test_runs_so_far_say_what_the_others_of_their_variant_will_cost(tmp_path: Pa
     begun(tasks[0], 300.0)  # none, pong, seed 0
     begun(tasks[1], 10.0)  # simhash, pong, seed 0
     begun(tasks[10], 30.0)  # simhash, freeway, seed 1
-    found, source = cost.rates(experiments, tasks, threads=1)
+    found, source = cost.rates(tasks)
     mean = 3 / (1 / 300 + 1 / 10 + 1 / 30)
     # Hours add up, so rates are averaged as times.
     assert found == pytest.approx([300.0, 15.0, mean] * 4)

@@ -84,6 +84,28 @@ def test_a_stored_state_is_found_even_where_all_keys_collapse() -> None:
     assert torch.equal(value[0], torch.arange(50.0))
 
 
+def test_a_stored_state_is_found_where_its_key_is_far_from_the_others() -> None:
+    """Products are about an origin among the keys, and err with its distance."""
+    generator = torch.Generator().manual_seed(0)
+    far = 1000 + torch.randn(100, 64, generator=generator)
+    for near in (torch.zeros(64), 10 * torch.randn(64, generator=generator)):
+        tables = NeighbourTables(1, 64, capacity=1000, neighbours=5)
+        tables.store(0, far, torch.arange(100), torch.zeros(100))
+        shared = near.expand(40, -1)
+        tables.store(0, shared, torch.arange(100, 140), torch.arange(40.0))
+        value, exact = tables.estimate(shared, torch.arange(100, 140))
+        assert exact.all()
+        assert torch.equal(value[0], torch.arange(40.0))
+
+
+def test_keys_are_made_anew_where_an_action_has_none() -> None:
+    tables = NeighbourTables(2, 3, capacity=10, neighbours=1, look_shape=(1, 2, 2))
+    looks = torch.arange(12, dtype=torch.uint8).view(3, 1, 2, 2)
+    tables.store(1, torch.zeros(3, 3), torch.arange(3), torch.zeros(3), look=looks)
+    tables.encode_again(lambda look: look.flatten(1)[:, :3].float())
+    assert torch.equal(tables.keys[1, :3], looks.flatten(1)[:, :3].float())
+
+
 def test_nearest_are_the_nearest_over_blocks_and_chunks() -> None:
     generator = torch.Generator().manual_seed(1)
     keys = torch.randn(20_001, 8, generator=generator)
@@ -104,9 +126,10 @@ def test_nearest_are_the_nearest_over_blocks_and_chunks() -> None:
     clusters=st.sampled_from([1, 3, 50]),
     sizes=st.tuples(*[st.sampled_from([0, 3, 40, 500, 2_000])] * 3),
     crowd=st.sampled_from([8, 256]),
+    room=st.sampled_from([5_000, 1 << 28]),
 )
 def test_rounding_first_loses_no_near_key(
-    seed: int, spread: float, clusters: int, sizes: tuple[int, ...], crowd: int
+    seed: int, spread: float, clusters: int, sizes: tuple[int, ...], crowd: int, room: int
 ) -> None:
     """Keys far from 0, in clusters, repeated, with one far off; and queries of each kind."""
     generator = torch.Generator().manual_seed(seed)
@@ -116,8 +139,8 @@ def test_rounding_first_loses_no_near_key(
     keys[::7], keys[5] = keys[0].clone(), 1000.0
     query = torch.cat([keys[-10:], keys[:6], centres[:1], torch.zeros(1, 16)])
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(lookup, "multiplies_bfloat16", lambda device: True)
-        for name, value in {"MANY": 1, "CHUNK": 256, "CROWD": crowd}.items():
+        patch.setattr(lookup, "native_bfloat16", lambda: True)
+        for name, value in {"MANY": 1, "CHUNK": 256, "CROWD": crowd, "ROOM": room}.items():
             patch.setattr(lookup, name, value)
         table = lookup.Keys(3, 16)
         table.origin = centres[0]

@@ -185,12 +185,12 @@ def test_a_full_disk_stops_a_recording_in_one_sentence(
             raise OSError(errno.ENOSPC, "No space left on device")
         return write(self, data)
 
-    monkeypatch.setattr(Path, "write_bytes", full)
-    assert cli.main([*words, "--frames", "400"]) == 1
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "write_bytes", full)
+        assert cli.main([*words, "--frames", "400"]) == 1
     said = capsys.readouterr().err
     assert "The disk of data is full; a recording cannot go on." in said
     assert "Traceback" not in said
-    monkeypatch.undo()
     assert cli.main([*words, "--frames", "80"]) == 0
     assert len(Recording("data")) >= 80
 

@@ -230,6 +230,7 @@ def test_what_an_agent_is_shown_makes_variants_under_the_same_rules(tmp_path: Pa
     page = write_report([tmp_path], tmp_path / "report.html").with_suffix(".md").read_text()
     for protocol in kinds.values():
         assert f"| {protocol.label.replace('_', chr(92) + '_')}, epsilon 0.005 |" in page
+    assert "| protocol.stack | 4 | 4 | 1 |" in page, "what differs stands in the table of configs"
     same, *none = compare(read([*tmp_path.glob("four*")])[0])
     assert (same.protocol, none) == ("mfec with stack 4", [])
 
@@ -403,6 +404,17 @@ def test_a_browser_shows_the_report(runs: Path, tmp_path: Path) -> None:
     colours = np.unique(picture[..., :3].reshape(-1, 3), axis=0)
     assert len(colours) > 100, "text, chips and the beginning of a curve"
     assert (picture[..., :3] == (217, 242, 225)).all(-1).sum() > 500, "the green of what helps"
+
+
+def test_own_scores_stand_beside_others_whatever_agents_are_shown(tmp_path: Path) -> None:
+    for stack in (1, 4):
+        protocol = replace(PROTOCOLS["mfec"], stack=stack)
+        env = ATARI | {"protocol": {"class": "envs.protocol:AtariProtocol"} | asdict(protocol)}
+        made(tmp_path / f"{stack}", 10 * stack, env=env, protocol=protocol.label, other=stack)
+    page = write_report([tmp_path], tmp_path / "report.html").with_suffix(".md").read_text()
+    assert "| world | variant | mfec | machado |" in page
+    assert "| pong | protocol.stack 1 | 10.0 | 1.00 |" in page
+    assert "| pong | protocol.stack 4 | 40.0 | 4.00 |" in page
 
 
 def test_a_run_under_two_protocols_stands_side_by_side(tmp_path: Path) -> None:

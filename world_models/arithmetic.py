@@ -42,11 +42,9 @@ class Arithmetic:
         return torch.autocast(device.type, torch.bfloat16, enabled=self.precision == "bf16")
 
 
-def multiplies_bfloat16(device: torch.device) -> bool:
-    """Whether bfloat16 products are the device's own; elsewhere float32 is faster."""
-    if device.type == "cpu":
-        return bool(getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)())
-    return device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+def native_bfloat16() -> bool:
+    """Whether the processor multiplies bfloat16 itself; elsewhere float32 is faster."""
+    return bool(getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)())
 
 
 def rounding_once(device: torch.device) -> torch.autocast:

@@ -146,8 +146,8 @@ def tables(sitting: Sitting) -> list[Row]:
     fresh = iter(range(2 * size, 3 * size, 100))
     evict = median(lambda: _store_new(tables, next(fresh), device), device)
     one = median(lambda: tables._make_room(0, 1), device)
-    held = [tables.keys.full, tables.keys.rounded, *(getattr(tables, x) for x in tables.columns)]
-    megabytes = sum(x.numel() * x.element_size() for x in held if x is not None) / 1e6
+    rest = [getattr(tables, name) for name in tables.columns]
+    megabytes = (tables.keys.nbytes + sum(x.nbytes for x in rest)) / 1e6
     name = "a table of 1,000,000 keys: "
     return [
         row(f"{name}lookup of {queries} queries", "seconds", lookup),
