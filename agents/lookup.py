@@ -1,8 +1,9 @@
 """The nearest of many keys: brute force over all actions and queries at once, with no index.
 
-Small tables are compared as near as products in float32 come. Large ones are first compared rounded
-to bfloat16, where the processor multiplies that itself: rounding errors have a bound, and the keys
-that may be among the nearest within it are few, and are compared in full.
+Small tables are compared as near as products in float32 come. Where the processor multiplies
+bfloat16 itself, the upper halves of the bits of large ones are compared first, which are bfloat16:
+what the lower halves can change has a bound, and the keys that may be among the nearest within it
+are few, and are compared in full.
 """
 
 import math
@@ -10,15 +11,15 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from jaxtyping import BFloat16, Float, Int64
+from jaxtyping import BFloat16, Float, Int16, Int64
 from torch import Tensor
 
 from world_models.arithmetic import native_bfloat16
 
 BLOCK = 16  # keys whose smallest distance stands for them all
 CHUNK = 1 << 14  # keys of an action compared at a time, so that their distances stay in cache
-MANY = 1 << 15  # keys of an action from which rounding first pays
-CROWD = 256  # blocks within rounding of a query's nearest, beyond which it does not
+MANY = 1 << 15  # keys of an action from which comparing halves first pays
+CROWD = 256  # blocks within the bound of a query's nearest, beyond which it does not
 ROOM = 1 << 28  # distances of all slots that are held at once
 
 Found = tuple[Float[Tensor, "A k B"], Int64[Tensor, "A k B"]]
@@ -29,41 +30,52 @@ class Keys:
 
     def __init__(self, num_actions: int, dim: int, device: torch.device | str = "cpu") -> None:
         self.origin = torch.zeros(dim, device=device)
-        # The last columns hold |key|^2, so that one matrix product gives distances: in bfloat16,
-        # the rounded square and what rounding took off.
+        # The last column holds |key|^2, so that one matrix product gives distances.
         self.full = torch.empty(num_actions, 0, dim + 1, device=device)
-        self.rounded: BFloat16[Tensor, "A n C"] | None = None
-        if torch.device(device).type == "cpu" and native_bfloat16():
-            self.rounded = self.full.new_empty(num_actions, 0, dim + 2, dtype=torch.bfloat16)
+        # Instead of it, for large tables: upper halves and |key|^2 in two parts; lower halves.
+        self.halves: tuple[BFloat16[Tensor, "A n E"], Int16[Tensor, "A n D"]] | None = None
+        self.halving = torch.device(device).type == "cpu" and native_bfloat16()
         self._scratch: dict[torch.dtype, Tensor] = {}  # distances, written again at every lookup
 
     @property
     def room(self) -> int:
         """How many slots an action has."""
-        return self.full.shape[1]
+        return self.halves[0].shape[1] if self.halves else self.full.shape[1]
 
     @property
     def nbytes(self) -> int:
         """Bytes held, what the last lookup wrote among them."""
-        held = [self.full, self.rounded, *self._scratch.values()]
-        return sum(x.nbytes for x in held if x is not None)
+        return sum(x.nbytes for x in (self.full, *(self.halves or ()), *self._scratch.values()))
 
     def __getitem__(self, place: tuple[int, Int64[Tensor, " M"] | slice]) -> Float[Tensor, "M D"]:
         """The keys in these slots of an action."""
-        return self.full[place][:, :-1] + self.origin
+        return self._about(*place) + self.origin
 
     def __setitem__(
         self, place: tuple[int, Int64[Tensor, " M"] | slice], key: Float[Tensor, "M D"]
     ) -> None:
-        about = key - self.origin
-        self.full[place] = torch.cat([about, about.square().sum(1, keepdim=True)], 1)
-        self._round(place)
+        self._write(place, key - self.origin)
 
     def grow(self, room: int) -> None:
         """Have so many slots an action."""
-        self.full = grown(self.full, room)
-        if self.rounded is not None:
-            self.rounded = grown(self.rounded, room)
+        if self.halves:
+            upper, lower = self.halves
+            self.halves = grown(upper, room), grown(lower, room)
+        else:
+            self.full = grown(self.full, room)
+
+    def settle(self, sizes: Sequence[int]) -> None:
+        """Hold large tables in halves: whoever puts keys or loads them says so here."""
+        if self.halves or not self.halving or max(sizes) < MANY:
+            return
+        full, dim = self.full, len(self.origin)
+        upper = full.new_empty(*full.shape[:2], dim + 2, dtype=torch.bfloat16)
+        self.halves = upper, full.new_empty(*full.shape[:2], dim, dtype=torch.int16)
+        for action, size in enumerate(sizes):
+            for start in range(0, size, CHUNK):
+                part = slice(start, min(start + CHUNK, size))
+                self._write((action, part), full[action, part, :-1])
+        self.full = full[:, :0].clone()
 
     def nearest(self, key: Float[Tensor, "B D"], sizes: Sequence[int], k: int) -> Found:
         """Squared distances and slots of each query's nearest keys, nearest first.
@@ -72,13 +84,13 @@ class Keys:
         distance is +inf and the slot means nothing.
         """
         query = key - self.origin
-        if self.rounded is None or max(sizes) < MANY:
+        if not self.halves:
             return self._nearest_in_full(query, range(len(sizes)), sizes, k)
         if len(key) > (most := max(1, ROOM // (len(sizes) * max(sizes)))):
             parts = [self.nearest(part, sizes, k) for part in torch.split(key, most)]
             distances, slots = zip(*parts, strict=True)
             return torch.cat(distances, 2), torch.cat(slots, 2)
-        distance, minima = self._rounded_distances(self.rounded, query, sizes)
+        distance, minima = self._rounded_distances(self.halves[0], query, sizes)
         # Any k keys bound the distance of the k-th nearest; these are nearly the nearest.
         _, likely = _least(distance, minima, k)
         every = torch.arange(len(sizes), device=key.device)[:, None, None]
@@ -120,7 +132,8 @@ class Keys:
             shape = len(actions), min(CHUNK, most - start), len(query)
             part = self._space(torch.float32, *shape)
             for out, action in zip(part, actions, strict=True):
-                _compare(self.full[action, start : sizes[action]], right, out)
+                stop = min(start + shape[1], sizes[action])
+                _compare(self._table(action, slice(start, max(start, stop))), right, out)
             distance, slot = _least(part, _minima(part), min(k, len(part[0])))
             distances.append(distance)
             slots.append(slot + start)
@@ -159,7 +172,7 @@ class Keys:
     ) -> Float[Tensor, "*p"]:
         """Squared distances to the keys in these slots, +inf to an empty one."""
         kept = slot < torch.tensor(sizes, device=slot.device)[action]
-        stored = self.full[action, slot.clamp(max=self.room - 1)][..., :-1]
+        stored = self._about(action, slot.clamp(max=self.room - 1))
         return torch.where(kept, (stored - query).square().sum(-1), torch.inf)
 
     def _space(self, dtype: torch.dtype, *shape: int) -> Tensor:
@@ -171,21 +184,70 @@ class Keys:
         return self._scratch[dtype][:count].view(shape)
 
     def state_dict(self, sizes: Sequence[int]) -> dict[str, Any]:
-        full = [keys[:size] for keys, size in zip(self.full, sizes, strict=True)]
-        return {"origin": self.origin, "full": full}
+        held = {"full": self.full}
+        if self.halves:
+            held = {"upper": self.halves[0], "lower": self.halves[1]}
+        rows = {
+            name: [keys[:size] for keys, size in zip(table, sizes, strict=True)]
+            for name, table in held.items()
+        }
+        return {"origin": self.origin} | rows
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take what was saved; there must be room for it."""
-        self.origin = state["origin"].to(self.full)
-        for action, full in enumerate(state["full"]):
-            self.full[action, : len(full)] = full
-            self._round((action, slice(len(full))))
+        self.origin = state["origin"].to(self.origin)
+        dim = len(self.origin)
+        if "full" in state:
+            saved = [full[:, :dim] for full in state["full"]]
+        else:
+            halves = zip(state["upper"], state["lower"], strict=True)
+            saved = [_join(upper[:, :dim], lower) for upper, lower in halves]
+        for action, about in enumerate(saved):
+            self._write((action, slice(len(about))), about.to(self.origin))
 
-    def _round(self, place: tuple[int, Int64[Tensor, " M"] | slice]) -> None:
-        if self.rounded is not None:
-            about, square = self.full[place][:, :-1], self.full[place][:, -1:]
+    def _about(
+        self, action: int | Int64[Tensor, "*#p"], slot: Int64[Tensor, "*p"] | slice
+    ) -> Float[Tensor, "*p D"]:
+        """Keys about the origin."""
+        if not self.halves:
+            return self.full[action, slot][..., :-1]
+        upper, lower = self.halves
+        return _join(upper[action, slot][..., : lower.shape[2]], lower[action, slot])
+
+    def _table(self, action: int, slots: slice) -> Float[Tensor, "s C"]:
+        """Keys about the origin, and their squares."""
+        if not self.halves:
+            return self.full[action, slots]
+        return _with_square(self._about(action, slots))
+
+    def _write(
+        self, place: tuple[int, Int64[Tensor, " M"] | slice], about: Float[Tensor, "M D"]
+    ) -> None:
+        if self.halves:
+            upper, self.halves[1][place] = _split(about)
+            square = about.square().sum(1, keepdim=True)
             high = square.bfloat16()
-            self.rounded[place] = torch.cat([about.bfloat16(), high, (square - high).bfloat16()], 1)
+            self.halves[0][place] = torch.cat([upper, high, (square - high).bfloat16()], 1)
+        else:
+            self.full[place] = _with_square(about)
+
+
+def _split(
+    number: Float[Tensor, "M D"],
+) -> tuple[BFloat16[Tensor, "M D"], Int16[Tensor, "M D"]]:
+    """The upper and the lower halves of each number's bits; the upper is it, cut to bfloat16."""
+    halves = number.contiguous().view(torch.int16).view(*number.shape, 2)  # little-endian
+    return halves[..., 1].contiguous().view(torch.bfloat16), halves[..., 0]
+
+
+def _join(upper: BFloat16[Tensor, "*p D"], lower: Int16[Tensor, "*p D"]) -> Float[Tensor, "*p D"]:
+    """The numbers that were split, bit for bit."""
+    halves = torch.stack([lower, upper.contiguous().view(torch.int16)], -1)
+    return halves.view(torch.float32).squeeze(-1)
+
+
+def _with_square(about: Float[Tensor, "M D"]) -> Float[Tensor, "M C"]:
+    return torch.cat([about, about.square().sum(1, keepdim=True)], 1)
 
 
 def _compare(table: Float[Tensor, "s C"], right: Float[Tensor, "C B"], out: Tensor) -> None:
@@ -240,15 +302,15 @@ def _rounded_limit(
 ) -> BFloat16[Tensor, "A B"]:
     """What no rounded distance exceeds where the true one is within the bound.
 
-    A product of two rounded numbers is off by eps of it at most, so products with a key by
-    eps |q| |k| in all, and |k| <= |q| + |k - q|. Rounding is monotone: the limit may be rounded
-    as what it limits.
+    A key's number was cut by eps of it at most, a query's rounded by half as much. So products
+    with a key are off by 1.5 eps |q| |k| in all, and |k| <= |q| + |k - q|. Rounding is monotone:
+    the limit may be rounded as what it limits.
     """
     half, full = torch.finfo(torch.bfloat16), torch.finfo(torch.float32)
     length = query.square().sum(1).sqrt()
     reach = length + bound.sqrt()
     rest = half.eps**2 + query.shape[1] * full.eps  # of the square's second part, and of sums
-    slack = 2 * reach * (half.eps * length + rest * reach)
+    slack = 2 * reach * (1.5 * half.eps * length + rest * reach)
     limit = bound - length.square() + slack
     return limit.bfloat16().clamp(max=half.max)  # below an empty slot's
 

@@ -117,6 +117,7 @@ class NeighbourTables:
         if not self.clock:
             self.keys.origin = key.mean(0)
         self.keys[action, slots] = key[last[fresh]]
+        self.keys.settle(self.sizes)
         if look is not None:
             self.looks[action, slots.cpu()] = look[last[fresh]].cpu()
         self.returns[action, slots] = best[fresh]
@@ -167,6 +168,7 @@ class NeighbourTables:
         if max(self.sizes) > self.keys.room:
             self._grow(max(self.sizes))
         self.keys.load_state_dict(state["keys"])
+        self.keys.settle(self.sizes)
         for name in self.columns:
             for table, saved in zip(getattr(self, name), state[name], strict=True):
                 table[: len(saved)] = saved

@@ -137,7 +137,8 @@ def test_rounding_first_loses_no_near_key(
     which = torch.randint(clusters, (max(*sizes, 1) + 10,), generator=generator)
     keys = centres[which] + spread * torch.randn(len(which), 16, generator=generator)
     keys[::7], keys[5] = keys[0].clone(), 1000.0
-    query = torch.cat([keys[-10:], keys[:6], centres[:1], torch.zeros(1, 16)])
+    near = centres[:1] + 0.05 * spread * torch.randn(4, 16, generator=generator)
+    query = torch.cat([keys[-10:], keys[:6], centres[:1], near, torch.zeros(1, 16)])
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(lookup, "native_bfloat16", lambda: True)
         for name, value in {"MANY": 1, "CHUNK": 256, "CROWD": crowd, "ROOM": room}.items():
@@ -147,6 +148,7 @@ def test_rounding_first_loses_no_near_key(
         table.grow(2_000)
         for action, size in enumerate(sizes):
             table[action, :size] = keys[:size]
+        table.settle(sizes)
         found, slots = table.nearest(query, sizes, 11)
     for action, size in enumerate(sizes):
         count = min(size, 11)
@@ -164,8 +166,13 @@ def test_rounding_first_loses_no_near_key(
             assert len(set(row.tolist())) == count
 
 
+@pytest.mark.parametrize("many", [1, 10**9])
 @pytest.mark.parametrize("capacity", [64, 200])
-def test_a_state_survives_a_round_trip_and_goes_on_alike(capacity: int) -> None:
+def test_a_state_survives_a_round_trip_and_goes_on_alike(
+    capacity: int, many: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lookup, "native_bfloat16", lambda: True)
+    monkeypatch.setattr(lookup, "MANY", many)
     generator = torch.Generator().manual_seed(0)
     a = NeighbourTables(2, 4, capacity=capacity, neighbours=3)
     b = NeighbourTables(2, 4, capacity=capacity, neighbours=3)
@@ -178,3 +185,31 @@ def test_a_state_survives_a_round_trip_and_goes_on_alike(capacity: int) -> None:
             tables.store(0, keys + 1, digests + 1000, keys[:, 1])
         for x, y in zip(a.estimate(keys, digests), b.estimate(keys, digests), strict=True):
             assert torch.equal(x, y)
+    assert bool(a.keys.halves) == (many == 1)
+
+
+@pytest.mark.parametrize("native", [True, False])
+def test_halves_hold_keys_bit_for_bit_and_load_wherever(
+    native: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Numbers of every size, saved where bfloat16 is native and loaded where it is or is not."""
+    monkeypatch.setattr(lookup, "native_bfloat16", lambda: True)
+    monkeypatch.setattr(lookup, "MANY", 1)
+    generator = torch.Generator().manual_seed(0)
+    size = torch.pow(10.0, torch.randint(-30, 18, (300, 5), generator=generator))
+    about = size * torch.randn(300, 5, generator=generator)
+    keys = lookup.Keys(2, 5)
+    keys.grow(300)
+    keys[1, :200] = about[:200]
+    keys.settle([0, 200])
+    assert keys.halves
+    assert not keys.full.numel()
+    keys[1, torch.arange(200, 300)] = about[200:]
+    assert torch.equal(keys[1, :300], about)
+    monkeypatch.setattr(lookup, "native_bfloat16", lambda: native)
+    loaded = lookup.Keys(2, 5)
+    loaded.grow(300)
+    loaded.load_state_dict(keys.state_dict([0, 300]))
+    assert torch.equal(loaded[1, :300], about)
+    loaded.settle([0, 300])
+    assert bool(loaded.halves) == native
