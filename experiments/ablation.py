@@ -67,7 +67,7 @@ class Ablate:
     save: str = ""
     """Name under which the raw scores go into experiments/results/ablations/, for the README."""
     dry_run: bool = False
-    """Show the grid and its cost, and run nothing."""
+    """Show the grid and what it will cost, and run none of it."""
 
     def __post_init__(self) -> None:
         check(self, "", at_least(1), "seeds", "episodes", "threads")

@@ -127,14 +127,19 @@ def test_a_dry_run_says_what_it_would_cost_and_runs_nothing(
 
 
 def test_an_interrupted_trial_ends_the_dry_run(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    words = ["ablate", *CATCH, "agent:episodic,dqn", "--folder", str(tmp_path), "--dry-run"]
-    timer = threading.Timer(2.0, signal.raise_signal, [signal.SIGINT])
-    timer.start()
-    begin = time.monotonic()
-    assert cli.main(words) == 130
-    assert time.monotonic() - begin < 60 * cost.TRIAL_MINUTES, "no other variant is tried"
+    tried = []
+
+    def interrupted(experiment: Experiment, folder: str, options: TrainOptions) -> Run:
+        tried.append(experiment)
+        threading.Timer(0.5, signal.raise_signal, [signal.SIGINT]).start()
+        return training.train(experiment, folder, options)
+
+    monkeypatch.setattr(cost, "train", interrupted)
+    words = ["ablate", *CATCH, "agent:episodic,episodic+gamma=0.9", "--folder", str(tmp_path)]
+    assert cli.main([*words, "--dry-run"]) == 130
+    assert len(tried) == 1, "no other variant is tried"
     assert "About" not in capsys.readouterr().out
 
 
