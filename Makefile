@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test check evidence gpu clean
+.PHONY: demo test check evidence gpu renew-trajectories clean
 
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
@@ -30,6 +30,9 @@ evidence: .venv/installed  ## the long measurements and the learning runs behind
 gpu: .venv/installed  ## on a machine with a GPU: that all is as on a CPU, and the benchmark's rows
 	$(BIN)/pytest tests/test_cuda.py
 	$(BIN)/reverie bench --device cuda --save
+
+renew-trajectories: .venv/installed  ## record what every preset does anew, where that was meant to change
+	$(BIN)/python tests/trajectories.py
 
 clean:
 	rm -rf .venv build *.egg-info .mypy_cache .pytest_cache .ruff_cache
