@@ -1,37 +1,37 @@
-# Two commands on a fresh machine: `make demo` and `make test`.
+# On a fresh machine: `make demo` and `make test`.
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test check evidence gpu renew-trajectories clean
+.PHONY: demo test check results gpu renew-trajectories clean
 
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev,play]'
 	touch $@
 
-demo: .venv/installed  ## train on Ms. Pac-Man for a few minutes, evaluate, show what was learned
+demo: .venv/installed  ## train MFEC on Ms. Pac-Man for a few minutes, evaluate it, make a video
 	$(BIN)/python examples/demo.py
 
 test: .venv/installed  ## laws, closed forms, small runs on the real games
 	$(BIN)/pytest -n auto
 
-check: .venv/installed  ## format, lint, types, and README tables against the committed results
+check: .venv/installed  ## format, lint, types, and the tables of the documents against the results
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/reverie verify
 
-evidence: .venv/installed  ## the long measurements and the learning runs behind the README
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev,play,evidence]'
+results: .venv/installed  ## repeat every committed result and run the long tests (days on a CPU)
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev,play,results]'
 	$(BIN)/reverie reproduce --all
-	$(BIN)/pytest -m evidence
-	$(BIN)/pytest tests/test_statistics.py
+	$(BIN)/pytest -m results
+	$(BIN)/pytest tests -k intervals
 
-gpu: .venv/installed  ## on a machine with a GPU: that all is as on a CPU, and the benchmark's rows
-	$(BIN)/pytest tests/test_cuda.py
+gpu: .venv/installed  ## on a machine with a GPU: equality with the CPU, and the benchmark's rows
+	$(BIN)/pytest tests -k cuda
 	$(BIN)/reverie bench --device cuda --save
 
-renew-trajectories: .venv/installed  ## record what every preset does anew, where that was meant to change
+renew-trajectories: .venv/installed  ## record the trajectories of all presets anew, after an intended change
 	$(BIN)/python tests/trajectories.py
 
 clean:

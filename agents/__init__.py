@@ -1,1 +1,1 @@
-"""Who acts and learns."""
+"""Agents: policies that act in environments and learn from them."""

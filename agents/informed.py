@@ -1,7 +1,7 @@
-"""Informed exploration (Oh et al. 2015, section 4.3): explore towards what was seen least.
+"""Informed exploration (Oh et al. 2015, section 4.3): explore towards rarely visited frames.
 
-When epsilon says "explore", the action is not drawn but chosen: the one whose imagined next frame
-is least like the frames of the recent trajectory.
+The exploratory action of epsilon-greedy is not random: it is the one whose predicted next frame is
+least similar to the frames of the recent trajectory.
 """
 
 from dataclasses import dataclass, replace
@@ -11,57 +11,62 @@ import torch
 from jaxtyping import Bool, Float, Int64, UInt8
 from torch import Tensor
 
-from agents.dqn import DQNConfig
-from agents.interface import AgentConfig
-from agents.policies import ACTION, COIN, argmax_with_random_ties
-from agents.schedules import linear
-from agents.simulator import ImaginingConfig, Simulator
-from envs import dice
-from envs.checks import above, check, within
-from envs.errors import UsageError
-from envs.interface import EnvSpec, Memory, Metrics, Step, Transition
+from ..envs import prng
+from ..envs.checks import above, check, within
+from ..envs.errors import UsageError
+from ..envs.interface import Carry, EnvSpec, Metrics, TimeStep, Transition
+from .dqn import DQNConfig
+from .interface import AgentConfig
+from .policies import argmax_with_random_ties
+from .schedules import linear
+from .simulator import ModelBasedConfig, Simulator
 
-OWN = ("trajectory", "seen", "looks", "births")
-"""What it remembers beside the inner agent's memory."""
-SMALLEST = 4
-"""Rows of a batch whose bits no longer depend on how many they are."""
+OWN_CARRY = ("trajectory", "trajectory_count", "context_obs", "context_first")
+"""Keys of the carry that are not the inner agent's."""
+MIN_BATCH = 4
+"""Batch size from which a row's prediction is bit-identical for every batch size."""
 
 
 @dataclass(frozen=True)
-class InformedConfig(ImaginingConfig):
-    """An off-policy agent, and epsilon in hands that look ahead; steps are those of all streams."""
+class InformedConfig(ModelBasedConfig):
+    """An off-policy agent with informed exploration; steps are summed over all envs."""
 
     inner: AgentConfig = DQNConfig()
-    """Who learns; it is asked for actions without exploration, and its own epsilon is not used."""
-    epsilon: float = 0.1
-    epsilon_steps: int = 250_000
-    """Steps over which epsilon falls from 1, once exploring is informed."""
-    recent: int = 20
-    """d: frames of the trajectory that a frame is compared with (the paper: 200 for Q*bert)."""
+    """The agent that learns; it acts without exploration, so its own epsilon has no effect."""
+    end_epsilon: float = 0.1
+    """Final probability of exploring; it decreases linearly from 1 after model_learning_starts."""
+    exploration_steps: int = 250_000
+    """Steps over which epsilon decreases."""
+    trajectory_length: int = 20
+    """d: recent frames that a predicted frame is compared with (the paper: 200 for Q*bert)."""
     sigma: float = 100.0
     """Width of the kernel, in pixels that differ."""
     delta: float = 50.0
-    """Squared grey levels that a pixel may differ by (the paper: 0 for Freeway)."""
+    """Squared difference in gray levels up to which pixels are equal (the paper: 0 for Freeway)."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.inner.on_policy:
             raise UsageError(
-                f"Informed exploration cannot be around {type(self.inner).__name__}, which learns "
-                "only from actions of its own; choose an off-policy agent.inner, such as dqn."
+                f"agent.inner is {type(self.inner).__name__}, which learns on-policy and so not "
+                "from the actions of informed exploration; choose an off-policy agent, such as "
+                "agent.inner:dqn."
             )
-        if isinstance(self.inner, ImaginingConfig):
-            raise UsageError("Informed exploration goes around one agent; choose agent.inner:dqn.")
-        check(self, "agent", within(0, 1), "epsilon")
-        check(self, "agent", above(0), "epsilon_steps", "recent", "sigma")
+        if isinstance(self.inner, ModelBasedConfig):
+            raise UsageError(
+                f"agent.inner is {type(self.inner).__name__}, which has a predictor of its own; "
+                "choose a model-free agent, such as agent.inner:dqn."
+            )
+        check(self, "agent", within(0, 1), "end_epsilon")
+        check(self, "agent", above(0), "exploration_steps", "trajectory_length", "sigma")
 
     @property
-    def refuses_bonus(self) -> str:
-        return self.inner.refuses_bonus
+    def no_bonus_reason(self) -> str:
+        return self.inner.no_bonus_reason
 
     @property
-    def steps_spent(self) -> int:
-        return self.inner.steps_spent
+    def initial_timesteps(self) -> int:
+        return self.inner.initial_timesteps
 
     def build(
         self, spec: EnvSpec, *, seed: int = 0, device: torch.device | str = "cpu"
@@ -70,7 +75,7 @@ class InformedConfig(ImaginingConfig):
 
 
 class Informed:
-    """The inner agent's action, or with probability epsilon the one that leads somewhere new."""
+    """Takes the inner agent's action or, with probability epsilon, the most novel one."""
 
     def __init__(
         self, config: InformedConfig, spec: EnvSpec, *, seed: int, device: torch.device | str
@@ -81,64 +86,72 @@ class Informed:
 
     @property
     def epsilon(self) -> float:
-        """Probability of exploring now."""
-        since = self.simulator.steps - self.config.model_starts
-        return linear(since, begin=1.0, end=self.config.epsilon, over=self.config.epsilon_steps)
+        """Current probability of exploring."""
+        step = self.simulator.steps - self.config.model_learning_starts
+        return linear(
+            step, begin=1.0, end=self.config.end_epsilon, over=self.config.exploration_steps
+        )
 
-    def initial(self, n: int) -> Memory:
-        """The inner agent's memory, and the frames of the recent trajectory, newest last."""
-        frame = self.spec.colours, *self.spec.obs_shape[1:]
-        seen = torch.zeros(n, self.config.recent, *frame, dtype=torch.uint8, device=self.device)
+    def initial(self, n: int) -> Carry:
+        """Return the inner agent's carry and an empty trajectory of frames, newest last."""
+        length, frame_shape = self.config.trajectory_length, self.spec.obs_shape[1:]
+        frames = torch.zeros(
+            n, length, self.spec.channels, *frame_shape, dtype=torch.uint8, device=self.device
+        )
         count = torch.zeros(n, dtype=torch.int64, device=self.device)
-        own = {"trajectory": seen, "seen": count} | self.simulator.initial(n)
-        return self.inner.initial(n) | own
+        trajectory = {"trajectory": frames, "trajectory_count": count}
+        return self.inner.initial(n) | trajectory | self.simulator.initial(n)
 
     @torch.no_grad()
     def act(
-        self, step: Step, memory: Memory, *, explore: bool = True
-    ) -> tuple[Int64[Tensor, " N"], Memory]:
-        action, following = self.inner.act(step, _inner(memory), explore=False)
-        frame = step.obs[:, None, -self.spec.colours :]
-        seen = {
-            "trajectory": torch.cat([memory["trajectory"][:, 1:], frame], 1),
-            "seen": (memory["seen"] + 1).clamp(max=self.config.recent),
+        self, step: TimeStep, carry: Carry, *, explore: bool = True
+    ) -> tuple[Int64[Tensor, " N"], Carry]:
+        action, inner_carry = self.inner.act(step, _inner_carry(carry), explore=False)
+        frame = step.obs[:, None, -self.spec.channels :]
+        count = (carry["trajectory_count"] + 1).clamp(max=self.config.trajectory_length)
+        trajectory = {
+            "trajectory": torch.cat([carry["trajectory"][:, 1:], frame], 1),
+            "trajectory_count": count,
         }
         if explore:
-            explores = dice.uniform(memory["dice"], 1, COIN)[:, 0] < self.epsilon
-            count = int(explores.sum())
-            if count:  # imagining is dear: only for those who explore
-                order = explores.cpu().argsort(descending=True, stable=True)
-                rows = order[: max(count, SMALLEST)]
-                known = {name: x[rows] for name, x in (memory | seen).items()}
-                chosen = self.explore(step.rows(rows), known)
-                chosen = torch.where(explores[rows], chosen, action[rows])
-                action = action.index_copy(0, rows.to(action.device), chosen)
-        return action, following | seen | self.simulator.note(step, memory)
+            exploring = prng.uniform(carry["rng"], 1, prng.Draw.EXPLORE)[:, 0] < self.epsilon
+            num_exploring = int(exploring.sum())
+            if num_exploring:  # prediction is expensive, so only for the rows that explore
+                order = exploring.cpu().argsort(descending=True, stable=True)
+                rows = order[: max(num_exploring, MIN_BATCH)]
+                selected = {name: x[rows] for name, x in (carry | trajectory).items()}
+                novel = self.explore(step.select(rows), selected)
+                novel = torch.where(exploring[rows], novel, action[rows])
+                action = action.index_copy(0, rows.to(action.device), novel)
+        return action, inner_carry | trajectory | self.simulator.next_context(step, carry)
 
-    def explore(self, step: Step, memory: Memory) -> Int64[Tensor, " N"]:
-        """The action whose imagined frame is least visited; a drawn one before there is any.
+    def explore(self, step: TimeStep, carry: Carry) -> Int64[Tensor, " N"]:
+        """Return the action whose predicted frame has the lowest visit frequency.
 
-        The memory's trajectory ends with what is seen now.
+        The trajectory in ``carry`` ends with the current frame. The action is random until the
+        predictor is ready.
         """
-        key, seen, recent = memory["dice"], memory["seen"], self.config.recent
+        rng, count, length = carry["rng"], carry["trajectory_count"], self.config.trajectory_length
         if not self.simulator.ready:
-            return dice.integers(key, self.spec.num_actions, ACTION)
-        state = self.simulator.start(step, memory, key)
-        known = torch.arange(recent, device=seen.device) >= recent - seen[:, None]
-        visits = []
-        for choice in range(self.spec.num_actions):
-            prediction, _ = self.simulator.predictor.predict(state, torch.full_like(key, choice))
-            frame = prediction.obs[:, -self.spec.colours :]
-            visits.append(
-                visited(frame, memory["trajectory"], known, self.config.sigma, self.config.delta)
+            return prng.randint(rng, self.spec.num_actions, prng.Draw.ACTION)
+        state = self.simulator.start(step, carry, rng)
+        filled = torch.arange(length, device=count.device) >= length - count[:, None]
+        frequencies = []
+        for action in range(self.spec.num_actions):
+            prediction, _ = self.simulator.predictor.predict(state, torch.full_like(rng, action))
+            frame = prediction.obs[:, -self.spec.channels :]
+            frequencies.append(
+                visit_frequency(
+                    frame, carry["trajectory"], filled, self.config.sigma, self.config.delta
+                )
             )
-        return argmax_with_random_ties(-torch.stack(visits, 1), key)
+        return argmax_with_random_ties(-torch.stack(frequencies, 1), rng)
 
     def learn(self, t: Transition) -> Metrics:
-        """Both learn from the tick: the predictor, and the inner agent."""
+        """Train the predictor and the inner agent."""
         metrics = self.simulator.learn(t)
-        own = replace(t, memory=_inner(t.memory), next_memory=_inner(t.next_memory))
-        return metrics | self.inner.learn(own) | {"informed/epsilon": self.epsilon}
+        inner = replace(t, carry=_inner_carry(t.carry), next_carry=_inner_carry(t.next_carry))
+        return metrics | self.inner.learn(inner) | {"charts/informed_epsilon": self.epsilon}
 
     def state_dict(self) -> dict[str, Any]:
         return {name: getattr(self, name).state_dict() for name in ("simulator", "inner")}
@@ -148,22 +161,22 @@ class Informed:
             getattr(self, name).load_state_dict(state[name])
 
 
-def visited(
+def visit_frequency(
     frame: UInt8[Tensor, "N C H W"],
     trajectory: UInt8[Tensor, "N d C H W"],
-    known: Bool[Tensor, "N d"],
+    filled: Bool[Tensor, "N d"],
     sigma: float,
     delta: float,
 ) -> Float[Tensor, " N"]:
-    """n_D(x) = sum_i k(x, x_i), with k = exp(-sum_j min(max((x_j - y_j)^2 - delta, 0), 1) / sigma)
+    """Compute n_D(x) = sum_i k(x, x_i) over the filled frames of the trajectory.
 
-    over the known frames of the trajectory (section 4.3; pixels in 0..255).
+    k = exp(-sum_j min(max((x_j - y_j)^2 - delta, 0), 1) / sigma), with pixels in 0..255
+    (section 4.3).
     """
-    apart = (frame[:, None].int() - trajectory.int()).square().float() - delta
-    differing = apart.clamp(0, 1).flatten(2).sum(2)
-    return ((-differing / sigma).exp() * known).sum(1)
+    excess = (frame[:, None].int() - trajectory.int()).square().float() - delta
+    num_different = excess.clamp(0, 1).flatten(2).sum(2)
+    return ((-num_different / sigma).exp() * filled).sum(1)
 
 
-def _inner(memory: Memory) -> Memory:
-    """What of a memory is the inner agent's."""
-    return {name: value for name, value in memory.items() if name not in OWN}
+def _inner_carry(carry: Carry) -> Carry:
+    return {name: value for name, value in carry.items() if name not in OWN_CARRY}

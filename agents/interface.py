@@ -1,4 +1,4 @@
-"""Who acts and who learns: the two protocols of an agent, and the base of its config."""
+"""The protocols of a policy and of an agent, and the base of every agent's config."""
 
 from dataclasses import dataclass
 from typing import ClassVar, Protocol, runtime_checkable
@@ -7,31 +7,38 @@ import torch
 from jaxtyping import Int64
 from torch import Tensor
 
-from envs.interface import EnvSpec, Memory, Metrics, Stateful, Step, Transition
+from ..envs.interface import Carry, EnvSpec, Metrics, Stateful, TimeStep, Transition
 
 
 @runtime_checkable
 class Policy(Protocol):
-    """Chooses actions; everything it remembers between ticks is in the memory it returns."""
+    """A mapping from observations to actions, whose recurrent state is an explicit carry.
 
-    def initial(self, n: int) -> Memory:
-        """The memory of n streams before their first step."""
+    Example::
+
+        carry = policy.initial(envs.spec.num_envs)
+        action, carry = policy.act(envs.reset(), carry)
+    """
+
+    def initial(self, n: int) -> Carry:
+        """Return the carry of n environments before their first timestep."""
 
     def act(
-        self, step: Step, memory: Memory, *, explore: bool = True
-    ) -> tuple[Int64[Tensor, " N"], Memory]:
-        """Actions of the streams and their next memory; the given memory is not changed.
+        self, step: TimeStep, carry: Carry, *, explore: bool = True
+    ) -> tuple[Int64[Tensor, " N"], Carry]:
+        """Return an action per environment and the next carry.
 
-        Nothing that ``act`` does changes what the policy knows.
+        Changes neither the given carry nor the state of the policy. ``explore=False`` selects
+        the greedy action.
         """
 
 
 @runtime_checkable
 class Agent(Policy, Stateful, Protocol):
-    """A policy that learns from what it did, on a schedule of its own."""
+    """A policy that learns from transitions, on its own update schedule."""
 
     def learn(self, t: Transition) -> Metrics:
-        """Store a tick, and learn when it is time."""
+        """Store a transition, make the updates that are due and return their metrics."""
 
 
 @dataclass(frozen=True)
@@ -39,26 +46,30 @@ class AgentConfig:
     """Base of every agent's config."""
 
     on_policy: ClassVar[bool] = False
-    """Whether it can learn only from actions that it chose itself."""
+    """Whether the agent can learn only from actions that it chose itself."""
 
     @property
-    def refuses_bonus(self) -> str:
-        """Why this agent takes no exploration bonus; empty where it takes one."""
+    def no_bonus_reason(self) -> str:
+        """Why the agent accepts no exploration bonus; empty if it accepts one."""
         return ""
 
     @property
-    def segment(self) -> int:
-        """Ticks after which, every time, none may be under way: an on-policy agent's horizon."""
+    def rollout_length(self) -> int:
+        """Timesteps between synchronizations of pipelined environments (see ``interact``).
+
+        For an on-policy agent these are the timesteps of a rollout, so that no action of a rollout
+        is chosen by an older policy.
+        """
         return 128
 
-    def check_world(self, title: str) -> None:
-        """Raise UsageError where what the agent starts from was made in another world."""
+    def check_env(self, env_name: str) -> None:
+        """Raise UsageError if the pretrained parts of the agent belong to another environment."""
 
     def build(self, spec: EnvSpec, *, seed: int = 0, device: torch.device | str = "cpu") -> Agent:
-        """An untrained agent for the streams of ``spec``."""
+        """Return an untrained agent for environments of ``spec``."""
         raise NotImplementedError
 
     @property
-    def steps_spent(self) -> int:
-        """Agent steps that went into what the agent starts from; a run's count begins there."""
+    def initial_timesteps(self) -> int:
+        """Agent steps spent on the pretrained parts of the agent; a run's counter starts there."""
         return 0

@@ -1,4 +1,4 @@
-"""The only loop: training, evaluation, pre-training and dreaming all consume its iterator."""
+"""The only agent-environment loop: training, evaluation, pretraining and dreaming iterate it."""
 
 from collections.abc import Iterator
 from itertools import accumulate, count
@@ -7,69 +7,77 @@ import torch
 from jaxtyping import Int64
 from torch import Tensor
 
-from agents.interface import Policy
-from envs.interface import Memory, Step, Transition, join
-from envs.pipeline import Pipeline
-from envs.stream import Stream
+from ..envs.batched_env import BatchedEnv
+from ..envs.interface import Carry, TimeStep, Transition, concat_timesteps
+from ..envs.pipeline import Pipeline
+from .interface import Policy
 
 
 def interact(
-    stream: Stream | Pipeline,
+    envs: BatchedEnv | Pipeline,
     policy: Policy,
     *,
     explore: bool = True,
-    start: tuple[Step, Memory] | None = None,
-    ahead: int = 1,
-    ticks: int = 0,
+    start: tuple[TimeStep, Carry] | None = None,
+    sync_every: int = 1,
+    timestep: int = 0,
 ) -> Iterator[Transition]:
-    """Every tick of a policy in a world, for ever; ``start`` continues from a tick's end.
+    """Yield the transitions of a policy in environments, without end.
 
-    Logging, video, evaluation and checkpoints consume the iterator and never enter the loop:
-    ``(t.next_step, t.next_memory)`` is all that is needed to start it again.
+    Logging, video, evaluation and checkpoints consume the iterator and never enter the loop::
 
-    With ``ahead`` above 1 the next tick is under way while the consumer has this one: its actions
-    are chosen before the consumer learns, part by part of the stream as each arrives. At every
-    ``ahead``-th tick nothing is under way, so there the loop can be started again, and actions of
-    a segment that ends there are all of one policy. ``ticks`` is how many came before ``start``.
+        for t in islice(interact(envs, agent), 1000):
+            metrics = agent.learn(t)
+
+    ``start=(t.next_step, t.next_carry)`` continues after transition t; ``timestep`` is the number
+    of timesteps before ``start``.
+
+    With ``sync_every`` above 1 the next actions are chosen and sent, part by part of the pipeline
+    as observations arrive, before the consumer learns from the current transition. At every
+    ``sync_every``-th timestep no action is pending: there the loop can be restarted, and all
+    actions of a rollout that ends there are chosen by one policy.
     """
-    parts = stream.parts
+    parts = envs.parts
     ends = list(accumulate(part.spec.num_envs for part in parts))
-    places = [slice(end - part.spec.num_envs, end) for part, end in zip(parts, ends, strict=True)]
+    slices = [slice(end - part.spec.num_envs, end) for part, end in zip(parts, ends, strict=True)]
 
-    def act(part: Stream, step: Step, memory: Memory) -> tuple[Int64[Tensor, " N"], Memory]:
+    def act(part: BatchedEnv, step: TimeStep, carry: Carry) -> tuple[Int64[Tensor, " N"], Carry]:
         with torch.no_grad():
-            action, following = policy.act(step, memory, explore=explore)
+            action, next_carry = policy.act(step, carry, explore=explore)
         part.send(action)
-        return action, following
+        return action, next_carry
 
     if start is None:
-        start = stream.reset(), policy.initial(stream.spec.num_envs)
-    step, memory = start
+        start = envs.reset(), policy.initial(envs.spec.num_envs)
+    step, carry = start
     no_bonus = torch.zeros_like(step.reward)
-    acted: list[tuple[Int64[Tensor, " N"], Memory]] = []
-    for tick in count(ticks + 1):
-        if not acted:
-            for part, place in zip(parts, places, strict=True):
-                acted.append(act(part, *_cut(step, memory, place, len(parts))))
-        arrived: list[Step] = []
-        following: list[tuple[Int64[Tensor, " N"], Memory]] = []
-        for part, (_, remembered) in zip(parts, acted, strict=True):
-            arrived.append(part.receive())
-            if tick % ahead:
-                following.append(act(part, arrived[-1], remembered))
-        next_step, next_memory = join(arrived), _join([memory for _, memory in acted])
-        action = torch.cat([chosen for chosen, _ in acted])
-        yield Transition(step, memory, action, next_step, next_memory, no_bonus)
-        step, memory, acted = next_step, next_memory, following
+    pending: list[tuple[Int64[Tensor, " N"], Carry]] = []
+    for now in count(timestep + 1):
+        if not pending:
+            for part, rows in zip(parts, slices, strict=True):
+                pending.append(act(part, *_select(step, carry, rows, len(parts))))
+        next_steps: list[TimeStep] = []
+        next_pending: list[tuple[Int64[Tensor, " N"], Carry]] = []
+        for part, (_, part_carry) in zip(parts, pending, strict=True):
+            next_steps.append(part.receive())
+            if now % sync_every:
+                next_pending.append(act(part, next_steps[-1], part_carry))
+        next_step, next_carry = (
+            concat_timesteps(next_steps),
+            _join_carries([carry for _, carry in pending]),
+        )
+        action = torch.cat([action for action, _ in pending])
+        yield Transition(step, carry, action, next_step, next_carry, no_bonus)
+        step, carry, pending = next_step, next_carry, next_pending
 
 
-def _cut(step: Step, memory: Memory, place: slice, parts: int) -> tuple[Step, Memory]:
+def _select(step: TimeStep, carry: Carry, rows: slice, parts: int) -> tuple[TimeStep, Carry]:
     if parts == 1:
-        return step, memory
-    return step.rows(place), {name: x[place] for name, x in memory.items()}
+        return step, carry
+    return step.select(rows), {name: x[rows] for name, x in carry.items()}
 
 
-def _join(memories: list[Memory]) -> Memory:
-    if len(memories) == 1:
-        return memories[0]
-    return {name: torch.cat([memory[name] for memory in memories]) for name in memories[0]}
+def _join_carries(carries: list[Carry]) -> Carry:
+    if len(carries) == 1:
+        return carries[0]
+    return {name: torch.cat([carry[name] for carry in carries]) for name in carries[0]}

@@ -1,50 +1,60 @@
-"""What an actor-critic lowers, tick by tick, as pure functions."""
+"""The losses of PPO and A2C, per timestep, as pure functions.
+
+``logratio`` is log pi(a) - log pi_old(a), the change of the action's log-probability since it was
+taken.
+"""
 
 from jaxtyping import Float, Int64
 from torch import Tensor
 
 
-def log_probabilities(
+def action_log_prob(
     log_pi: Float[Tensor, "*s A"], action: Int64[Tensor, "*s"]
 ) -> Float[Tensor, "*s"]:
-    """Of the actions taken, in nats."""
+    """Return the log-probability of the actions taken, in nats."""
     return log_pi.gather(-1, action[..., None])[..., 0]
 
 
 def entropy(log_pi: Float[Tensor, "*s A"]) -> Float[Tensor, "*s"]:
-    """Of distributions over actions, in nats."""
+    """Return the entropy of distributions over actions, in nats."""
     return -(log_pi.exp() * log_pi).sum(-1)
 
 
-def normalised(x: Float[Tensor, "*s"], weight: Float[Tensor, "*s"]) -> Float[Tensor, "*s"]:
-    """To mean 0 and deviation 1 under weights that sum to 1."""
-    centred = x - (weight * x).sum()
-    return centred / ((weight * centred.square()).sum().sqrt() + 1e-8)
-
-
-def policy_loss(
-    change: Float[Tensor, "*s"], advantage: Float[Tensor, "*s"], clip: float | None
+def normalize_advantages(
+    advantages: Float[Tensor, "*s"], weight: Float[Tensor, "*s"]
 ) -> Float[Tensor, "*s"]:
-    """Of an action whose log-probability has changed since it was taken.
+    """Scale to mean 0 and standard deviation 1 under weights that sum to 1."""
+    centered = advantages - (weight * advantages).sum()
+    return centered / ((weight * centered.square()).sum().sqrt() + 1e-8)
 
-    Schulman et al. 2017, eq. 7; without a clip, its gradient at no change is A2C's.
+
+def ppo_policy_loss(
+    logratio: Float[Tensor, "*s"], advantages: Float[Tensor, "*s"], clip_coef: float | None
+) -> Float[Tensor, "*s"]:
+    """Return PPO's clipped surrogate loss (Schulman et al. 2017, eq. 7).
+
+    With ``clip_coef=None`` its gradient at logratio 0 is A2C's.
     """
-    ratio = change.exp()
-    gain = ratio * advantage
-    if clip is not None:
-        gain = gain.minimum(ratio.clamp(1 - clip, 1 + clip) * advantage)
-    return -gain
+    ratio = logratio.exp()
+    surrogate = ratio * advantages
+    if clip_coef is not None:
+        surrogate = surrogate.minimum(ratio.clamp(1 - clip_coef, 1 + clip_coef) * advantages)
+    return -surrogate
 
 
-def value_loss(
+def ppo_value_loss(
     value: Float[Tensor, "*s"],
-    before: Float[Tensor, "*s"],
+    old_value: Float[Tensor, "*s"],
     returns: Float[Tensor, "*s"],
-    clip: float | None,
+    clip_coef: float | None,
 ) -> Float[Tensor, "*s"]:
-    """Half the squared error, or that of the value clipped about what it was, if greater."""
+    """Return half the squared error of the value.
+
+    With ``clip_coef`` the greater of two errors counts: that of the value, and that of the value
+    clipped to within ``clip_coef`` of the old one (Huang et al. 2022).
+    """
     error = (value - returns).square()
-    if clip is not None:
-        clipped = before + (value - before).clamp(-clip, clip)
+    if clip_coef is not None:
+        clipped = old_value + (value - old_value).clamp(-clip_coef, clip_coef)
         error = error.maximum((clipped - returns).square())
     return error / 2

@@ -1,8 +1,8 @@
-"""Networks: trunks from a stack of frames to features, and the head that values actions.
+"""Networks of agents: feature extractors, the Q-network, and the policy and value network.
 
-Initialisation is torch's own (uniform in +-1/sqrt(fan-in)), which is that of the Lua Torch in which
-the published DQN was written, or ``orthogonal``; both are drawn from torch's generator, so build
-inside ``seeded``.
+Layers have torch's default initialization (uniform in +-1/sqrt(fan-in)), which is that of the Lua
+Torch in which the published DQN was written, or ``orthogonal_``. Both draw from torch's global
+generator, so networks are built inside ``prng.seeded``.
 """
 
 import copy
@@ -13,27 +13,26 @@ import torch
 from jaxtyping import Bool, Float, Int64, UInt8
 from torch import Tensor, nn
 
-from envs import dice
-from envs.dice import seeded as seeded
-from envs.errors import UsageError
-from envs.interface import Memory
-from world_models.arithmetic import arithmetic, channels_innermost
-from world_models.interface import Planner, Thought
+from ..envs import prng
+from ..envs.errors import UsageError
+from ..envs.interface import Carry
+from ..world_models.interface import Planner, PlannerOutput
+from ..world_models.precision import current_precision, to_channels_last
 
 
 class Network(nn.Module):
-    """Pixels stay bytes until they are here, and are 0..1 for the first layer.
+    """A feature extractor: uint8 images are scaled to 0..1 and mapped to float32 features.
 
-    It multiplies in the precision of the ``arithmetic`` it is built in; its features are float32.
+    Its layers compute in the dtype of the ``PrecisionConfig`` that is current at construction.
     """
 
     def __init__(self, layers: nn.Module, features: int) -> None:
         super().__init__()
-        self.layers, self.features, self.dtype = layers, features, arithmetic().dtype
+        self.layers, self.features, self.dtype = layers, features, current_precision().dtype
 
     def forward(self, obs: UInt8[Tensor, "B K H W"]) -> Float[Tensor, "B D"]:
-        # Bytes are cheap to reorder, and convolutions are faster with channels innermost.
-        pixels = channels_innermost(obs).to(self.dtype).div_(255)
+        # Convolutions are faster in channels-last format, and uint8 is cheap to reorder.
+        pixels = to_channels_last(obs).to(self.dtype).div_(255)
         reduced = self.dtype != torch.float32
         with torch.autocast(obs.device.type, self.dtype, enabled=reduced):
             features: Tensor = self.layers(pixels)
@@ -45,7 +44,7 @@ class NetworkConfig:
     """Base of every network's config."""
 
     def build(self, obs_shape: tuple[int, int, int]) -> Network:
-        """A trunk for looks of shape (K, H, W)."""
+        """Return a feature extractor for observations of shape (K, H, W)."""
         raise NotImplementedError
 
 
@@ -59,8 +58,8 @@ class NatureConfig(NetworkConfig):
         channels, height, width = obs_shape
         if min(height, width) < 36:
             raise UsageError(
-                f"agent.network:nature needs frames of 36 x 36 pixels or more, and this world's "
-                f"are {height} x {width}; choose agent.network:mlp or agent.network:impala."
+                f"agent.network:nature needs frames of at least 36 x 36 pixels, but this env's are "
+                f"{height} x {width}; choose agent.network:mlp or agent.network:impala."
             )
         rows, columns = ((((x - 8) // 4 + 1) - 4) // 2 + 1 - 2 for x in (height, width))
         layers = nn.Sequential(
@@ -85,21 +84,22 @@ class ImpalaConfig(NetworkConfig):
     hidden: int = 256
 
     def build(self, obs_shape: tuple[int, int, int]) -> Network:
-        before, rows, columns = obs_shape
+        in_channels, rows, columns = obs_shape
         layers: list[nn.Module] = []
         for channels in self.channels:
             layers += [
-                nn.Conv2d(before, channels, 3, padding=1),
+                nn.Conv2d(in_channels, channels, 3, padding=1),
                 nn.MaxPool2d(3, stride=2, padding=1),
-                _Residual(channels),
-                _Residual(channels),
+                _ResidualBlock(channels),
+                _ResidualBlock(channels),
             ]
-            before, rows, columns = channels, (rows + 1) // 2, (columns + 1) // 2
-        head = [nn.ReLU(), nn.Flatten(), nn.Linear(before * rows * columns, self.hidden), nn.ReLU()]
+            in_channels, rows, columns = channels, (rows + 1) // 2, (columns + 1) // 2
+        flat = in_channels * rows * columns
+        head = [nn.ReLU(), nn.Flatten(), nn.Linear(flat, self.hidden), nn.ReLU()]
         return Network(nn.Sequential(*layers, *head), self.hidden)
 
 
-class _Residual(nn.Module):
+class _ResidualBlock(nn.Module):
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.layers = nn.Sequential(
@@ -110,26 +110,36 @@ class _Residual(nn.Module):
         )
 
     def forward(self, x: Float[Tensor, "B C H W"]) -> Float[Tensor, "B C H W"]:
-        change: Tensor = self.layers(x)
-        return x + change
+        residual: Tensor = self.layers(x)
+        return x + residual
 
 
 @dataclass(frozen=True)
 class MLPConfig(NetworkConfig):
-    """Hidden layers over the flattened pixels, for worlds too small for convolutions."""
+    """Hidden layers over the flattened pixels, for frames too small for convolutions."""
 
     hidden: tuple[int, ...] = (64, 64)
 
     def build(self, obs_shape: tuple[int, int, int]) -> Network:
         layers: list[nn.Module] = [nn.Flatten()]
-        before = math.prod(obs_shape)
+        in_features = math.prod(obs_shape)
         for width in self.hidden:
-            layers += [nn.Linear(before, width), nn.ReLU()]
-            before = width
-        return Network(nn.Sequential(*layers), before)
+            layers += [nn.Linear(in_features, width), nn.ReLU()]
+            in_features = width
+        return Network(nn.Sequential(*layers), in_features)
+
+
+@dataclass(frozen=True)
+class AutoConfig(NetworkConfig):
+    """``nature`` for frames of at least 36 x 36 pixels, ``mlp`` for smaller ones."""
+
+    def build(self, obs_shape: tuple[int, int, int]) -> Network:
+        config = NatureConfig() if min(obs_shape[1:]) >= 36 else MLPConfig()
+        return config.build(obs_shape)
 
 
 NETWORKS: dict[str, type[NetworkConfig]] = {
+    "auto": AutoConfig,
     "nature": NatureConfig,
     "impala": ImpalaConfig,
     "mlp": MLPConfig,
@@ -137,7 +147,7 @@ NETWORKS: dict[str, type[NetworkConfig]] = {
 
 
 class QNetwork(nn.Module):
-    """A value of each action, linear in a trunk's features."""
+    """Action values, linear in the features of a trunk; optionally dueling (Wang et al. 2016)."""
 
     def __init__(self, trunk: Network, num_actions: int, dueling: bool) -> None:
         super().__init__()
@@ -153,81 +163,86 @@ class QNetwork(nn.Module):
 
 
 class PolicyNetwork(nn.Module):
-    """Logits of a planner and a value, both of a trunk's features or of an LSTM that reads them."""
+    """The policy and the value function of PPO: a planner's logits and a critic.
+
+    Both read the features of a trunk or, with ``lstm`` units, of an LSTM on top of it.
+    """
 
     def __init__(self, trunk: Network, lstm: int, planner: Planner) -> None:
         super().__init__()
         self.trunk, self.planner = trunk, planner
         self.lstm = nn.LSTMCell(trunk.features, lstm) if lstm else None
-        self.value = nn.Linear(lstm or trunk.features, 1)
-        orthogonal(self.trunk)
-        orthogonal(self.value, 1.0)
+        self.critic = nn.Linear(lstm or trunk.features, 1)
+        orthogonal_(self.trunk)
+        orthogonal_(self.critic, 1.0)
         if self.lstm:
             for name, weights in self.lstm.named_parameters():
                 nn.init.orthogonal_(weights) if "weight" in name else nn.init.zeros_(weights)
         self.recurrent = bool(self.initial(1))
-        """Whether a tick depends on those before it."""
+        """Whether the outputs depend on earlier timesteps."""
 
-    def initial(self, n: int) -> Memory:
-        """What an LSTM and a planner remember before the first of n streams' steps."""
+    def initial(self, n: int) -> Carry:
+        """Return the carry of the LSTM and of the planner for n environments."""
         width = self.lstm.hidden_size if self.lstm else 0
-        state = {name: torch.zeros(n, width) for name in ("hidden", "cell") if width}
-        return state | self.planner.initial(n)
+        carry = {name: torch.zeros(n, width) for name in ("hidden", "cell") if width}
+        return carry | self.planner.initial(n)
 
     def forward(
         self,
         obs: UInt8[Tensor, "B T K H W"],
         first: Bool[Tensor, "B T"],
-        memory: Memory,
+        carry: Carry,
         action: Int64[Tensor, "B T1"] | None = None,
-        choice: Int64[Tensor, "B T"] | None = None,
-    ) -> tuple[Float[Tensor, "B T A"], Float[Tensor, "B T"], Thought, Memory]:
-        """Logits, values and thoughts [B T] of a segment that begins with ``memory``, and the next.
+        decision: Int64[Tensor, "B T"] | None = None,
+    ) -> tuple[Float[Tensor, "B T A"], Float[Tensor, "B T"], PlannerOutput, Carry]:
+        """Return logits, values and planner outputs [B T] of a segment, and the carry after it.
 
-        The memory's dice are rolled once a tick, and its action is the one that was done. With
-        ``choice`` the planner chooses as it did before.
+        ``carry`` is that before the segment. Its ``rng`` advances once per timestep, and its
+        ``action`` is set to the action taken. With ``decision`` the planner repeats earlier
+        decisions instead of drawing new ones.
         """
         features = self.trunk(obs.flatten(0, 1)).unflatten(0, first.shape)
-        ticks = []
-        for t, (x, begins) in enumerate(zip(features.unbind(1), first.unbind(1), strict=True)):
-            x, memory = self._remember(x, memory, begins)
-            chosen = None if choice is None else choice[:, t]
-            logits, memory, thought = self.planner.advance(x, memory, begins, chosen)
-            cost = thought.nats, thought.commitment, thought.choice, thought.log_prob
-            ticks.append((logits, self.value(x)[:, 0], *cost))
-            if "dice" in memory:
-                memory = memory | {"dice": dice.roll(memory["dice"])}
-            if "action" in memory and action is not None and t < action.shape[1]:
-                memory = memory | {"action": action[:, t]}
-        logits, value, *thoughts = (torch.stack(x, 1) for x in zip(*ticks, strict=True))
-        return logits, value, Thought(*thoughts), memory
+        outputs = []
+        for t, (x, first_t) in enumerate(zip(features.unbind(1), first.unbind(1), strict=True)):
+            x, carry = self._lstm_step(x, carry, first_t)
+            decision_t = None if decision is None else decision[:, t]
+            logits, carry, plan = self.planner.advance(x, carry, first_t, decision_t)
+            plan_t = plan.kl, plan.replan_prob, plan.decision, plan.log_prob
+            outputs.append((logits, self.critic(x)[:, 0], *plan_t))
+            if "rng" in carry:
+                carry = carry | {"rng": prng.next_rng(carry["rng"])}
+            if "action" in carry and action is not None and t < action.shape[1]:
+                carry = carry | {"action": action[:, t]}
+        logits, value, *plans = (torch.stack(x, 1) for x in zip(*outputs, strict=True))
+        return logits, value, PlannerOutput(*plans), carry
 
-    def _remember(
-        self, features: Float[Tensor, "B D"], memory: Memory, first: Bool[Tensor, " B"]
-    ) -> tuple[Float[Tensor, "B D2"], Memory]:
+    def _lstm_step(
+        self, features: Float[Tensor, "B D"], carry: Carry, first: Bool[Tensor, " B"]
+    ) -> tuple[Float[Tensor, "B D2"], Carry]:
         if self.lstm is None:
-            return features, memory
-        before = [memory[name] * ~first[:, None] for name in ("hidden", "cell")]
-        hidden, cell = self.lstm(features, (before[0], before[1]))
-        return hidden, memory | {"hidden": hidden, "cell": cell}
+            return features, carry
+        hidden, cell = (carry[name] * ~first[:, None] for name in ("hidden", "cell"))
+        hidden, cell = self.lstm(features, (hidden, cell))
+        return hidden, carry | {"hidden": hidden, "cell": cell}
 
 
-def orthogonal(module: nn.Module, gain: float = math.sqrt(2)) -> None:
-    """Draw a network's weights orthogonal, its biases 0 (Saxe et al. 2014), as PPO's are."""
+def orthogonal_(module: nn.Module, gain: float = math.sqrt(2)) -> None:
+    """Initialize weights as orthogonal matrices and biases as 0 (Saxe et al. 2014), as in PPO."""
     for layer in module.modules():
         if isinstance(layer, nn.Linear | nn.Conv2d):
             nn.init.orthogonal_(layer.weight, gain)
             nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
 
 
-class Rounded:
-    """A network that only looks: where it multiplies in bfloat16, a copy with weights rounded once.
+class Bfloat16Copy:
+    """A network for inference: a copy with bfloat16 weights, or the network itself in float32.
 
-    The network itself rounds its float32 weights at every look, since they learn.
+    A trained network casts its float32 weights in every forward pass; the copy is cast once, at
+    ``refresh``, to the same bits.
     """
 
     def __init__(self, network: nn.Module) -> None:
-        self.learner = self.network = network
+        self.source = self.network = network
         if any(isinstance(x, Network) and x.dtype != torch.float32 for x in network.modules()):
             self.network = copy.deepcopy(network).requires_grad_(False)
             for x in self.network.modules():
@@ -235,6 +250,6 @@ class Rounded:
                     x.layers.to(x.dtype)
 
     def refresh(self) -> None:
-        """Take over what the network has learned."""
-        if self.network is not self.learner:
-            self.network.load_state_dict(self.learner.state_dict())
+        """Copy the present weights of the source network."""
+        if self.network is not self.source:
+            self.network.load_state_dict(self.source.state_dict())

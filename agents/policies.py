@@ -1,4 +1,4 @@
-"""Policies that know nothing: uniform play, and the random share of another policy."""
+"""Policies without parameters: uniformly random, and epsilon-greedy around another policy."""
 
 from dataclasses import dataclass
 
@@ -6,75 +6,82 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from agents.interface import Policy
-from envs import dice
-from envs.interface import Memory, Step
-
-# Lanes of a tick's dice, so that a policy and the one around it never share a draw.
-COIN, ACTION, TIES, EVAL_COIN, EVAL_ACTION = range(5)
+from ..envs import prng
+from ..envs.interface import Carry, TimeStep
+from ..envs.prng import Draw
+from .interface import Policy
 
 
 @dataclass(frozen=True)
 class RandomPolicy:
-    """Uniform play: the baseline below which nothing was learned."""
+    """Uniformly random actions, the lower baseline of every score."""
 
     num_actions: int
     seed: int = 0
 
-    def initial(self, n: int) -> Memory:
-        return {"dice": dice.keys(self.seed, "train", n)}
+    def initial(self, n: int) -> Carry:
+        return {"rng": prng.initial_rng(self.seed, "train", n)}
 
     def act(
-        self, step: Step, memory: Memory, *, explore: bool = True
-    ) -> tuple[Int64[Tensor, " N"], Memory]:
-        key = memory["dice"]
-        return dice.integers(key, self.num_actions, ACTION), {"dice": dice.roll(key)}
+        self, step: TimeStep, carry: Carry, *, explore: bool = True
+    ) -> tuple[Int64[Tensor, " N"], Carry]:
+        rng = carry["rng"]
+        return prng.randint(rng, self.num_actions, Draw.ACTION), {"rng": prng.next_rng(rng)}
 
 
 @dataclass(frozen=True)
 class EpsilonGreedy:
-    """A policy that plays uniformly with probability epsilon, as evaluation protocols ask."""
+    """Another policy whose action is replaced by a random one with probability epsilon.
+
+    Evaluation protocols wrap agents in it; its draws are independent of the agent's own.
+    """
 
     policy: Policy
     num_actions: int
     epsilon: float
 
-    def initial(self, n: int) -> Memory:
+    def initial(self, n: int) -> Carry:
         return self.policy.initial(n)
 
     def act(
-        self, step: Step, memory: Memory, *, explore: bool = True
-    ) -> tuple[Int64[Tensor, " N"], Memory]:
-        action, next_memory = self.policy.act(step, memory, explore=explore)
-        return epsilon_greedy(
-            action, memory["dice"], self.num_actions, self.epsilon, EVAL_COIN, EVAL_ACTION
-        ), next_memory
+        self, step: TimeStep, carry: Carry, *, explore: bool = True
+    ) -> tuple[Int64[Tensor, " N"], Carry]:
+        action, next_carry = self.policy.act(step, carry, explore=explore)
+        action = epsilon_greedy(
+            action,
+            carry["rng"],
+            self.num_actions,
+            self.epsilon,
+            explore_draw=Draw.EVAL_EXPLORE,
+            action_draw=Draw.EVAL_ACTION,
+        )
+        return action, next_carry
 
 
 def epsilon_greedy(
     greedy: Int64[Tensor, " N"],
-    key: Int64[Tensor, " N"],
+    rng: Int64[Tensor, " N"],
     num_actions: int,
     epsilon: float,
-    coin: int = COIN,
-    action: int = ACTION,
+    explore_draw: int = Draw.EXPLORE,
+    action_draw: int = Draw.ACTION,
 ) -> Int64[Tensor, " N"]:
-    """A uniform action with probability epsilon, one coin a stream."""
-    explores = dice.uniform(key, 1, coin)[:, 0] < epsilon
-    return torch.where(explores, dice.integers(key, num_actions, action), greedy)
+    """Return the greedy action or, with probability epsilon, a uniformly random one."""
+    explores = prng.uniform(rng, 1, explore_draw)[:, 0] < epsilon
+    return torch.where(explores, prng.randint(rng, num_actions, action_draw), greedy)
 
 
 def argmax_with_random_ties(
-    values: Tensor, key: Int64[Tensor, " N"], lane: int = TIES
+    values: Tensor, rng: Int64[Tensor, " N"], draw: int = Draw.TIE_BREAK
 ) -> Int64[Tensor, " N"]:
-    """The best action of each row of values [N, A]; equals are drawn among uniformly."""
+    """Return the action of the greatest value in each row of [N, A]; ties are broken at random."""
     best = values == values.amax(1, keepdim=True)
-    lots = dice.uniform(key, values.shape[1], lane)
-    return torch.where(best, lots, -1.0).argmax(1)
+    uniforms = prng.uniform(rng, values.shape[1], draw)
+    return torch.where(best, uniforms, -1.0).argmax(1)
 
 
 def sample(
-    logits: Float[Tensor, "N A"], key: Int64[Tensor, " N"], lane: int = ACTION
+    logits: Float[Tensor, "N A"], rng: Int64[Tensor, " N"], draw: int = Draw.ACTION
 ) -> Int64[Tensor, " N"]:
-    """An action of each row's softmax."""
-    return dice.categorical(logits, key, lane)
+    """Return an action drawn from each row's softmax."""
+    return prng.categorical(logits, rng, draw)

@@ -1,8 +1,9 @@
-"""Replay: a ring of ticks in which every frame stands once, one lane a stream.
+"""Replay buffer that stores each frame once, for n-step transitions and for segments.
 
-A tick holds the newest frame, what was done and what followed. Stacks are put together again when
-transitions are drawn, with zero frames before a first look, as the emulator's are. An episode here
-ends where the discount is 0 (death, lost life) or at a time-out.
+The buffer is a ring of rows, one per timestep of all envs: the newest frames, the actions taken
+there and their outcome. Stacks of frames are rebuilt when transitions are sampled, with zero frames
+before an episode's first, as the environments stack them. In the buffer, an episode ends where the
+discount is 0 (death, lost life) or at a time-out.
 """
 
 from dataclasses import dataclass, fields
@@ -12,18 +13,23 @@ import torch
 from jaxtyping import Bool, Float, Int64, UInt8
 from torch import Tensor
 
-from agents.returns import returns_to_go
-from envs import dice
-from envs.errors import UsageError
-from envs.interface import EnvSpec, Segment, Transition
+from ..envs import prng
+from ..envs.errors import UsageError
+from ..envs.interface import EnvSpec, Segment, Transition
+from .returns import returns_to_go
 
-BLOCK = 1024  # ticks whose sampleable ones are counted together
-TABLES = ("frames", "action", "reward", "discount", "ends", "seen", "returns", "complete")
+BLOCK = 1024
+"""Cells per block; the number of sampleable cells is kept per block."""
+
+COLUMNS = (
+    "frames", "action", "reward", "discount", "episode_end", "num_frames", "returns", "complete"
+)  # fmt: skip
+"""Tensors of the buffer [rows, envs, ...], in the order of a checkpoint."""
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Transitions of n steps, or of as many as were left of the episode."""
+    """Transitions over n steps, or over fewer where the episode ended before."""
 
     obs: UInt8[Tensor, "B K H W"]
     action: Int64[Tensor, " B"]
@@ -33,23 +39,32 @@ class Batch:
     """Of the value of ``next_obs``: 0 where the episode ended by death."""
     next_obs: UInt8[Tensor, "B K H W"]
     returns: Float[Tensor, " B"]
-    """Discounted sum of all rewards to the end of the episode."""
+    """Discounted sum of all rewards to the end of the episode (Monte-Carlo return)."""
     complete: Bool[Tensor, " B"]
-    """Whether ``returns`` is a whole return: false where a time-out cut it, and with no returns."""
+    """Whether ``returns`` is known: False after a time-out and without Monte-Carlo returns."""
 
     def to(self, device: torch.device) -> "Batch":
-        """The same on a device; to a GPU from pinned memory, while the host goes on."""
-        parts = [getattr(self, f.name) for f in fields(self)]
+        """Copy to a device; to a GPU asynchronously, from pinned memory."""
+        columns = [getattr(self, field.name) for field in fields(self)]
         if device.type == "cuda":
-            parts = [x if x.is_cuda else x.pin_memory() for x in parts]
-        return Batch(*(x.to(device, non_blocking=True) for x in parts))
+            columns = [x if x.is_cuda else x.pin_memory() for x in columns]
+        return Batch(*(x.to(device, non_blocking=True) for x in columns))
 
 
 class Replay:
-    """Up to ``capacity`` frames of all streams; the oldest tick makes room for the newest.
+    """A ring buffer of up to ``capacity`` frames of all envs.
 
-    With ``monte_carlo``, a transition can be drawn once its episode has ended and its return is
-    known (Bellemare et al. 2016); without, once its n steps have passed.
+    With ``monte_carlo``, a transition can be sampled after its episode has ended and its return is
+    known (Bellemare et al. 2016); otherwise after n steps. Frames are on ``device``, the other
+    columns in host memory. Raises UsageError, which names the ``setting``, if the capacity is too
+    small for a transition or too large for the memory.
+
+    Example::
+
+        replay = Replay(spec, capacity=100_000, gamma=0.99, monte_carlo=False)
+        replay.append(t, t.next_step.reward)
+        batch = replay.sample(32)
+        segment = replay.sample_segments(32, timesteps=10)
     """
 
     def __init__(
@@ -62,184 +77,188 @@ class Replay:
         monte_carlo: bool = True,
         seed: int = 0,
         device: torch.device | str = "cpu",
+        setting: str = "agent.buffer_size",
     ) -> None:
         self.gamma, self.n_step, self.monte_carlo = gamma, n_step, monte_carlo
-        self.lanes, self.ticks = spec.num_envs, capacity // spec.num_envs
-        self.depth = spec.obs_shape[0] // spec.colours  # frames in a stack
-        if self.ticks < self.depth + n_step:
+        self.num_envs, self.num_rows = spec.num_envs, capacity // spec.num_envs
+        self.stack = spec.obs_shape[0] // spec.channels  # frames per observation
+        if self.num_rows < self.stack + n_step:
             raise UsageError(
-                f"agent.capacity is {capacity}, too few frames for {self.lanes} streams; "
-                f"it must be {self.lanes * (self.depth + n_step)} or more."
+                f"{setting} is {capacity}, too few frames for {self.num_envs} envs; "
+                f"it must be {self.num_envs * (self.stack + n_step)} or more."
             )
-        shape = self.ticks, self.lanes
-        try:  # untouched memory costs nothing: a ring in host memory grows as it fills
+        shape = self.num_rows, self.num_envs
+        try:  # the system commits host memory when it is first written
             self.frames = torch.empty(
-                *shape, spec.colours, *spec.obs_shape[1:], dtype=torch.uint8, device=device
+                *shape, spec.channels, *spec.obs_shape[1:], dtype=torch.uint8, device=device
             )
         except RuntimeError as error:
             raise UsageError(
-                f"agent.capacity is {capacity}, and {device} has no memory for so many frames; "
-                "choose fewer."
+                f"{setting} is {capacity}, and {device} has too little memory for as many frames; "
+                "choose a smaller buffer."
             ) from error
         self.action = torch.zeros(shape, dtype=torch.int64)
         self.reward, self.discount, self.returns = (torch.zeros(shape) for _ in range(3))
-        self.ends, self.complete = (torch.zeros(shape, dtype=torch.bool) for _ in range(2))
-        self.seen = torch.zeros(shape, dtype=torch.int64)  # frames of the stack since the first
-        self.head = 0  # ticks written since the beginning; tick t stands in row t % ticks
-        self.start = torch.full((self.lanes,), self.depth - 1)  # first tick not yet sampleable
-        blocks = -(-self.ticks * self.lanes // BLOCK)
+        self.episode_end, self.complete = (torch.zeros(shape, dtype=torch.bool) for _ in range(2))
+        self.num_frames = torch.zeros(shape, dtype=torch.int64)  # of the stack, of this episode
+        self.head = 0  # timesteps written; timestep t is in row t % num_rows
+        self.pending = torch.full((self.num_envs,), self.stack - 1)  # first one not yet sampleable
+        blocks = -(-self.num_rows * self.num_envs // BLOCK)
         self.sampleable = torch.zeros(blocks, BLOCK, dtype=torch.bool)
-        self.counts = torch.zeros(blocks, dtype=torch.int64)
-        self.key = dice.keys(seed, "replay", 1)
+        self.block_counts = torch.zeros(blocks, dtype=torch.int64)
+        self.rng = prng.initial_rng(seed, "replay", 1)
 
     def __len__(self) -> int:
-        """How many transitions can be drawn."""
-        return int(self.counts.sum())
+        """Return the number of transitions that can be sampled."""
+        return int(self.block_counts.sum())
 
     def append(self, t: Transition, reward: Float[Tensor, " N"]) -> None:
-        """Add a tick of all streams, with the reward that is to be learned from."""
-        if self.head == 0:  # the first look's older frames take the rows before it
-            older = t.step.obs.view(self.lanes, self.depth, *self.frames.shape[2:])
-            self.head = self.depth - 1
-            self.frames[: self.depth] = older.transpose(0, 1)
-            self.seen[self.head] = torch.where(t.step.first.cpu(), 1, self.depth)
-        now, following = self.head % self.ticks, (self.head + 1) % self.ticks
+        """Add a timestep of all envs, with the reward to learn from."""
+        if self.head == 0:  # the first observation's older frames take the rows before it
+            stack = t.step.obs.view(self.num_envs, self.stack, *self.frames.shape[2:])
+            self.head = self.stack - 1
+            self.frames[: self.stack] = stack.transpose(0, 1)
+            self.num_frames[self.head] = torch.where(t.step.first.cpu(), 1, self.stack)
+        row, next_row = self.head % self.num_rows, (self.head + 1) % self.num_rows
         valid, discount = t.valid.cpu(), t.next_step.discount.cpu()
-        ends = valid & (t.next_step.last.cpu() | (discount == 0))
-        # The frame about to be overwritten is the oldest in this tick's stack.
-        self._mark(torch.arange(self.lanes) + (self.head + self.depth) % self.ticks * self.lanes, 0)
+        episode_end = valid & (t.next_step.last.cpu() | (discount == 0))
+        # The frame about to be overwritten is the oldest in the stack of this row.
+        overwritten = (self.head + self.stack) % self.num_rows
+        self._mark(torch.arange(self.num_envs) + overwritten * self.num_envs, 0)
 
-        self.frames[following] = t.next_step.frame
-        seen = (self.seen[now] + 1).clamp_(max=self.depth)
-        self.seen[following] = torch.where(t.next_step.first.cpu(), 1, seen)
-        self.action[now] = t.action.cpu()
-        self.reward[now] = torch.where(valid, reward.cpu(), 0.0)
-        self.discount[now] = torch.where(valid, self.gamma * discount, 0.0)
-        self.ends[now] = ends
+        self.frames[next_row] = t.next_step.frame
+        num_frames = (self.num_frames[row] + 1).clamp_(max=self.stack)
+        self.num_frames[next_row] = torch.where(t.next_step.first.cpu(), 1, num_frames)
+        self.action[row] = t.action.cpu()
+        self.reward[row] = torch.where(valid, reward.cpu(), 0.0)
+        self.discount[row] = torch.where(valid, self.gamma * discount, 0.0)
+        self.episode_end[row] = episode_end
 
-        for lane in ends.nonzero()[:, 0].tolist():
-            self._end_episode(lane)
-        self.start[~valid] = self.head + 1
+        for env in episode_end.nonzero()[:, 0].tolist():
+            self._end_episode(env)
+        self.pending[~valid] = self.head + 1
         if not self.monte_carlo:
-            ready = (self.head + 1 - self.start >= self.n_step).nonzero()[:, 0]
-            self._mark(self._cells(self.start[ready], ready), 1)
-            self.start[ready] += 1
+            ready = (self.head + 1 - self.pending >= self.n_step).nonzero()[:, 0]
+            self._mark(self._cells(self.pending[ready], ready), 1)
+            self.pending[ready] += 1
         self.head += 1
 
-    def sample(self, count: int) -> Batch:
-        """Draw uniformly, with replacement, among the transitions that can be drawn."""
-        ranks = dice.integers(dice.bits(self.key, count)[0], len(self))
-        self.key = dice.roll(self.key)
-        return self.take(ranks)
+    def sample(self, batch_size: int) -> Batch:
+        """Sample transitions uniformly, with replacement."""
+        return self.gather(self._sample_ranks(batch_size))
 
-    def take(self, ranks: Int64[Tensor, " B"]) -> Batch:
-        """The transitions of these ranks among all that can be drawn, in the ring's order."""
+    def gather(self, ranks: Int64[Tensor, " B"]) -> Batch:
+        """Return the transitions at these ranks among the sampleable ones, in the ring's order."""
         cell = self._find(ranks)
-        row, lane = cell // self.lanes, cell % self.lanes
-        window = self._cells(row[:, None] + torch.arange(self.n_step), lane[:, None])  # [B n]
-        within = torch.ones_like(window, dtype=torch.bool)  # not past the episode's end
-        within[:, 1:] = self.ends.view(-1)[window[:, :-1]].cumsum(1) == 0
+        row, env = cell // self.num_envs, cell % self.num_envs
+        window = self._cells(row[:, None] + torch.arange(self.n_step), env[:, None])  # [B n]
+        in_episode = torch.ones_like(window, dtype=torch.bool)
+        in_episode[:, 1:] = self.episode_end.view(-1)[window[:, :-1]].cumsum(1) == 0
         discount = self.discount.view(-1)[window]
         return Batch(
-            obs=self._stacks(row, lane),
+            obs=self._stacks(row, env),
             action=self.action.view(-1)[cell],
-            reward=returns_to_go(self.reward.view(-1)[window], discount, within)[:, 0],
-            discount=torch.where(within, discount, 1.0).prod(1),
-            next_obs=self._stacks(row + within.sum(1), lane),
+            reward=returns_to_go(self.reward.view(-1)[window], discount, in_episode)[:, 0],
+            discount=torch.where(in_episode, discount, 1.0).prod(1),
+            next_obs=self._stacks(row + in_episode.sum(1), env),
             returns=self.returns.view(-1)[cell],
             complete=self.complete.view(-1)[cell],
         )
 
-    def segments(self, count: int, ticks: int) -> Segment:
-        """Pieces of ``ticks`` ticks, drawn among four times as many so as to be of one episode.
+    def sample_segments(self, batch_size: int, timesteps: int) -> Segment:
+        """Sample segments of one episode each, from four times as many candidates.
 
-        Where there are too few such, a piece is over (``last``) from its episode's end on. The
-        reward and discount are those that were stored.
+        If fewer candidates lie within one episode, the others are included too, with ``last`` set
+        from their episode's end on. Rewards and discounts are the stored ones.
         """
-        ranks = dice.integers(dice.bits(self.key, 4 * count)[0], len(self))
-        self.key = dice.roll(self.key)
-        cell = self._find(ranks)
-        row, lane = cell // self.lanes, cell % self.lanes
-        window = self._cells(row[:, None] + torch.arange(ticks), lane[:, None])  # [B T]
-        known = (self.head - row - 1) % self.ticks + 1  # ticks from here to the newest
-        # Before which looks the episode has ended, or which are not there yet.
-        last = torch.zeros(4 * count, ticks + 1, dtype=torch.bool)
-        last[:, 1:] = self.ends.view(-1)[window].cumsum(1) > 0
-        last |= torch.arange(ticks + 1) > known[:, None]
-        broken = last[:, :-1].any(1) | (known < ticks)
-        best = broken.int().sort(stable=True).indices[:count]
-        row, lane, window, last = row[best], lane[best], window[best], last[best]
-        offsets = torch.arange(ticks + 1)
-        looks = self._stacks((row[:, None] + offsets).flatten(), lane.repeat_interleave(ticks + 1))
+        cell = self._find(self._sample_ranks(4 * batch_size))
+        row, env = cell // self.num_envs, cell % self.num_envs
+        window = self._cells(row[:, None] + torch.arange(timesteps), env[:, None])  # [4B T]
+        available = (self.head - row - 1) % self.num_rows + 1  # timesteps up to the newest
+        last = torch.zeros(4 * batch_size, timesteps + 1, dtype=torch.bool)
+        last[:, 1:] = self.episode_end.view(-1)[window].cumsum(1) > 0
+        last |= torch.arange(timesteps + 1) > available[:, None]
+        truncated = last[:, :-1].any(1) | (available < timesteps)
+        chosen = truncated.int().sort(stable=True).indices[:batch_size]
+        row, env, window, last = row[chosen], env[chosen], window[chosen], last[chosen]
+        rows = row[:, None] + torch.arange(timesteps + 1)
+        obs = self._stacks(rows.flatten(), env.repeat_interleave(timesteps + 1))
         reward = self.reward.view(-1)[window]
         return Segment(
             action=self.action.view(-1)[window],
-            obs=looks.view(count, ticks + 1, *looks.shape[1:]),
+            obs=obs.view(batch_size, timesteps + 1, *obs.shape[1:]),
             reward=reward,
             bonus=torch.zeros_like(reward),
             discount=self.discount.view(-1)[window],
             first=torch.zeros_like(last),
             last=last,
-            memory={},
+            carry={},
         )
 
-    def _end_episode(self, lane: int) -> None:
-        """Fill in the returns of a lane's episode, which ends now, and let it be drawn from."""
-        oldest = self.head + 1 - self.ticks + self.depth  # whose stack is still whole
-        episode = torch.arange(max(int(self.start[lane]), oldest), self.head + 1)
-        cells = self._cells(episode, torch.tensor(lane))
+    def _sample_ranks(self, count: int) -> Int64[Tensor, " B"]:
+        ranks = prng.randint(prng.bits(self.rng, count)[0], len(self))
+        self.rng = prng.next_rng(self.rng)
+        return ranks
+
+    def _end_episode(self, env: int) -> None:
+        """Compute the returns of an env's episode, which ends now, and make it sampleable."""
+        oldest = self.head + 1 - self.num_rows + self.stack  # the oldest whose stack is whole
+        episode = torch.arange(max(int(self.pending[env]), oldest), self.head + 1)
+        cells = self._cells(episode, torch.tensor(env))
         if self.monte_carlo:
             reward, discount = self.reward.view(-1)[cells], self.discount.view(-1)[cells]
-            every = torch.ones_like(cells, dtype=torch.bool)
-            self.returns.view(-1)[cells] = returns_to_go(reward[None], discount[None], every[None])[
-                0
-            ]
+            valid = torch.ones_like(cells, dtype=torch.bool)
+            returns = returns_to_go(reward[None], discount[None], valid[None])[0]
+            self.returns.view(-1)[cells] = returns
             self.complete.view(-1)[cells] = discount[-1] == 0
         self._mark(cells, 1)
-        self.start[lane] = self.head + 1
+        self.pending[env] = self.head + 1
 
     def _stacks(
-        self, row: Int64[Tensor, " B"], lane: Int64[Tensor, " B"]
+        self, row: Int64[Tensor, " B"], env: Int64[Tensor, " B"]
     ) -> UInt8[Tensor, "B K H W"]:
-        """Looks as the emulator showed them: frames before the episode's first are zero."""
-        back = torch.arange(self.depth - 1, -1, -1)
-        cells = self._cells(row[:, None] - back, lane[:, None])
-        real = back < self.seen.view(-1)[cells[:, -1:]]  # [B depth]
+        """Rebuild observations; frames before the episode's first are zero."""
+        age = torch.arange(self.stack - 1, -1, -1)
+        cells = self._cells(row[:, None] - age, env[:, None])
+        in_episode = age < self.num_frames.view(-1)[cells[:, -1:]]  # [B stack]
         device = self.frames.device
         frames = self.frames.flatten(0, 1).index_select(0, cells.flatten().to(device))
-        frames *= real.flatten().to(device)[:, None, None, None]
+        frames *= in_episode.flatten().to(device)[:, None, None, None]
         return frames.view(len(row), -1, *frames.shape[2:])
 
-    def _cells(self, tick: Int64[Tensor, "*t"], lane: Int64[Tensor, "*l"]) -> Int64[Tensor, "*c"]:
-        return tick % self.ticks * self.lanes + lane
+    def _cells(
+        self, timestep: Int64[Tensor, "*t"], env: Int64[Tensor, "*n"]
+    ) -> Int64[Tensor, "*c"]:
+        """Return indices into columns flattened over rows and envs."""
+        return timestep % self.num_rows * self.num_envs + env
 
     def _mark(self, cells: Int64[Tensor, " M"], sampleable: int) -> None:
         flat = self.sampleable.view(-1)
-        self.counts.index_add_(0, cells // BLOCK, sampleable - flat[cells].long())
+        self.block_counts.index_add_(0, cells // BLOCK, sampleable - flat[cells].long())
         flat[cells] = bool(sampleable)
 
     def _find(self, ranks: Int64[Tensor, " B"]) -> Int64[Tensor, " B"]:
-        """The cell of each rank: its block by the blocks' counts, then its place in there."""
-        upto = self.counts.cumsum(0)
-        block = torch.searchsorted(upto, ranks, right=True)
-        rank = ranks - (upto - self.counts)[block]
-        within = self.sampleable[block].cumsum(1)
-        return block * BLOCK + torch.searchsorted(within, rank[:, None], right=True)[:, 0]
+        """Return the cells at these ranks: the block by cumulative counts, then the cell in it."""
+        cumulative = self.block_counts.cumsum(0)
+        block = torch.searchsorted(cumulative, ranks, right=True)
+        rank = ranks - (cumulative - self.block_counts)[block]
+        rank_in_block = self.sampleable[block].cumsum(1)
+        return block * BLOCK + torch.searchsorted(rank_in_block, rank[:, None], right=True)[:, 0]
 
     def state_dict(self) -> dict[str, Any]:
-        """Plain tensors, of the filled rows alone."""
-        filled = min(self.head + 1, self.ticks) if self.head else 0
+        """Return the state with the written rows only."""
+        filled = min(self.head + 1, self.num_rows) if self.head else 0
         return {
             "head": self.head,
-            "start": self.start,
-            "key": self.key,
-            "sampleable": self.sampleable.view(-1)[: filled * self.lanes],
-            **{name: getattr(self, name)[:filled] for name in TABLES},
+            "pending": self.pending,
+            "rng": self.rng,
+            "sampleable": self.sampleable.view(-1)[: filled * self.num_envs],
+            **{name: getattr(self, name)[:filled] for name in COLUMNS},
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.head, self.start, self.key = state["head"], state["start"].clone(), state["key"]
+        self.head, self.pending, self.rng = state["head"], state["pending"].clone(), state["rng"]
         self.sampleable.zero_().view(-1)[: len(state["sampleable"])] = state["sampleable"]
-        self.counts = self.sampleable.sum(1)
-        for name in TABLES:
+        self.block_counts = self.sampleable.sum(1)
+        for name in COLUMNS:
             getattr(self, name)[: len(state[name])] = state[name]

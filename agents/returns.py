@@ -1,8 +1,8 @@
-"""Targets as pure functions: what a learner reads as reward, and what it sums to.
+"""Rewards, returns and advantages as pure functions.
 
-All are batch-major [B, T]; ``value`` has T+1 columns, the last one that of the observation after
-the last action. Where ``valid`` is false the tick is an automatic reset: nothing happened in it,
-and every return passes over it.
+Tensors are batch-major [B, T]; ``value`` has T+1 columns, the last of which is the value of the
+observation after the last action. Where ``valid`` is false the timestep is an automatic reset:
+it has no reward, and returns are computed across it without crossing into the next episode.
 """
 
 import torch
@@ -17,7 +17,10 @@ def learning_reward(
     clip: float | None = None,
     total_clip: float | None = None,
 ) -> Float[Tensor, "*s"]:
-    """The only reward a learner reads: raw reward clipped to +-clip, plus bonus, clipped again."""
+    """Return the reward that learners use: the raw reward clipped, plus the bonus, clipped again.
+
+    The clips are to [-clip, clip] and [-total_clip, total_clip].
+    """
     if clip is not None:
         reward = reward.clamp(-clip, clip)
     total = reward + bonus
@@ -31,19 +34,19 @@ def lambda_returns(
     valid: Bool[Tensor, "B T"],
     lambda_: float = 1.0,
 ) -> Float[Tensor, "B T"]:
-    """G_t = r_t + d_t ((1 - lambda) v_{t+1} + lambda G_{t+1}), from the last value backwards.
+    """Compute G_t = r_t + d_t ((1 - lambda) v_{t+1} + lambda G_{t+1}) backward from the last value.
 
-    Sutton & Barto 2018, eq. 12.18 with general discounts. A time-out (discount 1 into a reset
-    tick) takes the value of its last observation, never a return of the next episode.
+    Sutton & Barto 2018, eq. 12.18 with general discounts. A time-out (discount 1 before a reset)
+    bootstraps from the value of its last observation, never from the next episode.
     """
-    # Each step is a + b G_{t+1}; a reset tick hands on the value seen before it.
+    # G_t is base + slope * G_{t+1}; on a reset it is the value of the last observation.
     base = torch.where(valid, reward + (1 - lambda_) * discount * value[:, 1:], value[:, :-1])
     slope = torch.where(valid, lambda_ * discount, 0.0)
-    following = value[:, -1]
+    next_return = value[:, -1]
     returns = []
     for a, b in zip(reversed(base.unbind(1)), reversed(slope.unbind(1)), strict=True):
-        following = torch.addcmul(a, b, following)
-        returns.append(following)
+        next_return = torch.addcmul(a, b, next_return)
+        returns.append(next_return)
     return torch.stack(returns[::-1], 1)
 
 
@@ -54,10 +57,10 @@ def generalized_advantages(
     valid: Bool[Tensor, "B T"],
     lambda_: float,
 ) -> Float[Tensor, "B T"]:
-    """The lambda-return's excess over the value, 0 on reset ticks.
+    """Compute generalized advantage estimates, 0 on resets (Schulman et al. 2016, eq. 16).
 
-    Schulman et al. 2016, eq. 16: the sum of TD errors r_t + d_t v_{t+1} - v_t, each weighed by the
-    discounts and lambdas between.
+    The discounted sum of TD errors r_t + d_t v_{t+1} - v_t equals the lambda-return minus the
+    value.
     """
     return lambda_returns(reward, discount, value, valid, lambda_) - value[:, :-1]
 
@@ -65,7 +68,7 @@ def generalized_advantages(
 def returns_to_go(
     reward: Float[Tensor, "B T"], discount: Float[Tensor, "B T"], valid: Bool[Tensor, "B T"]
 ) -> Float[Tensor, "B T"]:
-    """The discounted sum of the rewards still to come; nothing is known after the last of them."""
+    """Compute the discounted sum of the remaining rewards, with no value after the last."""
     value = torch.zeros(reward.shape[0], reward.shape[1] + 1, device=reward.device)
     return lambda_returns(reward, discount, value, valid)
 
@@ -73,9 +76,9 @@ def returns_to_go(
 def double_q_targets(
     reward: Float[Tensor, " B"],
     discount: Float[Tensor, " B"],
-    online: Float[Tensor, "B A"],
-    target: Float[Tensor, "B A"],
+    online_q: Float[Tensor, "B A"],
+    target_q: Float[Tensor, "B A"],
 ) -> Float[Tensor, " B"]:
-    """r + d Q'(s, argmax_a Q(s, a)), s being the next state (van Hasselt et al. 2016, eq. 4)."""
-    best = online.argmax(1, keepdim=True)
-    return reward + discount * target.gather(1, best)[:, 0]
+    """Compute r + d Q'(s, argmax_a Q(s, a)), s the next state (van Hasselt et al. 2016, eq. 4)."""
+    best = online_q.argmax(1, keepdim=True)
+    return reward + discount * target_q.gather(1, best)[:, 0]

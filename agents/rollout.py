@@ -1,4 +1,4 @@
-"""Rollout: a segment in the making, one lane a stream, on the device of who learns from it."""
+"""The rollout buffer of an on-policy agent, and the batch of sequences that it learns from."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -7,100 +7,113 @@ import torch
 from jaxtyping import Bool, Float, Int64, UInt8
 from torch import Tensor
 
-from envs.errors import UsageError
-from envs.interface import EnvSpec, Memory, Segment, Step, Transition
+from ..envs.errors import UsageError
+from ..envs.interface import Carry, EnvSpec, Segment, TimeStep, Transition
 
-DEEDS = ("action", "reward", "bonus", "discount")  # T of them in a segment,
-LOOKS = ("obs", "first", "last")  # and one more of these
+TRANSITION_FIELDS = ("action", "reward", "bonus", "discount")
+"""Fields of a segment with T columns."""
+OBSERVATION_FIELDS = ("obs", "first", "last")
+"""Fields of a segment with T+1 columns."""
 
 
 class Rollout:
-    """Room for ``horizon`` ticks of every stream; taken out whole, then filled again.
+    """A buffer for ``num_steps`` timesteps of every env, emptied as one segment.
 
-    On reset ticks the reward is 0, whatever the world says.
+    Rewards of automatic resets are stored as 0.
     """
 
-    def __init__(self, spec: EnvSpec, horizon: int, *, device: torch.device | str = "cpu") -> None:
-        n, t = spec.num_envs, horizon
-        self.held = 0
+    def __init__(
+        self, spec: EnvSpec, num_steps: int, *, device: torch.device | str = "cpu"
+    ) -> None:
+        n, t = spec.num_envs, num_steps
+        self.length = 0
         try:
             self.obs = torch.zeros(n, t + 1, *spec.obs_shape, dtype=torch.uint8, device=device)
         except RuntimeError as error:
             raise UsageError(
-                f"agent.horizon is {horizon}, and {device} has no memory for so many looks of "
-                f"{n} streams; choose fewer of either."
+                f"agent.num_steps is {num_steps}, and the observations of {n} envs do not fit in "
+                f"the memory of {device}; lower --agent.num_steps or --num-envs."
             ) from error
         self.action = torch.zeros(n, t, dtype=torch.int64, device=device)
         self.reward, self.bonus, self.discount = torch.zeros(3, n, t, device=device)
         self.first, self.last = torch.zeros(2, n, t + 1, dtype=torch.bool, device=device)
-        self.memory: Memory = {}
+        self.carry: Carry = {}
 
     def __len__(self) -> int:
-        """Ticks held."""
-        return self.held
+        """Return the number of timesteps stored."""
+        return self.length
 
     def append(self, t: Transition) -> None:
-        """Add a tick; the policy's memory is kept of the first alone."""
-        now = self.held
+        """Store a transition; of the carries only the first is kept."""
+        now = self.length
         if now == 0:
-            self.memory = t.memory
-            self._look(0, t.step)
+            self.carry = t.carry
+            self._store_observation(0, t.step)
         self.action[:, now] = t.action
         self.reward[:, now] = torch.where(t.valid, t.next_step.reward, 0.0)
         self.bonus[:, now] = t.bonus
         self.discount[:, now] = t.next_step.discount
-        self._look(now + 1, t.next_step)
-        self.held += 1
+        self._store_observation(now + 1, t.next_step)
+        self.length += 1
 
-    def _look(self, at: int, step: Step) -> None:
-        for name in LOOKS:
-            getattr(self, name)[:, at] = getattr(step, name)
+    def _store_observation(self, column: int, step: TimeStep) -> None:
+        for name in OBSERVATION_FIELDS:
+            getattr(self, name)[:, column] = getattr(step, name)
 
-    def take(self) -> Segment:
-        """The full segment, until the next tick is added: from then on it is written over."""
-        (memory, self.memory), self.held = (self.memory, {}), 0
-        return Segment(**{name: getattr(self, name) for name in DEEDS + LOOKS}, memory=memory)
+    def pop(self) -> Segment:
+        """Empty the full buffer and return its segment, which the next ``append`` overwrites."""
+        (carry, self.carry), self.length = (self.carry, {}), 0
+        names = TRANSITION_FIELDS + OBSERVATION_FIELDS
+        return Segment(**{name: getattr(self, name) for name in names}, carry=carry)
 
     def state_dict(self) -> dict[str, Any]:
-        """The ticks held, as plain tensors."""
-        looks = self.held and self.held + 1
+        """Return the timesteps stored."""
+        observations = self.length and self.length + 1
         return (
-            {"held": self.held, "memory": self.memory}
-            | {name: getattr(self, name)[:, : self.held] for name in DEEDS}
-            | {name: getattr(self, name)[:, :looks] for name in LOOKS}
+            {"length": self.length, "carry": self.carry}
+            | {name: getattr(self, name)[:, : self.length] for name in TRANSITION_FIELDS}
+            | {name: getattr(self, name)[:, :observations] for name in OBSERVATION_FIELDS}
         )
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.held = state["held"]
-        self.memory = {name: x.to(self.obs.device) for name, x in state["memory"].items()}
-        for name in DEEDS + LOOKS:
+        self.length = state["length"]
+        self.carry = {name: x.to(self.obs.device) for name, x in state["carry"].items()}
+        for name in TRANSITION_FIELDS + OBSERVATION_FIELDS:
             getattr(self, name)[:, : state[name].shape[1]] = state[name]
 
 
-ROWS = ("obs", "first", "valid", "action", "choice", "log_prob", "value", "advantage")  # of a batch
+BATCH_FIELDS = ("obs", "first", "valid", "action", "decision", "log_prob", "value", "advantage")
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Rows to learn from, with what policy and value said of them before learning."""
+    """Sequences of T timesteps, with the outputs of the policy and value that collected them."""
 
     obs: UInt8[Tensor, "B T K H W"]
     first: Bool[Tensor, "B T"]
     valid: Bool[Tensor, "B T"]
     action: Int64[Tensor, "B T"]
-    choice: Int64[Tensor, "B T"]
+    decision: Int64[Tensor, "B T"]
+    """The planner's."""
     log_prob: Float[Tensor, "B T"]
+    """Of action and decision together, in nats."""
     value: Float[Tensor, "B T"]
     advantage: Float[Tensor, "B T"]
-    memory: Memory
+    carry: Carry
+    """Before the first timestep of each sequence."""
+
+    @property
+    def returns(self) -> Float[Tensor, "B T"]:
+        """Targets of the value."""
+        return self.advantage + self.value
 
 
-def take(batch: Batch, rows: Int64[Tensor, " b"]) -> Batch:
-    """Some of a batch's rows."""
-    memory = {name: x[rows] for name, x in batch.memory.items()}
-    return Batch(**{name: getattr(batch, name)[rows] for name in ROWS}, memory=memory)
+def select(batch: Batch, rows: Int64[Tensor, " b"]) -> Batch:
+    """Return the given rows of a batch."""
+    carry = {name: x[rows] for name, x in batch.carry.items()}
+    return Batch(**{name: getattr(batch, name)[rows] for name in BATCH_FIELDS}, carry=carry)
 
 
-def as_pieces(x: Tensor, length: int) -> Tensor:
-    """[B, T, ...] as rows of ``length`` ticks, [B * T / length, length, ...]."""
+def split_sequences(x: Tensor, length: int) -> Tensor:
+    """Reshape [B, T, ...] to sequences of ``length`` timesteps, [B * T / length, length, ...]."""
     return x.reshape(-1, length, *x.shape[2:])

@@ -1,21 +1,21 @@
-"""Errors a user can mend, and those that end a run with a sentence."""
+"""Exceptions that are shown to the user as one sentence, without a traceback."""
 
 
 class UsageError(ValueError):
-    """Input that cannot be used; its message names the culprit and the remedy in one sentence."""
+    """Invalid input; the message names the culprit, its value, what is allowed, and the remedy."""
 
 
 class FolderBusy(UsageError):
-    """Another process is training in the folder; its message names it."""
+    """Another process trains in the folder; the message names it."""
 
 
 class RunError(Exception):
-    """What ends a run in its middle; its message names the reason and what is kept."""
+    """A run ended early; the message names the reason and what was saved."""
 
 
 class NumericalError(RunError, FloatingPointError):
-    """A model's numbers are no longer finite; its message names the component."""
+    """A model's numbers are no longer finite; the message names the component."""
 
 
-class EmulatorSilent(RunError):
-    """An emulator has not answered in time."""
+class EmulatorTimeout(RunError):
+    """An emulator did not return in time."""

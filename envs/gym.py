@@ -1,4 +1,4 @@
-"""Any Gymnasium environment with uint8 images, by its id."""
+"""Registered Gymnasium environments whose observations are uint8 images."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -6,20 +6,20 @@ from typing import Any
 import gymnasium
 from gymnasium.vector import AutoresetMode, VectorEnv
 
-from envs.errors import UsageError
-from envs.interface import EnvConfig
+from .errors import UsageError
+from .interface import EnvConfig
 
 
 @dataclass(frozen=True)
 class GymConfig(EnvConfig):
-    """A registered Gymnasium environment, one Python object a stream."""
+    """Settings of a registered Gymnasium environment; every copy is one Python object."""
 
     id: str = ""
-    """As given to ``gymnasium.make``; ``package:Name-v0`` imports the package first."""
+    """Id for ``gymnasium.make``; ``package:Name-v0`` imports the package first."""
 
     def build(self, num_envs: int, *, threads: int = 0) -> VectorEnv[Any, Any, Any]:
         if not self.id:
-            raise UsageError("env:gym needs an id, such as --env.id my_package:MyEnv-v0.")
+            raise UsageError("env:gym needs an id; name one, such as --env.id my_package:MyEnv-v0.")
         try:
             return gymnasium.make_vec(
                 self.id,
@@ -31,5 +31,5 @@ class GymConfig(EnvConfig):
             raise UsageError(f"Gymnasium cannot make '{self.id}': {error}") from error
 
     @property
-    def title(self) -> str:
+    def env_name(self) -> str:
         return self.id.rpartition(":")[2].replace("/", "-")

@@ -1,7 +1,7 @@
-"""The vocabulary every part speaks: steps, transitions, segments, and what a world is.
+"""Types shared by all roles: time steps, transitions, segments, and the config of an environment.
 
-Axes, fixed once: N streams, B batch, T time, K stacked channels (frames x colours, oldest first,
-colours innermost), H, W, A actions, D features, S samples. Batch-major ``[B, T, ...]``.
+Axes: N envs, B batch, T time, K stacked channels (frames x channels, oldest first, channels
+innermost), H, W, A actions, D features, S samples. Batch-major ``[B, T, ...]``.
 """
 
 from dataclasses import dataclass, fields, replace
@@ -12,33 +12,34 @@ from gymnasium.vector import VectorEnv
 from jaxtyping import Bool, Float, Int64, UInt8
 from torch import Tensor
 
-from envs.errors import UsageError as UsageError
+from .errors import UsageError as UsageError
 
-Memory = dict[str, Tensor]
-"""Recurrent state of a policy or model: every value has a leading stream axis."""
+Carry = dict[str, Tensor]
+"""Recurrent state of a policy, planner or model; the first axis of every tensor is the env."""
 
 Metrics = dict[str, Tensor | float]
-"""What a learner reports: tensors stay on the device until a tracker logs them."""
+"""Metrics of a learner; tensors stay on their device until a tracker logs them."""
 
 
 @dataclass(frozen=True, slots=True)
 class EnvSpec:
-    """What a world offers: how many streams of it, how many actions, and the shape of a look."""
+    """Numbers of envs and actions, and the shape of an observation."""
 
     num_envs: int
     num_actions: int
     obs_shape: tuple[int, int, int]
     """(K, H, W), uint8."""
-    colours: int = 1
+    channels: int = 1
+    """Channels of one frame."""
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
-    """What the streams say at one tick; ``reward`` and ``discount`` answer the action before.
+class TimeStep:
+    """Observations of N envs at one timestep, with the results of the actions before.
 
-    Death is ``last`` with discount 0, a time-out is ``last`` with discount 1, a lost life (where a
-    protocol says so) is discount 0 without ``last``. The action given on a ``last`` step is
-    ignored, and the step after it is ``first``.
+    A terminal step is ``last`` with discount 0, a truncated one ``last`` with discount 1; a lost
+    life (if the protocol counts it) has discount 0 and is not ``last``. Autoreset is Gymnasium's
+    NEXT_STEP: the action given on a ``last`` step is ignored, and the next step is ``first``.
     """
 
     obs: UInt8[Tensor, "N K H W"]
@@ -47,46 +48,50 @@ class Step:
     first: Bool[Tensor, " N"]
     last: Bool[Tensor, " N"]
     frame: UInt8[Tensor, "N C H W"]
-    """The newest frame alone, in host memory; in a dream it stays on the device."""
+    """The newest frame of ``obs``, in host memory; a predictor's frames stay on its device."""
 
-    def rows(self, chosen: slice | Int64[Tensor, " M"]) -> "Step":
-        """Some of the streams."""
-        return Step(**{field.name: getattr(self, field.name)[chosen] for field in fields(self)})
+    def select(self, index: slice | Int64[Tensor, " M"]) -> "TimeStep":
+        """Return the time step of the indexed envs."""
+        return TimeStep(**{field.name: getattr(self, field.name)[index] for field in fields(self)})
 
 
-def join(steps: list[Step]) -> Step:
-    """One tick of streams that came in parts."""
+def concat_timesteps(steps: list[TimeStep]) -> TimeStep:
+    """Concatenate the time steps of several groups of envs."""
     if len(steps) == 1:
         return steps[0]
-    return Step(
-        **{field.name: torch.cat([getattr(x, field.name) for x in steps]) for field in fields(Step)}
+    return TimeStep(
+        **{
+            field.name: torch.cat([getattr(x, field.name) for x in steps])
+            for field in fields(TimeStep)
+        }
     )
 
 
 @dataclass(frozen=True, slots=True)
 class Transition:
-    """One tick of the loop: what was seen, what was done, what came of it."""
+    """One timestep of the loop: two successive time steps, and the action between them."""
 
-    step: Step
-    memory: Memory
+    step: TimeStep
+    carry: Carry
     action: Int64[Tensor, " N"]
-    next_step: Step
-    next_memory: Memory
+    next_step: TimeStep
+    next_carry: Carry
     bonus: Float[Tensor, " N"]
+    """Exploration bonus, beside the raw reward of ``next_step``."""
 
     @property
     def valid(self) -> Bool[Tensor, " N"]:
-        """False on reset ticks, from which nothing is learned."""
+        """False on reset steps, from which nothing is learned."""
         return ~self.step.last
 
     def with_bonus(self, bonus: Float[Tensor, " N"]) -> "Transition":
-        """The same transition with an exploration bonus beside its raw reward."""
+        """Return the same transition with this exploration bonus."""
         return replace(self, bonus=bonus)
 
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """A piece of experience in time; ``memory`` is the policy's at the first step only."""
+    """A batch of T successive transitions; ``carry`` is the policy's at the first step."""
 
     action: Int64[Tensor, "B T"]
     obs: UInt8[Tensor, "B T+1 K H W"]
@@ -95,17 +100,17 @@ class Segment:
     discount: Float[Tensor, "B T"]
     first: Bool[Tensor, "B T+1"]
     last: Bool[Tensor, "B T+1"]
-    memory: Memory
+    carry: Carry
 
     @property
     def valid(self) -> Bool[Tensor, "B T"]:
-        """False on reset ticks: they keep their place, with weight 0."""
+        """False on reset steps, which stay in the segment with weight 0."""
         return ~self.last[:, :-1]
 
 
 @runtime_checkable
 class Stateful(Protocol):
-    """Anything a checkpoint holds; states are tensors and plain values, never pickled objects."""
+    """Part of a checkpoint; its state is tensors and plain values, never pickled objects."""
 
     def state_dict(self) -> dict[str, Any]: ...
 
@@ -114,34 +119,37 @@ class Stateful(Protocol):
 
 @dataclass(frozen=True)
 class EnvConfig:
-    """Base of every world's config."""
+    """Base class of every environment's config."""
 
     def build(self, num_envs: int, *, threads: int = 0) -> VectorEnv[Any, Any, Any]:
-        """``num_envs`` streams of this world, with NEXT_STEP autoreset."""
+        """Create ``num_envs`` copies of the environment, with NEXT_STEP autoreset.
+
+        ``threads`` is the number of emulator threads; 0 lets the environment choose.
+        """
         raise NotImplementedError
 
     @property
-    def title(self) -> str:
-        """Short name of the world, as in a run's folder: a game, an id."""
+    def env_name(self) -> str:
+        """Short name of the environment for folders and tables: a game, an id."""
         raise NotImplementedError
 
     def action_names(self, count: int) -> tuple[str, ...]:
-        """What its ``count`` actions are called; their numbers where nobody has named them."""
+        """Return the names of the ``count`` actions; by default their indices."""
         return tuple(str(action) for action in range(count))
 
     @property
-    def evaluation(self) -> "EnvConfig":
-        """The world its agents are evaluated in: itself, where it is not made to train in."""
+    def eval_env(self) -> "EnvConfig":
+        """Config of the environment for evaluation; by default the same as for training."""
         return self
 
     @property
     def frame_skip(self) -> int:
-        """Frames an agent step lasts; reports multiply steps by it."""
+        """Frames per agent step; reports multiply agent steps by it."""
         return 1
 
     @property
     def protocol_label(self) -> str:
-        """What fixes a score's meaning beside the world itself."""
+        """Label of the protocol that fixes a score's meaning, printed beside every score."""
         return "own"
 
     @property
@@ -150,26 +158,26 @@ class EnvConfig:
         return 0.0
 
 
-def step_state(step: Step) -> dict[str, Tensor]:
-    """A step as plain tensors, for a checkpoint."""
+def timestep_state(step: TimeStep) -> dict[str, Tensor]:
+    """Return the fields of a time step as tensors on the host, for a checkpoint."""
     return {field.name: getattr(step, field.name).cpu() for field in fields(step)}
 
 
-def step_from_state(state: dict[str, Tensor], spec: EnvSpec, device: torch.device) -> Step:
-    """The inverse of ``step_state``; the newest frame stays on the host.
+def timestep_from_state(state: dict[str, Tensor], spec: EnvSpec, device: torch.device) -> TimeStep:
+    """Restore a time step from ``timestep_state``; its newest frame stays on the host.
 
-    Raises ValueError where the state is no step of such streams.
+    Raises ValueError if shapes or dtypes do not match the spec.
     """
     n, (_, *size) = spec.num_envs, spec.obs_shape
     number, flag = ((n,), torch.float32), ((n,), torch.bool)
-    kinds: dict[str, tuple[tuple[int, ...], torch.dtype]] = {
+    expected: dict[str, tuple[tuple[int, ...], torch.dtype]] = {
         "obs": ((n, *spec.obs_shape), torch.uint8),
         "reward": number,
         "discount": number,
         "first": flag,
         "last": flag,
-        "frame": ((n, spec.colours, *size), torch.uint8),
+        "frame": ((n, spec.channels, *size), torch.uint8),
     }
-    if {name: (tuple(x.shape), x.dtype) for name, x in state.items()} != kinds:
-        raise ValueError("its step is of other streams")
-    return Step(**{k: v if k == "frame" else v.to(device) for k, v in state.items()})
+    if {name: (tuple(x.shape), x.dtype) for name, x in state.items()} != expected:
+        raise ValueError(f"its time step is not of {n} envs with observations {spec.obs_shape}")
+    return TimeStep(**{k: v if k == "frame" else v.to(device) for k, v in state.items()})

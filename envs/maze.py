@@ -1,9 +1,9 @@
-"""Maze: a new one each episode, with corridors, junctions, one goal, and a known way there.
+"""Maze: a random maze per episode, with corridors, junctions, one goal, and a known shortest path.
 
 A maze is a random spanning tree of its rooms (depth first, so with long corridors), in which some
-of the remaining walls may be opened. The goal is worth 1 and every step costs, so the best return
-of an episode is known at its start: the shortest path's. It is seen from above with the walker in
-the middle, so that a look has one shape in mazes of any size.
+of the remaining walls may be opened. The goal gives a reward of 1 and every step has a cost, so the
+best return of an episode is known at its start: the shortest path's. The observation is a view from
+above with the walker in the center, so its shape does not depend on the size of the maze.
 """
 
 import zlib
@@ -13,37 +13,37 @@ from typing import Any, Literal
 
 import numpy as np
 
-from envs.checks import at_least, check, refuse, within
-from envs.interface import EnvConfig
-from envs.small import Array, SmallWorld
+from .base import Array, SmallEnv
+from .checks import at_least, check, refuse, within
+from .interface import EnvConfig
 
 MOVES = ((-1, 0), (0, 1), (1, 0), (0, -1))
-"""Up, right, down, left: the actions, as rows and columns."""
+"""The actions up, right, down, left, as changes of row and column."""
 WALKER, GOAL, WALL = 0, 1, 2
-"""Colour channels of a look."""
+"""Channels of an observation."""
 HELD_OUT = 5
-"""One maze in so many is held out, by a checksum of its walls."""
+"""One maze in this many is held out, by a checksum of its walls."""
 
 
 @dataclass(frozen=True)
 class MazeConfig(EnvConfig):
-    """Random mazes; those of one split never stand in the other."""
+    """Settings of random mazes; no maze occurs in both splits."""
 
     rooms: int = 4
-    """Rooms of a side; with the walls between them a maze has 2 * rooms + 1 cells of a side."""
+    """Rooms per side; with the walls between them a maze has 2 * rooms + 1 cells per side."""
     view: int = 13
-    """Cells of a side of a look; 4 * rooms - 3 of them show everything from everywhere."""
+    """Cells per side of an observation, odd; with 4 * rooms - 3 it always shows the whole maze."""
     loops: float = 0.0
-    """Probability that a wall between two rooms of the tree is open all the same."""
+    """Probability that a wall left by the spanning tree is opened, which makes loops."""
     step_cost: float = 0.02
-    """Price of a step; the goal is worth 1."""
-    limit: int = 100
-    """Steps after which an episode is timed out."""
+    """Cost of a step; the goal gives a reward of 1."""
+    max_episode_steps: int = 100
+    """Steps after which an episode is truncated."""
     split: Literal["train", "held-out"] = "train"
 
     def __post_init__(self) -> None:
-        check(self, "env", at_least(3), "rooms")  # fewer make too few mazes to hold some out
-        check(self, "env", at_least(1), "limit")
+        check(self, "env", at_least(3), "rooms")  # with fewer there are too few mazes to split
+        check(self, "env", at_least(1), "max_episode_steps")
         check(self, "env", within(0, 1), "loops")
         if self.view < 3 or self.view % 2 == 0:
             refuse(self, "env", "view", "odd, and 3 or more")
@@ -52,7 +52,7 @@ class MazeConfig(EnvConfig):
         return Maze(num_envs, self)
 
     @property
-    def title(self) -> str:
+    def env_name(self) -> str:
         return "maze"
 
     def action_names(self, count: int) -> tuple[str, ...]:
@@ -64,13 +64,13 @@ class MazeConfig(EnvConfig):
         return f"{self.rooms} x {self.rooms} rooms{loops}, {self.split}"
 
     @property
-    def evaluation(self) -> "MazeConfig":
-        """Mazes that were never trained on."""
+    def eval_env(self) -> "MazeConfig":
+        """The same settings with held-out mazes."""
         return replace(self, split="held-out")
 
 
-class Maze(SmallWorld):
-    """N walkers, each in a maze of its own."""
+class Maze(SmallEnv):
+    """N walkers, each in its own maze; actions are up, right, down, left."""
 
     def __init__(self, num_envs: int, config: MazeConfig = MazeConfig()) -> None:
         super().__init__(num_envs, (config.view, config.view, 3), num_actions=len(MOVES))
@@ -80,126 +80,126 @@ class Maze(SmallWorld):
         size = 2 * config.rooms + 1
         self.walls = np.ones((num_envs, size, size), np.bool_)
         self.distance = np.zeros((num_envs, size, size), np.int64)
-        """Steps from each cell to the goal; -1 in walls."""
+        """Steps from each cell to the goal; -1 for walls."""
         self.walker, self.goal = np.zeros((2, num_envs, 2), np.int64)
         self.time = np.zeros(num_envs, np.int64)
-        self.over = np.ones(num_envs, np.bool_)
+        self.done = np.ones(num_envs, np.bool_)
 
     def step(self, actions: Array) -> tuple[Array, Array, Array, Array, dict[str, Any]]:
-        born, streams = self.over.copy(), np.arange(self.num_envs)
+        first, index = self.done.copy(), np.arange(self.num_envs)
         ahead = self.walker + np.array(MOVES)[actions]
-        free = ~self.walls[streams, ahead[:, 0], ahead[:, 1]] & ~born
+        free = ~self.walls[index, ahead[:, 0], ahead[:, 1]] & ~first
         self.walker = np.where(free[:, None], ahead, self.walker)
-        self.time += ~born
-        self.begin(born)
-        found = (self.walker == self.goal).all(1)
-        late = ~found & (self.time == self.config.limit)
-        self.over = found | late
-        reward = np.where(born, 0.0, found - self.config.step_cost)
-        return self.look(), reward, found, late, {}
+        self.time += ~first
+        self.reset_envs(first)
+        terminated = (self.walker == self.goal).all(1)
+        truncated = ~terminated & (self.time == self.config.max_episode_steps)
+        self.done = terminated | truncated
+        reward = np.where(first, 0.0, terminated - self.config.step_cost)
+        return self.observe(), reward, terminated, truncated, {}
 
     @property
     def best_return(self) -> Array:
-        """What the shortest path from here to the goal is still worth, by stream."""
-        return 1 - self.config.step_cost * self.steps_left
+        """Return of the shortest path from each walker to its goal."""
+        return 1 - self.config.step_cost * self.steps_to_goal
 
     @property
-    def steps_left(self) -> Array:
-        """Steps of the shortest path to the goal, by stream."""
-        streams = np.arange(self.num_envs)
-        left: Array = self.distance[streams, self.walker[:, 0], self.walker[:, 1]]
-        return left
+    def steps_to_goal(self) -> Array:
+        """Length of the shortest path from each walker to its goal."""
+        index = np.arange(self.num_envs)
+        steps: Array = self.distance[index, self.walker[:, 0], self.walker[:, 1]]
+        return steps
 
     @property
-    def ways(self) -> Array:
-        """Open neighbours of each walker's cell: 1 in a dead end, 3 or 4 at a junction."""
+    def num_exits(self) -> Array:
+        """Number of free cells beside each walker: 1 in a dead end, 3 or 4 at a junction."""
         around = self.walker[:, None] + np.array(MOVES)
-        streams = np.arange(self.num_envs)[:, None]
-        ways: Array = (~self.walls[streams, around[..., 0], around[..., 1]]).sum(1)
-        return ways
+        index = np.arange(self.num_envs)[:, None]
+        exits: Array = (~self.walls[index, around[..., 0], around[..., 1]]).sum(1)
+        return exits
 
     def render(self, scale: int = 24) -> tuple[Array, ...]:
-        """Each maze as a whole, RGB: dark walls, a green goal, an orange walker."""
-        colours = np.array([[241, 237, 228], [52, 58, 70], [74, 146, 96], [224, 108, 52]], np.uint8)
+        """Draw each whole maze in RGB: dark walls, a green goal, an orange walker."""
+        palette = np.array([[241, 237, 228], [52, 58, 70], [74, 146, 96], [224, 108, 52]], np.uint8)
         cells = self.walls.astype(np.int64)
-        streams = np.arange(self.num_envs)
-        cells[streams, self.goal[:, 0], self.goal[:, 1]] = 2
-        cells[streams, self.walker[:, 0], self.walker[:, 1]] = 3
-        return tuple(colours[cells].repeat(scale, 1).repeat(scale, 2))
+        index = np.arange(self.num_envs)
+        cells[index, self.goal[:, 0], self.goal[:, 1]] = 2
+        cells[index, self.walker[:, 0], self.walker[:, 1]] = 3
+        return tuple(palette[cells].repeat(scale, 1).repeat(scale, 2))
 
-    def begin(self, mask: Array) -> None:
-        """New mazes: the walker and the goal stand in two different rooms."""
+    def reset_envs(self, mask: Array) -> None:
+        """Draw new mazes, with the walker and the goal in two different rooms."""
         held_out = self.config.split == "held-out"
-        for stream in np.flatnonzero(mask):
-            generator = self.generators[stream]
+        for i in np.flatnonzero(mask):
+            generator = self.generators[i]
             walls = random_maze(self.config.rooms, self.config.loops, generator)
             while is_held_out(walls) != held_out:
                 walls = random_maze(self.config.rooms, self.config.loops, generator)
             ends = generator.choice(self.config.rooms**2, 2, replace=False).tolist()
             start, goal = (tuple(2 * x + 1 for x in divmod(end, self.config.rooms)) for end in ends)
-            self.walker[stream], self.goal[stream], self.walls[stream] = start, goal, walls
-            self.distance[stream] = distances(walls, *goal)
+            self.walker[i], self.goal[i], self.walls[i] = start, goal, walls
+            self.distance[i] = distances(walls, *goal)
         self.time[mask] = 0
-        self.over[mask] = False
+        self.done[mask] = False
 
-    def look(self) -> Array:
+    def observe(self) -> Array:
         view = self.config.view
         reach = view // 2
-        place = np.arange(-reach, reach + 1)
-        rows = self.walker[:, :1] + place  # [N, view]
-        columns = self.walker[:, 1:] + place
-        seen = np.zeros((self.num_envs, view, view, 3), np.uint8)
-        wide = np.pad(self.walls, ((0, 0), (reach, reach), (reach, reach)), constant_values=True)
-        streams = np.arange(self.num_envs)[:, None, None]
-        walls = wide[streams, rows[:, :, None] + reach, columns[:, None, :] + reach]
-        seen[..., WALL] = 255 * walls
+        offsets = np.arange(-reach, reach + 1)
+        rows = self.walker[:, :1] + offsets  # [N, view]
+        columns = self.walker[:, 1:] + offsets
+        obs = np.zeros((self.num_envs, view, view, 3), np.uint8)
+        padded = np.pad(self.walls, ((0, 0), (reach, reach), (reach, reach)), constant_values=True)
+        index = np.arange(self.num_envs)[:, None, None]
+        walls = padded[index, rows[:, :, None] + reach, columns[:, None, :] + reach]
+        obs[..., WALL] = 255 * walls
         at_goal = (rows == self.goal[:, :1])[:, :, None] & (columns == self.goal[:, 1:])[:, None, :]
-        seen[..., GOAL] = 255 * at_goal
-        seen[:, reach, reach, WALKER] = 255
-        return seen
+        obs[..., GOAL] = 255 * at_goal
+        obs[:, reach, reach, WALKER] = 255
+        return obs
 
 
 def random_maze(rooms: int, loops: float, generator: np.random.Generator) -> Array:
-    """Walls [2 * rooms + 1] ** 2 of a random tree of rooms, dug depth first, and of some loops."""
+    """Draw the walls of a depth-first tree of rooms with loops, bool [2 * rooms + 1] twice."""
     walls = np.ones((2 * rooms + 1, 2 * rooms + 1), np.bool_)
-    trail = [(int(generator.integers(rooms)), int(generator.integers(rooms)))]
-    walls[2 * trail[0][0] + 1, 2 * trail[0][1] + 1] = False
-    while trail:
-        row, column = trail[-1]
-        onward = [
+    path = [(int(generator.integers(rooms)), int(generator.integers(rooms)))]
+    walls[2 * path[0][0] + 1, 2 * path[0][1] + 1] = False
+    while path:
+        row, column = path[-1]
+        unvisited = [
             (row + down, column + right)
             for down, right in MOVES
             if 0 <= row + down < rooms
             and 0 <= column + right < rooms
             and walls[2 * (row + down) + 1, 2 * (column + right) + 1]
         ]
-        if not onward:
-            trail.pop()
+        if not unvisited:
+            path.pop()
             continue
-        there = onward[int(generator.integers(len(onward)))]
-        walls[row + there[0] + 1, column + there[1] + 1] = False
-        walls[2 * there[0] + 1, 2 * there[1] + 1] = False
-        trail.append(there)
+        room = unvisited[int(generator.integers(len(unvisited)))]
+        walls[row + room[0] + 1, column + room[1] + 1] = False
+        walls[2 * room[0] + 1, 2 * room[1] + 1] = False
+        path.append(room)
     opened = generator.random(walls.shape) < loops
-    opened[[0, -1]] = opened[:, [0, -1]] = opened[::2, ::2] = False  # the frame, and the pillars
+    opened[[0, -1]] = opened[:, [0, -1]] = opened[::2, ::2] = False  # border and pillars
     return walls & ~opened
 
 
 def is_held_out(walls: Array) -> bool:
-    """Whether a maze is kept from training; a pure function of its walls."""
+    """Return whether a maze is held out from training, by a checksum of its walls."""
     return zlib.crc32(np.packbits(walls).tobytes()) % HELD_OUT == 0
 
 
 def distances(walls: Array, row: int, column: int) -> Array:
-    """Steps from every free cell to (row, column), breadth first; -1 where there is no way."""
+    """Return the steps from every cell to (row, column), -1 without a path (breadth first)."""
     distance = np.full(walls.shape, -1, np.int64)
     distance[row, column] = 0
     queue = deque([(row, column)])
     while queue:
         row, column = queue.popleft()
         for down, right in MOVES:
-            there = row + down, column + right
-            if not walls[there] and distance[there] < 0:
-                distance[there] = distance[row, column] + 1
-                queue.append(there)
+            cell = row + down, column + right
+            if not walls[cell] and distance[cell] < 0:
+                distance[cell] = distance[row, column] + 1
+                queue.append(cell)
     return distance

@@ -1,4 +1,4 @@
-"""Pipeline: the streams of a world in parts, one acted in while the emulators of others work."""
+"""Pipeline: envs in groups, so that the policy acts in one while the emulators of others run."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -8,28 +8,28 @@ import torch
 from jaxtyping import Int64, UInt8
 from torch import Tensor
 
-from envs.interface import Step, join
-from envs.stream import Stream
+from .batched_env import BatchedEnv
+from .interface import TimeStep, concat_timesteps
 
 
 class Pipeline:
-    """Streams one after the other, as one; the loop sends to and receives from each ``part``."""
+    """Several BatchedEnvs as one; the loop sends to and receives from each of ``parts``."""
 
-    def __init__(self, parts: Sequence[Stream]) -> None:
+    def __init__(self, parts: Sequence[BatchedEnv]) -> None:
         self.parts = list(parts)
         self.env, self.device = parts[0].env, parts[0].device
         self.spec = replace(parts[0].spec, num_envs=sum(part.spec.num_envs for part in parts))
 
-    def reset(self, number: int = 0) -> Step:
-        """Start every stream anew and say the first step; each ``number`` has seeds of its own."""
-        return join([part.reset(number) for part in self.parts])
+    def reset(self, seed_index: int = 0) -> TimeStep:
+        """Start new episodes in all envs; see ``BatchedEnv.reset``."""
+        return concat_timesteps([part.reset(seed_index) for part in self.parts])
 
-    def step(self, action: Int64[Tensor, " N"]) -> Step:
-        """One tick of every stream."""
+    def step(self, action: Int64[Tensor, " N"]) -> TimeStep:
+        """Step all envs."""
         sizes = [part.spec.num_envs for part in self.parts]
         for part, actions in zip(self.parts, torch.split(action, sizes), strict=True):
             part.send(actions)
-        return join([part.receive() for part in self.parts])
+        return concat_timesteps([part.receive() for part in self.parts])
 
     def close(self) -> None:
         """Free the emulators."""
@@ -37,26 +37,29 @@ class Pipeline:
             part.close()
 
     def state_dict(self) -> dict[str, Any]:
-        """That of one stream of all: it says nothing of the parts."""
+        """Return the state of one BatchedEnv of all envs, whatever the number of parts."""
         states = [part.state_dict() for part in self.parts]
-        ticks = max(len(state["log"]) for state in states)
+        timesteps = max(len(state["action_log"]) for state in states)
         for state in states:  # the logs' ends are aligned
-            log = state["log"]
-            state["log"] = torch.cat([log.new_zeros(ticks - len(log), log.shape[1]), log])
+            log = state["action_log"]
+            padding = log.new_zeros(timesteps - len(log), log.shape[1])
+            state["action_log"] = torch.cat([padding, log])
         return {
-            name: torch.cat([x[name] for x in states], int(name == "log")) for name in states[0]
+            name: torch.cat([x[name] for x in states], int(name == "action_log"))
+            for name in states[0]
         }
 
     def load_state_dict(
         self, state: dict[str, Any], progress: Callable[[int, int], None] = lambda done, of: None
     ) -> UInt8[Tensor, "N K H W"]:
-        """Play the logged actions again; what the streams look like then."""
-        seen, begin = [], 0
+        """Replay the logged actions, and return the resulting observations."""
+        obs, begin = [], 0
         for part in self.parts:
             end = begin + part.spec.num_envs
-            own = {name: x[begin:end] for name, x in state.items() if name != "log"}
-            ticks = int(own["length"].max())
-            own["log"] = state["log"][len(state["log"]) - ticks :, begin:end]
-            seen.append(part.load_state_dict(own, progress))
+            own = {name: x[begin:end] for name, x in state.items() if name != "action_log"}
+            timesteps = int(own["steps_since_seed"].max())
+            log = state["action_log"]
+            own["action_log"] = log[len(log) - timesteps :, begin:end]
+            obs.append(part.load_state_dict(own, progress))
             begin = end
-        return torch.cat(seen)
+        return torch.cat(obs)

@@ -1,4 +1,4 @@
-"""Calls made in a thread of their own, so that one which never returns can be left behind."""
+"""A daemon thread that makes blocking calls, so that one which never returns can be abandoned."""
 
 import queue
 import threading
@@ -7,41 +7,45 @@ from typing import Any
 
 
 class Worker:
-    """A thread that makes the emulator's calls, so that a silent one can be left behind."""
+    """One thread that makes calls in order; it must be stopped, or deleted, at the end."""
 
     def __init__(self) -> None:
         self.tasks: queue.SimpleQueue[Callable[[], Any] | None] = queue.SimpleQueue()
-        self.answers: queue.SimpleQueue[tuple[Any, BaseException | None]] = queue.SimpleQueue()
-        self.under_way = 0
-        threading.Thread(target=_serve, args=(self.tasks, self.answers), daemon=True).start()
+        self.results: queue.SimpleQueue[tuple[Any, BaseException | None]] = queue.SimpleQueue()
+        self.num_pending = 0
+        threading.Thread(target=_serve, args=(self.tasks, self.results), daemon=True).start()
 
-    def begin(self, function: Callable[..., Any], *arguments: Any) -> None:
-        """Have ``function(*arguments)`` called."""
-        self.under_way += 1
+    def submit(self, function: Callable[..., Any], *arguments: Any) -> None:
+        """Schedule the call ``function(*arguments)``."""
+        self.num_pending += 1
         self.tasks.put(lambda: function(*arguments))
 
-    def end(self, timeout: float) -> Any:
-        """What the call answered; raises what it raised, or TimeoutError."""
+    def result(self, timeout: float) -> Any:
+        """Return the result of the oldest pending call, or raise its exception.
+
+        Raises TimeoutError after ``timeout`` seconds.
+        """
         try:
-            answer, error = self.answers.get(timeout=timeout)
+            result, error = self.results.get(timeout=timeout)
         except queue.Empty:
             raise TimeoutError from None
-        self.under_way -= 1
+        self.num_pending -= 1
         if error is not None:
             raise error
-        return answer
+        return result
 
-    def settle(self, timeout: float) -> None:
-        """Wait for what is under way, and forget what it answers."""
-        while self.under_way:
+    def drain(self, timeout: float) -> None:
+        """Wait up to ``timeout`` seconds for each pending call, and discard the results."""
+        while self.num_pending:
             try:
-                self.end(timeout)
+                self.result(timeout)
             except TimeoutError:
                 return
-            except Exception:  # nobody has asked
+            except Exception:  # its result is not wanted either
                 continue
 
     def stop(self) -> None:
+        """End the thread after the pending calls."""
         self.tasks.put(None)
 
     def __del__(self) -> None:
@@ -50,11 +54,11 @@ class Worker:
 
 def _serve(
     tasks: "queue.SimpleQueue[Callable[[], Any] | None]",
-    answers: "queue.SimpleQueue[tuple[Any, BaseException | None]]",
+    results: "queue.SimpleQueue[tuple[Any, BaseException | None]]",
 ) -> None:
     while (task := tasks.get()) is not None:
         try:
-            answers.put((task(), None))
-        except BaseException as error:  # it is the caller's to handle
-            answers.put((None, error))
+            results.put((task(), None))
+        except BaseException as error:  # raised again in the caller's thread
+            results.put((None, error))
         del task  # or an idle thread would keep the environment alive

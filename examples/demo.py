@@ -1,30 +1,31 @@
-"""`make demo`: a few minutes of Ms. Pac-Man, and what was learned in them.
+"""`make demo`: train MFEC on Ms. Pac-Man for a few minutes and evaluate it.
 
-An episodic controller trains, plays 30 whole episodes, and stands beside random play. Run it again
-and it continues, or shows the finished run. `--steps N` and `--episodes N` shorten it.
+The agent plays 30 episodes and is compared with random play. Run again, the example continues, or
+prints the results of the finished run. `--total-timesteps N` and `--episodes N` shorten it.
 """
 
 import sys
 from pathlib import Path
 
-from experiments import TrainOptions, evaluate, load, train
-from experiments.evaluation import random_play
-from experiments.parse import parse_experiment, take
-from experiments.recipes import RECIPES
-from experiments.run import Run
+from reverie import TrainOptions, evaluate, load, train
+from reverie.experiments.config.arguments import take_flag
+from reverie.experiments.evaluation.evaluate import random_play
+from reverie.experiments.reproduce.recipes import RECIPES
+from reverie.experiments.runs.run import Run
+from reverie.experiments.training.command_line import parse_experiment
 
 FOLDER = Path("runs/demo")
 
 
-def main(words: list[str]) -> int:
-    recipe = RECIPES["ms_pacman-episodic-4-frames"]
-    words, number = take(words, "--episodes")
+def main(argv: list[str]) -> int:
+    recipe = RECIPES["ms_pacman-mfec-4-frames"]
+    argv, number = take_flag(argv, "--episodes")
     episodes = int(number or recipe.episodes)
-    _, (experiment,), _ = parse_experiment([*recipe.train.split(), *words])
-    run = train(experiment, FOLDER, TrainOptions(minutes=5))
+    _, (experiment,), _ = parse_experiment([*recipe.train.split(), *argv])
+    run = train(experiment, FOLDER, TrainOptions(max_minutes=5))
     if run.interrupted:
         return 130
-    print(f"\nEvaluating: {episodes} whole episodes of the trained agent, then of random play.")
+    print(f"\nEvaluating {episodes} episodes of the trained agent, then of random play.")
     _, agent = load(FOLDER)
     video = FOLDER / "videos" / "evaluation.mp4"
     scores = evaluate(agent, experiment.env, episodes=episodes, video=video)
@@ -32,18 +33,18 @@ def main(words: list[str]) -> int:
     random = random_play(experiment.env, episodes=episodes)
     print(f"\ntrained, {scores}\n\nrandom,  {random}\n")
     print(f"Training scores, mean of the last 100 episodes:\n  {_curve()}")
-    print(f"\nThe learning curve: {FOLDER / 'figures' / 'learning_curve.png'}")
-    print(f"An episode to watch: {video}")
+    print(f"\nLearning curve: {FOLDER / 'figures' / 'learning_curve.png'}")
+    print(f"A video of one episode: {video}")
     return 0
 
 
 def _curve(width: int = 60) -> str:
-    """The learning curve as one line of blocks."""
+    """Return the learning curve as one line of block characters."""
     rows = Run(FOLDER).read_lines("metrics.jsonl")
-    means = [row["score/mean_100"] for row in rows if "score/mean_100" in row]
-    picked = [means[i * len(means) // width] for i in range(min(width, len(means)))] or [0.0]
-    low, high = min(picked), max(picked) or 1.0
-    blocks = "".join("▁▂▃▄▅▆▇█"[round(7 * (x - low) / (high - low or 1))] for x in picked)
+    means = [row["charts/episodic_return"] for row in rows if "charts/episodic_return" in row]
+    sampled = [means[i * len(means) // width] for i in range(min(width, len(means)))] or [0.0]
+    low, high = min(sampled), max(sampled) or 1.0
+    blocks = "".join("▁▂▃▄▅▆▇█"[round(7 * (x - low) / (high - low or 1))] for x in sampled)
     return f"{low:,.0f} {blocks} {high:,.0f} after {rows[-1]['step']:,} agent steps"
 
 

@@ -1,7 +1,7 @@
-"""A representation of one's own: a class that encodes, and a config that names it.
+"""A custom representation: a class that encodes observations, and its registered config.
 
-In a script it is used as it is; on the command line as
-``reverie train episodic --with own_representation agent.representation:rows``.
+A script passes the config itself; on the command line it is
+``reverie train mfec --import own_representation agent.representation:rows``.
 """
 
 from dataclasses import dataclass
@@ -10,16 +10,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from agents.episodic import EpisodicConfig
-from envs.catch import CatchConfig
-from envs.interface import Metrics
-from experiments import Experiment, TrainOptions, evaluate, load, train
-from world_models.interface import RepresentationConfig
-from world_models.representation import REPRESENTATIONS
+from reverie import Experiment, TrainOptions, evaluate, load, train
+from reverie.agents.episodic.mfec import MFECConfig
+from reverie.envs.catch import CatchConfig
+from reverie.envs.interface import Metrics
+from reverie.world_models.interface import RepresentationConfig
+from reverie.world_models.representation import REPRESENTATIONS
 
 
 class RowSums:
-    """How bright each row and each column is."""
+    """Encodes an observation as the brightness of each row and each column."""
 
     def __init__(self, obs_shape: tuple[int, int, int]) -> None:
         self.dim = obs_shape[0] * (obs_shape[1] + obs_shape[2])
@@ -40,7 +40,7 @@ class RowSums:
 
 @dataclass(frozen=True)
 class RowSumsConfig(RepresentationConfig):
-    """Row and column sums as keys."""
+    """Settings of RowSums (there are none)."""
 
     def build(
         self, *, obs_shape: tuple[int, int, int], seed: int = 0, device: torch.device | str = "cpu"
@@ -51,7 +51,7 @@ class RowSumsConfig(RepresentationConfig):
 REPRESENTATIONS["rows"] = RowSumsConfig
 
 if __name__ == "__main__":
-    agent = EpisodicConfig(representation=RowSumsConfig())
-    experiment = Experiment(agent=agent, env=CatchConfig(), steps=5_000, streams=8)
+    agent = MFECConfig(representation=RowSumsConfig())
+    experiment = Experiment(agent=agent, env=CatchConfig(), total_timesteps=5_000, num_envs=8)
     run = train(experiment, "runs/own-representation", TrainOptions(device="cpu", threads=1))
     print(evaluate(load(run.folder, device="cpu")[1], experiment.env, episodes=50))

@@ -1,4 +1,4 @@
-"""``reverie doctor``: whether this machine can run what is to be run, on one screen."""
+"""Self-tests of ``reverie doctor``: whether this machine can run reverie, on one screen."""
 
 import os
 import platform
@@ -15,36 +15,33 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from agents.loop import interact
-from agents.policies import RandomPolicy
-from envs.atari import AtariConfig
-from envs.games import ATARI57, all_games
-from envs.protocol import PROTOCOLS
-from envs.shadow import Shadow
-from envs.stream import Stream
-from experiments.checkpoints import Checkpoints
-from experiments.config import Experiment
-from experiments.machine import pick_device, pick_threads
-from experiments.run import cpu_name
-from experiments.streams import bare_rate
-from world_models.arithmetic import native_bfloat16
+from ..agents.loop import interact
+from ..agents.policies import RandomPolicy
+from ..envs.atari.atari import AtariConfig
+from ..envs.atari.games import ATARI57, all_games
+from ..envs.atari.protocol import PROTOCOLS
+from ..envs.atari.replica import ReplicaEmulator
+from ..envs.batched_env import BatchedEnv
+from ..world_models.precision import native_bfloat16
+from .config.experiment import Experiment
+from .runs.checkpoints import Checkpoints
+from .runs.provenance import cpu_name
+from .runs.runtime import pick_device, pick_threads
+from .training.envs import random_play_throughput
 
 PACKAGES = ("torch", "gymnasium", "ale-py", "numpy", "numba", "tensorboard")
-TICKS = 200
-"""Ticks of the self-tests: enough for some lost lives in Breakout."""
-
-Finding = tuple[bool, str]
-"""Whether all is well, and what was found."""
+TIMESTEPS = 200
+"""Timesteps of the self-tests: enough for some lost lives in Breakout."""
 
 
 class Problem(Exception):
-    """What is wrong, and what to do about it."""
+    """A failed check; the message names the problem and its remedy."""
 
 
 def doctor(folder: Path, device: str = "auto", seconds: float = 2.0) -> int:
-    """Make every check and show its finding; 1 where one found a problem.
+    """Run and print every check; return 1 if one failed, else 0.
 
-    Writes and removes 64 MB in ``folder``; times the bare emulators for so many seconds.
+    Writes and removes 64 MB in ``folder``. ``seconds`` is the time for measuring random play.
     """
     checks: dict[str, Callable[[], str]] = {
         "versions": _versions,
@@ -57,28 +54,28 @@ def doctor(folder: Path, device: str = "auto", seconds: float = 2.0) -> int:
         "determinism": _determinism,
         "protocols": _protocols,
     }
-    shown = Table(box=None, show_header=False, pad_edge=False)
+    table = Table(box=None, show_header=False, pad_edge=False)
     problems = 0
     for name, check in checks.items():
         try:
-            shown.add_row("[green]ok[/]", name, escape(check()))
-        except Exception as error:  # whatever breaks here is what the user wants to hear of
+            table.add_row("[green]ok[/]", name, escape(check()))
+        except Exception as error:  # any error is a failed check
             problems += 1
-            shown.add_row("[red]problem[/]", name, escape(f"{error}" or type(error).__name__))
+            table.add_row("[red]problem[/]", name, escape(f"{error}" or type(error).__name__))
     console = Console(highlight=False)
-    console.print(shown)
+    console.print(table)
     console.print(f"{problems or 'No'} problem{'' if problems == 1 else 's'} found.")
     return int(problems > 0)
 
 
 def _versions() -> str:
-    found = [f"python {platform.python_version()}"]
+    versions = [f"python {platform.python_version()}"]
     for name in PACKAGES:
         try:
-            found.append(f"{name} {version(name)}")
+            versions.append(f"{name} {version(name)}")
         except PackageNotFoundError:
             raise Problem(f"{name} is not installed; run `pip install -e .`.") from None
-    return ", ".join(found)
+    return ", ".join(versions)
 
 
 def _processor() -> str:
@@ -94,13 +91,15 @@ def _device(name: str) -> str:
     total = torch.cuda.get_device_properties(device).total_memory
     a = torch.randn(256, 256, device=device)
     if not torch.allclose((a @ a).cpu(), a.cpu() @ a.cpu(), atol=0.1, rtol=0.01):
-        raise Problem(f"{torch.cuda.get_device_name(device)} multiplies wrongly; use --device cpu.")
+        raise Problem(
+            f"{torch.cuda.get_device_name(device)} returns wrong matrix products; use --device cpu."
+        )
     return f"{torch.cuda.get_device_name(device)}, {total / 1e9:.0f} GB"
 
 
 def _compiler() -> str:
-    found = next((path for name in ("g++", "clang++") if (path := shutil.which(name))), None)
-    return f"{found}" if found else "no C++ compiler, which only --compile would use"
+    compiler = next((path for name in ("g++", "clang++") if (path := shutil.which(name))), None)
+    return compiler or "no C++ compiler, which only --compile needs"
 
 
 def _games() -> str:
@@ -113,73 +112,82 @@ def _games() -> str:
 
 
 def _disk(folder: Path) -> str:
-    """Speed of a checkpoint that is written, synced, read and verified."""
+    """Time a checkpoint that is written, synced, read and verified."""
     existing = next(p for p in [folder.resolve(), *folder.resolve().parents] if p.exists())
     free = shutil.disk_usage(existing).free
     data = torch.randint(0, 256, (1 << 26,), dtype=torch.uint8)
     with tempfile.TemporaryDirectory(dir=existing, prefix=".reverie-doctor-") as scratch:
-        kept = Checkpoints(Path(scratch))
+        checkpoints = Checkpoints(Path(scratch))
         begin = time.perf_counter()
-        kept.save(0, {"data": data})
+        checkpoints.save(0, {"data": data})
         written = time.perf_counter()
-        loaded = kept.load()
+        state = checkpoints.load()
         read = time.perf_counter()
-    if loaded is None or not torch.equal(loaded["data"], data):
-        raise Problem(f"{existing} gives back other bytes than were written; use another disk.")
+    if state is None or not torch.equal(state["data"], data):
+        raise Problem(f"{existing} returns other bytes than were written; use another disk.")
     rates = [data.nbytes / 1e6 / s for s in (written - begin, read - written)]
-    said = f"{existing}: {free / 1e9:.0f} GB free; checkpoints written with {rates[0]:,.0f} MB/s"
-    said += f", read with {rates[1]:,.0f}"
+    report = f"{existing}: {free / 1e9:.0f} GB free; checkpoints written at {rates[0]:,.0f} MB/s"
+    report += f", read at {rates[1]:,.0f} MB/s"
     if free < 10e9:
-        raise Problem(f"{said}; a full replay needs 8 GB: make room or choose another disk.")
-    return said
+        raise Problem(f"{report}; a full replay needs 8 GB: free space or choose another disk.")
+    return report
 
 
 def _emulators(seconds: float) -> str:
     experiment = Experiment(env=AtariConfig("ms_pacman"))
     threads = pick_threads(0)
-    rate = bare_rate(experiment, threads, seconds)
-    streams = f"{experiment.streams} streams on {threads} threads"
-    return f"{rate:,.0f} agent steps/s of Ms. Pac-Man, {streams}"
-
-
-def _play(stream: Stream, ticks: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    for t in islice(interact(stream, RandomPolicy(stream.spec.num_actions)), ticks):
-        yield t.action, torch.cat([t.next_step.reward, t.next_step.obs.flatten(1).double().sum(1)])
+    rate = random_play_throughput(experiment, threads, seconds)
+    label = f"{experiment.num_envs} envs on {threads} threads"
+    return f"{rate:,.0f} agent steps/s of Ms. Pac-Man, {label}"
 
 
 def _determinism() -> str:
-    """The same seed gives the same streams, and another seed others."""
+    """Check that equal seeds give equal episodes, other seeds others, and that logs replay."""
     config = AtariConfig("breakout", PROTOCOLS["machado"])
-    played = []
+    outcomes = []
     for seed in (0, 0, 1):
-        stream = Stream(config.build(4), seed=seed)
-        played.append(torch.stack([seen for _, seen in _play(stream, TICKS)]))
-        state = stream.state_dict()
+        envs = BatchedEnv(config.build(4), seed=seed)
+        outcomes.append(torch.stack([outcome for _, outcome in _random_play(envs, TIMESTEPS)]))
+        state = envs.state_dict()
         if seed == 0:
-            again = Stream(config.build(4), seed=seed)
-            if not torch.equal(again.load_state_dict(state), stream.load_state_dict(state)):
-                raise Problem("a stream does not replay: runs will not resume exactly.")
-            again.close()
-        stream.close()
-    if not torch.equal(played[0], played[1]):
-        raise Problem("equal seeds gave different streams: runs will not be reproducible.")
-    if torch.equal(played[0], played[2]):
-        raise Problem("different seeds gave equal streams.")
-    return f"equal seeds agree and logs replay over {TICKS} ticks of 4 streams"
+            replayed = BatchedEnv(config.build(4), seed=seed)
+            if not torch.equal(replayed.load_state_dict(state), envs.load_state_dict(state)):
+                raise Problem(
+                    "an env does not replay from its seed and actions, so runs cannot resume "
+                    "exactly; install ale-py as in constraints.txt."
+                )
+            replayed.close()
+        envs.close()
+    if not torch.equal(outcomes[0], outcomes[1]):
+        raise Problem(
+            "equal seeds gave different episodes, so runs are not reproducible; install ale-py as "
+            "in constraints.txt."
+        )
+    if torch.equal(outcomes[0], outcomes[2]):
+        raise Problem("different seeds gave equal episodes; install ale-py as in constraints.txt.")
+    return f"equal seeds agree and logs replay over {TIMESTEPS} timesteps of 4 envs"
 
 
 def _protocols() -> str:
-    """Every protocol, against a single emulator that is set up and stepped by hand."""
+    """Check every protocol against a single emulator that is configured and stepped separately."""
     for name, protocol in PROTOCOLS.items():
-        stream = Stream(AtariConfig("breakout", protocol).build(1), seed=3)
-        shadow = Shadow("breakout", protocol)
-        for tick, (action, seen) in enumerate(_play(stream, TICKS)):
-            if tick == 0:
-                shadow.seed(stream.emulator_seeds()[0])
-            if shadow.step(int(action[0])) != float(seen[0]):
+        envs = BatchedEnv(AtariConfig("breakout", protocol).build(1), seed=3)
+        replica = ReplicaEmulator("breakout", protocol)
+        for timestep, (action, outcome) in enumerate(_random_play(envs, TIMESTEPS)):
+            if timestep == 0:
+                replica.seed(envs.emulator_seeds()[0])
+            if replica.step(int(action[0])) != float(outcome[0]):
                 raise Problem(
-                    f"ale_py's vector environment leaves protocol {name} at tick {tick}; "
-                    "install ale-py as in constraints.txt."
+                    f"ale_py's vector environment deviates from protocol {name} at timestep "
+                    f"{timestep}; install ale-py as in constraints.txt."
                 )
-        stream.close()
-    return f"{', '.join(PROTOCOLS)} as a single emulator plays them, {TICKS} ticks each"
+        envs.close()
+    return f"{', '.join(PROTOCOLS)} agree with a single emulator, {TIMESTEPS} timesteps each"
+
+
+def _random_play(
+    envs: BatchedEnv, num_timesteps: int
+) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    """Yield actions [N] with their rewards and sums of pixels [2 N]."""
+    for t in islice(interact(envs, RandomPolicy(envs.spec.num_actions)), num_timesteps):
+        yield t.action, torch.cat([t.next_step.reward, t.next_step.obs.flatten(1).double().sum(1)])

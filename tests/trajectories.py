@@ -1,11 +1,12 @@
-"""Short, seeded runs of every preset, as digests of values: the net under a refactoring.
+"""Short, seeded runs of every preset as digests of values: regression tests for refactorings.
 
-Names never enter a digest. Actions and rewards are compared everywhere; metrics and parameters only
-where they were recorded, because processors of another kind differ in the last bits.
+Names do not enter a digest. Actions and rewards are compared on every machine; metrics and
+parameters only on the kind of machine that recorded them, because others differ by rounding.
 """
 
 import hashlib
 import json
+import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from itertools import islice
@@ -16,37 +17,37 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from agents.actor_critic import ActorCriticConfig
-from agents.density_bonus import PseudoCountConfig
-from agents.dqn import DQNConfig
-from agents.dreamer import DreamerConfig
-from agents.episodic import EpisodicConfig
-from agents.informed import InformedConfig
-from agents.interface import AgentConfig
-from agents.loop import interact
-from agents.networks import MLPConfig
-from agents.shooting import ShootingConfig
-from envs import dice
-from envs.atari import AtariConfig
-from envs.catch import CatchConfig
-from envs.stream import Stream
-from experiments.config import Experiment
-from experiments.presets import PRESETS
-from world_models.density.pixelcnn import PixelCNNConfig
-from world_models.prediction.feedforward import FeedforwardConfig
+from reverie.agents.bonuses.density_bonus import PseudoCountConfig
+from reverie.agents.dqn import DQNConfig
+from reverie.agents.dyna import DynaConfig
+from reverie.agents.episodic.mfec import MFECConfig
+from reverie.agents.informed import InformedConfig
+from reverie.agents.interface import AgentConfig
+from reverie.agents.loop import interact
+from reverie.agents.mpc import MPCConfig
+from reverie.agents.networks import MLPConfig
+from reverie.agents.ppo import PPOConfig
+from reverie.envs import prng
+from reverie.envs.atari.atari import AtariConfig
+from reverie.envs.batched_env import BatchedEnv
+from reverie.envs.catch import CatchConfig
+from reverie.experiments.config.experiment import Experiment
+from reverie.experiments.config.presets import PRESETS
+from reverie.world_models.density.pixelcnn import PixelCNNConfig
+from reverie.world_models.prediction.feedforward import FeedforwardConfig
 
 GOLDEN = Path(__file__).parent / "golden" / "trajectories.json"
 THREADS = 1
-ATARI = {"episodic", "episodic-beta-vae", "dqn", "dqn-cts", "dqn-simhash", "actor-critic", "straw"}
-"""Presets that are recorded on two copies of Breakout; the others on two boards of Catch."""
+ATARI = {"mfec", "mfec-beta-vae", "dqn", "dqn-cts", "dqn-simhash", "ppo", "straw"}
+"""Presets recorded on two envs of Breakout; the others are recorded on two envs of Catch."""
 TINY = FeedforwardConfig(
-    size="tiny", horizons=(1, 4), learning_rates=(3e-3, 1e-3), batches=(16, 8), updates=(60, 1)
+    size="tiny", horizons=(1, 4), learning_rates=(3e-3, 1e-3), batch_sizes=(16, 8), updates=(60, 1)
 )
 
 
 def shortened(name: str) -> Experiment:
-    """The preset with the schedule of a short run, in which each of its losses is computed."""
-    experiment = replace(PRESETS[name], seed=11, streams=2, steps=300)
+    """Return the preset with the schedule of a short run in which every loss is computed."""
+    experiment = replace(PRESETS[name], seed=11, num_envs=2, total_timesteps=300)
     agent = short_agent(experiment.agent, MLPConfig() if name not in ATARI else None)
     env: Any = CatchConfig()
     if name in ATARI:
@@ -60,60 +61,68 @@ def shortened(name: str) -> Experiment:
 
 def short_agent(agent: AgentConfig, network: Any) -> AgentConfig:
     small = {} if network is None else {"network": network}
-    if isinstance(agent, EpisodicConfig):
-        representation = agent.representation
+    if isinstance(agent, MFECConfig):
+        representation: Any = agent.representation
         if hasattr(representation, "latent"):
             representation = replace(representation, latent=4)
         return replace(
-            agent, representation=representation, fit_after=60, fit_steps=15, fit_batch=8,
+            agent, representation=representation, fit_after=60, fit_updates=15, fit_batch_size=8,
             refit_every=200, epsilon=0.05,
         )  # fmt: skip
     if isinstance(agent, DQNConfig):
         return replace(
-            agent, capacity=1000, learning_starts=60, epsilon_steps=200, replay_ratio=0.25,
-            target_every=10, batch=8, learning_rate=1e-3, **small,
+            agent, buffer_size=1000, learning_starts=60, exploration_steps=200, replay_ratio=0.25,
+            target_network_frequency=40, batch_size=8, learning_rate=1e-3, **small,
         )  # fmt: skip
-    if isinstance(agent, ActorCriticConfig):
+    if isinstance(agent, PPOConfig):
         return replace(
-            agent, horizon=16, backprop=8, epochs=2, minibatches=2, learning_rate=1e-3,
-            anneal_steps=1000, **small,
+            agent, num_steps=16, bptt_length=8, update_epochs=min(2, agent.update_epochs),
+            num_minibatches=min(2, agent.num_minibatches), learning_rate=1e-3, anneal_steps=1000,
+            **small,
         )  # fmt: skip
-    if isinstance(agent, DreamerConfig):
+    if isinstance(agent, DynaConfig):
         return replace(
-            agent, predictor=TINY, model_starts=100, dreams=4, horizon=9, dream_every=20,
-            inner=short_agent(agent.inner, network),
+            agent, predictor=TINY, model_learning_starts=100, imagination_envs=4, horizon=9,
+            imagination_every=20, inner=short_agent(agent.inner, network),
         )  # fmt: skip
-    if isinstance(agent, ShootingConfig):
-        return replace(agent, predictor=TINY, model_starts=100, samples=8, horizon=5, iterations=2)
+    if isinstance(agent, MPCConfig):
+        return replace(
+            agent, predictor=TINY, model_learning_starts=100, samples=8, horizon=5, iterations=2
+        )
     if isinstance(agent, InformedConfig):
         inner = short_agent(agent.inner, network)
         return replace(
-            agent, predictor=TINY, model_starts=100, epsilon_steps=200, recent=4, inner=inner
+            agent,
+            predictor=TINY,
+            model_learning_starts=100,
+            exploration_steps=200,
+            trajectory_length=4,
+            inner=inner,
         )
     raise TypeError(agent)
 
 
 def record(name: str) -> dict[str, str]:
-    """Run a preset, and say digests of what can be compared anywhere, and of what cannot."""
+    """Run a preset and return digests of its values by kind."""
     torch.set_num_threads(THREADS)
     experiment = shortened(name)
-    stream = Stream(experiment.env.build(experiment.streams, threads=1), seed=experiment.seed)
-    agent = experiment.agent.build(stream.spec, seed=experiment.seed, device="cpu")
-    bonus = experiment.bonus.build(stream.spec, seed=experiment.seed, device="cpu")
-    ticks = experiment.steps // experiment.streams
-    draws = list(agent.initial(experiment.streams).values())
+    envs = BatchedEnv(experiment.env.build(experiment.num_envs, threads=1), seed=experiment.seed)
+    agent = experiment.agent.build(envs.spec, seed=experiment.seed, device="cpu")
+    bonus = experiment.bonus.build(envs.spec, seed=experiment.seed, device="cpu")
+    timesteps = experiment.total_timesteps // experiment.num_envs
+    initial_carry = list(agent.initial(experiment.num_envs).values())
     actions, rewards, resets, metrics = [], [], [], []
-    for t in islice(interact(stream, agent), ticks):
+    for t in islice(interact(envs, agent), timesteps):
         t = t.with_bonus(bonus(t))
-        learned = agent.learn(t)
+        agent_metrics = agent.learn(t)
         resets += [t.step.obs[i] for i in t.step.first.nonzero()[:, 0].tolist()]
         actions.append(t.action)
         rewards += [t.next_step.reward, t.next_step.discount, t.next_step.last]
-        metrics += [t.bonus, *learned.values()]
-    stream.close()
+        metrics += [t.bonus, *agent_metrics.values()]
+    envs.close()
     return {
         "resets": digest(resets),
-        "draws": digest(draws),
+        "draws": digest(initial_carry),
         "actions": digest([torch.stack(actions).flatten()[:200]]),
         "rewards": digest(rewards),
         "metrics": digest(metrics),
@@ -121,21 +130,21 @@ def record(name: str) -> dict[str, str]:
     }
 
 
-def prng() -> dict[str, str]:
-    """Draws of every kind and purpose."""
+def random_draws() -> dict[str, str]:
+    """Return the digest of draws of every kind and purpose."""
     purposes: Any = ("train", "eval", "collect", "build", "replay", "dream")
-    found: list[Any] = []
+    draws: list[Any] = []
     for purpose in purposes:
-        key = dice.keys(5, purpose, 3)
-        found += [key, dice.env_seeds(5, purpose, torch.tensor([0, 1, 7]), 2)]
-        found += [dice.bits(key, 4, 2), dice.uniform(key, 4, 2), dice.integers(key, 18, 3)]
-        found += [dice.roll(key), torch.tensor(dice.fold(5, 9))]
-        found += [(dice.normal(key, 50, 1) * 1e4).round()]
-    return {"draws": digest(found)}
+        rng = prng.initial_rng(5, purpose, 3)
+        draws += [rng, prng.env_seeds(5, purpose, torch.tensor([0, 1, 7]), 2)]
+        draws += [prng.bits(rng, 4, 2), prng.uniform(rng, 4, 2), prng.randint(rng, 18, 3)]
+        draws += [prng.next_rng(rng), torch.tensor(prng.fold_in(5, 9))]
+        draws += [(prng.normal(rng, 50, 1) * 1e4).round()]
+    return {"draws": digest(draws)}
 
 
 def leaves(state: Any) -> Iterator[Any]:
-    """Every value of a state, in the order in which it is held."""
+    """Yield every value of a state, in order."""
     if isinstance(state, dict | list | tuple):
         for value in state.values() if isinstance(state, dict) else state:
             yield from leaves(value)
@@ -144,17 +153,17 @@ def leaves(state: Any) -> Iterator[Any]:
 
 
 def digest(values: Iterable[Any]) -> str:
-    """Sixteen hexadecimal digits of types, shapes and bits."""
-    total = hashlib.sha256()
+    """Return sixteen hexadecimal digits of the SHA-256 of dtypes, shapes and bits."""
+    sha = hashlib.sha256()
     for value in values:
         x = np.asarray(value.detach().cpu().contiguous() if isinstance(value, Tensor) else value)
-        total.update(f"{x.dtype}{x.shape}".encode())
-        total.update(np.ascontiguousarray(x).tobytes())
-    return total.hexdigest()[:16]
+        sha.update(f"{x.dtype}{x.shape}".encode())
+        sha.update(np.ascontiguousarray(x).tobytes())
+    return sha.hexdigest()[:16]
 
 
 def machine() -> dict[str, Any]:
-    """What the last bits of a product of floats depend on."""
+    """Return the properties of the machine on which rounding depends."""
     names = [
         line.partition(":")[2].strip()
         for line in Path("/proc/cpuinfo").read_text().splitlines()
@@ -168,12 +177,19 @@ def machine() -> dict[str, Any]:
     }
 
 
-def renew() -> None:
-    """Record all of them anew: on purpose, where a change means to change what agents do."""
-    found = {"machine": machine(), "prng": prng()} | {name: record(name) for name in PRESETS}
+def renew(names: list[str]) -> None:
+    """Record presets (all without names) after a change that is meant to change behavior.
+
+    Raises SystemExit if only some are to be recorded on another machine than the others.
+    """
+    known = json.loads(GOLDEN.read_text()) if GOLDEN.exists() else {}
+    if names and known.get("machine") != machine():
+        sys.exit("This machine differs from the recorded one; record all presets.")
+    records = known if names else {"machine": machine(), "prng": random_draws()}
+    records |= {name: record(name) for name in names or PRESETS}
     GOLDEN.parent.mkdir(exist_ok=True)
-    GOLDEN.write_text(json.dumps(found, indent=1) + "\n")
+    GOLDEN.write_text(json.dumps(records, indent=1) + "\n")
 
 
 if __name__ == "__main__":
-    renew()
+    renew(sys.argv[1:])

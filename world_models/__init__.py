@@ -1,1 +1,1 @@
-"""The generative models, a folder a role."""
+"""Generative models, one folder per role: density, representation, prediction, planning."""

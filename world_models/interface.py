@@ -1,4 +1,4 @@
-"""The four roles a generative model can serve an agent in, and the configs that name its members.
+"""The protocols of the four roles of a generative model, and the bases of their configs.
 
 After Mohamed 2016, "Building Machines that Imagine and Reason": count (``Density``), remember
 (``Representation``), imagine (``Predictor``), plan (``Planner``).
@@ -11,119 +11,121 @@ import torch
 from jaxtyping import Bool, Float, Int64, UInt8
 from torch import Tensor
 
-from envs.interface import Memory, Metrics, Segment, Stateful
+from ..envs.interface import Carry, Metrics, Segment, Stateful
 
 
 @runtime_checkable
 class Density(Stateful, Protocol):
-    """Says how likely a frame is; frames are symbols 0..levels-1."""
+    """A probability model of frames, whose pixels are symbols 0..levels-1."""
 
     def log_prob(self, x: UInt8[Tensor, "B H W"]) -> Float[Tensor, " B"]:
-        """Log-probability in nats; learns nothing."""
+        """Return log-probabilities in nats, without an update."""
 
     def observe(self, x: UInt8[Tensor, "B H W"]) -> tuple[Float[Tensor, " B"], Float[Tensor, " B"]]:
-        """Learn the frames in order, each once; log-prob just before and just after, in nats."""
+        """Learn the frames in order; return each one's log-prob just before and after, in nats."""
 
     def sample(self, n: int) -> UInt8[Tensor, "{n} H W"]:
-        """Draw frames from the model."""
+        """Sample frames from the model."""
 
 
 @runtime_checkable
 class PixelwiseDensity(Density, Protocol):
-    """A density that is a product over pixels, each given those before it."""
+    """A density that is a product over pixels, each given earlier pixels."""
 
     def pixel_log_probs(self, x: UInt8[Tensor, "B H W"]) -> Float[Tensor, "B H W"]:
-        """Nats of each pixel, which sum to ``log_prob``; learns nothing."""
+        """Return the log-probability of each pixel in nats; they sum to ``log_prob``."""
 
 
 @runtime_checkable
 class Representation(Stateful, Protocol):
-    """Turns a look at the world into a vector whose Euclidean distances mean something."""
+    """An encoder of observations as vectors with meaningful Euclidean distances."""
 
     dim: int
 
     def update(self, frames: UInt8[Tensor, "B K H W"]) -> Metrics:
-        """One gradient step; ``{}`` where there is nothing to learn."""
+        """Take one gradient step; return ``{}`` if there is nothing to learn."""
 
     def encode(self, obs: UInt8[Tensor, "B K H W"]) -> Float[Tensor, "B D"]:
-        """The key of each observation; learns nothing."""
+        """Return the key of each observation, without an update."""
 
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """What a predictor says comes next."""
+    """A predicted time step."""
 
     obs: UInt8[Tensor, "B K H W"]
     reward: Float[Tensor, " B"]
     discount: Float[Tensor, " B"]
+    """In 0..1: the probability that the episode does not terminate."""
 
 
 @runtime_checkable
 class Predictor(Stateful, Protocol):
-    """Imagines the next frame, given an action."""
+    """A model of the next frame, reward and discount, given an action."""
 
     obs_shape: tuple[int, int, int]
-    """(K, H, W) of the looks it reads and imagines."""
-    colours: int
+    """(K, H, W) of its inputs and predictions."""
+    channels: int
     num_actions: int
     context: int
-    """Frames it is best started from: 1 where a look is enough."""
+    """Observations to start from: 1 for a predictor without recurrence."""
 
     @property
-    def lesson(self) -> tuple[int, int]:
-        """Segments and ticks, B and T, of the experience that its next update is meant to see."""
+    def batch_shape(self) -> tuple[int, int]:
+        """Number of segments B and of timesteps T for the next update."""
 
-    def start(self, context: Segment) -> Memory:
-        """State after C >= 1 remembered frames and the C-1 actions between them."""
+    def start(self, context: Segment) -> Carry:
+        """Return the state after C >= 1 observations and the C-1 actions between them."""
 
-    def predict(self, state: Memory, action: Int64[Tensor, " B"]) -> tuple[Prediction, Memory]:
-        """One imagined step; the given state is not changed."""
+    def predict(self, carry: Carry, action: Int64[Tensor, " B"]) -> tuple[Prediction, Carry]:
+        """Predict one step and return the next state; ``carry`` is not modified."""
 
     def update(self, segment: Segment) -> Metrics:
-        """One gradient step on a piece of experience."""
+        """Take one gradient step on segments [B, T]."""
 
 
 @dataclass(frozen=True, slots=True)
-class Thought:
-    """What planning cost at a tick, unweighted, and what was left to chance in it."""
+class PlannerOutput:
+    """The costs of planning at a timestep, unweighted, and the planner's random decision."""
 
-    nats: Float[Tensor, "*B"]
-    """Divergence of the plan's code from its prior; 0 while committed."""
-    commitment: Float[Tensor, "*B"]
-    """Probability of planning anew at the next tick."""
-    choice: Int64[Tensor, "*B"]
-    """What the dice decided, as a number of the planner's own."""
+    kl: Float[Tensor, "*B"]
+    """KL divergence of the plan's latent code from its prior, in nats; 0 while committed."""
+    replan_prob: Float[Tensor, "*B"]
+    """Probability of replanning at the next timestep."""
+    decision: Int64[Tensor, "*B"]
+    """The random decision, encoded by the planner: whether it replans, or for how long it acts."""
     log_prob: Float[Tensor, "*B"]
-    """Of the choice, where its gradient is the score function's: added to the action's own."""
+    """Log-probability of the decision, where its gradient is the score function's. A learner adds
+    it to the action's; elsewhere it is 0."""
 
 
 @runtime_checkable
 class Planner(Stateful, Protocol):
-    """Writes, keeps and revises a sequence of actions.
+    """A model that writes, keeps and revises a sequence of actions.
 
-    Whoever acts keeps two things more in its memory: the ``dice``, which it rolls once a tick, and
-    the ``action`` of the tick before where ``initial`` has one.
+    The agent adds ``rng`` to its carry and advances it once per timestep; where ``initial`` has an
+    ``action``, the agent sets it to the action taken.
     """
 
-    def initial(self, n: int) -> Memory:
-        """An empty plan for n streams; no memory at all where every tick is thought of alone."""
+    def initial(self, n: int) -> Carry:
+        """Return an empty plan for n environments; ``{}`` if timesteps are independent."""
 
     def advance(
         self,
         features: Float[Tensor, "B D"],
-        memory: Memory,
+        carry: Carry,
         first: Bool[Tensor, " B"],
-        choice: Int64[Tensor, " B"] | None = None,
-    ) -> tuple[Float[Tensor, "B A"], Memory, Thought]:
-        """Logits of the action now, the plan as it stands, and what it cost.
+        decision: Int64[Tensor, " B"] | None = None,
+    ) -> tuple[Float[Tensor, "B A"], Carry, PlannerOutput]:
+        """Return the logits of the present action, the next carry and the planner's output.
 
-        A ``choice`` that a thought told of is made again, whatever its probability has become.
+        With ``decision`` that of an earlier output is repeated, whatever its probability is now.
         """
 
 
 @dataclass(frozen=True)
 class DensityConfig:
-    """Base of every density's config."""
+    """Base of the configs of densities."""
 
     def build(
         self,
@@ -133,38 +135,38 @@ class DensityConfig:
         seed: int = 0,
         device: torch.device | str = "cpu",
     ) -> Density:
-        """An untrained density over frames of ``shape`` with ``levels`` symbols."""
+        """Return an untrained density of frames of ``shape`` with ``levels`` symbols."""
         raise NotImplementedError
 
 
 @dataclass(frozen=True)
 class RepresentationConfig:
-    """Base of every representation's config."""
+    """Base of the configs of representations."""
 
-    learns: ClassVar[bool] = False
-    """Whether ``update`` has anything to learn, so that an agent fits it before it is of use."""
+    trainable: ClassVar[bool] = False
+    """Whether ``update`` trains it; an agent fits such a representation before use."""
 
     def build(
         self, *, obs_shape: tuple[int, int, int], seed: int = 0, device: torch.device | str = "cpu"
     ) -> Representation:
-        """A representation of looks of shape (K, H, W)."""
+        """Return an untrained representation of observations of shape (K, H, W)."""
         raise NotImplementedError
 
 
 @dataclass(frozen=True)
 class PredictorConfig:
-    """Base of every predictor's config."""
+    """Base of the configs of predictors."""
 
     def build(
         self,
         *,
         obs_shape: tuple[int, int, int],
         num_actions: int,
-        colours: int = 1,
+        channels: int = 1,
         seed: int = 0,
         device: torch.device | str = "cpu",
     ) -> Predictor:
-        """An untrained predictor of looks of shape (K, H, W), K being frames x colours."""
+        """Return an untrained predictor of observations (K, H, W) with K = frames x channels."""
         raise NotImplementedError
 
 
@@ -175,5 +177,5 @@ class PlannerConfig:
     def build(
         self, *, features: int, num_actions: int, seed: int = 0, device: torch.device | str = "cpu"
     ) -> Planner:
-        """An untrained planner over ``num_actions`` actions."""
+        """Return an untrained planner over ``num_actions`` actions."""
         raise NotImplementedError

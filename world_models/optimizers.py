@@ -1,4 +1,4 @@
-"""Optimizers and their states."""
+"""Loading the states of optimizers."""
 
 from copy import deepcopy
 from typing import Any
@@ -7,12 +7,12 @@ import torch
 
 
 def load_optimizer(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
-    """Give an optimizer a copy of a saved state, laid out in memory as its parameters are.
+    """Load a copy of a saved state, in the memory layout of the parameters.
 
-    A checkpoint keeps values and no layout, and a fused kernel reads a parameter and its moments
-    as they lie in memory, whatever their strides say.
+    A checkpoint keeps values without strides, and a fused kernel reads a parameter and its moments
+    in memory order, whatever their strides are.
     """
-    optimizer.load_state_dict(deepcopy(state))  # torch keeps what it is given
+    optimizer.load_state_dict(deepcopy(state))  # torch keeps references to the given tensors
     for parameter, moments in optimizer.state.items():
         for name, moment in moments.items():
             if isinstance(moment, torch.Tensor) and moment.shape == parameter.shape:

@@ -1,54 +1,58 @@
-"""Speed on this machine: rows of numbers with their ratios, printed and kept as JSON."""
+"""Benchmark of this machine: rates and their ratios, printed and stored as JSON."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from rich.console import Console
 
-from experiments.bench import pages, parts, races
-from experiments.bench.peers import check_peers
-from experiments.bench.sitting import BenchOptions, Notes, Row, Sitting
-from experiments.machine import pick_device, pick_threads
+from ..runs.runtime import pick_device, pick_threads
+from . import interleaved, parts
+from .peers import check_peers
+from .session import BenchLog, BenchOptions, BenchSession, Row
 
-GROUPS: dict[str, Callable[[Sitting], list[Row]]] = {
+Group = Callable[[BenchSession], list[Row]]
+
+GROUPS: dict[str, Group] = {
     "commands": parts.commands,
-    "rollouts": races.rollouts,
-    "actor-critic": races.actor_critic,
-    "dqn": races.dqn,
-    "episodic training": parts.episodic,
+    "rollouts": interleaved.rollouts,
+    "ppo": interleaved.ppo,
+    "dqn": interleaved.dqn,
+    "mfec training": parts.mfec_training,
     "replay": parts.replay,
     "tables": parts.tables,
     "checkpoints": parts.checkpoints,
     "densities": parts.densities,
     "representations": parts.representations,
     "predictors": parts.predictors,
-    "planners": races.planners,
-    "pages": pages.play,
+    "planners": interleaved.planners,
     "memory": parts.peak_memory,
 }
 
 
-def bench(options: BenchOptions) -> list[Row]:
-    """Measure the chosen groups; raises UsageError for a device or a peer that is not there."""
-    peers = check_peers(options.against)
+def bench(options: BenchOptions, groups: Mapping[str, Group] = GROUPS) -> list[Row]:
+    """Measure the selected groups and return their rows.
+
+    Raises UsageError for a device or a peer that is not available.
+    """
+    peers = check_peers(options.compare_with)
     device, threads = pick_device(options.device), pick_threads(options.threads)
     console = Console(highlight=False, markup=False, emoji=False, soft_wrap=True)
-    sitting = Sitting(options, device, threads, peers, console)
-    notes = Notes(sitting)
+    session = BenchSession(options, device, threads, peers, console)
+    log = BenchLog(session)
     rows: list[Row] = []
-    for group, measure in GROUPS.items():
+    for group, measure in groups.items():
         if options.only not in group:
             continue
-        if group in notes.groups:
-            sitting.console.print(f"{group}: measured before")
+        if group in log.finished_groups:
+            session.console.print(f"{group}: already measured in this session")
             continue
-        begin, made = time.perf_counter(), measure(sitting)
-        for row in made:
-            sitting.console.print(f"{row['name']:<64} {row['shown']}")
-        sitting.console.print(f"{group}: {time.perf_counter() - begin:.0f} s")
-        rows += made
+        begin, group_rows = time.perf_counter(), measure(session)
+        for row in group_rows:
+            session.console.print(f"{row['name']:<64} {row['shown']}")
+        session.console.print(f"{group}: {time.perf_counter() - begin:.0f} s")
+        rows += group_rows
         if options.save:
-            notes.add(group, made)
+            log.add(group, group_rows)
     if options.save:
-        sitting.console.print(f"appended to {notes.finish()}")
+        session.console.print(f"appended to {log.finish()}")
     return rows

@@ -1,1 +1,1 @@
-"""``reverie play``: a page in the browser on which a run plays, and shows what is inside it."""
+"""``reverie play``: a web page on which a run plays, with an inspection of its parts."""

@@ -1,4 +1,4 @@
-"""The dream beside the truth: a predictor that is told the same actions as the emulator."""
+"""The dream: a predictor's open-loop rollout beside the emulator, given the same actions."""
 
 from collections import deque
 from dataclasses import replace
@@ -8,139 +8,142 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from envs.interface import Memory, Segment, Step
-from experiments.play.panels import Images, Line, Numbers, Panel, Picture
-from experiments.play.pictures import heat, picture
-from world_models.interface import Predictor
+from ...envs.interface import Carry, Segment, TimeStep
+from ...world_models.interface import Predictor
+from .images import frame_to_image, heat_map
+from .panels import Images, LineChart, Panel, Picture, Table
 
-LONGEST = 300
-"""Imagined steps whose errors are drawn."""
+MAX_ERRORS = 300
+"""Imagined steps whose errors are plotted."""
 
 
 class Dream:
-    """What a predictor imagines since it was last shown the truth, and how far off it is."""
+    """A predictor's rollout since its last resync with the emulator, and its errors."""
 
     def __init__(self, predictor: Predictor) -> None:
         self.predictor = predictor
-        self.stack = predictor.obs_shape[0] // predictor.colours
-        # The frames of the last looks: of each whether it was a first one, and what was done then.
-        keep = predictor.context + self.stack - 1
-        self.frames: deque[UInt8[Tensor, "C H W"]] = deque(maxlen=keep)
-        self.first: deque[bool] = deque(maxlen=keep)
-        self.actions: deque[int] = deque(maxlen=keep)
-        self.state: Memory = {}
-        self.since = 0  # frames seen of this episode
+        self.stack = predictor.obs_shape[0] // predictor.channels
+        # The newest frames, whether each was the first of its episode, and the actions after them.
+        maxlen = predictor.context + self.stack - 1
+        self.frames: deque[UInt8[Tensor, "C H W"]] = deque(maxlen=maxlen)
+        self.first: deque[bool] = deque(maxlen=maxlen)
+        self.actions: deque[int] = deque(maxlen=maxlen)
+        self.carry: Carry = {}
+        self.frames_in_episode = 0
         self.horizon = 0
-        """Imagined steps since the truth was last seen."""
+        """Imagined steps since the last resync."""
 
-    def begin(self, step: Step) -> None:
-        """Forget all, and see this step."""
-        for line in (self.frames, self.first, self.actions):
-            line.clear()
-        self._see(step)
+    def reset(self, step: TimeStep) -> None:
+        """Clear all frames, and start from this timestep."""
+        for buffer in (self.frames, self.first, self.actions):
+            buffer.clear()
+        self._append(step)
         self.resync()
 
-    def see(self, action: int, step: Step) -> None:
-        """Take note of a step of the emulator, without dreaming."""
+    def observe(self, action: int, step: TimeStep) -> None:
+        """Append a timestep of the emulator without predicting it."""
         self.actions.append(action)
-        self._see(step)
+        self._append(step)
 
-    def tick(self, action: int, step: Step) -> None:
-        """Imagine a step that the emulator took too.
+    def step(self, action: int, step: TimeStep) -> None:
+        """Predict a timestep that the emulator took too.
 
-        A new episode is seen, until a look is full of its frames: what came before is unknown.
+        After the first frame of an episode the dream resyncs until an observation holds frames of
+        that episode alone, because the frames before it cannot be predicted from.
         """
-        full = self.since >= self.stack
-        self.see(action, step)
-        if bool(step.first[0]) or not full:
+        stack_is_full = self.frames_in_episode >= self.stack
+        self.observe(action, step)
+        if bool(step.first[0]) or not stack_is_full:
             self.resync()
             return
-        asked = torch.tensor([action], device=self.state["obs"].device)
-        self.prediction, self.state = self.predictor.predict(self.state, asked)
+        actions = torch.tensor([action], device=self.carry["obs"].device)
+        self.prediction, self.carry = self.predictor.predict(self.carry, actions)
         self.horizon += 1
         self.imagined_score += float(self.prediction.reward[0])
         self.true_score += float(step.reward[0])
         error = self._error()
         self.errors.append(float(error.square().mean()))
-        frozen = (self._truth() - self.before).square().mean()
-        self.frozen.append(float(frozen))
+        frozen_error = (self._true_frame() - self.resync_frame).square().mean()
+        self.frozen_errors.append(float(frozen_error))
 
     def resync(self) -> None:
-        """Wake up: see the newest looks, and dream on from there."""
+        """Restart the rollout from the newest observations of the emulator."""
         count = max(1, min(len(self.frames) - self.stack + 1, self.predictor.context))
-        looks = [self._look(len(self.frames) - 1 - back) for back in reversed(range(count))]
-        obs = torch.stack(looks)[None]
+        observations = [
+            self._stacked_obs(len(self.frames) - 1 - back) for back in reversed(range(count))
+        ]
+        obs = torch.stack(observations)[None]
         first = torch.tensor([list(self.first)[-count:]])
         actions = torch.tensor([list(self.actions)[len(self.actions) - count + 1 :]]).long()
-        nothing = torch.zeros(1, count - 1)
-        self.state = self.predictor.start(
+        zeros = torch.zeros(1, count - 1)
+        self.carry = self.predictor.start(
             Segment(
                 action=actions.view(1, count - 1),
                 obs=obs,
-                reward=nothing,
-                bonus=nothing,
-                discount=nothing + 1,
+                reward=zeros,
+                bonus=zeros,
+                discount=zeros + 1,
                 first=first,
                 last=torch.zeros_like(first),
-                memory={},
+                carry={},
             )
         )
         self.horizon, self.imagined_score, self.true_score = 0, 0.0, 0.0
-        self.errors: deque[float] = deque(maxlen=LONGEST)
-        self.frozen: deque[float] = deque(maxlen=LONGEST)
-        self.before = self._truth()
+        self.errors: deque[float] = deque(maxlen=MAX_ERRORS)
+        self.frozen_errors: deque[float] = deque(maxlen=MAX_ERRORS)
+        self.resync_frame = self._true_frame()
 
-    def dreamt(self, step: Step) -> Step:
-        """The step as the dream has it: what an agent that lives in it would see."""
-        obs = self.state["obs"].to(step.obs.device)
-        return replace(step, obs=obs, frame=obs[:, -self.predictor.colours :])
+    def imagined_step(self, step: TimeStep) -> TimeStep:
+        """Return the timestep with the imagined observation in place of the emulator's."""
+        obs = self.carry["obs"].to(step.obs.device)
+        return replace(step, obs=obs, frame=obs[:, -self.predictor.channels :])
 
-    def stage(self) -> Images:
-        """Truth, dream and error side by side."""
-        imagined = self.state["obs"][0, -self.predictor.colours :]
+    def images(self) -> Images:
+        """Return the emulator's frame, the imagined frame and their difference, side by side."""
+        imagined = self.carry["obs"][0, -self.predictor.channels :]
         error = self._error().abs().mean(0).numpy() / 255
         return Images(
-            "dream",
+            "Dream",
             (
-                Picture(picture(self.frames[-1]), "emulator"),
-                Picture(picture(imagined), "imagined"),
-                Picture(heat(np.sqrt(error)), "error"),
+                Picture(frame_to_image(self.frames[-1]), "emulator"),
+                Picture(frame_to_image(imagined), "imagined"),
+                Picture(heat_map(np.sqrt(error)), "error"),
             ),
         )
 
     def panels(self) -> list[Panel]:
-        """How far the dream is from the truth."""
-        now = f"{self.errors[-1]:,.1f}" if self.errors else "0"
+        """Return the errors and rewards of the rollout, beside those of the emulator."""
+        error = f"{self.errors[-1]:,.1f}" if self.errors else "0"
         rows = [
-            ("steps since the truth was seen", str(self.horizon)),
-            ("squared error a pixel, in grey levels", now),
-            ("reward since: emulator", f"{self.true_score:g}"),
-            ("reward since: imagined", f"{self.imagined_score:+.2f}"),
+            ("imagined steps since resync", str(self.horizon)),
+            ("mean squared error", error),
+            ("emulator reward since resync", f"{self.true_score:g}"),
+            ("imagined reward since resync", f"{self.imagined_score:+.2f}"),
         ]
         if self.horizon:
-            rows.append(("chance that it goes on", f"{float(self.prediction.discount[0]):.3f}"))
-        series = {"imagined": tuple(self.errors), "a frozen frame": tuple(self.frozen)}
-        return [
-            Numbers("The dream", tuple(rows)),
-            Line("Error by horizon", series, "squared grey levels; a frozen frame for comparison"),
-        ]
+            rows.append(("predicted discount", f"{float(self.prediction.discount[0]):.3f}"))
+        series = {"imagined": tuple(self.errors), "frozen frame": tuple(self.frozen_errors)}
+        note = "mean squared error in gray levels; baseline: the frame at the last resync"
+        return [Table("Dream", tuple(rows)), LineChart("Error by horizon", series, note)]
 
-    def _see(self, step: Step) -> None:
+    def _append(self, step: TimeStep) -> None:
         self.frames.append(step.frame[0].cpu())
         self.first.append(bool(step.first[0]))
-        self.since = 1 if bool(step.first[0]) else self.since + 1
+        self.frames_in_episode = 1 if bool(step.first[0]) else self.frames_in_episode + 1
 
-    def _look(self, newest: int) -> UInt8[Tensor, "K H W"]:
-        """The stack that ends with a kept frame; it restarts with zeros where an episode does."""
+    def _stacked_obs(self, newest: int) -> UInt8[Tensor, "K H W"]:
+        """Stack the frames up to an index, with zeros before the first frame of an episode."""
         frames, first = list(self.frames), list(self.first)
-        look: list[Tensor] = []
-        for place in range(newest, newest - self.stack, -1):
-            born = any(first[max(place, -1) + 1 : newest + 1])
-            look.append(torch.zeros_like(frames[newest]) if born or place < 0 else frames[place])
-        return torch.cat(look[::-1])
+        stacked: list[Tensor] = []
+        for index in range(newest, newest - self.stack, -1):
+            other_episode = any(first[max(index, -1) + 1 : newest + 1])
+            missing = other_episode or index < 0
+            stacked.append(torch.zeros_like(frames[newest]) if missing else frames[index])
+        return torch.cat(stacked[::-1])
 
-    def _truth(self) -> Float[Tensor, "C H W"]:
+    def _true_frame(self) -> Float[Tensor, "C H W"]:
         return self.frames[-1].float()
 
     def _error(self) -> Float[Tensor, "C H W"]:
-        return self.state["obs"][0, -self.predictor.colours :].cpu().float() - self._truth()
+        imagined = self.carry["obs"][0, -self.predictor.channels :]
+        return imagined.cpu().float() - self._true_frame()

@@ -1,66 +1,74 @@
-"""The game that is played: one stream of a world, and its screen as a person knows it."""
+"""The played game: a single env, with the screen that a person sees."""
 
 from typing import Any
 
 import numpy as np
 import torch
 
-from envs.atari import Atari
-from envs.interface import EnvConfig, Step
-from envs.maze import Maze
-from envs.shadow import Shadow
-from envs.stream import Stream
-from experiments.play.panels import Image
-from experiments.play.pictures import picture
+from ...envs.atari.atari import Atari
+from ...envs.atari.replica import ReplicaEmulator
+from ...envs.batched_env import BatchedEnv
+from ...envs.interface import EnvConfig, TimeStep
+from ...envs.maze import Maze
+from .images import frame_to_image
+from .panels import Image
 
 
 class Game:
-    """One stream of a world, begun anew at will; ``step`` is what it last said."""
+    """A single env that can be reset at any time; ``time_step`` is its current TimeStep."""
 
     def __init__(
         self, env: EnvConfig, *, seed: int = 0, device: torch.device | str = "cpu"
     ) -> None:
-        self.title, self.protocol = env.title, env.protocol_label
-        # Never seeded anew on its way: the shadow that draws an Atari screen would not know.
-        self.stream = Stream(
+        self.env_name, self.protocol = env.env_name, env.protocol_label
+        # Never re-seeded within a run: the replica that renders an Atari screen would diverge.
+        self.envs = BatchedEnv(
             env.build(1, threads=1), seed=seed, purpose="eval", device=device, reseed_after=1 << 62
         )
-        self.spec = self.stream.spec
-        self.names = env.action_names(self.spec.num_actions)
-        self.shadow: Shadow | None = None
-        if isinstance(self.stream.env, Atari):
-            self.shadow = Shadow(self.stream.env.game, self.stream.env.protocol)
-        self.number = -1
-        self.step: Step
-        self.begin()
+        self.spec = self.envs.spec
+        self.action_names = env.action_names(self.spec.num_actions)
+        self.replica: ReplicaEmulator | None = None
+        if isinstance(self.envs.env, Atari):
+            self.replica = ReplicaEmulator(self.envs.env.game, self.envs.env.protocol)
+        self.num_resets = -1
+        self.time_step: TimeStep
+        self.reset()
 
-    def begin(self) -> None:
-        """A new episode, on a seed of its own."""
-        self.number += 1
-        self.step = self.stream.reset(self.number)
+    def reset(self) -> None:
+        """Begin a new episode with the next seed."""
+        self.num_resets += 1
+        self.time_step = self.envs.reset(self.num_resets)
         self.score, self.length = 0.0, 0
-        if self.shadow:
-            self.shadow.seed(self.stream.emulator_seeds()[0])
+        if self.replica:
+            self.replica.seed(self.envs.emulator_seeds()[0])
 
-    def tick(self, action: int) -> Step:
-        """One agent step; on the tick after an episode's end the next one begins."""
-        if bool(self.step.last[0]):
+    def step(self, action: int) -> TimeStep:
+        """Take one agent step; after the last step of an episode this begins the next one.
+
+        Raises RuntimeError if the replica's reward differs from the env's.
+        """
+        if bool(self.time_step.last[0]):
             self.score, self.length = 0.0, -1
-        self.step = self.stream.step(torch.tensor([action], device=self.stream.device))
-        reward = float(self.step.reward[0])
-        if self.shadow and self.shadow.step(action) != reward:
-            raise RuntimeError("The shadow of the game has left it: their rewards differ.")
+        self.time_step = self.envs.step(torch.tensor([action], device=self.envs.device))
+        reward = float(self.time_step.reward[0])
+        if self.replica:
+            replica_reward = self.replica.step(action)
+            if replica_reward != reward:
+                raise RuntimeError(
+                    f"The replica emulator of {self.env_name} diverged: its reward is "
+                    f"{replica_reward:g} and the env's is {reward:g}."
+                )
         self.score, self.length = self.score + reward, self.length + 1
-        return self.step
+        return self.time_step
 
     def screen(self) -> Image:
-        """What a person sees: the emulator's colours, a maze as a whole, or the newest frame."""
-        if self.shadow:
-            return self.shadow.screen
-        if isinstance(self.stream.env, Maze):
-            shown: Any = self.stream.env.render(scale=8)[0]
-            return np.asarray(shown, np.uint8)
-        return picture(self.step.frame[0])
+        """Return the emulator's color screen, the rendered maze, or else the newest frame."""
+        if self.replica:
+            return self.replica.screen
+        if isinstance(self.envs.env, Maze):
+            rendered: Any = self.envs.env.render(scale=8)[0]
+            return np.asarray(rendered, np.uint8)
+        return frame_to_image(self.time_step.frame[0])
 
     def close(self) -> None:
-        self.stream.close()
+        self.envs.close()

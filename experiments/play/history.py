@@ -1,59 +1,63 @@
-"""The last minutes of play, for the timeline: every tick as it was shown, and what it was worth."""
+"""The recent history of play, which the timeline shows."""
 
 from collections import deque
 from dataclasses import dataclass
 from typing import Any
 
-BYTES = 128_000_000
-"""Of packed views; at 15 kB each these are 8,500 ticks, ten minutes in real time."""
+MAX_BYTES = 128_000_000
+"""Of packed views; at 15 kB each these are 8,500 timesteps, ten minutes in real time."""
+
+Event = tuple[int, float, float | None, bool]
+"""Timestep, reward, value estimate, and whether the episode ended."""
 
 
 @dataclass(slots=True)
 class Entry:
-    """A tick as it was shown."""
+    """One displayed timestep."""
 
-    tick: int
-    about: dict[str, Any]
-    body: bytes
+    timestep: int
+    state: dict[str, Any]
+    packed_view: bytes
     reward: float
     value: float | None
     last: bool
 
     @property
-    def event(self) -> tuple[int, float, float | None, bool]:
-        """What the timeline draws of it."""
-        return self.tick, self.reward, self.value, self.last
+    def event(self) -> Event:
+        """The part of the entry that the timeline draws."""
+        return self.timestep, self.reward, self.value, self.last
 
 
 class History:
-    """Entries of consecutive ticks, the oldest forgotten first."""
+    """Entries of consecutive timesteps; the oldest are dropped beyond ``max_bytes``."""
 
-    def __init__(self, limit: int = BYTES) -> None:
-        self.limit, self.size = limit, 0
+    def __init__(self, max_bytes: int = MAX_BYTES) -> None:
+        self.max_bytes, self.num_bytes = max_bytes, 0
         self.entries: deque[Entry] = deque()
 
     def add(self, entry: Entry) -> None:
-        """Keep a tick; one that is already there is replaced."""
-        if self.entries and self.entries[-1].tick == entry.tick:
-            self.size -= len(self.entries.pop().body)
+        """Append an entry; replace the newest one if it has the same timestep."""
+        if self.entries and self.entries[-1].timestep == entry.timestep:
+            self.num_bytes -= len(self.entries.pop().packed_view)
         self.entries.append(entry)
-        self.size += len(entry.body)
-        while self.size > self.limit and len(self.entries) > 1:
-            self.size -= len(self.entries.popleft().body)
+        self.num_bytes += len(entry.packed_view)
+        while self.num_bytes > self.max_bytes and len(self.entries) > 1:
+            self.num_bytes -= len(self.entries.popleft().packed_view)
 
     @property
     def oldest(self) -> int:
-        return self.entries[0].tick
+        """The oldest kept timestep."""
+        return self.entries[0].timestep
 
-    def at(self, tick: int) -> Entry:
-        """The kept entry nearest to a tick."""
-        return self.entries[min(max(tick - self.oldest, 0), len(self.entries) - 1)]
+    def at(self, timestep: int) -> Entry:
+        """Return the kept entry nearest to a timestep."""
+        return self.entries[min(max(timestep - self.oldest, 0), len(self.entries) - 1)]
 
-    def events_since(self, tick: int) -> list[tuple[int, float, float | None, bool]]:
-        """Of all kept ticks after this one."""
+    def events_since(self, timestep: int) -> list[Event]:
+        """Return the events of all kept timesteps after this one."""
         events = []
         for entry in reversed(self.entries):
-            if entry.tick <= tick:
+            if entry.timestep <= timestep:
                 break
             events.append(entry.event)
         return events[::-1]

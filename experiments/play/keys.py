@@ -1,48 +1,52 @@
-"""Keys as in an emulator: which action the held ones ask for."""
+"""Keyboard control: the action that the held keys stand for."""
 
 from collections.abc import Sequence
 
-PARTS = {
+KEY_ACTIONS = {
     "ArrowUp": "up",
     "ArrowDown": "down",
     "ArrowLeft": "left",
     "ArrowRight": "right",
     "Space": "fire",
 }
-"""What each key contributes to an action's name, as ALE composes them: "uprightfire"."""
-IDLE = ("noop", "stay")
+"""The part of an action's name that each key stands for; ALE joins them, as in "uprightfire"."""
+NOOP_NAMES = ("noop", "stay")
 """Names of actions that do nothing."""
 OPPOSITE = {"up": "down", "down": "up", "left": "right", "right": "left"}
 
 
 class Keyboard:
-    """The keys of a world whose actions have these names; unnamed ones have digits from 1."""
+    """The key bindings of an env, from its action names; other names get the digits from 1."""
 
-    def __init__(self, names: Sequence[str]) -> None:
-        self.parts = [frozenset(part for part in PARTS.values() if part in name) for name in names]
-        self.idle = next((i for i, name in enumerate(names) if name in IDLE), None)
-        used = frozenset[str]().union(*self.parts)
-        self.digits = {} if used else {f"Digit{i + 1}": i for i in range(min(len(names), 9))}
-        self.keys = [key for key, part in PARTS.items() if part in used] or list(self.digits)
-        """Keys that mean something here, in the order in which they are shown."""
+    def __init__(self, action_names: Sequence[str]) -> None:
+        self.action_parts = [
+            frozenset(part for part in KEY_ACTIONS.values() if part in name)
+            for name in action_names
+        ]
+        self.noop = next((i for i, name in enumerate(action_names) if name in NOOP_NAMES), None)
+        used = frozenset[str]().union(*self.action_parts)
+        num_digits = min(len(action_names), 9)
+        self.digits = {} if used else {f"Digit{i + 1}": i for i in range(num_digits)}
+        self.keys = [key for key, part in KEY_ACTIONS.items() if part in used] or list(self.digits)
+        """Keys that are bound in this env, in the order in which the page shows them."""
 
-    def action(self, held: Sequence[str]) -> int | None:
-        """The action of the held keys, oldest first; None where the world waits for a key.
+    def action(self, held_keys: Sequence[str]) -> int | None:
+        """Return the action of the held keys (oldest first), or None to wait for a key.
 
-        Of opposite arrows the newer counts. Where no action is all that is asked for, it is the one
-        that does most of it and nothing else, the newest key first.
+        Of two opposite arrows the newer counts. If no action combines all held keys, the action
+        that combines most of them without adding another is chosen, ties by the newest key.
         """
-        wanted: list[str] = []
-        for key in held:
+        requested: list[str] = []
+        for key in held_keys:
             if key in self.digits:
                 return self.digits[key]
-            if key in PARTS:
-                opposite = OPPOSITE.get(PARTS[key], "")
-                wanted = [part for part in wanted if part != opposite] + [PARTS[key]]
-        best, most = self.idle, (0, -1)
-        for action, parts in enumerate(self.parts):
-            if parts and parts <= set(wanted):
-                newest = max(wanted.index(part) for part in parts)
-                if (len(parts), newest) > most:
-                    best, most = action, (len(parts), newest)
+            if key in KEY_ACTIONS:
+                opposite = OPPOSITE.get(KEY_ACTIONS[key], "")
+                requested = [part for part in requested if part != opposite] + [KEY_ACTIONS[key]]
+        best, best_rank = self.noop, (0, -1)
+        for action, parts in enumerate(self.action_parts):
+            if parts and parts <= set(requested):
+                newest = max(requested.index(part) for part in parts)
+                if (len(parts), newest) > best_rank:
+                    best, best_rank = action, (len(parts), newest)
         return best

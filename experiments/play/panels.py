@@ -1,6 +1,7 @@
-"""Panels: what there is to see of a run at a tick, as data that any page or film can draw.
+"""Panels: the contents of the page as data, and their binary encoding.
 
-A message is a JSON text and the pictures it points into, as PNG: exact, and small for games.
+A message is two JSON texts, each preceded by its length, followed by the PNG images that the
+second text refers to. PNG is lossless, and small for the screens of games.
 """
 
 import io
@@ -16,12 +17,12 @@ from numpy.typing import NDArray
 from PIL import Image as Pillow
 
 Image = NDArray[np.uint8]
-"""[H, W] grey or [H, W, 3]."""
+"""[H, W] gray or [H, W, 3]."""
 
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """An image and what it is called."""
+    """An image and its caption."""
 
     image: Image
     caption: str = ""
@@ -37,33 +38,33 @@ class Images:
 
 
 @dataclass(frozen=True, slots=True)
-class Bars:
-    """A number for each label; one that is not finite is not known yet."""
+class BarChart:
+    """One value per label; a value that is not finite is shown as untried."""
 
     title: str
     labels: tuple[str, ...]
     values: tuple[float, ...]
-    chosen: int = -1
-    """The label that is marked, if any."""
+    highlighted: int = -1
+    """Index of the highlighted bar; -1 for none."""
     note: str = ""
 
 
 @dataclass(frozen=True, slots=True)
-class Matrix:
-    """Rows of cells from 0 to 1, a column a tick to come."""
+class Heatmap:
+    """A matrix of values in [0, 1], one column per future timestep."""
 
     title: str
     labels: tuple[str, ...]
     values: NDArray[np.float32]
     """[rows, columns]."""
-    marks: tuple[str, ...] = ()
-    """Labels of the rows that are drawn in the colour of what is marked."""
+    highlighted: tuple[str, ...] = ()
+    """Labels of the rows in the highlight color."""
     note: str = ""
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
-    """Numbers in time, oldest first, one series a name."""
+class LineChart:
+    """Time series by name, oldest value first."""
 
     title: str
     series: dict[str, tuple[float, ...]]
@@ -71,8 +72,8 @@ class Line:
 
 
 @dataclass(frozen=True, slots=True)
-class Numbers:
-    """Names and what they are now."""
+class Table:
+    """Rows of a name and its formatted value."""
 
     title: str
     rows: tuple[tuple[str, str], ...]
@@ -81,93 +82,107 @@ class Numbers:
 
 @dataclass(frozen=True, slots=True)
 class Slider:
-    """A number that whoever watches may choose; None is what the model itself says."""
+    """A value that the user can override."""
 
     title: str
     name: str
-    low: float
-    high: float
+    minimum: float
+    maximum: float
     step: float
     value: float | None
-    own: float
-    """Where the model itself stands."""
+    """The user's value; None if it is not overridden."""
+    model_value: float
 
 
-Panel = Images | Bars | Matrix | Line | Numbers | Slider
+Panel = Images | BarChart | Heatmap | LineChart | Table | Slider
 
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """All there is to see at a tick: the stage, and the insides beside it."""
+    """The contents of the page at one timestep: the main view and the inspection panels."""
 
-    stage: Images
-    insides: tuple[Panel, ...] = ()
+    main: Images
+    panels: tuple[Panel, ...] = ()
 
 
-def pack(about: dict[str, Any], body: bytes) -> bytes:
-    """A message: the length of a JSON text, the text, and a packed view."""
-    text = json.dumps(about).encode()
-    return struct.pack("<I", len(text)) + text + body
+def pack(state: dict[str, Any], packed_view: bytes) -> bytes:
+    """Encode a message of the session's state and an encoded view."""
+    text = json.dumps(state).encode()
+    return struct.pack("<I", len(text)) + text + packed_view
 
 
 def pack_view(view: View) -> bytes:
-    """The length of a JSON text, the text, and the PNGs that it points to."""
+    """Encode the panels of a view as JSON, followed by their images as PNG."""
     blobs: list[bytes] = []
-    panels = [_plain(panel, blobs) for panel in (view.stage, *view.insides)]
+    panels = [_to_json(panel, blobs) for panel in (view.main, *view.panels)]
     text = json.dumps(panels).encode()
     return struct.pack("<I", len(text)) + text + b"".join(blobs)
 
 
 def unpack(message: bytes) -> tuple[dict[str, Any], list[dict[str, Any]], bytes]:
-    """What a message is about, its panels, and the bytes of its pictures."""
-    about, rest = _text(message)
-    panels, blobs = _text(rest)
-    return about, panels, blobs
+    """Decode a message to the state, the panels, and the concatenated PNG images."""
+    state, rest = _unpack_json(message)
+    panels, blobs = _unpack_json(rest)
+    return state, panels, blobs
 
 
-def _text(message: bytes) -> tuple[Any, bytes]:
+def encode_png(image: Image) -> bytes:
+    """Encode an image as PNG, at the fastest compression level."""
+    file = io.BytesIO()
+    Pillow.fromarray(np.ascontiguousarray(image)).save(file, "PNG", compress_level=1)
+    return file.getvalue()
+
+
+def _unpack_json(message: bytes) -> tuple[Any, bytes]:
     (length,) = struct.unpack_from("<I", message)
     return json.loads(message[4 : 4 + length]), message[4 + length :]
 
 
-def _plain(panel: Panel, blobs: list[bytes]) -> dict[str, Any]:
-    plain: dict[str, Any] = {"kind": type(panel).__name__.lower(), "title": panel.title}
+def _to_json(panel: Panel, blobs: list[bytes]) -> dict[str, Any]:
+    """Convert a panel to JSON values, and append its images to ``blobs``."""
+    kind = type(panel).__name__
+    fields: dict[str, Any] = {"kind": kind[0].lower() + kind[1:], "title": panel.title}
     if isinstance(panel, Images):
-        plain["pictures"] = [
+        fields["pictures"] = [
             {
                 "caption": picture.caption,
                 "size": [picture.image.shape[1], picture.image.shape[0]],
-                "at": _add(png(picture.image), blobs),
+                "bytes": _append(encode_png(picture.image), blobs),
             }
             for picture in panel.pictures
         ]
-    elif isinstance(panel, Bars):
-        plain |= {"labels": panel.labels, "values": _known(panel.values), "chosen": panel.chosen}
-    elif isinstance(panel, Matrix):
+    elif isinstance(panel, BarChart):
+        fields |= {
+            "labels": panel.labels,
+            "values": _finite(panel.values),
+            "highlighted": panel.highlighted,
+        }
+    elif isinstance(panel, Heatmap):
         cells = (panel.values.clip(0, 1) * 99).round().astype(int).tolist()
-        plain |= {"labels": panel.labels, "cells": cells, "marks": panel.marks}
-    elif isinstance(panel, Line):
-        plain["series"] = {name: _known(values) for name, values in panel.series.items()}
-    elif isinstance(panel, Numbers):
-        plain["rows"] = panel.rows
+        fields |= {"labels": panel.labels, "cells": cells, "highlighted": panel.highlighted}
+    elif isinstance(panel, LineChart):
+        fields["series"] = {name: _finite(values) for name, values in panel.series.items()}
+    elif isinstance(panel, Table):
+        fields["rows"] = panel.rows
     else:
-        fields = ("name", "low", "high", "step", "value", "own")
-        return plain | {name: getattr(panel, name) for name in fields}
-    return plain | {"note": panel.note}
+        return fields | {
+            "name": panel.name,
+            "min": panel.minimum,
+            "max": panel.maximum,
+            "step": panel.step,
+            "value": panel.value,
+            "modelValue": panel.model_value,
+        }
+    return fields | {"note": panel.note}
 
 
-def _known(values: Iterable[float]) -> list[float | None]:
+def _finite(values: Iterable[float]) -> list[float | None]:
+    """Round to five significant digits; None in place of a value that is not finite."""
     return [float(f"{x:.5g}") if math.isfinite(x) else None for x in values]
 
 
-def _add(blob: bytes, blobs: list[bytes]) -> list[int]:
-    begin = sum(map(len, blobs))
+def _append(blob: bytes, blobs: list[bytes]) -> list[int]:
+    """Append a blob; return its offset and its length."""
+    offset = sum(map(len, blobs))
     blobs.append(blob)
-    return [begin, len(blob)]
-
-
-def png(image: Image) -> bytes:
-    """A PNG, quickly made."""
-    file = io.BytesIO()
-    Pillow.fromarray(np.ascontiguousarray(image)).save(file, "PNG", compress_level=1)
-    return file.getvalue()
+    return [offset, len(blob)]

@@ -1,7 +1,8 @@
-"""The server of the page: one socket on loopback, and a clock.
+"""The server of the page: a WebSocket on the loopback interface, and a clock.
 
-A frame is sent only where the page has shown those before it, and then it is the newest: what a
-slow page cannot take is dropped, never queued. The server stops when the page is closed.
+A frame is sent only after the page has shown the ones before it, and it is always the newest:
+frames that a slow page cannot take are dropped, never queued. The server stops when the page is
+closed.
 """
 
 import asyncio
@@ -23,189 +24,190 @@ from starlette.routing import Mount, WebSocketRoute
 from starlette.staticfiles import StaticFiles
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from experiments.play.session import Session
-from experiments.play.wishes import carry_out
+from .messages import execute
+from .session import Session
 
 T = TypeVar("T")
-PAGE = Path(__file__).parent / "page"
-LOOPBACK = ("127.0.0.1", "localhost")
-AHEAD = 2
-"""Frames that may be on their way to the page at a time."""
-LINGER = 3.0
-"""Seconds in which a closed page may come back, as when it is loaded anew."""
-LARGEST = 1 << 16
-"""Bytes of a message from the page; a larger one ends the connection."""
+PAGE_FOLDER = Path(__file__).parent / "page"
+ALLOWED_HOSTS = ("127.0.0.1", "localhost")
+MAX_FRAMES_IN_FLIGHT = 2
+"""Frames sent that the page has not confirmed."""
+RECONNECT_SECONDS = 3.0
+"""Time in which a closed page may reconnect, for example on a reload."""
+MAX_MESSAGE_BYTES = 1 << 16
+"""Of a message from the page; a larger one closes the connection."""
 SOCKETS = "ws://127.0.0.1:* ws://localhost:*"
-POLICY = f"default-src 'self'; connect-src 'self' {SOCKETS}; frame-ancestors 'none'"
+SECURITY_POLICY = f"default-src 'self'; connect-src 'self' {SOCKETS}; frame-ancestors 'none'"
 
 
 class Clock:
-    """Ticks the session at its pace; everything that touches it happens in one thread, in turn."""
+    """Steps the session at its speed, and runs all calls to it one after another in one thread."""
 
     def __init__(self, session: Session) -> None:
         self.session = session
         self.thread = ThreadPoolExecutor(1, "play")
-        self.nudged, self.fresh = asyncio.Event(), asyncio.Event()
-        self.due = 0.0
+        self.interrupted, self.updated = asyncio.Event(), asyncio.Event()
+        self.next_step_time = 0.0
 
-    async def ask(self, function: Callable[..., T], *arguments: Any) -> T:
-        """What a function of the session answers."""
-        return await asyncio.get_running_loop().run_in_executor(self.thread, function, *arguments)
+    async def call(self, function: Callable[..., T], *args: Any) -> T:
+        """Call a function in the session's thread."""
+        return await asyncio.get_running_loop().run_in_executor(self.thread, function, *args)
 
-    async def do(self, message: object) -> None:
-        """Carry out a wish between two ticks; a key by hand is answered at once."""
-        held = self.session.held
-        await self.ask(carry_out, self.session, message)
-        self.fresh.set()
-        if not self.session.by_hand or self.session.held != held:
-            self.nudged.set()
+    async def execute(self, message: object) -> None:
+        """Execute a command between two steps; a key in manual control steps immediately."""
+        held_keys = self.session.held_keys
+        await self.call(execute, self.session, message)
+        self.updated.set()
+        if not self.session.manual or self.session.held_keys != held_keys:
+            self.interrupted.set()
 
     async def run(self) -> None:
-        """Tick for ever; a key that is pressed early borrows its tick from the next one's time."""
+        """Step forever; an immediate step for a key delays the next regular step."""
         while True:
-            if not self.session.ticking:
-                await self.nudged.wait()
-                self.due = time.monotonic()
-            pressed = False
+            if not self.session.running:
+                await self.interrupted.wait()
+                self.next_step_time = time.monotonic()
+            interrupted = False
             with suppress(TimeoutError):
-                left = max(self.due - time.monotonic(), 0.0)
-                pressed = await asyncio.wait_for(self.nudged.wait(), left)
-            self.nudged.clear()
-            if pressed and not self.session.by_hand:
+                timeout = max(self.next_step_time - time.monotonic(), 0.0)
+                interrupted = await asyncio.wait_for(self.interrupted.wait(), timeout)
+            self.interrupted.clear()
+            if interrupted and not self.session.manual:
                 continue
-            if self.session.ticking and await self.ask(self.session.tick):
-                self.fresh.set()
+            if self.session.running and await self.call(self.session.step):
+                self.updated.set()
             period = 1 / self.session.speed
-            # What is more than a tick late is not made up for.
-            self.due = max(self.due, time.monotonic() - period) + period
+            # A delay of more than one period is not made up for.
+            self.next_step_time = max(self.next_step_time, time.monotonic() - period) + period
 
 
 class Server:
-    """The page and its socket."""
+    """Serves the page's files and its WebSocket."""
 
     def __init__(self, session: Session) -> None:
         self.session = session
         self.clock = Clock(session)
-        self.viewer: WebSocket | None = None
+        self.socket: WebSocket | None = None
+        """Of the open page."""
         self.error: BaseException | None = None
         self.app = Starlette(
             routes=[
-                WebSocketRoute("/play", self.play),
-                Mount("/", StaticFiles(directory=PAGE, html=True)),
+                WebSocketRoute("/play", self.serve_socket),
+                Mount("/", StaticFiles(directory=PAGE_FOLDER, html=True)),
             ],
             middleware=[
-                Middleware(TrustedHostMiddleware, allowed_hosts=list(LOOPBACK)),
-                Middleware(Guarded),
+                Middleware(TrustedHostMiddleware, allowed_hosts=list(ALLOWED_HOSTS)),
+                Middleware(SecurityHeaders),
             ],
         )
         config = uvicorn.Config(
-            self.app, log_level="warning", lifespan="off", ws_max_size=LARGEST,
+            self.app, log_level="warning", lifespan="off", ws_max_size=MAX_MESSAGE_BYTES,
             timeout_graceful_shutdown=1,
         )  # fmt: skip
         self.uvicorn = uvicorn.Server(config)
 
     def run(self, sockets: list[Any]) -> None:
-        """Serve until the page is closed; raises what ended the play, if anything did."""
+        """Serve until the page is closed; raises the error that stopped the session, if any."""
         self.uvicorn.run(sockets)
         if self.error is not None:
             raise self.error
 
-    async def play(self, socket: WebSocket) -> None:
-        """One page: its wishes in, the newest frame out, until it closes or another one opens."""
+    async def serve_socket(self, socket: WebSocket) -> None:
+        """Serve one page until it is closed or another page is opened."""
         if not same_origin(socket):
             await socket.close(1008)
             return
         await socket.accept()
-        before, self.viewer = self.viewer, socket
-        if before is not None:
+        previous, self.socket = self.socket, socket
+        if previous is not None:
             with suppress(RuntimeError, WebSocketDisconnect):
-                await before.close(4001, "opened elsewhere")
-        sending = Sending(socket, self.clock)
-        work = self.clock.run(), sending.run(), sending.hear()
-        jobs = [asyncio.create_task(job) for job in work]
-        done, rest = await asyncio.wait(jobs, return_when=asyncio.FIRST_COMPLETED)
-        for job in rest:
-            job.cancel()
-        await asyncio.gather(*rest, return_exceptions=True)
-        if self.viewer is not socket:
+                await previous.close(4001, "opened elsewhere")
+        connection = PageConnection(socket, self.clock)
+        coroutines = self.clock.run(), connection.send(), connection.receive()
+        tasks = [asyncio.create_task(coroutine) for coroutine in coroutines]
+        done, pending = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in pending:
+            task.cancel()
+        await asyncio.gather(*pending, return_exceptions=True)
+        if self.socket is not socket:
             return
-        for job in done:
-            error = job.exception()
+        for task in done:
+            error = task.exception()
             if error is not None and not isinstance(error, WebSocketDisconnect):
                 self.error = error
                 self.uvicorn.should_exit = True
-        self.viewer = None
-        asyncio.get_running_loop().call_later(LINGER, self._stop_if_left)
+        self.socket = None
+        asyncio.get_running_loop().call_later(RECONNECT_SECONDS, self._stop_if_closed)
 
-    def _stop_if_left(self) -> None:
-        if self.viewer is None:
+    def _stop_if_closed(self) -> None:
+        if self.socket is None:
             self.uvicorn.should_exit = True
 
 
-class Sending:
-    """The two directions of one page's socket."""
+class PageConnection:
+    """The two directions of one page's WebSocket."""
 
     def __init__(self, socket: WebSocket, clock: Clock) -> None:
         self.socket, self.clock = socket, clock
-        self.under_way = 0
-        self.room = asyncio.Event()
-        self.room.set()
+        self.frames_in_flight = 0
+        self.ready = asyncio.Event()
+        self.ready.set()
 
-    async def run(self) -> None:
-        """Send what is newest whenever there is room and something new."""
+    async def send(self) -> None:
+        """Send the newest frame whenever there is an update and the page is ready."""
         session = self.clock.session
-        await self.socket.send_text(json.dumps(session.hello()))
-        since, fresh = -1, self.clock.fresh
-        fresh.set()
+        await self.socket.send_text(json.dumps(session.info()))
+        since, updated = -1, self.clock.updated
+        updated.set()
         while True:
-            await fresh.wait()
-            await self.room.wait()
-            fresh.clear()
-            newest = session.ticks
-            message = await self.clock.ask(session.message, since)
-            self.under_way += 1
-            if self.under_way >= AHEAD:
-                self.room.clear()
+            await updated.wait()
+            await self.ready.wait()
+            updated.clear()
+            newest = session.timestep
+            message = await self.clock.call(session.message, since)
+            self.frames_in_flight += 1
+            if self.frames_in_flight >= MAX_FRAMES_IN_FLIGHT:
+                self.ready.clear()
             await self.socket.send_bytes(message)
             since = newest
 
-    async def hear(self) -> None:
-        """Take wishes, and the page's word that a frame is on its screen."""
+    async def receive(self) -> None:
+        """Receive commands, and confirmations that the page has shown a frame."""
         while True:
-            said = await self.socket.receive()
-            if said["type"] == "websocket.disconnect":
+            event = await self.socket.receive()
+            if event["type"] == "websocket.disconnect":
                 raise WebSocketDisconnect
             try:
-                message = json.loads(said.get("text") or "")
+                message = json.loads(event.get("text") or "")
             except (ValueError, RecursionError):
                 message = None
-            if message == {"do": "shown"}:
-                self.under_way = max(self.under_way - 1, 0)
-                self.room.set()
+            if message == {"command": "frame_shown"}:
+                self.frames_in_flight = max(self.frames_in_flight - 1, 0)
+                self.ready.set()
             else:
-                await self.clock.do(message)
+                await self.clock.execute(message)
 
 
-class Guarded:
-    """Every answer says that the page is made of its own files alone."""
+class SecurityHeaders:
+    """Middleware that restricts every response to the page's own files and disables caching."""
 
     def __init__(self, app: Any) -> None:
         self.app = app
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        async def guarded(message: Any) -> None:
+        async def send_with_headers(message: Any) -> None:
             if message["type"] == "http.response.start":
                 message["headers"] = [
                     *message["headers"],
-                    (b"content-security-policy", POLICY.encode()),
+                    (b"content-security-policy", SECURITY_POLICY.encode()),
                     (b"cache-control", b"no-store"),
                 ]
             await send(message)
 
-        await self.app(scope, receive, guarded)
+        await self.app(scope, receive, send_with_headers)
 
 
 def same_origin(connection: HTTPConnection) -> bool:
-    """Whether a browser's page is ours; what is no browser names no origin and is let in."""
+    """Return whether a request comes from this page, or from a client that sends no origin."""
     origin = connection.headers.get("origin")
     return origin is None or urlsplit(origin).netloc == connection.headers.get("host")

@@ -1,6 +1,6 @@
-"""A session of play: a world that ticks, who acts in it, and what is shown of both.
+"""A session of play: the game, the policy that acts in it, and the view of both.
 
-It knows nothing of threads, clocks or sockets. A server gives it messages and asks it to tick.
+It has no threads, clocks or sockets: a server calls ``step`` and passes it the page's commands.
 """
 
 import math
@@ -10,193 +10,205 @@ from typing import Any, Literal
 
 import torch
 
-from envs import dice
-from experiments.play.cast import Cast
-from experiments.play.dream import Dream
-from experiments.play.film import Film
-from experiments.play.history import Entry, History
-from experiments.play.insides import insides_of
-from experiments.play.keys import Keyboard
-from experiments.play.moment import Adjustable, Moment
-from experiments.play.panels import Images, Picture, View, pack, pack_view
+from ...envs import prng
+from .context import AdjustableInspector, StepContext
+from .dream import Dream
+from .history import Entry, History
+from .inspectors import build_inspectors
+from .keys import Keyboard
+from .panels import Images, Picture, View, pack, pack_view
+from .setup import PlaySetup
+from .video import VideoWriter
 
 SPEEDS = (1, 2, 5, 10, 15, 30, 60, 120)
-"""Ticks a second; 15 is an Atari's own pace at four frames a tick."""
+"""Agent steps per second."""
 REAL_TIME = 15
+"""The speed of an Atari console with four frames per agent step."""
 Mode = Literal["watch", "dream"]
 
 
 class Session:
-    """What is played on a page, by whom, and how fast; ``tick`` is one agent step."""
+    """The state of a page: what is played, by which policy, and how fast."""
 
-    def __init__(self, cast: Cast, *, seed: int = 0, films: Path = Path("videos")) -> None:
-        self.cast, self.game, self.films = cast, cast.game, films
-        self.keyboard = Keyboard(self.game.names)
-        self.dream = Dream(cast.predictor) if cast.predictor else None
-        self.insides = insides_of(*cast.parts)
-        self.mode: Mode = "dream" if self.dream and not self.insides else "watch"
-        self.playing, self.by_hand, self.explores, self.dreams = True, False, False, False
-        self.speed, self.limit = REAL_TIME, 0
-        self.held: tuple[str, ...] = ()
-        self.scrubbed: int | None = None
-        self.ignored, self.ticks, self.done = 0, 0, -1
-        self.film: Film | None = None
-        self.filmed = ""
+    def __init__(
+        self, setup: PlaySetup, *, seed: int = 0, video_folder: Path = Path("videos")
+    ) -> None:
+        self.setup, self.game, self.video_folder = setup, setup.game, video_folder
+        self.keyboard = Keyboard(self.game.action_names)
+        self.dream = Dream(setup.predictor) if setup.predictor else None
+        self.inspectors = build_inspectors(*setup.parts)
+        self.mode: Mode = "dream" if self.dream and not self.inspectors else "watch"
+        self.playing, self.manual = True, False
+        self.stochastic, self.agent_sees_dream = False, False
+        self.speed, self.max_horizon = REAL_TIME, 0
+        self.held_keys: tuple[str, ...] = ()
+        self.sought_timestep: int | None = None
+        """The timestep of the history that is shown; None shows the newest."""
+        self.ignored_messages, self.timestep, self.last_action = 0, 0, -1
+        self.video: VideoWriter | None = None
+        self.recording_result = ""
+        """The path of the last recording, or why there is none."""
         self.history = History()
-        self.memory = cast.policy.initial(1)
-        if "dice" in self.memory:
-            self.memory["dice"] = dice.keys(seed, "eval", 1).to(self.memory["dice"].device)
+        self.carry = setup.policy.initial(1)
+        if "rng" in self.carry:
+            self.carry["rng"] = prng.initial_rng(seed, "eval", 1).to(self.carry["rng"].device)
         if self.dream:
-            self.dream.begin(self.game.step)
-        self._think()
-        self._show()
+            self.dream.reset(self.game.time_step)
+        self._act()
+        self._update_view()
 
-    def hello(self) -> dict[str, Any]:
-        """What a page must know once."""
+    def info(self) -> dict[str, Any]:
+        """Return what the page needs once, when it connects."""
         return {
-            "run": self.cast.run,
-            "world": self.game.title,
+            "run": self.setup.run,
+            "env": self.game.env_name,
             "protocol": self.game.protocol,
-            "player": self.cast.player,
-            "actions": self.game.names,
+            "player": self.setup.player,
+            "actions": self.game.action_names,
             "keys": self.keyboard.keys,
             "speeds": SPEEDS,
-            "noDream": self.cast.why_no_dream,
+            "noDreamReason": self.setup.no_dream_reason,
         }
 
-    def tick(self) -> bool:
-        """One agent step; False where nothing moves, because a person has not pressed a key."""
-        action = self.keyboard.action(self.held) if self.by_hand else self.now.action
-        if action is None:
-            if not bool(self.game.step.last[0]):
+    def step(self) -> bool:
+        """Take one agent step; return False if manual control waits for a key."""
+        action = self.context.action
+        if self.manual:
+            requested = self.keyboard.action(self.held_keys)
+            if requested is None and not bool(self.game.time_step.last[0]):
                 return False
-            action = 0  # on a last step any action begins the next episode
-        self._tick(action)
+            action = requested or 0  # any action after a last step begins the next episode
+        self._take_step(action)
         return True
 
     @property
-    def ticking(self) -> bool:
-        """Whether time passes."""
-        return self.playing and self.scrubbed is None
+    def running(self) -> bool:
+        """Whether the game is to be stepped."""
+        return self.playing and self.sought_timestep is None
 
     def message(self, since: int = -1) -> bytes:
-        """What is to be shown now, and what has happened since the tick that was shown last."""
+        """Encode the shown timestep, and the events after timestep ``since``."""
         entry = self.history.entries[-1]
-        if self.scrubbed is not None:
-            entry = self.history.at(self.scrubbed)
-        about = {
-            **entry.about,
-            "tick": entry.tick,
-            "newest": self.ticks,
+        if self.sought_timestep is not None:
+            entry = self.history.at(self.sought_timestep)
+        state = {
+            **entry.state,
+            "timestep": entry.timestep,
+            "newest": self.timestep,
             "oldest": self.history.oldest,
-            "live": self.scrubbed is None,
+            "live": self.sought_timestep is None,
             "playing": self.playing,
-            "byHand": self.by_hand,
-            "explores": self.explores,
-            "dreams": self.dreams,
+            "manual": self.manual,
+            "stochastic": self.stochastic,
+            "agentSeesDream": self.agent_sees_dream,
             "mode": self.mode,
             "speed": self.speed,
-            "limit": self.limit,
-            "filming": self.film.length if self.film else None,
-            "filmed": self.filmed,
-            "ignored": self.ignored,
+            "maxHorizon": self.max_horizon,
+            "recordedFrames": self.video.length if self.video else None,
+            "recordingResult": self.recording_result,
+            "ignoredMessages": self.ignored_messages,
             "events": self.history.events_since(since),
         }
-        return pack(about, entry.body)
+        return pack(state, entry.packed_view)
 
-    def look_again(self) -> None:
-        """Show the tick anew: something else than time has changed what there is to see."""
-        self._think()
-        self._show()
+    def refresh(self) -> None:
+        """Recompute the current timestep's action and view after a setting has changed."""
+        self._act()
+        self._update_view()
 
-    def turn(self, name: str, value: float | None) -> None:
-        """A slider was moved."""
-        for inside in self.insides:
-            if isinstance(inside, Adjustable):
-                inside.turn(name, value)
+    def set_slider(self, name: str, value: float | None) -> None:
+        """Set a slider of the inspectors."""
+        for inspector in self.inspectors:
+            if isinstance(inspector, AdjustableInspector):
+                inspector.set_slider(name, value)
 
-    def begin(self) -> None:
-        """A new episode of the game."""
-        self.game.begin()
-        self.memory = self.now.following
-        self.ticks, self.done = self.ticks + 1, -1
+    def reset(self) -> None:
+        """Begin a new episode of the game."""
+        self.game.reset()
+        self.carry = self.context.next_carry
+        self.timestep, self.last_action = self.timestep + 1, -1
         if self.dream:
-            self.dream.begin(self.game.step)
-        self.look_again()
+            self.dream.reset(self.game.time_step)
+        self.refresh()
 
-    def record(self, on: bool) -> None:
-        """Begin a film, or end the one that is being made."""
-        if on and self.film is None:
-            stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
-            path = self.films / f"{self.mode}-{stamp}.mp4"
-            self.film, self.filmed = Film(path, self.speed), ""
-        elif not on and self.film is not None:
-            self.film.close()
-            self.filmed = str(self.film.path) if self.film.length else "nothing was played"
-            self.film = None
+    def set_recording(self, recording: bool) -> None:
+        """Start a video, or finish the one that is being recorded."""
+        if recording and self.video is None:
+            timestamp = datetime.now().strftime("%Y%m%d-%H%M%S")
+            path = self.video_folder / f"{self.mode}-{timestamp}.mp4"
+            self.video, self.recording_result = VideoWriter(path, self.speed), ""
+        elif not recording and self.video is not None:
+            self.video.close()
+            length = self.video.length
+            self.recording_result = str(self.video.path) if length else "no frame was played"
+            self.video = None
 
     def close(self) -> None:
-        """Finish the film, and free the emulator."""
-        self.record(False)
+        """Finish the video, and close the game."""
+        self.set_recording(False)
         self.game.close()
 
-    def _tick(self, action: int) -> None:
-        following = self.now.following
-        if "action" in following:  # a planner is told what was done, by whomever
-            following = following | {"action": torch.full_like(following["action"], action)}
-        self.memory = following
-        step = self.game.tick(action)
-        self.ticks, self.done = self.ticks + 1, action
+    def caption(self) -> str:
+        """Return a line about the shown timestep, for a video."""
+        imagined = ""
+        if self.dream and self.mode == "dream":
+            imagined = f"   {self.dream.horizon} steps imagined"
+        player = "manual" if self.manual else self.setup.player
+        action = self.game.action_names[self.last_action]
+        return f"{self.game.env_name}   {player}   {action}   score {self.game.score:g}{imagined}"
+
+    def _take_step(self, action: int) -> None:
+        next_carry = self.context.next_carry
+        if "action" in next_carry:  # a planner must get the action taken, also a manual one
+            next_carry = next_carry | {"action": torch.full_like(next_carry["action"], action)}
+        self.carry = next_carry
+        step = self.game.step(action)
+        self.timestep, self.last_action = self.timestep + 1, action
         if self.dream:
             if self.mode == "dream":
-                self.dream.tick(action, step)
-                if self.limit and self.dream.horizon >= self.limit:
+                self.dream.step(action, step)
+                if self.max_horizon and self.dream.horizon >= self.max_horizon:
                     self.dream.resync()
             else:
-                self.dream.see(action, step)
-        self._think()
-        self._show()
-        if self.film:
+                self.dream.observe(action, step)
+        self._act()
+        self._update_view()
+        if self.video:
             try:
-                self.film.add(self.view, self.caption())
+                self.video.add(self.view, self.caption())
             except OSError as error:
-                self.filmed, self.film = f"not, as {error}", None
+                self.recording_result, self.video = f"failed: {error}", None
 
     @torch.no_grad()
-    def _think(self) -> None:
-        """What the player would do now."""
-        step = self.game.step
-        if self.dream and self.dreams and self.mode == "dream":
-            step = self.dream.dreamt(step)
-        action, following = self.cast.policy.act(step, self.memory, explore=self.explores)
-        self.now = Moment(self.ticks, step, self.memory, int(action[0]), following, self.game.names)
+    def _act(self) -> None:
+        """Compute the policy's action for the current timestep."""
+        step = self.game.time_step
+        if self.dream and self.agent_sees_dream and self.mode == "dream":
+            step = self.dream.imagined_step(step)
+        action, next_carry = self.setup.policy.act(step, self.carry, explore=self.stochastic)
+        self.context = StepContext(
+            self.timestep, step, self.carry, int(action[0]), next_carry, self.game.action_names
+        )
 
     @torch.no_grad()
-    def _show(self) -> None:
-        """Look at this tick; the history keeps what there was to see."""
-        insights = [inside.look(self.now) for inside in self.insides]
-        panels = [panel for insight in insights for panel in insight.panels]
-        known = (x.value for x in insights if x.value is not None and math.isfinite(x.value))
-        value = next(known, None)
+    def _update_view(self) -> None:
+        """Build the view of the current timestep, and add it to the history."""
+        inspections = [inspector.inspect(self.context) for inspector in self.inspectors]
+        panels = [panel for inspection in inspections for panel in inspection.panels]
+        values = (x.value for x in inspections if x.value is not None and math.isfinite(x.value))
+        value = next(values, None)
         if self.dream and self.mode == "dream":
-            stage, panels = self.dream.stage(), [*self.dream.panels(), *panels]
+            main, panels = self.dream.images(), [*self.dream.panels(), *panels]
         else:
-            stage = Images("game", (Picture(self.game.screen(), "the game"),))
-        self.view = View(stage, tuple(panels))
-        step = self.game.step
-        about = {
-            "did": self.game.names[self.done] if self.done >= 0 else "",
+            main = Images("Game", (Picture(self.game.screen(), "game"),))
+        self.view = View(main, tuple(panels))
+        step = self.game.time_step
+        state = {
+            "lastAction": self.game.action_names[self.last_action] if self.last_action >= 0 else "",
             "score": self.game.score,
             "length": self.game.length,
             "horizon": self.dream.horizon if self.dream and self.mode == "dream" else 0,
         }
         reward, last = float(step.reward[0]), bool(step.last[0])
-        self.history.add(Entry(self.ticks, about, pack_view(self.view), reward, value, last))
-
-    def caption(self) -> str:
-        """A line on what is shown, for a film."""
-        horizon = f"   {self.dream.horizon} steps imagined" if self.dream else ""
-        mode_says = horizon if self.mode == "dream" else ""
-        who = "by hand" if self.by_hand else self.cast.player
-        action = self.game.names[self.done]
-        return f"{self.game.title}   {who}   {action}   score {self.game.score:g}{mode_says}"
+        packed_view = pack_view(self.view)
+        self.history.add(Entry(self.timestep, state, packed_view, reward, value, last))

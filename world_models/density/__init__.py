@@ -1,10 +1,10 @@
-"""Density: say how likely a frame is."""
+"""Densities: log-probabilities of frames."""
 
-from world_models.density.bound import BoundConfig
-from world_models.density.cts import CTSConfig
-from world_models.density.histogram import HistogramConfig
-from world_models.density.pixelcnn import PixelCNNConfig
-from world_models.interface import DensityConfig
+from ..interface import DensityConfig
+from .bound import BoundConfig
+from .cts import CTSConfig
+from .histogram import HistogramConfig
+from .pixelcnn import PixelCNNConfig
 
 DENSITIES: dict[str, type[DensityConfig]] = {
     "histogram": HistogramConfig,
@@ -12,4 +12,4 @@ DENSITIES: dict[str, type[DensityConfig]] = {
     "pixel-cnn": PixelCNNConfig,
     "bound": BoundConfig,
 }
-"""Every density by name: the command line, ``reverie list`` and the law tests read it."""
+"""Every density by name, for the command line, ``reverie list`` and the tests of the role."""

@@ -1,7 +1,8 @@
-"""The trees of context-tree switching, and the two loops over them that are worth compiling.
+"""Context trees and their compiled update; ``cts.py`` has the model.
 
-Nodes are made when first visited, in one pool for all pixels, so a frame like those before reads
-memory in order; see ``cts.py`` for the model.
+All pixels share one pool of nodes, and a node is allocated at its first visit. Hence a frame that
+resembles the last ones reads memory nearly in order. Functions are named after the published code
+(SkipCTS, ``python/cts/model.py``: ``update``, ``mix_prediction``, ``update_switching_weights``).
 """
 
 from typing import NamedTuple, no_type_check
@@ -10,129 +11,151 @@ import numpy as np
 from numba import njit
 
 DEPTH = 4
-"""Neighbours in a context: left, up, up-left and up-right, in order of importance."""
+"""Length of a context: the pixels left, up, up-left and up-right, in order of importance."""
 
 
-class Trees(NamedTuple):
+class ContextTrees(NamedTuple):
     """The trees of all pixels in two pools, in the order of first visits.
 
-    Row 0 of each pool stays empty: it stands for every context not seen yet.
+    Row 0 of each pool stays empty: it represents every context without visits.
     """
 
     nodes: np.ndarray
-    """Int32[nodes, 2 levels + 1]: count of each symbol, all counts, index of each child."""
+    """Int32[nodes, 2 levels + 1]: count of each symbol, total count, index of each child."""
     weights: np.ndarray
-    """Float64[nodes]: posterior probability of predicting by the node's own counts."""
+    """Float64[nodes]: posterior probability of staying, that is of the node's own estimator."""
     leaves: np.ndarray
-    """Int32[leaves, levels + 1]: count of each symbol, all counts."""
+    """Int32[leaves, levels + 1]: count of each symbol, total count."""
     used: np.ndarray
-    """Int64[2]: rows in use, of nodes and of leaves."""
+    """Int64[2]: number of rows in use, of nodes and of leaves."""
 
 
-def reserve(trees: Trees, shape: tuple[int, int], frames: int) -> None:
-    """Make room for all that so many frames can add, and never for more than whole trees."""
+def reserve(trees: ContextTrees, shape: tuple[int, int], frames: int) -> None:
+    """Grow the pools for the most nodes that ``frames`` frames can add, up to complete trees."""
     pixels, levels = shape[0] * shape[1], trees.leaves.shape[1] - 1
     nodes, leaves = trees.used.tolist()
-    whole = sum(levels**depth for depth in range(DEPTH))
+    inner_nodes = sum(levels**depth for depth in range(DEPTH))
     for pool, rows, growth, limit in (
-        (trees.nodes, nodes, DEPTH - 1, whole),
-        (trees.weights, nodes, DEPTH - 1, whole),
+        (trees.nodes, nodes, DEPTH - 1, inner_nodes),
+        (trees.weights, nodes, DEPTH - 1, inner_nodes),
         (trees.leaves, leaves, 1, levels**DEPTH),
     ):
-        most = 1 + pixels * limit
-        needed = min(rows + pixels * growth * frames, most)
+        max_rows = 1 + pixels * limit
+        needed = min(rows + pixels * growth * frames, max_rows)
         if len(pool) < needed:
             # In place, so that the system remaps a large pool instead of copying it.
-            pool.resize((min(2 * needed, most), *pool.shape[1:]), refcheck=False)
+            pool.resize((min(2 * needed, max_rows), *pool.shape[1:]), refcheck=False)
 
 
 @njit(cache=True, error_model="numpy")
 @no_type_check
-def sweep(trees: Trees, frames: np.ndarray, seen: int, learn: bool, each: np.ndarray):
-    """Log-probabilities of the frames before and after learning each; unlearned unless ``learn``.
+def score_and_update(
+    trees: ContextTrees, frames: np.ndarray, num_frames: int, update: bool, pixel_probs: np.ndarray
+):
+    """Return the log-probabilities of the frames just before and just after their update, in nats.
 
-    Where ``each`` has a row for every frame, its pixels' probabilities before are written there.
+    ``num_frames`` is the number of frames learned before. Without ``update`` the trees stay
+    unchanged. If ``pixel_probs`` has rows, each pixel's probability before the update is written
+    to the row of its frame.
 
-    Gather, mix and scatter are apart because memory is the bottleneck: the gathers of many pixels
-    then overlap, and mixing is arithmetic on contiguous arrays.
+    The three passes over a frame are separate because memory is the bottleneck: the reads of many
+    pixels then overlap, and the arithmetic runs on contiguous arrays.
     """
-    nodes, weights, leaves, used = trees
-    batch, height, width = frames.shape
-    levels, pixels = leaves.shape[1] - 1, height * width
-    before, after = np.zeros(batch), np.zeros(batch)
-    padded = np.zeros((height + 1, width + 2), np.uint8)
+    levels, pixels = trees.leaves.shape[1] - 1, frames.shape[1] * frames.shape[2]
+    before, after = np.zeros(len(frames)), np.zeros(len(frames))
     path = np.empty((DEPTH, pixels), np.uint32)
     weight = np.empty((DEPTH, pixels))
     # Arrays unpacked from a larger one would be strided, and numba's loops over those are slow.
     count = np.empty((DEPTH + 1, pixels), np.int32)
     total = np.empty((DEPTH + 1, pixels), np.int32)
     p, q = np.empty(pixels), np.empty(pixels)
-    for b in range(batch):
-        padded[1:, 1:-1] = frames[b]
-        for i in range(height):
-            for j in range(width):
-                symbol = padded[i + 1, j + 1]
-                context = (padded[i + 1, j], padded[i, j + 1], padded[i, j], padded[i, j + 2])
-                pixel = i * width + j
-                node = np.uint32(1 + pixel)
-                for depth in range(DEPTH):
-                    path[depth, pixel] = node
-                    weight[depth, pixel] = weights[node]
-                    count[depth, pixel] = nodes[node, symbol]
-                    total[depth, pixel] = nodes[node, levels]
-                    link = levels + 1 + context[depth]
-                    child = np.uint32(nodes[node, link])
-                    if learn:
-                        nodes[node, symbol] += 1
-                        nodes[node, levels] += 1
-                        if child == 0:
-                            kind = 1 if depth == DEPTH - 1 else 0
-                            child = np.uint32(used[kind])
-                            used[kind] += 1
-                            nodes[node, link] = child
-                            if kind == 0:
-                                weights[child] = 0.5
-                    node = child
-                count[DEPTH, pixel] = leaves[node, symbol]
-                total[DEPTH, pixel] = leaves[node, levels]
-                if learn:
-                    leaves[node, symbol] += 1
-                    leaves[node, levels] += 1
-        _mix(count, total, weight, p, q, 1 / levels, 1 / (seen + b + 2))
-        if learn:
+    for b in range(len(frames)):
+        _update_counts(trees, frames[b], update, path, weight, count, total)
+        _update_switching_weights(count, total, weight, p, q, 1 / levels, 1 / (num_frames + b + 2))
+        if update:
             for pixel in range(pixels):
                 for depth in range(DEPTH):
-                    weights[path[depth, pixel]] = weight[depth, pixel]
-        if len(each):
-            each[b] = p
+                    trees.weights[path[depth, pixel]] = weight[depth, pixel]
+        if len(pixel_probs):
+            pixel_probs[b] = p
         before[b], after[b] = _log_product(p), _log_product(q)
     return before, after
 
 
 @njit(cache=True, error_model="numpy")
 @no_type_check
-def _mix(count, total, weight, p, q, prior, rate):
-    """Probabilities p before and q after one update at ``rate``, from the leaves to the roots."""
+def _update_counts(trees, frame, update, path, weight, count, total):
+    """Read the weights and counts on each pixel's path; with ``update``, increment the counts.
+
+    ``path`` holds the inner nodes from root to leaf, ``count`` the count of the pixel's symbol and
+    ``total`` that of all symbols, both before the increment.
+    """
+    nodes, weights, leaves, used = trees
+    height, width = frame.shape
+    levels = leaves.shape[1] - 1
+    padded = np.zeros((height + 1, width + 2), np.uint8)
+    padded[1:, 1:-1] = frame
+    for i in range(height):
+        for j in range(width):
+            symbol = padded[i + 1, j + 1]
+            context = (padded[i + 1, j], padded[i, j + 1], padded[i, j], padded[i, j + 2])
+            pixel = i * width + j
+            node = np.uint32(1 + pixel)
+            for depth in range(DEPTH):
+                path[depth, pixel] = node
+                weight[depth, pixel] = weights[node]
+                count[depth, pixel] = nodes[node, symbol]
+                total[depth, pixel] = nodes[node, levels]
+                link = levels + 1 + context[depth]
+                child = np.uint32(nodes[node, link])
+                if update:
+                    nodes[node, symbol] += 1
+                    nodes[node, levels] += 1
+                    if child == 0:
+                        pool = 1 if depth == DEPTH - 1 else 0
+                        child = np.uint32(used[pool])
+                        used[pool] += 1
+                        nodes[node, link] = child
+                        if pool == 0:
+                            weights[child] = 0.5
+                node = child
+            count[DEPTH, pixel] = leaves[node, symbol]
+            total[DEPTH, pixel] = leaves[node, levels]
+            if update:
+                leaves[node, symbol] += 1
+                leaves[node, levels] += 1
+
+
+@njit(cache=True, error_model="numpy")
+@no_type_check
+def _update_switching_weights(count, total, weight, p, q, prior, rate):
+    """Update ``weight`` in place; write each pixel's probability before (p) and after (q) it.
+
+    From the leaves to the roots, with the node's own estimate e = (count + prior) / (total + 1),
+    its child's p and the weight w of staying, the recursion of Veness et al. 2012 is
+    p' = w e + (1 - w) p, and at switching rate a
+    stay' = (1 - a) w e + a (1 - w) p, split' = (1 - a) (1 - w) p + a w e, w' = stay' / their sum.
+    The published code has stay' in place of w in the last term of split'; so has this function.
+    """
     for k in range(p.size):
         p[k] = (count[DEPTH, k] + prior) / (total[DEPTH, k] + 1.0)
         q[k] = (count[DEPTH, k] + prior + 1.0) / (total[DEPTH, k] + 2.0)
     for d in range(DEPTH - 1, -1, -1):
         c, n, w = count[d], total[d], weight[d]
         for k in range(p.size):
-            own = (c[k] + prior) / (n[k] + 1.0)
-            stay, split = w[k] * own, (1 - w[k]) * p[k]
+            estimate = (c[k] + prior) / (n[k] + 1.0)
+            stay, split = w[k] * estimate, (1 - w[k]) * p[k]
             p[k] = stay + split
-            stayed = (1 - rate) * stay + rate * split
-            # The published code switches back from the stay weight it has just updated.
-            left = (1 - rate) * split + rate * own * stayed
-            w[k] = stayed / (stayed + left)
+            next_stay = (1 - rate) * stay + rate * split
+            next_split = (1 - rate) * split + rate * estimate * next_stay
+            w[k] = next_stay / (next_stay + next_split)
             q[k] += w[k] * ((c[k] + prior + 1.0) / (n[k] + 2.0) - q[k])
 
 
 @njit(cache=True)
 @no_type_check
 def _log_product(p):
-    """Sum of logarithms, taken only when the product is about to leave a float's range."""
+    """Return the sum of logarithms, taken only when the product nears the smallest float."""
     product, result = 1.0, 0.0
     for factor in p:
         product *= factor
@@ -144,8 +167,8 @@ def _log_product(p):
 
 @njit(cache=True, error_model="numpy")
 @no_type_check
-def sample(trees: Trees, uniform: np.ndarray):
-    """Frames drawn pixel by pixel in raster order, each by inverting its distribution at a draw."""
+def sample(trees: ContextTrees, uniform: np.ndarray):
+    """Sample frames in raster order; each pixel inverts its distribution at a uniform number."""
     nodes, weights, leaves, _ = trees
     batch, height, width = uniform.shape
     levels = leaves.shape[1] - 1
@@ -160,15 +183,15 @@ def sample(trees: Trees, uniform: np.ndarray):
                 for depth in range(DEPTH):
                     path[depth] = node
                     node = np.uint32(nodes[node, levels + 1 + context[depth]])
-                mass = 0.0
+                cumulative = 0.0
                 symbol = -1
-                while mass <= uniform[b, i, j] and symbol < levels - 1:
+                while cumulative <= uniform[b, i, j] and symbol < levels - 1:
                     symbol += 1
                     p = (leaves[node, symbol] + 1 / levels) / (leaves[node, levels] + 1.0)
                     for k in path[::-1]:
-                        own = (nodes[k, symbol] + 1 / levels) / (nodes[k, levels] + 1.0)
-                        p += weights[k] * (own - p)
-                    mass += p
+                        estimate = (nodes[k, symbol] + 1 / levels) / (nodes[k, levels] + 1.0)
+                        p += weights[k] * (estimate - p)
+                    cumulative += p
                 padded[i + 1, j + 1] = symbol
         frames[b] = padded[1:, 1:-1]
     return frames

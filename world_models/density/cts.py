@@ -1,8 +1,9 @@
-"""Context-tree switching: one adaptive Markov model a pixel (Bellemare et al. 2016, section 3).
+"""Context-tree switching (CTS): one variable-order Markov model per pixel.
 
-Each pixel has a tree over its four causal neighbours, the left one split first. A node predicts by
-its own counts or as its child does, and a switching weight says which has predicted better (Veness
-et al. 2012, "Context Tree Switching"). It learns by counting, so a frame is learned at one look.
+The density of Bellemare et al. 2016, section 3. Each pixel has a tree over its four causal
+neighbors, the left one split first. A node mixes its own estimator with its child's prediction, by
+a weight that is the posterior probability of its own (Veness et al. 2012, "Context Tree
+Switching"). The model learns by counting, so one visit suffices to learn a frame.
 """
 
 from dataclasses import dataclass
@@ -13,16 +14,17 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from world_models.density.context_trees import Trees, reserve, sample, sweep
-from world_models.density.frames import check_frames, check_state
-from world_models.interface import DensityConfig
+from ..interface import DensityConfig
+from .context_trees import ContextTrees, reserve, sample, score_and_update
+from .frames import check_frames, check_state
 
-NO_PIXELS = np.empty((0, 0))
+NO_PIXEL_PROBS = np.empty((0, 0))
+"""Tells ``score_and_update`` not to return the probabilities of pixels."""
 
 
 @dataclass(frozen=True)
 class CTSConfig(DensityConfig):
-    """A context-tree model of each pixel; the paper leaves nothing to tune."""
+    """Context-tree switching for each pixel; it has no hyperparameters."""
 
     def build(
         self,
@@ -36,13 +38,13 @@ class CTSConfig(DensityConfig):
 
 
 class CTS:
-    """p(x) = product over pixels of that pixel's context tree given its neighbours.
+    """p(x) as the product over pixels of each context tree's prediction given its neighbors.
 
-    Estimators are Dirichlet-multinomials with the Perks prior 1/levels, the prior of staying is
-    1/2, the switching rate after t frames is 1/(t+1), and pixels outside the frame read as symbol
-    0. Log-probabilities are in nats. The counts live in host memory, the answers on ``device``.
-    At 42 x 42 pixels and 8 levels they never take more than 340 MB, and usually a tenth of it.
-    Raises ``UsageError`` on frames or states of another kind.
+    Estimators are Dirichlet-multinomials with the Perks prior 1/levels, the prior probability of
+    staying is 1/2, the switching rate at the t-th frame is 1/(t+1), and pixels outside the frame
+    count as symbol 0. Log-probabilities are in nats. The trees are in host memory, the results on
+    ``device``. At 42 x 42 pixels and 8 levels they take at most 340 MB, and usually a tenth of it.
+    Raises UsageError for frames or states of another shape or number of levels.
     """
 
     def __init__(
@@ -54,10 +56,10 @@ class CTS:
         device: torch.device | str = "cpu",
     ) -> None:
         self.shape, self.levels, self.device = shape, levels, device
-        self.frames = 0
+        self.num_frames = 0  # learned so far
         self.generator = torch.Generator().manual_seed(seed)
         roots = 1 + shape[0] * shape[1]
-        self.trees = Trees(
+        self.trees = ContextTrees(
             np.zeros((roots, 2 * levels + 1), np.int32),
             np.full(roots, 0.5),
             np.zeros((1, levels + 1), np.int32),
@@ -67,26 +69,27 @@ class CTS:
     def log_prob(self, x: UInt8[Tensor, "B H W"]) -> Float[Tensor, " B"]:
         check_frames(x, self.shape, self.levels)
         frames = x.contiguous().numpy(force=True)
-        before, _ = sweep(self.trees, frames, self.frames, False, NO_PIXELS)
+        before, _ = score_and_update(self.trees, frames, self.num_frames, False, NO_PIXEL_PROBS)
         return torch.from_numpy(before).to(self.device)
 
     def pixel_log_probs(self, x: UInt8[Tensor, "B H W"]) -> Float[Tensor, "B H W"]:
         check_frames(x, self.shape, self.levels)
-        each = np.empty((len(x), self.shape[0] * self.shape[1]))
-        sweep(self.trees, x.contiguous().numpy(force=True), self.frames, False, each)
-        return torch.from_numpy(np.log(each)).view(x.shape).to(self.device)
+        frames = x.contiguous().numpy(force=True)
+        probs = np.empty((len(x), self.shape[0] * self.shape[1]))
+        score_and_update(self.trees, frames, self.num_frames, False, probs)
+        return torch.from_numpy(np.log(probs)).view(x.shape).to(self.device)
 
     def observe(self, x: UInt8[Tensor, "B H W"]) -> tuple[Float[Tensor, " B"], Float[Tensor, " B"]]:
         check_frames(x, self.shape, self.levels)
         frames = x.contiguous().numpy(force=True)
         before, after = np.empty(len(x)), np.empty(len(x))
-        for i in range(0, len(x), 32):  # 32, so that no more room is made than will be needed
+        for i in range(0, len(x), 32):  # in parts of 32, to reserve hardly more than is needed
             part = slice(i, i + 32)
             reserve(self.trees, self.shape, len(frames[part]))
-            before[part], after[part] = sweep(
-                self.trees, frames[part], self.frames, True, NO_PIXELS
+            before[part], after[part] = score_and_update(
+                self.trees, frames[part], self.num_frames, True, NO_PIXEL_PROBS
             )
-            self.frames += len(frames[part])
+            self.num_frames += len(frames[part])
         return torch.from_numpy(before).to(self.device), torch.from_numpy(after).to(self.device)
 
     def sample(self, n: int) -> UInt8[Tensor, "{n} H W"]:
@@ -98,7 +101,7 @@ class CTS:
         return {
             "shape": self.shape,
             "levels": self.levels,
-            "frames": self.frames,
+            "num_frames": self.num_frames,
             "nodes": torch.from_numpy(self.trees.nodes[:nodes].copy()),
             "weights": torch.from_numpy(self.trees.weights[:nodes].copy()),
             "leaves": torch.from_numpy(self.trees.leaves[:leaves].copy()),
@@ -110,6 +113,6 @@ class CTS:
         nodes, weights, leaves = (
             state[pool].numpy(force=True).copy() for pool in ("nodes", "weights", "leaves")
         )
-        self.trees = Trees(nodes, weights, leaves, np.array([len(nodes), len(leaves)]))
-        self.frames = state["frames"]
+        self.trees = ContextTrees(nodes, weights, leaves, np.array([len(nodes), len(leaves)]))
+        self.num_frames = state["num_frames"]
         self.generator.set_state(state["generator"].cpu())

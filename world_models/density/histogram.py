@@ -1,7 +1,7 @@
-"""Histogram: independent pixels, each a Dirichlet-multinomial; the least that a density can know.
+"""Histogram: independent pixels, each a Dirichlet-multinomial.
 
-It is the context-tree density without contexts (Bellemare et al. 2016, section 3), hence what the
-contexts are measured against.
+It is the context-tree density without contexts (Bellemare et al. 2016, section 3), and hence the
+baseline for their effect.
 """
 
 from dataclasses import dataclass
@@ -12,13 +12,13 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 from torch.nn.functional import one_hot
 
-from world_models.density.frames import check_frames, check_state
-from world_models.interface import DensityConfig
+from ..interface import DensityConfig
+from .frames import check_frames, check_state
 
 
 @dataclass(frozen=True)
 class HistogramConfig(DensityConfig):
-    """Counts of the symbols seen at each pixel."""
+    """Counts of each symbol at each pixel."""
 
     def build(
         self,
@@ -32,10 +32,10 @@ class HistogramConfig(DensityConfig):
 
 
 class Histogram:
-    """p(x) = product over pixels of (count of the symbol + 1/levels) / (frames + 1).
+    """p(x) = product over pixels of (count of the symbol + 1/levels) / (number of frames + 1).
 
-    1/levels is the Perks prior; log-probabilities are in nats. Raises ``UsageError`` on frames or
-    states of another kind.
+    1/levels is the Perks prior; log-probabilities are in nats. Raises UsageError for frames or
+    states of another shape or number of levels.
     """
 
     def __init__(
@@ -48,7 +48,7 @@ class Histogram:
     ) -> None:
         self.shape, self.levels = shape, levels
         self.counts = torch.zeros(*shape, levels, dtype=torch.int64, device=device)
-        self.frames = 0
+        self.num_frames = 0  # learned so far
         self.generator = torch.Generator().manual_seed(seed)  # the same on every device
 
     def log_prob(self, x: UInt8[Tensor, "B H W"]) -> Float[Tensor, " B"]:
@@ -57,39 +57,40 @@ class Histogram:
     def pixel_log_probs(self, x: UInt8[Tensor, "B H W"]) -> Float[Tensor, "B H W"]:
         check_frames(x, self.shape, self.levels)
         index = x.to(self.counts.device, torch.int64).movedim(0, -1)
-        return self._score(self.counts.gather(-1, index).movedim(-1, 0), self.frames)
+        return self._pixel_log_probs(self.counts.gather(-1, index).movedim(-1, 0), self.num_frames)
 
     def observe(self, x: UInt8[Tensor, "B H W"]) -> tuple[Float[Tensor, " B"], Float[Tensor, " B"]]:
         check_frames(x, self.shape, self.levels)
         index = x.to(self.counts.device, torch.int64)
-        seen = one_hot(index, self.levels)
-        # A frame is counted on top of those before it in its batch: integers, so exactly in order.
-        counts = (self.counts + seen.cumsum(0)).gather(-1, index[..., None])[..., 0]
-        frames = self.frames + torch.arange(len(x), device=counts.device).view(-1, 1, 1)
-        self.counts += seen.sum(0)
-        self.frames += len(x)
-        before, after = self._score(counts - 1, frames), self._score(counts, frames + 1)
+        observed = one_hot(index, self.levels)
+        # Each frame's counts include the earlier frames of its batch; integer sums are exact.
+        counts = (self.counts + observed.cumsum(0)).gather(-1, index[..., None])[..., 0]
+        num_frames = self.num_frames + torch.arange(len(x), device=counts.device).view(-1, 1, 1)
+        self.counts += observed.sum(0)
+        self.num_frames += len(x)
+        before = self._pixel_log_probs(counts - 1, num_frames)
+        after = self._pixel_log_probs(counts, num_frames + 1)
         return before.sum((1, 2)), after.sum((1, 2))
 
     def sample(self, n: int) -> UInt8[Tensor, "{n} H W"]:
         weights = (self.counts.cpu() + 1 / self.levels).flatten(0, 1)
-        drawn = weights.multinomial(n, replacement=True, generator=self.generator)
-        return drawn.T.reshape(n, *self.shape).to(self.counts.device, torch.uint8)
+        symbols = weights.multinomial(n, replacement=True, generator=self.generator)
+        return symbols.T.reshape(n, *self.shape).to(self.counts.device, torch.uint8)
 
     def state_dict(self) -> dict[str, Any]:
         return {
             "shape": self.shape,
             "levels": self.levels,
             "counts": self.counts.clone(),
-            "frames": self.frames,
+            "num_frames": self.num_frames,
             "generator": self.generator.get_state(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         check_state(state, self.shape, self.levels)
         self.counts.copy_(state["counts"])
-        self.frames = state["frames"]
+        self.num_frames = state["num_frames"]
         self.generator.set_state(state["generator"].cpu())
 
-    def _score(self, counts: Tensor, frames: Tensor | int) -> Float[Tensor, "B H W"]:
-        return ((counts + 1 / self.levels).double() / (frames + 1)).log()
+    def _pixel_log_probs(self, counts: Tensor, num_frames: Tensor | int) -> Float[Tensor, "B H W"]:
+        return ((counts + 1 / self.levels).double() / (num_frames + 1)).log()

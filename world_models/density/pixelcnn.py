@@ -1,8 +1,9 @@
-"""PixelCNN: a gated convolutional net that reads a frame in raster order.
+"""PixelCNN: a gated convolutional network that is autoregressive over pixels in raster order.
 
-The slim net of Ostrovski et al. 2017 (section 4), with the vertical and horizontal stacks of van
-den Oord et al. 2016 ("Conditional Image Generation with PixelCNN Decoders", section 2.2), whose
-receptive field has no blind spot. It learns online: one step of RMSProp at a constant rate a frame.
+The small network of Ostrovski et al. 2017 (section 4), with the vertical and horizontal stacks of
+van den Oord et al. 2016 ("Conditional Image Generation with PixelCNN Decoders", section 2.2), whose
+receptive field has no blind spot. It is trained online, by one RMSProp update per frame at a
+constant learning rate.
 """
 
 from copy import deepcopy
@@ -14,19 +15,19 @@ from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, pad
 
-from envs.checks import above, at_least, check, within
-from envs.dice import seeded
-from world_models.density.frames import check_frames, check_state
-from world_models.interface import DensityConfig
-from world_models.optimizers import load_optimizer
+from ...envs.checks import above, at_least, check, within
+from ...envs.prng import seeded
+from ..interface import DensityConfig
+from ..optimizers import load_optimizer
+from .frames import check_frames, check_state
 
 
 @dataclass(frozen=True)
 class PixelCNNConfig(DensityConfig):
-    """The slim gated PixelCNN of Ostrovski et al. 2017."""
+    """The small gated PixelCNN of Ostrovski et al. 2017."""
 
-    one_by_one: bool = True
-    """One step a frame, as in the paper; else one joint step a batch: faster, other gains."""
+    update_per_frame: bool = True
+    """One update per frame, as in the paper; else one per batch: faster, with other gains."""
     maps: int = 16
     """Feature maps of each stack."""
     blocks: int = 2
@@ -34,15 +35,15 @@ class PixelCNNConfig(DensityConfig):
     head: int = 64
     """Width of the last hidden layer."""
     learning_rate: float = 1e-3
-    smoothing: float = 0.95
-    """Decay of RMSProp's mean square; the papers print the rate alone."""
-    epsilon: float = 1e-4
-    """RMSProp's floor, for gradients in nats a pixel: without it late gains turn to noise."""
+    rmsprop_alpha: float = 0.95
+    """Decay of RMSProp's mean square; the papers give the learning rate only."""
+    rmsprop_eps: float = 1e-4
+    """RMSProp's epsilon, for gradients in nats per pixel; below it, late gains become noise."""
 
     def __post_init__(self) -> None:
         check(self, "density", at_least(1), "maps", "blocks", "head")
-        check(self, "density", above(0), "learning_rate", "epsilon")
-        check(self, "density", within(0, 1), "smoothing")
+        check(self, "density", above(0), "learning_rate", "rmsprop_eps")
+        check(self, "density", within(0, 1), "rmsprop_alpha")
 
     def build(
         self,
@@ -56,9 +57,10 @@ class PixelCNNConfig(DensityConfig):
 
 
 class PixelCNN:
-    """p(x) = product over pixels of a softmax given all pixels above and to the left.
+    """p(x) = product over pixels of a softmax given the pixels before them in raster order.
 
-    Log-probabilities are in nats. Raises ``UsageError`` on frames or states of another kind.
+    Log-probabilities are in nats. Raises UsageError for frames or states of another shape or
+    number of levels.
     """
 
     def __init__(
@@ -74,14 +76,14 @@ class PixelCNN:
         self.device = torch.device(device)
         with seeded(seed):
             net = GatedPixelCNN(levels, config.maps, config.blocks, config.head)
-        # Maps last in memory, which is what makes the small kernels fast.
+        # The small kernels are fastest in channels-last memory format.
         self.net = net.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.scale = 1 / max(levels - 1, 1)
-        self.optimiser = torch.optim.RMSprop(
+        self.optimizer = torch.optim.RMSprop(
             self.net.parameters(),
             lr=config.learning_rate,
-            alpha=config.smoothing,
-            eps=config.epsilon,
+            alpha=config.rmsprop_alpha,
+            eps=config.rmsprop_eps,
             foreach=True,
         )
         self.generator = torch.Generator().manual_seed(seed)  # the same on every device
@@ -89,18 +91,18 @@ class PixelCNN:
     @torch.no_grad()
     def log_prob(self, x: UInt8[Tensor, "B H W"]) -> Float[Tensor, " B"]:
         check_frames(x, self.shape, self.levels)
-        return self._sum(x.to(self.device))
+        return self._log_prob(x.to(self.device))
 
     @torch.no_grad()
     def pixel_log_probs(self, x: UInt8[Tensor, "B H W"]) -> Float[Tensor, "B H W"]:
         check_frames(x, self.shape, self.levels)
-        return self._score(x.to(self.device))
+        return self._pixel_log_probs(x.to(self.device))
 
     def observe(self, x: UInt8[Tensor, "B H W"]) -> tuple[Float[Tensor, " B"], Float[Tensor, " B"]]:
         check_frames(x, self.shape, self.levels)
-        size = 1 if self.config.one_by_one else len(x)
-        batches = torch.split(x.to(self.device), size)
-        before, after = zip(*(self._step(batch) for batch in batches), strict=True)
+        batch_size = 1 if self.config.update_per_frame else len(x)
+        batches = torch.split(x.to(self.device), batch_size)
+        before, after = zip(*(self._update(batch) for batch in batches), strict=True)
         return torch.cat(before), torch.cat(after)
 
     @torch.no_grad()
@@ -108,15 +110,15 @@ class PixelCNN:
         x = torch.zeros(n, *self.shape, dtype=torch.uint8, device=self.device)
         for i in range(self.shape[0]):
             for j in range(self.shape[1]):
-                odds = self.pixel(x, i, j).cpu()
-                x[:, i, j] = odds.multinomial(1, generator=self.generator)[:, 0]
+                probs = self.pixel_probs(x, i, j).cpu()
+                x[:, i, j] = probs.multinomial(1, generator=self.generator)[:, 0]
         return x
 
     @torch.no_grad()
-    def pixel(self, x: UInt8[Tensor, "B H W"], i: int, j: int) -> Float[Tensor, "B levels"]:
-        """Distribution of pixel (i, j) given those before it; looks at no others."""
-        top, left = max(0, i - self.net.reach), max(0, j - self.net.reach)
-        window = x[:, top : i + 1, left : j + self.net.reach + 1]
+    def pixel_probs(self, x: UInt8[Tensor, "B H W"], i: int, j: int) -> Float[Tensor, "B levels"]:
+        """Return the distribution of pixel (i, j) given those before it; reads no others."""
+        top, left = max(0, i - self.net.radius), max(0, j - self.net.radius)
+        window = x[:, top : i + 1, left : j + self.net.radius + 1]
         logits: Tensor = self.net(window * self.scale)
         return logits[:, :, i - top, j - left].softmax(1)
 
@@ -125,67 +127,68 @@ class PixelCNN:
             "shape": self.shape,
             "levels": self.levels,
             "net": deepcopy(self.net.state_dict()),
-            "optimiser": deepcopy(self.optimiser.state_dict()),
+            "optimizer": deepcopy(self.optimizer.state_dict()),
             "generator": self.generator.get_state(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         check_state(state, self.shape, self.levels)
         self.net.load_state_dict(state["net"])
-        load_optimizer(self.optimiser, state["optimiser"])
+        load_optimizer(self.optimizer, state["optimizer"])
         self.generator.set_state(state["generator"].cpu())
 
-    def _score(self, x: UInt8[Tensor, "B H W"]) -> Float[Tensor, "B H W"]:
+    def _pixel_log_probs(self, x: UInt8[Tensor, "B H W"]) -> Float[Tensor, "B H W"]:
         return -cross_entropy(self.net(x * self.scale), x.long(), reduction="none")
 
-    def _sum(self, x: UInt8[Tensor, "B H W"]) -> Float[Tensor, " B"]:
-        # A prediction gain is a small difference of large sums.
-        return self._score(x).sum((1, 2), dtype=torch.float64)
+    def _log_prob(self, x: UInt8[Tensor, "B H W"]) -> Float[Tensor, " B"]:
+        # In float64, because a prediction gain is a small difference of large sums.
+        return self._pixel_log_probs(x).sum((1, 2), dtype=torch.float64)
 
     @torch.enable_grad()
-    def _step(self, x: UInt8[Tensor, "B H W"]) -> tuple[Float[Tensor, " B"], Float[Tensor, " B"]]:
-        """One gradient step on the batch; log-probabilities before and after it."""
-        parts = torch.split(x, _PART)
+    def _update(self, x: UInt8[Tensor, "B H W"]) -> tuple[Float[Tensor, " B"], Float[Tensor, " B"]]:
+        """Take one gradient step on the batch; return log-probabilities before and after it."""
+        parts = torch.split(x, _CHUNK)
         before = []
-        self.optimiser.zero_grad()
+        self.optimizer.zero_grad()
         for part in parts:
-            log_prob = self._sum(part)
+            log_prob = self._log_prob(part)
             (-log_prob.sum() / x.numel()).backward()  # type: ignore[no-untyped-call]
             before.append(log_prob.detach())
-        self.optimiser.step()
+        self.optimizer.step()
         with torch.no_grad():
-            after = [self._sum(part) for part in parts]
+            after = [self._log_prob(part) for part in parts]
         return torch.cat(before), torch.cat(after)
 
 
-_PART = 16
-"""Frames that go through the net at a time: more leave the processor's cache and are slower."""
+_CHUNK = 16
+"""Frames per forward pass: the activations of more do not fit in the CPU's cache."""
 
 
 class GatedPixelCNN(nn.Module):
     """Logits of each pixel's symbol from the pixels before it in raster order.
 
-    The vertical stack sees the rows above, the horizontal stack the row itself to the left and, at
-    each layer, what the vertical one has seen. No weight is masked: kernels cover seen pixels only.
+    The vertical stack reads the rows above; the horizontal stack reads the pixels to the left and,
+    at each layer, the vertical stack. Kernels cover earlier pixels only, so no weight is masked.
     """
 
     def __init__(self, levels: int, maps: int, blocks: int, head: int) -> None:
         super().__init__()
-        self.reach = 3 + blocks
-        """Pixels that the receptive field extends upwards and to either side."""
-        self.above = nn.Conv2d(1, 2 * maps, (3, 7))
-        self.beside = nn.Conv2d(1, 2 * maps, (1, 3))
-        self.down = nn.Conv2d(2 * maps, 2 * maps, 1)
-        self.mix = nn.Conv2d(maps, maps, 1)
+        self.radius = 3 + blocks
+        """Pixels by which the receptive field extends upwards and to either side."""
+        self.vertical = nn.Conv2d(1, 2 * maps, (3, 7))
+        self.horizontal = nn.Conv2d(1, 2 * maps, (1, 3))
+        self.vertical_to_horizontal = nn.Conv2d(2 * maps, 2 * maps, 1)
+        self.output = nn.Conv2d(maps, maps, 1)
         self.blocks = nn.ModuleList(GatedBlock(maps) for _ in range(blocks))
         self.head = nn.Sequential(
             nn.ReLU(True), nn.Conv2d(maps, head, 1), nn.ReLU(True), nn.Conv2d(head, levels, 1)
         )
 
     def forward(self, x: Float[Tensor, "B H W"]) -> Float[Tensor, "B levels H W"]:
-        # Both kernels end one pixel short of the one that is predicted.
-        v = self.above(pad(x[:, None], (3, 3, 3, 0))[:, :, :-1])
-        h = self.mix(gate(self.beside(pad(x[:, None], (3, 0))[..., :-1]) + self.down(v)))
+        # Both kernels end one pixel before the one that is predicted.
+        v = self.vertical(pad(x[:, None], (3, 3, 3, 0))[:, :, :-1])
+        h = self.horizontal(pad(x[:, None], (3, 0))[..., :-1]) + self.vertical_to_horizontal(v)
+        h = self.output(gate(h))
         for block in self.blocks:
             v, h = block(v, h)
         logits: Tensor = self.head(h)
@@ -197,20 +200,21 @@ class GatedBlock(nn.Module):
 
     def __init__(self, maps: int) -> None:
         super().__init__()
-        self.above = nn.Conv2d(maps, 2 * maps, (2, 3))
-        self.beside = nn.Conv2d(maps, 2 * maps, (1, 2))
-        self.down = nn.Conv2d(2 * maps, 2 * maps, 1)
-        self.mix = nn.Conv2d(maps, maps, 1)
+        self.vertical = nn.Conv2d(maps, 2 * maps, (2, 3))
+        self.horizontal = nn.Conv2d(maps, 2 * maps, (1, 2))
+        self.vertical_to_horizontal = nn.Conv2d(2 * maps, 2 * maps, 1)
+        self.output = nn.Conv2d(maps, maps, 1)
 
     def forward(
         self, v: Float[Tensor, "B pairs H W"], h: Float[Tensor, "B maps H W"]
     ) -> tuple[Float[Tensor, "B pairs H W"], Float[Tensor, "B maps H W"]]:
-        v = self.above(pad(gate(v), (1, 1, 1, 0)))
-        return v, h + self.mix(gate(self.beside(pad(h, (1, 0))) + self.down(v)))
+        v = self.vertical(pad(gate(v), (1, 1, 1, 0)))
+        residual = self.horizontal(pad(h, (1, 0))) + self.vertical_to_horizontal(v)
+        return v, h + self.output(gate(residual))
 
 
 def gate(x: Float[Tensor, "B C H W"]) -> Float[Tensor, "B D H W"]:
-    """tanh(a / 2) sigmoid(b) of the two halves of the maps (equation 2, but for the a / 2)."""
-    # As tanh(a / 2) = 2 sigmoid(a) - 1, and a CPU's sigmoid is several times faster than its tanh.
-    value, door = x.sigmoid().chunk(2, dim=1)
-    return (2 * value - 1) * door
+    """Return tanh(a / 2) sigmoid(b) of both halves of the maps (equation 2, except for a / 2)."""
+    # tanh(a / 2) = 2 sigmoid(a) - 1, and on a CPU sigmoid is several times faster than tanh.
+    a, b = x.sigmoid().chunk(2, dim=1)
+    return (2 * a - 1) * b

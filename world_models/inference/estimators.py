@@ -1,7 +1,8 @@
-"""Gradients of a bound whose codes were drawn: each a surrogate whose value is the bound.
+"""Gradient estimators for bounds over sampled codes, as surrogate objectives.
 
-Backward through a surrogate gives an unbiased estimate of the gradient of the bound's expectation,
-for the parameters of model and posterior alike. Any alpha of ``bounds.bound`` goes with each.
+The value of a surrogate is the bound; its gradient is an unbiased estimate of the gradient of the
+bound's expectation, for the parameters of both model and posterior. Every estimator supports every
+alpha of ``bounds.bound``.
 """
 
 from typing import Literal
@@ -10,13 +11,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from world_models.inference.bounds import ELBO, bound
+from .bounds import ELBO, bound
 
 Estimator = Literal["pathwise", "nvil", "vimco"]
 
 
 def pathwise(log_weights: Float[Tensor, "S B"], *, alpha: float = ELBO) -> Float[Tensor, " B"]:
-    """Through the draw itself: codes are a differentiable function of noise (Kingma & Welling)."""
+    """Return the surrogate of reparameterized codes (Kingma & Welling 2014)."""
     return bound(log_weights, alpha)
 
 
@@ -27,9 +28,9 @@ def nvil(
     *,
     alpha: float = ELBO,
 ) -> Float[Tensor, " B"]:
-    """Score function, less a baseline that reads x alone (Mnih & Gregor 2014, section 2.3).
+    """Return the score-function surrogate with a learned baseline (Mnih & Gregor 2014, sec. 2.3).
 
-    The baseline is taught by the same surrogate: by the negative of its halved squared error.
+    The surrogate also trains the baseline, by minus half its squared error.
     """
     value = bound(log_weights, alpha)
     signal = value.detach() - baseline
@@ -43,18 +44,19 @@ def vimco(
     *,
     alpha: float = ELBO,
 ) -> Float[Tensor, " B"]:
-    """Score function, each of S >= 2 codes judged against the others (Mnih & Rezende 2016, eq. 8).
+    """Return the score-function surrogate with leave-one-out baselines (Mnih & Rezende 2016, eq 8).
 
-    The baseline of a code is the bound with the geometric mean of the others' weights in its place.
+    The baseline of a code is the bound in which the geometric mean of the other weights replaces
+    its own. Raises ValueError for fewer than 2 samples.
     """
     samples = len(log_weights)
     if samples < 2:
-        raise ValueError(f"VIMCO judges samples by one another; {samples} is too few, draw 2.")
+        raise ValueError(f"VIMCO needs 2 or more samples, got {samples}; raise samples.")
     value, weights = bound(log_weights, alpha), log_weights.detach()
-    others = (weights.sum(0) - weights) / (samples - 1)
-    itself = torch.eye(samples, dtype=torch.bool, device=weights.device)[:, :, None]
-    without = torch.where(itself, others, weights[:, None])  # [S, S, B]; column j lacks code j
-    baseline = bound(without.flatten(1), alpha).view_as(weights)
+    mean_of_others = (weights.sum(0) - weights) / (samples - 1)
+    diagonal = torch.eye(samples, dtype=torch.bool, device=weights.device)[:, :, None]
+    leave_one_out = torch.where(diagonal, mean_of_others, weights[:, None])  # [S, S, B]
+    baseline = bound(leave_one_out.flatten(1), alpha).view_as(weights)
     return value + _gradient_only(((value.detach() - baseline) * log_posterior).sum(0))
 
 
@@ -66,7 +68,7 @@ def surrogate(
     *,
     alpha: float = ELBO,
 ) -> Float[Tensor, " B"]:
-    """The surrogate of the estimator of that name."""
+    """Return the surrogate of the estimator of this name."""
     if estimator == "pathwise":
         return pathwise(log_weights, alpha=alpha)
     if estimator == "nvil":
@@ -75,33 +77,34 @@ def surrogate(
 
 
 class Baseline(nn.Module):
-    """What NVIL expects of a bound, from features of x: a small net in units of bounds so far.
+    """NVIL's prediction of the bound from features of x, by a small network.
 
-    The running mean and deviation are those of Mnih & Gregor 2014, section 2.4: centring and scale.
+    The network's output is scaled by the running mean and standard deviation of past bounds (Mnih &
+    Gregor 2014, section 2.4).
     """
 
     mean: Tensor
-    deviation: Tensor
+    std: Tensor
 
     def __init__(self, features: int, hidden: int = 100, decay: float = 0.8) -> None:
         super().__init__()
         self.decay = decay
         self.net = nn.Sequential(nn.Linear(features, hidden), nn.Tanh(), nn.Linear(hidden, 1))
         self.register_buffer("mean", torch.zeros(()))
-        self.register_buffer("deviation", torch.ones(()))
+        self.register_buffer("std", torch.ones(()))
 
     def forward(self, features: Float[Tensor, "B D"]) -> Float[Tensor, " B"]:
-        standard: Tensor = self.net(features.detach())[:, 0]  # about one, whatever the bound's size
-        return self.mean + self.deviation * standard
+        normalized: Tensor = self.net(features.detach())[:, 0]
+        return self.mean + self.std * normalized
 
     @torch.no_grad()
-    def note(self, value: Float[Tensor, " B"]) -> None:
-        """Move the running mean and deviation towards those of a batch of bounds."""
+    def update_statistics(self, value: Float[Tensor, " B"]) -> None:
+        """Update the running mean and standard deviation with a batch of bounds."""
         self.mean.lerp_(value.mean(), 1 - self.decay)
-        distance = (value - self.mean).square().mean().sqrt().clamp(min=1)
-        self.deviation.lerp_(distance, 1 - self.decay)
+        std = (value - self.mean).square().mean().sqrt().clamp(min=1)
+        self.std.lerp_(std, 1 - self.decay)
 
 
 def _gradient_only(x: Float[Tensor, " B"]) -> Float[Tensor, " B"]:
-    """Zero, with the gradient of x."""
+    """Return zero with the gradient of x."""
     return x - x.detach()

@@ -1,20 +1,20 @@
-"""How good a latent-variable model is: its evidence, bits a dimension, and latents in use."""
+"""Metrics of latent-variable models: evidence log p(x), bits per dimension, and active units."""
 
 import math
 
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from world_models.inference.bounds import IWAE, bound
+from .bounds import IWAE, bound
 
 
 def log_evidence(
     log_weights: Float[Tensor, "S B"],
 ) -> tuple[Float[Tensor, " B"], Float[Tensor, " B"]]:
-    """log p(x) by importance sampling, and its standard error, in nats.
+    """Estimate log p(x) by importance sampling; return it with its standard error, in nats.
 
-    The error is that of the mean weight relative to it (the delta method): it is itself estimated
-    from the weights, so where few of them carry the sum it is too small.
+    The error is the relative standard error of the mean weight (delta method). As it is estimated
+    from the same weights, it is too small where few of them dominate the sum.
     """
     samples = len(log_weights)
     estimate = bound(log_weights, IWAE)
@@ -23,19 +23,22 @@ def log_evidence(
 
 
 def bits_per_dimension(
-    log_evidence: Float[Tensor, " B"], dimensions: int, spacing: float = 1.0
+    log_evidence: Float[Tensor, " B"], dimensions: int, bin_width: float = 1.0
 ) -> Float[Tensor, " B"]:
-    """Nats a frame as bits a pixel.
+    """Convert the evidence in nats per frame to bits per pixel.
 
-    ``spacing`` is the distance of two levels of a pixel in the units of a continuous likelihood,
-    such as 1 / 255: a density times that is about the probability of a level. It is 1 where the
-    likelihood is discrete.
+    ``bin_width`` is the difference of two levels of a pixel in the units of a continuous
+    likelihood, such as 1 / 255: times it, a density is about the probability of a level. It is 1
+    for a discrete likelihood.
     """
-    return -(log_evidence / dimensions + math.log(spacing)) / math.log(2)
+    return -(log_evidence / dimensions + math.log(bin_width)) / math.log(2)
 
 
 def active_units(
     posterior_means: Float[Tensor, "B D"], threshold: float = 0.01
 ) -> Bool[Tensor, " D"]:
-    """Latents whose posterior mean varies with x by more than that (Burda et al. 2016, 5.1)."""
+    """Return which latents' posterior means have a variance over x above the threshold.
+
+    Burda et al. 2016, section 5.1.
+    """
     return posterior_means.var(0) > threshold

@@ -1,14 +1,14 @@
-"""Planning: write, keep and revise a sequence of actions."""
+"""Planners: models that write, keep and revise a sequence of actions."""
 
-from world_models.interface import PlannerConfig
-from world_models.planning.action_repeat import ActionRepeatConfig
-from world_models.planning.reactive import ReactiveConfig
-from world_models.planning.straw import STRAWConfig, STRAWeConfig
+from ..interface import PlannerConfig
+from .figar import FiGARConfig
+from .reactive import ReactiveConfig
+from .straw import STRAWConfig, STRAWeConfig
 
 PLANNERS: dict[str, type[PlannerConfig]] = {
     "reactive": ReactiveConfig,
-    "action-repeat": ActionRepeatConfig,
+    "figar": FiGARConfig,
     "straw": STRAWConfig,
     "strawe": STRAWeConfig,
 }
-"""Every planner by name: the command line, ``reverie list`` and the law tests read it."""
+"""Every planner by name, as on the command line."""

@@ -1,7 +1,7 @@
-"""Gaussian attention along one axis: K filters on a line of T places, to read and write through.
+"""Gaussian attention along one axis: K filters over T positions, through which to read and write.
 
-DRAW's windows (Gregor et al. 2015, section 3.2) are two such banks, one an axis of an image;
-STRAW's (Vezhnevets et al. 2016, section 2.1) is one, on time.
+DRAW's windows (Gregor et al. 2015, section 3.2) are two such filter banks, one per axis of an
+image; STRAW's (Vezhnevets et al. 2016, section 2.1) is one, along time.
 """
 
 import math
@@ -13,63 +13,65 @@ from torch import Tensor
 
 
 @dataclass(frozen=True, slots=True)
-class Window:
-    """A bank of filters, each a distribution over the places, and how strongly it is looked at."""
+class AttentionWindow:
+    """A bank of filters, each a distribution over positions, and a gain."""
 
     filters: Float[Tensor, "B K T"]
     gain: Float[Tensor, " B"]
 
 
 def gaussian_filters(
-    centre: Float[Tensor, " B"],
+    center: Float[Tensor, " B"],
     stride: Float[Tensor, " B"],
     variance: Float[Tensor, " B"],
     *,
     count: int,
     length: int,
 ) -> Float[Tensor, "B {count} {length}"]:
-    """``count`` Gaussians ``stride`` places apart around ``centre``, each summing to 1.
+    """Return ``count`` Gaussians, ``stride`` positions apart around ``center``, that sum to 1.
 
-    DRAW, eqs. 19-26. A Gaussian is normalised as a softmax, so that one narrower than the distance
-    to the nearest place is that place rather than 0 / 0.
+    DRAW, eqs. 19-26. A Gaussian is normalized by a softmax, so that one narrower than the distance
+    to the nearest position selects that position instead of being 0 / 0.
     """
-    offset = torch.arange(count, device=centre.device) - (count - 1) / 2
-    mean = centre[:, None] + offset * stride[:, None]
-    place = torch.arange(length, device=centre.device)
-    distance = place - mean[:, :, None]
+    offset = torch.arange(count, device=center.device) - (count - 1) / 2
+    mean = center[:, None] + offset * stride[:, None]
+    position = torch.arange(length, device=center.device)
+    distance = position - mean[:, :, None]
     return (-distance.square() / (2 * variance[:, None, None])).softmax(2)
 
 
-def attend(parameters: Float[Tensor, "B 4"], *, count: int, length: int) -> Window:
-    """The window that a network asks for: centre, log-stride, log-variance and log-gain.
+def attention_window(params: Float[Tensor, "B 4"], *, count: int, length: int) -> AttentionWindow:
+    """Return the window of a network's outputs: center, log-stride, log-variance and log-gain.
 
-    A centre of -1..1 after tanh is a place of 0..T-1, and a log-stride of 0 spreads the filters
-    over the whole line: the zero vector looks at all of it. Logarithms end at +-10.
+    tanh maps the first to a position in 0..T-1. At log-stride 0 the filters cover all positions,
+    so the zero vector reads the whole axis. Logarithms are clamped to +-10.
     """
-    centre = (length - 1) / 2 * (1 + parameters[:, 0].tanh())
-    stride, variance, gain = parameters[:, 1:].clamp(-10, 10).exp().unbind(1)
-    spread = (length - 1) / max(1, count - 1)
-    filters = gaussian_filters(centre, spread * stride, variance, count=count, length=length)
-    return Window(filters, gain)
+    center = (length - 1) / 2 * (1 + params[:, 0].tanh())
+    stride, variance, gain = params[:, 1:].clamp(-10, 10).exp().unbind(1)
+    full_stride = (length - 1) / max(1, count - 1)
+    filters = gaussian_filters(center, full_stride * stride, variance, count=count, length=length)
+    return AttentionWindow(filters, gain)
 
 
-def parameters_of(centre: float, stride: float, *, count: int, length: int) -> tuple[float, float]:
-    """The first two parameters of the window with this centre and stride, both in places.
+def center_and_stride_params(
+    center: float, stride: float, *, count: int, length: int
+) -> tuple[float, float]:
+    """Return the first two parameters of the window with this center and stride, in positions.
 
-    A centre at an end is put a quarter of a place inside it, where tanh still has a slope.
+    A center at either end is moved inside by a quarter of a position, where tanh has a gradient.
     """
     if length == 1:
         return 0.0, 0.0
-    most = 1 - 0.5 / length
-    share = min(max(2 * centre / (length - 1) - 1, -most), most)
-    return math.atanh(share), math.log(stride * max(1, count - 1) / (length - 1))
+    limit = 1 - 0.5 / length
+    scaled = min(max(2 * center / (length - 1) - 1, -limit), limit)
+    return math.atanh(scaled), math.log(stride * max(1, count - 1) / (length - 1))
 
 
-def read(line: Float[Tensor, "B A T"], window: Window) -> Float[Tensor, "B A K"]:
-    """What each filter sees of each row."""
+def read(line: Float[Tensor, "B A T"], window: AttentionWindow) -> Float[Tensor, "B A K"]:
+    """Return the weighted mean of each row under each filter, times the gain."""
     return window.gain[:, None, None] * (line @ window.filters.mT)
 
 
-def write(patch: Float[Tensor, "B A K"], window: Window) -> Float[Tensor, "B A T"]:
-    """The line in which each filter lays down its part of the patch; the gain is divided out."""
+def write(patch: Float[Tensor, "B A K"], window: AttentionWindow) -> Float[Tensor, "B A T"]:
+    """Return the sum of the filters weighted by the patch, divided by the gain."""
     return (patch @ window.filters) / window.gain[:, None, None]

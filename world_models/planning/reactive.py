@@ -1,6 +1,6 @@
-"""Reactive: no plan at all; logits of the action now are linear in the features.
+"""The reactive planner: no plan; logits of the present action are linear in the features.
 
-With it, an agent that plans is the agent without a planner: the twin every planner is measured by.
+With it a planning agent is plain PPO, the baseline of every planner.
 """
 
 from dataclasses import dataclass
@@ -9,14 +9,14 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
-from envs import dice
-from envs.interface import Memory
-from world_models.interface import PlannerConfig, Thought
+from ...envs import prng
+from ...envs.interface import Carry
+from ..interface import PlannerConfig, PlannerOutput
 
 
 @dataclass(frozen=True)
 class ReactiveConfig(PlannerConfig):
-    """A linear layer, near uniform play at first."""
+    """A linear layer, initialized to nearly uniform action probabilities."""
 
     def build(
         self, *, features: int, num_actions: int, seed: int = 0, device: torch.device | str = "cpu"
@@ -25,24 +25,24 @@ class ReactiveConfig(PlannerConfig):
 
 
 class Reactive(nn.Module):
-    """Thinks of the action now alone, at no cost."""
+    """A planner without plan, carry or cost."""
 
     def __init__(self, features: int, num_actions: int, *, seed: int = 0) -> None:
         super().__init__()
-        with dice.seeded(seed):
-            self.logits = nn.Linear(features, num_actions)
-            nn.init.orthogonal_(self.logits.weight, 0.01)
-            nn.init.zeros_(self.logits.bias)
+        with prng.seeded(seed):
+            self.action_head = nn.Linear(features, num_actions)
+            nn.init.orthogonal_(self.action_head.weight, 0.01)
+            nn.init.zeros_(self.action_head.bias)
 
-    def initial(self, n: int) -> Memory:
+    def initial(self, n: int) -> Carry:
         return {}
 
     def advance(
         self,
         features: Float[Tensor, "B D"],
-        memory: Memory,
+        carry: Carry,
         first: Bool[Tensor, " B"],
-        choice: Int64[Tensor, " B"] | None = None,
-    ) -> tuple[Float[Tensor, "B A"], Memory, Thought]:
-        nothing = features.new_zeros(len(features))
-        return self.logits(features), memory, Thought(nothing, nothing, nothing.long(), nothing)
+        decision: Int64[Tensor, " B"] | None = None,
+    ) -> tuple[Float[Tensor, "B A"], Carry, PlannerOutput]:
+        zeros = features.new_zeros(len(features))
+        return self.action_head(features), carry, PlannerOutput(zeros, zeros, zeros.long(), zeros)

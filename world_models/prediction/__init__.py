@@ -1,10 +1,10 @@
-"""Prediction: imagine the next frame, given an action."""
+"""Predictors: models of the next frame, reward and discount given an action."""
 
-from world_models.interface import PredictorConfig
-from world_models.prediction.feedforward import SMALL, FeedforwardConfig
-from world_models.prediction.mlp import SMALL_MLP, MLPPredictorConfig
-from world_models.prediction.recurrent import SMALL_RECURRENT, RecurrentConfig
-from world_models.prediction.stochastic import SMALL_STOCHASTIC, StochasticConfig
+from ..interface import PredictorConfig
+from .feedforward import SMALL, FeedforwardConfig
+from .mlp import SMALL_MLP, MLPPredictorConfig
+from .recurrent import SMALL_RECURRENT, RecurrentConfig
+from .stochastic import SMALL_STOCHASTIC, StochasticConfig
 
 PREDICTORS: dict[str, type[PredictorConfig] | PredictorConfig] = {
     "feedforward": FeedforwardConfig,
@@ -16,8 +16,8 @@ PREDICTORS: dict[str, type[PredictorConfig] | PredictorConfig] = {
     "small-stochastic": SMALL_STOCHASTIC,
     "small-mlp": SMALL_MLP,
 }
-"""Every predictor by name: the command line, ``reverie list`` and the law tests read it.
+"""Every predictor by name, for the command line, ``reverie list`` and the tests of the role.
 
-Those called small are for 84 x 84 grey frames, with as many updates each, minutes on a CPU; rates
-and batches are their kind's own. The others are as published.
+The ``small`` ones are for 84 x 84 gray frames and train in minutes on a CPU; all have the same
+number of updates, with learning rates and batch sizes of their own. The others are as published.
 """

@@ -1,9 +1,9 @@
-"""Imagination: a learned simulator as a Gymnasium vector environment.
+"""A predictor as a Gymnasium vector environment.
 
-Each episode begins at a remembered moment of the real world and is then the predictor's alone. It
-ends by a coin (the predicted discount's), or is truncated at the horizon. With ``tensors`` nothing
-leaves the device: actions, looks and rewards are tensors, as ``envs.stream.Stream`` takes them;
-without, it is an ordinary environment of numpy arrays, fit for any library.
+Each episode starts from a recorded state of the real environment and continues by predictions. It
+terminates at random, by the predicted discount, or is truncated at the horizon. With ``tensors``,
+actions, observations and rewards are tensors that stay on the predictor's device, as
+``envs.batched_env.BatchedEnv`` takes them; otherwise they are numpy arrays, as in any environment.
 """
 
 from collections.abc import Sequence
@@ -16,57 +16,62 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 from torch import Tensor
 
-from envs import dice
-from envs.errors import UsageError
-from envs.interface import Memory, Segment
-from world_models.interface import Predictor
-
-MOMENT, COIN = range(2)  # lanes of a tick's dice
+from ...envs import prng
+from ...envs.errors import UsageError
+from ...envs.interface import Carry, Segment
+from ..interface import Predictor
 
 
 class Imagination(VectorEnv[Any, Any, Any]):
-    """N dreams of a predictor, which begin at the moments in which ``remembered`` segments end.
+    """Imagined episodes in N environments, which start where the segments ``starts`` end.
 
-    ``info["discount"]`` is 0 where the coin ended an episode, else 1. Raises UsageError for
-    segments of another shape, a predictor that knows fewer actions than ``num_actions``, and no
-    moments or horizon.
+    ``info["discount"]`` is 0 where an episode terminated, else 1. Raises UsageError for segments of
+    another observation shape, for more actions than the predictor has, and without a start, an
+    environment or a step.
+
+    Example::
+
+        env = Imagination(predictor, starts, num_envs=64, horizon=100)
+        obs, _ = env.reset(seed=0)
+        obs, reward, terminated, truncated, info = env.step(env.action_space.sample())
     """
 
     def __init__(
         self,
         predictor: Predictor,
-        remembered: Segment,
+        starts: Segment,
         num_envs: int,
         *,
         horizon: int = 50,
         num_actions: int | None = None,
         tensors: bool = False,
     ) -> None:
-        if horizon < 1 or num_envs < 1 or not len(remembered.obs):
+        if horizon < 1 or num_envs < 1 or not len(starts.obs):
             raise UsageError(
-                f"An imagination of {num_envs} dreams of {horizon} steps from "
-                f"{len(remembered.obs)} remembered moments cannot be; there must be 1 of each."
+                f"Imagination got num_envs={num_envs}, horizon={horizon} and {len(starts.obs)} "
+                "starts; each must be 1 or more."
             )
         num_actions = predictor.num_actions if num_actions is None else num_actions
         if num_actions > predictor.num_actions:
             raise UsageError(
-                f"The world has {num_actions} actions and the predictor knows "
-                f"{predictor.num_actions}; train it on recordings of the same action set."
+                f"The environment has {num_actions} actions and the predictor "
+                f"{predictor.num_actions}; train the predictor on recordings of the same action "
+                "set."
             )
         self.predictor, self.num_envs, self.horizon = predictor, num_envs, horizon
-        self.tensors, self.colours = tensors, predictor.colours
+        self.tensors, self.channels = tensors, predictor.channels
         self.metadata = {"autoreset_mode": AutoresetMode.NEXT_STEP, "reset_mask": True}
         self.single_observation_space = Box(0, 255, predictor.obs_shape, np.uint8)
         self.single_action_space = Discrete(num_actions)
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self.action_space = batch_space(self.single_action_space, num_envs)
-        self.moments = predictor.start(remembered)
-        self.device = self.moments["obs"].device
+        self.start_carry = predictor.start(starts)
+        self.device = self.start_carry["obs"].device
         entropy = int(np.random.SeedSequence().generate_state(1)[0])
-        self.key = dice.keys(entropy, "dream", num_envs).to(self.device)
-        self.over = torch.ones(num_envs, dtype=torch.bool, device=self.device)
-        self.time = torch.zeros(num_envs, dtype=torch.int64, device=self.device)
-        self.state: Memory = {}
+        self.rng = prng.initial_rng(entropy, "dream", num_envs).to(self.device)
+        self.done = torch.ones(num_envs, dtype=torch.bool, device=self.device)
+        self.elapsed_steps = torch.zeros(num_envs, dtype=torch.int64, device=self.device)
+        self.carry: Carry = {}
 
     def reset(
         self,
@@ -74,50 +79,52 @@ class Imagination(VectorEnv[Any, Any, Any]):
         seed: int | Sequence[int | None] | None = None,
         options: dict[str, Any] | None = None,
     ) -> tuple[Any, dict[str, Any]]:
-        every = np.ones(self.num_envs, np.bool_)
-        mask = torch.as_tensor((options or {}).get("reset_mask", every)).to(self.device)
+        all_envs = np.ones(self.num_envs, np.bool_)
+        mask = torch.as_tensor((options or {}).get("reset_mask", all_envs)).to(self.device)
         seeds = [None] * self.num_envs if seed is None else seed
         if isinstance(seeds, int):
             seeds = range(seeds, seeds + self.num_envs)
-        given = torch.tensor([s is not None for s in seeds], device=self.device)
-        fresh = dice.splitmix64(torch.tensor([int(s or 0) for s in seeds])).to(self.device)
-        fresh = torch.where(given, fresh, dice.roll(self.key))  # without a seed the dice go on
-        self.key = torch.where(mask, fresh, self.key)
-        self._begin(mask)
-        return self._out(self.state["obs"]), {}
+        seeded = torch.tensor([s is not None for s in seeds], device=self.device)
+        rng = prng.splitmix64(torch.tensor([int(s or 0) for s in seeds])).to(self.device)
+        rng = torch.where(seeded, rng, prng.next_rng(self.rng))
+        self.rng = torch.where(mask, rng, self.rng)
+        self._start_episodes(mask)
+        return self._convert(self.carry["obs"]), {}
 
     @torch.no_grad()
     def step(self, actions: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
-        born = self.over
+        first = self.done
         action = torch.as_tensor(actions).to(self.device, torch.int64)
-        prediction, self.state = self.predictor.predict(self.state, action)
-        self.key = dice.roll(self.key)
-        self.time = self.time + 1
-        coin = dice.uniform(self.key, 1, COIN)[:, 0]
-        terminated = (coin >= prediction.discount) & ~born
-        reward = torch.where(born, 0.0, prediction.reward)
-        self._begin(born)
-        truncated = (self.time >= self.horizon) & ~terminated
-        self.over = terminated | truncated
-        out = [self._out(x) for x in (self.state["obs"], reward, terminated, truncated)]
-        info = {"discount": self._out(1.0 - terminated.float())}
+        prediction, self.carry = self.predictor.predict(self.carry, action)
+        self.rng = prng.next_rng(self.rng)
+        self.elapsed_steps = self.elapsed_steps + 1
+        uniform = prng.uniform(self.rng, 1, prng.DreamDraw.TERMINATION)[:, 0]
+        terminated = (uniform >= prediction.discount) & ~first
+        reward = torch.where(first, 0.0, prediction.reward)
+        self._start_episodes(first)
+        truncated = (self.elapsed_steps >= self.horizon) & ~terminated
+        self.done = terminated | truncated
+        obs, reward, terminated_out, truncated_out = (
+            self._convert(x) for x in (self.carry["obs"], reward, terminated, truncated)
+        )
+        info = {"discount": self._convert(1.0 - terminated.float())}
         if not self.tensors:
-            info["_discount"] = np.ones(self.num_envs, np.bool_)  # Gymnasium's mask of who has it
-        return out[0], out[1], out[2], out[3], info
+            info["_discount"] = np.ones(self.num_envs, np.bool_)  # Gymnasium's mask of the key
+        return obs, reward, terminated_out, truncated_out, info
 
-    def _begin(self, mask: Tensor) -> None:
-        """The masked dreams start anew, each from a moment of its dice."""
-        moment = dice.integers(self.key, len(self.moments["obs"]), MOMENT)
-        fresh = {name: value[moment] for name, value in self.moments.items()}
-        if "dice" in fresh:  # a predictor with chance of its own
-            fresh["dice"] = dice.roll(dice.splitmix64(self.key))
-        state = self.state or fresh
-        self.state = {
-            name: torch.where(mask.view(-1, *[1] * (value.ndim - 1)), value, state[name])
+    def _start_episodes(self, mask: Tensor) -> None:
+        """Start new episodes in the masked environments, each from a random start."""
+        index = prng.randint(self.rng, len(self.start_carry["obs"]), prng.DreamDraw.START)
+        fresh = {name: value[index] for name, value in self.start_carry.items()}
+        if "rng" in fresh:  # of a stochastic predictor
+            fresh["rng"] = prng.next_rng(prng.splitmix64(self.rng))
+        carry = self.carry or fresh
+        self.carry = {
+            name: torch.where(mask.view(-1, *[1] * (value.ndim - 1)), value, carry[name])
             for name, value in fresh.items()
         }
-        self.time = torch.where(mask, 0, self.time)
-        self.over = self.over & ~mask
+        self.elapsed_steps = torch.where(mask, 0, self.elapsed_steps)
+        self.done = self.done & ~mask
 
-    def _out(self, x: Tensor) -> Any:
+    def _convert(self, x: Tensor) -> Any:
         return x if self.tensors else x.cpu().numpy()

@@ -1,13 +1,13 @@
-"""Representation: turn a frame into a vector whose distances mean something."""
+"""Representations: encoders of frames as vectors with meaningful Euclidean distances."""
 
-from world_models.interface import RepresentationConfig
-from world_models.representation.binary_vae import BinaryVAEConfig
-from world_models.representation.projection import ProjectionConfig
-from world_models.representation.vae import VAEConfig
+from ..interface import RepresentationConfig
+from .binary_vae import BinaryVAEConfig
+from .projection import ProjectionConfig
+from .vae import VAEConfig
 
 REPRESENTATIONS: dict[str, type[RepresentationConfig]] = {
     "projection": ProjectionConfig,
     "vae": VAEConfig,
     "binary-vae": BinaryVAEConfig,
 }
-"""Every representation by name: the command line, ``reverie list`` and the law tests read it."""
+"""Every representation by name, for the command line, ``reverie list`` and the role's tests."""

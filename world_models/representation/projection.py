@@ -1,7 +1,7 @@
 """Random projection: one fixed Gaussian matrix (Blundell et al. 2016, section 3.1).
 
-By the Johnson-Lindenstrauss lemma it keeps Euclidean distances between frames up to a factor near
-one, so nearest neighbours of keys are near neighbours of frames; and it needs no training.
+By the Johnson-Lindenstrauss lemma it preserves Euclidean distances between frames up to a factor
+near one, so the nearest neighbors of a key are near neighbors of its frame. It needs no training.
 """
 
 import math
@@ -12,9 +12,9 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from envs.checks import at_least, check
-from envs.interface import Metrics
-from world_models.interface import RepresentationConfig
+from ...envs.checks import at_least, check
+from ...envs.interface import Metrics
+from ..interface import RepresentationConfig
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
-"""What representations by variational inference share: one gradient step on a bound, and keys.
+"""Representations by variational inference: updates on a bound, and keys.
 
-The model is a ``LatentVariableModel``; the bound and the estimator of its gradient are chosen apart
-from it (``world_models.inference``).
+The model is a ``LatentVariableModel``; the bound and the estimator of its gradient are chosen
+independently of it (``world_models.inference``).
 """
 
 from abc import abstractmethod
@@ -14,70 +14,69 @@ from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
-from envs.checks import above, at_least, check, refuse
-from envs.dice import fold, seeded
-from envs.errors import NumericalError, UsageError
-from envs.interface import Metrics
-from world_models.arithmetic import arithmetic, rounded
-from world_models.inference.bounds import ELBO, Weights, analytic_elbo, draw_weights
-from world_models.inference.estimators import Baseline, Estimator, surrogate
-from world_models.interface import RepresentationConfig
-from world_models.optimizers import load_optimizer
-from world_models.representation.networks import HIDDEN
+from ...envs.checks import above, at_least, check, refuse
+from ...envs.errors import NumericalError, UsageError
+from ...envs.interface import Metrics
+from ...envs.prng import fold_in, seeded
+from ..inference.bounds import ELBO, ImportanceWeights, analytic_elbo, draw_weights
+from ..inference.estimators import Baseline, Estimator, surrogate
+from ..interface import RepresentationConfig
+from ..optimizers import load_optimizer
+from ..precision import current_precision, low_precision_copy
+from .networks import HIDDEN
 
 
 @dataclass(frozen=True)
 class VariationalConfig(RepresentationConfig):
-    """The bound, the estimator of its gradient and the optimiser of a latent-variable model."""
+    """The bound, the estimator of its gradient and the optimizer of a latent-variable model."""
 
-    learns: ClassVar[bool] = True
+    trainable: ClassVar[bool] = True
 
     alpha: float = ELBO
-    """Which bound is raised: 1 the ELBO, 0 the importance-weighted one, -inf the best sample's."""
+    """The bound to maximize: 1 for the ELBO, 0 importance-weighted, -inf VR-max."""
     samples: int = 1
-    """Codes drawn for each frame."""
+    """Codes sampled per frame."""
     estimator: Estimator = "pathwise"
-    """How the bound's gradient is estimated; binary codes have no pathwise one."""
+    """Estimator of the bound's gradient; binary codes have no pathwise gradient."""
     beta: float = 1.0
-    """Weight of the code's cost: above 1 for a beta-VAE (Higgins et al. 2017)."""
+    """Weight of the KL term: above 1 for a beta-VAE (Higgins et al. 2017)."""
     free_bits: float = 0.0
-    """Nats that each latent may cost unpunished, where the ELBO's divergence is known."""
-    optimiser: Literal["adam", "rmsprop"] = "adam"
+    """KL of each latent that is not penalized, in nats; for the ELBO with analytic KL only."""
+    optimizer: Literal["adam", "rmsprop"] = "adam"
     learning_rate: float = 1e-3
-    gradient_clip: float = 2000.0
-    """Greatest norm of the bound's gradient, in nats a frame; of an 84 x 84 frame's it clips most,
-    and a batch whose gradient is ten times the usual one then takes a step like any other."""
-    decay_steps: int = 0
-    """Updates over which the learning rate falls to 0 in a straight line; 0 keeps it constant."""
+    max_grad_norm: float = 2000.0
+    """Largest norm of the bound's gradient, in nats per frame. At 84 x 84 pixels it clips most
+    gradients, so that a batch with an unusually large one takes no larger step."""
+    anneal_updates: int = 0
+    """Updates over which the learning rate decays linearly to 0; 0 keeps it constant."""
 
     def __post_init__(self) -> None:
         role = "representation"
         check(self, role, at_least(1), "samples")
-        check(self, role, at_least(0), "beta", "decay_steps")
-        check(self, role, above(0), "learning_rate", "gradient_clip")
+        check(self, role, at_least(0), "beta", "anneal_updates")
+        check(self, role, above(0), "learning_rate", "max_grad_norm")
         if self.free_bits != 0 and not (self.alpha == ELBO and self.estimator == "pathwise"):
-            refuse(self, role, "free_bits", "0 but with alpha 1 and pathwise")
+            refuse(self, role, "free_bits", "0 unless alpha is 1 and estimator is pathwise")
         if self.estimator == "vimco" and self.samples < 2:
-            wanted = "2 or more with the estimator vimco, which judges codes by one another"
-            refuse(self, role, "samples", wanted)
+            refuse(self, role, "samples", "2 or more with estimator vimco")
 
 
 class VariationalModel(nn.Module):
-    """A latent-variable model of frames, with keys."""
+    """A latent-variable model of frames, and keys for them."""
 
     dim: int
-    """Length of a key, whose first ``latent`` numbers are the means of a code."""
+    """Length of a key, whose first ``latent`` numbers are the mean of the code."""
     latent: int
-    spacing: float
-    """Distance of two levels of a pixel in the likelihood's units; 1 where it is discrete."""
+    bin_width: float
+    """Difference of two levels of a pixel in the likelihood's units; 1 if it is discrete."""
 
     @abstractmethod
     def prepare(self, frames: UInt8[Tensor, "B K H W"]) -> Float[Tensor, "B K H W"]:
-        """Frames as the values that the likelihood is of."""
+        """Convert frames to values of the likelihood."""
 
     @abstractmethod
-    def start_from(self, x: Float[Tensor, "B K H W"]) -> None:
-        """Set each pixel's own bias from the first batch (after Salimans & Kingma 2016, sec. 3)."""
+    def initialize_from(self, x: Float[Tensor, "B K H W"]) -> None:
+        """Initialize each pixel's bias from the first batch (Salimans & Kingma 2016, section 3)."""
 
     @abstractmethod
     def prior(self) -> Distribution: ...
@@ -90,21 +89,21 @@ class VariationalModel(nn.Module):
 
     @abstractmethod
     def key(self, x: Float[Tensor, "B K H W"]) -> Float[Tensor, "B D"]:
-        """What stands for a frame: parameters of its posterior, no draw from it."""
+        """Return the key of each frame: parameters of its posterior, without sampling."""
 
     @abstractmethod
-    def divergence(self, posterior: Distribution) -> Float[Tensor, "B D"] | None:
-        """KL(q(z_d | x) || p(z_d)) of each latent, where it is known."""
+    def analytic_kl(self, posterior: Distribution) -> Float[Tensor, "B D"] | None:
+        """Return KL(q(z_d | x) || p(z_d)) of each latent, or None if it has no closed form."""
 
     @abstractmethod
     def features(self, x: Float[Tensor, "B K H W"]) -> Float[Tensor, "B D"]:
-        """What NVIL's baseline reads."""
+        """Return the input of NVIL's baseline."""
 
 
 class VariationalRepresentation:
-    """A model fitted by a bound; each of its steps draws from a seed of its own.
+    """A representation trained on a bound; each update has its own seed.
 
-    Raises UsageError for frames it cannot learn from, NumericalError where the bound is no number.
+    Raises UsageError for frames of another shape, NumericalError if the bound is not finite.
     """
 
     def __init__(
@@ -116,60 +115,59 @@ class VariationalRepresentation:
         seed: int = 0,
         device: torch.device | str = "cpu",
     ) -> None:
-        self.config, self.obs_shape, self.arithmetic = config, obs_shape, arithmetic()
+        self.config, self.obs_shape, self.precision = config, obs_shape, current_precision()
         self.seed, self.device, self.dim = seed, torch.device(device), model.dim
         with seeded(seed):
             self.baseline = Baseline(HIDDEN)
         self.model: VariationalModel = model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.baseline.to(device)
-        self.steps = 0
-        self._rounded: VariationalModel | None = None
+        self.num_updates = 0
+        self._low_precision: VariationalModel | None = None
         parameters = [*self.model.parameters()]
         if config.estimator == "nvil":
             parameters += self.baseline.parameters()
-        kind = torch.optim.Adam if config.optimiser == "adam" else torch.optim.RMSprop
-        self.optimiser = kind(parameters, lr=config.learning_rate, foreach=True)
+        optimizer = torch.optim.Adam if config.optimizer == "adam" else torch.optim.RMSprop
+        self.optimizer = optimizer(parameters, lr=config.learning_rate, foreach=True)
 
     def update(self, frames: UInt8[Tensor, "B K H W"]) -> Metrics:
-        """One step up the bound; the metrics are in nats a frame."""
+        """Take one gradient step on the bound; the metrics are in nats per frame."""
         self._check(frames)
         x = self.model.prepare(frames.to(self.device))
-        if self.steps == 0:
-            self.model.start_from(x)
-        with torch.enable_grad(), seeded(fold(self.seed, self.steps), self.device):
+        if self.num_updates == 0:
+            self.model.initialize_from(x)
+        with torch.enable_grad(), seeded(fold_in(self.seed, self.num_updates), self.device):
             value, weights = self._surrogate(x)
             objective = value.mean()
             if not objective.isfinite():
                 raise NumericalError(
-                    f"The representation's bound came out as {objective.item()} at its step "
-                    f"{self.steps}, and it has not learned from that; "
-                    "a smaller learning_rate may help."
+                    f"The representation's bound is {objective.item()} at its update "
+                    f"{self.num_updates}, which was skipped; lower its learning_rate."
                 )
-            self._set_rate()
-            self.optimiser.zero_grad()
+            self._anneal_learning_rate()
+            self.optimizer.zero_grad()
             (-objective).backward()  # type: ignore[no-untyped-call]
-        # The baseline's gradient is in nats squared, and not of the bound.
-        nn.utils.clip_grad_norm_(self.model.parameters(), self.config.gradient_clip)
-        self.optimiser.step()
-        self._rounded = None
-        self.baseline.note(value.detach())
-        self.steps += 1
+        # Not the baseline's gradient, which is of its squared error, in nats squared.
+        nn.utils.clip_grad_norm_(self.model.parameters(), self.config.max_grad_norm)
+        self.optimizer.step()
+        self._low_precision = None
+        self.baseline.update_statistics(value.detach())
+        self.num_updates += 1
         return {
             "representation/bound": objective.detach(),
             "representation/log_likelihood": weights.log_likelihood.mean().detach(),
-            "representation/code": (weights.log_posterior - weights.log_prior).mean().detach(),
+            "representation/kl": (weights.log_posterior - weights.log_prior).mean().detach(),
         }
 
     @torch.no_grad()
     def encode(self, obs: UInt8[Tensor, "B K H W"]) -> Float[Tensor, "B D"]:
         self._check(obs)
-        with self.arithmetic.multiplying(self.device):
-            key: Tensor = self._looking().key(self.model.prepare(obs.to(self.device)))
+        with self.precision.autocast(self.device):
+            key: Tensor = self._inference_model().key(self.model.prepare(obs.to(self.device)))
         return key.float()
 
     @torch.no_grad()
-    def weigh(self, frames: UInt8[Tensor, "B K H W"], samples: int) -> Weights:
-        """Codes of frames drawn and weighed, in full precision: for held-out bounds."""
+    def draw_weights(self, frames: UInt8[Tensor, "B K H W"], samples: int) -> ImportanceWeights:
+        """Sample codes of frames and return their importance weights, in float32."""
         self._check(frames)
         return draw_weights(self.model, self.model.prepare(frames.to(self.device)), samples)
 
@@ -177,54 +175,56 @@ class VariationalRepresentation:
         return {
             "model": deepcopy(self.model.state_dict()),
             "baseline": deepcopy(self.baseline.state_dict()),
-            "optimiser": deepcopy(self.optimiser.state_dict()),
+            "optimizer": deepcopy(self.optimizer.state_dict()),
             "seed": self.seed,
-            "steps": self.steps,
+            "num_updates": self.num_updates,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.model.load_state_dict(state["model"])
         self.baseline.load_state_dict(state["baseline"])
-        load_optimizer(self.optimiser, state["optimiser"])
-        self._rounded = None
-        self.seed, self.steps = state["seed"], state["steps"]
+        load_optimizer(self.optimizer, state["optimizer"])
+        self._low_precision = None
+        self.seed, self.num_updates = state["seed"], state["num_updates"]
 
-    def _looking(self) -> VariationalModel:
-        """The model, with weights that are rounded once until it learns again."""
-        if self.arithmetic.precision == "fp32":
+    def _inference_model(self) -> VariationalModel:
+        """Return the model, or its low-precision copy, which is cached until the next update."""
+        if self.precision.dtype == torch.float32:
             return self.model
-        if self._rounded is None:
-            self._rounded = rounded(self.model, self.arithmetic.dtype)
-        return self._rounded
+        if self._low_precision is None:
+            self._low_precision = low_precision_copy(self.model, self.precision.dtype)
+        return self._low_precision
 
-    def _surrogate(self, x: Float[Tensor, "B K H W"]) -> tuple[Float[Tensor, " B"], Weights]:
-        """The bound of each frame, whose gradient is the estimator's, and what it was made of."""
+    def _surrogate(
+        self, x: Float[Tensor, "B K H W"]
+    ) -> tuple[Float[Tensor, " B"], ImportanceWeights]:
+        """Return the surrogate of each frame's bound, and the weights it is computed from."""
         config, pathwise = self.config, self.config.estimator == "pathwise"
-        with self.arithmetic.multiplying(self.device):
+        with self.precision.autocast(self.device):
             posterior = self.model.posterior(x)
             weights = draw_weights(
                 self.model, x, config.samples, pathwise=pathwise, posterior=posterior
             )
-        divergence = self.model.divergence(posterior)
-        if pathwise and config.alpha == ELBO and divergence is not None:
+        kl = self.model.analytic_kl(posterior)
+        if pathwise and config.alpha == ELBO and kl is not None:
             value = analytic_elbo(
-                weights.log_likelihood, divergence, beta=config.beta, free_bits=config.free_bits
+                weights.log_likelihood, kl, beta=config.beta, free_bits=config.free_bits
             )
         else:
-            expected = self.baseline(self.model.features(x))
+            baseline = self.baseline(self.model.features(x))
             value = surrogate(
                 config.estimator,
-                weights.log(config.beta),
+                weights.log_weights(config.beta),
                 weights.log_posterior,
-                expected,
+                baseline,
                 alpha=config.alpha,
             )
         return value, weights
 
-    def _set_rate(self) -> None:
-        if self.config.decay_steps:
-            left = max(1 - self.steps / self.config.decay_steps, 0.0)
-            self.optimiser.param_groups[0]["lr"] = left * self.config.learning_rate
+    def _anneal_learning_rate(self) -> None:
+        if self.config.anneal_updates:
+            fraction = max(1 - self.num_updates / self.config.anneal_updates, 0.0)
+            self.optimizer.param_groups[0]["lr"] = fraction * self.config.learning_rate
 
     def _check(self, frames: UInt8[Tensor, "B K H W"]) -> None:
         if len(frames) == 0:
@@ -232,5 +232,5 @@ class VariationalRepresentation:
         if tuple(frames.shape[1:]) != self.obs_shape:
             raise UsageError(
                 f"The frames have shape {tuple(frames.shape[1:])}, but this representation was "
-                f"built for {self.obs_shape}; build it for frames of that kind."
+                f"built for {self.obs_shape}; give frames of that shape or build another."
             )

@@ -1,160 +1,163 @@
-// The page of `reverie play`: what the session says is shown, what a person wants is sent.
+// The page of `reverie play`: renders the session's messages, and sends commands to it.
 
-import { element, gallery, showPanels } from "./panels.js";
+import { element, showPanels, updateFigures } from "./panels.js";
 import { Timeline } from "./timeline.js";
 
 const get = (id) => document.getElementById(id);
-const SHOWN = { ArrowUp: "↑", ArrowDown: "↓", ArrowLeft: "←", ArrowRight: "→", Space: "space" };
-const LIMITS = [0, 10, 30, 50, 100, 300];
+const KEY_LABELS = { ArrowUp: "↑", ArrowDown: "↓", ArrowLeft: "←", ArrowRight: "→", Space: "space" };
+const MAX_HORIZONS = [0, 10, 30, 50, 100, 300];
+// Settings by their key in the state: element, its property, and the command that changes it.
+const SETTINGS = {
+  stochastic: ["stochastic", "checked", "set_stochastic"],
+  agentSeesDream: ["agent-sees-dream", "checked", "set_agent_sees_dream"],
+  speed: ["speed", "value", "set_speed"],
+  maxHorizon: ["max-horizon", "value", "set_max_horizon"],
+};
+
 const socket = new WebSocket(`ws://${location.host}/play`);
 socket.binaryType = "arraybuffer";
 
-let about = {};
-let now = { playing: true };
-let held = [];
-const wanted = {}; // settings that the session has not confirmed yet
-const times = []; // when frames were shown, within a second
-const wish = (word, fields = {}) => {
-  if (socket.readyState === WebSocket.OPEN) socket.send(JSON.stringify({ do: word, ...fields }));
+let info = {};
+let state = { playing: true };
+let heldKeys = [];
+const pending = {}; // settings that the session has not confirmed yet
+const frameTimes = []; // of the last second, in milliseconds
+const send = (command, fields = {}) => {
+  if (socket.readyState === WebSocket.OPEN) socket.send(JSON.stringify({ command, ...fields }));
 };
-const timeline = new Timeline(get("timeline"), (tick) => wish("scrub", { to: tick }));
-window.reverie = { frames: 0, drawn: null }; // what a test asks
+const timeline = new Timeline(get("timeline"), (timestep) => send("seek", { value: timestep }));
+window.reverie = { frames: 0, state: null }; // read by tests and by `reverie bench`
 
-let turn = Promise.resolve(); // frames are shown in their order
+let rendering = Promise.resolve(); // frames are rendered in order
 socket.addEventListener("message", ({ data }) => {
-  if (typeof data === "string") hello(JSON.parse(data));
-  else turn = turn.then(() => show(data));
+  if (typeof data === "string") showInfo(JSON.parse(data));
+  else rendering = rendering.then(() => render(data));
 });
 socket.addEventListener("close", ({ code }) => {
-  get("curtain").textContent = code === 4001
-    ? "This run was opened on another page." : "The play has ended.";
-  get("curtain").hidden = false;
+  get("disconnected").textContent = code === 4001
+    ? "This run was opened on another page." : "The session has ended.";
+  get("disconnected").hidden = false;
 });
 
-function hello(said) {
-  about = said;
-  document.body.classList.remove("waiting");
-  document.title = `${said.world} · reverie play`;
-  get("about").textContent = `${said.run}  ·  ${said.world}, protocol ${said.protocol}`;
-  get("agent").textContent = said.player;
-  get("dream").disabled = Boolean(said.noDream);
-  get("dream").title = said.noDream;
-  get("said").textContent = said.noDream;
-  get("speed").replaceChildren(...said.speeds.map((speed) =>
+function showInfo(message) {
+  info = message;
+  document.title = `${info.env} · reverie play`;
+  get("run-info").textContent = `${info.run}  ·  ${info.env}, protocol ${info.protocol}`;
+  get("agent").textContent = info.player;
+  get("dream").disabled = Boolean(info.noDreamReason);
+  get("dream").title = info.noDreamReason;
+  get("status").textContent = info.noDreamReason;
+  get("speed").replaceChildren(...info.speeds.map((speed) =>
     element("option", { value: speed }, speed === 15 ? "15/s, real time" : `${speed}/s`)));
-  get("limit").replaceChildren(...LIMITS.map((limit) =>
-    element("option", { value: limit }, limit ? `${limit} steps` : "never")));
-  get("keys").replaceChildren(...said.keys.map((key) =>
-    element("kbd", { "data-key": key }, SHOWN[key] || key.replace("Digit", ""))));
+  get("max-horizon").replaceChildren(...MAX_HORIZONS.map((horizon) =>
+    element("option", { value: horizon }, horizon ? `${horizon} steps` : "unlimited")));
+  get("keys").replaceChildren(...info.keys.map((key) =>
+    element("kbd", { "data-key": key }, KEY_LABELS[key] || key.replace("Digit", ""))));
 }
 
-/** A message: the length of a JSON text, the text, twice; then the pictures' PNGs. */
-async function show(data) {
-  const bytes = new DataView(data), decode = (from, length) =>
-    JSON.parse(new TextDecoder().decode(new Uint8Array(data, from, length)));
-  const first = bytes.getUint32(0, true), second = bytes.getUint32(4 + first, true);
-  now = decode(4, first);
-  const panels = decode(8 + first, second), blobs = 8 + first + second;
-  const pictures = panels.flatMap((panel) => panel.pictures || []);
+/** Render a message: two JSON texts, each preceded by its length, then the PNG images. */
+async function render(data) {
+  const bytes = new DataView(data), decode = (offset, length) =>
+    JSON.parse(new TextDecoder().decode(new Uint8Array(data, offset, length)));
+  const stateLength = bytes.getUint32(0, true);
+  const panelsLength = bytes.getUint32(4 + stateLength, true);
+  state = decode(4, stateLength);
+  const [mainView, ...panels] = decode(8 + stateLength, panelsLength);
+  const imagesOffset = 8 + stateLength + panelsLength;
+  const pictures = [mainView, ...panels].flatMap((panel) => panel.pictures || []);
   await Promise.all(pictures.map(async (picture) => {
-    const png = new Uint8Array(data, blobs + picture.at[0], picture.at[1]);
+    const [offset, length] = picture.bytes;
+    const png = new Uint8Array(data, imagesOffset + offset, length);
     picture.bitmap = await createImageBitmap(new Blob([png], { type: "image/png" }));
   }));
-  const [stage, ...insides] = panels;
-  document.body.classList.toggle("dream", now.mode === "dream");
-  gallery(get("stage"), stage.pictures);
-  showPanels(get("cards"), insides, (name, to) => wish("slide", { name, to }));
+  document.body.classList.toggle("dream", state.mode === "dream");
+  updateFigures(get("main-view"), mainView.pictures);
+  showPanels(get("panels"), panels, (name, value) => send("set_slider", { name, value }));
   for (const picture of pictures) picture.bitmap.close();
-  timeline.show(now);
+  timeline.update(state);
   showState();
   window.reverie.frames += 1;
-  window.reverie.drawn = now;
-  window.reverie.onshow?.(now);
-  wish("shown");
+  window.reverie.state = state;
+  window.reverie.onFrame?.(state);
+  send("frame_shown");
 }
 
 function showState() {
   const time = performance.now();
-  times.push(time);
-  while (times[0] < time - 1000) times.shift();
-  get("rate").textContent = now.playing && now.live ? times.length : 0;
-  get("score").textContent = now.score.toLocaleString("en");
-  get("length").textContent = now.length;
-  get("horizon").textContent = now.horizon;
-  get("pause").textContent = now.playing && now.live ? "Pause" : "Play";
+  frameTimes.push(time);
+  while (frameTimes[0] < time - 1000) frameTimes.shift();
+  const running = state.playing && state.live;
+  get("frame-rate").textContent = running ? frameTimes.length : 0;
+  get("score").textContent = state.score.toLocaleString("en");
+  get("length").textContent = state.length;
+  get("horizon").textContent = state.horizon;
+  get("pause").textContent = running ? "Pause" : "Play";
   for (const mode of ["watch", "dream"]) {
-    get(mode).setAttribute("aria-selected", now.mode === mode);
+    get(mode).setAttribute("aria-selected", state.mode === mode);
   }
-  get("agent").setAttribute("aria-pressed", !now.byHand);
-  get("hand").setAttribute("aria-pressed", now.byHand);
-  get("live").setAttribute("aria-pressed", now.live);
-  for (const [name, field] of [["explores", "checked"], ["dreams", "checked"], ["speed", "value"],
-    ["limit", "value"]]) {
-    // What was chosen a moment ago stands until the session has heard of it.
-    if (wanted[name] === now[name]) delete wanted[name];
-    if (!(name in wanted) && document.activeElement !== get(name)) get(name)[field] = now[name];
+  get("agent").setAttribute("aria-pressed", !state.manual);
+  get("manual").setAttribute("aria-pressed", state.manual);
+  get("live").setAttribute("aria-pressed", state.live);
+  for (const [key, [id, property]] of Object.entries(SETTINGS)) {
+    // A change is displayed until the session has confirmed it.
+    if (pending[key] === state[key]) delete pending[key];
+    if (!(key in pending) && document.activeElement !== get(id)) get(id)[property] = state[key];
   }
-  get("record").textContent = now.filming === null ? "Record" : `Stop (${now.filming})`;
-  get("record").classList.toggle("on", now.filming !== null);
-  const notes = [`${now.byHand ? "You" : about.player} did: ${now.did || "nothing yet"}`];
-  if (!now.live) notes.push(`looking back at step ${now.tick} of ${now.newest}`);
-  if (now.filmed) notes.push(`recorded: ${now.filmed}`);
-  if (now.ignored) notes.push(`${now.ignored} messages ignored`);
-  if (about.noDream) notes.push(about.noDream);
-  get("said").textContent = notes.join("  ·  ");
+  const recording = state.recordedFrames !== null;
+  get("record").textContent = recording ? `Stop (${state.recordedFrames})` : "Record";
+  get("record").classList.toggle("recording", recording);
+  const notes = [`${state.manual ? "Manual" : info.player} action: ${state.lastAction || "none"}`];
+  if (!state.live) notes.push(`showing timestep ${state.timestep} of ${state.newest}`);
+  if (state.recordingResult) notes.push(`recording: ${state.recordingResult}`);
+  if (state.ignoredMessages) notes.push(`${state.ignoredMessages} messages ignored`);
+  if (info.noDreamReason) notes.push(info.noDreamReason);
+  get("status").textContent = notes.join("  ·  ");
 }
 
-const clicks = {
-  pause: () => wish("play", { on: !(now.playing && now.live) }),
-  step: () => wish("step"),
-  new: () => wish("new"),
-  resync: () => wish("resync"),
-  live: () => wish("live"),
-  record: () => wish("record", { on: now.filming === null }),
-  agent: () => wish("hand", { on: false }),
-  hand: () => wish("hand", { on: true }),
-  watch: () => wish("mode", { to: "watch" }),
-  dream: () => wish("mode", { to: "dream" }),
+const BUTTONS = {
+  pause: () => send("set_playing", { value: !(state.playing && state.live) }),
+  step: () => send("step"),
+  "new-episode": () => send("new_episode"),
+  resync: () => send("resync"),
+  live: () => send("go_live"),
+  record: () => send("set_recording", { value: state.recordedFrames === null }),
+  agent: () => send("set_manual", { value: false }),
+  manual: () => send("set_manual", { value: true }),
+  watch: () => send("set_mode", { value: "watch" }),
+  dream: () => send("set_mode", { value: "dream" }),
 };
-for (const [id, act] of Object.entries(clicks)) {
+for (const [id, onClick] of Object.entries(BUTTONS)) {
   get(id).addEventListener("click", () => {
-    act();
-    get(id).blur(); // so that space is the game's again
+    onClick();
+    get(id).blur(); // so that the space key controls the game, not the button
   });
 }
-for (const id of ["speed", "limit"]) {
+for (const [key, [id, property, command]] of Object.entries(SETTINGS)) {
   get(id).addEventListener("change", () => {
-    wanted[id] = Number(get(id).value);
-    wish(id, { to: wanted[id] });
-    get(id).blur();
-  });
-}
-for (const id of ["explores", "dreams"]) {
-  get(id).addEventListener("change", () => {
-    wanted[id] = get(id).checked;
-    wish(id === "explores" ? "explore" : id, { on: wanted[id] });
+    pending[key] = property === "value" ? Number(get(id).value) : get(id).checked;
+    send(command, { value: pending[key] });
     get(id).blur();
   });
 }
 
-const SHORT = { KeyP: "pause", KeyN: "step", KeyR: "resync" };
-function setHeld(keys) {
-  held = keys;
-  for (const cap of get("keys").children) {
-    cap.classList.toggle("held", held.includes(cap.dataset.key));
+const SHORTCUTS = { KeyP: "pause", KeyN: "step", KeyR: "resync" };
+function setHeldKeys(keys) {
+  heldKeys = keys;
+  for (const keyLabel of get("keys").children) {
+    keyLabel.classList.toggle("held", heldKeys.includes(keyLabel.dataset.key));
   }
-  wish("keys", { held });
+  send("set_keys", { value: heldKeys });
 }
 window.addEventListener("keydown", (event) => {
   if (event.ctrlKey || event.metaKey || event.altKey) return;
   if (event.target.matches("input[type=range], select")) return;
-  if (about.keys?.includes(event.code)) {
+  if (info.keys?.includes(event.code)) {
     event.preventDefault();
-    if (!held.includes(event.code)) setHeld([...held, event.code]);
-  } else if (event.code === "KeyH") wish("hand", { on: !now.byHand });
-  else if (SHORT[event.code]) clicks[SHORT[event.code]]();
+    if (!heldKeys.includes(event.code)) setHeldKeys([...heldKeys, event.code]);
+  } else if (event.code === "KeyH") send("set_manual", { value: !state.manual });
+  else if (SHORTCUTS[event.code]) BUTTONS[SHORTCUTS[event.code]]();
 });
 window.addEventListener("keyup", ({ code }) => {
-  if (held.includes(code)) setHeld(held.filter((key) => key !== code));
+  if (heldKeys.includes(code)) setHeldKeys(heldKeys.filter((key) => key !== code));
 });
-window.addEventListener("blur", () => held.length && setHeld([]));
+window.addEventListener("blur", () => heldKeys.length && setHeldKeys([]));

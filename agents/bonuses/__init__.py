@@ -1,0 +1,1 @@
+"""Exploration bonuses: intrinsic rewards for novel observations."""

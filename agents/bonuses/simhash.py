@@ -1,0 +1,78 @@
+"""SimHash counts: visit counts by the signs of a random projection.
+
+Tang et al. 2017, "#Exploration: A Study of Count-Based Exploration for Deep Reinforcement
+Learning": the pixels of the newest frame, hashed to 256 bits. Similar frames share a code.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Float, UInt8
+from torch import Tensor
+
+from ...envs.checks import at_least, check
+from ...envs.digest import frame_digest
+from ...envs.interface import EnvSpec, Transition
+from ...world_models.density.quantization import quantize_frames
+from .bonus import BonusConfig, bonus_of_next_frames, downsampled_shape
+
+
+@dataclass(frozen=True)
+class SimHashConfig(BonusConfig):
+    """Visit counts of hash codes."""
+
+    bits: int = 256
+    """Length of a code: more bits distinguish more frames."""
+    scale: float | None = None
+    """Scale of the bonus; None is the published one, 0.01 x 256 / bits."""
+    resolution: int = 42
+    """Rows and columns that frames are downsampled to; smaller frames keep their size."""
+
+    def __post_init__(self) -> None:
+        check(self, "bonus", at_least(1), "bits", "resolution")
+        check(self, "bonus", at_least(0), "scale")
+
+    def build(
+        self, spec: EnvSpec, *, seed: int = 0, device: torch.device | str = "cpu"
+    ) -> "SimHash":
+        return SimHash(self, spec, seed=seed)
+
+
+class SimHash:
+    """A bonus of scale n^(-1/2) at the n-th visit of a frame's code, computed on the CPU."""
+
+    def __init__(self, config: SimHashConfig, spec: EnvSpec, *, seed: int = 0) -> None:
+        self.shape = downsampled_shape(spec, config.resolution)
+        self.scale = 0.01 * 256 / config.bits if config.scale is None else config.scale
+        generator = torch.Generator().manual_seed(seed)
+        gaussian = torch.randn(self.shape[0] * self.shape[1], config.bits, generator=generator)
+        # Rounded to sixteenths: integer sums are exact, so a code never depends on the batch.
+        self.projection = (16 * gaussian).round()
+        self.counts: dict[int, int] = {}  # number of visits by digest of the code
+
+    def __call__(self, t: Transition) -> Float[Tensor, " N"]:
+        return bonus_of_next_frames(t, self.observe)
+
+    def observe(self, frames: UInt8[Tensor, "n C H W"]) -> Float[Tensor, " n"]:
+        """Count each frame and return its bonus."""
+        counts = []
+        for digest in frame_digest(self.code(frames).to(torch.uint8)[:, None, None]).tolist():
+            self.counts[digest] = self.counts.get(digest, 0) + 1
+            counts.append(self.counts[digest])
+        return self.scale * torch.tensor(counts).rsqrt()
+
+    def code(self, frames: UInt8[Tensor, "n C H W"]) -> Bool[Tensor, "n bits"]:
+        """Return sign(A x) of the pixels, which are in -128..127 to center them."""
+        pixels = quantize_frames(frames, self.shape, 256).flatten(1).to(torch.float32) - 128
+        return pixels @ self.projection > 0
+
+    def state_dict(self) -> dict[str, Any]:
+        return {
+            "codes": torch.tensor(list(self.counts), dtype=torch.int64),
+            "counts": torch.tensor(list(self.counts.values()), dtype=torch.int64),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        pairs = zip(state["codes"].tolist(), state["counts"].tolist(), strict=True)
+        self.counts = dict(pairs)

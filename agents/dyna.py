@@ -1,0 +1,169 @@
+"""Dyna (Sutton 1990): learn from imagined experience between the steps of the real environment.
+
+By default from imagined experience alone, as in Hafner et al. 2020 ("Dream to Control"). The inner
+agent may be any: it acts in the real environment, whose transitions train the predictor, and learns
+from rollouts of the predictor, through the same loop as in an environment.
+"""
+
+import math
+from dataclasses import dataclass, fields, replace
+from itertools import islice
+from typing import Any
+
+import torch
+from jaxtyping import Int64
+from torch import Tensor
+
+from ..envs import prng
+from ..envs.batched_env import BatchedEnv
+from ..envs.checks import at_least, check, within
+from ..envs.errors import UsageError
+from ..envs.interface import Carry, EnvSpec, Metrics, TimeStep, Transition
+from ..envs.pipeline import Pipeline
+from ..world_models.prediction.imagination import Imagination
+from .dqn import DQNConfig
+from .interface import AgentConfig
+from .loop import interact
+from .recorded_env import RecordedEnv
+from .simulator import ModelBasedConfig, Simulator
+
+
+@dataclass(frozen=True)
+class DynaConfig(ModelBasedConfig):
+    """An agent, and the imagined rollouts that it learns from."""
+
+    inner: AgentConfig = DQNConfig(monte_carlo_weight=0.0, learning_starts=1_000)
+    """The agent that acts and learns; its steps are imagined ones."""
+    imagination_envs: int = 32
+    """Rollouts per round."""
+    horizon: int = 15
+    """Steps per rollout."""
+    imagination_every: int = 64
+    """Real steps between two rounds of rollouts."""
+    real_fraction: float = 0.0
+    """Fraction of a round's rollouts that are replaced by recorded segments of the real
+    environment, for an off-policy inner agent; 0 is imagination alone."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check(self, "agent", at_least(1), "imagination_envs", "horizon", "imagination_every")
+        check(self, "agent", within(0, 1), "real_fraction")
+        inner = type(self.inner).__name__
+        if isinstance(self.inner, ModelBasedConfig):
+            raise UsageError(
+                f"agent.inner is {inner}, which has a predictor of its own; choose a model-free "
+                "agent, such as agent.inner:dqn."
+            )
+        if self.real_fraction and self.inner.on_policy:
+            raise UsageError(
+                f"agent.real_fraction is {self.real_fraction}, and agent.inner is {inner}, which "
+                "learns on-policy; set it to 0 or choose an off-policy agent, such as "
+                "agent.inner:dqn."
+            )
+
+    @property
+    def no_bonus_reason(self) -> str:
+        return "a bonus is paid for real visits, and it learns from imagined rollouts"
+
+    def build(self, spec: EnvSpec, *, seed: int = 0, device: torch.device | str = "cpu") -> "Dyna":
+        return Dyna(self, spec, seed=seed, device=device)
+
+
+class Dyna:
+    """Acts as its inner agent, which learns from rounds of imagined rollouts."""
+
+    def __init__(
+        self, config: DynaConfig, spec: EnvSpec, *, seed: int, device: torch.device | str
+    ) -> None:
+        self.config, self.spec, self.seed = config, spec, seed
+        self.device = torch.device(device)
+        self.simulator = Simulator(config, spec, seed=seed, device=device)
+        self.inner = config.inner.build(
+            replace(spec, num_envs=config.imagination_envs), seed=seed, device=device
+        )
+        self.rounds = 0
+        self.round_end: tuple[TimeStep, Carry] | None = None  # of the latest round
+
+    def initial(self, n: int) -> Carry:
+        return self.inner.initial(n)
+
+    def act(
+        self, step: TimeStep, carry: Carry, *, explore: bool = True
+    ) -> tuple[Int64[Tensor, " N"], Carry]:
+        return self.inner.act(step, carry, explore=explore)
+
+    def learn(self, t: Transition) -> Metrics:
+        """Train the predictor, and the inner agent if a round of rollouts is due."""
+        metrics = self.simulator.learn(t)
+        steps = self.simulator.steps - self.config.model_learning_starts
+        due = math.floor(steps / self.config.imagination_every) >= self.rounds
+        if self.simulator.ready and due:
+            metrics |= self.imagine()
+        return metrics
+
+    def imagine(self) -> Metrics:
+        """Train the inner agent on one round of rollouts."""
+        horizon, recorded = self.config.horizon, None
+        parts: list[BatchedEnv] = []
+        num_recorded = round(self.config.real_fraction * self.config.imagination_envs)
+        num_imagined = self.config.imagination_envs - num_recorded
+        if num_imagined:
+            starts = self.simulator.sample_starts(4 * num_imagined)
+            imagination = Imagination(
+                self.simulator.predictor, starts, num_imagined, horizon=horizon, tensors=True
+            )
+            seed = (self.seed << 32) + self.rounds
+            parts.append(BatchedEnv(imagination, seed=seed, purpose="dream", device=self.device))
+        if num_recorded:
+            segment = self.simulator.replay.sample_segments(num_recorded, horizon)
+            recorded = RecordedEnv(segment, self.spec, self.device)
+            parts.append(BatchedEnv(recorded, device=self.device))
+        envs = parts[0] if len(parts) == 1 else Pipeline(parts)
+
+        # All rounds are one sequence of timesteps to the inner agent. Between the last observation
+        # of a round and the first of the next is a reset, whose action is ignored.
+        step = envs.reset()
+        last_step, carry = self.round_end or (_end_episodes(step), self._initial_carry())
+        zeros = torch.zeros_like(step.reward)
+        with torch.no_grad():
+            action, next_carry = self.inner.act(last_step, carry)
+        metrics = self.inner.learn(Transition(last_step, carry, action, step, next_carry, zeros))
+        total_reward = zeros
+        transitions = islice(interact(envs, self.inner, start=(step, next_carry)), horizon)
+        for timestep, t in enumerate(transitions, 1):
+            if timestep == horizon:  # truncate the rollouts that started anew on the way
+                t = replace(t, next_step=_end_episodes(t.next_step))
+            if recorded is not None:
+                t = replace(t, action=torch.cat([t.action[:num_imagined], recorded.action]))
+            metrics |= self.inner.learn(t)
+            total_reward = total_reward + t.next_step.reward
+            self.round_end = t.next_step, t.next_carry
+        self.rounds += 1
+        return metrics | {"imagination/reward": total_reward.mean()}
+
+    def _initial_carry(self) -> Carry:
+        """Return the carry before the first round, with keys unlike those of the real envs."""
+        n = self.config.imagination_envs
+        rng = prng.initial_rng(self.seed, "dream", n).to(self.device)
+        return {name: rng if name == "rng" else x for name, x in self.inner.initial(n).items()}
+
+    def state_dict(self) -> dict[str, Any]:
+        state = {name: getattr(self, name).state_dict() for name in ("simulator", "inner")}
+        step, carry = self.round_end or (None, {})
+        columns = {x.name: getattr(step, x.name) for x in fields(TimeStep)} if step else {}
+        return state | {"rounds": self.rounds, "step": columns, "carry": carry}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        for name in ("simulator", "inner"):
+            getattr(self, name).load_state_dict(state[name])
+        self.rounds = state["rounds"]
+        columns, carry = (
+            {name: x.to(self.device) for name, x in state[part].items()}
+            for part in ("step", "carry")
+        )
+        self.round_end = (TimeStep(**columns), carry) if columns else None
+
+
+def _end_episodes(step: TimeStep) -> TimeStep:
+    """Mark the time step as the last of its episodes."""
+    return replace(step, last=torch.ones_like(step.last))

@@ -1,0 +1,1 @@
+"""Model-free episodic control and its tables."""

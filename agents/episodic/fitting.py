@@ -1,0 +1,133 @@
+"""Training of an agent's representation while it plays.
+
+The first frames are of random play, as in Blundell et al. 2016 (section 3.1). When there are enough
+of them, one update per agent step follows, until the representation is frozen.
+"""
+
+from copy import deepcopy
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import UInt8
+from torch import Tensor
+
+from ...envs import prng
+from ...envs.errors import UsageError
+from ...envs.interface import Metrics
+from ...world_models.interface import Representation
+
+
+class RepresentationFitter:
+    """A buffer of the newest frames, and the schedule of fits to them.
+
+    The first fit is due after ``buffer_size`` frames; with ``refit_every`` above 0, others follow
+    that many frames after each fit. A refit trains a copy, so that keys stay constant until it
+    ends. Raises UsageError if all frames are equal.
+    """
+
+    def __init__(
+        self,
+        representation: Representation,
+        obs_shape: tuple[int, int, int],
+        *,
+        buffer_size: int,
+        updates_per_fit: int,
+        batch_size: int,
+        refit_every: int = 0,
+        seed: int = 0,
+        fitted: bool = False,
+    ) -> None:
+        self.representation, self.buffer_size = representation, buffer_size
+        self.updates_per_fit, self.batch_size = updates_per_fit, batch_size
+        self.trained = deepcopy(representation) if refit_every else representation
+        self.refit_every, self.seed = refit_every, seed
+        self.fitted = fitted  # whether the representation can be used
+        self.num_frames = 0  # observed so far
+        self.num_updates = 0  # of the current fit
+        self.next_fit = max(refit_every if fitted else buffer_size, batch_size)  # in frames
+        self.frames = torch.empty(0 if self.done else buffer_size, *obs_shape, dtype=torch.uint8)
+
+    @property
+    def done(self) -> bool:
+        """Whether no other fit will follow."""
+        return self.fitted and not self.refit_every
+
+    def update(self, obs: UInt8[Tensor, "n K H W"]) -> tuple[Metrics, bool]:
+        """Store a timestep's observations and make the updates that are due.
+
+        Returns the metrics, and whether a fit has ended, that is whether keys have changed.
+        """
+        if self.done:
+            return {}, False
+        self.frames[(self.num_frames + torch.arange(len(obs))) % self.buffer_size] = obs.cpu()
+        self.num_frames += len(obs)
+        if self.num_frames < self.next_fit:
+            return {}, False
+        frames = self.frames[: self.num_frames]
+        if self.num_updates == 0 and (frames == frames[0]).all():
+            raise UsageError(
+                f"The {len(frames)} frames to fit the representation to are all the same; raise "
+                "--agent.fit-after or choose agent.representation:projection."
+            )
+        metrics: Metrics = {}
+        for _ in range(min(len(obs), self.updates_per_fit - self.num_updates)):
+            seed = prng.fold_in(prng.fold_in(self.seed, self.next_fit), self.num_updates)
+            rows = (prng.uniform(torch.tensor([seed]), self.batch_size)[0] * len(frames)).long()
+            metrics = self.trained.update(frames[rows])
+            self.num_updates += 1
+        if self.num_updates < self.updates_per_fit:
+            return metrics, False
+        if self.trained is not self.representation:
+            self.representation.load_state_dict(self.trained.state_dict())
+        self.fitted, self.num_updates = True, 0
+        self.next_fit = self.num_frames + self.refit_every
+        if not self.refit_every:
+            self.frames = self.frames[:0].clone()
+        return metrics, True
+
+    def state_dict(self) -> dict[str, Any]:
+        state = {name: getattr(self, name) for name in COUNTERS}
+        state["frames"] = self.frames[: self.num_frames]
+        if self.trained is not self.representation:
+            state["trained"] = self.trained.state_dict()
+        return state
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        for name in COUNTERS:
+            setattr(self, name, state[name])
+        if self.done:
+            self.frames = self.frames[:0].clone()
+        self.frames[: len(state["frames"])] = state["frames"]
+        if self.trained is not self.representation:
+            self.trained.load_state_dict(state["trained"])
+
+
+COUNTERS = ("fitted", "num_frames", "num_updates", "next_fit")
+
+PRETRAINED = "representation.pt"
+"""File that `reverie pretrain` writes for agents: state, config and number of frames."""
+
+
+@cache
+def load_pretrained(folder: str) -> dict[str, Any]:
+    """Load a pretrained representation; raises UsageError if the folder has none."""
+    path = Path(folder) / PRETRAINED
+    try:
+        data: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises many kinds for a damaged file
+        raise UsageError(
+            f"{path} is not a pretrained representation ({type(error).__name__}); give the folder "
+            "of a finished `reverie pretrain representation:vae`."
+        ) from error
+    return data
+
+
+def check_same_config(folder: str, pretrained: str, configured: str) -> None:
+    """Check that a pretrained representation has the agent's config; raises UsageError if not."""
+    if pretrained != configured:
+        raise UsageError(
+            f"{folder} has {pretrained}, but the agent has {configured}; give both the same "
+            "agent.representation settings."
+        )

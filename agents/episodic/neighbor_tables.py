@@ -1,0 +1,183 @@
+"""The tables of episodic control: keys and best returns of each action.
+
+Tables and estimates are those of Blundell et al. 2016 (section 2, eq. 1 and 2). Updates are in
+place, without rebuilding an index.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int64, UInt8
+from torch import Tensor
+
+from .key_storage import grown
+from .knn import KNNIndex, SearchResult
+
+Encode = Callable[[UInt8[Tensor, "B K H W"]], Float[Tensor, "B D"]]
+
+
+class NeighborTables:
+    """Up to ``capacity`` keys per action; new keys replace the least recently visited ones.
+
+    Example::
+
+        tables = NeighborTables(num_actions, dim=64, capacity=1_000_000, num_neighbors=11)
+        tables.update(action, keys, digests, returns)
+        values, exact = tables.estimate(queries, query_digests)
+    """
+
+    def __init__(
+        self,
+        num_actions: int,
+        dim: int,
+        *,
+        capacity: int,
+        num_neighbors: int,
+        device: torch.device | str = "cpu",
+        obs_shape: tuple[int, int, int] | None = None,
+    ) -> None:
+        self.capacity, self.num_neighbors = capacity, num_neighbors
+        self.sizes = [0] * num_actions  # number of keys of each action
+        self.num_visits = 0
+        self.keys = KNNIndex(num_actions, dim, device)
+        self.returns = torch.empty(num_actions, 0, device=device)
+        self.digests = torch.empty(num_actions, 0, dtype=torch.int64, device=device)
+        self.last_visits = torch.empty(num_actions, 0, dtype=torch.int64, device=device)
+        self.columns = ["returns", "digests", "last_visits"]
+        if obs_shape:  # keeps the observations, so that keys can be recomputed
+            self.observations = torch.empty(num_actions, 0, *obs_shape, dtype=torch.uint8)
+            self.columns.append("observations")
+
+    def estimate(
+        self, queries: Float[Tensor, "B D"], digests: Int64[Tensor, " B"]
+    ) -> tuple[Float[Tensor, "A B"], Float[Tensor, "A B"]]:
+        """Return the value of each action in each state, and 1 where the state is stored.
+
+        The value of a stored state is its own return, that of any other state the mean return of
+        its nearest neighbors (eq. 2). An action with fewer than ``num_neighbors`` keys has value
+        +inf, so that it is tried. ``digests`` identify the observations exactly.
+        """
+        if not any(size >= self.num_neighbors for size in self.sizes):
+            zeros = queries.new_zeros(len(self.sizes), len(queries))
+            return zeros + torch.inf, zeros
+        return self.estimate_from_neighbors(queries, digests, *self.search(queries))
+
+    def estimate_from_neighbors(
+        self,
+        queries: Float[Tensor, "B D"],
+        digests: Int64[Tensor, " B"],
+        distances: Float[Tensor, "A k B"],
+        indices: Int64[Tensor, "A k B"],
+    ) -> tuple[Float[Tensor, "A B"], Float[Tensor, "A B"]]:
+        """Return ``estimate`` from the result of ``search``."""
+        full = torch.tensor(self.sizes, device=queries.device) >= self.num_neighbors
+        flat = indices.flatten(1)
+        returns = self.returns.gather(1, flat).view_as(indices)  # [A, k, B]
+        same = self.digests.gather(1, flat).view_as(indices) == digests
+        exact = same.any(1)
+        own_return = torch.where(same, returns, -torch.inf).amax(1)
+        # A stored state is its own nearest neighbor, unless k others have an equal key.
+        crowded = ~exact & (distances[:, -1] <= self.keys.tolerance(queries))
+        for action in (crowded & full[:, None]).any(1).nonzero()[:, 0].tolist():
+            stored = self.digests[action, : self.sizes[action]]
+            rows, index = (digests[:, None] == stored).nonzero().unbind(1)
+            own_return[action, rows], exact[action, rows] = self.returns[action, index], True
+        value = torch.where(exact, own_return, returns.mean(1))
+        exact &= full[:, None]
+        return torch.where(full[:, None], value, torch.inf), exact.to(queries.dtype)
+
+    def search(self, queries: Float[Tensor, "B D"]) -> SearchResult:
+        """Return squared distances and indices of the nearest keys, nearest first.
+
+        If an action has fewer keys, the remaining distances are +inf and their indices undefined.
+        """
+        return self.keys.search(queries, self.sizes, self.num_neighbors)
+
+    def update(
+        self,
+        action: int,
+        keys: Float[Tensor, "M D"],
+        digests: Int64[Tensor, " M"],
+        returns: Float[Tensor, " M"],
+        observations: UInt8[Tensor, "M K H W"] | None = None,
+    ) -> None:
+        """Add visits in their order; a key keeps the maximum of its returns (eq. 1)."""
+        unique, inverse = torch.unique(digests, return_inverse=True)
+        best = torch.full_like(unique, -torch.inf, dtype=returns.dtype)
+        best.scatter_reduce_(0, inverse, returns, "amax")
+        order = torch.arange(len(digests), device=keys.device)
+        last = torch.zeros_like(unique).scatter_reduce_(0, inverse, order, "amax")
+
+        stored = self.digests[action, : self.sizes[action]]
+        match = torch.searchsorted(unique, stored).clamp_(max=len(unique) - 1)
+        index = (unique[match] == stored).nonzero()[:, 0]
+        match = match[index]
+        self.returns[action, index] = torch.maximum(self.returns[action, index], best[match])
+        self.last_visits[action, index] = self.num_visits + last[match]
+
+        is_new = torch.ones_like(unique, dtype=torch.bool)
+        is_new[match] = False
+        new = is_new.nonzero()[:, 0]
+        new = new[last[new].argsort()][-self.capacity :]
+        index = self._allocate(action, len(new))
+        if not self.num_visits:
+            self.keys.origin = keys.mean(0)
+        self.keys[action, index] = keys[last[new]]
+        self.keys.split_if_large(self.sizes)
+        if observations is not None:
+            self.observations[action, index.cpu()] = observations[last[new]].cpu()
+        self.returns[action, index] = best[new]
+        self.digests[action, index] = unique[new]
+        self.last_visits[action, index] = self.num_visits + last[new]
+        self.num_visits += len(digests)
+
+    def reencode(self, encode: Encode) -> None:
+        """Recompute every key from its observation."""
+        parts = [
+            (action, index)
+            for action, size in enumerate(self.sizes)
+            if size
+            for index in torch.split(torch.arange(size), 256)
+        ]
+        for i, (action, index) in enumerate(parts):
+            keys = encode(self.observations[action, index].to(self.returns.device))
+            if i == 0:
+                self.keys.origin = keys.mean(0)
+            self.keys[action, index] = keys
+
+    def _allocate(self, action: int, count: int) -> Int64[Tensor, " {count}"]:
+        """Return indices for new keys: unused rows, then those of the least recent visits."""
+        old_size = self.sizes[action]
+        size = self.sizes[action] = min(old_size + count, self.capacity)
+        num_rows = self.keys.num_rows
+        if size > num_rows:
+            self._grow(min(max(2 * num_rows, size, 4096), self.capacity))
+        unused = torch.arange(old_size, size, device=self.last_visits.device)
+        visits = self.last_visits[action, :old_size]
+        evicted = visits.topk(count - len(unused), largest=False).indices
+        return torch.cat([unused, evicted])
+
+    def _grow(self, num_rows: int) -> None:
+        self.keys.grow(num_rows)
+        for name in self.columns:
+            setattr(self, name, grown(getattr(self, name), num_rows))
+
+    def state_dict(self) -> dict[str, Any]:
+        keys = self.keys.state_dict(self.sizes)
+        state: dict[str, Any] = {"num_visits": self.num_visits, "keys": keys}
+        for name in self.columns:
+            rows = zip(getattr(self, name), self.sizes, strict=True)
+            state[name] = [table[:size] for table, size in rows]
+        return state
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.num_visits = state["num_visits"]
+        self.sizes = [len(table) for table in state["digests"]]
+        if max(self.sizes) > self.keys.num_rows:
+            self._grow(max(self.sizes))
+        self.keys.load_state_dict(state["keys"])
+        self.keys.split_if_large(self.sizes)
+        for name in self.columns:
+            for table, saved in zip(getattr(self, name), state[name], strict=True):
+                table[: len(saved)] = saved

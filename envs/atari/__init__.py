@@ -1,0 +1,1 @@
+"""Atari 2600 games: the vectorized emulator, protocols, game lists and replica emulators."""

@@ -1,0 +1,116 @@
+"""Atari: the C++ vector environment of ale_py under a protocol."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from ale_py import Action
+from ale_py.vector_env import AtariVectorEnv
+from gymnasium.vector import AutoresetMode
+from numpy.typing import NDArray
+
+from ..interface import EnvConfig
+from .games import check_game
+from .protocol import PROTOCOLS, AtariProtocol
+from .replica import ReplicaEmulator
+
+
+@dataclass(frozen=True)
+class AtariConfig(EnvConfig):
+    """Settings of an Atari 2600 game: its name and the protocol."""
+
+    game: str = "ms_pacman"
+    protocol: AtariProtocol = PROTOCOLS["mfec"]
+
+    def build(self, num_envs: int, *, threads: int = 0) -> "Atari":
+        return Atari(self.game, num_envs, self.protocol, threads=threads)
+
+    @property
+    def env_name(self) -> str:
+        return self.game
+
+    def action_names(self, count: int) -> tuple[str, ...]:
+        return tuple(
+            Action(x).name.lower() for x in ReplicaEmulator(self.game, self.protocol).actions
+        )
+
+    @property
+    def frame_skip(self) -> int:
+        return self.protocol.skip
+
+    @property
+    def protocol_label(self) -> str:
+        return self.protocol.label
+
+    @property
+    def eval_epsilon(self) -> float:
+        return self.protocol.eval_epsilon
+
+
+class Atari(AtariVectorEnv):  # type: ignore[misc]  # ale_py's base is untyped
+    """N games on C++ threads; ``info["discount"]`` is 0 at a game over and at a counted lost life.
+
+    ale_py's ``episodic_life`` and ``life_loss_info`` break NEXT_STEP autoreset, so both stay off;
+    here a life is lost if 0 < new < old lives.
+    """
+
+    def __init__(
+        self, game: str, num_envs: int, protocol: AtariProtocol, *, threads: int = 0
+    ) -> None:
+        self.game, self.protocol = game, protocol
+        super().__init__(
+            check_game(game),
+            num_envs,
+            num_threads=threads,
+            max_num_frames_per_episode=protocol.frames_cap,
+            repeat_action_probability=protocol.sticky,
+            full_action_space=protocol.full_actions,
+            autoreset_mode=AutoresetMode.NEXT_STEP,
+            img_height=protocol.height,
+            img_width=protocol.width,
+            grayscale=protocol.grayscale,
+            stack_num=protocol.stack,
+            frameskip=protocol.skip,
+            maxpool=protocol.maxpool,
+            # ale_py draws 0..noop_max-1 no-op frames, and 0 for noop_max 0 or 1.
+            noop_max=protocol.noops,
+            use_fire_reset=protocol.fire_reset,
+            reward_clipping=False,
+        )
+        self.metadata = {"autoreset_mode": AutoresetMode.NEXT_STEP, "reset_mask": True}
+        self._lives = np.zeros(num_envs, np.int32)
+
+    def reset(
+        self,
+        *,
+        seed: int | Sequence[int] | NDArray[Any] | None = None,
+        options: dict[str, Any] | None = None,
+    ) -> tuple[NDArray[Any], dict[str, Any]]:
+        """Reset the envs; unlike in ale_py, ``seed`` has one entry per env, masked or not."""
+        if seed is not None and not isinstance(seed, int):
+            seed = np.asarray(seed, np.int64)
+            if options and "reset_mask" in options:
+                seed = seed[options["reset_mask"]]
+        obs, info = super().reset(seed=seed, options=options)
+        self._lives = info["lives"]
+        return obs, info
+
+    def step(
+        self, actions: NDArray[Any]
+    ) -> tuple[
+        NDArray[Any],
+        NDArray[Any],
+        NDArray[Any],
+        NDArray[Any],
+        dict[str, Any],
+    ]:
+        self.send(actions)
+        obs, reward, terminated, truncated, info = self.recv()
+        lives = info["lives"]
+        dead = terminated
+        if self.protocol.life_loss:
+            dead = dead | ((lives > 0) & (lives < self._lives))
+        self._lives = lives
+        info["discount"] = 1.0 - dead
+        return obs, reward, terminated, truncated, info

@@ -1,0 +1,92 @@
+"""ReplicaEmulator: a copy of one env of ``Atari`` in an ALEInterface, for RAM, screen and state.
+
+The C++ vector environment gives no RAM, raw color frames or clone_state. An env is determined by
+its seed and the actions since, so a second emulator with the same seed and actions has the same
+no-op frames, sticky actions and FIRE at every timestep.
+"""
+
+import numpy as np
+from ale_py import ALEInterface, ALEState, LoggerMode, roms
+from numpy.typing import NDArray
+
+from .games import check_game
+from .protocol import AtariProtocol
+
+NOOP, FIRE = 0, 1
+
+
+class ReplicaEmulator:
+    """One game, seeded and stepped as one env of ``Atari`` is."""
+
+    def __init__(self, game: str, protocol: AtariProtocol) -> None:
+        ALEInterface.setLoggerMode(LoggerMode.Error)
+        self.protocol = protocol
+        self.rom = roms.get_rom_path(check_game(game))
+        self.ale = ALEInterface()
+        self.ale.setFloat("repeat_action_probability", protocol.sticky)
+        self.ale.loadROM(self.rom)
+        legal = (
+            self.ale.getLegalActionSet if protocol.full_actions else self.ale.getMinimalActionSet
+        )
+        self.actions = [action.value for action in legal()]
+        self.frames, self.done = 0, True
+        self.fire_reset = protocol.fire_reset and FIRE in self.actions
+        self.seed(0)
+
+    def seed(self, seed: int) -> None:
+        """Seed the emulator and the number of no-op frames, and start an episode."""
+        self.ale.setInt("random_seed", seed)
+        self.ale.loadROM(self.rom)
+        self._noop_generator = np.random.MT19937()
+        self._noop_generator._legacy_seeding(seed)  # as std::mt19937(seed)
+        self._start()
+
+    def step(self, action: int) -> float:
+        """Step once and return the raw reward; 0 on the reset step after an episode's end."""
+        if self.done:
+            self._start()
+            return 0.0
+        reward = 0
+        for _ in range(self.protocol.skip):
+            reward += self.ale.act(self.actions[action])
+            self.frames += 1
+            self.done = self.ale.game_over() or self.frames >= self.protocol.frames_cap
+            if self.done:
+                break
+        return float(reward)
+
+    @property
+    def ram(self) -> NDArray[np.uint8]:
+        """The 128 bytes of the console's memory."""
+        ram: NDArray[np.uint8] = self.ale.getRAM()
+        return ram
+
+    @property
+    def screen(self) -> NDArray[np.uint8]:
+        """The raw screen, uint8 [210, 160, 3]."""
+        screen: NDArray[np.uint8] = self.ale.getScreenRGB()
+        return screen
+
+    def clone_state(self) -> ALEState:
+        """Return the whole state of the emulator, including its random generator."""
+        return self.ale.cloneState(include_rng=True)
+
+    def _start(self) -> None:
+        self.ale.reset_game()
+        if self.fire_reset:
+            self.ale.act(FIRE)
+        for _ in range(self._draw_noops() - self.fire_reset):
+            self.ale.act(NOOP)
+            if self.ale.game_over():
+                self.ale.reset_game()
+        self.frames, self.done = 0, False
+
+    def _draw_noops(self) -> int:
+        """Draw as libstdc++'s uniform_int_distribution(0, noops - 1) does (Lemire's method)."""
+        choices = max(self.protocol.noops, 1)
+        if choices == 1:
+            return 0
+        product = int(self._noop_generator.random_raw()) * choices
+        while product % (1 << 32) < (1 << 32) % choices:
+            product = int(self._noop_generator.random_raw()) * choices
+        return product >> 32

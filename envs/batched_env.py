@@ -1,0 +1,288 @@
+"""BatchedEnv: a Gymnasium vector environment with NEXT_STEP autoreset, as time steps of tensors.
+
+The state of an emulator is a function of its last seed and the actions since, so a checkpoint holds
+both for every env and is replayed on resume. To keep the replay short, an env whose log has grown
+past ``reseed_after`` timesteps is seeded anew right after its next automatic reset.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from gymnasium.vector import AsyncVectorEnv, SyncVectorEnv, VectorEnv
+from jaxtyping import Int64, UInt8
+from numpy.typing import NDArray
+from torch import Tensor
+
+from . import prng
+from .errors import EmulatorTimeout, UsageError
+from .interface import EnvConfig, EnvSpec, TimeStep
+from .spaces import check_autoreset, read_spaces
+from .worker import Worker
+
+Array = NDArray[Any]
+
+
+class BatchedEnv:
+    """N copies of one environment whose ``reset`` and ``step`` return time steps on ``device``.
+
+    ``first_env`` is the index of the first copy if the run has others elsewhere; ``timeout`` is in
+    seconds. Raises UsageError for an unsupported autoreset mode, observation or action space.
+
+    Example::
+
+        envs = BatchedEnv(CatchConfig().build(8), seed=0)
+        step = envs.reset()
+        step = envs.step(torch.zeros(8, dtype=torch.int64))
+    """
+
+    def __init__(
+        self,
+        env: VectorEnv[Any, Any, Any],
+        *,
+        seed: int = 0,
+        purpose: prng.Purpose = "train",
+        device: torch.device | str = "cpu",
+        timeout: float = 180.0,
+        reseed_after: int = 10_000,
+        first_env: int = 0,
+    ) -> None:
+        self.env, self.seed, self.purpose, self.first_env = env, seed, purpose, first_env
+        self.device = torch.device(device)
+        self.timeout, self.reseed_after = timeout, reseed_after
+        check_autoreset(env)
+        self.spec, self._channels_first = read_spaces(env)
+        self._seedable = env.metadata.get("reset_mask", False) or isinstance(
+            env.unwrapped, SyncVectorEnv | AsyncVectorEnv
+        )
+        self._on_device = bool(getattr(env, "tensors", False))  # Imagination steps on tensors
+        self._action_type = np.min_scalar_type(self.spec.num_actions - 1)
+        self._timestep_bytes = self.spec.num_envs * self._action_type.itemsize
+        self._worker = Worker()
+        self._sent_actions: Array | None = None  # of the step under way
+        n = self.spec.num_envs
+        self.seed_index = torch.zeros(n, dtype=torch.int64)  # earlier seeds of each env
+        self.steps_since_seed = np.zeros(n, np.int64)
+        self._log = bytearray()  # the actions of all envs, one timestep after another
+        self._was_last = np.zeros(n, np.bool_)
+
+    def reset(self, seed_index: int = 0) -> TimeStep:
+        """Start new episodes in all envs; every ``seed_index`` has other seeds."""
+        n = self.spec.num_envs
+        self.seed_index.fill_(seed_index)
+        if self._on_device:
+            seeds: Any = self.emulator_seeds()
+            return self._device_timestep(self.env.reset(seed=seeds)[0])
+        obs = self._seed_envs(np.ones(n, np.bool_))
+        self._log.clear()
+        self._was_last = np.zeros(n, np.bool_)
+        zeros = np.zeros(n, np.float32)
+        return self._timestep(
+            obs, zeros, zeros + 1, first=np.ones(n, np.bool_), last=self._was_last
+        )
+
+    @property
+    def parts(self) -> "list[BatchedEnv]":
+        """Groups of envs with their own ``send`` and ``receive``."""
+        return [self]
+
+    def step(self, action: Int64[Tensor, " N"]) -> TimeStep:
+        """Step all envs: ``send``, then ``receive``."""
+        self.send(action)
+        return self.receive()
+
+    def send(self, action: Int64[Tensor, " N"]) -> None:
+        """Start a step; the emulators run until ``receive`` while the caller does other work.
+
+        Raises UsageError for an action out of range (ale_py would hang).
+        """
+        if self._on_device:
+            self._device_action = action
+            return
+        actions = action.cpu().numpy()
+        invalid = np.flatnonzero((actions < 0) | (actions >= self.spec.num_actions))
+        if invalid.size:
+            raise UsageError(
+                f"Action {actions[invalid[0]]} of env {self.first_env + invalid[0]} is not in "
+                f"0..{self.spec.num_actions - 1}; the policy must choose among these."
+            )
+        self._worker.submit(self.env.step, actions)
+        self._sent_actions = actions
+
+    def receive(self) -> TimeStep:
+        """Return the result of the step that was started by ``send``.
+
+        Raises EmulatorTimeout if there is none within ``timeout`` seconds.
+        """
+        if self._on_device:
+            return self._device_step(self._device_action)
+        if self._sent_actions is None:
+            raise RuntimeError("BatchedEnv.receive was called without BatchedEnv.send before.")
+        actions, self._sent_actions = self._sent_actions, None
+        obs, reward, terminated, truncated, info = self._wait()
+        first = self._was_last
+        last = np.asarray(terminated) | np.asarray(truncated)
+        discount = info.get("discount", 1.0 - np.asarray(terminated, np.float32))
+        self._was_last = last
+        self._log += actions.astype(self._action_type).tobytes()
+        self.steps_since_seed += 1
+        overdue = first & ~last & (self.steps_since_seed > self.reseed_after)
+        if overdue.any() and self._seedable:
+            self.seed_index += torch.from_numpy(overdue)
+            obs = self._seed_envs(overdue)
+        timesteps = int(self.steps_since_seed.max())
+        if len(self._log) > (2 * timesteps + 1000) * self._timestep_bytes:
+            del self._log[: len(self._log) - timesteps * self._timestep_bytes]
+        return self._timestep(obs, reward, discount, first=first, last=last)
+
+    def close(self) -> None:
+        """Free the emulators, after the step under way."""
+        self._worker.drain(timeout=2.0)  # freed amid a step they would abort the process
+        self._worker.stop()
+        self.env.close()
+
+    def emulator_seeds(self) -> list[int]:
+        """Return the seed that each env was last given."""
+        seeds: list[int] = prng.env_seeds(
+            self.seed, self.purpose, self.seed_index, self.first_env
+        ).tolist()
+        return seeds
+
+    def state_dict(self) -> dict[str, Any]:
+        log = np.frombuffer(bytes(self._log), self._action_type).reshape(-1, self.spec.num_envs)
+        log = log[len(log) - int(self.steps_since_seed.max()) :]
+        return {
+            "seed_index": self.seed_index.clone(),
+            "steps_since_seed": torch.from_numpy(self.steps_since_seed.copy()),
+            "action_log": torch.from_numpy(log.astype(np.int64)).to(torch.int32),  # [T, N]
+            "was_last": torch.from_numpy(self._was_last.copy()),
+        }
+
+    def load_state_dict(
+        self, state: dict[str, Any], progress: Callable[[int, int], None] = lambda done, of: None
+    ) -> UInt8[Tensor, "N K H W"]:
+        """Replay the logged actions from the logged seeds, and return the resulting observations.
+
+        ``progress`` is called with the timesteps done and their total. Raises ValueError if the
+        state is of another number of envs.
+        """
+        n = self.spec.num_envs
+        per_env = ("seed_index", "steps_since_seed", "was_last")
+        log = state["action_log"].numpy()
+        if {tuple(state[name].shape) for name in per_env} != {(n,)} or log.shape[1] != n:
+            raise ValueError(f"its arrays are not of {n} envs")
+        steps_since_seed = state["steps_since_seed"].numpy()
+        self.seed_index = state["seed_index"].clone()
+        timesteps = int(steps_since_seed.max())
+        obs = self._seed_envs(np.ones(n, np.bool_))
+        # The ends of the envs' logs are aligned: the shorter a log, the later it begins.
+        for timestep in range(timesteps + 1):
+            seeded_now = steps_since_seed == timesteps - timestep
+            if timestep and seeded_now.any():
+                obs = self._seed_envs(seeded_now)
+            if timestep < timesteps:
+                begun = steps_since_seed >= timesteps - timestep
+                obs = self._call(self.env.step, np.where(begun, log[timestep], 0))[0]
+                progress(timestep + 1, timesteps)
+        self.steps_since_seed = steps_since_seed.copy()
+        self._log = bytearray(log.astype(self._action_type).tobytes())
+        self._was_last = state["was_last"].numpy().copy()
+        return torch.from_numpy(np.array(self._channels_first(np.asarray(obs))))
+
+    def _seed_envs(self, mask: Array) -> Array:
+        """Seed and reset the masked envs, and return the observations of all."""
+        self.steps_since_seed[mask] = 0
+        options = None if mask.all() else {"reset_mask": mask}
+        # Gymnasium's vector environments take a list of seeds; their base class declares only int.
+        seeds: Any = self.emulator_seeds()
+        obs, _ = self._call(lambda: self.env.reset(seed=seeds, options=options))
+        return np.asarray(obs)
+
+    def _device_step(self, action: Int64[Tensor, " N"]) -> TimeStep:
+        """Step an environment of tensors; nothing leaves the device, and nothing is logged."""
+        first = self._device_last
+        obs, reward, terminated, truncated, info = self.env.step(action)
+        last = terminated | truncated
+        return self._device_timestep(obs, reward, info["discount"], first=first, last=last)
+
+    def _device_timestep(
+        self,
+        obs: UInt8[Tensor, "N K H W"],
+        reward: Tensor | None = None,
+        discount: Tensor | None = None,
+        *,
+        first: Tensor | None = None,
+        last: Tensor | None = None,
+    ) -> TimeStep:
+        zeros = torch.zeros(len(obs), device=obs.device)
+        self._device_last = zeros.bool() if last is None else last
+        return TimeStep(
+            obs=obs,
+            reward=zeros if reward is None else reward,
+            discount=zeros + 1 if discount is None else discount,
+            first=zeros == 0 if first is None else first,
+            last=self._device_last,
+            frame=obs[:, -self.spec.channels :],
+        )
+
+    def _call(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        self._worker.submit(function, *arguments)
+        return self._wait()
+
+    def _wait(self) -> Any:
+        try:
+            return self._worker.result(self.timeout)
+        except TimeoutError:
+            raise EmulatorTimeout(
+                f"The emulators did not return within {self.timeout:g} s at timestep "
+                f"{int(self.steps_since_seed.max())}; the last checkpoint is complete, and the "
+                "same command continues from it."
+            ) from None
+
+    def _timestep(
+        self, obs: Array, reward: Array, discount: Array, *, first: Array, last: Array
+    ) -> TimeStep:
+        images = self._channels_first(np.asarray(obs))
+        n, on_gpu = len(images), self.device.type != "cpu"
+        # A copy, because many environments write the next observation into the same buffer; in
+        # one piece, so that a timestep goes to the device in one transfer.
+        buffer = torch.empty(10 * n + images.size, dtype=torch.uint8, pin_memory=on_gpu)
+        host = _timestep_views(buffer, images.shape)
+        host["obs"].numpy()[:] = images
+        for name, x in (
+            ("reward", reward),
+            ("discount", discount),
+            ("first", first),
+            ("last", last),
+        ):
+            host[name].numpy()[:] = x
+        tensors = host
+        if on_gpu:
+            tensors = _timestep_views(buffer.to(self.device, non_blocking=True), images.shape)
+        return TimeStep(**tensors, frame=host["obs"][:, -self.spec.channels :])
+
+
+def spec_of(env: EnvConfig, num_envs: int = 1) -> EnvSpec:
+    """Return the spec of ``num_envs`` copies of an environment; one is built to read it from."""
+    envs = BatchedEnv(env.build(1))
+    envs.close()
+    return replace(envs.spec, num_envs=num_envs)
+
+
+def _timestep_views(
+    buffer: UInt8[Tensor, " bytes"], obs_shape: tuple[int, ...]
+) -> dict[str, Tensor]:
+    """Return views of a timestep's fields in its buffer; ``obs_shape`` is (N, K, H, W)."""
+    n = obs_shape[0]
+    sizes = [4 * n, 4 * n, n, n, math.prod(obs_shape)]
+    reward, discount, first, last, obs = torch.split(buffer, sizes)
+    return {
+        "obs": obs.view(obs_shape),
+        "reward": reward.view(torch.float32),
+        "discount": discount.view(torch.float32),
+        "first": first.view(torch.bool),
+        "last": last.view(torch.bool),
+    }

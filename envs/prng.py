@@ -1,0 +1,161 @@
+"""Counter-based random numbers: a draw is a pure function of a key and a purpose.
+
+A policy carries one key per environment in ``carry["rng"]`` and advances it with ``next_rng`` once
+per timestep. A draw does not depend on the rest of the batch, and unrolling a segment again from
+its first carry repeats every draw::
+
+    rng = initial_rng(seed=0, purpose="train", n=8)
+    action = randint(rng, num_actions, Draw.ACTION)
+    rng = next_rng(rng)
+
+The mixing function is splitmix64 (Steele, Lea & Flood 2014, "Fast splittable pseudorandom number
+generators") in wrapping 64-bit integers, so draws are the same on every device.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import IntEnum
+from typing import Literal
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor
+
+Purpose = Literal["train", "eval", "collect", "build", "replay", "dream"]
+"""What the keys or seeds of a run are for; different purposes of one seed are independent."""
+_PURPOSES: dict[Purpose, int] = {
+    "train": 1, "eval": 2, "collect": 3, "build": 4, "replay": 5, "dream": 6
+}  # fmt: skip
+
+
+class Draw(IntEnum):
+    """What a draw from a policy's key is for; different purposes of one key are independent."""
+
+    EXPLORE = 0
+    """Whether an epsilon-greedy agent takes a random action."""
+    ACTION = 1
+    """A random action, or one of a softmax."""
+    TIE_BREAK = 2
+    """The choice among actions of equal value."""
+    EVAL_EXPLORE = 3
+    """As EXPLORE, of an evaluation protocol around the agent."""
+    EVAL_ACTION = 4
+    """As ACTION, of an evaluation protocol around the agent."""
+    REPLAN = 8
+    """Whether STRAW replans."""
+    PLAN_NOISE = 9
+    """The latent code of STRAWe's plan."""
+    PLAN = 10
+    """FiGAR's number of repetitions; iteration i of MPC draws its candidates with PLAN + i."""
+
+
+class DreamDraw(IntEnum):
+    """What a draw from a key of ``Imagination`` is for."""
+
+    START = 0
+    """The state in which a dream starts."""
+    TERMINATION = 1
+    """Whether a dream terminates."""
+
+
+def _signed(x: int) -> int:
+    return x - (1 << 64) if x >= 1 << 63 else x
+
+
+GOLDEN_GAMMA = _signed(0x9E3779B97F4A7C15)
+"""Increment of splitmix64's counter: the odd integer closest to 2^64 over the golden ratio."""
+_MIX1, _MIX2, _PURPOSE_GAMMA = (
+    _signed(0xBF58476D1CE4E5B9),
+    _signed(0x94D049BB133111EB),
+    _signed(0xD6E8FEB86659FD93),
+)
+
+
+def _shift(x: Int64[Tensor, "*s"], by: int) -> Int64[Tensor, "*s"]:
+    """Shift right logically (torch shifts arithmetically)."""
+    return (x >> by) & ((1 << (64 - by)) - 1)
+
+
+def splitmix64(x: Int64[Tensor, "*s"]) -> Int64[Tensor, "*s"]:
+    """Mix 64 bits: a bijection in which every output bit depends on every input bit."""
+    z = x + GOLDEN_GAMMA
+    z = (z ^ _shift(z, 30)) * _MIX1
+    z = (z ^ _shift(z, 27)) * _MIX2
+    return z ^ _shift(z, 31)
+
+
+def _env_keys(seed: int, purpose: Purpose, env: Int64[Tensor, " N"]) -> Int64[Tensor, " N"]:
+    root = splitmix64(torch.tensor(_signed(seed % (1 << 64))))
+    return splitmix64(splitmix64(root ^ _PURPOSES[purpose]) ^ env)
+
+
+def initial_rng(seed: int, purpose: Purpose, n: int) -> Int64[Tensor, " N"]:
+    """Return the first keys of ``n`` environments; keys of different seeds are unrelated."""
+    return _env_keys(seed, purpose, torch.arange(n))
+
+
+def env_seeds(
+    seed: int, purpose: Purpose, seed_index: Int64[Tensor, " N"], first_env: int = 0
+) -> Int64[Tensor, " N"]:
+    """Return emulator seeds below 2^31 for the N environments from ``first_env`` on.
+
+    ``seed_index`` counts how often each environment was seeded before.
+    """
+    env = torch.arange(first_env, first_env + seed_index.shape[0])
+    return _shift(splitmix64(_env_keys(seed, purpose, env) + seed_index * GOLDEN_GAMMA), 33)
+
+
+def next_rng(rng: Int64[Tensor, " N"]) -> Int64[Tensor, " N"]:
+    """Return the keys of the next timestep."""
+    return splitmix64(rng ^ _PURPOSE_GAMMA)
+
+
+def bits(rng: Int64[Tensor, " N"], count: int, purpose: int = 0) -> Int64[Tensor, "N {count}"]:
+    """Draw ``count`` 64-bit integers per key."""
+    index = torch.arange(1, count + 1, device=rng.device) * GOLDEN_GAMMA
+    return splitmix64((rng + _signed(purpose * _PURPOSE_GAMMA % (1 << 64)))[:, None] + index)
+
+
+def uniform(rng: Int64[Tensor, " N"], count: int, purpose: int = 0) -> Float[Tensor, "N {count}"]:
+    """Draw ``count`` numbers per key uniformly from [0, 1), float32."""
+    return _shift(bits(rng, count, purpose), 40).to(torch.float32) * 2.0**-24
+
+
+def normal(rng: Int64[Tensor, " N"], count: int, purpose: int = 0) -> Float[Tensor, "N {count}"]:
+    """Draw ``count`` numbers per key from N(0, 1) by its inverse distribution function, float32."""
+    # In float32 the greatest of them would be rounded to 1, and its draw infinite.
+    middle = uniform(rng, count, purpose).double() + 2.0**-25
+    draws: Tensor = torch.special.ndtri(middle)
+    return draws.float()
+
+
+def randint(rng: Int64[Tensor, " N"], high: int, purpose: int = 0) -> Int64[Tensor, " N"]:
+    """Draw one integer per key from 0..high-1 (bias below high / 2^63)."""
+    return _shift(bits(rng, 1, purpose)[:, 0], 1) % high
+
+
+def categorical(
+    logits: Float[Tensor, "N C"], rng: Int64[Tensor, " N"], purpose: int = 0
+) -> Int64[Tensor, " N"]:
+    """Draw one category per row from the softmax of ``logits`` (Gumbel-max)."""
+    uniforms = uniform(rng, logits.shape[1], purpose).clamp_(min=2.0**-25)
+    return (logits - (-uniforms.log()).log()).argmax(1)
+
+
+def fold_in(seed: int, data: int) -> int:
+    """Return a seed below 2^63 that is a function of ``seed`` and the integer ``data``."""
+    root = splitmix64(torch.tensor(_signed(seed % (1 << 64))))
+    return int(_shift(splitmix64(root + torch.tensor(data) * GOLDEN_GAMMA), 1))
+
+
+@contextmanager
+def seeded(seed: int, device: torch.device | str = "cpu") -> Iterator[None]:
+    """Seed torch's generators within the context, and restore their states afterwards."""
+    device = torch.device(device)
+    on_gpu = device.type == "cuda"
+    with torch.random.fork_rng(devices=[device] if on_gpu else []):
+        torch.default_generator.manual_seed(seed)
+        if on_gpu:
+            with torch.cuda.device(device):
+                torch.cuda.manual_seed(seed)
+        yield

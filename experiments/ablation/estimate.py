@@ -1,0 +1,108 @@
+"""Estimate of the throughput of a grid's runs, from their metrics or from short trials."""
+
+import tempfile
+from collections.abc import Iterable, Sequence
+from dataclasses import fields, is_dataclass, replace
+from statistics import harmonic_mean
+from typing import Any
+
+from ...envs.atari.atari import AtariConfig
+from ...envs.errors import UsageError
+from ..config.experiment import Experiment
+from ..runs.run import Run
+from ..training.command_line import parse_experiment
+from ..training.options import TrainOptions
+from ..training.train import train
+from .tasks import Task
+
+TRIAL_MINUTES = 1 / 6
+TRIAL_WARMUP = 500
+"""Largest number of agent steps before an agent learns in a trial."""
+WARMUP_FIELDS = ("learning_starts", "fit_after", "fit_updates")
+"""Config fields whose values are reduced to it."""
+
+
+def estimate_sps(tasks: Sequence[Task]) -> tuple[list[float], str]:
+    """Return the agent steps per second of each task, and the source of the numbers.
+
+    A task's estimate is the mean over the started runs of its variant, else over all started runs.
+    If no run has started, each variant is trained for a few seconds in a temporary folder. Raises
+    KeyboardInterrupt if a trial is interrupted.
+    """
+    jobs = [_parse(task) for task in tasks]
+    variants = [_variant(experiment, jobs[0][0]) for experiment, _ in jobs]
+    measured: dict[Experiment, list[float]] = {}
+    for variant, task in zip(variants, tasks, strict=True):
+        if sps := _mean_sps_of(Run(task.folder)):
+            measured.setdefault(variant, []).append(sps)
+    if count := sum(map(len, measured.values())):
+        source = f"measured in {count} run{'s' * (count > 1)}"
+    else:
+        for variant, (_, options) in zip(variants, jobs, strict=True):
+            if variant not in measured:
+                measured[variant] = [_run_trial(variant, options)]
+        seconds = 60 * TRIAL_MINUTES
+        source = f"trials of {seconds:.0f} s per variant; later steps may be slower"
+    overall = _mean_sps(sps for values in measured.values() for sps in values)
+    means = {variant: _mean_sps(values) for variant, values in measured.items()}
+    return [means.get(variant, overall) for variant in variants], source
+
+
+def _parse(task: Task) -> tuple[Experiment, TrainOptions]:
+    _, (experiment,), options = parse_experiment([*task.argv])
+    return experiment, replace(options, threads=task.threads)
+
+
+def _variant(experiment: Experiment, first: Experiment) -> Experiment:
+    """Return the experiment with seed 0 and, for Atari, the game of the ``first`` one."""
+    env = experiment.env
+    if isinstance(env, AtariConfig) and isinstance(first.env, AtariConfig):
+        env = replace(env, game=first.env.game)
+    return replace(experiment, env=env, seed=0)
+
+
+def _run_trial(experiment: Experiment, options: TrainOptions) -> float:
+    """Train in a temporary folder for a few seconds, and return the agent steps per second."""
+    options = replace(
+        options,
+        max_minutes=TRIAL_MINUTES,
+        log_every=10 * experiment.num_envs,
+        random_play_seconds=0,
+        quiet=True,
+    )
+    experiment = replace(experiment, agent=_with_short_warmup(experiment.agent))
+    with tempfile.TemporaryDirectory() as folder:
+        run = train(experiment, folder, options)
+        rows = run.read_lines("metrics.jsonl")
+    if run.interrupted:
+        raise KeyboardInterrupt
+    if not rows:
+        raise UsageError(
+            f"Ten timesteps took more than {60 * TRIAL_MINUTES:.0f} s; give the agent steps per "
+            "second by --steps-per-second."
+        )
+    # In the first half the agent may not learn yet, and caches are cold.
+    return _mean_sps(row["charts/SPS"] for row in rows[len(rows) // 2 :])
+
+
+def _with_short_warmup(config: Any) -> Any:
+    """Return the config with fewer agent steps before its parts learn."""
+    changes = {}
+    for field in fields(config):
+        value = getattr(config, field.name)
+        if field.name in WARMUP_FIELDS:
+            changes[field.name] = min(value, TRIAL_WARMUP)
+        elif is_dataclass(value):
+            changes[field.name] = _with_short_warmup(value)
+    return replace(config, **changes)
+
+
+def _mean_sps_of(run: Run) -> float:
+    """Return the mean agent steps per second that a run logged, or 0 if it logged none."""
+    rows = run.read_lines("metrics.jsonl")
+    return float(rows[-1].get("charts/mean_SPS", 0)) if rows else 0.0
+
+
+def _mean_sps(values: Iterable[float]) -> float:
+    """Return the mean throughput over equal numbers of steps, so that durations add up."""
+    return float(harmonic_mean([*values]))

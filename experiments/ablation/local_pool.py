@@ -1,0 +1,123 @@
+"""Executor of tasks on this machine: a pool of processes, each with its share of the threads."""
+
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+import time
+import traceback
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
+from typing import Any, cast
+
+from ...envs.errors import RunError, UsageError
+from .tasks import Task, TaskResult, run_task
+
+THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+PRELOADED = [f"{__package__}.tasks", "torch.utils.tensorboard.writer", "matplotlib.figure"]
+"""Modules that the server imports, so that the processes forked from it start at once."""
+
+
+@dataclass
+class _Worker:
+    """A process, and the parent's end of the pipe to it."""
+
+    task: Task
+    crashes: int
+    start_time: float
+    process: Any
+    connection: Connection
+
+
+class LocalPool:
+    """Up to ``size`` processes at a time, one for each task.
+
+    The processes are forked from a server that has imported all modules. Each is connected to the
+    pool by a pipe: when the pool closes it, or dies, the process checkpoints its run and exits. A
+    task is retried ``retries`` times if its process dies.
+    """
+
+    def __init__(self, size: int, threads: int = 1, retries: int = 2) -> None:
+        self.size, self.retries = size, retries
+        self.running: dict[int, _Worker] = {}  # by the sentinel of the process
+        for name in THREAD_VARIABLES:  # the server reads them once, when it imports torch
+            os.environ[name] = str(threads)
+        self.context = multiprocessing.get_context("forkserver")
+        self.context.set_forkserver_preload(PRELOADED)
+
+    def execute(self, tasks: list[Task]) -> Iterator[TaskResult]:
+        waiting = deque((task, 0) for task in tasks)
+        while waiting or self.running:
+            while waiting and len(self.running) < self.size:
+                self._start(*waiting.popleft())
+            for sentinel in wait(list(self.running)):
+                worker = self.running.pop(cast(int, sentinel))
+                result = self._result(worker)
+                if result is None:
+                    waiting.appendleft((worker.task, worker.crashes + 1))
+                else:
+                    yield result
+
+    def stop(self) -> None:
+        for worker in self.running.values():
+            worker.connection.close()
+        for worker in self.running.values():
+            worker.process.join()
+        self.running.clear()
+
+    def _start(self, task: Task, crashes: int) -> None:
+        start_time = time.monotonic()
+        parent_end, child_end = self.context.Pipe()
+        process = self.context.Process(target=_run_in_process, args=(task, child_end))
+        process.start()
+        child_end.close()
+        self.running[process.sentinel] = _Worker(task, crashes, start_time, process, parent_end)
+
+    def _result(self, worker: _Worker) -> TaskResult | None:
+        """Return the result of an exited process; None if it died and the task is retried."""
+        worker.process.join()
+        status = worker.process.exitcode
+        try:
+            seconds, error = worker.connection.recv()
+        except (EOFError, OSError):
+            if worker.crashes < self.retries:
+                return None
+            seconds, error = 0.0, f"its process died, the last time with status {status}"
+        worker.connection.close()
+        overhead = time.monotonic() - worker.start_time - seconds
+        return TaskResult(worker.task, seconds, error, overhead, worker.crashes)
+
+
+def _run_in_process(task: Task, connection: Connection) -> None:
+    """Execute one task in a process of its own, with its output in the run's log.txt."""
+    task.folder.mkdir(parents=True, exist_ok=True)
+    with open(task.folder / "log.txt", "a") as log:
+        os.dup2(log.fileno(), 1)
+        os.dup2(log.fileno(), 2)
+    threading.Thread(target=_exit_with_parent, args=(connection,), daemon=True).start()
+    seconds, message = 0.0, ""
+    try:
+        seconds = run_task(task)
+    except (UsageError, RunError) as error:
+        message = str(error)
+    except KeyboardInterrupt:
+        message = "it was interrupted"
+    except SystemExit:
+        message = f"see {task.folder / 'log.txt'}"
+    except Exception as error:  # one failed run must not stop the others
+        traceback.print_exc()
+        message = f"{type(error).__name__}: {error}; see {task.folder / 'log.txt'}"
+    if message:
+        print(f"reverie: {message}", file=sys.stderr, flush=True)
+    connection.send((seconds, message))
+
+
+def _exit_with_parent(connection: Connection) -> None:
+    """Interrupt the run, which writes a checkpoint, when the pool closes the pipe or dies."""
+    try:
+        connection.recv()
+    except (EOFError, OSError):
+        os.kill(os.getpid(), signal.SIGTERM)

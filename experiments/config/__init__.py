@@ -1,0 +1,1 @@
+"""Experiments as values: the registry of roles, serialization and presets."""

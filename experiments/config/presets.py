@@ -1,0 +1,121 @@
+"""Named experiments; an ablation is ``replace(PRESET, ...)``."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from ...agents.bonuses.density_bonus import PseudoCountConfig, SurpriseConfig
+from ...agents.bonuses.simhash import SimHashConfig
+from ...agents.dqn import DQNConfig
+from ...agents.dyna import DynaConfig
+from ...agents.episodic.mfec import MFECConfig
+from ...agents.informed import InformedConfig
+from ...agents.mpc import MPCConfig
+from ...agents.ppo import PPOConfig
+from ...envs.atari.atari import AtariConfig
+from ...envs.atari.protocol import PROTOCOLS
+from ...world_models.density.pixelcnn import PixelCNNConfig
+from ...world_models.interface import PlannerConfig
+from ...world_models.planning.figar import FiGARConfig
+from ...world_models.planning.straw import STRAWConfig, STRAWeConfig
+from ...world_models.representation.binary_vae import BinaryVAEConfig
+from ...world_models.representation.vae import VAEConfig
+from ..runs.serialization import fingerprint
+from .experiment import Experiment
+
+# Machado et al. 2018: sticky actions, all 18 actions, episodes rather than lives. Every preset of
+# its family shares double Q and the Monte-Carlo weight, so that presets differ in the bonus alone.
+DQN = Experiment(DQNConfig(), AtariConfig(protocol=PROTOCOLS["machado"]), num_envs=8)
+
+# 100,000 steps (Kaiser et al. 2020), with a replay buffer and a schedule to match.
+SHORT = Experiment(
+    DQNConfig(
+        monte_carlo_weight=0.0, learning_starts=2_000, exploration_steps=20_000, buffer_size=100_000
+    ),
+    AtariConfig(protocol=PROTOCOLS["atari100k"]),
+    total_timesteps=100_000,
+    num_envs=8,
+)
+
+# Huang et al. 2022, as CleanRL's ppo_atari: 8 envs, 40 million frames.
+PPO = Experiment(
+    PPOConfig(), AtariConfig(protocol=PROTOCOLS["nature"]), total_timesteps=10_000_000, num_envs=8
+)
+
+
+def ppo_with_planner(planner: PlannerConfig, **settings: Any) -> Experiment:
+    """Return PPO with a planner, and all other settings unchanged."""
+    return replace(
+        PPO,
+        agent=replace(PPO.agent, planner=planner, **settings),  # type: ignore[call-arg]
+    )
+
+
+PRESETS: dict[str, Experiment] = {
+    # Blundell et al. 2016, section 4.1: the key is a projection of one frame.
+    "mfec": Experiment(),
+    # With a VAE's posterior as the key, fitted to the frames of the agent's first, random steps.
+    "mfec-vae": Experiment(MFECConfig(representation=VAEConfig())),
+    # Higgins et al. 2017.
+    "mfec-beta-vae": Experiment(MFECConfig(representation=VAEConfig(beta=4.0))),
+    "mfec-binary-vae": Experiment(MFECConfig(representation=BinaryVAEConfig())),
+    # As published: fitted to a million frames (7 GB of memory) in 400,000 updates.
+    "mfec-vae-published": Experiment(
+        MFECConfig(
+            representation=VAEConfig(optimizer="rmsprop", learning_rate=1e-5),
+            fit_after=1_000_000,
+            fit_updates=400_000,
+            fit_batch_size=100,
+        ),
+        total_timesteps=10_000_000,
+    ),
+    "dqn": DQN,
+    # Bellemare et al. 2016.
+    "dqn-cts": replace(DQN, bonus=PseudoCountConfig()),
+    # Ostrovski et al. 2017.
+    "dqn-pixelcnn": replace(DQN, bonus=PseudoCountConfig(density=PixelCNNConfig(), form="gain")),
+    # Tang et al. 2017.
+    "dqn-simhash": replace(DQN, bonus=SimHashConfig()),
+    "dqn-surprise": replace(DQN, bonus=SurpriseConfig()),
+    "ppo": PPO,
+    # Mnih et al. 2016, with Adam: one update per segment of five timesteps.
+    "a2c": replace(
+        PPO,
+        agent=PPOConfig(
+            num_steps=5,
+            update_epochs=1,
+            num_minibatches=1,
+            gae_lambda=1.0,
+            clip_coef=None,
+            clip_vloss=False,
+            norm_adv=False,
+        ),
+        num_envs=16,
+    ),
+    # Sharma et al. 2017.
+    "figar": ppo_with_planner(FiGARConfig()),
+    # Vezhnevets et al. 2016.
+    "straw": ppo_with_planner(STRAWConfig()),
+    "strawe": ppo_with_planner(STRAWeConfig()),
+    # Mohamed 2016: generalizes STRAWe; KL divergence and entropy are part of the return.
+    "variational-mdp": ppo_with_planner(STRAWeConfig(prior="learned"), free_energy=True),
+    "dqn-short": SHORT,
+    # The same with a learned model: imagined training between real steps, and planning at each.
+    "dyna": replace(SHORT, agent=DynaConfig(inner=SHORT.agent)),
+    "mpc": replace(SHORT, agent=MPCConfig()),
+    # Oh et al. 2015, section 4.3.
+    "dqn-informed": replace(
+        SHORT, agent=InformedConfig(inner=SHORT.agent, exploration_steps=20_000)
+    ),
+}
+
+
+def default_folder(preset: str, experiment: Experiment) -> Path:
+    """Return runs/PRESET-ENV-sSEED, with a fingerprint if the preset's settings were changed."""
+    plain = replace(
+        PRESETS[preset], seed=experiment.seed, total_timesteps=experiment.total_timesteps
+    )
+    if isinstance(plain.env, AtariConfig) and isinstance(experiment.env, AtariConfig):
+        plain = replace(plain, env=replace(plain.env, game=experiment.env.game))
+    suffix = "" if plain == experiment else f"-{fingerprint(experiment)}"
+    return Path("runs") / f"{preset}-{experiment.env.env_name}-s{experiment.seed}{suffix}"

@@ -1,0 +1,1 @@
+"""Recorded experience on disk: reading, writing, batching and collecting."""

@@ -1,0 +1,257 @@
+"""Recordings: experience on disk, with every frame stored once.
+
+A folder holds shards and, once it is complete, ``manifest.json``. A shard is two files:
+``00000.frames``, one zlib-compressed blob per frame, and ``00000.npz``, the columns (actions,
+rewards, discounts, episode ends). Row t x num_envs + n is timestep t of env n, so a row's successor
+is ``num_envs`` rows further. Frames are decoded one at a time, by row: shuffling needs no buffer,
+and memory holds one minibatch (or all frames, if they fit).
+"""
+
+import os
+import zipfile
+import zlib
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from jaxtyping import Int64, UInt8
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ...envs import prng
+from ...envs.errors import UsageError
+from ...envs.interface import Segment
+from ..runs.run import config_differences
+from ..runs.serialization import encode
+from .writer import COLUMNS, Manifest
+
+Split = Literal["train", "held-out"]
+
+ARCHIVE_ERRORS = (
+    OSError, ValueError, LookupError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error
+)  # fmt: skip
+"""Exceptions that numpy raises for a damaged archive."""
+
+
+class Recording:
+    """One or several recordings of the same environment, read by row.
+
+    ``cache_bytes`` is the memory for decoded frames: all frames are cached if they fit, else none.
+    Raises UsageError for a folder without a complete recording, a truncated shard, or recordings
+    that differ in env, action set or frame format.
+
+    Example::
+
+        recording = Recording("runs/data/pong-random-own-s0")
+        rows = recording.start_indices("train", length=10)
+        segment = recording.segments(rows[:32], 10, stack=4)
+    """
+
+    def __init__(self, *folders: Path | str, cache_bytes: float = 2e9) -> None:
+        if not folders:
+            raise UsageError("Name a recording to learn from: --data FOLDER.")
+        self.folders = [Path(folder) for folder in folders]
+        manifests = [Manifest.read(folder) for folder in self.folders]
+        self.manifest = manifests[0]
+        for folder, manifest in zip(self.folders[1:], manifests[1:], strict=True):
+            _check_compatible(self.folders[0], self.manifest, folder, manifest)
+        self.frame_shape, self.num_actions = self.manifest.frame_shape, self.manifest.num_actions
+
+        self._paths: list[Path] = []
+        self._blobs: list[NDArray[np.uint8]] = []
+        tables: list[dict[str, NDArray[Any]]] = []
+        for folder, manifest in zip(self.folders, manifests, strict=True):
+            shards = [self._open(folder, i, *sizes) for i, sizes in enumerate(manifest.shards)]
+            if not shards:
+                raise UsageError(f"{folder} holds no frames yet; record it again.")
+            names = shards[0]
+            table = {name: np.concatenate([shard[name] for shard in shards]) for name in names}
+            num_envs, num_actions = manifest.num_envs, int(table["action"].max()) + 1
+            if len(table["first"]) % num_envs or num_actions > manifest.num_actions:
+                raise UsageError(
+                    f"{folder} has {len(table['first'])} frames with {num_actions} actions, but "
+                    f"its manifest lists {num_envs} envs with {manifest.num_actions} actions; "
+                    "record it again."
+                )
+            table |= _episode_columns(table["first"], table["last"], num_envs)
+            tables.append(table)
+        num_episodes = 0
+        for table in tables:  # episodes of different folders are different episodes
+            table["episode"] += num_episodes
+            num_episodes = int(table["episode"].max()) + 1
+        columns = {name: np.concatenate([table[name] for table in tables]) for name in tables[0]}
+        self._location = columns.pop("location")  # [rows, 3]: shard, first and last byte of a blob
+        self.columns = {name: torch.from_numpy(column) for name, column in columns.items()}
+        self.num_episodes = num_episodes
+        size = len(self) * int(np.prod(self.frame_shape))
+        self._cache = (
+            np.empty((len(self), *self.frame_shape), np.uint8) if size <= cache_bytes else None
+        )
+        self._is_cached = np.zeros(len(self), np.bool_)
+        self._workers = ThreadPoolExecutor(len(os.sched_getaffinity(0)))
+
+    def __len__(self) -> int:
+        """Return the number of frames, including the last ones of unfinished episodes."""
+        return len(self.columns["action"])
+
+    @property
+    def env_name(self) -> str:
+        """Name of the recorded env."""
+        return self.manifest.env.env_name
+
+    def obs_shape(self, stack: int) -> tuple[int, int, int]:
+        """Return the shape (K, H, W) of an observation of ``stack`` frames."""
+        channels, height, width = self.frame_shape
+        return stack * channels, height, width
+
+    def start_indices(
+        self, split: Split, *, length: int = 0, held_out: float = 0.1, seed: int = 0
+    ) -> Int64[Tensor, " M"]:
+        """Return the rows of a split with at least ``length`` more timesteps in their episode.
+
+        The held-out split is a share ``held_out`` of the frames, in whole episodes drawn by
+        ``seed``. Raises UsageError if there is only one episode.
+        """
+        episode = self.columns["episode"]
+        sizes = torch.bincount(episode)
+        if len(sizes) < 2:
+            raise UsageError(
+                f"{self.folders[0]} holds one episode, so none can be held out; record more."
+            )
+        uniforms = prng.splitmix64(prng.initial_rng(seed, "collect", len(sizes)))
+        order = uniforms.argsort()
+        frames_before = sizes[order].cumsum(0) - sizes[order]
+        is_held_out = torch.zeros(len(sizes), dtype=torch.bool)
+        is_held_out[order] = frames_before < held_out * len(self)
+        is_held_out[order[-1]] = False  # at least one episode is left for training
+        fits = self.columns["steps_left"] >= length
+        return ((is_held_out[episode] == (split == "held-out")) & fits).nonzero()[:, 0]
+
+    def frames(self, rows: Int64[Tensor, "*b"]) -> UInt8[Tensor, "*b C H W"]:
+        """Return the newest frames at these rows; raises UsageError if a shard is damaged."""
+        flat_rows = rows.flatten().numpy()
+        if self._cache is None:
+            out = np.empty((len(flat_rows), *self.frame_shape), np.uint8)
+            self._decode(flat_rows, out, np.arange(len(flat_rows)))
+        else:
+            missing = np.unique(flat_rows[~self._is_cached[flat_rows]])
+            self._decode(missing, self._cache, missing)
+            self._is_cached[missing] = True
+            out = self._cache[flat_rows]
+        return torch.from_numpy(out).view(*rows.shape, *self.frame_shape)
+
+    def observations(self, rows: Int64[Tensor, "*b"], stack: int = 1) -> UInt8[Tensor, "*b K H W"]:
+        """Return the newest ``stack`` frames, oldest first; zeros before an episode's first."""
+        back = torch.arange(stack - 1, -1, -1)
+        exists = back <= self.columns["episode_step"][rows][..., None]
+        stride = self.columns["stride"][rows][..., None]
+        frames = self.frames(torch.where(exists, rows[..., None] - back * stride, rows[..., None]))
+        frames *= exists[..., None, None, None]
+        return frames.flatten(-4, -3)
+
+    def segments(self, rows: Int64[Tensor, " B"], length: int, stack: int = 1) -> Segment:
+        """Return the segments of ``length`` timesteps that start at these rows.
+
+        Each must end within its episode: choose the rows by ``start_indices``.
+        """
+        steps = rows[:, None] + self.columns["stride"][rows][:, None] * torch.arange(length + 1)
+        reward = self.columns["reward"][steps[:, :-1]]
+        return Segment(
+            action=self.columns["action"][steps[:, :-1]].long(),
+            obs=self.observations(steps, stack),
+            reward=reward,
+            bonus=torch.zeros_like(reward),
+            discount=self.columns["discount"][steps[:, :-1]],
+            first=self.columns["first"][steps],
+            last=self.columns["last"][steps],
+            carry={},
+        )
+
+    def _open(self, folder: Path, index: int, num_rows: int, size: int) -> dict[str, NDArray[Any]]:
+        """Return a shard's columns; its frames stay on disk."""
+        stem = folder / f"{index:05d}"
+        path = stem.with_suffix(".frames")
+        try:
+            with np.load(stem.with_suffix(".npz"), allow_pickle=False) as archive:
+                columns = {name: archive[name] for name in ("ends", *COLUMNS)}
+            complete = path.stat().st_size == size and len(columns["ends"]) == num_rows
+        except ARCHIVE_ERRORS as error:
+            raise UsageError(
+                f"The shard {stem} is truncated or missing ({error}); record it again."
+            ) from error
+        if not complete:
+            raise UsageError(
+                f"The shard {path} is truncated: its manifest lists {num_rows} frames in {size} "
+                "bytes; record it again."
+            )
+        ends = columns.pop("ends")
+        shard = np.full_like(ends, len(self._paths))
+        columns["location"] = np.stack([shard, np.concatenate([[0], ends[:-1]]), ends], 1)
+        self._paths.append(path)
+        self._blobs.append(np.memmap(path, np.uint8, "r"))
+        return columns
+
+    def _decode(
+        self, rows: NDArray[np.int64], out: NDArray[np.uint8], out_index: NDArray[np.int64]
+    ) -> None:
+        """Decode the frames of these rows into ``out[out_index]``, in parallel."""
+        size = max(32, -(-len(rows) // self._workers._max_workers))
+        chunks = [slice(i, i + size) for i in range(0, len(rows), size)]
+        if len(chunks) > 1:  # zlib releases the GIL
+            list(
+                self._workers.map(lambda c: self._decode_chunk(rows[c], out, out_index[c]), chunks)
+            )
+        elif chunks:
+            self._decode_chunk(rows, out, out_index)
+
+    def _decode_chunk(
+        self, rows: NDArray[np.int64], out: NDArray[np.uint8], out_index: NDArray[np.int64]
+    ) -> None:
+        for (shard, begin, end), i in zip(self._location[rows].tolist(), out_index, strict=True):
+            try:
+                pixels = zlib.decompress(self._blobs[shard][begin:end])
+                out[i] = np.frombuffer(pixels, np.uint8).reshape(self.frame_shape)
+            except (zlib.error, ValueError) as error:
+                raise UsageError(
+                    f"The shard {self._paths[shard]} is damaged ({error}); record it again."
+                ) from error
+
+
+def _episode_columns(
+    first: NDArray[np.bool_], last: NDArray[np.bool_], num_envs: int
+) -> dict[str, NDArray[Any]]:
+    """Return each row's episode, its timesteps before and after the row, and the row stride."""
+    num_timesteps = len(first) // num_envs
+    timestep = np.arange(num_timesteps)[:, None]
+    first, last = first.reshape(num_timesteps, num_envs), last.reshape(num_timesteps, num_envs)
+    begin = np.maximum.accumulate(np.where(first, timestep, 0))
+    end = np.minimum.accumulate(np.where(last, timestep, num_timesteps - 1)[::-1])[::-1]
+    index_in_env = first.cumsum(0) - 1
+    _, episode = np.unique(index_in_env * num_envs + np.arange(num_envs), return_inverse=True)
+    return {
+        "episode_step": (timestep - begin).ravel(),
+        "steps_left": (end - timestep).ravel(),
+        "episode": episode.ravel(),
+        "stride": np.full(num_timesteps * num_envs, num_envs),
+    }
+
+
+def _check_compatible(folder_a: Path, a: Manifest, folder_b: Path, b: Manifest) -> None:
+    """Raise UsageError, which names the difference, if two recordings differ in env or format."""
+    for name, x, y in (
+        ("env", a.env.env_name, b.env.env_name),
+        ("number of actions", a.num_actions, b.num_actions),
+        ("frame shape", a.frame_shape, b.frame_shape),
+    ):
+        if x != y:
+            raise UsageError(
+                f"The {name} of {folder_a} is {x} and that of {folder_b} is {y}; recordings can be "
+                "combined only if they have the same env and frame format."
+            )
+    if differences := config_differences(encode(a.env), encode(b.env)):
+        raise UsageError(
+            f"{folder_a} and {folder_b} are of different envs ({'; '.join(differences)}); "
+            "recordings can be combined only if they have the same env and frame format."
+        )

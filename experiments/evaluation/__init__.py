@@ -1,0 +1,1 @@
+"""Evaluation of policies, predictors and representations."""

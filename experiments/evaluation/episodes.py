@@ -1,0 +1,67 @@
+"""Returns and lengths of finished episodes."""
+
+from collections import deque
+from typing import Any
+
+import numpy as np
+import torch
+
+from ...envs.interface import Metrics, Transition
+
+
+class Episodes:
+    """Scores and lengths of finished episodes; scores are sums of raw rewards."""
+
+    def __init__(self, num_envs: int) -> None:
+        self.score = torch.zeros(num_envs, dtype=torch.float64)
+        self.length = torch.zeros(num_envs, dtype=torch.int64)
+        self.count = 0
+        self.recent: deque[float] = deque(maxlen=100)
+        self.recent_lengths: deque[int] = deque(maxlen=100)
+        self.finished: list[dict[str, Any]] = []
+
+    def update(self, t: Transition, step: int = 0) -> None:
+        """Add a transition, which ends at agent step ``step``."""
+        self.score += t.next_step.reward.cpu()
+        self.length += t.valid.cpu()
+        for i in t.next_step.last.nonzero()[:, 0].tolist():
+            score, length = float(self.score[i]), int(self.length[i])
+            self.finished.append({"step": step, "env": i, "score": score, "length": length})
+            self.recent.append(score)
+            self.recent_lengths.append(length)
+            self.count += 1
+            self.score[i] = self.length[i] = 0
+
+    def discard_unfinished(self) -> None:
+        """Discard the unfinished episodes."""
+        self.score.zero_()
+        self.length.zero_()
+
+    def pop(self) -> list[dict[str, Any]]:
+        """Return the episodes finished since the last call."""
+        finished, self.finished = self.finished, []
+        return finished
+
+    def metrics(self) -> Metrics:
+        """Return the number of episodes, and the mean score and length of the last 100."""
+        nothing = float("nan")
+        return {
+            "charts/episodes": float(self.count),
+            "charts/episodic_return": float(np.mean(self.recent or nothing)),
+            "charts/episodic_length": float(np.mean(self.recent_lengths or nothing)),
+        }
+
+    def state_dict(self) -> dict[str, Any]:
+        return {
+            "score": self.score,
+            "length": self.length,
+            "count": self.count,
+            "recent": list(self.recent),
+            "recent_lengths": list(self.recent_lengths),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.score, self.length = state["score"].clone(), state["length"].clone()
+        self.count = state["count"]
+        self.recent = deque(map(float, state["recent"]), maxlen=100)
+        self.recent_lengths = deque(map(int, state["recent_lengths"]), maxlen=100)

@@ -1,0 +1,212 @@
+"""Evaluation: whole episodes in separate envs, with the protocol beside the score."""
+
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ...agents.bonuses.bonus import Bonus
+from ...agents.interface import Agent, Policy
+from ...agents.loop import interact
+from ...agents.policies import EpsilonGreedy, RandomPolicy
+from ...envs import prng
+from ...envs.atari.atari import AtariConfig
+from ...envs.atari.games import did_you_mean
+from ...envs.atari.protocol import PROTOCOLS
+from ...envs.batched_env import BatchedEnv, spec_of
+from ...envs.digest import frame_digest
+from ...envs.errors import UsageError
+from ...envs.interface import EnvConfig
+from ..config.experiment import Experiment, read_experiment
+from ..runs.run import Run, building, loading
+from ..runs.runtime import interrupts, pick_device
+from ..runs.scores import Scores, scores_file
+from ..runs.state_checks import check_timestep, restore
+from .episodes import Episodes
+from .plans import PlanTrace, with_plan
+from .video import Video, screen_of
+
+
+@torch.no_grad()
+def evaluate(
+    policy: Policy,
+    env: EnvConfig,
+    *,
+    episodes: int = 30,
+    seed: int = 0,
+    num_envs: int = 32,
+    device: torch.device | str = "auto",
+    threads: int = 0,
+    stochastic: bool = False,
+    video: Path | None = None,
+    figure: Path | None = None,
+) -> Scores:
+    """Play ``episodes`` whole episodes with the greedy policy and the protocol's epsilon.
+
+    With ``stochastic`` the agent acts as in training instead (PPO samples from its policy), and
+    the protocol's epsilon, which is for deterministic policies, is 0. Every env has a fixed quota
+    of episodes, so that short episodes are not favored. ``video`` is the path of a video of one
+    episode and ``figure`` that of a figure of its plans, if the policy has a planner. SIGINT and
+    SIGTERM end the evaluation after the current timestep with KeyboardInterrupt.
+
+    Example::
+
+        scores = evaluate(agent, AtariConfig("ms_pacman"), episodes=30)
+        print(scores.mean, scores.standard_error)
+    """
+    if episodes < 1 or num_envs < 1:
+        raise UsageError(f"episodes is {episodes} and num_envs {num_envs}; both must be 1 or more.")
+    n = min(num_envs, episodes)
+    quota = [episodes // n + (i < episodes % n) for i in range(n)]
+    envs = BatchedEnv(
+        env.build(n, threads=threads), seed=seed, purpose="eval", device=pick_device(device)
+    )
+    epsilon = 0.0 if stochastic else env.eval_epsilon
+    behavior = EpsilonGreedy(policy, envs.spec.num_actions, epsilon)
+    names = env.action_names(envs.spec.num_actions)
+    trace = PlanTrace(names) if figure else None
+    tracker, start_digests = Episodes(n), set[int]()
+    counted: list[list[dict[str, Any]]] = [[] for _ in range(n)]
+    # Emulators that are left open, or amid a step, abort the process when it exits.
+    with interrupts() as interrupted, closing(envs):
+        recorder = Video(video, with_plan(screen_of(envs), names)) if video else None
+        carry = behavior.initial(n)
+        carry["rng"] = prng.initial_rng(seed, "eval", n).to(envs.device)
+        start = envs.reset(), carry
+        for t in interact(envs, behavior, explore=stochastic, start=start):
+            for i in t.step.first.nonzero()[:, 0].tolist():
+                if len(counted[i]) < quota[i]:
+                    start_digests.add(int(frame_digest(t.step.obs[i : i + 1])))
+            tracker.update(t)
+            for consumer in (recorder, trace):
+                if consumer:
+                    consumer.update(t)
+            for episode in tracker.pop():
+                i = episode["env"]
+                if len(counted[i]) < quota[i]:
+                    counted[i].append(episode)
+            done = all(len(counted[i]) == quota[i] for i in range(n))
+            if done or interrupted:
+                break
+    if interrupted:
+        raise KeyboardInterrupt
+    if trace and figure:
+        trace.draw(figure, f"{env.env_name}, evaluation seed {seed}")
+    finished = [episode for env_episodes in counted for episode in env_episodes]
+    return Scores(
+        env_name=env.env_name,
+        protocol=env.protocol_label,
+        epsilon=epsilon,
+        seed=seed,
+        distinct_starts=len(start_digests),
+        scores=[episode["score"] for episode in finished],
+        lengths=[episode["length"] for episode in finished],
+        stochastic=stochastic,
+    )
+
+
+def random_policy(env: EnvConfig, seed: int = 0) -> RandomPolicy:
+    """Return the uniformly random policy of an env."""
+    return RandomPolicy(spec_of(env).num_actions, seed)
+
+
+def random_play(
+    env: EnvConfig, *, episodes: int, seed: int = 0, num_envs: int = 32, threads: int = 0
+) -> Scores:
+    """Return the scores of the uniformly random policy in an env, under its protocol."""
+    policy = random_policy(env, seed)
+    return evaluate(
+        policy, env, episodes=episodes, seed=seed, num_envs=num_envs, device="cpu", threads=threads
+    )
+
+
+def evaluate_run(
+    folder: Path | str,
+    *,
+    protocol: str = "",
+    episodes: int = 30,
+    seed: int = 0,
+    num_envs: int = 32,
+    device: torch.device | str = "auto",
+    threads: int = 0,
+    stochastic: bool = False,
+    video: Path | None = None,
+    figure: Path | None = None,
+) -> Scores:
+    """Evaluate a run's last checkpoint in its ``eval_env`` and write the scores into its folder.
+
+    The file is ``scores.json``, with a suffix for a protocol other than the run's own and for
+    stochastic evaluation (see ``scores_file``); its ``steps`` are the checkpoint's agent steps.
+    """
+    experiment, agent, _, steps = load_trained(folder, device=str(device))
+    own_env = experiment.env.eval_env
+    env = with_protocol(own_env, protocol) if protocol else own_env
+    scores = evaluate(
+        agent,
+        env,
+        episodes=episodes,
+        seed=seed,
+        num_envs=num_envs,
+        device=device,
+        threads=threads,
+        stochastic=stochastic,
+        video=video,
+        figure=figure,
+    )
+    name = scores_file("" if env is own_env else protocol, stochastic)
+    Run(folder).write_json(name, scores.summary() | {"steps": steps})
+    return scores
+
+
+def with_protocol(env: EnvConfig, protocol: str) -> EnvConfig:
+    """Return a game under a named protocol, with the interface that its agent was trained on.
+
+    Observation format, frame skip and action set stay; sticky actions, no-op starts, FIRE on reset,
+    life loss, frame cap and epsilon are those of the named protocol. The protocol's label lists the
+    differences. Raises UsageError for an env that is no Atari game or an unknown protocol.
+    """
+    if not isinstance(env, AtariConfig):
+        raise UsageError(
+            f"{env.env_name} has only its own protocol; leave out --protocols, which is for Atari "
+            "games."
+        )
+    if protocol not in PROTOCOLS:
+        hint = did_you_mean(protocol, PROTOCOLS) or f" The protocols are {', '.join(PROTOCOLS)}."
+        raise UsageError(f"Unknown protocol '{protocol}'.{hint}")
+    if protocol == env.protocol.name:
+        return env
+    interface = ("full_actions", "skip", "maxpool", "stack", "height", "width", "grayscale")
+    unchanged: dict[str, Any] = {name: getattr(env.protocol, name) for name in interface}
+    return replace(env, protocol=replace(PROTOCOLS[protocol], **unchanged))
+
+
+def load(folder: Path | str, *, device: str = "auto") -> tuple[Experiment, Agent]:
+    """Return a run's experiment, and its agent restored from the last checkpoint."""
+    experiment, agent, _, _ = load_trained(folder, device=device)
+    return experiment, agent
+
+
+def load_trained(
+    folder: Path | str, *, device: str = "auto"
+) -> tuple[Experiment, Agent, Bonus, int]:
+    """Return a run's experiment, its agent and bonus, and its agent steps, at the last checkpoint.
+
+    Raises UsageError if there is no checkpoint, or one of another config or version.
+    """
+    run, torch_device = Run(folder), pick_device(device)
+    experiment = read_experiment(folder)
+    state = run.load()
+    if state is None:
+        raise UsageError(f"{run.folder} has no checkpoint yet; train it first.")
+    with building("env"):
+        spec = spec_of(experiment.env, experiment.num_envs)
+    with building("agent"):
+        agent = experiment.agent.build(spec, seed=experiment.seed, device=torch_device)
+        bonus = experiment.bonus.build(spec, seed=experiment.seed, device=torch_device)
+    with loading(run.folder):
+        restore(agent, state["agent"], "agent")
+        restore(bonus, state["bonus"], "bonus")
+        done = check_timestep(state["timestep"]) * experiment.num_envs
+    return experiment, agent, bonus, experiment.agent.initial_timesteps + done

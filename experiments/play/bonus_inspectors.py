@@ -1,0 +1,111 @@
+"""Inspectors of exploration bonuses: counts, bonus, and the surprise of every pixel.
+
+The bonus keeps learning from the played frames, as in training, but its state is not saved.
+"""
+
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from ...agents.bonuses.density_bonus import FrameDensity
+from ...agents.bonuses.simhash import SimHash
+from ...envs.digest import frame_digest
+from ...envs.interface import TimeStep
+from ...world_models.density.quantization import grayscale, quantize_frames
+from ...world_models.interface import PixelwiseDensity
+from .context import Inspection, StepContext
+from .images import overlay_heat_map
+from .panels import Images, Panel, Picture, Table
+
+NOT_SAVED = "counts continue during play and are not saved"
+
+
+@runtime_checkable
+class HasDensity(Protocol):
+    """A bonus computed from the log-probability of frames."""
+
+    density: FrameDensity
+
+    def bonus_from_log_probs(
+        self, before: Float[Tensor, " n"], after: Float[Tensor, " n"]
+    ) -> Tensor: ...
+
+
+@runtime_checkable
+class HasCount(Protocol):
+    """A density bonus that derives a pseudo-count."""
+
+    def count(self, before: Float[Tensor, " n"], after: Float[Tensor, " n"]) -> Tensor: ...
+
+
+class DensityBonusInspector:
+    """The current frame's surprise in total and per pixel, its pseudo-count and its bonus."""
+
+    def __init__(self, bonus: HasDensity) -> None:
+        self.bonus = bonus
+        self.timestep = -1
+        self.inspection = Inspection()
+
+    def inspect(self, context: StepContext) -> Inspection:
+        if context.timestep != self.timestep:  # the density learns each frame once
+            self.timestep = context.timestep
+            self.inspection = Inspection(tuple(self._observe(context.step)))
+        return self.inspection
+
+    def _observe(self, step: TimeStep) -> list[Panel]:
+        frame_density = self.bonus.density
+        symbols = quantize_frames(step.frame, frame_density.shape, frame_density.levels)
+        density, panels = frame_density.density, list[Panel]()
+        nats = None
+        if isinstance(density, PixelwiseDensity):
+            nats = -density.pixel_log_probs(symbols)[0].float().cpu()
+        if bool(step.first[0]):  # as in training, a first frame has no bonus and is not learned
+            rows = [("pseudo-count", "first frame, not counted")]
+        else:
+            before, after = frame_density.observe(step.frame)
+            rows = [("surprise, nats per frame", f"{-float(before[0]):,.1f}")]
+            if isinstance(self.bonus, HasCount):
+                count = float(self.bonus.count(before, after)[0])
+                rows.append(("pseudo-count", f"{count:,.2f}" if np.isfinite(count) else "infinite"))
+            rows.append(
+                ("bonus", f"{float(self.bonus.bonus_from_log_probs(before, after)[0]):.4f}")
+            )
+        rows.append(("frames learned", f"{frame_density.num_frames:,}"))
+        panels.append(Table(f"Counts of {frame_density.name}", tuple(rows), NOT_SAVED))
+        if nats is None:
+            note = "not available per pixel: this density bounds the probability of whole frames"
+            return [*panels, Table("Surprise", (), note)]
+        frame = grayscale(step.frame)[0].cpu().numpy()
+        quantized = symbols[0].float() * 255 / (frame_density.levels - 1)
+        pictures = (
+            Picture(quantized.to(torch.uint8).cpu().numpy(), "input of the density"),
+            Picture(overlay_heat_map(frame, nats.numpy()), "-log p of each pixel"),
+        )
+        note = f"maximum: {float(nats.max()):.1f} nats"
+        return [*panels, Images("Surprise", pictures, note)]
+
+
+class SimHashInspector:
+    """The visits of the current frame's hash code, and its bonus."""
+
+    def __init__(self, bonus: SimHash) -> None:
+        self.bonus = bonus
+        self.timestep = -1
+        self.inspection = Inspection()
+
+    def inspect(self, context: StepContext) -> Inspection:
+        if context.timestep != self.timestep:  # each frame is counted once
+            frame = context.step.frame
+            bonus = float(self.bonus.observe(frame)[0])
+            digest = int(frame_digest(self.bonus.code(frame).to(torch.uint8)[:, None, None])[0])
+            rows = (
+                ("visits of this code", f"{self.bonus.counts[digest]:,}"),
+                ("bonus", f"{bonus:.4f}"),
+                ("distinct codes", f"{len(self.bonus.counts):,}"),
+            )
+            self.timestep = context.timestep
+            self.inspection = Inspection((Table("Counts of SimHash", rows, NOT_SAVED),))
+        return self.inspection

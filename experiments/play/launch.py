@@ -1,0 +1,150 @@
+"""``reverie play RUN``: load a run, and serve its page or record a video."""
+
+import importlib.util
+import socket
+import webbrowser
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from ...envs.checks import at_least, check, within
+from ...envs.errors import UsageError
+from ..config.arguments import import_modules, parse_flags
+from ..runs.runtime import pick_threads
+from .messages import execute
+from .session import REAL_TIME, SPEEDS, Mode, Session
+from .setup import load_setup
+from .video import VideoWriter
+
+REQUIRED_MODULES = ("starlette", "uvicorn", "websockets")
+MAX_PORTS = 50
+"""Consecutive ports to try."""
+
+
+@dataclass(frozen=True)
+class PlayOptions:
+    """Options of ``reverie play``."""
+
+    port: int = 8321
+    """Port of the page on 127.0.0.1; if it is busy, the next free one."""
+    agent: str = ""
+    """Run whose agent plays; only if RUN is a pretraining, which has no agent."""
+    mode: Mode | None = None
+    """dream or watch; by default watch, or dream if RUN has no agent to inspect."""
+    speed: int = REAL_TIME
+    """Agent steps per second."""
+    seed: int = 0
+    """Seed of the env and of the policy."""
+    open: bool = False
+    """Open the page in a browser on this machine."""
+    video: Path | None = None
+    """Write an MP4 or GIF to this path instead of serving a page."""
+    timesteps: int = 300
+    """Agent steps of the video."""
+    max_horizon: int = 0
+    """Imagined steps after which the dream resyncs with the emulator; 0 for never."""
+    device: str = "auto"
+    """cpu, cuda, or auto: a GPU if there is one."""
+    threads: int = 1
+    """CPU threads; 0 for all cores. More than 1 seldom speeds up a batch of one observation, and
+    takes a core from the browser."""
+
+    def __post_init__(self) -> None:
+        check(self, "", within(1, 65_535), "port")
+        check(self, "", within(1, 10**6), "timesteps")
+        check(self, "", within(SPEEDS[0], SPEEDS[-1]), "speed")
+        check(self, "", at_least(0), "max_horizon")
+        if self.video is not None and self.video.suffix not in (".mp4", ".gif"):
+            raise UsageError(f"--video {self.video} must end in .mp4 or .gif.")
+
+
+def play(argv: list[str]) -> int:
+    """Play a run on a page until the page is closed, or record a video of it."""
+    args = import_modules(argv)
+    run = args.pop(0) if args and not args[0].startswith("-") else ""
+    options = parse_flags(PlayOptions, args, "reverie play RUN")
+    if not run:
+        raise UsageError("RUN is missing: name the run folder, as in reverie play runs/NAME.")
+    if options.video is None:
+        check_extra()
+    torch.set_num_threads(pick_threads(options.threads))
+    setup = load_setup(run, agent=options.agent, seed=options.seed, device=options.device)
+    session = Session(setup, seed=options.seed, video_folder=Path(run) / "videos")
+    if options.mode == "dream" and session.dream is None:
+        session.close()
+        raise UsageError(f"--mode dream is not possible for {run}. {setup.no_dream_reason}")
+    execute(session, {"command": "set_speed", "value": options.speed})
+    execute(session, {"command": "set_max_horizon", "value": options.max_horizon})
+    if options.mode is not None:
+        execute(session, {"command": "set_mode", "value": options.mode})
+    try:
+        if options.video is not None:
+            record_video(session, options.video, options.timesteps)
+            print(f"{options.timesteps} timesteps in {options.video}")
+        else:
+            serve(session, options)
+    finally:
+        session.close()
+    return 0
+
+
+def record_video(session: Session, path: Path, timesteps: int) -> None:
+    """Play for a number of timesteps and record them."""
+    video = VideoWriter(path, session.speed)
+    try:
+        for _ in range(timesteps):
+            session.step()
+            video.add(session.view, session.caption())
+        video.close()
+    except OSError as error:
+        raise UsageError(
+            f"The video {path} cannot be written ({error.strerror or error}); "
+            "choose another path with --video."
+        ) from error
+
+
+def serve(session: Session, options: PlayOptions) -> None:
+    """Print the page's address, and serve the page until it is closed."""
+    from .server import Server  # imports the packages of the extra
+
+    bound_socket = free_port(options.port)
+    port = bound_socket.getsockname()[1]
+    if port != options.port:
+        print(f"Port {options.port} is busy; using {port}.")
+    url = f"http://127.0.0.1:{port}"
+    print(f"Playing {session.setup.run} on {url} (remote: ssh -L {port}:127.0.0.1:{port})")
+    if session.setup.no_dream_reason:
+        print(f"Watch mode only. {session.setup.no_dream_reason}")
+    print("Close the page to stop.", flush=True)
+    if options.open:
+        webbrowser.open(url)
+    Server(session).run([bound_socket])
+    print("The page was closed.")
+
+
+def check_extra() -> None:
+    """Raise UsageError if the packages that serve the page are not installed."""
+    missing = [name for name in REQUIRED_MODULES if importlib.util.find_spec(name) is None]
+    if missing:
+        raise UsageError(
+            f"The page needs {', '.join(missing)}, which is not installed; "
+            "run `pip install -e '.[play]'`."
+        )
+
+
+def free_port(first: int) -> socket.socket:
+    """Return a socket on loopback, bound to the first free port from ``first`` on."""
+    for port in range(first, min(first + MAX_PORTS, 65_536)):
+        bound_socket = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        bound_socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            bound_socket.bind(("127.0.0.1", port))
+            bound_socket.listen()
+            return bound_socket
+        except OSError:
+            bound_socket.close()
+    raise UsageError(
+        f"--port {first}: no port from {first} to {min(first + MAX_PORTS, 65_536) - 1} is free; "
+        "choose another --port."
+    )

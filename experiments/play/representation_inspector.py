@@ -1,0 +1,100 @@
+"""Inspector of a representation: reconstructions, and latents that the user can change."""
+
+from typing import Protocol, runtime_checkable
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from ...world_models.interface import Representation
+from ...world_models.representation.variational import VariationalRepresentation
+from .context import Inspection, StepContext
+from .images import frame_to_image
+from .panels import Image, Images, Panel, Picture, Slider, Table
+
+
+@runtime_checkable
+class HasRepresentation(Protocol):
+    representation: Representation
+
+
+class RepresentationInspector:
+    """The frame, its reconstruction, and the reconstruction with one latent changed by a slider."""
+
+    rank: int
+    """Index of the changed latent in ``order``, the strongest effect first."""
+    value: float | None
+    """The changed latent's value; None for the encoded one."""
+
+    def __init__(self, agent: HasRepresentation) -> None:
+        self.representation = agent.representation
+        self.rank, self.value = 0, None
+        if isinstance(self.representation, VariationalRepresentation):
+            self.order = _latents_by_effect(self.representation)
+
+    def inspect(self, context: StepContext) -> Inspection:
+        model = self.representation
+        if not isinstance(model, VariationalRepresentation):
+            rows = ("class", type(model).__name__), ("dimensions", str(model.dim))
+            note = "this representation has no decoder, so it has no reconstructions"
+            return Inspection((Table("Representation", rows, note),))
+        code = model.encode(context.step.obs)[:, : model.model.latent]
+        latent = self.order[self.rank]
+        model_value = float(code[0, latent])
+        changed_code = code.clone()
+        changed_code[0, latent] = model_value if self.value is None else self.value
+        reconstruction, changed = decode_keys(model, torch.cat([code, changed_code]))
+        low, high = _latent_range(model)
+        max_rank = len(self.order) - 1
+        pictures = (
+            Picture(frame_to_image(context.step.frame[0]), "observation"),
+            Picture(reconstruction, "reconstruction"),
+            Picture(changed, f"latent at {float(changed_code[0, latent]):.2f}"),
+        )
+        panels: tuple[Panel, ...] = (
+            Images("Representation", pictures),
+            Slider("latent, strongest effect first", "rank", 0, max_rank, 1, self.rank, 0),
+            Slider(f"latent {latent}", "latent", low, high, 0.05, self.value, model_value),
+        )
+        return Inspection(panels)
+
+    def set_slider(self, name: str, value: float | None) -> None:
+        """Select a latent by its rank, or set its value."""
+        if not isinstance(self.representation, VariationalRepresentation):
+            return
+        if name == "rank":
+            self.rank = min(max(int(value or 0), 0), len(self.order) - 1)
+            self.value = None
+        elif name == "latent":
+            low, high = _latent_range(self.representation)
+            self.value = None if value is None else min(max(value, low), high)
+
+
+@torch.no_grad()
+def decode_keys(representation: Representation, keys: Float[Tensor, "B D"]) -> list[Image]:
+    """Decode keys to frames (of each stack the newest); empty if there is no decoder."""
+    if not isinstance(representation, VariationalRepresentation):
+        return []
+    net = representation.model
+    mean: Tensor = net.likelihood(keys[:, : net.latent].to(representation.device)).mean
+    return list((mean[:, -1].clamp(0, 1) * 255).round().to(torch.uint8).cpu().numpy())
+
+
+def _latent_range(model: VariationalRepresentation) -> tuple[float, float]:
+    """Return the bounds of a latent: of a bit, or three standard deviations of the prior."""
+    return (0.0, 1.0) if model.model.bin_width == 1 else (-3.0, 3.0)
+
+
+@torch.no_grad()
+def _latents_by_effect(model: VariationalRepresentation) -> list[int]:
+    """Sort latents by the change of the decoded frame between their bounds, largest first."""
+    low, high = _latent_range(model)
+    decoded = []
+    for bound in (low, high):
+        codes = torch.full((model.model.latent,) * 2, (low + high) / 2, device=model.device)
+        codes.fill_diagonal_(bound)
+        decoded.append(model.model.likelihood(codes).mean)
+    order: list[int] = (
+        (decoded[1] - decoded[0]).abs().flatten(1).mean(1).argsort(descending=True).tolist()
+    )
+    return order

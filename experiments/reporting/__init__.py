@@ -1,0 +1,1 @@
+"""Results of runs as statistics, figures, videos and reports."""

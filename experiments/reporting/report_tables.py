@@ -1,0 +1,190 @@
+"""Tables of a report: verdicts, aggregates, scores by seed, and published scores."""
+
+import numpy as np
+
+from ...envs.atari.games import HUMAN_RANDOM_TABLE, human_normalized
+from ..runs.scores import conditions
+from .comparison import Comparison, Verdict
+from .document import Block, Chip, Heading, Paragraph, Table
+from .intervals import (
+    AGGREGATES,
+    CONFIDENCE,
+    bootstrap,
+    format_interval,
+    format_number,
+    format_standard_error,
+    normalized,
+)
+from .published import published
+from .run_results import WINDOW
+
+
+def verdict_blocks(comparison: Comparison) -> list[Block]:
+    """Return a sentence that counts the verdicts, and their tables by part and by variant."""
+    verdicts = comparison.verdicts()
+    if len(comparison.labels) == 1:
+        label = comparison.labels[comparison.baseline]
+        return [Paragraph(f"All runs are of one variant, {label}: there is nothing to compare.")]
+    if not verdicts:
+        return [
+            Paragraph(
+                "No two variants have runs with the same env and seed, so none is compared.",
+                warning=True,
+            )
+        ]
+    labels = [verdict.label for verdict in verdicts]
+    counts = ", ".join(
+        f"{labels.count(label)} {verb}"
+        for label, verb in (
+            ("helps", "help"),
+            ("hurts", "hurt"),
+            ("inconclusive", "inconclusive"),
+        )
+        if label in labels
+    )
+    caption = (
+        f"Against {comparison.labels[comparison.baseline]}, by the final scores of n runs each, "
+        "paired by env and seed. A variant helps or hurts if the t interval of the mean difference "
+        "is on one side of 0; otherwise the verdict is inconclusive, as it always is with one "
+        "seed. Intervals are not corrected for multiple comparisons."
+    )
+    noun = "comparison" if len(labels) == 1 else "comparisons"
+    blocks: list[Block] = []
+    if parts := comparison.part_verdicts():
+        part_caption = (
+            "Each part against the baseline's choice of it, with runs paired by env, seed and "
+            "the choices of all other parts."
+        )
+        blocks.append(_verdict_table("part", parts, part_caption))
+    blocks.append(_verdict_table("variant", verdicts, caption))
+    return [Paragraph(f"Of {len(labels)} {noun}, {counts}."), *blocks]
+
+
+def _verdict_table(column: str, verdicts: list[Verdict], caption: str) -> Table:
+    header = [column, "env", "verdict", f"difference ({CONFIDENCE:.0%} interval)", "unit", "n"]
+    rows = [
+        [
+            verdict.variant,
+            verdict.env_name,
+            Chip(verdict.label),
+            format_interval(verdict.difference, verdict.unit),
+            verdict.unit,
+            str(verdict.pairs),
+            format_interval(verdict.improvement)
+            if verdict.pairs > 1
+            else format_number(verdict.improvement.estimate),
+        ]
+        for verdict in verdicts
+    ]
+    return Table([*header, "probability of improvement"], rows, caption)
+
+
+def aggregate_tables(comparison: Comparison) -> list[Block]:
+    """Return the table of human-normalized aggregates; nothing if an env has no human score."""
+    if not comparison.has_human_scores:
+        return []
+    rows = []
+    for variant, label in comparison.labels.items():
+        strata = list(normalized(comparison.scores_of(variant)).values())
+        cells = [format_interval(bootstrap(statistic, strata)) for statistic in AGGREGATES.values()]
+        runs = sum(map(len, strata))
+        rows.append([label, *cells, f"{_count(len(strata), 'env')}, {_count(runs, 'run')}"])
+    caption = (
+        f"Human-normalized by the table of {HUMAN_RANDOM_TABLE}: 0 is random play, 1 a human. "
+        f"{CONFIDENCE:.0%} intervals from a bootstrap over runs within each env "
+        "(Agarwal et al. 2021); with fewer than five seeds they are too narrow."
+    )
+    return [Table(["variant", *AGGREGATES, "from"], rows, caption)]
+
+
+def score_table(comparison: Comparison) -> Table:
+    """Return the table of final and training scores, a row for each variant in each env."""
+    human = comparison.has_human_scores
+    header = ["env", "variant", "protocol", "agent steps (frames)"]
+    header += ["final score of each seed", "mean ± s.e.", *["human-normalized"] * human]
+    header += [f"last {WINDOW} of training", f"best {WINDOW} of training"]
+    rows, episodes = [], set()
+    for env_name in comparison.env_names:
+        for variant, label in comparison.labels.items():
+            results = comparison.results_of(variant, env_name)
+            if not results:
+                continue
+            episodes |= {len(result.scores["scores"]) for result in results}
+            scores = [result.score for result in results]
+            mean = float(np.mean(scores))
+            best = max(
+                (result.best_training_mean for result in results), key=lambda x: (x[1] > 0, x)
+            )
+            share = human_normalized(env_name, mean)
+            last = float(np.mean([result.last_training_mean for result in results]))
+            rows.append(
+                [
+                    env_name,
+                    label,
+                    f"{conditions(results[0].scores)}, epsilon {comparison.epsilon:g}",
+                    f"{comparison.steps:,} ({comparison.frames:,})",
+                    ", ".join(map(format_number, scores)),
+                    format_number(mean) + format_standard_error(scores),
+                    *([] if share is None or not human else [f"{share:.3f}"]),
+                    format_number(last),
+                    f"{format_number(best[0])} at step {best[1]:,}" if best[1] else "",
+                ]
+            )
+    caption = (
+        f"Raw points. A final score is the mean of {' or '.join(map(str, sorted(episodes)))} whole "
+        "episodes that the final checkpoint plays in separate envs; ± is the standard error "
+        f"over seeds. Training scores are listed separately: the mean of the last {WINDOW} "
+        f"episodes, and the best {WINDOW} successive episodes of any seed, which are biased "
+        "upwards and not used in verdicts."
+    )
+    return Table(header, rows, caption)
+
+
+def other_protocol_tables(comparison: Comparison) -> list[Block]:
+    """Return the table of scores under other protocols; nothing if no run has any."""
+    protocols = list(
+        dict.fromkeys(
+            conditions(scores) for result in comparison.results for scores in result.other_scores
+        )
+    )
+    if not protocols:
+        return []
+    rows = []
+    for env_name in comparison.env_names:
+        for variant, label in comparison.labels.items():
+            results = comparison.results_of(variant, env_name)
+            columns = [[result.score for result in results]]
+            columns += [
+                [
+                    float(scores["mean"])
+                    for result in results
+                    for scores in result.other_scores
+                    if conditions(scores) == protocol
+                ]
+                for protocol in protocols
+            ]
+            cells = [
+                format_number(float(np.mean(x))) + format_standard_error(x) if x else ""
+                for x in columns
+            ]
+            if results:
+                rows.append([env_name, label, *cells])
+    caption = "The same final checkpoints under each protocol: mean over seeds ± standard error."
+    return [Table(["env", "variant", comparison.protocol, *protocols], rows, caption)]
+
+
+def published_tables(comparisons: list[Comparison]) -> list[Block]:
+    """Return the published scores in the games of these runs, with a heading."""
+    rows = [
+        [row.game, row.method, format_number(row.score), row.frames, row.protocol, row.source]
+        for row in published({name for each in comparisons for name in each.env_names})
+    ]
+    if not rows:
+        return []
+    header = ["game", "method", "score", "frames", "protocol", "source"]
+    caption = "Protocols, lengths and evaluations differ from those of the runs above."
+    return [Heading("Published scores"), Table(header, rows, caption)]
+
+
+def _count(n: int, noun: str) -> str:
+    return f"{n} {noun}{'s' * (n != 1)}"

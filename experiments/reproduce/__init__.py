@@ -1,0 +1,1 @@
+"""Recipes behind the committed results, and the tables generated from the results."""

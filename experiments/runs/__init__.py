@@ -1,0 +1,1 @@
+"""Run folders: checkpoints, provenance and the runtime of a process."""

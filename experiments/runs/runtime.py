@@ -1,0 +1,89 @@
+"""Resources of a process: device, threads, precision, memory, and the signals that stop a run."""
+
+import ctypes
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+import torch
+
+from ...envs.errors import UsageError
+from ...world_models.precision import Precision, PrecisionConfig, compile_failure
+
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
+"""Parameters of mallopt, from glibc's malloc.h."""
+
+
+def pick_device(name: torch.device | str) -> torch.device:
+    """Return the named device; "auto" is a GPU if there is one.
+
+    Raises UsageError if the device does not exist.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device: torch.device | None = torch.device(name)
+    except RuntimeError:
+        device = None
+    if device is None or device.type not in ("cpu", "cuda"):
+        raise UsageError(f"There is no device '{name}'; choose auto, cpu, cuda or cuda:1.")
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise UsageError(
+            f"--device is {name}, but torch sees no CUDA device of that index on this machine; "
+            "use auto or cpu."
+        )
+    return device
+
+
+def pick_threads(threads: int) -> int:
+    """Set torch's number of CPU threads, 0 for one per core, and return it."""
+    if threads < 0:
+        raise UsageError(f"threads is {threads}; it must be 0 or more.")
+    threads = threads or len(os.sched_getaffinity(0))
+    torch.set_num_threads(threads)
+    return threads
+
+
+def pick_precision(precision: Precision, compile: bool, device: torch.device) -> PrecisionConfig:
+    """Return the requested precision, without compilation (and with a notice) if that fails."""
+    failure = compile_failure(device) if compile else ""
+    if failure:
+        print(f"--compile is ignored, because torch.compile fails on this machine: {failure}")
+    return PrecisionConfig(precision, compile and not failure)
+
+
+def keep_freed_memory() -> None:
+    """Make glibc keep freed memory for the next update, so that resident memory is constant.
+
+    By default glibc maps tensors larger than 128 kB one by one, raises that threshold as they are
+    freed, and now and then returns the end of the heap. Resident memory then varies by a tenth,
+    which would hide a leak. Other allocators are not changed.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt:
+        mallopt(M_MMAP_THRESHOLD, 32 * 2**20)  # glibc's maximum
+        mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
+
+
+@contextmanager
+def interrupts() -> Iterator[list[int]]:
+    """Collect SIGINT and SIGTERM in a list; a second SIGINT raises KeyboardInterrupt at once."""
+    received: list[int] = []
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        if received and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        received.append(number)
+
+    if threading.current_thread() is not threading.main_thread():
+        yield received  # only the main thread may handle signals
+        return
+    previous = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield received
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)

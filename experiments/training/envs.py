@@ -1,0 +1,53 @@
+"""The batched envs of an experiment, and the throughput of random play in them."""
+
+import time
+from itertools import islice
+
+import torch
+
+from ...agents.loop import interact
+from ...agents.policies import RandomPolicy
+from ...envs.batched_env import BatchedEnv
+from ...envs.errors import UsageError
+from ...envs.pipeline import Pipeline
+from ..config.experiment import Experiment
+
+
+def make_batched_env(
+    experiment: Experiment, device: torch.device, threads: int, pipeline: int = 1
+) -> BatchedEnv | Pipeline:
+    """Create the training envs of an experiment, divided into ``pipeline`` groups.
+
+    Raises UsageError if the number of envs is not divisible by ``pipeline``.
+    """
+    size, remainder = divmod(experiment.num_envs, max(pipeline, 1))
+    if pipeline < 1 or remainder or not size:
+        raise UsageError(
+            f"pipeline is {pipeline}, and {experiment.num_envs} envs cannot be divided into "
+            f"{pipeline} equal groups; choose --pipeline 1, or 2 and an even --num-envs."
+        )
+    parts = [
+        BatchedEnv(
+            experiment.env.build(size, threads=max(1, threads // pipeline)),
+            seed=experiment.seed,
+            device=device,
+            first_env=start,
+        )
+        for start in range(0, experiment.num_envs, size)
+    ]
+    return parts[0] if pipeline == 1 else Pipeline(parts)
+
+
+def random_play_throughput(experiment: Experiment, threads: int, seconds: float) -> float:
+    """Measure the agent steps per second of random play in the experiment's envs."""
+    envs = make_batched_env(experiment, torch.device("cpu"), threads)
+    loop = interact(envs, RandomPolicy(envs.spec.num_actions))
+    for _ in islice(loop, 10):
+        pass
+    timesteps, start = 0, time.perf_counter()
+    while time.perf_counter() - start < seconds:
+        next(loop)
+        timesteps += 1
+    throughput = timesteps * experiment.num_envs / (time.perf_counter() - start)
+    envs.close()
+    return throughput

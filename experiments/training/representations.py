@@ -1,0 +1,130 @@
+"""Pretraining of representations, with bounds and a figure of held-out observations.
+
+The frames of the recording count as agent steps of an agent that starts from the representation
+(``agent.pretrained``).
+"""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import UInt8
+from torch import Tensor
+
+from ...agents.episodic.fitting import PRETRAINED
+from ...envs.errors import UsageError
+from ...envs.interface import Metrics
+from ...world_models.inference.bounds import ELBO, bound
+from ...world_models.inference.evidence import active_units, bits_per_dimension, log_evidence
+from ...world_models.interface import Representation, RepresentationConfig
+from ...world_models.representation.vae import VAEConfig
+from ...world_models.representation.variational import VariationalRepresentation
+from ..datasets.batches import Batches
+from ..datasets.dataset import Recording
+from ..reporting.figures import representation_figure
+from ..runs.run import Run
+from .pretrain import Pretraining
+
+NUM_HELD_OUT = 250
+"""Held-out observations whose bounds are estimated, each by 64 decoded samples."""
+
+
+@dataclass(frozen=True)
+class RepresentationPretraining(Pretraining):
+    """Pretraining of a representation on recorded observations."""
+
+    representation: RepresentationConfig = VAEConfig()
+    stack: int = 1
+    """Frames of an observation, as in the agent's protocol."""
+    num_updates: int = 5_000
+    """Gradient steps."""
+
+    @property
+    def model_name(self) -> str:
+        return type(self.representation).__name__.removesuffix("Config").lower()
+
+    def build(self, recording: Recording, device: torch.device) -> Representation:
+        if not self.representation.trainable:
+            raise UsageError(
+                f"The representation {self.model_name} has no parameters to train; "
+                "choose representation:vae or representation:binary-vae."
+            )
+        shape = recording.obs_shape(self.stack)
+        return self.representation.build(obs_shape=shape, seed=self.seed, device=device)
+
+    def batches(
+        self, recording: Recording, model: Representation
+    ) -> Batches[UInt8[Tensor, "B K H W"]]:
+        indices = recording.start_indices("train", held_out=self.held_out, seed=self.split)
+        sample = recording.frames(indices[:: max(len(indices) // 100, 1)])
+        if (sample == sample[0]).all():
+            raise UsageError(
+                f"The frames of {', '.join(self.data)} are all equal, so a representation cannot "
+                "be trained on them; record a policy that moves."
+            )
+        return Batches(
+            indices,
+            self.batch_size,
+            lambda rows: recording.observations(rows, self.stack),
+            seed=self.seed,
+        )
+
+    def update(
+        self, model: Representation, batch: UInt8[Tensor, "B K H W"], device: torch.device
+    ) -> Metrics:
+        return model.update(batch)
+
+    def evaluate(
+        self, model: Representation, recording: Recording, device: torch.device
+    ) -> Metrics:
+        """Return the ELBO of some held-out observations, by one sample each."""
+        if not isinstance(model, VariationalRepresentation):
+            return {}
+        weights = model.draw_weights(self.held_out_obs(recording, 128), 1)
+        return {"elbo": bound(weights.log_weights(), ELBO).mean()}
+
+    def finish(
+        self, run: Run, model: Representation, recording: Recording, device: torch.device
+    ) -> None:
+        """Write the pretrained representation, ``held_out.json`` with both bounds, and a figure."""
+        pretrained = {
+            "representation": repr(self.representation),
+            "state": model.state_dict(),
+            "frames": len(recording),
+        }
+        run.write_tensors(PRETRAINED, pretrained)
+        if not isinstance(model, VariationalRepresentation):
+            return
+        obs = self.held_out_obs(recording, NUM_HELD_OUT)
+        run.write_json("held_out.json", held_out_bounds(model, obs, 64))
+        representation_figure(model, obs, run.folder / "figures" / "representation.png")
+
+    def held_out_obs(self, recording: Recording, max_count: int) -> UInt8[Tensor, "M K H W"]:
+        """Return up to ``max_count`` observations of held-out episodes, evenly spaced."""
+        rows = recording.start_indices("held-out", held_out=self.held_out, seed=self.split)
+        return recording.observations(rows[:: -(-len(rows) // max_count)], self.stack)
+
+
+def held_out_bounds(
+    model: VariationalRepresentation, obs: UInt8[Tensor, "M K H W"], samples: int
+) -> dict[str, float]:
+    """Return the bounds in nats per frame and their gap, bits per pixel, and active latents."""
+    chunk = max(512 // samples, 1)  # limits the memory for decoded samples
+    parts = [
+        model.draw_weights(frames, samples).log_weights() for frames in torch.split(obs, chunk)
+    ]
+    log_weights = torch.cat(parts, 1)
+    elbo, (evidence, error) = bound(log_weights, ELBO), log_evidence(log_weights)
+    num_pixels = obs[0].numel()
+    bits = bits_per_dimension(evidence, num_pixels, model.model.bin_width)
+    features = torch.cat([model.encode(frames) for frames in torch.split(obs, 256)])
+    return {
+        "frames": len(obs),
+        "samples": samples,
+        "elbo": float(elbo.mean()),
+        "iwae": float(evidence.mean()),
+        "gap": float((evidence - elbo).mean()),
+        "mean_standard_error": float(error.mean()),
+        "bits_per_pixel": float(bits.mean()),
+        "active_units": int(active_units(features[:, : model.model.latent]).sum()),
+        "latents": model.model.latent,
+    }

@@ -1,0 +1,183 @@
+"""Episodic control: the contents of its tables, and the fits of its representation."""
+
+import copy
+from dataclasses import replace
+from itertools import islice, pairwise
+
+import pytest
+import torch
+
+from reverie.agents.episodic.mfec import MFEC, MFECConfig
+from reverie.agents.loop import interact
+from reverie.agents.policies import argmax_with_random_ties, epsilon_greedy
+from reverie.envs import prng
+from reverie.envs.batched_env import BatchedEnv
+from reverie.envs.catch import CatchConfig
+from reverie.envs.digest import frame_digest
+from reverie.envs.errors import UsageError
+from reverie.world_models.representation.vae import VAEConfig
+
+from sample_agents import equal
+from sample_envs import ScriptedEnv
+
+
+def test_tables_hold_the_best_return_to_go_of_each_state_and_action() -> None:
+    """Episodes of three observations with rewards 1, 2, 4, and hence returns 7, 6, 4."""
+    envs = BatchedEnv(ScriptedEnv(2))
+    agent = MFECConfig(num_neighbors=1).build(envs.spec, seed=0)
+    assert isinstance(agent, MFEC)
+    for t in islice(interact(envs, agent), 40):
+        agent.learn(t)
+    obs = torch.arange(3, dtype=torch.uint8)[:, None, None, None].expand(3, 1, 2, 2).contiguous()
+    values, exact = agent.tables.estimate(agent.representation.encode(obs), frame_digest(obs))
+    assert exact.all()
+    assert torch.equal(values, torch.tensor([[7.0, 6.0, 4.0]] * 2))
+    assert agent.tables.sizes == [3, 3], "the observation at an autoreset (3) is not stored"
+
+
+def test_returns_are_discounted_by_gamma() -> None:
+    envs = BatchedEnv(ScriptedEnv(2))
+    agent = MFECConfig(num_neighbors=1, gamma=0.5).build(envs.spec, seed=0)
+    assert isinstance(agent, MFEC)
+    for t in islice(interact(envs, agent), 40):
+        agent.learn(t)
+    obs = torch.zeros(1, 1, 2, 2, dtype=torch.uint8)
+    values, _ = agent.tables.estimate(agent.representation.encode(obs), frame_digest(obs))
+    assert values[:, 0].tolist() == [1 + 0.5 * 2 + 0.25 * 4] * 2
+
+
+CONFIG = MFECConfig(
+    num_neighbors=1,
+    representation=VAEConfig(latent=2),
+    fit_after=40,
+    fit_updates=30,
+    fit_batch_size=8,
+    refit_every=60,
+)
+
+
+def test_keys_are_fitted_after_random_play_and_recomputed_by_later_fits() -> None:
+    envs = catch()
+    agent = CONFIG.build(envs.spec, seed=0)
+    assert isinstance(agent, MFEC)
+    fitted_at, keys = [], []
+    for timestep, t in enumerate(islice(interact(envs, agent), 85), 1):
+        was_fitted = agent.fitter.fitted
+        agent.learn(t)
+        if agent.fitter.fitted and not was_fitted:
+            fitted_at.append(timestep)
+            assert agent.tables.sizes == [0, 0, 0], "nothing is stored before there are keys"
+        keys.append(agent.representation.encode(gray_observations()))
+    # 10 timesteps of 4 envs fill the buffer; from the 10th on, 4 updates each make 30.
+    assert 17 <= fitted_at[0] <= 20
+    changes = [i + 1 for i in range(1, len(keys)) if not torch.equal(keys[i], keys[i - 1])]
+    assert changes[0] == fitted_at[0], "keys change when a fit ends, and not during it"
+    # 60 agent steps until a fit and 30 updates in it: 15 + 7 timesteps, and autoresets.
+    assert len(changes) == 3
+    assert all(20 <= b - a <= 35 for a, b in pairwise(changes))
+    for action, size in enumerate(agent.tables.sizes):
+        obs = agent.tables.observations[action, :size]
+        digests = agent.tables.digests[action, :size]
+        assert torch.equal(frame_digest(obs), digests)
+        stored = agent.tables.keys[action, :size]
+        torch.testing.assert_close(stored, agent.representation.encode(obs))
+
+
+def test_the_key_of_a_pending_timestep_is_recomputed_after_a_later_fit() -> None:
+    """With --pipeline 2, the next actions are chosen before the agent learns."""
+    agent = CONFIG.build(catch().spec, seed=0)
+    for t in islice(interact(catch(), agent, sync_every=128), 200):
+        agent.learn(t)
+        for action, size in enumerate(agent.tables.sizes):
+            keys = (
+                agent.representation.encode(agent.tables.observations[action, :size])
+                if size
+                else None
+            )
+            if keys is not None:
+                torch.testing.assert_close(agent.tables.keys[action, :size], keys)
+    assert sum(agent.tables.sizes) > 50
+
+
+def test_an_agent_with_later_fits_resumes_exactly() -> None:
+    agents = [CONFIG.build(catch().spec, seed=0) for _ in range(2)]
+    loop = interact(catch(), agents[0])
+    for t in islice(loop, 53):
+        agents[0].learn(t)
+    agents[1].load_state_dict(copy.deepcopy(agents[0].state_dict()))
+    for t in islice(loop, 60):
+        for agent in agents:
+            agent.learn(t)
+    assert equal(agents[0].state_dict(), agents[1].state_dict())
+
+
+def test_fitting_to_equal_frames_is_refused() -> None:
+    agent = CONFIG.build(catch().spec, seed=0)
+
+    def play() -> None:
+        for t in islice(interact(catch(), agent), 30):
+            step = replace(t.step, obs=torch.zeros_like(t.step.obs))
+            agent.learn(replace(t, step=step))
+
+    with pytest.raises(UsageError, match=r"all the same; raise --agent\.fit-after"):
+        play()
+
+
+def catch() -> BatchedEnv:
+    return BatchedEnv(CatchConfig().build(4), seed=0)
+
+
+def gray_observations() -> torch.Tensor:
+    return torch.full((4, 1, 10, 5), 100, dtype=torch.uint8)
+
+
+def test_ties_are_broken_uniformly_by_the_rng_of_each_env() -> None:
+    values = torch.tensor([[1.0, 3.0, 3.0, 0.0]]).expand(4000, 4)
+    actions = argmax_with_random_ties(values, prng.initial_rng(0, "train", 4000))
+    counts = torch.bincount(actions, minlength=4).tolist()
+    assert counts[0] == counts[3] == 0
+    assert abs(counts[1] - 2000) < 200
+    untried = torch.full((4000, 3), torch.inf)
+    actions = argmax_with_random_ties(untried, prng.initial_rng(1, "train", 4000))
+    assert torch.bincount(actions, minlength=3).min() > 1200
+
+
+def test_epsilon_greedy_draws_per_env() -> None:
+    greedy = torch.zeros(20_000, dtype=torch.int64)
+    actions = epsilon_greedy(greedy, prng.initial_rng(0, "train", 20_000), 4, 0.2)
+    frequencies = torch.bincount(actions, minlength=4) / 20_000
+    for frequency, expected in zip(frequencies.tolist(), [0.85, 0.05, 0.05, 0.05], strict=True):
+        assert abs(frequency - expected) < 0.01
+
+
+def test_digests_of_frames_are_equal_for_equal_frames_only() -> None:
+    generator = torch.Generator().manual_seed(0)
+    obs = torch.randint(256, (4, 3, 7, 9), dtype=torch.uint8, generator=generator)
+    assert torch.equal(frame_digest(obs), frame_digest(obs.clone()))
+    assert torch.equal(frame_digest(obs[1:2]), frame_digest(obs)[1:2])
+    flat = obs[0].flatten()
+    digests = {int(frame_digest(obs[:1]))}
+    for pixel in range(flat.numel()):  # every single-pixel change, and equal changes of two pixels
+        for amount in (1, 128, 255):
+            changed = flat.clone()
+            changed[pixel] += amount
+            digests.add(int(frame_digest(changed.view(1, 3, 7, 9))))
+            changed[pixel - 8] -= amount
+            digests.add(int(frame_digest(changed.view(1, 3, 7, 9))))
+    assert len(digests) == 1 + 2 * 3 * flat.numel()
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"num_neighbors": 0},
+        {"capacity": 5},
+        {"epsilon": 1.5},
+        {"gamma": -0.1},
+        {"fit_updates": 0},
+        {"refit_every": -1},
+    ],
+)
+def test_invalid_settings_are_refused(wrong: dict[str, float]) -> None:
+    with pytest.raises(UsageError, match=f"agent.{next(iter(wrong))}"):
+        MFECConfig(**wrong)  # type: ignore[arg-type]

@@ -1,0 +1,221 @@
+"""The tables of episodic control compared with a simple reference implementation."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from reverie.agents.episodic import key_storage, knn
+from reverie.agents.episodic.neighbor_tables import NeighborTables
+
+
+class Reference:
+    """One action's table as a dictionary: eq. 1 and 2 of the paper, one visit at a time."""
+
+    def __init__(self, capacity: int, num_neighbors: int) -> None:
+        self.capacity, self.num_neighbors, self.num_visits = capacity, num_neighbors, 0
+        self.entries: dict[int, tuple[Tensor, float]] = {}
+        self.last_visit: dict[int, int] = {}
+
+    def update(self, keys: Tensor, digests: list[int], returns: list[float]) -> None:
+        old = set(self.entries)
+        for key, digest, value in zip(keys, digests, returns, strict=True):
+            best = self.entries.get(digest, (key, value))[1]
+            self.entries[digest] = (key, max(best, value))
+            self.last_visit[digest] = self.num_visits = self.num_visits + 1
+        new = sorted(set(self.entries) - old, key=self.last_visit.__getitem__)
+        oldest = sorted(old, key=self.last_visit.__getitem__)
+        surplus = max(len(new) - self.capacity, 0)
+        overflow = max(len(old) + len(new) - surplus - self.capacity, 0)
+        for digest in new[:surplus] + oldest[:overflow]:
+            del self.entries[digest]
+
+    def estimate(self, key: Tensor, digest: int) -> float:
+        if len(self.entries) < self.num_neighbors:
+            return float("inf")
+        if digest in self.entries:
+            return self.entries[digest][1]
+        distance = [float((key - stored).square().sum()) for stored, _ in self.entries.values()]
+        nearest = sorted(range(len(distance)), key=distance.__getitem__)[: self.num_neighbors]
+        values = [value for _, value in self.entries.values()]
+        return sum(values[i] for i in nearest) / self.num_neighbors
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    seed=st.integers(0, 2**31),
+    capacity=st.integers(5, 60),
+    k=st.integers(1, 5),
+    chunk=st.sampled_from([32, 8192]),
+)
+def test_tables_agree_with_the_reference(seed: int, capacity: int, k: int, chunk: int) -> None:
+    """Equal keys, exact matches, order of eviction, fewer than k keys, several chunks."""
+    generator = torch.Generator().manual_seed(seed)
+    states = torch.randn(100, 6, generator=generator)  # keys of 100 states, visited repeatedly
+    tables = NeighborTables(2, 6, capacity=capacity, num_neighbors=k)
+    references = [Reference(capacity, k) for _ in range(2)]
+    default, knn.CHUNK_SIZE = knn.CHUNK_SIZE, chunk
+    try:
+        for _ in range(8):
+            action = int(torch.randint(2, (), generator=generator))
+            count = int(torch.randint(1, 40, (), generator=generator))
+            visits = torch.randint(100, (count,), generator=generator)
+            returns = torch.randint(50, (count,), generator=generator).float()
+            tables.update(action, states[visits], visits + 7, returns)
+            references[action].update(states[visits], (visits + 7).tolist(), returns.tolist())
+            value, exact = tables.estimate(states, torch.arange(100) + 7)
+            for a, reference in enumerate(references):
+                expected = [reference.estimate(key, i + 7) for i, key in enumerate(states)]
+                torch.testing.assert_close(value[a], torch.tensor(expected))
+                full = len(reference.entries) >= k
+                hits = [full and i + 7 in reference.entries for i in range(100)]
+                assert exact[a].bool().tolist() == hits
+    finally:
+        knn.CHUNK_SIZE = default
+
+
+def test_a_stored_state_is_found_if_all_keys_are_equal() -> None:
+    tables = NeighborTables(1, 3, capacity=100, num_neighbors=4)
+    key = torch.ones(50, 3)
+    tables.update(0, key, torch.arange(50), torch.arange(50.0))
+    value, exact = tables.estimate(key, torch.arange(50))
+    assert exact.all()
+    assert torch.equal(value[0], torch.arange(50.0))
+
+
+def test_a_stored_state_is_found_if_its_key_is_far_from_the_others() -> None:
+    """Errors of float32 products grow with the distance from the origin of the keys."""
+    generator = torch.Generator().manual_seed(0)
+    far = 1000 + torch.randn(100, 64, generator=generator)
+    for near in (torch.zeros(64), 10 * torch.randn(64, generator=generator)):
+        tables = NeighborTables(1, 64, capacity=1000, num_neighbors=5)
+        tables.update(0, far, torch.arange(100), torch.zeros(100))
+        shared = near.expand(40, -1)
+        tables.update(0, shared, torch.arange(100, 140), torch.arange(40.0))
+        value, exact = tables.estimate(shared, torch.arange(100, 140))
+        assert exact.all()
+        assert torch.equal(value[0], torch.arange(40.0))
+
+
+def test_keys_are_recomputed_if_an_action_has_none() -> None:
+    tables = NeighborTables(2, 3, capacity=10, num_neighbors=1, obs_shape=(1, 2, 2))
+    obs = torch.arange(12, dtype=torch.uint8).view(3, 1, 2, 2)
+    tables.update(1, torch.zeros(3, 3), torch.arange(3), torch.zeros(3), obs)
+    tables.reencode(lambda x: x.flatten(1)[:, :3].float())
+    assert torch.equal(tables.keys[1, :3], obs.flatten(1)[:, :3].float())
+
+
+def test_search_is_exact_over_blocks_and_chunks() -> None:
+    generator = torch.Generator().manual_seed(1)
+    keys = torch.randn(20_001, 8, generator=generator)
+    tables = NeighborTables(1, 8, capacity=30_000, num_neighbors=11)
+    tables.update(0, keys, torch.arange(20_001), torch.zeros(20_001))
+    stored = tables.keys[0, :20_001]
+    query = torch.randn(5, 8, generator=generator)
+    distances, indices = tables.search(query)
+    expected = torch.cdist(query.double(), stored.double()).square().topk(11, largest=False)
+    assert torch.equal(indices[0].T, expected.indices)
+    torch.testing.assert_close(distances[0].T, expected.values.float(), rtol=1e-4, atol=1e-4)
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    seed=st.integers(0, 2**31),
+    spread=st.sampled_from([1e-4, 1e-2, 1.0, 100.0]),
+    clusters=st.sampled_from([1, 3, 50]),
+    sizes=st.tuples(*[st.sampled_from([0, 3, 40, 500, 2_000])] * 3),
+    max_blocks=st.sampled_from([8, 256]),
+    max_distances=st.sampled_from([5_000, 1 << 28]),
+)
+def test_a_search_on_halves_is_exact(
+    seed: int,
+    spread: float,
+    clusters: int,
+    sizes: tuple[int, ...],
+    max_blocks: int,
+    max_distances: int,
+) -> None:
+    """Keys far from 0, clustered, repeated, and an outlier, with queries of each kind."""
+    generator = torch.Generator().manual_seed(seed)
+    centers = 40 + torch.randn(clusters, 16, generator=generator)
+    cluster = torch.randint(clusters, (max(*sizes, 1) + 10,), generator=generator)
+    keys = centers[cluster] + spread * torch.randn(len(cluster), 16, generator=generator)
+    keys[::7], keys[5] = keys[0].clone(), 1000.0
+    near = centers[:1] + 0.05 * spread * torch.randn(4, 16, generator=generator)
+    query = torch.cat([keys[-10:], keys[:6], centers[:1], near, torch.zeros(1, 16)])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(key_storage, "native_bfloat16", lambda: True)
+        patch.setattr(key_storage, "MIN_SPLIT_KEYS", 1)
+        patch.setattr(knn, "CHUNK_SIZE", 256)
+        patch.setattr(knn, "MAX_CANDIDATE_BLOCKS", max_blocks)
+        patch.setattr(knn, "MAX_DISTANCES", max_distances)
+        index = knn.KNNIndex(3, 16)
+        index.origin = centers[0]
+        index.grow(2_000)
+        for action, size in enumerate(sizes):
+            index[action, :size] = keys[:size]
+        index.split_if_large(sizes)
+        distances, indices = index.search(query, sizes, 11)
+    for action, size in enumerate(sizes):
+        count = min(size, 11)
+        stored = index[action, :size].double()
+        exact = (query[:, None].double() - stored).square().sum(2)
+        expected = exact.sort(1).values[:, :count]
+        # The tolerance of float32 for numbers of this size.
+        scale = (query - index.origin).double().square().sum(1, keepdim=True) + expected
+        assert bool(((distances[action].T[:, :count] - expected).abs() <= 1e-5 * scale).all())
+        neighbors = indices[action].T[:, :count]
+        assert bool(((exact.gather(1, neighbors) - expected) <= 1e-5 * scale).all())
+        assert bool(distances[action, count:].isinf().all())
+        for row in neighbors:
+            assert len(set(row.tolist())) == count
+
+
+@pytest.mark.parametrize("min_split_keys", [1, 10**9])
+@pytest.mark.parametrize("capacity", [64, 200])
+def test_a_state_is_restored_exactly(
+    capacity: int, min_split_keys: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(key_storage, "native_bfloat16", lambda: True)
+    monkeypatch.setattr(key_storage, "MIN_SPLIT_KEYS", min_split_keys)
+    generator = torch.Generator().manual_seed(0)
+    a = NeighborTables(2, 4, capacity=capacity, num_neighbors=3)
+    b = NeighborTables(2, 4, capacity=capacity, num_neighbors=3)
+    for round_ in range(4):
+        keys = torch.randn(50, 4, generator=generator)
+        digests = torch.arange(50) + 30 * round_
+        a.update(round_ % 2, keys, digests, keys[:, 0])
+        b.load_state_dict(a.state_dict())
+        for tables in (a, b):
+            tables.update(0, keys + 1, digests + 1000, keys[:, 1])
+        for x, y in zip(a.estimate(keys, digests), b.estimate(keys, digests), strict=True):
+            assert torch.equal(x, y)
+    assert bool(a.keys.halves) == (min_split_keys == 1)
+
+
+@pytest.mark.parametrize("native", [True, False])
+def test_halves_store_keys_exactly_and_load_on_any_cpu(
+    native: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Numbers of every magnitude, saved with native bfloat16 and loaded with and without it."""
+    monkeypatch.setattr(key_storage, "native_bfloat16", lambda: True)
+    monkeypatch.setattr(key_storage, "MIN_SPLIT_KEYS", 1)
+    generator = torch.Generator().manual_seed(0)
+    magnitude = torch.pow(10.0, torch.randint(-30, 18, (300, 5), generator=generator))
+    keys = magnitude * torch.randn(300, 5, generator=generator)
+    storage = key_storage.KeyStorage(2, 5)
+    storage.grow(300)
+    storage[1, :200] = keys[:200]
+    storage.split_if_large([0, 200])
+    assert storage.halves
+    assert not storage.full.numel()
+    storage[1, torch.arange(200, 300)] = keys[200:]
+    assert torch.equal(storage[1, :300], keys)
+    monkeypatch.setattr(key_storage, "native_bfloat16", lambda: native)
+    loaded = key_storage.KeyStorage(2, 5)
+    loaded.grow(300)
+    loaded.load_state_dict(storage.state_dict([0, 300]))
+    assert torch.equal(loaded[1, :300], keys)
+    loaded.split_if_large([0, 300])
+    assert bool(loaded.halves) == native

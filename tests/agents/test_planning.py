@@ -1,0 +1,216 @@
+"""PPO with planners: sequences are learned from as they were acted; without a plan it is PPO."""
+
+from dataclasses import replace
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from reverie import PRESETS, Experiment, load, train
+from reverie.agents.loop import interact
+from reverie.agents.losses import entropy
+from reverie.agents.ppo import PPO, PPOConfig
+from reverie.agents.returns import lambda_returns
+from reverie.agents.rollout import Rollout
+from reverie.envs.batched_env import BatchedEnv
+from reverie.envs.catch import CatchConfig
+from reverie.envs.errors import UsageError
+from reverie.envs.interface import Segment, Transition
+from reverie.experiments.runs.run import config_differences
+from reverie.experiments.runs.serialization import encode
+from reverie.world_models.interface import PlannerConfig
+from reverie.world_models.planning import PLANNERS
+from reverie.world_models.planning.figar import FiGARConfig
+from reverie.world_models.planning.reactive import ReactiveConfig
+
+from sample_agents import OPTIONS, PLANNER_EXAMPLES, SMALL_PPO, equal
+
+each_planner = pytest.mark.parametrize(
+    "planner", PLANNER_EXAMPLES.values(), ids=list(PLANNER_EXAMPLES)
+)
+
+
+def test_every_planner_has_an_example() -> None:
+    assert PLANNER_EXAMPLES.keys() == PLANNERS.keys() - {"reactive"}
+
+
+def collect(config: PPOConfig, timesteps: int, n: int = 8) -> tuple[PPO, Any]:
+    envs = BatchedEnv(CatchConfig().build(n), seed=0)
+    agent = config.build(envs.spec, seed=0)
+    return agent, list(islice(interact(envs, agent), timesteps))
+
+
+def segment_of(agent: PPO, transitions: list[Transition]) -> Segment:
+    rollout = Rollout(agent.spec, len(transitions))
+    for t in transitions:
+        rollout.append(t)
+    return rollout.pop()
+
+
+def test_the_reactive_planner_is_plain_ppo() -> None:
+    """Logits and gradients of a trunk with two linear heads, whatever the plan coefficients."""
+    config = replace(SMALL_PPO, plan_kl_coef=5.0, replan_coef=7.0, clip_coef=None, clip_vloss=False)
+    agent, transitions = collect(replace(config, planner=ReactiveConfig()), 16)
+    assert not agent.network.recurrent
+    batch = agent.estimate_advantages(segment_of(agent, transitions))
+    agent.ppo_loss(batch)[0].backward()  # type: ignore[no-untyped-call]
+    actual = [x.grad.clone() for x in agent.network.parameters() if x.grad is not None]
+    agent.network.zero_grad()
+
+    features = agent.network.trunk(batch.obs.flatten(0, 1))
+    head: Any = agent.network.planner.action_head  # type: ignore[attr-defined]
+    log_pi, value = head(features).log_softmax(1), agent.network.critic(features)[:, 0]
+    assert torch.equal(log_pi.exp().argmax(1), agent.network(
+        batch.obs, batch.first, {}
+    )[0].flatten(0, 1).argmax(1))  # fmt: skip
+    weight = batch.valid.flatten() / batch.valid.sum()
+    advantage = batch.advantage.flatten()
+    centered = advantage - (weight * advantage).sum()
+    centered = centered / ((weight * centered**2).sum().sqrt() + 1e-8)
+    action_log_prob = log_pi.gather(1, batch.action.flatten()[:, None])[:, 0]
+    error = (value - batch.returns.flatten()) ** 2 / 2
+    loss_terms = -action_log_prob * centered + 0.5 * error - 0.01 * entropy(log_pi)
+    (weight * loss_terms).sum().backward()
+    expected = [x.grad for x in agent.network.parameters()]
+    assert len(actual) == len(expected)
+    for a, b in zip(actual, expected, strict=True):
+        torch.testing.assert_close(a, b, atol=1e-6, rtol=1e-4)
+
+
+def test_presets_of_planners_differ_from_ppo_in_the_planner() -> None:
+    """The variational MDP has one more setting than STRAWe."""
+    for name in ("figar", "straw", "strawe", "variational-mdp"):
+        changed = config_differences(encode(PRESETS[name]), encode(PRESETS["ppo"]))
+        paths = {line.partition(":")[0] for line in changed}
+        other_paths = {path for path in paths if not path.startswith("agent.planner")}
+        assert other_paths == ({"agent.free_energy"} if name == "variational-mdp" else set())
+
+
+@each_planner
+def test_unrolling_a_segment_reproduces_acting_bit_for_bit(planner: PlannerConfig) -> None:
+    """Logits and carries of every timestep, across resets, from the segment's first carry."""
+    agent, transitions = collect(replace(SMALL_PPO, planner=planner), 31)
+    segment = segment_of(agent, transitions)
+    assert segment.first[:, 1:].any()
+    inputs = segment.obs[:, :-1], segment.first[:, :-1]
+    logits, *_, carry = agent.network(*inputs, segment.carry, segment.action)
+    for name, x in transitions[-1].next_carry.items():
+        assert torch.equal(carry[name], x), name
+    for i, t in enumerate(transitions):
+        acting_logits, *_ = agent.network(t.step.obs[:, None], t.step.first[:, None], t.carry)
+        assert torch.equal(acting_logits[:, 0], logits[:, i])
+
+
+@each_planner
+def test_each_sequence_has_its_initial_carry(planner: PlannerConfig) -> None:
+    agent, transitions = collect(replace(SMALL_PPO, planner=planner), 16)
+    batch = agent.estimate_advantages(segment_of(agent, transitions))
+    assert batch.action.shape == (16, 8)
+    for name, x in transitions[8].carry.items():
+        assert torch.equal(batch.carry[name][1::2], x), name
+        assert torch.equal(batch.carry[name][::2], transitions[0].carry[name]), name
+    means = agent.ppo_loss(batch)[1]
+    assert float(means["losses/approx_kl"]) == pytest.approx(0, abs=1e-7)
+
+
+@each_planner
+def test_later_epochs_repeat_the_decisions(planner: PlannerConfig) -> None:
+    """After updates the planner still replans at the timesteps at which it replanned."""
+    agent, transitions = collect(replace(SMALL_PPO, planner=planner, learning_rate=0.1), 16)
+    segment = segment_of(agent, transitions)
+    batch = agent.estimate_advantages(segment)
+    agent.train_on(segment)
+    inputs = batch.obs, batch.first, batch.carry, batch.action
+    *_, next_carry = agent.network(*inputs, batch.decision)
+    assert torch.equal(next_carry["age"][1::2], transitions[-1].next_carry["age"])
+    *_, other_carry = agent.network(*inputs, batch.decision.roll(1, 0))
+    assert not torch.equal(other_carry["age"], next_carry["age"]), "decisions have no effect"
+
+
+@pytest.mark.parametrize("explore", [True, False])
+def test_a_repeated_action_is_the_one_taken(explore: bool) -> None:
+    envs = BatchedEnv(CatchConfig().build(8), seed=0)
+    agent = replace(SMALL_PPO, planner=FiGARConfig(max_repetitions=4)).build(envs.spec, seed=0)
+    repeated = 0
+    for t in islice(interact(envs, agent, explore=explore), 40):
+        assert torch.equal(t.next_carry["action"], t.action)
+        repeats = t.next_carry["age"] > 0
+        repeated += int(repeats.sum())
+        assert torch.equal(t.action[repeats], t.carry["action"][repeats])
+    assert repeated > 50
+
+
+def test_free_energy_adds_entropy_and_subtracts_kl_from_the_reward() -> None:
+    config = replace(
+        SMALL_PPO,
+        planner=PLANNER_EXAMPLES["strawe"],
+        free_energy=True,
+        plan_kl_coef=0.3,
+        ent_coef=0.3,
+    )
+    agent, transitions = collect(config, 16)
+    segment = segment_of(agent, transitions)
+    batch = agent.estimate_advantages(segment)
+    with torch.no_grad():
+        logits, value, plan, _ = agent.network(
+            segment.obs, segment.first, segment.carry, segment.action
+        )
+    p = logits.softmax(-1)
+    policy_entropy = -(p * p.log()).sum(-1)
+    reward = segment.reward + 0.3 * (policy_entropy - plan.kl)[:, :-1]
+    assert (plan.kl > 0).any()
+    returns = lambda_returns(reward, 0.99 * segment.discount, value, segment.valid, 0.95)
+    torch.testing.assert_close(batch.returns.view(8, 16), returns)
+
+
+def test_updates_lower_the_costs_of_planning() -> None:
+    """With advantage 0, the planner commits for longer and the KL of its code falls."""
+    config = replace(
+        SMALL_PPO,
+        planner=PLANNER_EXAMPLES["strawe"],
+        learning_rate=0.1,
+        replan_coef=1.0,
+        plan_kl_coef=1.0,
+    )
+    agent, transitions = collect(config, 16)
+    batch = agent.estimate_advantages(segment_of(agent, transitions))
+    batch = replace(batch, advantage=torch.zeros_like(batch.advantage))
+    means = [agent.update(batch) for _ in range(12)]
+    for cost in ("plan/kl", "plan/replan_prob"):
+        assert float(means[-1][cost]) < 0.5 * float(means[0][cost])
+
+
+def test_it_resumes_in_the_middle_of_a_plan(tmp_path: Path) -> None:
+    config = replace(SMALL_PPO, planner=PLANNER_EXAMPLES["strawe"])
+    experiment = Experiment(config, CatchConfig(), seed=3, total_timesteps=160, num_envs=4)
+    train(experiment, tmp_path / "straight", OPTIONS)
+    train(
+        replace(experiment, total_timesteps=84), tmp_path / "halved", OPTIONS
+    )  # 21 timesteps: in the middle of a segment
+    train(experiment, tmp_path / "halved", OPTIONS)
+    agents = [load(tmp_path / name, device="cpu")[1] for name in ("straight", "halved")]
+    assert equal(agents[0].state_dict(), agents[1].state_dict())
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"plan_kl_coef": -0.1}, "agent.plan_kl_coef is -0.1; it must be 0 or more"),
+        ({"replan_coef": -1.0}, "agent.replan_coef is -1.0; it must be 0 or more"),
+        ({"bptt_length": 0}, "agent.bptt_length is 0; it must be 1 or more"),
+        ({"free_energy": True, "plan_kl_coef": 0.5}, "make them equal"),
+    ],
+)
+def test_invalid_costs_are_refused(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        replace(SMALL_PPO, **settings)
+
+
+def test_a_rollout_that_is_not_a_multiple_of_a_sequence_is_refused() -> None:
+    spec = BatchedEnv(CatchConfig().build(4)).spec
+    config = replace(SMALL_PPO, num_steps=30)
+    config.build(spec)  # without a carry sequences have one timestep
+    with pytest.raises(UsageError, match=r"num_steps is 30 and agent\.bptt_length is 8"):
+        replace(config, planner=PLANNER_EXAMPLES["straw"]).build(spec)

@@ -1,0 +1,94 @@
+"""Returns and advantages against values computed by hand."""
+
+import pytest
+import torch
+
+from reverie.agents.returns import (
+    generalized_advantages,
+    lambda_returns,
+    learning_reward,
+    returns_to_go,
+)
+
+NO_RESETS = torch.ones(1, 4, dtype=torch.bool)
+
+
+def test_learning_reward_clips_before_and_after_the_bonus() -> None:
+    reward, bonus = torch.tensor([10.0, -10.0, 0.5]), torch.tensor([0.5, 0.5, 3.0])
+    assert learning_reward(reward, bonus).tolist() == [10.5, -9.5, 3.5]
+    assert learning_reward(reward, bonus, clip=1.0).tolist() == [1.5, -0.5, 3.5]
+    assert learning_reward(reward, bonus, clip=1.0, total_clip=1.0).tolist() == [1.0, -0.5, 1.0]
+
+
+@pytest.mark.parametrize(
+    ("lambda_", "expected"),
+    [
+        # From the end: 4 + .5 * 50; then 3 + .5 * 29; 2 + .5 * 17.5; 1 + .5 * 10.75.
+        (1.0, [6.375, 10.75, 17.5, 29.0]),
+        # Each from the next value alone: 1 + .5 * 20, 2 + .5 * 30, ...
+        (0.0, [11.0, 17.0, 23.0, 29.0]),
+    ],
+)
+def test_lambda_returns_at_lambda_0_and_1(lambda_: float, expected: list[float]) -> None:
+    reward = torch.tensor([[1.0, 2.0, 3.0, 4.0]])
+    value = torch.tensor([[10.0, 20.0, 30.0, 40.0, 50.0]])
+    actual = lambda_returns(reward, torch.full((1, 4), 0.5), value, NO_RESETS, lambda_)
+    assert actual[0].tolist() == expected
+
+
+def test_lambda_returns_at_lambda_one_half() -> None:
+    # One step from the end: 4 + .5 * 50 = 29. Before: 3 + .5 (.5 * 40 + .5 * 29) = 20.25.
+    reward, value = torch.tensor([[3.0, 4.0]]), torch.tensor([[30.0, 40.0, 50.0]])
+    actual = lambda_returns(reward, torch.full((1, 2), 0.5), value, NO_RESETS[:, :2], 0.5)
+    assert actual[0].tolist() == [20.25, 29.0]
+
+
+def test_a_time_out_bootstraps_and_returns_do_not_cross_resets() -> None:
+    # Timesteps 0 and 1 of an episode truncated at 2, the reset at 2, then a new episode.
+    reward = torch.tensor([[1.0, 1.0, 0.0, 100.0]])
+    discount = torch.tensor([[1.0, 1.0, 1.0, 0.0]])
+    value = torch.tensor([[0.0, 0.0, 7.0, 0.0, 0.0]])
+    valid = torch.tensor([[True, True, False, True]])
+    actual = lambda_returns(reward, discount, value, valid)
+    assert actual[0].tolist() == [9.0, 8.0, 7.0, 100.0]
+
+
+def test_termination_and_lost_lives_end_returns() -> None:
+    reward = torch.tensor([[1.0, 2.0, 4.0, 8.0]])
+    discount = torch.tensor(
+        [[1.0, 0.0, 0.5, 0.0]]
+    )  # a life lost after timestep 1, termination after 3
+    assert returns_to_go(reward, discount, NO_RESETS)[0].tolist() == [3.0, 2.0, 8.0, 8.0]
+
+
+@pytest.mark.parametrize(
+    ("lambda_", "expected"),
+    [
+        # TD errors: 1 + .5 * 4 - 2 = 1, 0 + .5 * 8 - 4 = 0, 2 + .5 * 2 - 8 = -5.
+        (0.0, [1.0, 0.0, -5.0]),
+        # TD error plus .5 * .5 of the next advantage: -5, 0 - 1.25, 1 - .3125.
+        (0.5, [0.6875, -1.25, -5.0]),
+        # The discounted return 1.75, 1.5, 3 minus the value: 1 + .5 (0 + .5 (2 + .5 * 2)).
+        (1.0, [-0.25, -2.5, -5.0]),
+    ],
+)
+def test_generalized_advantages_by_hand(lambda_: float, expected: list[float]) -> None:
+    reward = torch.tensor([[1.0, 0.0, 2.0]])
+    value = torch.tensor([[2.0, 4.0, 8.0, 2.0]])
+    half = torch.full((1, 3), 0.5)
+    actual = generalized_advantages(reward, half, value, NO_RESETS[:, :3], lambda_)
+    assert actual[0].tolist() == pytest.approx(expected)
+
+
+def test_advantages_end_at_termination_lost_life_and_time_out_and_are_0_at_resets() -> None:
+    reward = torch.ones(3, 4)
+    discount = torch.tensor([[0.5, 0.0, 1.0, 0.5], [0.5, 0.0, 0.5, 0.5], [0.5, 0.5, 1.0, 0.5]])
+    value = torch.tensor([2.0, 4.0, 8.0, 2.0, 6.0]).repeat(3, 1)
+    valid = torch.tensor([[True, True, False, True], [True] * 4, [True, True, False, True]])
+    actual = generalized_advantages(reward, discount, value, valid, 1.0)
+    # Termination after timestep 1: 1 - 4, before it 1 + .5 * 1 - 2; the reset; 1 + .5 * 6 - 2.
+    assert actual[0].tolist() == [-0.5, -3.0, 0.0, 2.0]
+    # A lost life there: later rewards belong to later returns only.
+    assert actual[1].tolist() == [-0.5, -3.0, 1 + 0.5 * 4 - 8, 2.0]
+    # A time-out after timestep 1 bootstraps from the last observation's value 8: 1 + .5 * 8 - 4.
+    assert actual[2].tolist() == [1 + 0.5 * 5 - 2, 1.0, 0.0, 2.0]

@@ -1,0 +1,165 @@
+"""Protocols on real games, and the agreement of a replica with its env."""
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from reverie.envs import prng
+from reverie.envs.atari.atari import Atari
+from reverie.envs.atari.games import (
+    ATARI26,
+    ATARI57,
+    HARD_EXPLORATION,
+    all_games,
+    expand_games,
+    human_normalized,
+)
+from reverie.envs.atari.protocol import PROTOCOLS, AtariProtocol
+from reverie.envs.atari.replica import FIRE, NOOP, ReplicaEmulator
+from reverie.envs.errors import UsageError
+
+UP = 1  # Freeway's minimal actions: NOOP, UP, DOWN
+RAW: dict[str, Any] = {
+    "stack": 1,
+    "height": 210,
+    "width": 160,
+    "grayscale": False,
+    "maxpool": False,
+}
+
+
+def test_the_named_protocols_are_the_published_ones() -> None:
+    table = {
+        # sticky, noops, fire, all 18, life loss, cap, skip, maxpool, stack, size, epsilon
+        "mfec": (0.0, 30, False, False, False, 108_000, 4, True, 1, 84, 0.005),
+        "nature": (0.0, 30, True, False, True, 108_000, 4, True, 4, 84, 0.05),
+        "machado": (0.25, 0, False, True, False, 108_000, 4, True, 4, 84, 0.001),
+        "atari100k": (0.0, 30, False, False, True, 108_000, 4, True, 4, 84, 0.001),
+    }
+    for name, p in PROTOCOLS.items():
+        assert p.height == p.width
+        assert p.label == name
+        assert table[name] == (
+            p.sticky, p.noops, p.fire_reset, p.full_actions, p.life_loss, p.frames_cap, p.skip,
+            p.maxpool, p.stack, p.width, p.eval_epsilon,
+        )  # fmt: skip
+    assert set(PROTOCOLS) == set(table)
+    assert replace(PROTOCOLS["mfec"], stack=4).label == "mfec with stack 4"
+
+
+@pytest.mark.parametrize("name", PROTOCOLS)
+def test_frames_per_agent_step(name: str) -> None:
+    env = Atari("breakout", 4, PROTOCOLS[name], threads=1)
+    _, info = env.reset(seed=[1, 2, 3, 4])
+    before = info["frame_number"]
+    for _ in range(10):
+        info = env.step(np.ones(4, np.int64))[4]
+        assert (info["frame_number"] - before == PROTOCOLS[name].skip).all()
+        before = info["frame_number"]
+    assert env.single_action_space.n == (18 if name == "machado" else 4)
+
+
+@pytest.mark.parametrize("sticky", [0.0, 0.25])
+def test_probability_of_sticky_actions(sticky: float) -> None:
+    """The distribution of the delay of a new action, in frames, over many seeds.
+
+    In deterministic Freeway every delay leaves the chicken at another place, which identifies it.
+    """
+    # Episodes of five agent steps: each begins in the same state, with other random numbers.
+    protocol = AtariProtocol("probe", sticky=sticky, noops=0, frames_cap=20, **RAW)
+    replica = ReplicaEmulator("freeway", replace(protocol, sticky=0.0))
+    screens = []
+    for delay in range(9):
+        replica.seed(0)
+        for frame in range(16):
+            replica.ale.act(replica.actions[UP if frame >= 8 + delay else NOOP])
+        screens.append(replica.screen)
+    assert all((screens[i] != screens[j]).any() for i in range(9) for j in range(i)), (
+        "delays cannot be identified"
+    )
+
+    counts = np.zeros(9)
+    env = Atari("freeway", 16, protocol, threads=1)
+    env.reset(seed=prng.env_seeds(0, "eval", torch.zeros(16, dtype=torch.int64)).tolist())
+    for _ in range(20):
+        for action in (NOOP, NOOP, UP, UP, NOOP, NOOP):  # the last is the reset step
+            obs, *_, info = env.step(np.full(16, action))
+            if info["episode_frame_number"][0] == 16:
+                for i in range(16):
+                    counts[
+                        [bool((obs[i, 0] == screen).all()) for screen in screens].index(True)
+                    ] += 1
+    assert counts.sum() == 320
+    observed = counts / counts.sum()
+    expected = [sticky**d * (1 - sticky) for d in range(8)] + [sticky**8]
+    for share, p in zip(observed, expected, strict=True):
+        assert abs(share - p) <= 3.5 * (p * (1 - p) / counts.sum()) ** 0.5 + 0.01
+    assert (observed[0] == 1) == (sticky == 0)
+
+
+@pytest.mark.parametrize("name", PROTOCOLS)
+@pytest.mark.parametrize("game", ["breakout", "ms_pacman"])
+def test_a_replica_agrees_with_its_env(name: str, game: str) -> None:
+    """Rewards, ends and screens agree, through no-op frames, FIRE, sticky actions and resets."""
+    protocol = replace(PROTOCOLS[name], **RAW, frames_cap=1200)
+    env = Atari(game, 2, protocol, threads=1)
+    seeds = [11, 12]
+    obs, _ = env.reset(seed=seeds)
+    replica = ReplicaEmulator(game, protocol)
+    replica.seed(seeds[1])
+    assert (replica.screen == obs[1, 0]).all()
+    generator = np.random.default_rng(0)
+    ends = 0
+    for _ in range(700):
+        actions = generator.integers(env.single_action_space.n, size=2)
+        obs, reward, terminated, truncated, _ = env.step(actions)
+        assert replica.step(int(actions[1])) == reward[1]
+        done = bool(terminated[1] | truncated[1])
+        assert replica.done == done
+        if not done:  # the vector environment does not show the last frame of an episode
+            assert (replica.screen == obs[1, 0]).all()
+        ends += done
+        assert replica.ram.shape == (128,)
+    assert ends >= 2
+    saved = replica.clone_state()
+    replica.ale.act(FIRE)
+    replica.ale.restoreState(saved)
+    assert replica.clone_state() == saved
+
+
+def test_range_of_no_op_frames() -> None:
+    env = Atari("ms_pacman", 8, PROTOCOLS["mfec"], threads=1)
+    noops: set[int] = set()
+    for round_ in range(6):
+        _, info = env.reset(seed=list(range(8 * round_, 8 * round_ + 8)))
+        noops |= set(info["episode_frame_number"].tolist())
+    assert min(noops) == 0
+    assert max(noops) == 29
+    assert len(noops) > 20
+
+
+def test_invalid_protocols_are_refused() -> None:
+    for wrong in ({"skip": 0}, {"sticky": 1.5}, {"stack": 0}, {"grayscale": False, "stack": 4}):
+        with pytest.raises(UsageError):
+            replace(PROTOCOLS["mfec"], **wrong)
+
+
+def test_game_lists() -> None:
+    assert (len(ATARI26), len(ATARI57), len(HARD_EXPLORATION)) == (26, 57, 7)
+    assert set(ATARI26) | set(HARD_EXPLORATION) <= set(ATARI57) <= set(all_games())
+    assert expand_games("atari26") == ATARI26
+    assert expand_games("pong, breakout,pong") == ("pong", "breakout")
+    with pytest.raises(UsageError, match="Did you mean ms_pacman"):
+        expand_games("mspacman")
+    with pytest.raises(UsageError, match="No game"):
+        expand_games(",")
+
+
+def test_human_normalized_scores() -> None:
+    assert human_normalized("ms_pacman", 307.3) == 0
+    assert human_normalized("ms_pacman", 6951.6) == 1
+    assert human_normalized("breakout", 16.1) == pytest.approx(0.5)
+    assert human_normalized("catch", 1.0) is None

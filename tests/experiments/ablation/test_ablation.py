@@ -1,0 +1,373 @@
+"""Ablations: the cells of a grid, estimates, and executors that neither lose nor repeat runs."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from reverie import Experiment, TrainOptions
+from reverie.agents.bonuses.bonus import NoBonusConfig
+from reverie.agents.bonuses.density_bonus import PseudoCountConfig
+from reverie.agents.bonuses.simhash import SimHashConfig
+from reverie.agents.dqn import DQNConfig
+from reverie.envs.atari.atari import AtariConfig
+from reverie.envs.atari.protocol import PROTOCOLS
+from reverie.envs.catch import CatchConfig
+from reverie.envs.deep_sea import DeepSeaConfig
+from reverie.envs.errors import RunError, UsageError
+from reverie.experiments.ablation import ablate as ablate_module
+from reverie.experiments.ablation import estimate
+from reverie.experiments.ablation.ablate import AblateOptions, make_tasks
+from reverie.experiments.ablation.grid import make_grid
+from reverie.experiments.ablation.local_pool import LocalPool
+from reverie.experiments.ablation.tasks import Task, run_task
+from reverie.experiments.cli import main as cli
+from reverie.experiments.evaluation.evaluate import with_protocol
+from reverie.experiments.runs.run import Run
+from reverie.experiments.training.train import train
+from reverie.world_models.density.cts import CTSConfig
+from reverie.world_models.density.pixelcnn import PixelCNNConfig
+
+ROOT = Path(__file__).parents[3]
+CATCH = ("mfec", "env:catch", "--num-envs", "8", "--agent.capacity", "2000", "--device", "cpu")
+
+
+def test_grid_has_each_combination_of_choices_once() -> None:
+    """A bonus without a density is one cell, not one for each density."""
+    cells = make_grid(
+        "dqn bonus:none,pseudo-count bonus.density:cts,pixel-cnn".split(), "freeway,venture"
+    )
+    assert [(cell.experiment.env.env_name, cell.experiment.bonus) for cell in cells] == [
+        (game, bonus)
+        for game in ("freeway", "venture")
+        for bonus in (
+            NoBonusConfig(),
+            PseudoCountConfig(CTSConfig()),
+            PseudoCountConfig(PixelCNNConfig()),
+        )
+    ]
+    tasks = make_tasks(cells, AblateOptions(seeds=2, episodes=7))
+    assert len({task.folder for task in tasks}) == 12
+    assert {task.folder.parent.name for task in tasks} == {"dqn-1000000"}
+    assert [task.argv[-1] for task in tasks] == ["0"] * 6 + ["1"] * 6
+    assert {task.episodes for task in tasks} == {7}
+
+
+def test_settings_belong_to_one_choice_and_flags_to_all() -> None:
+    cells = make_grid(
+        "dqn env:catch,deep-sea+size=5 bonus:simhash,simhash+scale=0.3+bits=64 "
+        "--total-timesteps 70".split()
+    )
+    assert [cell.experiment.env for cell in cells[::2]] == [CatchConfig(), DeepSeaConfig(size=5)]
+    bonuses = [SimHashConfig(), SimHashConfig(scale=0.3, bits=64)]
+    assert [cell.experiment.bonus for cell in cells] == bonuses * 2
+    assert {cell.experiment.total_timesteps for cell in cells} == {70}
+    assert len(make_grid(["mfec"], "hard")) == 7, "without choices: one cell per game"
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        ("", "usage"),
+        ("--games pong", "Name a preset first"),
+        ("dqnn", "Did you mean dqn"),
+        ("dqn bonus:none,simhsh", "Did you mean simhash"),
+        ("dqn bonus:", "names no choice"),
+        ("dqn bonus:none bonus.density:cts", "There is no role 'bonus.density' in any cell"),
+        ("dqn bonus:simhash+scale", "'scale' in bonus:simhash+scale has no value"),
+        ("dqn bonus:simhash --seeds 0", "seeds is 0"),
+        ("dqn bonus:simhash --seed 3", "--seed is for one run"),
+        ("dqn env:catch --games pong", "env"),
+        ("dqn --games pnog", "Did you mean pong"),
+        ("dqn --games pong --protocols mcafee", "Did you mean mfec"),
+        ("mfec env:catch --protocols machado", "catch has only its own protocol"),
+        ("mfec env:catch --episodes 0", "episodes is 0"),
+        ("mfec env:catch --ray nowhere:1 --workers 2", "ray"),
+        ("dqn --workers -1", "workers is -1"),
+    ],
+)
+def test_invalid_grid_is_refused_with_a_message(
+    args: str, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    if "--ray" in args:
+        monkeypatch.setitem(sys.modules, "ray", None)  # as if it were not installed
+    try:
+        status = cli.main(["ablate", *args.split()])
+    except SystemExit as exit:
+        status = int(exit.code or 0)
+    printed = capsys.readouterr()
+    assert message in printed.out + printed.err
+    assert status == (0 if message == "usage" else 2)
+    assert not list(tmp_path.rglob("config.json"))
+
+
+def test_dry_run_prints_an_estimate_and_runs_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    args = [
+        "ablate",
+        *CATCH,
+        "--total-timesteps",
+        "7200",
+        "--seeds",
+        "4",
+        "--folder",
+        str(tmp_path),
+    ]
+    args += ["--workers", "2", "--dry-run"]
+    monkeypatch.setattr(estimate, "TRIAL_MINUTES", 1 / 60)
+    assert cli.main(args) == 0
+    output = capsys.readouterr().out
+    assert re.search(r"About \d\.\d\d hours of 1 thread at [\d,]{2,} agent steps/s per run", output)
+    assert "(trials of 1 s per variant" in output
+    assert cli.main([*args, "--steps-per-second", "2"]) == 0
+    output = capsys.readouterr().out
+    assert "1 cells x 4 seeds = 4 runs" in output
+    assert "0 finished before; 4 to run, 28,800 agent steps" in output
+    # 28,800 steps at 2 per second are 4 hours of one thread, 2 hours with two runs at a time.
+    assert "About 4.00 hours of 1 thread at 2 agent steps/s per run (given" in output
+    assert "2 at a time, 2.00 hours" in output
+    assert not list(tmp_path.iterdir())
+
+
+def test_interrupted_trial_ends_the_dry_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    trials = []
+
+    def interrupt(experiment: Experiment, folder: str, options: TrainOptions) -> Run:
+        trials.append(experiment)
+        threading.Timer(0.5, signal.raise_signal, [signal.SIGINT]).start()
+        return train(experiment, folder, options)
+
+    monkeypatch.setattr(estimate, "train", interrupt)
+    args = ["ablate", *CATCH, "agent:mfec,mfec+gamma=0.9", "--folder", str(tmp_path)]
+    assert cli.main([*args, "--dry-run"]) == 130
+    assert len(trials) == 1, "no other variant has a trial"
+    assert "About" not in capsys.readouterr().out
+
+
+def test_trial_has_the_options_of_the_command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The trial has the requested precision, and a short warmup."""
+    trials = []
+
+    def record(experiment: Experiment, folder: str, options: TrainOptions) -> Run:
+        trials.append((experiment, options))
+        return train(experiment, folder, options)
+
+    monkeypatch.setattr(estimate, "train", record)
+    monkeypatch.setattr(estimate, "TRIAL_MINUTES", 1 / 60)
+    args = [
+        "ablate",
+        "dqn",
+        "env:catch",
+        "agent.network:mlp",
+        "--precision",
+        "bf16",
+        "--seeds",
+        "2",
+    ]
+    assert cli.main([*args, "--folder", str(tmp_path), "--dry-run"]) == 0
+    assert "(trials of" in capsys.readouterr().out
+    ((experiment, options),) = trials
+    assert (options.precision, options.threads) == ("bf16", 1)
+    assert isinstance(experiment.agent, DQNConfig)
+    assert experiment.agent.learning_starts == 500
+
+
+def test_estimate_is_the_mean_of_the_started_runs_of_a_variant(tmp_path: Path) -> None:
+    cells = make_grid("dqn bonus:none,simhash,surprise".split(), "pong,freeway")
+    tasks = make_tasks(cells, AblateOptions(seeds=2, folder=str(tmp_path)))
+
+    def start(task: Task, sps: float) -> None:
+        task.folder.mkdir()
+        row = {
+            "step": 10,
+            "frames": 40,
+            "charts/episodes": 0,
+            "charts/SPS": 1.0,
+            "charts/mean_SPS": sps,
+        }
+        (task.folder / "metrics.jsonl").write_text(json.dumps(row) + "\n")
+
+    start(tasks[0], 300.0)  # none, pong, seed 0
+    start(tasks[1], 10.0)  # simhash, pong, seed 0
+    start(tasks[10], 30.0)  # simhash, freeway, seed 1
+    values, source = estimate.estimate_sps(tasks)
+    mean = 3 / (1 / 300 + 1 / 10 + 1 / 30)
+    # The mean over equal numbers of steps is harmonic.
+    assert values == pytest.approx([300.0, 15.0, mean] * 4)
+    assert source == "measured in 3 runs"
+
+
+def test_grid_ends_with_a_report_and_is_not_repeated(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ablate_module, "RESULTS", tmp_path)
+    args = [
+        "ablate",
+        *CATCH,
+        "agent.representation:projection,projection+dim=4",
+        "--total-timesteps",
+        "800",
+    ]
+    args += ["--seeds", "1", "--episodes", "8", "--folder", str(tmp_path), "--workers", "2"]
+    assert cli.main(args) == 0
+    first = capsys.readouterr().out
+    assert "[2/2]" in first
+    runs = sorted(path.parent for path in tmp_path.glob("*/scores.json"))
+    assert len(runs) == 2
+    assert [json.loads((run / "scores.json").read_text())["steps"] for run in runs] == [800] * 2
+    assert "agent.representation.dim 4" in (tmp_path / "report.html").read_text()
+    assert (tmp_path / "report.md").exists()
+    assert all((run / "videos" / "evaluation.mp4").exists() for run in runs)
+    assert "<video" in (tmp_path / "report.html").read_text()
+    before = [(run / "scores.json").stat().st_mtime_ns for run in runs]
+    assert cli.main([*args, "--dry-run"]) == 0
+    assert "2 finished before; 0 to run, 0 agent steps" in capsys.readouterr().out
+    assert cli.main(args) == 0
+    assert "[1/" not in capsys.readouterr().out
+    assert [(run / "scores.json").stat().st_mtime_ns for run in runs] == before
+    # Only the evaluations of the same checkpoints with stochastic actions remain to be done.
+    assert cli.main([*args, "--stochastic", "--save", "sampled"]) == 0
+    assert "[2/2]" in capsys.readouterr().out
+    sampled = [json.loads((run / "scores-stochastic.json").read_text()) for run in runs]
+    assert [(scores["stochastic"], scores["steps"]) for scores in sampled] == [(True, 800)] * 2
+    assert "own, as in training" in (tmp_path / "report.md").read_text()
+    data = json.loads((tmp_path / "ablations" / "sampled.json").read_text())
+    assert data["protocol"] == "own, as in training"
+    assert "--stochastic" in data["command"]
+    assert [run["scores"] for run in data["runs"]] == [scores["scores"] for scores in sampled]
+
+
+def long_task(folder: Path, steps: int = 100_000) -> Task:
+    """Return a task with frequent checkpoints."""
+    argv = (
+        *CATCH,
+        "--total-timesteps",
+        str(steps),
+        "--log-every",
+        "80",
+        "--checkpoint-minutes",
+        "0",
+    )
+    return Task(argv, folder, steps, episodes=8)
+
+
+def wait_for_process(folder: Path, text: str) -> int:
+    """Wait for a text in the run's log and for a checkpoint, and return the process id."""
+    deadline, log = time.monotonic() + 120, folder / "log.txt"
+    while not (log.exists() and text in log.read_text() and Run(folder).checkpoints.steps()):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    return int((folder / "lock").read_text().split()[0])
+
+
+def test_killed_process_is_replaced_and_an_interrupted_task_continues(tmp_path: Path) -> None:
+    task, pool = long_task(tmp_path / "run", steps=10**6), LocalPool(1)
+    results = pool.execute([task])
+
+    def kill() -> None:
+        os.kill(wait_for_process(task.folder, "starts"), signal.SIGKILL)
+        # As by hand: the run writes a checkpoint and ends.
+        os.kill(wait_for_process(task.folder, "continues at step"), signal.SIGTERM)
+
+    thread = threading.Thread(target=kill)
+    thread.start()
+    result = next(results)
+    thread.join()
+    assert result.crashes == 1
+    assert "interrupted" in result.error
+    reached = task.trained_timesteps
+    assert 0 < reached < 10**6
+    shorter = long_task(task.folder, steps=reached + 80)
+    assert not shorter.done
+    (result,) = pool.execute([shorter])
+    assert (result.error, shorter.done, shorter.trained_timesteps) == ("", True, reached + 80)
+
+
+def test_task_fails_after_its_retries_and_others_continue(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pool = LocalPool(2, retries=1)
+    wrong = Task((*CATCH, "--total-timesteps", "80", "--device", "abacus"), tmp_path / "wrong", 80)
+    good = Task((*CATCH, "--total-timesteps", "80"), tmp_path / "good", 80, episodes=8)
+    by_name = {result.task.folder.name: result for result in pool.execute([wrong, good])}
+    assert "no device 'abacus'" in by_name["wrong"].error
+    assert by_name["good"].error == ""
+    assert by_name["good"].seconds > 0
+    fatal = Task((*CATCH, "--import", "fatal"), tmp_path / "fatal", 80)
+    (tmp_path / "fatal.py").write_text("import os, signal; os.kill(os.getpid(), signal.SIGKILL)")
+    monkeypatch.chdir(tmp_path)
+    (result,) = pool.execute([fatal])
+    assert result.error == "its process died, the last time with status -9"
+    assert result.crashes == 1
+
+
+def test_runs_checkpoint_and_end_when_the_pool_dies(tmp_path: Path) -> None:
+    """The end of the pipe to the pool interrupts the run."""
+    args = [*CATCH, "--total-timesteps", "10000000", "--log-every", "80", "--seeds", "1"]
+    command = [sys.executable, "-m", "reverie.experiments.cli.main", "ablate", *args]
+    process = subprocess.Popen([*command, "--folder", str(tmp_path)], cwd=ROOT)
+    deadline = time.monotonic() + 120
+    while not (locks := list(tmp_path.glob("*/lock"))) or not locks[0].read_text():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    worker = int(locks[0].read_text().split()[0])
+    time.sleep(1)
+    process.kill()
+    process.wait()
+    while Path(f"/proc/{worker}").exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    assert Run(locks[0].parent).checkpoints.steps()
+
+
+def test_task_waits_for_a_locked_folder(tmp_path: Path) -> None:
+    task = Task((*CATCH, "--total-timesteps", "80"), tmp_path / "run", 80, episodes=8)
+    task.folder.mkdir()
+    with Run(task.folder).locked(), pytest.raises(UsageError, match="is training in"):
+        run_task(task, lock_timeout=0.1)
+    assert run_task(task) > 0
+    assert task.done
+    assert not replace(task, episodes=9).done
+    assert not replace(task, protocols=("machado",)).done
+    assert not replace(task, total_timesteps=81).done, "evaluated before the end of training"
+    for damaged in ("[]", "{}", '{"steps": 80}'):
+        (task.folder / "scores.json").write_text(damaged)
+        assert not task.done
+
+
+def test_interrupted_task_raises_an_error(tmp_path: Path) -> None:
+    task = Task(
+        (*CATCH, "--total-timesteps", "100000", "--max-minutes", "0.0001"),
+        tmp_path / "run",
+        100_000,
+    )
+    with pytest.raises(RunError, match="interrupted; the same command continues"):
+        run_task(task)
+
+
+def test_game_under_another_protocol_keeps_the_interface_of_the_agent() -> None:
+    env = AtariConfig("pong", PROTOCOLS["mfec"])
+    sticky = with_protocol(env, "machado")
+    assert isinstance(sticky, AtariConfig)
+    assert sticky.protocol.sticky == 0.25
+    assert (sticky.protocol.stack, sticky.protocol.full_actions) == (1, False)
+    assert sticky.eval_epsilon == 0.001
+    assert sticky.protocol_label == "machado with full_actions False, stack 1"
+    assert with_protocol(env, "mfec") is env
+    own = AtariConfig("pong", replace(PROTOCOLS["mfec"], stack=4))
+    assert with_protocol(own, "mfec") is own

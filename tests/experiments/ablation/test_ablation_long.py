@@ -1,0 +1,95 @@
+"""Long tests of ablations: verdicts of a full grid, scheduling overhead, and nodes that die."""
+
+import json
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Iterable
+from pathlib import Path
+
+import pytest
+
+from reverie.experiments.ablation.tasks import Task
+from reverie.experiments.reporting.committed import RESULTS
+from reverie.experiments.reporting.comparison import compare, compare_with_baseline
+from reverie.experiments.reporting.run_results import read_results
+
+pytestmark = pytest.mark.results
+ROOT = Path(__file__).parents[3]
+
+BONUSES = (
+    "dqn env:catch,deep-sea bonus:none,pseudo-count,simhash+scale=0.3 agent.network:mlp "
+    "--agent.network.hidden 64 64 --total-timesteps 60000 --num-envs 8 "
+    "--agent.exploration-steps 7500 --agent.learning-starts 300 --agent.buffer-size 100000 "
+    "--agent.learning-rate 1e-3 --agent.target-network-frequency 400 --seeds 3"
+).split()
+
+
+def test_grid_of_bonuses_has_the_expected_verdicts(tmp_path: Path) -> None:
+    """Counts help in DeepSea, and there is nothing to explore in Catch; 15 minutes on 2 cores."""
+    command = [sys.executable, "-m", "reverie.experiments.cli.main", "ablate", *BONUSES]
+    start_time = time.monotonic()
+    done = subprocess.run(
+        [*command, "--folder", str(tmp_path)], cwd=ROOT, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    minutes = (time.monotonic() - start_time) / 60
+    overhead = re.search(r"scheduling added ([\d.]+)%", done.stdout)
+    assert overhead is not None
+    print(f"{minutes:.1f} minutes; scheduling added {overhead[1]}%")
+    assert float(overhead[1]) <= 3
+    (comparison,) = compare(read_results([tmp_path])[0])
+    labels = {(x.variant, x.env_name): x.label for x in comparison.verdicts()}
+    assert labels == expected_labels(comparison.labels.values())
+    assert (tmp_path / "report.html").exists()
+
+
+def test_committed_grid_of_bonuses_has_the_expected_verdicts() -> None:
+    data = json.loads((RESULTS / "ablations" / "bonuses.json").read_text())
+    scores: dict[str, dict[tuple[str, int], float]] = {name: {} for name in data["variants"]}
+    for run in data["runs"]:
+        mean = sum(run["scores"]) / len(run["scores"])
+        scores[run["variant"]][run["env_name"], run["seed"]] = mean
+    assert data["command"].split()[2:] == BONUSES
+    labels = {(x.variant, x.env_name): x.label for x in compare_with_baseline(scores)}
+    assert labels == expected_labels(data["variants"])
+
+
+def expected_labels(variants: Iterable[str]) -> dict[tuple[str, str], str]:
+    _, *bonuses = variants
+    return {
+        (name, env_name): label
+        for name in bonuses
+        for env_name, label in (("catch", "inconclusive"), ("deep-sea", "helps"))
+    }
+
+
+def test_ray_cluster_that_loses_a_node_loses_no_run(tmp_path: Path) -> None:
+    """One of two local nodes is killed, and its run continues on the other."""
+    ray = pytest.importorskip("ray", reason="ray is not installed; `pip install -e .[ray]`")
+    from ray.cluster_utils import Cluster
+
+    from reverie.experiments.ablation.ray_pool import RayPool
+
+    memory = {"object_store_memory": 80_000_000}
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, **memory})
+    node = cluster.add_node(num_cpus=1, **memory)
+    argv: tuple[str, ...] = ("mfec", "env:catch", "--num-envs", "8", "--agent.capacity", "2000")
+    argv += ("--device", "cpu", "--total-timesteps", "40000", "--checkpoint-minutes", "0.01")
+    tasks = [
+        Task((*argv, "--seed", f"{i}"), tmp_path / f"run-{i}", 40_000, episodes=8) for i in range(6)
+    ]
+    try:
+        pool = RayPool(cluster.address)
+        results = []
+        for result in pool.execute(tasks):
+            results.append(result)
+            if len(results) == 2:
+                cluster.remove_node(node, allow_graceful=False)
+        assert [result.error for result in results] == [""] * 6
+        assert {result.task for result in results} == set(tasks)
+        assert all(task.done for task in tasks)
+    finally:
+        ray.shutdown()
+        cluster.shutdown()

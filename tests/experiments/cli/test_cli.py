@@ -1,0 +1,366 @@
+"""The command line: invalid input is refused with a message and a status, and nothing is lost."""
+
+import hashlib
+import io
+import json
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from reverie import Experiment
+from reverie.experiments.cli import evaluate as evaluate_command
+from reverie.experiments.cli import main as cli
+from reverie.experiments.config.presets import default_folder
+from reverie.experiments.reproduce.recipes import RECIPES
+from reverie.experiments.runs.run import Run
+from reverie.experiments.runs.serialization import encode
+from reverie.experiments.training.command_line import parse_experiment
+
+ROOT = Path(__file__).parents[3]
+MAIN = [sys.executable, "-m", "reverie.experiments.cli.main"]
+SMALL = ["env:catch", "--total-timesteps", "800", "--num-envs", "4", "--log-every", "200"]
+QUIET = ["--quiet", "--random-play-seconds", "0", "--device", "cpu", "--threads", "1"]
+
+
+def run(*args: str) -> int:
+    """Run a command and return its exit status."""
+    try:
+        return cli.main(list(args))
+    except SystemExit as exit:  # raised by tyro for a wrong flag
+        return int(exit.code or 0)
+
+
+@pytest.fixture(autouse=True)
+def in_temporary_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (["trane"], "Did you mean train"),
+        (["train"], "Name a preset first: mfec"),
+        (["train", "mfecc"], "Did you mean mfec"),
+        (["train", "mfec", "--game", "mspacman"], "Did you mean ms_pacman"),
+        (["train", "mfec", "--games", "pong,breakuot"], "Did you mean breakout"),
+        (["train", "mfec", "--game"], "--env.game"),
+        (["train", "mfec", "--total-timesteps", "0"], "timesteps is 0; it must be 1 or more"),
+        (["train", "mfec", "--num-envs", "-3"], "num_envs is -3; it must be 1 or more"),
+        (["train", "mfec", "--total-timesteps", "many"], "many"),
+        (["train", "mfec", "--color", "red"], "--color"),
+        (["train", "mfec", "env:ataari"], "Did you mean atari"),
+        (["train", "mfec", "memory:large"], "There is no role 'memory'"),
+        (["train", "mfec", "agent.representation:vea"], "There is no agent.representation"),
+        (["train", "mfec", "--agent.num_neighbors", "0"], "agent.num_neighbors is 0"),
+        (["train", "mfec", "--agent.representation.size", "3"], "--agent.representation.size"),
+        (["train", "dqn", "agent.network:natur"], "Did you mean nature"),
+        (["train", "dqn", "--agent.replay-ratio", "0"], "agent.replay_ratio is 0"),
+        (["train", "dqn", "--agent.reward-clip", "-1"], "agent.reward_clip is -1"),
+        (["train", "ppo", "--agent.total-clip", "nan"], "agent.total_clip is nan"),
+        (["train", "mfec", "--agent.representation.dim", "0"], "representation.dim is 0"),
+        (["train", "mfec", "--env.protocol.noops", "-3"], "protocol.noops is -3"),
+        (["train", "mpc", "--agent.predictor.hidden-channels", "0"], "hidden_channels is 0"),
+        (["train", "dqn-pixelcnn", "--bonus.density.maps", "0"], "density.maps is 0"),
+        (["train", "straw", "--agent.planner.filters", "0"], "planner.filters is 0"),
+        (["train", "straw", "--agent.planner.length", "5"], "planner.length is 5, shorter"),
+        (["train", "strawe", "--agent.plan-kl-coef", "-1"], "agent.plan_kl_coef is -1"),
+        (["train", "straw", "--agent.replan-coef", "-1"], "agent.replan_coef is -1"),
+        (["train", "ppo", "agent.planner:strow"], "Did you mean straw"),
+        (["train", "straw", "env:maze", "--env.view", "4"], "env.view is 4; it must be odd"),
+        (["train", "mfec", "--protocol", "natrue"], "Did you mean nature"),
+        (["train", "mfec", "--env.protocol.skip", "0"], "protocol.skip is 0"),
+        (["train", "mfec", "--import", "no_such_module"], "No module named 'no_such_module'"),
+        (["train", "mfec", "env:gym"], "needs an id"),
+        (["train", "mfec", "env:gym", "--env.id", "No-v0"], "cannot make 'No-v0'"),
+        (["train", "mfec", "env:gym", "--env.id", "CartPole-v1"], "uint8 images"),
+        (["train", "mfec", "--import", ""], "--import '' cannot be imported"),
+        (["train", "mfec", "--import", ".foo"], "--import '.foo' cannot be imported"),
+        (["train", "mfec", *SMALL, "--device", "cuda"], "sees no CUDA"),
+        (["train", "mfec", *SMALL, "--device", "cuda:99"], "sees no CUDA device of that index"),
+        (["train", "mfec", *SMALL, "--device", "abacus"], "no device 'abacus'"),
+        (["train", "mfec", *SMALL, "--device", "meta"], "no device 'meta'"),
+        (["train", "mfec", *SMALL, "--threads", "-1"], "threads is -1; it must be 0 or more"),
+        (["train", "mfec", *SMALL, "--log-every", "0"], "log_every is 0; it must be 1 or"),
+        (["train", "mfec", *SMALL, "--max-minutes", "nan"], "max_minutes is nan; it must be 0 or"),
+        (["evaluate"], "Name what to evaluate"),
+        (["evaluate", "nowhere"], "no run folder"),
+        (["evaluate", "random", "--episodes", "0"], "episodes is 0"),
+        (["evaluate", "random", "--num-envs", "-2"], "num_envs -2; both must be 1 or more"),
+        (["evaluate", "random", "--threads", "-1"], "threads is -1"),
+        (["evaluate", "random", "--protocols", ","], "takes names separated by commas"),
+        (
+            ["evaluate", "random", "--protocols", "mfec", "--protocol", "mfec"],
+            "and replaces --protocol",
+        ),
+        (["evaluate", "random", "--video"], "leave out --stochastic and --video"),
+        (["evaluate", "random", "--stochastic"], "leave out --stochastic and --video"),
+        (["evaluate", "nowhere", "--game", "pong"], "leave out --game, --games and --protocol"),
+        (["evaluate", "random", "--game", "pingpong"], "There is no game 'pingpong'"),
+        (["list", "gaems"], "There is no list of 'gaems'"),
+        (["reproduce"], "Name what to reproduce"),
+        (["train", "ppo", "agent.network:nature", *SMALL], "choose agent.network:mlp"),
+        (["train", "ppo", "env:gym", "--env.id", "CartPole-v1"], "uint8 images"),
+        (["train", "ppo", "--agent.num-steps", "0"], "agent.num_steps is 0"),
+        (["train", "ppo", *SMALL, "--precision", "fp8"], "fp8"),
+        (["train", "ppo", *SMALL, "--pipeline", "3"], "pipeline is 3, and 4 envs"),
+        (["bench", "--compare-with", "sb4"], "Unknown library 'sb4'"),
+        (["bench", "--only", "nothing"], "There is no benchmark group 'nothing'"),
+        (["bench", "--rounds", "0"], "rounds is 0; it must be 1 or more"),
+        (["collect", "random", "--num-envs", "0"], "num_envs is 0; it must be 1 or more"),
+        (["collect", "random", "--frames", "0"], "frames is 0; it must be 1 or more"),
+        (["collect", "random", "--epsilon", "2"], "epsilon is 2.0; it must be in 0..1"),
+        (["collect", "random", "--threads", "-1"], "threads is -1"),
+        (["pretrain", "predictor:mlp", "--log-every", "0"], "log_every is 0; it must be 1 or"),
+        (["pretrain", "predictor:mlp", "--memory-gb", "-1"], "memory_gb is -1.0; it must be 0"),
+    ],
+    ids=lambda value: " ".join(value[:4]) if isinstance(value, list) else "",
+)
+def test_invalid_arguments_are_refused_with_a_message(
+    args: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if args[-1] == "cuda" and torch.cuda.is_available():
+        pytest.skip("this machine has CUDA")
+    assert run(*args) == 2
+    printed = capsys.readouterr()
+    assert message in printed.err + printed.out
+    assert "Traceback" not in printed.err
+    assert not list(Path().rglob("checkpoint*")), "nothing was trained"
+
+
+def test_help_and_commands_without_arguments_succeed(capsys: pytest.CaptureFixture[str]) -> None:
+    for args in (
+        [],
+        ["--help"],
+        ["list"],
+        ["list", "games"],
+        ["train", "--help"],
+        ["train", "mfec", "--help"],
+        ["evaluate", "--help"],
+        ["list", "--help"],
+        ["collect", "--help"],
+        ["pretrain", "--help"],
+    ):
+        assert run(*args) == 0
+    printed = capsys.readouterr().out
+    for text in ("ms_pacman", "mfec", "--agent.representation.dim", "--env.protocol.sticky"):
+        assert text in printed
+    for text in ("--game ", "--games ", "--protocol ", "--protocols "):
+        assert text in printed
+    for text in ("reverie list [games", "reverie collect RUN | random", "representation:vae"):
+        assert text in printed
+
+
+@pytest.mark.parametrize(("code", "cause"), [("def", "SyntaxError"), ("1 / 0", "ZeroDivision")])
+def test_error_while_importing_a_module_names_the_module(
+    code: str, cause: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("broken.py").write_text(code)
+    assert run("train", "dqn", "--import", "broken") == 2
+    assert f"--import 'broken' cannot be imported ({cause}" in capsys.readouterr().err
+
+
+def test_folder_name_is_printed_without_markup(capsys: pytest.CaptureFixture[str]) -> None:
+    """Rich would interpret parts of this name as markup and as an emoji."""
+    folder = "dqn[lr] :smile: [/b]"
+    assert run("train", "mfec", *SMALL, *QUIET[1:], "--folder", folder) == 0
+    printed = capsys.readouterr().out
+    assert f"{folder} starts" in printed
+    assert f"800 steps in {folder}" in printed
+
+
+def test_arguments_are_parsed_into_experiments() -> None:
+    preset, (experiment,), options = parse_experiment(
+        ["mfec", "--seed", "3", "--protocol", "machado", "agent.representation:projection",
+         "--agent.representation.dim", "32", "--game", "qbert", "--env.protocol.stack", "2"]
+    )  # fmt: skip
+    assert experiment.seed == 3
+    assert experiment.env.env_name == "qbert"
+    assert experiment.env.protocol_label == "machado with stack 2"
+    assert experiment.agent.representation.dim == 32  # type: ignore[attr-defined]
+    assert default_folder(preset, experiment).name.startswith("mfec-qbert-s3-")
+    assert options.folder is None
+    _, (plain,), _ = parse_experiment(["mfec", "--game", "pong", "--seed", "1"])
+    assert default_folder("mfec", plain) == Path("runs/mfec-pong-s1")
+    _, experiments, _ = parse_experiment(["mfec", "--games", "hard"])
+    assert len(experiments) == 7
+    _, (custom,), _ = parse_experiment(["mfec", "env:gym", "--env.id", "my_pkg:MyEnv-v0"])
+    assert custom.env.env_name == "MyEnv-v0"
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_recipe_is_named_after_its_env_and_preset(name: str) -> None:
+    recipe = RECIPES[name]
+    preset, experiments, _ = parse_experiment(shlex.split(recipe.train))
+    assert len(experiments) == 1, "a result is of one env"
+    assert name.startswith(f"{experiments[0].env.env_name}-{preset}")
+    assert len(set(recipe.seeds)) == len(recipe.seeds) > 0
+
+
+def test_same_command_resumes_and_another_config_is_refused(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert run("train", "mfec", *SMALL, *QUIET, "--folder", "here") == 0
+    checkpoint = Path(f"here/checkpoints/{800:012d}.pt").read_bytes()
+    assert run("train", "mfec", *SMALL, *QUIET, "--folder", "here", "--agent.gamma", "0.5") == 2
+    assert "agent.gamma: 1.0, not 0.5" in capsys.readouterr().err
+    assert Path(f"here/checkpoints/{800:012d}.pt").read_bytes() == checkpoint
+    longer = [arg.replace("800", "1600") for arg in SMALL]
+    assert run("train", "mfec", *longer, *QUIET, "--folder", "here") == 0
+    rows = Run("here").read_lines("metrics.jsonl")
+    assert [row["step"] for row in rows] == list(range(200, 1601, 200))
+    assert run("evaluate", "here", "--episodes", "7") == 0
+    assert "over 7 episodes" in capsys.readouterr().out
+    assert len(json.loads(Path("here/scores.json").read_text())["scores"]) == 7
+
+
+def test_each_protocol_has_its_own_video_and_figure(monkeypatch: pytest.MonkeyPatch) -> None:
+    Run.open("here", encode(Experiment())).write_json("config.json", encode(Experiment()))
+    outputs: list[tuple[Path, Path]] = []
+
+    def record(folder: str, *, video: Path, figure: Path, **options: object) -> None:
+        outputs.append((video, figure))
+
+    monkeypatch.setattr(evaluate_command, "evaluate_run", record)
+    assert run("evaluate", "here", "--video", "--protocols", "mfec,machado") == 0
+    assert run("evaluate", "here", "--video") == 0
+    assert [(video.name, figure.name) for video, figure in outputs] == [
+        ("evaluation-mfec.mp4", "plan-mfec.png"),
+        ("evaluation-machado.mp4", "plan-machado.png"),
+        ("evaluation.mp4", "plan.png"),
+    ]
+
+
+@pytest.mark.parametrize("damage", ["truncated", "foreign", "pickled"])
+def test_damaged_checkpoint_is_named_and_not_changed(
+    damage: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("train", "mfec", *SMALL, *QUIET, "--folder", "here") == 0
+    path = Path(f"here/checkpoints/{800:012d}.pt")
+    if damage == "truncated":
+        path.write_bytes(path.read_bytes()[:1000])
+    else:
+        body = io.BytesIO()
+        torch.save({"weights": torch.zeros(3)} if damage == "foreign" else Malicious(), body)
+        path.write_bytes(hashlib.sha256(body.getvalue()).digest() + body.getvalue())
+    before = path.read_bytes()
+    for args in (["train", "mfec", *SMALL, *QUIET, "--folder", "here"], ["evaluate", "here"]):
+        assert run(*args) == 2
+        assert f"The checkpoint {path} is damaged" in capsys.readouterr().err
+    assert path.read_bytes() == before
+    assert not Path("stolen").exists()
+
+
+class Malicious:
+    """An object whose unpickling would create a folder."""
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return os.mkdir, ("stolen",)
+
+
+def test_missing_peer_is_named_with_the_command_that_installs_it(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "envpool", None)
+    assert run("bench", "--compare-with", "envpool") == 2
+    assert "pip install -e '.[peers]'" in capsys.readouterr().err
+
+
+def test_training_without_a_compiler_ignores_compile_with_a_notice(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(*arguments: object, **settings: object) -> None:
+        raise RuntimeError("No working C++ compiler found\nin a hundred lines")
+
+    monkeypatch.setattr(torch, "compile", fail)
+    args = ["train", "ppo", "agent.network:mlp", *SMALL, *QUIET, "--compile"]
+    assert run(*args, "--precision", "bf16", "--folder", "here") == 0
+    assert "--compile is ignored" in capsys.readouterr().out
+    provenance = json.loads(Path("here/provenance.json").read_text())
+    assert (provenance["precision"], provenance["compile"]) == ("bf16", False)
+
+
+def test_config_of_an_unknown_class_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("train", "mfec", *SMALL, *QUIET, "--folder", "here") == 0
+    path = Path("here/config.json")
+    path.write_text(path.read_text().replace("reverie.envs.catch:CatchConfig", "os:PathLike"))
+    assert run("evaluate", "here") == 2
+    assert "os:PathLike, which is no known EnvConfig" in capsys.readouterr().err
+    path.write_text("{")
+    assert run("evaluate", "here") == 2
+    assert "cannot be read as a config" in capsys.readouterr().err
+
+
+def test_unwritable_folder_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("file").touch()
+    assert run("train", "mfec", *SMALL, *QUIET, "--folder", "file/run") == 2
+    assert "file/run cannot be written" in capsys.readouterr().err
+
+
+def test_report_that_cannot_be_written_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("file").touch()
+    assert run("train", "mfec", *SMALL, *QUIET, "--folder", "here") == 0
+    assert run("evaluate", "here", "--episodes", "2") == 0
+    for out in ("here", "file/report.html"):
+        assert run("report", "here", "--out", out) == 2
+        assert "The report cannot be written" in capsys.readouterr().err
+
+
+def test_interrupted_training_continues_by_the_same_command() -> None:
+    command = [*MAIN, "train", "mfec", "env:catch", "--total-timesteps", "1000000",
+               "--num-envs", "4", "--folder", str(Path("run").resolve()),
+               "--random-play-seconds", "0", "--device", "cpu", "--threads", "1",
+               "--log-every", "40"]  # fmt: skip
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    for line in process.stdout:
+        if line.startswith("step"):
+            break
+    process.send_signal(signal.SIGINT)
+    rest = process.stdout.read()
+    assert process.wait(timeout=30) == 130
+    assert "the same command continues" in rest
+    state = Run("run").checkpoints.load()
+    assert state is not None
+    assert state["timestep"] >= 10
+    command[command.index("1000000")] = str(4 * state["timestep"] + 400)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert f"continues at step {4 * state['timestep']:,}" in done.stdout
+
+
+def test_unresponsive_emulator_ends_the_run_and_keeps_its_checkpoint() -> None:
+    """ale_py does not return from an action that is out of range."""
+    code = (
+        "import sys\n"
+        "from reverie.envs import batched_env\n"
+        "from reverie.envs.atari import atari\n"
+        "from reverie.experiments.cli import main as cli\n"
+        "batched_env.BatchedEnv.__init__.__kwdefaults__['timeout'] = 2.0\n"
+        "step, calls = atari.Atari.step, []\n"
+        "def hang(self, actions):\n"
+        "    calls.append(1)\n"
+        "    return step(self, actions if len(calls) < 150 else actions * 0 + 99)\n"
+        "atari.Atari.step = hang\n"
+        "sys.exit(cli.main(sys.argv[1:]))\n"
+    )
+    args = ["train", "mfec", "--game", "pong", "--total-timesteps", "4000", "--num-envs", "2",
+            "--folder", str(Path("run").resolve()),
+            "--checkpoint-minutes", "0", *QUIET]  # fmt: skip
+    start_time = time.monotonic()
+    done = subprocess.run(
+        [sys.executable, "-c", code, *args], cwd=ROOT, capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 1, done.stderr
+    assert "did not return within 2 s" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert time.monotonic() - start_time < 100
+    state = Run("run").checkpoints.load()
+    assert state is not None
+    assert state["timestep"] == 149

@@ -1,0 +1,238 @@
+"""Evaluation: quotas, raw scores, starts, videos; and configs as values."""
+
+import json
+import os
+import signal
+import weakref
+from dataclasses import dataclass, replace
+from itertools import islice
+from pathlib import Path
+
+import imageio.v3 as imageio
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from reverie import PRESETS, Experiment, TrainOptions, evaluate, train
+from reverie.agents.episodic.mfec import MFECConfig
+from reverie.agents.loop import interact
+from reverie.agents.policies import RandomPolicy
+from reverie.envs.atari.atari import AtariConfig
+from reverie.envs.atari.protocol import PROTOCOLS
+from reverie.envs.batched_env import BatchedEnv
+from reverie.envs.catch import CatchConfig
+from reverie.envs.errors import UsageError
+from reverie.envs.gym import GymConfig
+from reverie.envs.interface import Carry, TimeStep, Transition
+from reverie.experiments.config.registry import choose, choose_all, roles
+from reverie.experiments.evaluation.evaluate import evaluate_run
+from reverie.experiments.evaluation.video import Image, Video
+from reverie.experiments.runs.run import config_differences
+from reverie.experiments.runs.serialization import decode, encode, fingerprint
+from reverie.world_models.interface import RepresentationConfig
+
+
+@pytest.mark.parametrize(("episodes", "num_envs"), [(1, 8), (10, 4), (30, 32)])
+def test_every_env_plays_its_quota(episodes: int, num_envs: int) -> None:
+    """Episodes of `Counter` differ in length: with no quota the short ones would be favored."""
+    env = GymConfig("sample_envs:Counter-v0")
+    scores = evaluate(RandomPolicy(3), env, episodes=episodes, num_envs=num_envs)
+    assert len(scores.scores) == len(scores.lengths) == episodes
+    assert scores.epsilon == 0
+    if episodes == 30:
+        assert 4 < sum(scores.lengths) / 30 < 6.5, "lengths are uniform in 2..8"
+        assert 5 <= scores.distinct_starts <= 7
+    assert ("±" in str(scores)) == (episodes > 1), "one episode has no standard error"
+    summary = json.loads(json.dumps(scores.summary(), allow_nan=False))
+    assert summary["episodes"] == episodes
+
+
+def test_scores_of_a_real_game_are_raw_and_carry_their_protocol(tmp_path: Path) -> None:
+    """Ms. Pac-Man pays 10 points a pellet; random play scores some hundreds."""
+    env = AtariConfig("ms_pacman", replace(PROTOCOLS["machado"], noops=30, frames_cap=2000))
+    video = tmp_path / "episode.mp4"
+    scores = evaluate(RandomPolicy(18), env, episodes=3, video=video, threads=1)
+    assert all(score >= 50 and score % 10 == 0 for score in scores.scores)
+    assert scores.protocol == "machado with noops 30, frames_cap 2000"
+    assert scores.epsilon == 0.001
+    assert scores.distinct_starts >= 2
+    summary = scores.summary()
+    assert summary["human_normalized"] == pytest.approx((scores.mean - 307.3) / (6951.6 - 307.3))
+    assert "machado with noops 30, frames_cap 2000, epsilon 0.001" in str(scores)
+    frames = imageio.imread(video, plugin="pyav")
+    assert frames.shape[1:] == (420, 640, 3)
+    assert len(frames) == scores.lengths[0]
+    assert frames[0].std() > 10
+
+
+class Exploring(RandomPolicy):
+    """Acts at random if it explores, else stays."""
+
+    def act(self, step: TimeStep, carry: Carry, *, explore: bool = True) -> tuple[Tensor, Carry]:
+        action, carry = super().act(step, carry)
+        return action if explore else torch.ones_like(action), carry
+
+
+def test_a_stochastic_evaluation_explores() -> None:
+    """It equals random play with the same keys; the greedy evaluation differs."""
+    greedy, stochastic, random = (
+        evaluate(policy, CatchConfig(), episodes=400, stochastic=stochastic)
+        for policy, stochastic in (
+            (Exploring(3), False),
+            (Exploring(3), True),
+            (RandomPolicy(3), False),
+        )
+    )
+    assert stochastic.scores == random.scores != greedy.scores
+    assert [x.summary()["stochastic"] for x in (greedy, stochastic)] == [False, True]
+    assert ", as in training, epsilon" in str(stochastic)
+    assert "training" not in str(greedy)
+
+
+@dataclass(frozen=True)
+class RandomCatchConfig(CatchConfig):
+    """Catch, evaluated with a random action at every step."""
+
+    @property
+    def eval_epsilon(self) -> float:
+        return 1.0
+
+
+class Staying(RandomPolicy):
+    """Stays, whether it explores or not."""
+
+    def act(self, step: TimeStep, carry: Carry, *, explore: bool = True) -> tuple[Tensor, Carry]:
+        action, carry = super().act(step, carry)
+        return torch.ones_like(action), carry
+
+
+def test_a_stochastic_evaluation_leaves_out_the_protocols_epsilon() -> None:
+    expected = evaluate(Staying(3), CatchConfig(), episodes=100)
+    stochastic, greedy = (
+        evaluate(Staying(3), RandomCatchConfig(), episodes=100, stochastic=x) for x in (True, False)
+    )
+    assert stochastic.scores == expected.scores != greedy.scores
+    assert (stochastic.epsilon, greedy.epsilon) == (0.0, 1.0)
+
+
+def test_stochastic_scores_have_a_file_of_their_own(tmp_path: Path) -> None:
+    experiment = Experiment(MFECConfig(), CatchConfig(), total_timesteps=80, num_envs=8)
+    train(experiment, tmp_path, TrainOptions(device="cpu", threads=1))
+    evaluate_run(tmp_path, episodes=4, device="cpu")
+    evaluate_run(tmp_path, episodes=4, device="cpu", stochastic=True)
+    stochastic = {
+        name: json.loads((tmp_path / name).read_text())["stochastic"]
+        for name in ("scores.json", "scores-stochastic.json")
+    }
+    assert stochastic == {"scores.json": False, "scores-stochastic.json": True}
+
+
+def test_scores_name_the_checkpoint_that_was_played(tmp_path: Path) -> None:
+    experiment = Experiment(MFECConfig(), CatchConfig(), total_timesteps=80, num_envs=8)
+    options = TrainOptions(device="cpu", threads=1, random_play_seconds=0, quiet=True)
+    for steps in (80, 160):
+        run = train(replace(experiment, total_timesteps=steps), tmp_path, options)
+    run.checkpoints.path(160).write_bytes(b"damaged")
+    evaluate_run(tmp_path, episodes=4, device="cpu")
+    assert json.loads((tmp_path / "scores.json").read_text())["steps"] == 80
+
+
+class Interrupting(RandomPolicy):
+    """Sends SIGINT at every timestep."""
+
+    def act(self, step: TimeStep, carry: Carry, *, explore: bool = True) -> tuple[Tensor, Carry]:
+        os.kill(os.getpid(), signal.SIGINT)
+        return super().act(step, carry)
+
+
+def test_an_interrupt_closes_the_emulators_and_leaves_no_video(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Emulators that are left open, or amid a step, would abort the process when it exits."""
+    closed: list[bool] = []
+    monkeypatch.setattr(BatchedEnv, "close", lambda self: closed.append(self._sent_actions is None))
+    with pytest.raises(KeyboardInterrupt):
+        evaluate(Interrupting(3), CatchConfig(), video=tmp_path / "catch.mp4")
+    assert closed == [True]
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_video_is_encoded_during_the_episode_and_written_at_its_end(tmp_path: Path) -> None:
+    images = [np.full((16, 32, 3), 20 * timestep, np.uint8) for timestep in range(9)]
+    rendered: list[weakref.ref[Image]] = []
+
+    def render(t: Transition) -> Image:
+        image = images[len(rendered)].copy()
+        rendered.append(weakref.ref(image))
+        return image
+
+    video = Video(tmp_path / "video.mp4", render)
+    for t in islice(interact(BatchedEnv(CatchConfig().build(1)), RandomPolicy(3)), 12):
+        video.update(t)
+        assert all(image() is None for image in rendered)
+        assert video.done == video.path.exists()
+    assert list(tmp_path.iterdir()) == [video.path]
+    imageio.imwrite(
+        tmp_path / "at once.mp4", np.stack(images), plugin="pyav", codec="libx264", fps=15
+    )
+    assert video.path.read_bytes() == (tmp_path / "at once.mp4").read_bytes()
+
+
+def test_a_video_of_any_env(tmp_path: Path) -> None:
+    evaluate(RandomPolicy(3), CatchConfig(), episodes=1, video=tmp_path / "catch.mp4")
+    assert len(imageio.imread(tmp_path / "catch.mp4", plugin="pyav")) == 9
+
+
+@dataclass(frozen=True)
+class OwnConfig(RepresentationConfig):
+    """A config of another package."""
+
+    size: int = 3
+
+
+def test_configs_survive_json_and_differences_are_listed() -> None:
+    for experiment in PRESETS.values():
+        assert decode(Experiment, json.loads(json.dumps(encode(experiment)))) == experiment
+    own = Experiment(agent=MFECConfig(representation=OwnConfig(7)), env=CatchConfig(rows=4))
+    assert decode(Experiment, encode(own)) == own
+    other = replace(own, seed=1)
+    assert config_differences(encode(own), encode(other)) == ["seed: 0, not 1"]
+    assert fingerprint(own) != fingerprint(other)
+    assert fingerprint(own) == fingerprint(replace(own, total_timesteps=5))
+    with pytest.raises(UsageError, match="unknown fields: color"):
+        decode(Experiment, encode(own) | {"color": 1})
+
+
+def test_parts_are_chosen_by_role_and_keep_the_settings_of_presets() -> None:
+    tuned = Experiment(agent=MFECConfig(gamma=0.9))
+    assert choose(tuned, "agent", "mfec") == tuned
+    assert choose(tuned, "env", "catch").env == CatchConfig()
+    chosen = choose_all(tuned, ["env.protocol:nature", "env:atari"])
+    assert chosen.env == AtariConfig(protocol=PROTOCOLS["nature"])
+    baseline = choose_all(PRESETS["dqn-cts"], ["agent:mfec", "bonus:none"])
+    assert choose_all(baseline, ["bonus:simhash", "agent:dqn"]).agent == PRESETS["dqn"].agent
+    assert dict(roles(tuned)).keys() == {
+        "agent",
+        "agent.representation",
+        "bonus",
+        "env",
+        "env.protocol",
+    }
+
+
+def test_training_records_videos_of_whole_episodes(tmp_path: Path) -> None:
+    options = TrainOptions(
+        device="cpu", threads=1, random_play_seconds=0, quiet=True, video_every=400, log_every=400
+    )
+    train(
+        replace(PRESETS["mfec"], env=CatchConfig(), total_timesteps=1200, num_envs=4),
+        tmp_path,
+        options,
+    )
+    videos = sorted((tmp_path / "videos").glob("train-*.mp4"))
+    assert len(videos) == 2, "the third begins with the last timestep"
+    for video in videos:
+        assert len(imageio.imread(video, plugin="pyav")) == 9
+    curve = imageio.imread(tmp_path / "figures" / "learning_curve.png")
+    assert curve.std() > 5

@@ -1,0 +1,167 @@
+"""The inspectors of play: panels show what the agent's parts return."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from reverie.agents.bonuses.density_bonus import PseudoCountConfig, SurpriseConfig
+from reverie.agents.bonuses.simhash import SimHashConfig
+from reverie.agents.dqn import DQNConfig
+from reverie.agents.episodic.mfec import MFECConfig
+from reverie.agents.networks import MLPConfig
+from reverie.envs.batched_env import BatchedEnv
+from reverie.envs.catch import CatchConfig
+from reverie.experiments.play.messages import execute
+from reverie.experiments.play.panels import (
+    BarChart,
+    Heatmap,
+    Images,
+    Slider,
+    Table,
+    unpack,
+)
+from reverie.world_models.representation.vae import VAEConfig
+
+from play_fixtures import STRAW, build_session, panels_by_title
+from sample_agents import LAW_AGENTS, shortened
+
+
+@pytest.mark.parametrize("name", LAW_AGENTS)
+def test_every_agent_is_inspected(name: str) -> None:
+    """Every agent of the table plays, has panels, and takes the action that they highlight."""
+    session = build_session(shortened(LAW_AGENTS[name]), timesteps=130)
+    assert session.view.panels, "an agent without inspectors: add a line to INSPECTORS"
+    for _ in range(12):
+        action = session.context.action
+        assert session.step()
+        assert session.last_action == action
+        state, panels, blobs = unpack(session.message())
+        assert state["lastAction"] == session.game.action_names[action]
+        assert len(panels) == 1 + len(session.view.panels)
+        ends = [sum(p["bytes"]) for panel in panels for p in panel.get("pictures", [])]
+        assert max(ends) == len(blobs)
+        for chart in panels_by_title(session, BarChart).values():
+            assert chart.highlighted == session.context.action
+            assert chart.labels == session.game.action_names
+    session.close()
+
+
+def test_action_values_are_those_of_the_q_network() -> None:
+    session = build_session(DQNConfig(network=MLPConfig(), buffer_size=500))
+    agent = session.setup.parts[0]
+    session.step()
+    with torch.no_grad():
+        values = agent.q_network(session.game.time_step.obs)[0]
+    chart = panels_by_title(session, BarChart)["Action values"]
+    assert chart.values == pytest.approx(values.tolist())
+    assert chart.highlighted == int(values.argmax())
+    assert session.history.entries[-1].value == pytest.approx(float(values.max()))
+
+
+def test_the_shown_plan_is_the_plan_of_the_carry() -> None:
+    session = build_session(STRAW)
+    for _ in range(6):
+        session.step()
+        plan = panels_by_title(session, Heatmap)["Plan"]
+        assert plan.labels == ("left", "stay", "right", "window", "replan")
+        planned_probs = session.context.next_carry["plan"][0].softmax(0)
+        assert np.allclose(plan.values[:3], planned_probs[:, : plan.values.shape[1]].numpy())
+        assert plan.values[:3].sum(0) == pytest.approx(1.0, abs=1e-5)
+        policy = panels_by_title(session, BarChart)["Policy"]
+        assert sum(policy.values) == pytest.approx(1.0)
+        assert policy.values == pytest.approx(planned_probs[:, 0].tolist(), abs=1e-5)
+
+
+def test_estimated_returns_and_neighbors_are_those_of_the_tables() -> None:
+    session = build_session(MFECConfig(num_neighbors=2, capacity=500), timesteps=200)
+    agent = session.setup.parts[0]
+    session.step()
+    key, digest = session.context.next_carry["key"], session.context.next_carry["digest"]
+    values, _ = agent.tables.estimate(key, digest)
+    chart = panels_by_title(session, BarChart)["Estimated returns"]
+    assert chart.values == tuple(values[:, 0].tolist())
+    action = session.context.action
+    title = f"Nearest neighbors of {session.game.action_names[action]}"
+    table = panels_by_title(session, Table)[title]
+    _, indices = agent.tables.search(key)
+    best = float(agent.tables.returns[action, indices[action, 0, 0]])
+    assert table.rows[0][1].startswith(f"{best:,.0f} at ")
+    assert "stores keys only" in table.note
+
+
+def test_neighbors_are_shown_as_stored_frames_or_as_decoded_keys() -> None:
+    small = VAEConfig(latent=4)
+    for refit, note in ((10**6, "stored frames"), (0, "decoded from keys")):
+        config = MFECConfig(
+            num_neighbors=2, capacity=500, refit_every=refit,
+            representation=small, fit_after=40, fit_updates=20,
+        )  # fmt: skip
+        session = build_session(config, timesteps=200)
+        session.step()
+        action = session.context.action
+        title = f"Nearest neighbors of {session.game.action_names[action]}"
+        images = panels_by_title(session, Images)[title]
+        assert note in images.note
+        assert images.pictures[0].image.shape == (10, 5)
+        if refit:
+            agent = session.setup.parts[0]
+            _, indices = agent.tables.search(session.context.next_carry["key"])
+            frame = agent.tables.observations[action, indices[action, 0, 0], -1]
+            assert np.array_equal(images.pictures[0].image, frame.numpy())
+        assert panels_by_title(session, Slider), "the representation has sliders"
+
+
+def test_a_latent_slider_changes_the_decoded_frame_and_can_be_reset() -> None:
+    class RepresentationPart:
+        representation = VAEConfig(latent=4).build(obs_shape=(1, 10, 5), seed=1)
+
+    session = build_session(bonus=RepresentationPart())
+
+    def shown_images() -> list[Any]:
+        images = panels_by_title(session, Images)["Representation"]
+        return [picture.image for picture in images.pictures]
+
+    before = shown_images()
+    assert np.array_equal(before[1], before[2])
+    for name, value in (("rank", 0), ("latent", 3.0)):
+        assert execute(session, {"command": "set_slider", "name": name, "value": value})
+    assert not np.array_equal(before[2], shown_images()[2])
+    assert np.array_equal(before[1], shown_images()[1])
+    execute(session, {"command": "set_slider", "name": "latent", "value": None})
+    assert np.array_equal(before[2], shown_images()[2])
+    execute(session, {"command": "set_slider", "name": "latent", "value": 99})
+    slider = next(x for x in panels_by_title(session, Slider).values() if x.name == "latent")
+    assert slider.value == 3.0, "clipped to its range"
+
+
+@pytest.mark.parametrize(
+    "config",
+    [PseudoCountConfig(), PseudoCountConfig(form="gain"), SurpriseConfig(), SimHashConfig()],
+)
+def test_a_frame_is_counted_once_even_if_it_is_shown_twice(config: Any) -> None:
+    """The shown bonus is the bonus of training at every timestep."""
+    spec = BatchedEnv(CatchConfig().build(1)).spec
+    shown, trained = config.build(spec, seed=0), config.build(spec, seed=0)
+    session = build_session(bonus=shown)
+    for _ in range(25):
+        session.step()
+        session.refresh()
+        step = session.game.time_step
+        tables = panels_by_title(session, Table)
+        rows = dict(next(table for title, table in tables.items() if "Count" in title).rows)
+        if not bool(step.first[0]):
+            assert rows["bonus"] == f"{float(trained.observe(step.frame)[0]):.4f}"
+    session.close()
+
+
+def test_the_surprise_is_shown_per_pixel() -> None:
+    spec = BatchedEnv(CatchConfig().build(1)).spec
+    bonus = PseudoCountConfig().build(spec)
+    session = build_session(bonus=bonus)
+    for _ in range(5):
+        session.step()
+    images = panels_by_title(session, Images)["Surprise"]
+    assert images.pictures[1].image.shape == (10, 5, 3)
+    assert "nats" in images.note

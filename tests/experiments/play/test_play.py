@@ -1,0 +1,191 @@
+"""Play: keys, panels, the session, its history, videos, and the validation of commands."""
+
+from pathlib import Path
+from typing import Any
+
+import imageio.v3 as imageio
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from reverie.agents.dqn import DQNConfig
+from reverie.agents.networks import MLPConfig
+from reverie.experiments.play.history import Entry, History
+from reverie.experiments.play.keys import Keyboard
+from reverie.experiments.play.messages import HANDLERS, execute
+from reverie.experiments.play.panels import (
+    BarChart,
+    Heatmap,
+    Images,
+    Picture,
+    View,
+    pack,
+    pack_view,
+    unpack,
+)
+
+from play_fixtures import STRAW, StaticPredictor, build_session
+
+PACMAN = "noop up right left down upright upleft downright downleft".split()
+BREAKOUT = "noop fire right left".split()
+
+
+@pytest.mark.parametrize(
+    ("names", "held", "action"),
+    [
+        (PACMAN, [], "noop"),
+        (PACMAN, ["ArrowUp", "ArrowRight"], "upright"),
+        (PACMAN, ["Space"], "noop"),
+        (PACMAN, ["ArrowLeft", "ArrowRight"], "right"),  # of opposites the newer
+        (PACMAN, ["ArrowRight", "ArrowLeft", "ArrowUp"], "upleft"),
+        (BREAKOUT, ["ArrowLeft", "Space"], "fire"),  # no action does both: the newest
+        (BREAKOUT, ["Space", "ArrowLeft"], "left"),
+        (["noop", "fire", "rightfire", "right"], ["Space", "ArrowRight"], "rightfire"),
+        (["left", "stay", "right"], ["ArrowDown"], "stay"),
+        (["0", "1"], ["Digit2"], "1"),
+    ],
+)
+def test_held_keys_select_an_action(names: list[str], held: list[str], action: str) -> None:
+    assert Keyboard(names).action(held) == names.index(action)
+
+
+def test_an_env_without_a_noop_waits_for_a_key() -> None:
+    maze = Keyboard(["up", "right", "down", "left"])
+    assert maze.action([]) is None
+    assert maze.keys == ["ArrowUp", "ArrowDown", "ArrowLeft", "ArrowRight"]
+    assert Keyboard(["0", "1"]).keys == ["Digit1", "Digit2"]
+    assert Keyboard(BREAKOUT).keys == ["ArrowLeft", "ArrowRight", "Space"]
+
+
+def test_a_packed_view_unpacks_to_the_same_panels() -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (7, 5, 3), np.uint8)
+    gray = np.arange(6, dtype=np.uint8).reshape(2, 3)
+    main = Images("main", (Picture(noise, "a"), Picture(gray, "b")))
+    bars = BarChart("bars", ("x", "y"), (1.0, float("inf")), 1)
+    plan = Heatmap("plan", ("x",), np.array([[0.0, 1.0]], np.float32))
+    state, panels, blobs = unpack(pack({"timestep": 3}, pack_view(View(main, (bars, plan)))))
+    assert state == {"timestep": 3}
+    for picture, image in zip(panels[0]["pictures"], (noise, gray), strict=True):
+        offset, length = picture["bytes"]
+        decoded = imageio.imread(blobs[offset : offset + length])
+        assert np.array_equal(decoded, image)
+        assert picture["size"] == [image.shape[1], image.shape[0]]
+    assert (panels[1]["kind"], panels[1]["values"]) == ("barChart", [1.0, None])
+    assert panels[2]["cells"] == [[0, 99]]
+
+
+def test_manual_control_overrides_the_policy() -> None:
+    session = build_session(STRAW)
+    execute(session, {"command": "set_manual", "value": True})
+    for keys, action in ((["ArrowLeft"], 0), ([], 1), (["ArrowRight"], 2)):
+        execute(session, {"command": "set_keys", "value": keys})
+        session.step()
+        assert session.last_action == action
+    length = session.game.length
+    execute(session, {"command": "set_playing", "value": False})
+    assert not session.running
+    execute(session, {"command": "step"})
+    assert session.game.length == length + 1
+
+
+def test_seeking_shows_the_recorded_message() -> None:
+    session = build_session(DQNConfig(network=MLPConfig(), buffer_size=500))
+    messages = {0: session.message()}
+    for _ in range(30):
+        session.step()
+        messages[session.timestep] = session.message(session.timestep - 1)
+    execute(session, {"command": "seek", "value": 11})
+    assert not session.running
+    state, *view = unpack(session.message(30))
+    recorded_state, *recorded_view = unpack(messages[11])
+    assert view == recorded_view
+    assert (state["timestep"], state["live"]) == (11, False)
+    assert state["lastAction"] == recorded_state["lastAction"]
+    assert [event[0] for event in recorded_state["events"]] == [11]
+    execute(session, {"command": "go_live"})
+    state, *view = unpack(session.message())
+    assert view == list(unpack(messages[30])[1:])
+    assert [event[0] for event in state["events"]] == list(range(31))
+    rewards = [event[1] for event in state["events"] if event[3]]
+    assert rewards
+    assert set(rewards) <= {-1.0, 1.0}, "the last event of an episode has its reward"
+
+
+def test_the_history_drops_the_oldest_entries() -> None:
+    history = History(max_bytes=100)
+    for timestep in range(50):
+        history.add(Entry(timestep, {}, b"x" * 10, 0.0, None, False))
+    assert (history.oldest, len(history.entries), history.num_bytes) == (40, 10, 100)
+    assert [history.at(t).timestep for t in (0, 45, 99)] == [40, 45, 49]
+    assert [event[0] for event in history.events_since(46)] == [47, 48, 49]
+    history.add(Entry(49, {}, b"y", 0.0, None, False))
+    assert (history.entries[-1].packed_view, history.num_bytes) == (b"y", 91)
+
+
+def test_a_video_that_cannot_be_written_does_not_stop_the_session(tmp_path: Path) -> None:
+    session = build_session()
+    (tmp_path / "videos").write_text("a file in place of the folder")
+    session.video_folder = tmp_path / "videos"
+    execute(session, {"command": "set_recording", "value": True})
+    assert session.step()
+    assert session.recording_result.startswith("failed: ")
+    assert session.video is None
+
+
+def test_recording_writes_a_video(tmp_path: Path) -> None:
+    session = build_session(predictor=StaticPredictor((1, 10, 5)))
+    session.video_folder = tmp_path / "videos"
+    execute(session, {"command": "set_recording", "value": True})
+    for _ in range(9):
+        session.step()
+    execute(session, {"command": "set_recording", "value": False})
+    video = Path(session.recording_result)
+    assert video.parent == tmp_path / "videos"
+    assert imageio.imread(video, plugin="pyav").shape == (9, 496, 960, 3)
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.sampled_from(["command", "value", "name"]), inner, max_size=4)
+    ),
+    max_leaves=6,
+)
+near_commands = st.fixed_dictionaries(
+    {"command": st.sampled_from([name for name in HANDLERS if name != "set_recording"])},
+    optional=dict.fromkeys(("value", "name"), json_values),
+)
+
+
+def test_any_message_leaves_the_session_running() -> None:
+    session = build_session(predictor=StaticPredictor((1, 10, 5)))
+
+    @settings(max_examples=300, deadline=None)
+    @given(json_values | near_commands)
+    def send(message: Any) -> None:
+        ignored = session.ignored_messages
+        valid = execute(session, message)
+        assert session.ignored_messages == ignored + (not valid)
+        assert session.step() in (True, False)
+        assert unpack(session.message())[0]["ignoredMessages"] == session.ignored_messages
+
+    send()
+    assert session.ignored_messages > 0
+
+
+def test_invalid_messages_are_ignored_and_counted() -> None:
+    session = build_session()
+    messages: tuple[object, ...] = (
+        None, [], "step", {}, {"command": "fly"}, {"command": ["set_keys"]},
+        {"command": "set_keys", "value": "ArrowUp"}, {"command": "set_keys", "value": ["x"] * 99},
+        {"command": "set_speed", "value": 0}, {"command": "set_speed", "value": True},
+        {"command": "set_mode", "value": "dream"}, {"command": "set_playing", "value": 1},
+        {"command": "seek", "value": -1}, {"command": "set_max_horizon", "value": float("nan")},
+        {"command": "set_slider", "name": "latent", "value": "x"},
+    )  # fmt: skip
+    for message in messages:
+        assert not execute(session, message), message
+    assert session.ignored_messages == 15
+    assert session.mode == "watch"

@@ -1,0 +1,174 @@
+"""`reverie play` as a command: which runs it plays, videos, its address, and bad input."""
+
+import importlib.util
+import json
+import os
+import re
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import imageio.v3 as imageio
+import pytest
+from websockets.sync.client import connect
+
+from reverie import Experiment
+from reverie.envs.atari.atari import AtariConfig
+from reverie.envs.errors import UsageError
+from reverie.experiments.cli import main as cli
+from reverie.experiments.play import launch
+from reverie.experiments.play.messages import execute
+from reverie.experiments.play.panels import (
+    BarChart,
+    Images,
+)
+from reverie.experiments.play.session import Session
+from reverie.experiments.play.setup import load_setup
+
+from play_fixtures import panels_by_title
+
+
+def test_a_busy_port_is_skipped() -> None:
+    with socket.socket() as busy_socket:
+        busy_socket.bind(("127.0.0.1", 0))
+        busy_socket.listen()
+        port = busy_socket.getsockname()[1]
+        with launch.free_port(port) as bound_socket:
+            assert bound_socket.getsockname()[1] > port
+
+
+def test_a_missing_extra_is_refused_with_the_command_that_installs_it(monkeypatch: Any) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(UsageError, match=r"needs starlette, uvicorn, websockets.*pip install"):
+        launch.check_extra()
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("runs") / "catch"
+    argv = ["--total-timesteps", "64", "--num-envs", "2", "--agent.buffer-size", "200"]
+    argv += ["--random-play-seconds", "0", "--quiet", "--folder", str(folder)]
+    argv += ["--env.rows", "16", "--device", "cpu"]
+    assert cli.main(["train", "dqn", "env:catch", "agent.network:mlp", *argv]) == 0
+    return folder
+
+
+@pytest.fixture(scope="module")
+def recording(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("data") / "catch"
+    argv = ["--frames", "400", "--num-envs", "2", "--folder", str(folder), "--device", "cpu"]
+    assert cli.main(["collect", "random", "env:catch", "--env.rows", "16", *argv]) == 0
+    return folder
+
+
+def pretrain(part: str, recording: Path, *flags: str) -> Path:
+    folder = recording.parent / f"{part.replace(':', '-')}{len(flags)}"
+    argv = ["pretrain", part, "--data", str(recording), "--folder", str(folder), *flags]
+    argv += ["--num-updates", "3", "--batch-size", "4", "--device", "cpu", "--quiet"]
+    assert cli.main(argv) == 0
+    return folder
+
+
+def test_a_pretrained_predictor_is_played_by_a_random_policy_or_by_another_runs_agent(
+    run: Path, recording: Path
+) -> None:
+    folder = pretrain("predictor:mlp", recording, "--stack", "1")
+    for agent, player in (("", "random policy"), (str(run), "DQN")):
+        session = Session(load_setup(folder, agent=agent, device="cpu"))
+        assert session.info()["player"] == player
+        assert session.dream is not None
+        execute(session, {"command": "set_mode", "value": "dream"})
+        for _ in range(5):
+            assert session.step()
+        assert session.dream.horizon == 5
+        assert bool(panels_by_title(session, BarChart)) == bool(agent), "an agent has action values"
+        session.close()
+    other = pretrain("predictor:mlp", recording)  # of stacks of four frames
+    with pytest.raises(UsageError, match=r"shape \(1, 16, 5\), but the predictor in .* on catch"):
+        load_setup(other, agent=str(run), device="cpu")
+
+
+def test_a_pretrained_representation_is_inspected(recording: Path) -> None:
+    folder = pretrain("representation:vae", recording)
+    session = Session(load_setup(folder, device="cpu"))
+    assert session.mode == "watch"
+    session.step()
+    pictures = panels_by_title(session, Images)["Representation"].pictures
+    assert [picture.caption for picture in pictures][:2] == ["observation", "reconstruction"]
+    session.close()
+
+
+def record(run: Path, video: Path, timesteps: int) -> int:
+    argv = ["--video", str(video), "--timesteps", str(timesteps), "--threads", "1"]
+    return cli.main(["play", str(run), *argv])
+
+
+def test_the_command_records_a_video(run: Path, capsys: Any) -> None:
+    video = run / "watch.gif"
+    assert record(run, video, 12) == 0
+    assert imageio.imread(video, index=None).shape[:3] == (6, 330, 640)
+    assert "12 timesteps in" in capsys.readouterr().out
+
+
+def test_a_video_that_cannot_be_written_is_refused(run: Path, capsys: Any) -> None:
+    (run / "file").touch()
+    for name in ("video.mp4", "video.gif"):
+        path = run / "file" / name
+        assert record(run, path, 3) == 2
+        assert f"The video {path} cannot be written" in capsys.readouterr().err
+
+
+def test_the_command_prints_the_pages_address_and_ends_when_the_page_is_closed(run: Path) -> None:
+    """In a separate process, with a busy port; a WebSocket takes the place of the page."""
+    with socket.socket() as busy_socket:
+        busy_socket.bind(("127.0.0.1", 0))
+        busy_socket.listen()
+        port = busy_socket.getsockname()[1]
+        command = [sys.executable, "-m", "reverie.experiments.cli.main", "play", str(run)]
+        process = subprocess.Popen(
+            [*command, "--port", str(port)],
+            cwd=Path(__file__).parents[3], stdout=subprocess.PIPE, text=True,
+            env=os.environ | {"PYTHONUNBUFFERED": "1"},
+        )  # fmt: skip
+        assert process.stdout is not None
+        lines = [next(process.stdout) for _ in range(4)]
+    assert lines[0].startswith(f"Port {port} is busy; using ")
+    assert lines[2].startswith("Watch mode only. This run has no predictor")
+    address = re.search(r"http://(127\.0\.0\.1:\d+)", lines[1])
+    assert address
+    with connect(f"ws://{address[1]}/play") as page:
+        assert json.loads(page.recv())["env"] == "catch"
+    assert process.wait(30) == 0
+    process.stdout.close()
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        ([], "RUN is missing"),
+        (["/nowhere"], "no run folder"),
+        (["RUN", "--mode", "dream"], "has no predictor"),
+        (["RUN", "--agent", "RUN"], "remove --agent"),
+        (["MISSING_GAME"], "There is no game 'pack_man'. Did you mean"),
+    ],
+)
+def test_bad_input_is_refused_in_one_line(
+    run: Path, argv: list[str], message: str, capsys: Any
+) -> None:
+    missing_game = run.parent / "missing_game"
+    if not missing_game.exists():
+        missing_game.mkdir()
+        (missing_game / "checkpoints").symlink_to(run / "checkpoints")
+        config = json.loads((run / "config.json").read_text())
+        experiment = Experiment(env=AtariConfig("ms_pacman"))
+        from reverie.experiments.runs.serialization import encode
+
+        config["env"] = encode(experiment)["env"] | {"game": "pack_man"}
+        (missing_game / "config.json").write_text(json.dumps(config))
+    folders = {"RUN": str(run), "MISSING_GAME": str(missing_game)}
+    assert cli.main(["play", *(folders.get(arg, arg) for arg in argv)]) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1

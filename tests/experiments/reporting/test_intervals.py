@@ -1,0 +1,172 @@
+"""Estimates and intervals, compared with values by hand, with scipy and, if installed, rliable."""
+
+from collections.abc import Hashable
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from reverie.envs.atari.games import human_normalized
+from reverie.envs.errors import UsageError
+from reverie.experiments.reporting.intervals import (
+    AGGREGATES,
+    Interval,
+    bootstrap,
+    format_interval,
+    format_number,
+    format_standard_error,
+    interquartile_mean,
+    mean,
+    mean_difference,
+    median,
+    normalized,
+    optimality_gap,
+    paired_differences,
+    probability_of_improvement,
+)
+
+Scores = dict[tuple[str, Hashable], float]
+
+# Three games; by hand: means 1, 4 and 0.5.
+TABLE = [np.array([0.0, 1.0, 2.0]), np.array([3.0, 4.0, 5.0]), np.array([0.25, 0.75, 0.5])]
+
+
+def random_scores(runs: int, games: int, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).gamma(1.5, 1.0, (runs, games))
+
+
+def test_aggregates_by_hand() -> None:
+    assert mean(TABLE) == pytest.approx((1 + 4 + 0.5) / 3)
+    assert median(TABLE) == 1
+    # Nine runs in order: 0 .25 | .5 .75 1 2 3 | 4 5, two cut at either end.
+    assert interquartile_mean(TABLE) == pytest.approx((0.5 + 0.75 + 1 + 2 + 3) / 5)
+    # Capped at 1: (0 + 1 + 1) / 3, 1 and 0.5.
+    assert optimality_gap(TABLE) == pytest.approx(1 - (2 / 3 + 1 + 0.5) / 3)
+
+
+def test_the_interquartile_mean_is_a_trimmed_mean() -> None:
+    runs = np.array([0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 1e9])
+    assert interquartile_mean([runs]) == pytest.approx((2 + 3 + 4 + 5) / 4)
+    for n in range(1, 30):
+        x = random_scores(n, 1)[:, 0]
+        assert interquartile_mean([x]) == pytest.approx(stats.trim_mean(x, 0.25))
+
+
+def test_games_have_equal_weight_for_any_number_of_seeds() -> None:
+    assert mean([np.array([0.0]), np.array([1.0, 1.0, 1.0])]) == pytest.approx(0.5)
+
+
+def test_probability_of_improvement_by_hand_and_by_mann_whitney() -> None:
+    x, y = np.array([1.0, 2.0, 3.0]), np.array([2.0, 0.0])
+    # Of six pairs: 1>0, 2>0, 3>2, 3>0 won, 2=2 drawn, 1<2 lost.
+    assert probability_of_improvement([x], [y]) == pytest.approx(4.5 / 6)
+    assert probability_of_improvement([y], [x]) == pytest.approx(1.5 / 6)
+    assert probability_of_improvement([x, y], [y, x]) == pytest.approx(0.5)
+    a, b = random_scores(7, 1)[:, 0], random_scores(9, 1, seed=1)[:, 0]
+    u = stats.mannwhitneyu(a, b).statistic
+    assert probability_of_improvement([a], [b]) == pytest.approx(u / 63)
+
+
+def test_scores_are_normalized_by_the_named_table() -> None:
+    raw = {"ms_pacman": np.array([307.3, 6951.6]), "qbert": np.array([163.9, 26746.1])}
+    by_hand = {"ms_pacman": [0.0, 1.0], "qbert": [0.0, 2.0]}
+    for game, values in normalized(raw).items():
+        np.testing.assert_allclose(values, by_hand[game], atol=1e-12)
+        assert values[1] == human_normalized(game, raw[game][1])
+    with pytest.raises(UsageError, match="no human score of catch"):
+        normalized({"catch": np.zeros(1)})
+
+
+def test_paired_differences_are_by_game_and_seed() -> None:
+    a: Scores = {("pong", 0): 3.0, ("pong", 1): 5.0, ("qbert", 0): 1.0, ("qbert", 7): 9.0}
+    b: Scores = {("pong", 1): 1.0, ("pong", 0): 4.0, ("qbert", 0): 1.5, ("qbert", 8): 0.0}
+    differences = paired_differences(a, b)
+    assert {game: x.tolist() for game, x in differences.items()} == {
+        "pong": [-1, 4],
+        "qbert": [-0.5],
+    }
+    assert paired_differences(a, {}) == {}
+
+
+def test_the_interval_of_one_game_is_that_of_the_paired_t_test() -> None:
+    a, b = random_scores(5, 2).T
+    interval = mean_difference([a - b])
+    expected = stats.ttest_rel(a, b).confidence_interval(0.95)
+    assert (interval.low, interval.high) == pytest.approx((expected.low, expected.high))
+    assert interval.estimate == pytest.approx((a - b).mean())
+
+
+def test_the_interval_of_two_games_is_that_of_welchs_t_test() -> None:
+    """The mean of two means is half of x - (-y), whose interval Welch's t-test gives."""
+    x, y = random_scores(4, 1)[:, 0], random_scores(9, 1, seed=5)[:, 0] * 3
+    interval = mean_difference([x, y])
+    welch = stats.ttest_ind(x, -y, equal_var=False).confidence_interval(0.95)
+    assert (interval.low, interval.high) == pytest.approx((welch.low / 2, welch.high / 2))
+
+
+def test_intervals_of_one_seed_and_of_equal_seeds() -> None:
+    one = mean_difference([np.array([5.0])])
+    assert one.estimate == 5
+    assert np.isnan([one.low, one.high]).all()
+    assert one.sign == 0
+    assert mean_difference([np.full(3, 0.5)]) == Interval(0.5, 0.5, 0.5)
+    assert mean_difference([np.full(3, 0.99)]).sign == 1
+    assert mean_difference([np.zeros(3)]).sign == 0
+    assert mean_difference([np.array([-1.0, -1.1, -0.9])]).sign == -1
+    assert mean_difference([np.array([1.0, 0.1, 0.2])]).sign == 0, (
+        "all are above 0, but there are only three seeds"
+    )
+
+
+def test_the_t_interval_has_its_nominal_coverage() -> None:
+    rng = np.random.default_rng(0)
+    draws = [[rng.normal(1, s, n) for s, n in ((1, 3), (5, 4))] for _ in range(2000)]
+    coverage = np.mean([(x := mean_difference(d)).low <= 1 <= x.high for d in draws])
+    assert 0.93 <= coverage <= 0.98  # slightly wide for few runs
+
+
+@pytest.mark.parametrize("name", AGGREGATES)
+def test_bootstrap_intervals_have_about_their_nominal_coverage(name: str) -> None:
+    statistic, rng = AGGREGATES[name], np.random.default_rng(1)
+    truth = float(statistic([rng.gamma(2, g / 2, 200_000) for g in (0.5, 1, 2)]))
+    covered = []
+    for seed in range(150):
+        interval = bootstrap(
+            statistic, [rng.gamma(2, g / 2, 20) for g in (0.5, 1, 2)], seed=seed, resamples=400
+        )
+        assert interval.low <= interval.estimate <= interval.high
+        covered.append(interval.low <= truth <= interval.high)
+    assert 0.86 <= np.mean(covered) <= 0.99
+
+
+def test_a_bootstrap_resamples_within_games_and_is_seeded() -> None:
+    apart = [np.array([0.0, 0.0]), np.array([100.0, 100.0])]
+    assert bootstrap(mean, apart) == Interval(50, 50, 50)
+    scores = [random_scores(5, 1)[:, 0], random_scores(3, 1, seed=2)[:, 0]]
+    assert bootstrap(mean, scores, seed=3) == bootstrap(mean, scores, seed=3)
+    assert bootstrap(mean, scores, seed=3) != bootstrap(mean, scores, seed=4)
+    better = bootstrap(probability_of_improvement, [scores[0] + 10], [scores[0]])
+    assert better == Interval(1, 1, 1)
+
+
+def test_aggregates_equal_those_of_rliable() -> None:
+    metrics = pytest.importorskip("rliable.metrics", reason="rliable is not installed")
+    x, y = random_scores(5, 7), random_scores(6, 7, seed=1)
+    strata = list(x.T), list(y.T)
+    assert mean(strata[0]) == pytest.approx(metrics.aggregate_mean(x))
+    assert median(strata[0]) == pytest.approx(metrics.aggregate_median(x))
+    assert interquartile_mean(strata[0]) == pytest.approx(metrics.aggregate_iqm(x))
+    assert optimality_gap(strata[0]) == pytest.approx(metrics.aggregate_optimality_gap(x))
+    assert probability_of_improvement(*strata) == pytest.approx(
+        metrics.probability_of_improvement(x, y)
+    )
+
+
+def test_scores_are_formatted_with_three_digits() -> None:
+    numbers = (1234.5, 99.96, 9.994, 0.1234, 0.0, -3.14159, float("nan"))
+    formatted = ["1,234", "100.0", "9.99", "0.123", "0", "-3.14", ""]
+    assert [format_number(x) for x in numbers] == formatted
+    assert format_interval(Interval(2.0, 1.0, 3.0), "points") == "+2.00 (1.00 to 3.00)"
+    assert format_interval(Interval(0.5, float("nan"), float("nan"))) == "0.500 (one seed)"
+    assert format_standard_error([1.0, 3.0]) == " ± 1.00"
+    assert format_standard_error([1.0]) == ""

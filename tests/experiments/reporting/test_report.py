@@ -1,0 +1,469 @@
+"""Reports: which runs are compared, verdicts computed by hand, and the pages that are written."""
+
+import csv
+import io
+import json
+import re
+import shutil
+import subprocess
+from dataclasses import asdict, replace
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import imageio.v3 as imageio
+import numpy as np
+import pytest
+
+from reverie.envs.atari.protocol import PROTOCOLS
+from reverie.envs.errors import UsageError
+from reverie.experiments.cli import main as cli
+from reverie.experiments.reporting.comparison import compare, raw_csv
+from reverie.experiments.reporting.document import (
+    Block,
+    Chip,
+    Paragraph,
+    Table,
+    to_html,
+    write_markdown,
+)
+from reverie.experiments.reporting.published import published
+from reverie.experiments.reporting.report import write_report
+from reverie.experiments.reporting.run_results import curves_at, read_results
+from reverie.experiments.reporting.variants import flatten, part_name
+
+DQN = {"class": "a:DQNConfig"}
+NONE = {"class": "reverie.agents.bonuses.bonus:NoBonusConfig"}
+SIMHASH = {
+    "class": "reverie.agents.bonuses.simhash:SimHashConfig", "bits": 256, "scale": 0.01
+}  # fmt: skip
+ATARI = {
+    "class": "reverie.envs.atari.atari:AtariConfig", "game": "pong", "protocol": {"name": "mfec"}
+}  # fmt: skip
+ATARI_PROTOCOL = {"class": "reverie.envs.atari.protocol:AtariProtocol"}
+
+
+def make_run(
+    folder: Path,
+    score: float,
+    *,
+    seed: int = 0,
+    bonus: dict[str, Any] = NONE,
+    env_name: str = "pong",
+    protocol: str = "mfec",
+    steps: int = 1000,
+    env: dict[str, Any] = ATARI,
+    other: float | None = None,
+    agent: dict[str, Any] = DQN,
+) -> Path:
+    """Write a finished run: two evaluation episodes around its score, 300 training episodes."""
+    (folder / "figures").mkdir(parents=True)
+    config = {
+        "class": "reverie.experiments.config.experiment:Experiment",
+        "agent": agent,
+        "bonus": bonus,
+        "env": env | {"game": env_name},
+        "seed": seed,
+        "total_timesteps": steps,
+    }
+    (folder / "config.json").write_text(json.dumps(config))
+    scores: dict[str, Any] = {"env_name": env_name, "protocol": protocol, "mean": score}
+    scores |= {
+        "scores": [score - 1, score + 1],
+        "lengths": [7, 8],
+        "epsilon": 0.005,
+        "steps": steps,
+    }
+    (folder / "scores.json").write_text(json.dumps(scores))
+    if other is not None:
+        under = scores | {"protocol": "machado", "mean": other, "scores": [other]}
+        (folder / "scores-machado.json").write_text(json.dumps(under | {"lengths": [3]}))
+    rows = [{"step": i * steps // 300, "score": float(i % 3)} for i in range(1, 301)]
+    (folder / "episodes.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (folder / "metrics.jsonl").write_text(json.dumps({"step": steps, "frames": 4 * steps}) + "\n")
+    provenance = {"commit": "c0ffee" * 6, "modified": False, "torch": "2", "device": "cpu"}
+    (folder / "provenance.json").write_text(json.dumps(provenance))
+    return folder
+
+
+@pytest.fixture
+def runs(tmp_path: Path) -> Path:
+    """Two games, three seeds, with and without a bonus that helps in one of them."""
+    for seed in range(3):
+        for env_name, gain in (("pong", 10.0), ("qbert", (-1) ** seed * 100.0)):
+            for name, bonus, more in (("none", NONE, 0.0), ("hash", SIMHASH, gain)):
+                make_run(
+                    tmp_path / f"runs/{name}-{env_name}-{seed}", 5 + seed / 10 + more,
+                    seed=seed, bonus=bonus, env_name=env_name,
+                )  # fmt: skip
+    return tmp_path / "runs"
+
+
+def test_verdicts_by_hand(runs: Path) -> None:
+    (comparison,) = compare(read_results([runs])[0])
+    assert list(comparison.labels.values()) == ["bonus none", "bonus simhash"]
+    assert comparison.env_names == ["pong", "qbert"]
+    assert (comparison.steps, comparison.frames, comparison.protocol) == (1000, 4000, "mfec")
+    overall, pong, qbert = comparison.verdicts()
+    assert (pong.env_name, pong.label, pong.pairs, pong.unit) == ("pong", "helps", 3, "points")
+    assert pong.difference.estimate == pytest.approx(10)
+    assert (pong.improvement.estimate, pong.improvement.low) == (1, 1)
+    # Differences of 100, -100, 100: mean 33.3, s = 115.5, t(2) = 4.303.
+    assert (qbert.label, qbert.pairs) == ("inconclusive", 3)
+    assert qbert.difference.estimate == pytest.approx(100 / 3)
+    assert qbert.difference.high == pytest.approx(100 / 3 + 4.302653 * 115.470054 / 3**0.5)
+    assert qbert.improvement.estimate == pytest.approx(2 / 3)
+    assert qbert.improvement.low < 0.5 < qbert.improvement.high
+    # Over both, a point adds 1 / (human - random) of its game.
+    expected = (10 / (14.6 + 20.7) + 100 / 3 / (13455 - 163.9)) / 2
+    assert (overall.env_name, overall.unit) == ("all envs", "human-normalized")
+    assert overall.difference.estimate == pytest.approx(expected)
+    assert (overall.label, overall.pairs) == ("helps", 6)
+
+
+def test_each_part_of_a_grid_is_compared_over_the_choices_of_the_others(tmp_path: Path) -> None:
+    """A bonus adds 10 alone and 14 with another gamma, which adds 1 alone and 5 with the bonus."""
+    points = {(0, 0): 0.0, (1, 0): 10.0, (0, 1): 1.0, (1, 1): 15.0}
+    for (with_bonus, other_gamma), score in points.items():
+        for seed in range(2):
+            agent = {"class": "a:DQNConfig", "gamma": 0.9 + 0.09 * other_gamma}
+            folder = tmp_path / "runs" / f"{with_bonus}{other_gamma}{seed}"
+            part = SIMHASH if with_bonus else NONE
+            make_run(folder, score, seed=seed, bonus=part, agent=agent)
+    (comparison,) = compare(read_results([tmp_path / "runs"])[0], "000")
+    assert len(comparison.verdicts()) == 3
+    gamma, bonus = comparison.part_verdicts()
+    assert (gamma.variant, bonus.variant) == ("agent.gamma 0.99", "bonus simhash")
+    assert (gamma.pairs, bonus.pairs) == (4, 4)
+    assert (gamma.difference.estimate, bonus.difference.estimate) == (3, 12)
+    # Differences of 10, 10, 14, 14: s = 2.309, t(3) = 3.182; of gamma 1, 1, 5, 5.
+    assert bonus.difference.low == pytest.approx(12 - 3.182446 * 2.309401 / 2)
+    assert (gamma.label, bonus.label) == ("inconclusive", "helps")
+    page = write_report([tmp_path / "runs"], tmp_path / "report.html", "000").read_text()
+    assert "the choices of all other parts" in page
+
+
+def test_runs_of_the_same_name_in_two_folders_are_all_reported(tmp_path: Path) -> None:
+    for name, bonus in (("a", NONE), ("b", SIMHASH)):
+        run = make_run(tmp_path / name / "s0", 1, bonus=bonus)
+        (run / "figures").mkdir(exist_ok=True)
+        imageio.imwrite(run / "figures" / "plan.png", np.zeros((4, 4, 3), np.uint8))
+    write_report([tmp_path], tmp_path / "out" / "report.html")
+    written = {path.name for path in (tmp_path / "out").rglob("*") if path.is_file()}
+    assert {"a-s0-plan.png", "b-s0-plan.png"} <= written
+    (configs,) = (tmp_path / "out").rglob("configs*.json")
+    assert set(json.loads(configs.read_text())) == {"a/s0", "b/s0"}
+
+
+def test_scores_of_other_checkpoints_are_reported_in_warnings(tmp_path: Path) -> None:
+    """A run that ended early, and one trained further with older scores of another protocol."""
+    short = make_run(tmp_path / "short", 1, steps=900)
+    config = json.loads((short / "config.json").read_text()) | {"total_timesteps": 1000}
+    (short / "config.json").write_text(json.dumps(config))
+    older = make_run(tmp_path / "older", 1, seed=1, other=7)
+    text = (older / "scores-machado.json").read_text().replace('"steps": 1000', '"steps": 300')
+    (older / "scores-machado.json").write_text(text)
+    with open(older / "episodes.jsonl", "a") as file:
+        file.write('{"step": 1000, "score": NaN}\n{"step": 10')
+    (older / "checkpoints").mkdir()
+    (older / "checkpoints" / f"{2000:012d}.pt").touch()
+    results, warnings = read_results([tmp_path])
+    assert [result.other_scores for result in results] == [[], []]
+    assert warnings == [
+        "older was trained to step 2,000 after its evaluation at step 1,000; "
+        "run `reverie evaluate` again.",
+        "scores-machado.json of older is of step 300 instead of 1,000 and is left out.",
+        "older/episodes.jsonl has 2 damaged lines; the learning curve is without them.",
+        "short was evaluated at step 900 of its 1,000.",
+    ]
+    (tmp_path / "fit").mkdir()
+    (tmp_path / "fit" / "config.json").write_text(json.dumps({"data": ["d"]}))
+    assert (
+        "fit is a pretraining, which has no scores; it is left out." in read_results([tmp_path])[1]
+    )
+
+
+def test_the_baseline_has_the_fewest_settings_or_is_named(runs: Path) -> None:
+    results, _ = read_results([runs])
+    (comparison,) = compare(results, "hash-pong-0")
+    assert list(comparison.labels.values()) == ["bonus simhash", "bonus none"]
+    assert comparison.verdicts()[1].label == "hurts"
+    with pytest.raises(UsageError, match="no run 'nobody'"):
+        compare(results, "nobody")
+
+
+def test_a_single_seed_is_inconclusive(tmp_path: Path) -> None:
+    make_run(tmp_path / "a", 0)
+    make_run(tmp_path / "b", 1000, bonus=SIMHASH)
+    (verdict,) = compare(read_results([tmp_path])[0])[0].verdicts()
+    assert (verdict.label, verdict.pairs) == ("inconclusive", 1)
+    assert "(one seed)" in write_report([tmp_path], tmp_path / "report.html").read_text()
+
+
+def test_stochastic_and_greedy_scores_are_never_compared(tmp_path: Path) -> None:
+    """Each kind is reported by its flag, and the other is listed under its own name."""
+    for name, bonus, drawn in (("a", NONE, 90.0), ("b", SIMHASH, 50.0)):
+        folder = make_run(tmp_path / name, 20, bonus=bonus)
+        scores = json.loads((folder / "scores.json").read_text())
+        scores |= {"mean": drawn, "scores": [drawn], "lengths": [7], "stochastic": True}
+        (folder / "scores-stochastic.json").write_text(json.dumps(scores))
+    for stochastic, expected in ((False, 0.0), (True, -40.0)):
+        (comparison,) = compare(read_results([tmp_path], stochastic=stochastic)[0])
+        assert comparison.protocol == "mfec" + ", as in training" * stochastic
+        assert comparison.verdicts()[0].difference.estimate == expected
+        write_report([tmp_path], tmp_path / "report.html", stochastic=stochastic)
+        page = (tmp_path / "report.md").read_text()
+        beside = ["mfec", "mfec, as in training"][:: -1 if stochastic else 1]
+        assert f"| env | variant | {' | '.join(beside)} |" in page
+    (tmp_path / "b/scores-stochastic.json").unlink()
+    results, warnings = read_results([tmp_path], stochastic=True)
+    assert [result.score for result in results] == [90]
+    assert "run `reverie evaluate --stochastic` on it" in warnings[0]
+
+
+@pytest.mark.parametrize("change", [{"steps": 2000}, {"protocol": "machado"}])
+def test_protocols_and_lengths_are_compared_separately(
+    change: dict[str, Any], tmp_path: Path
+) -> None:
+    make_run(tmp_path / "a", 0)
+    make_run(tmp_path / "b", 1, bonus=SIMHASH, **change)
+    assert len(compare(read_results([tmp_path])[0])) == 2
+    page = write_report([tmp_path], tmp_path / "report.html").read_text()
+    assert "These runs differ in protocol or length and are compared separately" in page
+    assert "Verdict (1 of 2)" in page
+    assert "chip" not in page.partition("<main>")[2], "there are no verdicts across them"
+
+
+def test_protocols_that_differ_in_presentation_make_variants(tmp_path: Path) -> None:
+    """Four stacked frames against one, or life-loss, are compared; sticky actions are not."""
+    mfec = PROTOCOLS["mfec"]
+    four = replace(mfec, stack=4)
+    kinds = {"one": mfec, "four": four, "lives": replace(four, life_loss=True)}
+    kinds |= {"sticky": replace(four, sticky=0.25)}
+    for name, protocol in kinds.items():
+        env = ATARI | {"protocol": ATARI_PROTOCOL | asdict(protocol)}
+        for seed in range(3):
+            make_run(
+                tmp_path / f"{name}{seed}", 9 * (name == "four") + seed / 10,
+                seed=seed, env=env, protocol=protocol.label,
+            )  # fmt: skip
+    presentation, sticky = compare(read_results([tmp_path])[0], "one0")
+    assert (presentation.protocol, sticky.protocol) == ("mfec", "mfec with sticky 0.25, stack 4")
+    assert [(v.variant, v.label, v.pairs) for v in presentation.verdicts()] == [
+        ("protocol.life_loss False, protocol.stack 4", "helps", 3),
+        ("protocol.life_loss True, protocol.stack 4", "inconclusive", 3),
+    ]
+    page = write_report([tmp_path], tmp_path / "report.html").with_suffix(".md").read_text()
+    for protocol in kinds.values():
+        assert f"| {protocol.label.replace('_', chr(92) + '_')}, epsilon 0.005 |" in page
+    assert "| protocol.stack | 4 | 4 | 1 |" in page, "the table of configs"
+    same, *others = compare(read_results([*tmp_path.glob("four*")])[0])
+    assert (same.protocol, others) == ("mfec with stack 4", [])
+
+
+def test_a_run_without_a_finished_episode_has_no_curve(tmp_path: Path) -> None:
+    (make_run(tmp_path / "run", 1.0) / "episodes.jsonl").write_text("")
+    page = write_report([tmp_path], tmp_path / "report.html").read_text()
+    assert "No training episode has ended." in page
+    assert "<figcaption>pong" not in page
+
+
+def test_envs_of_the_same_name_are_named_by_their_settings(tmp_path: Path) -> None:
+    env = {"class": "reverie.envs.deep_sea:DeepSeaConfig", "size": 10}
+    make_run(tmp_path / "a", 0, env_name="deep-sea", env=env)
+    make_run(tmp_path / "b", 0, env_name="deep-sea", env=env | {"size": 14})
+    comparison = compare(read_results([tmp_path])[0])[0]
+    assert comparison.env_names == ["deep-sea (size 10)", "deep-sea (size 14)"]
+
+
+def test_variants_are_named_by_the_settings_that_differ(tmp_path: Path) -> None:
+    make_run(tmp_path / "a", 0)
+    make_run(tmp_path / "b", 0, bonus=SIMHASH)
+    make_run(tmp_path / "c", 0, bonus=SIMHASH | {"scale": 0.3})
+    (comparison,) = compare(read_results([tmp_path])[0])
+    assert list(comparison.labels.values()) == [
+        "bonus none",
+        "bonus simhash, bonus.scale 0.01",
+        "bonus simhash, bonus.scale 0.3",
+    ]
+    assert part_name("reverie.agents.bonuses.simhash:SimHashConfig") == "simhash"
+    assert part_name("elsewhere:OwnConfig") == "Own"
+    assert flatten({"bonus": SIMHASH})["bonus.bits"] == 256
+
+
+def test_learning_curves_and_training_scores(tmp_path: Path) -> None:
+    """Training scores go 1, 2, 0, ...: any 99 sum to 99, and 100 of them to 99 + 0, 1 or 2."""
+    make_run(tmp_path / "a", 5, steps=300)
+    ((result,), _) = read_results([tmp_path])
+    steps, means = result.curve
+    assert means[:4].tolist() == [1, 1.5, 1, 1]
+    assert steps[0] == 1
+    assert result.last_training_mean == pytest.approx(means[-1]) == pytest.approx(0.99)
+    best, step = result.best_training_mean
+    assert best == pytest.approx(1.01)
+    assert step == 101
+    grid = curves_at([result], np.array([0.0, 1.0, 2.5, 300.0]))
+    np.testing.assert_allclose(grid, [[np.nan, 1, 1.5, 0.99]])
+    result.episodes[:] = result.episodes[:99]
+    assert np.isnan(result.last_training_mean)
+    assert np.isnan(result.best_training_mean[0])
+
+
+def test_runs_that_cannot_be_reported_are_refused(tmp_path: Path) -> None:
+    good = make_run(tmp_path / "good", 1.0)
+    bad = make_run(tmp_path / "bad", 1.0, seed=1)
+    for value in ("NaN", "Infinity", '"much"'):
+        text = (good / "scores.json").read_text().replace("2.0", value)
+        (bad / "scores.json").write_text(text)
+        with pytest.raises(UsageError, match=r"bad/scores\.json has the score .*no number"):
+            read_results([tmp_path])
+    changes: tuple[dict[str, Any], ...]
+    changes = ({"epsilon": None}, {"steps": "many"}, {"lengths": []}, {"mean": 7})
+    for change in changes:
+        scores = json.loads((good / "scores.json").read_text()) | change
+        (bad / "scores.json").write_text(json.dumps(scores))
+        with pytest.raises(UsageError, match=r"bad/scores\.json h.*`reverie evaluate .*again"):
+            read_results([tmp_path])
+    (bad / "scores.json").unlink()
+    results, warnings = read_results([tmp_path])
+    assert [result.folder.name for result in results] == ["good"]
+    assert warnings == ["bad has no scores and is left out; run `reverie evaluate` on it."]
+    assert "bad has no scores" in write_report([tmp_path], tmp_path / "r.html").read_text()
+    with pytest.raises(UsageError, match=r"bad has no scores.*No other run is left"):
+        read_results([bad])
+    shutil.copytree(good, tmp_path / "copy")
+    with pytest.raises(UsageError, match="the same experiment with the same seed"):
+        read_results([tmp_path])
+    with pytest.raises(UsageError, match="holds no run"):
+        read_results([good / "figures"])
+    with pytest.raises(UsageError, match="There is no folder"):
+        read_results([tmp_path / "nowhere"])
+    (good / "config.json").write_text("[]")
+    with pytest.raises(UsageError, match="holds no object"):
+        read_results([good])
+
+
+class Tags(HTMLParser):
+    """The start tags of a page."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+
+EVIL = "<script>alert('x')</script> | \"a\" & $\\frac{"
+
+
+def test_text_of_runs_is_escaped_and_the_page_is_self_contained(tmp_path: Path) -> None:
+    make_run(tmp_path / "a", 0, env_name=EVIL)
+    run = make_run(tmp_path / "b", 0, env_name=EVIL, bonus=SIMHASH | {"bits": EVIL}, other=3)
+    make_run(tmp_path / "c", 0, env_name=EVIL, bonus=SIMHASH)
+    (run / "videos").mkdir()
+    imageio.imwrite(run / "figures" / "plan.png", np.zeros((4, 4, 3), np.uint8))
+    video = np.zeros((4, 16, 16, 3), np.uint8)
+    imageio.imwrite(run / "videos" / "evaluation.mp4", video, plugin="pyav", codec="libx264", fps=5)
+    path = write_report([tmp_path], tmp_path / "out" / "report.html")
+    page, markdown = path.read_text(), path.with_suffix(".md").read_text()
+    tags = Tags(page).tags
+    assert {"script", "link", "iframe"}.isdisjoint(tag for tag, _ in tags)
+    assert all((x["src"] or "").startswith("data:") for _, x in tags if "src" in x)
+    hrefs = [x["href"] or "" for tag, x in tags if tag == "a"]
+    assert all(href.startswith(("#", "data:")) for href in hrefs)
+    ids = {x["id"] for _, x in tags if "id" in x}
+    assert {href[1:] for href in hrefs if href.startswith("#")} <= ids
+    assert not re.search(r"https?:", re.sub(r"base64,[^\"]*", "", page))
+    assert {"img", "video", "table"} <= {tag for tag, _ in tags}
+    assert "&lt;script&gt;" in page
+    assert "<script" not in markdown
+    files = path.with_name("report_files")
+    for link in re.findall(r"\]\(report_files/([^)]*)\)", markdown):
+        assert (files / link).stat().st_size > 0
+    assert {x.suffix for x in files.iterdir()} == {".svg", ".png", ".mp4", ".csv", ".json"}
+
+
+def test_raw_scores_are_every_episode(tmp_path: Path) -> None:
+    make_run(tmp_path / "a", 5, other=9)
+    rows = list(csv.DictReader(io.StringIO(raw_csv(compare(read_results([tmp_path])[0])))))
+    assert [(row["protocol"], float(row["score"]), row["length"]) for row in rows] == [
+        ("mfec", 4, "7"), ("mfec", 6, "8"), ("machado", 9, "3"),
+    ]  # fmt: skip
+    assert {row["frames"] for row in rows} == {"4000"}
+
+
+def test_a_document_has_the_same_text_in_both_formats(tmp_path: Path) -> None:
+    blocks: list[Block] = [
+        Paragraph("a < b"),
+        Table(["x|y", "z"], [["1_2_", Chip("helps")]], "a note"),
+    ]
+    write_markdown(tmp_path / "d.md", "T*", blocks)
+    text = (tmp_path / "d.md").read_text()
+    assert text.splitlines() == [
+        "# T\\*", "", "a &lt; b", "", "| x\\|y | z |", "| --- | --- |",
+        "| 1\\_2\\_ | **helps** |", "", "a note",
+    ]  # fmt: skip
+    page = to_html("T*", blocks)
+    assert "a &lt; b" in page
+    assert '<span class="chip helps">helps</span>' in page
+
+
+def test_published_scores_have_a_source() -> None:
+    rows = published()
+    assert all(row.source and row.protocol and row.frames for row in rows)
+    assert len({(row.game, row.method, row.source) for row in rows}) == len(rows)
+    mfec = {row.game: row.score for row in rows if row.method == "MFEC" and row.frames == "10M"}
+    assert (mfec["ms_pacman"], mfec["qbert"]) == (3802.7, 12500.4)
+    assert {row.game for row in published({"pong"})} == {"pong"}
+
+
+def test_a_browser_renders_the_report(runs: Path, tmp_path: Path) -> None:
+    """Headless Chromium renders the page at 1280 x 800."""
+    browser = shutil.which("chromium") or shutil.which("google-chrome")
+    if browser is None:
+        pytest.skip("Chromium is not installed (`apt-get install chromium`)")
+    page, shot = write_report([runs], tmp_path / "report.html"), tmp_path / "shot.png"
+    command = [browser, "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars"]
+    command += [f"--user-data-dir={tmp_path / 'profile'}", "--window-size=1280,800"]
+    command += ["--virtual-time-budget=2000"]
+    subprocess.run(
+        [*command, f"--screenshot={shot}", page.as_uri()],
+        check=True, capture_output=True, timeout=120,
+    )  # fmt: skip
+    picture = imageio.imread(shot)
+    assert picture.shape[:2] == (800, 1280)
+    channels = np.unique(picture[..., :3].reshape(-1, 3), axis=0)
+    assert len(channels) > 100, "text, chips and the beginning of a curve"
+    assert (picture[..., :3] == (217, 242, 225)).all(-1).sum() > 500, "the color of the chip helps"
+
+
+def test_scores_under_other_protocols_are_listed_for_each_presentation(tmp_path: Path) -> None:
+    for stack in (1, 4):
+        protocol = replace(PROTOCOLS["mfec"], stack=stack)
+        env = ATARI | {"protocol": ATARI_PROTOCOL | asdict(protocol)}
+        make_run(tmp_path / f"{stack}", 10 * stack, env=env, protocol=protocol.label, other=stack)
+    page = write_report([tmp_path], tmp_path / "report.html").with_suffix(".md").read_text()
+    assert "| env | variant | mfec | machado |" in page
+    assert "| pong | protocol.stack 1 | 10.0 | 1.00 |" in page
+    assert "| pong | protocol.stack 4 | 40.0 | 4.00 |" in page
+
+
+def test_a_run_is_evaluated_under_two_protocols(tmp_path: Path) -> None:
+    argv = ["--total-timesteps", "32", "--num-envs", "2", "--agent.capacity", "500"]
+    argv += ["--device", "cpu", "--random-play-seconds", "0", "--quiet"]
+    argv += ["--folder", str(tmp_path / "run")]
+    assert cli.main(["train", "mfec", "--game", "ms_pacman", *argv]) == 0
+    argv = [str(tmp_path / "run"), "--protocols", "mfec,machado", "--episodes", "2"]
+    assert cli.main(["evaluate", *argv, "--device", "cpu", "--threads", "1"]) == 0
+    own = json.loads((tmp_path / "run/scores.json").read_text())
+    other = json.loads((tmp_path / "run/scores-machado.json").read_text())
+    assert (own["protocol"], own["epsilon"], own["steps"]) == ("mfec", 0.005, 32)
+    assert other["protocol"] == "machado with full_actions False, stack 1"
+    assert other["epsilon"] == 0.001
+    assert cli.main(["report", str(tmp_path), "--out", str(tmp_path / "r.html")]) == 0
+    page = (tmp_path / "r.html").read_text()
+    assert "The same final checkpoints under each protocol" in page
+    assert "<th>machado with full_actions False, stack 1</th>" in page
+    assert "Pritzel et al. 2017" in page, "published scores of the game"

@@ -1,0 +1,138 @@
+"""Endurance: the summary of a long run, and runs that are killed and continued."""
+
+import ctypes
+import json
+import random
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from reverie.experiments.config.presets import PRESETS
+from reverie.experiments.reporting.committed import RESULTS
+from reverie.experiments.reproduce.endurance import (
+    KILLS,
+    ROOT,
+    SOAK_ARGS,
+    kill_storm,
+    same_end,
+    summarize_samples,
+)
+from reverie.experiments.runs.run import Run
+from reverie.experiments.training.command_line import parse_experiment
+
+
+def test_memory_files_and_speed_are_summarized_from_a_minute_on() -> None:
+    """1 MB per second for 5 minutes, then 0.5 MB per minute; half the speed in the second half."""
+    samples = []
+    steps = 0.0
+    for second in range(0, 600, 5):
+        minute = second / 60
+        megabytes = 100 + second if minute < 5 else 400 + 0.5 * (minute - 5)
+        steps += 5 * (100 if minute < 7.5 else 50)
+        samples.append((minute, megabytes, 12 if second != 400 else 13, round(steps)))
+    summary = summarize_samples(samples, 5.0)
+    assert summary["megabytes_per_minute"] == pytest.approx(0.5)
+    assert summary["open_files"] == [12, 13]
+    assert summary["steps_per_second"] == pytest.approx([100, 50], rel=0.02)
+    assert summary["slowdown"] == pytest.approx(0.5, abs=0.02)
+
+
+@pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "mallopt"), reason="glibc only")
+def test_freed_memory_is_kept() -> None:
+    """128 MB in tensors of 16 MB are kept; by default they are returned to the system."""
+    code = (
+        "import torch\n"
+        "from pathlib import Path\n"
+        "from reverie.experiments.runs.runtime import keep_freed_memory\n"
+        "def resident(): return int(Path('/proc/self/statm').read_text().split()[1]) * 4096 / 1e6\n"
+        "{call}\n"
+        "before = resident()\n"
+        "tensors = [torch.ones(4_000_000) for _ in range(8)]\n"
+        "del tensors\n"
+        "print(resident() - before)\n"
+    )
+    kept = [
+        float(subprocess.run([sys.executable, "-c", code.format(call=call)], **CAPTURED).stdout)
+        for call in ("keep_freed_memory()", "")
+    ]
+    assert kept[0] > 120
+    assert kept[1] < 60
+
+
+CAPTURED: Any = {"capture_output": True, "text": True, "check": True, "cwd": ROOT}
+
+
+def test_ends_differ_if_a_number_differs(tmp_path: Path) -> None:
+    runs = [Run(tmp_path / name) for name in "abc"]
+    for run, score in zip(runs, (1.0, 1.0, 2.0), strict=True):
+        run.folder.mkdir()
+        row = {"step": 1, "frames": 4, "score": score, "system/seconds": random.random()}
+        (run.folder / "metrics.jsonl").write_text(json.dumps(row) + "\n")
+    assert same_end(runs[0], runs[1])
+    assert not same_end(runs[0], runs[2])
+
+
+SMALL = {
+    "mfec": "--agent.capacity 300",
+    "mfec-": "--agent.capacity 300 --agent.fit-after 300 --agent.fit-updates 40 "
+    "--agent.fit-batch-size 4",
+    "dqn": "--agent.buffer-size 4000 --agent.learning-starts 300 --agent.batch-size 4",
+    "ppo": "--agent.num-steps 32",
+    "a2c": "",
+    "straw": "--agent.num-steps 32 --agent.planner.length 20",
+    "variational-mdp": "--agent.num-steps 32 --agent.planner.length 20",
+    "figar": "--agent.num-steps 32",
+    "dyna": "--agent.model-learning-starts 300 --agent.model-replay-ratio 0.02 "
+    "--agent.imagination-envs 4 --agent.horizon 4 --agent.inner.buffer-size 4000",
+    "mpc": "--agent.model-learning-starts 300 --agent.model-replay-ratio 0.02 --agent.samples 4 "
+    "--agent.horizon 3 --agent.iterations 1",
+    "dqn-informed": "--agent.model-learning-starts 300 --agent.model-replay-ratio 0.02 "
+    "--agent.inner.batch-size 4 --agent.inner.buffer-size 4000 --agent.inner.learning-starts 300",
+}
+"""Settings for runs of a minute, by the longest matching prefix of the preset's name."""
+
+
+def small_args(preset: str) -> str:
+    return SMALL[max((prefix for prefix in SMALL if preset.startswith(prefix)), key=len)]
+
+
+@pytest.mark.parametrize(
+    "preset",
+    [
+        pytest.param(name, marks=() if name in ("mfec", "dqn-cts") else pytest.mark.results)
+        for name in PRESETS
+    ],
+)
+def test_a_killed_preset_on_sticky_pong_ends_as_an_uninterrupted_one(
+    preset: str, tmp_path: Path
+) -> None:
+    args = f"{preset} --game pong --num-envs 2 --env.protocol.sticky 0.25 --total-timesteps 800 "
+    args += f"{small_args(preset)} --env.protocol.frames-cap 400"
+    assert kill_storm(tmp_path, args=args, kills=1)["kills"] == 1
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_the_small_settings_of_a_preset_parse(preset: str) -> None:
+    parse_experiment([preset, *small_args(preset).split()])
+
+
+@pytest.mark.results
+def test_repeated_kills_change_nothing(tmp_path: Path) -> None:
+    assert kill_storm(tmp_path, kills=5)["kills"] == 5
+
+
+@pytest.mark.results
+def test_the_committed_endurance_is_as_required() -> None:
+    """Measured by ``reverie reproduce kill-storm soak``."""
+    results = {
+        path.stem: json.loads(path.read_text()) for path in (RESULTS / "endurance").iterdir()
+    }
+    assert results["kill-storm"]["kills"] == KILLS
+    assert results["soak"]["runs"].keys() == SOAK_ARGS.keys()
+    for run in results["soak"]["runs"].values():
+        assert run["megabytes_per_minute"] < 1
+        assert run["open_files"][0] == run["open_files"][1]
+        assert run["slowdown"] < 0.05

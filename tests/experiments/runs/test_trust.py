@@ -1,0 +1,402 @@
+"""Checkpoints, locks and numerical checks: no process, kill or full disk destroys a run."""
+
+import errno
+import json
+import os
+import random
+from dataclasses import replace
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from tensorboard.summary.writer.record_writer import RecordWriter
+from torch import Tensor
+
+from reverie.agents.dqn import DQN, DQNConfig
+from reverie.agents.networks import MLPConfig
+from reverie.envs.atari.atari import AtariConfig
+from reverie.envs.batched_env import BatchedEnv
+from reverie.envs.catch import CatchConfig
+from reverie.envs.errors import NumericalError, RunError, UsageError
+from reverie.experiments.config.experiment import Experiment, read_experiment
+from reverie.experiments.doctor import doctor
+from reverie.experiments.runs import checkpoints as checkpoints_module
+from reverie.experiments.runs import random_state
+from reverie.experiments.runs.checkpoints import BLOCK_SIZE, Checkpoints
+from reverie.experiments.runs.run import Run
+from reverie.experiments.runs.serialization import encode
+from reverie.experiments.training import session
+from reverie.experiments.training.metrics import Log
+from reverie.experiments.training.train import train
+
+from sample_agents import OPTIONS as QUIET
+from sample_agents import equal
+
+OPTIONS = replace(QUIET, log_every=200)
+ROOT = Path(__file__).parents[3]
+CATCH = Experiment(
+    DQNConfig(MLPConfig((16,)), buffer_size=4000, learning_starts=10, exploration_steps=100),
+    CatchConfig(),
+    total_timesteps=400,
+    num_envs=4,
+)
+
+
+def random_state_dict(seed: int, rows: int = 3) -> dict[str, Any]:
+    """Return tensors of several sizes, dtypes and layouts, and plain values."""
+    generator = torch.Generator().manual_seed(seed)
+    large = torch.randint(0, 256, (rows, BLOCK_SIZE), dtype=torch.uint8, generator=generator)
+    return {
+        "large": large,
+        "half": torch.randn(BLOCK_SIZE, generator=generator).bfloat16().view(2, -1),
+        "odd": large[1:, 5:].t(),  # a view, not a multiple of the block size
+        "small": [torch.arange(3), (1, None, "word", 0.5, True)],
+        "none": torch.zeros(0, 4),
+    }
+
+
+def test_checkpoint_restores_the_saved_state(tmp_path: Path) -> None:
+    checkpoints = Checkpoints(tmp_path / "new")
+    assert checkpoints.load() is None
+    state = random_state_dict(0)
+    checkpoints.save(7, state)
+    loaded = checkpoints.load()
+    assert loaded is not None
+    assert equal(loaded, state | {"small": [torch.arange(3), [1, None, "word", 0.5, True]]})
+    assert checkpoints.steps() == [7]
+    loaded["large"][:] = 0
+    again = checkpoints.load()
+    assert again is not None
+    assert torch.equal(again["large"], state["large"])
+
+
+def test_only_changed_blocks_are_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    checkpoints, written = Checkpoints(tmp_path), []
+    write = checkpoints_module._atomic_write
+
+    def record(path: Path) -> Any:
+        written.append(path.name)
+        return write(path)
+
+    monkeypatch.setattr(checkpoints_module, "_atomic_write", record)
+    ring = (
+        torch.arange(8 * BLOCK_SIZE, dtype=torch.int64).remainder(251).to(torch.uint8).view(8, -1)
+    )
+    ring += torch.arange(8, dtype=torch.uint8)[:, None]
+    checkpoints.save(1, {"ring": ring})
+    assert len(written) == 8 + 1
+    written.clear()
+    ring[3, 17] += 1
+    checkpoints.save(2, {"ring": ring})
+    assert len(written) == 1 + 1
+    ring[5:] = 9
+    checkpoints.save(3, {"ring": ring})
+    assert checkpoints.steps() == [2, 3]
+    assert len(list(checkpoints.blocks.iterdir())) == 8 + 1, "three equal rows are one block"
+    loaded = checkpoints.load()
+    assert loaded is not None
+    assert torch.equal(loaded["ring"], ring)
+
+
+@pytest.mark.parametrize("damage", ["cut", "changed", "no block", "cut block", "changed block"])
+def test_damaged_checkpoint_is_reported_and_skipped(damage: str, tmp_path: Path) -> None:
+    checkpoints, warnings = Checkpoints(tmp_path), list[str]()
+    checkpoints.save(1, random_state_dict(1))
+    before = set(checkpoints.blocks.iterdir())
+    checkpoints.save(2, random_state_dict(2))
+    path = (
+        min(set(checkpoints.blocks.iterdir()) - before)
+        if "block" in damage
+        else checkpoints.path(2)
+    )
+    if damage == "no block":
+        path.unlink()
+    elif "cut" in damage:
+        path.write_bytes(path.read_bytes()[:-1])
+    else:
+        data = bytearray(path.read_bytes())
+        data[len(data) // 2] ^= 1
+        path.write_bytes(data)
+    loaded = checkpoints.load(warnings.append)
+    assert loaded is not None
+    assert torch.equal(loaded["large"], random_state_dict(1)["large"])
+    assert len(warnings) == 1
+    assert str(checkpoints.path(2)) in warnings[0]
+    assert "continuing from the one of step 1" in warnings[0]
+    assert checkpoints.steps() == [1, 2], "loading changes nothing"
+    checkpoints.save(2, random_state_dict(3))
+    loaded = checkpoints.load()
+    assert loaded is not None
+    assert torch.equal(loaded["large"], random_state_dict(3)["large"])
+
+
+def test_damaged_block_is_written_again(tmp_path: Path) -> None:
+    """A block on disk is not trusted before it is read, as it may be damaged."""
+    checkpoints = Checkpoints(tmp_path)
+    checkpoints.save(1, random_state_dict(1))
+    before = set(checkpoints.blocks.iterdir())
+    checkpoints.save(2, random_state_dict(2))
+    block = min(set(checkpoints.blocks.iterdir()) - before)
+    block.write_bytes(bytes(BLOCK_SIZE))
+    again = Checkpoints(tmp_path)
+    again.load()
+    for step in (2, 3):
+        again.save(step, random_state_dict(2))
+    loaded = Checkpoints(tmp_path).load()
+    assert loaded is not None
+    assert torch.equal(loaded["large"], random_state_dict(2)["large"])
+
+
+def test_run_without_an_undamaged_checkpoint_is_refused(tmp_path: Path) -> None:
+    checkpoints = Checkpoints(tmp_path)
+    for step in (1, 2):
+        checkpoints.save(step, random_state_dict(step))
+        checkpoints.path(step).write_bytes(b"nothing")
+    with pytest.raises(UsageError, match="There is no other checkpoint, and nothing was changed"):
+        checkpoints.load()
+
+
+def test_killed_write_keeps_the_last_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Kill the write of each file; the next checkpoint removes partly written files."""
+    checkpoints = Checkpoints(tmp_path)
+    checkpoints.save(1, random_state_dict(1))
+    replace_file = Path.replace
+    for num_written in range(4):
+        calls = count()
+
+        def kill(self: Path, target: Path) -> Path:
+            if next(calls) >= num_written:  # noqa: B023
+                raise KeyboardInterrupt
+            return replace_file(self, target)
+
+        monkeypatch.setattr(Path, "replace", kill)
+        with pytest.raises(KeyboardInterrupt):
+            checkpoints.save(2, random_state_dict(2))
+        loaded = checkpoints.load()
+        assert loaded is not None
+        assert torch.equal(loaded["large"], random_state_dict(1)["large"])
+    monkeypatch.undo()
+    for path in (checkpoints.path(2), checkpoints.blocks / ("0" * 64)):
+        path.with_name(f"{path.name}.7.tmp").write_bytes(b"killed here")
+    checkpoints.save(3, random_state_dict(1))
+    assert not list(tmp_path.rglob("*.tmp"))
+    used = len(list(checkpoints.blocks.iterdir()))
+    checkpoints.save(4, random_state_dict(1))
+    assert len(list(checkpoints.blocks.iterdir())) == used
+
+
+def test_full_disk_stops_the_run_and_keeps_the_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train(replace(CATCH, total_timesteps=200), tmp_path, OPTIONS)
+
+    def full(number: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(RunError, match="is full; the last checkpoint is complete"):
+        train(CATCH, tmp_path, OPTIONS)
+    monkeypatch.undo()
+    assert Run(tmp_path).checkpoints.steps() == [200]
+    assert not list(tmp_path.rglob("*.tmp"))
+    assert train(CATCH, tmp_path, OPTIONS).finished
+
+
+@pytest.mark.parametrize("writer", ["model", "metrics", "tensorboard"])
+def test_full_disk_is_reported_by_every_writer(
+    writer: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """torch.save, which raises its own error, metrics.jsonl, and TensorBoard's thread."""
+    train(replace(CATCH, total_timesteps=200), tmp_path, OPTIONS)
+    writes = count()
+
+    def full(self: Any, data: bytes) -> int:
+        if next(writes):  # the first write succeeds
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return len(data)
+
+    class FullDiskLog(Log):
+        def __init__(self, *arguments: Any) -> None:
+            super().__init__(*arguments)
+            self.metrics.close()
+            self.metrics = open("/dev/full", "a")  # noqa: SIM115
+
+    if writer == "metrics":
+        monkeypatch.setattr(session, "Log", FullDiskLog)
+    else:
+        kind = checkpoints_module._HashingFile if writer == "model" else RecordWriter
+        monkeypatch.setattr(kind, "write", full)
+    with pytest.raises(RunError, match="is full; the last checkpoint is complete"):
+        train(CATCH, tmp_path, OPTIONS)
+    monkeypatch.undo()
+    assert "Traceback" not in capfd.readouterr().err
+    assert train(CATCH, tmp_path, OPTIONS).finished
+
+
+def test_rows_are_truncated_atomically(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run, path = Run(tmp_path), tmp_path / "metrics.jsonl"
+    rows = "".join(f'{{"step": {step}, "frames": 4}}\n' for step in range(4))
+    path.write_text(rows + '{"step": 4, "fra')
+
+    def kill(self: Path, *arguments: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Path, "replace", kill)
+    with pytest.raises(KeyboardInterrupt):
+        run.truncate_lines("metrics.jsonl", 1)
+    assert path.read_text().startswith(rows)
+    monkeypatch.undo()
+    run.truncate_lines("metrics.jsonl", 3)
+    assert path.read_text() == rows, "the incomplete line is removed"
+    before = path.stat().st_ino
+    run.truncate_lines("metrics.jsonl", 3)
+    assert path.stat().st_ino == before, "the file is not rewritten if no row is removed"
+    run.truncate_lines("metrics.jsonl", 1)
+    assert [row["step"] for row in run.read_lines("metrics.jsonl")] == [0, 1]
+
+
+def test_second_process_in_a_folder_is_refused_with_the_id_of_the_first(tmp_path: Path) -> None:
+    message = rf"Process {os.getpid()} on .* is training in"
+    with Run.open(tmp_path, encode(CATCH)).locked(), pytest.raises(UsageError, match=message):
+        train(CATCH, tmp_path, OPTIONS)
+    assert (tmp_path / "lock").read_text(), "the file of a dead process is no lock"
+    assert train(CATCH, tmp_path, OPTIONS).finished
+
+
+def test_refused_or_finished_training_does_not_change_the_config(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(UsageError, match="There is no game 'pnog'"):
+        train(replace(CATCH, env=AtariConfig("pnog")), tmp_path, OPTIONS)
+    assert not (tmp_path / "config.json").exists()
+    run = train(replace(CATCH, total_timesteps=200), tmp_path, OPTIONS)
+    with run.locked(), pytest.raises(UsageError, match="is training in"):
+        train(CATCH, tmp_path, OPTIONS)
+    assert read_experiment(run.folder).total_timesteps == 200
+    capsys.readouterr()
+    assert train(
+        replace(CATCH, total_timesteps=100), tmp_path, replace(OPTIONS, quiet=False)
+    ).finished
+    assert f"{tmp_path} is finished at step 200" in capsys.readouterr().out
+    assert read_experiment(run.folder).total_timesteps == 200
+
+
+def test_provenance_lists_every_session(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Sessions whose checkpoint was lost or never written are not listed."""
+    verbose, path = replace(OPTIONS, quiet=False), tmp_path / "provenance.json"
+    monkeypatch.setattr(
+        "reverie.experiments.runs.provenance.code_version",
+        lambda: {"commit": "c0ffee", "modified": True},
+    )
+    run = train(replace(CATCH, total_timesteps=200), tmp_path, verbose)
+    monkeypatch.setattr(
+        "reverie.experiments.runs.provenance.code_version",
+        lambda: {"commit": "beef", "modified": False},
+    )
+    train(replace(CATCH, total_timesteps=300), tmp_path, verbose)
+    assert "not exact" not in capsys.readouterr().out
+    train(CATCH, tmp_path, replace(verbose, precision="bf16"))
+    assert "not exact: precision was fp32 and is bf16." in capsys.readouterr().out
+    provenance = json.loads(path.read_text())
+    assert (provenance["commit"], provenance["modified"], provenance["precision"]) == (
+        "beef",
+        True,
+        "bf16",
+    )
+    assert provenance["pipeline"] == 1
+    assert [session["from_step"] for session in provenance["sessions"]] == [0, 200, 300]
+    assert [session["modified"] for session in provenance["sessions"]] == [True, False, False]
+    run.checkpoints.path(400).unlink()
+    train(CATCH, tmp_path, OPTIONS)
+    provenance = json.loads(path.read_text())
+    assert [session["precision"] for session in provenance["sessions"]] == ["fp32"] * 3
+
+
+def test_nonfinite_parameters_are_detected_before_they_are_saved(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train(replace(CATCH, total_timesteps=200), tmp_path, OPTIONS)
+    act = DQN.act
+
+    def corrupt(self: DQN, *arguments: Any, **options: Any) -> Any:
+        with torch.no_grad():
+            self.target_network.head.bias[0] = torch.nan
+        return act(self, *arguments, **options)
+
+    monkeypatch.setattr(DQN, "act", corrupt)
+    with pytest.raises(NumericalError, match=r"The checkpoint of step 200 .* is complete"):
+        train(CATCH, tmp_path, OPTIONS)
+    assert Run(tmp_path).checkpoints.steps() == [200]
+
+
+def test_nonfinite_loss_is_named_with_its_step(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    update = DQN.update
+
+    def diverge(self: DQN) -> Tensor:
+        return update(self) * (torch.inf if self.updates == 40 else 1)
+
+    monkeypatch.setattr(DQN, "update", diverge)
+    with pytest.raises(
+        NumericalError, match=r"step 200\. The metric losses/td_loss is inf\. There"
+    ):
+        train(CATCH, tmp_path, OPTIONS)
+    assert Run(tmp_path).checkpoints.steps() == []
+
+
+def test_global_random_generators_are_restored() -> None:
+    def draw() -> list[float]:
+        values: list[float] = np.random.rand(3).tolist()  # noqa: NPY002
+        return [random.random(), *values, *torch.rand(3).tolist()]
+
+    state = random_state.capture()
+    drawn = draw()
+    assert draw() != drawn
+    random_state.restore(state)
+    assert draw() == drawn
+
+
+def test_env_that_does_not_replay_continues_with_new_episodes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        np.random, "default_rng", lambda seed=None: np.random.Generator(np.random.MT19937())
+    )
+    train(replace(CATCH, total_timesteps=200), tmp_path, OPTIONS)
+    with pytest.raises(UsageError, match=r"does not replay.* --resume fresh-episodes"):
+        train(CATCH, tmp_path, OPTIONS)
+    run = train(CATCH, tmp_path, replace(OPTIONS, resume="fresh-episodes"))
+    assert run.finished
+    state = run.checkpoints.load()
+    assert state is not None
+    assert (state["envs"]["seed_index"] >= 1).all(), "new seeds"
+    lengths = [row["length"] for row in run.read_lines("episodes.jsonl")]
+    assert set(lengths) == {9}, "only complete episodes are scored"
+
+
+def test_doctor_passes_on_this_machine_and_names_problems(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("reverie.experiments.doctor.pick_threads", lambda threads: 1)
+    assert doctor(tmp_path / "runs", "cpu", seconds=0.1) == 0
+    output = capsys.readouterr().out
+    assert "No problems found." in output
+    assert len(output.splitlines()) <= 24, "one screen"
+    assert not list(tmp_path.iterdir())
+    monkeypatch.setattr("reverie.experiments.doctor.all_games", lambda: ["pong"])
+    for check in ("_emulators", "_protocols"):  # they passed above
+        monkeypatch.setattr(f"reverie.experiments.doctor.{check}", lambda *args: "")
+    monkeypatch.setattr(BatchedEnv, "load_state_dict", lambda self, state: torch.rand(4))
+    assert doctor(tmp_path, "cpu", seconds=0.1) == 1
+    output = " ".join(capsys.readouterr().out.split())
+    assert "no ROM for alien" in output
+    assert "so runs cannot resume exactly" in output
+    assert "2 problems found." in output

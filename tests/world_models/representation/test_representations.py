@@ -1,0 +1,51 @@
+"""Tests of every representation in the table."""
+
+import pytest
+import torch
+
+from reverie.world_models.interface import Representation, RepresentationConfig
+from reverie.world_models.representation import REPRESENTATIONS
+from reverie.world_models.representation.projection import ProjectionConfig
+
+SHAPE = (1, 84, 84)
+each = pytest.mark.parametrize(
+    "config", [config() for config in REPRESENTATIONS.values()], ids=list(REPRESENTATIONS)
+)
+
+
+def frames(n: int, seed: int = 0) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randint(256, (n, *SHAPE), dtype=torch.uint8, generator=generator)
+
+
+@each
+def test_it_implements_the_protocol(config: RepresentationConfig) -> None:
+    model = config.build(obs_shape=SHAPE, seed=1)
+    assert isinstance(model, Representation)
+    obs = frames(16)
+    keys = model.encode(obs)
+    assert keys.shape == (16, model.dim)
+    assert keys.dtype == torch.float32
+    assert torch.equal(keys, model.encode(obs)), "encoding is deterministic and makes no update"
+    torch.testing.assert_close(model.encode(obs[4:12]), keys[4:12])  # independent of the batch
+    assert torch.equal(config.build(obs_shape=SHAPE, seed=1).encode(obs), keys)
+    assert not torch.equal(config.build(obs_shape=SHAPE, seed=2).encode(obs), keys)
+
+
+@each
+def test_a_state_is_restored_exactly(config: RepresentationConfig, tmp_path: object) -> None:
+    a, b = (config.build(obs_shape=SHAPE, seed=seed) for seed in (1, 2))
+    a.update(frames(8))
+    b.load_state_dict(a.state_dict())
+    assert torch.equal(a.encode(frames(4, 1)), b.encode(frames(4, 1)))
+
+
+def test_a_projection_preserves_distances() -> None:
+    """Johnson-Lindenstrauss: |G(x - y)|^2 / |x - y|^2 has mean 1 and variance 2 / dim."""
+    model = ProjectionConfig(dim=256).build(obs_shape=SHAPE)
+    obs = frames(200)
+    a, b = obs[:100], obs[100:]
+    true = ((a.float() - b.float()) / 255).flatten(1).square().sum(1)
+    ratio = (model.encode(a) - model.encode(b)).square().sum(1) / true
+    assert abs(float(ratio.mean()) - 1) < 0.05
+    assert abs(float(ratio.std()) - (2 / 256) ** 0.5) < 0.03

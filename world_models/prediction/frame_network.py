@@ -1,0 +1,54 @@
+"""Base class of the networks that predict the next frame from an observation and an action."""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from ...envs.interface import Carry
+
+
+@dataclass(frozen=True)
+class FrameOutput:
+    """Output of a network for one predicted step."""
+
+    frame: Float[Tensor, "B C H W"]
+    """Predicted frame in 0..1, minus the mean frame."""
+    features: Float[Tensor, "B D"]
+    """Input of the reward and discount heads."""
+    carry: Carry
+    kl: Float[Tensor, " B"] | float = 0.0
+    """KL divergence of the latents in the units of the loss; 0 without latents."""
+
+
+class FrameNetwork(nn.Module):
+    """Predicts one frame; a subclass is the network of one paper."""
+
+    num_features: int
+    """Size of ``FrameOutput.features``."""
+    context = 1
+    """Observations needed before the first prediction."""
+    teacher_forcing = False
+    """Whether the first phase of the curriculum feeds true frames instead of predicted ones."""
+
+    def initial(self, n: int, device: torch.device) -> Carry:
+        """Return the recurrent state before the first observation."""
+        return {}
+
+    def observe(self, obs: Float[Tensor, "B K H W"], carry: Carry) -> Carry:
+        """Return the recurrent state after an observation from which nothing is predicted."""
+        return carry
+
+    def forward(
+        self,
+        obs: Float[Tensor, "B K H W"],
+        action: Float[Tensor, "B A"],
+        carry: Carry,
+        target: Float[Tensor, "B C H W"] | None = None,
+    ) -> FrameOutput:
+        """Predict the next frame from a one-hot action.
+
+        ``target`` is the true next frame, given in training only, for an approximate posterior.
+        """
+        raise NotImplementedError

@@ -1,0 +1,254 @@
+"""Frame predictor: a network that predicts frames, as a simulator with reward and discount.
+
+Training minimizes the error of the network's own predictions over several steps (Oh et al. 2015,
+section 3.3), with horizons, learning rates and batch sizes from a ``CurriculumConfig``.
+"""
+
+import copy
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int64, UInt8
+from torch import Tensor
+from torch.nn import functional
+
+from ...envs import prng
+from ...envs.errors import UsageError
+from ...envs.interface import Carry, Metrics, Segment
+from ..interface import Prediction
+from ..optimizers import load_optimizer
+from ..precision import current_precision
+from .curriculum import CurriculumConfig
+from .encoder_decoder import initialize
+from .frame_network import FrameNetwork
+from .heads import RewardDiscountHeads, heads_loss, symlog
+from .mean_frame import MeanFrame
+
+
+@dataclass(frozen=True)
+class FramePredictorConfig(CurriculumConfig):
+    """Base of the configs of frame predictors; a subclass adds ``build_network``."""
+
+    def build_network(
+        self, obs_shape: tuple[int, int, int], num_actions: int, channels: int
+    ) -> FrameNetwork:
+        """Return the network, with weights drawn from torch's global generator."""
+        raise NotImplementedError
+
+    def build(
+        self,
+        *,
+        obs_shape: tuple[int, int, int],
+        num_actions: int,
+        channels: int = 1,
+        seed: int = 0,
+        device: torch.device | str = "cpu",
+    ) -> "FramePredictor":
+        with prng.seeded(seed):
+            network = self.build_network(obs_shape, num_actions, channels)
+            return FramePredictor(
+                self,
+                network,
+                obs_shape=obs_shape,
+                num_actions=num_actions,
+                channels=channels,
+                seed=seed,
+                device=device,
+            )
+
+
+class FramePredictor:
+    """A ``FrameNetwork`` as a ``Predictor``.
+
+    The loss of a step is half the squared error summed over pixels, as published, plus the losses
+    of the reward and discount heads. Raises UsageError for observations of another shape and, on a
+    CPU, for actions out of range.
+
+    Example::
+
+        predictor = FeedforwardConfig(size="tiny").build(obs_shape=(1, 10, 5), num_actions=3)
+        carry = predictor.start(segment)
+        prediction, carry = predictor.predict(carry, action)
+    """
+
+    def __init__(
+        self,
+        config: CurriculumConfig,
+        network: FrameNetwork,
+        *,
+        obs_shape: tuple[int, int, int],
+        num_actions: int,
+        channels: int,
+        seed: int,
+        device: torch.device | str,
+    ) -> None:
+        self.config, self.obs_shape, self.num_actions = config, obs_shape, num_actions
+        self.precision = current_precision()
+        self.channels, self.context, self.device = channels, network.context, torch.device(device)
+        self.seed = seed
+        initialize(network)
+        self.heads = RewardDiscountHeads(network.num_features)
+        self.heads.to(device)
+        network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.network = network
+        self.mean_frame = MeanFrame((channels, *obs_shape[1:]), device)
+        self.updates = 0
+        weights: list[Tensor] = []
+        biases: list[Tensor] = []
+        for name, parameter in [*network.named_parameters(), *self.heads.named_parameters()]:
+            is_bias = name.rpartition(".")[2].startswith("bias")
+            (biases if is_bias else weights).append(parameter)
+        self.optimizer = torch.optim.Adam(
+            [{"params": weights}, {"params": biases}], lr=config.learning_rates[0], fused=True
+        )
+
+    @property
+    def phase(self) -> int:
+        """Phase of the curriculum of the next update."""
+        return self.config.phase_at(self.updates)
+
+    @property
+    def batch_shape(self) -> tuple[int, int]:
+        phase = self.phase
+        return self.config.batch_sizes[phase], self.context - 1 + self.config.horizons[phase]
+
+    def fit_mean(self, frames: UInt8[Tensor, "M C H W"]) -> None:
+        """Set the mean frame; without a call, the first update fits it to its own frames."""
+        self.mean_frame.fit(frames)
+
+    @torch.no_grad()
+    def start(self, context: Segment) -> Carry:
+        self._check_shape(context)
+        obs = context.obs.to(self.device)
+        carry = self.network.initial(len(obs), self.device)
+        if "rng" in carry:  # a default; callers replace it with keys of their own
+            carry["rng"] = prng.initial_rng(self.seed, "dream", len(obs)).to(self.device)
+        for t in range(obs.shape[1] - 1):
+            carry = self._reset(carry, context.first[:, t])
+            carry = self.network.observe(self.mean_frame.center(obs[:, t]), carry)
+        return {"obs": obs[:, -1]} | self._reset(carry, context.first[:, -1])
+
+    @torch.no_grad()
+    def predict(self, carry: Carry, action: Int64[Tensor, " B"]) -> tuple[Prediction, Carry]:
+        one_hot = _one_hot(action, self.num_actions)
+        network_carry = {name: value for name, value in carry.items() if name != "obs"}
+        with self.precision.autocast(self.device):
+            output = self.network(self.mean_frame.center(carry["obs"]), one_hot, network_carry)
+            reward, discount = self.heads.predict(output.features)
+        frame = self.mean_frame.to_bytes(output.frame)
+        obs = torch.cat([carry["obs"][:, self.channels :], frame], 1)
+        return Prediction(obs, reward, discount), {"obs": obs} | output.carry
+
+    def update(self, segment: Segment) -> Metrics:
+        """Take a gradient step on the mean loss over the segment.
+
+        The network observes the first ``context`` observations and then predicts from its own
+        predictions; gradients flow back through them.
+        """
+        self._check_shape(segment)
+        if not self.mean_frame.fitted:
+            self.fit_mean(segment.obs[:, :, -self.channels :].flatten(0, 1).to(self.device))
+        phase = self.phase
+        for group, factor in zip(self.optimizer.param_groups, (1, 2), strict=True):
+            group["lr"] = factor * self.config.learning_rates[phase]
+        loss, metrics = self.loss(segment, phase)
+        self.optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        self.optimizer.step()
+        self.updates += 1
+        return metrics
+
+    def loss(self, segment: Segment, phase: int) -> tuple[Float[Tensor, ""], Metrics]:
+        """Return the multi-step loss of a segment, and its terms; steps after an end count 0."""
+        obs, action = segment.obs.to(self.device), segment.action.to(self.device)
+        discount = segment.discount.to(self.device)
+        symlog_reward = symlog(segment.reward.to(self.device))
+        weight = segment.valid.to(self.device).cumprod(1).float()
+        network_input = self.mean_frame.center(obs[:, 0])
+        carry = self.network.initial(len(obs), self.device)
+        if "rng" in carry:  # other latents in every update
+            rng = prng.initial_rng(self.seed, "train", len(obs)) + self.updates
+            carry["rng"] = prng.splitmix64(rng).to(self.device)
+        teacher_forcing = self.network.teacher_forcing and phase == 0
+        squared_errors: list[Tensor] = []
+        heads_losses: list[Tensor] = []
+        kls: list[Tensor] = []
+        for t in range(action.shape[1]):
+            if t < self.context - 1:
+                carry = self.network.observe(network_input, carry)
+                network_input = self.mean_frame.center(obs[:, t + 1])
+                continue
+            target = self.mean_frame.center(obs[:, t + 1, -self.channels :])
+            with self.precision.autocast(self.device):
+                one_hot = _one_hot(action[:, t], self.num_actions)
+                output = self.network(network_input, one_hot, carry, target)
+                heads_output = self.heads(output.features).float()
+            frame, carry = output.frame.float(), output.carry
+            squared_errors.append((frame - target).square().sum((1, 2, 3)))
+            kls.append(torch.zeros_like(squared_errors[-1]) + output.kl)
+            heads_losses.append(heads_loss(heads_output, symlog_reward[:, t], discount[:, t]))
+            if teacher_forcing:
+                network_input = self.mean_frame.center(obs[:, t + 1])
+            else:
+                network_input = torch.cat([network_input[:, self.channels :], frame], 1)
+        weight = weight[:, self.context - 1 :]
+        squared_error, of_heads, kl = (
+            _weighted_mean(values, weight) for values in (squared_errors, heads_losses, kls)
+        )
+        loss = squared_error / 2 + of_heads + kl
+        metrics: Metrics = {
+            "loss": loss.detach(),
+            "squared_error": squared_error.detach() * 255**2 / self.mean_frame.value.numel(),
+            "heads": of_heads.detach(),
+        }
+        if isinstance(output.kl, Tensor):
+            metrics["kl"] = kl.detach()
+        return loss, metrics
+
+    def state_dict(self) -> dict[str, Any]:
+        parts = {
+            name: getattr(self, name).state_dict() for name in ("network", "heads", "optimizer")
+        }
+        mean = {"mean": self.mean_frame.value, "has_mean": self.mean_frame.fitted}
+        return copy.deepcopy(parts) | mean | {"seed": self.seed, "updates": self.updates}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.network.load_state_dict(state["network"])
+        self.heads.load_state_dict(state["heads"])
+        load_optimizer(self.optimizer, state["optimizer"])
+        self.mean_frame.value.copy_(state["mean"])
+        self.mean_frame.fitted = state["has_mean"]
+        self.seed, self.updates = state["seed"], state["updates"]
+
+    def _check_shape(self, segment: Segment) -> None:
+        shape = tuple(segment.obs.shape[2:])
+        if shape != self.obs_shape:
+            raise UsageError(
+                f"The predictor was built for observations of shape {self.obs_shape} and got "
+                f"{shape}; record and train it in the format in which it is used."
+            )
+
+    def _reset(self, carry: Carry, first: Tensor) -> Carry:
+        """Zero the recurrent state of the rows that begin an episode; keep their keys."""
+        keep = ~first.to(self.device)
+        return {
+            name: value if name == "rng" else value * keep.view(-1, *[1] * (value.ndim - 1))
+            for name, value in carry.items()
+        }
+
+
+def _weighted_mean(
+    values: list[Float[Tensor, " B"]], weight: Float[Tensor, "B T"]
+) -> Float[Tensor, ""]:
+    return (torch.stack(values, 1) * weight).sum() / weight.sum().clamp(min=1)
+
+
+def _one_hot(action: Int64[Tensor, " B"], num_actions: int) -> Float[Tensor, "B {num_actions}"]:
+    """Encode actions as rows; on a CPU only, where it costs no synchronization, check the range."""
+    if action.device.type == "cpu" and len(action) and int(action.max()) >= num_actions:
+        raise UsageError(
+            f"The predictor got action {int(action.max())}, and its actions are "
+            f"0..{num_actions - 1}; record and train it with the same action set."
+        )
+    return functional.one_hot(action, num_actions).float()

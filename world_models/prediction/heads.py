@@ -1,0 +1,43 @@
+"""Heads of a predictor for reward and discount."""
+
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional
+
+
+class RewardDiscountHeads(nn.Linear):
+    """Linear heads for the symlog of the reward and the logit of the discount, zero at first."""
+
+    def __init__(self, num_features: int) -> None:
+        super().__init__(num_features, 2)
+        nn.init.zeros_(self.weight)
+        nn.init.zeros_(self.bias)
+
+    def predict(
+        self, features: Float[Tensor, "B D"]
+    ) -> tuple[Float[Tensor, " B"], Float[Tensor, " B"]]:
+        """Return rewards, and discounts in 0..1."""
+        reward, discount = self(features).float().unbind(1)
+        return symexp(reward), discount.sigmoid()
+
+
+def heads_loss(
+    output: Float[Tensor, "B 2"],
+    symlog_reward: Float[Tensor, " B"],
+    discount: Float[Tensor, " B"],
+) -> Float[Tensor, " B"]:
+    """Half the squared error of the symlog reward, plus the discount's binary cross-entropy."""
+    cross_entropy = functional.binary_cross_entropy_with_logits(
+        output[:, 1], discount, reduction="none"
+    )
+    return (output[:, 0] - symlog_reward).square() / 2 + cross_entropy
+
+
+def symlog(x: Tensor) -> Tensor:
+    """Compute sign(x) ln(|x| + 1) (Hafner et al. 2023, eq. 9)."""
+    return x.sign() * x.abs().log1p()
+
+
+def symexp(x: Tensor) -> Tensor:
+    """Compute the inverse of ``symlog``."""
+    return x.sign() * x.abs().expm1()

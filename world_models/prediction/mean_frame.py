@@ -1,0 +1,31 @@
+"""The mean frame, which a predictor subtracts from its inputs and adds to its outputs."""
+
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor
+
+from ..precision import to_channels_last
+
+
+class MeanFrame:
+    """Mean of training frames, in 0..1; black until ``fit``."""
+
+    def __init__(self, frame_shape: tuple[int, int, int], device: torch.device | str) -> None:
+        self.value = torch.zeros(frame_shape, device=device)
+        self.fitted = False
+
+    def fit(self, frames: UInt8[Tensor, "M C H W"]) -> None:
+        """Set the mean to that of these frames."""
+        self.value.copy_(frames.float().mean(0) / 255)
+        self.fitted = True
+
+    def center(self, obs: UInt8[Tensor, "B K H W"]) -> Float[Tensor, "B K H W"]:
+        """Scale stacked frames to 0..1 and subtract the mean."""
+        mean = self.value.repeat(obs.shape[1] // len(self.value), 1, 1)
+        scaled = to_channels_last(obs).float().div_(255)
+        return scaled.sub_(mean)
+
+    def to_bytes(self, frame: Float[Tensor, "B C H W"]) -> UInt8[Tensor, "B C H W"]:
+        """Return predicted, centered frames as bytes."""
+        pixels = ((frame.float() + self.value) * 255).round_().clamp_(0, 255)
+        return pixels.to(torch.uint8)
