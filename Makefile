@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test check results gpu renew-trajectories clean
+.PHONY: demo test test-long check results gpu renew-trajectories clean
 
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
@@ -14,6 +14,9 @@ demo: .venv/installed  ## train MFEC on Ms. Pac-Man for a few minutes, evaluate 
 
 test: .venv/installed  ## laws, closed forms, small runs on the real games
 	$(BIN)/pytest -n auto
+
+test-long: .venv/installed  ## every two parts that fit together, trained for a few updates
+	$(BIN)/pytest -m long -n auto
 
 check: .venv/installed  ## format, lint, types, and the tables of the documents against the results
 	$(BIN)/ruff format --check .

@@ -15,8 +15,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .experiments.config.experiment import Experiment as Experiment
     from .experiments.config.presets import PRESETS as PRESETS
+    from .experiments.config.registry import register as register
     from .experiments.evaluation.evaluate import evaluate as evaluate
     from .experiments.evaluation.evaluate import load as load
+    from .experiments.training.callbacks import Callback as Callback
     from .experiments.training.options import TrainOptions as TrainOptions
     from .experiments.training.train import train as train
 
@@ -25,11 +27,13 @@ if TYPE_CHECKING:
 os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 
 _MODULES = {
+    "Callback": "experiments.training.callbacks",
     "Experiment": "experiments.config.experiment",
     "PRESETS": "experiments.config.presets",
     "TrainOptions": "experiments.training.options",
     "evaluate": "experiments.evaluation.evaluate",
     "load": "experiments.evaluation.evaluate",
+    "register": "experiments.config.registry",
     "train": "experiments.training.train",
 }
 

@@ -11,24 +11,26 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
 from ..envs import prng
 from ..envs.checks import above, at_least, check, within
 from ..envs.interface import Carry, EnvSpec, Metrics, TimeStep, Transition
-from ..world_models.optimizers import load_optimizer
-from ..world_models.precision import maybe_compile, run_with_oom_hint, shared_autocast_cache
-from .interface import AgentConfig
-from .networks import AutoConfig, Bfloat16Copy, NetworkConfig, QNetwork
+from ..world_models.precision import (
+    FLOAT32,
+    Precision,
+    run_with_oom_hint,
+    shared_autocast_cache,
+)
+from ..world_models.state import HasState
+from .interface import ActOutput, AgentConfig
+from .networks import AutoConfig, NetworkConfig, QNetwork, inference_copy
 from .policies import epsilon_greedy
 from .replay import Batch, Replay
 from .returns import double_q_targets, learning_reward
-from .schedules import linear
-
-STATEFUL = ("q_network", "target_network", "replay")
-"""Attributes with a ``state_dict``, in the order of a checkpoint."""
+from .schedules import Ratio, linear
 
 
 @dataclass(frozen=True)
@@ -79,25 +81,40 @@ class DQNConfig(AgentConfig):
         check(self, "agent", above(0), "replay_ratio", "learning_rate", "max_grad_norm")
         check(self, "agent", above(0), "reward_clip", "total_clip")
 
-    def build(self, spec: EnvSpec, *, seed: int = 0, device: torch.device | str = "cpu") -> "DQN":
-        return DQN(self, spec, seed=seed, device=device)
+    def build(
+        self,
+        spec: EnvSpec,
+        *,
+        seed: int = 0,
+        device: torch.device | str = "cpu",
+        precision: Precision = FLOAT32,
+    ) -> "DQN":
+        return DQN(self, spec, seed=seed, device=device, precision=precision)
 
 
-class DQN:
+class DQN(HasState):
     """Epsilon-greedy agent that learns Q-values off-policy."""
 
+    STATE = ("q_network", "target_network", "replay", "optimizer", "steps", "schedule")
+
     def __init__(
-        self, config: DQNConfig, spec: EnvSpec, *, seed: int, device: torch.device | str
+        self,
+        config: DQNConfig,
+        spec: EnvSpec,
+        *,
+        seed: int,
+        device: torch.device | str,
+        precision: Precision = FLOAT32,
     ) -> None:
         self.config, self.spec, self.seed, self.device = config, spec, seed, torch.device(device)
         with prng.seeded(seed):
-            trunk = config.network.build(spec.obs_shape)
+            trunk = config.network.build(spec.obs_shape, precision)
             q_network = QNetwork(trunk, spec.num_actions, config.dueling)
         self.q_network = q_network.to(device)
         self.target_network = copy.deepcopy(self.q_network).requires_grad_(False)
-        self._target_inference = Bfloat16Copy(self.target_network)
-        self._forward = maybe_compile(self.q_network.forward, self.device)
-        self._loss = maybe_compile(self.loss, self.device)
+        self._target_inference = inference_copy(self.target_network, precision)
+        self._forward = precision.maybe_compile(self.q_network.forward, self.device)
+        self._loss = precision.maybe_compile(self.loss, self.device)
         self.optimizer = torch.optim.Adam(
             self.q_network.parameters(), lr=config.learning_rate, eps=1.5e-4, fused=True
         )
@@ -106,7 +123,12 @@ class DQN:
             monte_carlo=config.monte_carlo_weight > 0, seed=seed,
             device=device if config.replay_on_device else "cpu",
         )  # fmt: skip
-        self.steps = self.updates = 0
+        self.steps = 0
+        ratio = config.replay_ratio
+        # Updates missed before the first episode ended are made up at twice the usual rate at most.
+        self.schedule = Ratio(
+            ratio, start=config.learning_starts, at_most=2 * math.ceil(spec.num_envs * ratio)
+        )
         frequency = config.target_network_frequency * config.replay_ratio
         self.updates_per_copy = max(1, round(frequency))
 
@@ -119,16 +141,14 @@ class DQN:
         )
 
     def initial(self, n: int) -> Carry:
-        return {"rng": prng.initial_rng(self.seed, "train", n).to(self.device)}
+        return {"rng": prng.initial_rng(self.seed, prng.Purpose.TRAIN, n).to(self.device)}
 
     @torch.no_grad()
-    def act(
-        self, step: TimeStep, carry: Carry, *, explore: bool = True
-    ) -> tuple[Int64[Tensor, " N"], Carry]:
+    def act(self, step: TimeStep, carry: Carry, *, explore: bool = True) -> ActOutput:
         action, rng = self._forward(step.obs).argmax(1), carry["rng"]
         if explore:
             action = epsilon_greedy(action, rng, self.spec.num_actions, self.epsilon)
-        return action, {"rng": prng.next_rng(rng)}
+        return ActOutput(action, {"rng": prng.next_rng(rng)})
 
     def learn(self, t: Transition) -> Metrics:
         """Store the transition and make the updates that are due."""
@@ -138,19 +158,13 @@ class DQN:
         self.steps += self.spec.num_envs
         replay_size = float(len(self.replay))
         metrics: Metrics = {"charts/epsilon": self.epsilon, "charts/replay_size": replay_size}
-        updates = [self.update() for _ in range(self._num_due_updates())]
+        updates = []
+        if replay_size:  # else no episode has ended yet
+            updates = [self.update() for _ in self.schedule(self.steps)]
         if updates:
             td_loss, q_values = torch.stack(updates).mean(0).unbind()
             metrics |= {"losses/td_loss": td_loss, "losses/q_values": q_values}
         return metrics
-
-    def _num_due_updates(self) -> int:
-        if not len(self.replay):
-            return 0  # no episode has ended yet
-        ratio = self.config.replay_ratio
-        missing = math.floor((self.steps - self.config.learning_starts) * ratio) - self.updates
-        # Updates missed before the first episode ended are made up at twice the usual rate at most.
-        return min(missing, 2 * math.ceil(self.spec.num_envs * ratio))
 
     def update(self) -> Float[Tensor, "2"]:
         """Take one gradient step on a batch; return its loss and mean Q-value.
@@ -168,8 +182,7 @@ class DQN:
         )
         nn.utils.clip_grad_norm_(self.q_network.parameters(), self.config.max_grad_norm)
         self.optimizer.step()
-        self.updates += 1
-        if self.updates % self.updates_per_copy == 0:
+        if self.schedule.count % self.updates_per_copy == 0:
             self.target_network.load_state_dict(self.q_network.state_dict())
             self._target_inference.refresh()
         return torch.stack([loss, q_value])
@@ -196,14 +209,6 @@ class DQN:
             mixed_target = torch.lerp(td_target, batch.returns, weight)
         return functional.smooth_l1_loss(q_value, mixed_target), q_value.detach().mean()
 
-    def state_dict(self) -> dict[str, Any]:
-        state = {name: getattr(self, name).state_dict() for name in STATEFUL}
-        state["optimizer"] = self.optimizer.state_dict()
-        return state | {"steps": self.steps, "updates": self.updates}
-
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        for name in STATEFUL:
-            getattr(self, name).load_state_dict(state[name])
-        load_optimizer(self.optimizer, state["optimizer"])
+        super().load_state_dict(state)
         self._target_inference.refresh()
-        self.steps, self.updates = state["steps"], state["updates"]

@@ -5,14 +5,11 @@ agent may be any: it acts in the real environment, whose transitions train the p
 from rollouts of the predictor, through the same loop as in an environment.
 """
 
-import math
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any
 
 import torch
-from jaxtyping import Int64
-from torch import Tensor
 
 from ..envs import prng
 from ..envs.batched_env import BatchedEnv
@@ -20,11 +17,14 @@ from ..envs.checks import at_least, check, within
 from ..envs.errors import UsageError
 from ..envs.interface import Carry, EnvSpec, Metrics, TimeStep, Transition
 from ..envs.pipeline import Pipeline
+from ..world_models.precision import FLOAT32, Precision
 from ..world_models.prediction.imagination import Imagination
+from ..world_models.state import HasState
 from .dqn import DQNConfig
-from .interface import AgentConfig
+from .interface import ActOutput, AgentConfig
 from .loop import interact
 from .recorded_env import RecordedEnv
+from .schedules import Ratio
 from .simulator import ModelBasedConfig, Simulator
 
 
@@ -65,44 +65,60 @@ class DynaConfig(ModelBasedConfig):
     def no_bonus_reason(self) -> str:
         return "a bonus is paid for real visits, and it learns from imagined rollouts"
 
-    def build(self, spec: EnvSpec, *, seed: int = 0, device: torch.device | str = "cpu") -> "Dyna":
-        return Dyna(self, spec, seed=seed, device=device)
+    def build(
+        self,
+        spec: EnvSpec,
+        *,
+        seed: int = 0,
+        device: torch.device | str = "cpu",
+        precision: Precision = FLOAT32,
+    ) -> "Dyna":
+        return Dyna(self, spec, seed=seed, device=device, precision=precision)
 
 
-class Dyna:
+class Dyna(HasState):
     """Acts as its inner agent, which learns from rounds of imagined rollouts."""
 
+    STATE = ("simulator", "inner", "schedule")
+
     def __init__(
-        self, config: DynaConfig, spec: EnvSpec, *, seed: int, device: torch.device | str
+        self,
+        config: DynaConfig,
+        spec: EnvSpec,
+        *,
+        seed: int,
+        device: torch.device | str,
+        precision: Precision = FLOAT32,
     ) -> None:
         self.config, self.spec, self.seed = config, spec, seed
         self.device = torch.device(device)
-        self.simulator = Simulator(config, spec, seed=seed, device=device)
+        self.simulator = Simulator(config, spec, seed=seed, device=device, precision=precision)
         self.inner = config.inner.build(
-            replace(spec, num_envs=config.imagination_envs), seed=seed, device=device
+            replace(spec, num_envs=config.imagination_envs),
+            seed=seed,
+            device=device,
+            precision=precision,
         )
-        self.rounds = 0
+        every = config.imagination_every
+        self.schedule = Ratio(1 / every, start=config.model_learning_starts - every, at_most=1)
         self.round_end: tuple[TimeStep, Carry] | None = None  # of the latest round
 
     def initial(self, n: int) -> Carry:
         return self.inner.initial(n)
 
-    def act(
-        self, step: TimeStep, carry: Carry, *, explore: bool = True
-    ) -> tuple[Int64[Tensor, " N"], Carry]:
+    def act(self, step: TimeStep, carry: Carry, *, explore: bool = True) -> ActOutput:
         return self.inner.act(step, carry, explore=explore)
 
     def learn(self, t: Transition) -> Metrics:
         """Train the predictor, and the inner agent if a round of rollouts is due."""
         metrics = self.simulator.learn(t)
-        steps = self.simulator.steps - self.config.model_learning_starts
-        due = math.floor(steps / self.config.imagination_every) >= self.rounds
-        if self.simulator.ready and due:
-            metrics |= self.imagine()
+        if self.simulator.ready:
+            for number in self.schedule(self.simulator.steps):
+                metrics |= self.imagine(number)
         return metrics
 
-    def imagine(self) -> Metrics:
-        """Train the inner agent on one round of rollouts."""
+    def imagine(self, number: int) -> Metrics:
+        """Train the inner agent on a round of rollouts; its number determines their seeds."""
         horizon, recorded = self.config.horizon, None
         parts: list[BatchedEnv] = []
         num_recorded = round(self.config.real_fraction * self.config.imagination_envs)
@@ -112,8 +128,10 @@ class Dyna:
             imagination = Imagination(
                 self.simulator.predictor, starts, num_imagined, horizon=horizon, tensors=True
             )
-            seed = (self.seed << 32) + self.rounds
-            parts.append(BatchedEnv(imagination, seed=seed, purpose="dream", device=self.device))
+            seed = (self.seed << 32) + number - 1
+            parts.append(
+                BatchedEnv(imagination, seed=seed, purpose=prng.Purpose.DREAM, device=self.device)
+            )
         if num_recorded:
             segment = self.simulator.replay.sample_segments(num_recorded, horizon)
             recorded = RecordedEnv(segment, self.spec, self.device)
@@ -126,10 +144,13 @@ class Dyna:
         last_step, carry = self.round_end or (_end_episodes(step), self._initial_carry())
         zeros = torch.zeros_like(step.reward)
         with torch.no_grad():
-            action, next_carry = self.inner.act(last_step, carry)
-        metrics = self.inner.learn(Transition(last_step, carry, action, step, next_carry, zeros))
+            output = self.inner.act(last_step, carry)
+        action, extras = output.action, output.extras
+        metrics = self.inner.learn(
+            Transition(last_step, carry, action, extras, step, output.carry, zeros)
+        )
         total_reward = zeros
-        transitions = islice(interact(envs, self.inner, start=(step, next_carry)), horizon)
+        transitions = islice(interact(envs, self.inner, start=(step, output.carry)), horizon)
         for timestep, t in enumerate(transitions, 1):
             if timestep == horizon:  # truncate the rollouts that started anew on the way
                 t = replace(t, next_step=_end_episodes(t.next_step))
@@ -138,25 +159,23 @@ class Dyna:
             metrics |= self.inner.learn(t)
             total_reward = total_reward + t.next_step.reward
             self.round_end = t.next_step, t.next_carry
-        self.rounds += 1
         return metrics | {"imagination/reward": total_reward.mean()}
 
     def _initial_carry(self) -> Carry:
         """Return the carry before the first round, with keys unlike those of the real envs."""
         n = self.config.imagination_envs
-        rng = prng.initial_rng(self.seed, "dream", n).to(self.device)
+        rng = prng.initial_rng(self.seed, prng.Purpose.DREAM, n).to(self.device)
         return {name: rng if name == "rng" else x for name, x in self.inner.initial(n).items()}
 
+    def load_pretrained(self, role: str, state: dict[str, Any]) -> None:
+        self.simulator.load_pretrained(state)
+
     def state_dict(self) -> dict[str, Any]:
-        state = {name: getattr(self, name).state_dict() for name in ("simulator", "inner")}
         step, carry = self.round_end or (None, {})
-        columns = {x.name: getattr(step, x.name) for x in fields(TimeStep)} if step else {}
-        return state | {"rounds": self.rounds, "step": columns, "carry": carry}
+        return super().state_dict() | {"step": step.columns() if step else {}, "carry": carry}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        for name in ("simulator", "inner"):
-            getattr(self, name).load_state_dict(state[name])
-        self.rounds = state["rounds"]
+        super().load_state_dict(state)
         columns, carry = (
             {name: x.to(self.device) for name, x in state[part].items()}
             for part in ("step", "carry")

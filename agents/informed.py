@@ -15,13 +15,17 @@ from ..envs import prng
 from ..envs.checks import above, check, within
 from ..envs.errors import UsageError
 from ..envs.interface import Carry, EnvSpec, Metrics, TimeStep, Transition
+from ..world_models.precision import FLOAT32, Precision
+from ..world_models.state import HasState
 from .dqn import DQNConfig
-from .interface import AgentConfig
+from .interface import ActOutput, AgentConfig
 from .policies import argmax_with_random_ties
 from .schedules import linear
 from .simulator import ModelBasedConfig, Simulator
 
-OWN_CARRY = ("trajectory", "trajectory_count", "context_obs", "context_first")
+OWN_CARRY = (
+    "trajectory", "trajectory_count", "context_obs", "context_action", "context_first"
+)  # fmt: skip
 """Keys of the carry that are not the inner agent's."""
 MIN_BATCH = 4
 """Batch size from which a row's prediction is bit-identical for every batch size."""
@@ -64,25 +68,34 @@ class InformedConfig(ModelBasedConfig):
     def no_bonus_reason(self) -> str:
         return self.inner.no_bonus_reason
 
-    @property
-    def initial_timesteps(self) -> int:
-        return self.inner.initial_timesteps
-
     def build(
-        self, spec: EnvSpec, *, seed: int = 0, device: torch.device | str = "cpu"
+        self,
+        spec: EnvSpec,
+        *,
+        seed: int = 0,
+        device: torch.device | str = "cpu",
+        precision: Precision = FLOAT32,
     ) -> "Informed":
-        return Informed(self, spec, seed=seed, device=device)
+        return Informed(self, spec, seed=seed, device=device, precision=precision)
 
 
-class Informed:
+class Informed(HasState):
     """Takes the inner agent's action or, with probability epsilon, the most novel one."""
 
+    STATE = ("simulator", "inner")
+
     def __init__(
-        self, config: InformedConfig, spec: EnvSpec, *, seed: int, device: torch.device | str
+        self,
+        config: InformedConfig,
+        spec: EnvSpec,
+        *,
+        seed: int,
+        device: torch.device | str,
+        precision: Precision = FLOAT32,
     ) -> None:
         self.config, self.spec, self.device = config, spec, torch.device(device)
-        self.simulator = Simulator(config, spec, seed=seed, device=device)
-        self.inner = config.inner.build(spec, seed=seed, device=device)
+        self.simulator = Simulator(config, spec, seed=seed, device=device, precision=precision)
+        self.inner = config.inner.build(spec, seed=seed, device=device, precision=precision)
 
     @property
     def epsilon(self) -> float:
@@ -103,10 +116,9 @@ class Informed:
         return self.inner.initial(n) | trajectory | self.simulator.initial(n)
 
     @torch.no_grad()
-    def act(
-        self, step: TimeStep, carry: Carry, *, explore: bool = True
-    ) -> tuple[Int64[Tensor, " N"], Carry]:
-        action, inner_carry = self.inner.act(step, _inner_carry(carry), explore=False)
+    def act(self, step: TimeStep, carry: Carry, *, explore: bool = True) -> ActOutput:
+        output = self.inner.act(step, _inner_carry(carry), explore=False)
+        action = output.action
         frame = step.obs[:, None, -self.spec.channels :]
         count = (carry["trajectory_count"] + 1).clamp(max=self.config.trajectory_length)
         trajectory = {
@@ -114,7 +126,7 @@ class Informed:
             "trajectory_count": count,
         }
         if explore:
-            exploring = prng.uniform(carry["rng"], 1, prng.Draw.EXPLORE)[:, 0] < self.epsilon
+            exploring = prng.uniform(carry["rng"], 1, prng.Purpose.EXPLORE)[:, 0] < self.epsilon
             num_exploring = int(exploring.sum())
             if num_exploring:  # prediction is expensive, so only for the rows that explore
                 order = exploring.cpu().argsort(descending=True, stable=True)
@@ -123,7 +135,8 @@ class Informed:
                 novel = self.explore(step.select(rows), selected)
                 novel = torch.where(exploring[rows], novel, action[rows])
                 action = action.index_copy(0, rows.to(action.device), novel)
-        return action, inner_carry | trajectory | self.simulator.next_context(step, carry)
+        context = self.simulator.next_context(step, action, carry)
+        return ActOutput(action, output.carry | trajectory | context, output.extras)
 
     def explore(self, step: TimeStep, carry: Carry) -> Int64[Tensor, " N"]:
         """Return the action whose predicted frame has the lowest visit frequency.
@@ -133,7 +146,7 @@ class Informed:
         """
         rng, count, length = carry["rng"], carry["trajectory_count"], self.config.trajectory_length
         if not self.simulator.ready:
-            return prng.randint(rng, self.spec.num_actions, prng.Draw.ACTION)
+            return prng.randint(rng, self.spec.num_actions, prng.Purpose.ACTION)
         state = self.simulator.start(step, carry, rng)
         filled = torch.arange(length, device=count.device) >= length - count[:, None]
         frequencies = []
@@ -153,12 +166,8 @@ class Informed:
         inner = replace(t, carry=_inner_carry(t.carry), next_carry=_inner_carry(t.next_carry))
         return metrics | self.inner.learn(inner) | {"charts/informed_epsilon": self.epsilon}
 
-    def state_dict(self) -> dict[str, Any]:
-        return {name: getattr(self, name).state_dict() for name in ("simulator", "inner")}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        for name in ("simulator", "inner"):
-            getattr(self, name).load_state_dict(state[name])
+    def load_pretrained(self, role: str, state: dict[str, Any]) -> None:
+        self.simulator.load_pretrained(state)
 
 
 def visit_frequency(

@@ -1,13 +1,36 @@
 """The protocols of a policy and of an agent, and the base of every agent's config."""
 
-from dataclasses import dataclass
-from typing import ClassVar, Protocol, runtime_checkable
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Int64
 from torch import Tensor
 
-from ..envs.interface import Carry, EnvSpec, Metrics, Stateful, TimeStep, Transition
+from ..envs.interface import Carry, EnvSpec, Extras, Metrics, Stateful, TimeStep, Transition
+from ..world_models.precision import FLOAT32, Precision
+
+
+@dataclass(frozen=True, slots=True)
+class ActOutput:
+    """An action per environment, the next carry, and what else acting has computed."""
+
+    action: Int64[Tensor, " N"]
+    carry: Carry
+    extras: Extras = field(default_factory=dict)
+    """What ``learn`` and displays need beside the action: keys, log-probabilities, values. None of
+    it is read when the policy acts again."""
+
+    def with_action(self, action: Int64[Tensor, " N"]) -> "ActOutput":
+        """Return the output with another action, also where the carry holds the one taken.
+
+        That is as ``action`` or, newest last, as ``context_action``.
+        """
+        taken = {"action": action} if "action" in self.carry else {}
+        if "context_action" in self.carry:
+            taken["context_action"] = self.carry["context_action"].clone()
+            taken["context_action"][:, -1:] = action[:, None]
+        return ActOutput(action, self.carry | taken, self.extras)
 
 
 @runtime_checkable
@@ -17,16 +40,15 @@ class Policy(Protocol):
     Example::
 
         carry = policy.initial(envs.spec.num_envs)
-        action, carry = policy.act(envs.reset(), carry)
+        output = policy.act(envs.reset(), carry)
+        step = envs.step(output.action)
     """
 
     def initial(self, n: int) -> Carry:
         """Return the carry of n environments before their first timestep."""
 
-    def act(
-        self, step: TimeStep, carry: Carry, *, explore: bool = True
-    ) -> tuple[Int64[Tensor, " N"], Carry]:
-        """Return an action per environment and the next carry.
+    def act(self, step: TimeStep, carry: Carry, *, explore: bool = True) -> ActOutput:
+        """Return an action per environment, the next carry and extras.
 
         Changes neither the given carry nor the state of the policy. ``explore=False`` selects
         the greedy action.
@@ -39,6 +61,14 @@ class Agent(Policy, Stateful, Protocol):
 
     def learn(self, t: Transition) -> Metrics:
         """Store a transition, make the updates that are due and return their metrics."""
+
+
+@runtime_checkable
+class Pretrainable(Protocol):
+    """An agent with a part that can be pretrained; ``role`` is the name of its config's field."""
+
+    def load_pretrained(self, role: str, state: dict[str, Any]) -> None:
+        """Start from the state of a pretrained part."""
 
 
 @dataclass(frozen=True)
@@ -62,14 +92,18 @@ class AgentConfig:
         """
         return 128
 
-    def check_env(self, env_name: str) -> None:
-        """Raise UsageError if the pretrained parts of the agent belong to another environment."""
+    @property
+    def untrained_reason(self) -> str:
+        """Why a part of the agent never learns unless it is pretrained; empty if all learn."""
+        return ""
 
-    def build(self, spec: EnvSpec, *, seed: int = 0, device: torch.device | str = "cpu") -> Agent:
+    def build(
+        self,
+        spec: EnvSpec,
+        *,
+        seed: int = 0,
+        device: torch.device | str = "cpu",
+        precision: Precision = FLOAT32,
+    ) -> Agent:
         """Return an untrained agent for environments of ``spec``."""
         raise NotImplementedError
-
-    @property
-    def initial_timesteps(self) -> int:
-        """Agent steps spent on the pretrained parts of the agent; a run's counter starts there."""
-        return 0

@@ -4,17 +4,14 @@ from collections.abc import Iterator
 from itertools import accumulate, count
 
 import torch
-from jaxtyping import Int64
-from torch import Tensor
 
 from ..envs.batched_env import BatchedEnv
 from ..envs.interface import Carry, TimeStep, Transition, concat_timesteps
-from ..envs.pipeline import Pipeline
-from .interface import Policy
+from .interface import ActOutput, Policy
 
 
 def interact(
-    envs: BatchedEnv | Pipeline,
+    envs: BatchedEnv,
     policy: Policy,
     *,
     explore: bool = True,
@@ -41,34 +38,30 @@ def interact(
     ends = list(accumulate(part.spec.num_envs for part in parts))
     slices = [slice(end - part.spec.num_envs, end) for part, end in zip(parts, ends, strict=True)]
 
-    def act(part: BatchedEnv, step: TimeStep, carry: Carry) -> tuple[Int64[Tensor, " N"], Carry]:
+    def act(part: BatchedEnv, step: TimeStep, carry: Carry) -> ActOutput:
         with torch.no_grad():
-            action, next_carry = policy.act(step, carry, explore=explore)
-        part.send(action)
-        return action, next_carry
+            output = policy.act(step, carry, explore=explore)
+        part.send(output.action)
+        return output
 
     if start is None:
         start = envs.reset(), policy.initial(envs.spec.num_envs)
     step, carry = start
     no_bonus = torch.zeros_like(step.reward)
-    pending: list[tuple[Int64[Tensor, " N"], Carry]] = []
+    pending: list[ActOutput] = []
     for now in count(timestep + 1):
         if not pending:
             for part, rows in zip(parts, slices, strict=True):
                 pending.append(act(part, *_select(step, carry, rows, len(parts))))
         next_steps: list[TimeStep] = []
-        next_pending: list[tuple[Int64[Tensor, " N"], Carry]] = []
-        for part, (_, part_carry) in zip(parts, pending, strict=True):
+        next_pending: list[ActOutput] = []
+        for part, output in zip(parts, pending, strict=True):
             next_steps.append(part.receive())
             if now % sync_every:
-                next_pending.append(act(part, next_steps[-1], part_carry))
-        next_step, next_carry = (
-            concat_timesteps(next_steps),
-            _join_carries([carry for _, carry in pending]),
-        )
-        action = torch.cat([action for action, _ in pending])
-        yield Transition(step, carry, action, next_step, next_carry, no_bonus)
-        step, carry, pending = next_step, next_carry, next_pending
+                next_pending.append(act(part, next_steps[-1], output.carry))
+        next_step, taken = concat_timesteps(next_steps), _concat_outputs(pending)
+        yield Transition(step, carry, taken.action, taken.extras, next_step, taken.carry, no_bonus)
+        step, carry, pending = next_step, taken.carry, next_pending
 
 
 def _select(step: TimeStep, carry: Carry, rows: slice, parts: int) -> tuple[TimeStep, Carry]:
@@ -77,7 +70,12 @@ def _select(step: TimeStep, carry: Carry, rows: slice, parts: int) -> tuple[Time
     return step.select(rows), {name: x[rows] for name, x in carry.items()}
 
 
-def _join_carries(carries: list[Carry]) -> Carry:
-    if len(carries) == 1:
-        return carries[0]
-    return {name: torch.cat([carry[name] for carry in carries]) for name in carries[0]}
+def _concat_outputs(outputs: list[ActOutput]) -> ActOutput:
+    first = outputs[0]
+    if len(outputs) == 1:
+        return first
+    return ActOutput(
+        torch.cat([x.action for x in outputs]),
+        {name: torch.cat([x.carry[name] for x in outputs]) for name in first.carry},
+        {name: torch.cat([x.extras[name] for x in outputs]) for name in first.extras},
+    )

@@ -16,6 +16,9 @@ from ..envs import prng
 from ..envs.checks import at_least, check, within
 from ..envs.interface import Carry, EnvSpec, Metrics, TimeStep, Transition
 from ..world_models.interface import Predictor
+from ..world_models.precision import FLOAT32, Precision
+from ..world_models.state import HasState
+from .interface import ActOutput
 from .policies import epsilon_greedy
 from .simulator import ModelBasedConfig, Simulator
 
@@ -40,35 +43,49 @@ class MPCConfig(ModelBasedConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check(self, "agent", at_least(1), "samples", "horizon", "iterations")
+        check(self, "agent", at_least(1), "samples", "horizon")
+        check(self, "agent", within(1, 100), "iterations")
         check(self, "agent", within(0, 1), "elite_ratio", "smoothing", "gamma", "epsilon")
 
     @property
     def no_bonus_reason(self) -> str:
         return "it plans by the rewards that its predictor predicts"
 
-    def build(self, spec: EnvSpec, *, seed: int = 0, device: torch.device | str = "cpu") -> "MPC":
-        return MPC(self, spec, seed=seed, device=device)
+    def build(
+        self,
+        spec: EnvSpec,
+        *,
+        seed: int = 0,
+        device: torch.device | str = "cpu",
+        precision: Precision = FLOAT32,
+    ) -> "MPC":
+        return MPC(self, spec, seed=seed, device=device, precision=precision)
 
 
-class MPC:
+class MPC(HasState):
     """Takes the first action of the best sequence; acts randomly until the predictor is ready."""
 
+    STATE = ("simulator",)
+
     def __init__(
-        self, config: MPCConfig, spec: EnvSpec, *, seed: int, device: torch.device | str
+        self,
+        config: MPCConfig,
+        spec: EnvSpec,
+        *,
+        seed: int,
+        device: torch.device | str,
+        precision: Precision = FLOAT32,
     ) -> None:
         self.config, self.spec, self.seed = config, spec, seed
         self.device = torch.device(device)
-        self.simulator = Simulator(config, spec, seed=seed, device=device)
+        self.simulator = Simulator(config, spec, seed=seed, device=device, precision=precision)
 
     def initial(self, n: int) -> Carry:
-        rng = prng.initial_rng(self.seed, "train", n).to(self.device)
+        rng = prng.initial_rng(self.seed, prng.Purpose.TRAIN, n).to(self.device)
         return {"rng": rng} | self.simulator.initial(n)
 
     @torch.no_grad()
-    def act(
-        self, step: TimeStep, carry: Carry, *, explore: bool = True
-    ) -> tuple[Int64[Tensor, " N"], Carry]:
+    def act(self, step: TimeStep, carry: Carry, *, explore: bool = True) -> ActOutput:
         rng = carry["rng"]
         epsilon = self.config.epsilon if explore else 0.0
         if self.simulator.ready:
@@ -76,7 +93,8 @@ class MPC:
         else:
             action, epsilon = torch.zeros_like(rng), 1.0
         action = epsilon_greedy(action, rng, self.spec.num_actions, epsilon)
-        return action, {"rng": prng.next_rng(rng)} | self.simulator.next_context(step, carry)
+        context = self.simulator.next_context(step, action, carry)
+        return ActOutput(action, {"rng": prng.next_rng(rng)} | context)
 
     def plan(self, step: TimeStep, carry: Carry) -> Int64[Tensor, " N"]:
         """Return the first action of each env's best sequence, over all iterations."""
@@ -88,7 +106,9 @@ class MPC:
         best_return = torch.full((n,), -torch.inf, device=self.device)
         action = torch.zeros(n, dtype=torch.int64, device=self.device)
         for iteration in range(config.iterations):
-            plans = sample_plans(probs, config.samples, rng, prng.Draw.PLAN + iteration)  # [N S H]
+            plans = sample_plans(
+                probs, config.samples, rng, prng.Purpose.PLAN + iteration
+            )  # [N S H]
             returns = imagined_return(
                 self.simulator.predictor, state, plans.flatten(0, 1), config.gamma
             ).view(n, config.samples)
@@ -103,11 +123,8 @@ class MPC:
         """Train the predictor."""
         return self.simulator.learn(t)
 
-    def state_dict(self) -> dict[str, Any]:
-        return {"simulator": self.simulator.state_dict()}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.simulator.load_state_dict(state["simulator"])
+    def load_pretrained(self, role: str, state: dict[str, Any]) -> None:
+        self.simulator.load_pretrained(state)
 
 
 def sample_plans(

@@ -5,9 +5,10 @@ Torch in which the published DQN was written, or ``orthogonal_``. Both draw from
 generator, so networks are built inside ``prng.seeded``.
 """
 
-import copy
 import math
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from typing import TypeVar
 
 import torch
 from jaxtyping import Bool, Float, Int64, UInt8
@@ -17,24 +18,22 @@ from ..envs import prng
 from ..envs.errors import UsageError
 from ..envs.interface import Carry
 from ..world_models.interface import Planner, PlannerOutput
-from ..world_models.precision import current_precision, to_channels_last
+from ..world_models.precision import FLOAT32, InferenceCopy, Precision, to_channels_last
+
+M = TypeVar("M", "QNetwork", "PolicyNetwork")
 
 
 class Network(nn.Module):
-    """A feature extractor: uint8 images are scaled to 0..1 and mapped to float32 features.
+    """A feature extractor: uint8 images are scaled to 0..1 and mapped to float32 features."""
 
-    Its layers compute in the dtype of the ``PrecisionConfig`` that is current at construction.
-    """
-
-    def __init__(self, layers: nn.Module, features: int) -> None:
+    def __init__(self, layers: nn.Module, features: int, precision: Precision = FLOAT32) -> None:
         super().__init__()
-        self.layers, self.features, self.dtype = layers, features, current_precision().dtype
+        self.layers, self.features, self.precision = layers, features, precision
 
     def forward(self, obs: UInt8[Tensor, "B K H W"]) -> Float[Tensor, "B D"]:
         # Convolutions are faster in channels-last format, and uint8 is cheap to reorder.
-        pixels = to_channels_last(obs).to(self.dtype).div_(255)
-        reduced = self.dtype != torch.float32
-        with torch.autocast(obs.device.type, self.dtype, enabled=reduced):
+        pixels = to_channels_last(obs).to(self.precision.dtype).div_(255)
+        with self.precision.autocast(obs.device):
             features: Tensor = self.layers(pixels)
         return features.float()
 
@@ -43,7 +42,7 @@ class Network(nn.Module):
 class NetworkConfig:
     """Base of every network's config."""
 
-    def build(self, obs_shape: tuple[int, int, int]) -> Network:
+    def build(self, obs_shape: tuple[int, int, int], precision: Precision = FLOAT32) -> Network:
         """Return a feature extractor for observations of shape (K, H, W)."""
         raise NotImplementedError
 
@@ -54,7 +53,7 @@ class NatureConfig(NetworkConfig):
 
     hidden: int = 512
 
-    def build(self, obs_shape: tuple[int, int, int]) -> Network:
+    def build(self, obs_shape: tuple[int, int, int], precision: Precision = FLOAT32) -> Network:
         channels, height, width = obs_shape
         if min(height, width) < 36:
             raise UsageError(
@@ -73,7 +72,7 @@ class NatureConfig(NetworkConfig):
             nn.Linear(64 * rows * columns, self.hidden),
             nn.ReLU(),
         )
-        return Network(layers, self.hidden)
+        return Network(layers, self.hidden, precision)
 
 
 @dataclass(frozen=True)
@@ -83,7 +82,7 @@ class ImpalaConfig(NetworkConfig):
     channels: tuple[int, ...] = (16, 32, 32)
     hidden: int = 256
 
-    def build(self, obs_shape: tuple[int, int, int]) -> Network:
+    def build(self, obs_shape: tuple[int, int, int], precision: Precision = FLOAT32) -> Network:
         in_channels, rows, columns = obs_shape
         layers: list[nn.Module] = []
         for channels in self.channels:
@@ -96,7 +95,7 @@ class ImpalaConfig(NetworkConfig):
             in_channels, rows, columns = channels, (rows + 1) // 2, (columns + 1) // 2
         flat = in_channels * rows * columns
         head = [nn.ReLU(), nn.Flatten(), nn.Linear(flat, self.hidden), nn.ReLU()]
-        return Network(nn.Sequential(*layers, *head), self.hidden)
+        return Network(nn.Sequential(*layers, *head), self.hidden, precision)
 
 
 class _ResidualBlock(nn.Module):
@@ -120,22 +119,22 @@ class MLPConfig(NetworkConfig):
 
     hidden: tuple[int, ...] = (64, 64)
 
-    def build(self, obs_shape: tuple[int, int, int]) -> Network:
+    def build(self, obs_shape: tuple[int, int, int], precision: Precision = FLOAT32) -> Network:
         layers: list[nn.Module] = [nn.Flatten()]
         in_features = math.prod(obs_shape)
         for width in self.hidden:
             layers += [nn.Linear(in_features, width), nn.ReLU()]
             in_features = width
-        return Network(nn.Sequential(*layers), in_features)
+        return Network(nn.Sequential(*layers), in_features, precision)
 
 
 @dataclass(frozen=True)
 class AutoConfig(NetworkConfig):
     """``nature`` for frames of at least 36 x 36 pixels, ``mlp`` for smaller ones."""
 
-    def build(self, obs_shape: tuple[int, int, int]) -> Network:
+    def build(self, obs_shape: tuple[int, int, int], precision: Precision = FLOAT32) -> Network:
         config = NatureConfig() if min(obs_shape[1:]) >= 36 else MLPConfig()
-        return config.build(obs_shape)
+        return config.build(obs_shape, precision)
 
 
 NETWORKS: dict[str, type[NetworkConfig]] = {
@@ -207,14 +206,14 @@ class PolicyNetwork(nn.Module):
             x, carry = self._lstm_step(x, carry, first_t)
             decision_t = None if decision is None else decision[:, t]
             logits, carry, plan = self.planner.advance(x, carry, first_t, decision_t)
-            plan_t = plan.kl, plan.replan_prob, plan.decision, plan.log_prob
-            outputs.append((logits, self.critic(x)[:, 0], *plan_t))
+            outputs.append((logits, self.critic(x)[:, 0], plan))
             if "rng" in carry:
                 carry = carry | {"rng": prng.next_rng(carry["rng"])}
             if "action" in carry and action is not None and t < action.shape[1]:
                 carry = carry | {"action": action[:, t]}
-        logits, value, *plans = (torch.stack(x, 1) for x in zip(*outputs, strict=True))
-        return logits, value, PlannerOutput(*plans), carry
+        logits_of, values, plans = zip(*outputs, strict=True)
+        plan = stack_planner_outputs(plans)
+        return torch.stack(logits_of, 1), torch.stack(values, 1), plan, carry
 
     def _lstm_step(
         self, features: Float[Tensor, "B D"], carry: Carry, first: Bool[Tensor, " B"]
@@ -234,22 +233,14 @@ def orthogonal_(module: nn.Module, gain: float = math.sqrt(2)) -> None:
             nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
 
 
-class Bfloat16Copy:
-    """A network for inference: a copy with bfloat16 weights, or the network itself in float32.
+def stack_planner_outputs(outputs: Sequence[PlannerOutput]) -> PlannerOutput:
+    """Return the outputs of successive timesteps, [B], as one [B, T]."""
+    names = [x.name for x in fields(PlannerOutput) if getattr(outputs[0], x.name) is not None]
+    return PlannerOutput(
+        **{name: torch.stack([getattr(x, name) for x in outputs], 1) for name in names}
+    )
 
-    A trained network casts its float32 weights in every forward pass; the copy is cast once, at
-    ``refresh``, to the same bits.
-    """
 
-    def __init__(self, network: nn.Module) -> None:
-        self.source = self.network = network
-        if any(isinstance(x, Network) and x.dtype != torch.float32 for x in network.modules()):
-            self.network = copy.deepcopy(network).requires_grad_(False)
-            for x in self.network.modules():
-                if isinstance(x, Network):
-                    x.layers.to(x.dtype)
-
-    def refresh(self) -> None:
-        """Copy the present weights of the source network."""
-        if self.network is not self.source:
-            self.network.load_state_dict(self.source.state_dict())
+def inference_copy(network: M, precision: Precision) -> InferenceCopy[M]:
+    """Return a copy for inference, whose feature extractor alone is in low precision."""
+    return InferenceCopy(network, precision, lambda copied: copied.trunk.layers)

@@ -8,8 +8,8 @@ from torch import Tensor
 
 from ..envs import prng
 from ..envs.interface import Carry, TimeStep
-from ..envs.prng import Draw
-from .interface import Policy
+from ..envs.prng import Purpose
+from .interface import ActOutput, Policy
 
 
 @dataclass(frozen=True)
@@ -20,13 +20,11 @@ class RandomPolicy:
     seed: int = 0
 
     def initial(self, n: int) -> Carry:
-        return {"rng": prng.initial_rng(self.seed, "train", n)}
+        return {"rng": prng.initial_rng(self.seed, prng.Purpose.TRAIN, n)}
 
-    def act(
-        self, step: TimeStep, carry: Carry, *, explore: bool = True
-    ) -> tuple[Int64[Tensor, " N"], Carry]:
-        rng = carry["rng"]
-        return prng.randint(rng, self.num_actions, Draw.ACTION), {"rng": prng.next_rng(rng)}
+    def act(self, step: TimeStep, carry: Carry, *, explore: bool = True) -> ActOutput:
+        action = prng.randint(carry["rng"], self.num_actions, Purpose.ACTION)
+        return ActOutput(action, {"rng": prng.next_rng(carry["rng"])})
 
 
 @dataclass(frozen=True)
@@ -43,19 +41,17 @@ class EpsilonGreedy:
     def initial(self, n: int) -> Carry:
         return self.policy.initial(n)
 
-    def act(
-        self, step: TimeStep, carry: Carry, *, explore: bool = True
-    ) -> tuple[Int64[Tensor, " N"], Carry]:
-        action, next_carry = self.policy.act(step, carry, explore=explore)
+    def act(self, step: TimeStep, carry: Carry, *, explore: bool = True) -> ActOutput:
+        output = self.policy.act(step, carry, explore=explore)
         action = epsilon_greedy(
-            action,
+            output.action,
             carry["rng"],
             self.num_actions,
             self.epsilon,
-            explore_draw=Draw.EVAL_EXPLORE,
-            action_draw=Draw.EVAL_ACTION,
+            explore=Purpose.EVAL_EXPLORE,
+            action=Purpose.EVAL_ACTION,
         )
-        return action, next_carry
+        return output.with_action(action)
 
 
 def epsilon_greedy(
@@ -63,25 +59,25 @@ def epsilon_greedy(
     rng: Int64[Tensor, " N"],
     num_actions: int,
     epsilon: float,
-    explore_draw: int = Draw.EXPLORE,
-    action_draw: int = Draw.ACTION,
+    explore: Purpose = Purpose.EXPLORE,
+    action: Purpose = Purpose.ACTION,
 ) -> Int64[Tensor, " N"]:
     """Return the greedy action or, with probability epsilon, a uniformly random one."""
-    explores = prng.uniform(rng, 1, explore_draw)[:, 0] < epsilon
-    return torch.where(explores, prng.randint(rng, num_actions, action_draw), greedy)
+    explores = prng.uniform(rng, 1, explore)[:, 0] < epsilon
+    return torch.where(explores, prng.randint(rng, num_actions, action), greedy)
 
 
 def argmax_with_random_ties(
-    values: Tensor, rng: Int64[Tensor, " N"], draw: int = Draw.TIE_BREAK
+    values: Tensor, rng: Int64[Tensor, " N"], purpose: Purpose = Purpose.TIE_BREAK
 ) -> Int64[Tensor, " N"]:
     """Return the action of the greatest value in each row of [N, A]; ties are broken at random."""
     best = values == values.amax(1, keepdim=True)
-    uniforms = prng.uniform(rng, values.shape[1], draw)
+    uniforms = prng.uniform(rng, values.shape[1], purpose)
     return torch.where(best, uniforms, -1.0).argmax(1)
 
 
 def sample(
-    logits: Float[Tensor, "N A"], rng: Int64[Tensor, " N"], draw: int = Draw.ACTION
+    logits: Float[Tensor, "N A"], rng: Int64[Tensor, " N"], purpose: Purpose = Purpose.ACTION
 ) -> Int64[Tensor, " N"]:
     """Return an action drawn from each row's softmax."""
-    return prng.categorical(logits, rng, draw)
+    return prng.categorical(logits, rng, purpose)

@@ -10,18 +10,18 @@ from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from ..envs import prng
 from ..envs.checks import above, at_least, check, within
 from ..envs.errors import UsageError
 from ..envs.interface import Carry, EnvSpec, Metrics, Segment, TimeStep, Transition
-from ..world_models.interface import PlannerConfig, PlannerOutput
-from ..world_models.optimizers import load_optimizer
+from ..world_models.interface import PlannerConfig
 from ..world_models.planning.reactive import ReactiveConfig
-from ..world_models.precision import maybe_compile, run_with_oom_hint, to_channels_last
-from .interface import AgentConfig
+from ..world_models.precision import FLOAT32, Precision, run_with_oom_hint, to_channels_last
+from ..world_models.state import HasState
+from .interface import ActOutput, AgentConfig
 from .losses import (
     action_log_prob,
     entropy,
@@ -29,7 +29,7 @@ from .losses import (
     ppo_policy_loss,
     ppo_value_loss,
 )
-from .networks import AutoConfig, Bfloat16Copy, NetworkConfig, PolicyNetwork
+from .networks import AutoConfig, NetworkConfig, PolicyNetwork, inference_copy
 from .policies import sample
 from .returns import generalized_advantages, learning_reward
 from .rollout import Batch, Rollout, select, split_sequences
@@ -115,30 +115,45 @@ class PPOConfig(AgentConfig):
     def rollout_length(self) -> int:
         return self.num_steps
 
-    def build(self, spec: EnvSpec, *, seed: int = 0, device: torch.device | str = "cpu") -> "PPO":
-        return PPO(self, spec, seed=seed, device=device)
+    def build(
+        self,
+        spec: EnvSpec,
+        *,
+        seed: int = 0,
+        device: torch.device | str = "cpu",
+        precision: Precision = FLOAT32,
+    ) -> "PPO":
+        return PPO(self, spec, seed=seed, device=device, precision=precision)
 
 
-class PPO:
+class PPO(HasState):
     """An agent that samples from a policy and updates it whenever a rollout is full."""
 
+    STATE = ("network", "rollout", "optimizer", "rng", "steps")
+
     def __init__(
-        self, config: PPOConfig, spec: EnvSpec, *, seed: int, device: torch.device | str
+        self,
+        config: PPOConfig,
+        spec: EnvSpec,
+        *,
+        seed: int,
+        device: torch.device | str,
+        precision: Precision = FLOAT32,
     ) -> None:
         self.config, self.spec, self.seed = config, spec, seed
         self.device = torch.device(device)
         with prng.seeded(seed):
-            trunk = config.network.build(spec.obs_shape)
+            trunk = config.network.build(spec.obs_shape, precision)
             features = config.lstm or trunk.features
             planner = config.planner.build(
                 features=features, num_actions=spec.num_actions, seed=seed
             )
             self.network = PolicyNetwork(trunk, config.lstm, planner).to(self.device)
-        self.inference_copy = Bfloat16Copy(self.network)
+        self.inference_copy = inference_copy(self.network, precision)
         self._forward, self._loss = self.inference_copy.network.forward, self.ppo_loss
         if not self.network.recurrent:  # else each timestep of a sequence would be compiled apart
-            self._forward = maybe_compile(self._forward, self.device)
-            self._loss = maybe_compile(self._loss, self.device)
+            self._forward = precision.maybe_compile(self._forward, self.device)
+            self._loss = precision.maybe_compile(self._loss, self.device)
         self.optimizer = torch.optim.Adam(
             self.network.parameters(), lr=config.learning_rate, eps=1e-5, fused=True
         )
@@ -150,26 +165,48 @@ class PPO:
                 f"agent.num_steps is {config.num_steps} and agent.bptt_length is "
                 f"{config.bptt_length}; make agent.num_steps a multiple of agent.bptt_length."
             )
-        self.rollout = Rollout(spec, config.num_steps, device=self.device)
-        self.rng = prng.initial_rng(seed, "replay", 1)
+        self.rollout = Rollout(
+            spec,
+            config.num_steps,
+            extras=("log_prob", "decision", "value", *["free_energy"] * config.free_energy),
+            carry_every=self.sequence_length if recurrent else config.num_steps,
+            device=self.device,
+        )
+        self.rng = prng.initial_rng(seed, prng.Purpose.REPLAY, 1)
         self.steps = 0
 
     def initial(self, n: int) -> Carry:
-        carry = self.network.initial(n) | {"rng": prng.initial_rng(self.seed, "train", n)}
+        carry = self.network.initial(n) | {
+            "rng": prng.initial_rng(self.seed, prng.Purpose.TRAIN, n)
+        }
         return {name: x.to(self.device) for name, x in carry.items()}
 
     @torch.no_grad()
-    def act(
-        self, step: TimeStep, carry: Carry, *, explore: bool = True
-    ) -> tuple[Int64[Tensor, " N"], Carry]:
-        """Sample an action from the policy, or return its mode if ``explore`` is false."""
-        logits, _, _, next_carry = self._forward(step.obs[:, None], step.first[:, None], carry)
-        logits = logits[:, 0]
-        action = sample(logits, carry["rng"]) if explore else logits.argmax(1)
+    def act(self, step: TimeStep, carry: Carry, *, explore: bool = True) -> ActOutput:
+        """Sample an action from the policy, or return its mode if ``explore`` is false.
+
+        The extras are the value and the log-probability of action and decision together, and what
+        the planner shows.
+        """
+        logits, value, plan, next_carry = self._forward(
+            step.obs[:, None], step.first[:, None], carry
+        )
+        log_pi = logits[:, 0].log_softmax(1)
+        action = sample(logits[:, 0], carry["rng"]) if explore else logits[:, 0].argmax(1)
         next_carry = {name: x.clone() for name, x in next_carry.items()}
         if "action" in next_carry:
             next_carry["action"] = action
-        return action, next_carry
+        extras = {
+            "log_prob": action_log_prob(log_pi, action) + plan.log_prob[:, 0],
+            "value": value[:, 0].clone(),  # a compiled forward pass would overwrite it
+            "decision": plan.decision[:, 0].clone(),
+        }
+        if self.config.free_energy:
+            extras["free_energy"] = entropy(log_pi) - plan.kl[:, 0]
+        for name, x in (("replanned", plan.replanned), ("window", plan.window)):
+            if x is not None:
+                extras[name] = x[:, 0].clone()
+        return ActOutput(action, next_carry, extras)
 
     def learn(self, t: Transition) -> Metrics:
         """Store a transition, and learn from the rollout if it is full."""
@@ -177,17 +214,27 @@ class PPO:
         self.steps += self.spec.num_envs
         if len(self.rollout) < self.config.num_steps:
             return {}
-        return self.train_on(self.rollout.pop())
+        return self.train_on(self.rollout.pop(), self.value(t.next_step, t.next_carry))
 
-    def train_on(self, segment: Segment) -> Metrics:
-        """Update for several epochs on a segment collected by the present policy."""
+    @torch.no_grad()
+    def value(self, step: TimeStep, carry: Carry) -> Float[Tensor, " N"]:
+        """Return the value of each env's observation."""
+        value = self._forward(step.obs[:, None], step.first[:, None], carry)[1]
+        return value[:, 0].clone()
+
+    def train_on(self, segment: Segment, next_value: Float[Tensor, " B"]) -> Metrics:
+        """Update for several epochs on a segment collected by the present policy.
+
+        ``next_value`` is the value of the observation after the last action.
+        """
         learning_rate = self._anneal_learning_rate()
-        batch = self.estimate_advantages(segment)
+        batch = self.estimate_advantages(segment, next_value)
         residual_var, return_var = (x[batch.valid].var() for x in (batch.advantage, batch.returns))
         batch = replace(batch, obs=to_channels_last(batch.obs))  # once for all epochs
         updates = []
         for _ in range(self.config.update_epochs):
-            order = prng.bits(self.rng, len(batch.action))[0].argsort().to(self.device)
+            bits = prng.bits(self.rng, len(batch.action), prng.Purpose.SAMPLE)[0]
+            order = bits.argsort().to(self.device)
             self.rng = prng.next_rng(self.rng)
             minibatches = order.chunk(self.config.num_minibatches)
             updates += [self.update(select(batch, rows)) for rows in minibatches]
@@ -198,61 +245,29 @@ class PPO:
             **{name: torch.stack([x[name] for x in updates]).mean() for name in updates[0]},
         }
 
-    @torch.no_grad()
-    def estimate_advantages(self, segment: Segment) -> Batch:
-        """Return the segment as sequences, with log-probabilities, values and advantages."""
-        config, valid = self.config, segment.valid
-        log_pi, value, plan_kl, decision, decision_log_prob, carry = self._unroll(segment)
+    def estimate_advantages(self, segment: Segment, next_value: Float[Tensor, " B"]) -> Batch:
+        """Return the segment as sequences, with advantages from the values of its timesteps."""
+        config, extras = self.config, segment.extras
+        value = torch.cat([extras["value"], next_value[:, None]], 1)
         reward = learning_reward(
             segment.reward, segment.bonus, clip=config.reward_clip, total_clip=config.total_clip
         )
         if config.free_energy:
-            reward = reward + config.ent_coef * (entropy(log_pi) - plan_kl)[:, :-1]
-        discount = config.gamma * segment.discount
-        log_prob = decision_log_prob[:, :-1] + action_log_prob(log_pi[:, :-1], segment.action)
+            reward = reward + config.ent_coef * extras["free_energy"]
         columns = {
             "obs": segment.obs[:, :-1],
             "first": segment.first[:, :-1],
-            "valid": valid,
+            "valid": segment.valid,
             "action": segment.action,
-            "decision": decision[:, :-1],
-            "log_prob": log_prob,
+            "decision": extras["decision"],
+            "log_prob": extras["log_prob"],
             "value": value[:, :-1],
-            "advantage": generalized_advantages(reward, discount, value, valid, config.gae_lambda),
+            "advantage": generalized_advantages(
+                reward, config.gamma * segment.discount, value, segment.valid, config.gae_lambda
+            ),
         }
         rows = {name: split_sequences(x, self.sequence_length) for name, x in columns.items()}
-        return Batch(**rows, carry=carry)
-
-    def _unroll(self, segment: Segment) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Carry]:
-        """Return log pi, value, plan KL, decision and its log-probability, each [B, T+1, ...].
-
-        The carry is that before each sequence, with B * T / sequence_length rows.
-        """
-        obs, first, action = segment.obs, segment.first, segment.action
-        outputs, carries = [], [segment.carry]
-        if self.network.recurrent:
-            for t in range(0, first.shape[1], self.sequence_length):
-                span = slice(t, t + self.sequence_length)
-                logits, value, plan, carry = self.inference_copy.network(
-                    obs[:, span], first[:, span], carries[-1], action[:, span]
-                )
-                outputs.append(_copy_outputs(logits, value, plan))
-                carries.append(carry)
-        else:  # in chunks of about the size of a minibatch, which is known to fit in memory
-            chunks = self.config.num_minibatches
-            for chunk_obs, chunk_first in zip(
-                obs.flatten(0, 1).chunk(chunks), first.flatten().chunk(chunks), strict=True
-            ):
-                logits, value, plan, _ = self._forward(chunk_obs[:, None], chunk_first[:, None], {})
-                outputs.append(_copy_outputs(logits, value, plan))
-            carries = [{}]
-        log_pi, value, plan_kl, decision, log_prob = (
-            torch.cat(x, int(self.network.recurrent)).view(*first.shape, *x[0].shape[2:])
-            for x in zip(*outputs, strict=True)
-        )
-        starts = carries[: action.shape[1] // self.sequence_length]
-        carry = {x: torch.stack([c[x] for c in starts], 1).flatten(0, 1) for x in carries[0]}
-        return log_pi, value, plan_kl, decision, log_prob, carry
+        return Batch(**rows, carry=segment.carry if self.network.recurrent else {})
 
     def update(self, batch: Batch) -> dict[str, Tensor]:
         """Make one gradient step on a minibatch and return its metrics.
@@ -322,24 +337,6 @@ class PPO:
             group["lr"] = learning_rate
         return learning_rate
 
-    def state_dict(self) -> dict[str, Any]:
-        return {
-            "network": self.network.state_dict(),
-            "rollout": self.rollout.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "rng": self.rng,
-            "steps": self.steps,
-        }
-
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.network.load_state_dict(state["network"])
-        self.rollout.load_state_dict(state["rollout"])
-        load_optimizer(self.optimizer, state["optimizer"])
+        super().load_state_dict(state)
         self.inference_copy.refresh()
-        self.rng, self.steps = state["rng"], state["steps"]
-
-
-def _copy_outputs(logits: Tensor, value: Tensor, plan: PlannerOutput) -> tuple[Tensor, ...]:
-    """Return log pi and copies of the rest, which a compiled forward pass would overwrite."""
-    copies = (x.clone() for x in (value, plan.kl, plan.decision, plan.log_prob))
-    return (logits.log_softmax(-1), *copies)

@@ -33,6 +33,8 @@ class RecordedEnv(VectorEnv[Any, Any, Any]):
         self.last = segment.last.to(device).clone()
         self.last[:, -1] = True
         self.rows = torch.arange(self.num_envs, device=device)
+        self.time = torch.zeros_like(self.rows)
+        self.action = torch.zeros_like(self.rows)
 
     def reset(
         self,

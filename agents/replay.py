@@ -22,7 +22,8 @@ BLOCK = 1024
 """Cells per block; the number of sampleable cells is kept per block."""
 
 COLUMNS = (
-    "frames", "action", "reward", "discount", "episode_end", "num_frames", "returns", "complete"
+    "frames", "action", "reward", "discount", "episode_end", "num_frames", "returns", "complete",
+    "privileged",
 )  # fmt: skip
 """Tensors of the buffer [rows, envs, ...], in the order of a checkpoint."""
 
@@ -42,6 +43,9 @@ class Batch:
     """Discounted sum of all rewards to the end of the episode (Monte-Carlo return)."""
     complete: Bool[Tensor, " B"]
     """Whether ``returns`` is known: False after a time-out and without Monte-Carlo returns."""
+    privileged: UInt8[Tensor, "B P"]
+    """The true state of ``obs``; without bytes where the env has none."""
+    next_privileged: UInt8[Tensor, "B P"]
 
     def to(self, device: torch.device) -> "Batch":
         """Copy to a device; to a GPU asynchronously, from pinned memory."""
@@ -101,12 +105,13 @@ class Replay:
         self.reward, self.discount, self.returns = (torch.zeros(shape) for _ in range(3))
         self.episode_end, self.complete = (torch.zeros(shape, dtype=torch.bool) for _ in range(2))
         self.num_frames = torch.zeros(shape, dtype=torch.int64)  # of the stack, of this episode
+        self.privileged = torch.zeros(*shape, len(spec.privileged), dtype=torch.uint8)
         self.head = 0  # timesteps written; timestep t is in row t % num_rows
         self.pending = torch.full((self.num_envs,), self.stack - 1)  # first one not yet sampleable
         blocks = -(-self.num_rows * self.num_envs // BLOCK)
         self.sampleable = torch.zeros(blocks, BLOCK, dtype=torch.bool)
         self.block_counts = torch.zeros(blocks, dtype=torch.int64)
-        self.rng = prng.initial_rng(seed, "replay", 1)
+        self.rng = prng.initial_rng(seed, prng.Purpose.REPLAY, 1)
 
     def __len__(self) -> int:
         """Return the number of transitions that can be sampled."""
@@ -119,6 +124,8 @@ class Replay:
             self.head = self.stack - 1
             self.frames[: self.stack] = stack.transpose(0, 1)
             self.num_frames[self.head] = torch.where(t.step.first.cpu(), 1, self.stack)
+            if t.step.privileged is not None:
+                self.privileged[self.head] = t.step.privileged.cpu()
         row, next_row = self.head % self.num_rows, (self.head + 1) % self.num_rows
         valid, discount = t.valid.cpu(), t.next_step.discount.cpu()
         episode_end = valid & (t.next_step.last.cpu() | (discount == 0))
@@ -127,6 +134,8 @@ class Replay:
         self._mark(torch.arange(self.num_envs) + overwritten * self.num_envs, 0)
 
         self.frames[next_row] = t.next_step.frame
+        if t.next_step.privileged is not None:
+            self.privileged[next_row] = t.next_step.privileged.cpu()
         num_frames = (self.num_frames[row] + 1).clamp_(max=self.stack)
         self.num_frames[next_row] = torch.where(t.next_step.first.cpu(), 1, num_frames)
         self.action[row] = t.action.cpu()
@@ -155,14 +164,17 @@ class Replay:
         in_episode = torch.ones_like(window, dtype=torch.bool)
         in_episode[:, 1:] = self.episode_end.view(-1)[window[:, :-1]].cumsum(1) == 0
         discount = self.discount.view(-1)[window]
+        next_row = row + in_episode.sum(1)
         return Batch(
             obs=self._stacks(row, env),
             action=self.action.view(-1)[cell],
             reward=returns_to_go(self.reward.view(-1)[window], discount, in_episode)[:, 0],
             discount=torch.where(in_episode, discount, 1.0).prod(1),
-            next_obs=self._stacks(row + in_episode.sum(1), env),
+            next_obs=self._stacks(next_row, env),
             returns=self.returns.view(-1)[cell],
             complete=self.complete.view(-1)[cell],
+            privileged=self.privileged.flatten(0, 1)[cell],
+            next_privileged=self.privileged.flatten(0, 1)[self._cells(next_row, env)],
         )
 
     def sample_segments(self, batch_size: int, timesteps: int) -> Segment:
@@ -184,6 +196,7 @@ class Replay:
         rows = row[:, None] + torch.arange(timesteps + 1)
         obs = self._stacks(rows.flatten(), env.repeat_interleave(timesteps + 1))
         reward = self.reward.view(-1)[window]
+        privileged = self.privileged.flatten(0, 1)[self._cells(rows, env[:, None])]
         return Segment(
             action=self.action.view(-1)[window],
             obs=obs.view(batch_size, timesteps + 1, *obs.shape[1:]),
@@ -192,11 +205,11 @@ class Replay:
             discount=self.discount.view(-1)[window],
             first=torch.zeros_like(last),
             last=last,
-            carry={},
+            privileged=privileged if privileged.shape[2] else None,
         )
 
     def _sample_ranks(self, count: int) -> Int64[Tensor, " B"]:
-        ranks = prng.randint(prng.bits(self.rng, count)[0], len(self))
+        ranks = prng.randint(prng.bits(self.rng, count, prng.Purpose.SAMPLE)[0], len(self))
         self.rng = prng.next_rng(self.rng)
         return ranks
 

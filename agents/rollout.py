@@ -13,73 +13,117 @@ from ..envs.interface import Carry, EnvSpec, Segment, TimeStep, Transition
 TRANSITION_FIELDS = ("action", "reward", "bonus", "discount")
 """Fields of a segment with T columns."""
 OBSERVATION_FIELDS = ("obs", "first", "last")
-"""Fields of a segment with T+1 columns."""
+"""Fields of a segment with T+1 columns, beside ``privileged`` where the env has a true state."""
 
 
 class Rollout:
     """A buffer for ``num_steps`` timesteps of every env, emptied as one segment.
 
-    Rewards of automatic resets are stored as 0.
+    Rewards of automatic resets are stored as 0. Of a policy's extras it keeps those named in
+    ``extras``, and of its carries one every ``carry_every`` timesteps.
     """
 
     def __init__(
-        self, spec: EnvSpec, num_steps: int, *, device: torch.device | str = "cpu"
+        self,
+        spec: EnvSpec,
+        num_steps: int,
+        *,
+        extras: tuple[str, ...] = (),
+        carry_every: int | None = None,
+        device: torch.device | str = "cpu",
     ) -> None:
         n, t = spec.num_envs, num_steps
-        self.length = 0
+        self.num_steps, self.device, self.length = num_steps, torch.device(device), 0
+        self.carry_every = carry_every or num_steps
         try:
-            self.obs = torch.zeros(n, t + 1, *spec.obs_shape, dtype=torch.uint8, device=device)
+            obs = torch.zeros(n, t + 1, *spec.obs_shape, dtype=torch.uint8, device=device)
         except RuntimeError as error:
             raise UsageError(
                 f"agent.num_steps is {num_steps}, and the observations of {n} envs do not fit in "
                 f"the memory of {device}; lower --agent.num_steps or --num-envs."
             ) from error
-        self.action = torch.zeros(n, t, dtype=torch.int64, device=device)
-        self.reward, self.bonus, self.discount = torch.zeros(3, n, t, device=device)
-        self.first, self.last = torch.zeros(2, n, t + 1, dtype=torch.bool, device=device)
-        self.carry: Carry = {}
+        reward, bonus, discount = torch.zeros(3, n, t, device=device)
+        first, last = torch.zeros(2, n, t + 1, dtype=torch.bool, device=device)
+        self.columns: dict[str, Tensor] = {
+            "obs": obs,
+            "action": torch.zeros(n, t, dtype=torch.int64, device=device),
+            "reward": reward,
+            "bonus": bonus,
+            "discount": discount,
+            "first": first,
+            "last": last,
+        }
+        if spec.privileged:
+            shape = n, t + 1, len(spec.privileged)
+            self.columns["privileged"] = torch.zeros(shape, dtype=torch.uint8, device=device)
+        self.extras: dict[str, Tensor | None] = dict.fromkeys(extras)
+        self.carries: list[Carry] = []
 
     def __len__(self) -> int:
         """Return the number of timesteps stored."""
         return self.length
 
     def append(self, t: Transition) -> None:
-        """Store a transition; of the carries only the first is kept."""
-        now = self.length
+        """Store a transition."""
+        now, columns = self.length, self.columns
         if now == 0:
-            self.carry = t.carry
             self._store_observation(0, t.step)
-        self.action[:, now] = t.action
-        self.reward[:, now] = torch.where(t.valid, t.next_step.reward, 0.0)
-        self.bonus[:, now] = t.bonus
-        self.discount[:, now] = t.next_step.discount
+        if now % self.carry_every == 0:
+            self.carries.append(t.carry)
+        columns["action"][:, now] = t.action
+        columns["reward"][:, now] = torch.where(t.valid, t.next_step.reward, 0.0)
+        columns["bonus"][:, now] = t.bonus
+        columns["discount"][:, now] = t.next_step.discount
+        for name, column in self.extras.items():
+            x = t.extras[name]
+            if column is None:
+                column = x.new_zeros(len(x), self.num_steps, *x.shape[1:])
+                self.extras[name] = column
+            column[:, now] = x
         self._store_observation(now + 1, t.next_step)
         self.length += 1
 
     def _store_observation(self, column: int, step: TimeStep) -> None:
-        for name in OBSERVATION_FIELDS:
-            getattr(self, name)[:, column] = getattr(step, name)
+        for name, x in step.columns().items():
+            if name in OBSERVATION_FIELDS or name == "privileged":
+                self.columns[name][:, column] = x
 
     def pop(self) -> Segment:
-        """Empty the full buffer and return its segment, which the next ``append`` overwrites."""
-        (carry, self.carry), self.length = (self.carry, {}), 0
-        names = TRANSITION_FIELDS + OBSERVATION_FIELDS
-        return Segment(**{name: getattr(self, name) for name in names}, carry=carry)
+        """Empty the full buffer and return its segment, which the next ``append`` overwrites.
+
+        The rows of its carry are those of its sequences of ``carry_every`` timesteps.
+        """
+        (carries, self.carries), self.length = (self.carries, []), 0
+        carry = {x: torch.stack([c[x] for c in carries], 1).flatten(0, 1) for x in carries[0]}
+        extras = {name: x for name, x in self.extras.items() if x is not None}
+        return Segment(**self.columns, carry=carry, extras=extras)
 
     def state_dict(self) -> dict[str, Any]:
         """Return the timesteps stored."""
-        observations = self.length and self.length + 1
-        return (
-            {"length": self.length, "carry": self.carry}
-            | {name: getattr(self, name)[:, : self.length] for name in TRANSITION_FIELDS}
-            | {name: getattr(self, name)[:, :observations] for name in OBSERVATION_FIELDS}
-        )
+        used = dict.fromkeys(TRANSITION_FIELDS, self.length)
+        columns = {
+            name: x[:, : used.get(name, self.length and self.length + 1)]
+            for name, x in self.columns.items()
+        }
+        extras = {name: x[:, : self.length] for name, x in self.extras.items() if x is not None}
+        return {
+            "length": self.length,
+            "carries": self.carries,
+            "columns": columns,
+            "extras": extras if self.length else {},
+        }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.length = state["length"]
-        self.carry = {name: x.to(self.obs.device) for name, x in state["carry"].items()}
-        for name in TRANSITION_FIELDS + OBSERVATION_FIELDS:
-            getattr(self, name)[:, : state[name].shape[1]] = state[name]
+        self.carries = [
+            {name: x.to(self.device) for name, x in carry.items()} for carry in state["carries"]
+        ]
+        for name, x in state["columns"].items():
+            self.columns[name][:, : x.shape[1]] = x
+        for name, x in state["extras"].items():
+            column = x.new_zeros(len(x), self.num_steps, *x.shape[2:], device=self.device)
+            column[:, : x.shape[1]] = x
+            self.extras[name] = column
 
 
 BATCH_FIELDS = ("obs", "first", "valid", "action", "decision", "log_prob", "value", "advantage")

@@ -1,4 +1,37 @@
-"""Schedules: hyperparameters as functions of the number of agent steps."""
+"""Schedules: hyperparameters and updates as functions of the number of agent steps."""
+
+import math
+from collections.abc import Iterator
+
+from ..world_models.state import HasState
+
+
+class Ratio(HasState):
+    """The updates that are due: ``ratio`` for each agent step from ``start`` on.
+
+    After DreamerV3's ``Ratio``. Updates that were missed are made up later, ``at_most`` at a time.
+
+    Example::
+
+        schedule = Ratio(0.25, start=1_000)
+        for update in schedule(steps):
+            ...
+    """
+
+    STATE = ("count",)
+
+    def __init__(self, ratio: float, *, start: int = 0, at_most: int | None = None) -> None:
+        self.ratio, self.start, self.at_most = ratio, start, at_most
+        self.count = 0
+        """Updates so far."""
+
+    def __call__(self, steps: int) -> Iterator[int]:
+        """Yield the number, from 1 on, of each update that is due after ``steps`` agent steps."""
+        target = math.floor(round((steps - self.start) * self.ratio, 9))  # 49 * (1 / 49) is 1
+        due = target - self.count
+        for _ in range(due if self.at_most is None else min(due, self.at_most)):
+            self.count += 1
+            yield self.count
 
 
 def linear(step: int, *, begin: float, end: float, over: int) -> float:

@@ -1,7 +1,7 @@
-"""Base class of small environments in numpy: their spaces, seeds and masked resets."""
+"""Base class of small environments in numpy: spaces, seeds, masked resets and snapshots."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from gymnasium.spaces import Box, Discrete
@@ -15,10 +15,20 @@ Array = NDArray[Any]
 class SmallEnv(VectorEnv[Array, Array, Array]):
     """Vector environment of uint8 images, one numpy generator per copy.
 
-    Subclasses implement ``reset_envs``, ``observe`` and ``step`` (with NEXT_STEP autoreset).
+    Subclasses implement ``reset_envs``, ``observe``, ``true_state`` and ``step`` (with NEXT_STEP
+    autoreset), and name the arrays of their state in ``STATE``.
     """
 
-    def __init__(self, num_envs: int, obs_shape: tuple[int, int, int], num_actions: int) -> None:
+    STATE: ClassVar[tuple[str, ...]] = ()
+
+    def __init__(
+        self,
+        num_envs: int,
+        obs_shape: tuple[int, int, int],
+        num_actions: int,
+        privileged_names: tuple[str, ...],
+    ) -> None:
+        self.privileged_names = privileged_names
         self.num_envs = num_envs
         self.metadata = {"autoreset_mode": AutoresetMode.NEXT_STEP, "reset_mask": True}
         self.single_observation_space = Box(0, 255, obs_shape, np.uint8)
@@ -41,7 +51,7 @@ class SmallEnv(VectorEnv[Array, Array, Array]):
             for i in np.flatnonzero(mask).tolist():
                 self.generators[i] = np.random.default_rng(seed[i])
         self.reset_envs(mask)
-        return self.observe(), {}
+        return self.observe(), self.info()
 
     def reset_envs(self, mask: Array) -> None:
         """Start new episodes in the masked envs, drawn from their own generators."""
@@ -50,3 +60,24 @@ class SmallEnv(VectorEnv[Array, Array, Array]):
     def observe(self) -> Array:
         """Return the observations of all envs, uint8."""
         raise NotImplementedError
+
+    def true_state(self) -> Array:
+        """Return the bytes named in ``privileged_names``, [N, P]."""
+        raise NotImplementedError
+
+    def info(self) -> dict[str, Any]:
+        """Return Gymnasium's info of a timestep: the true state, uint8 [N, P]."""
+        return {"privileged": self.true_state().astype(np.uint8)}
+
+    def save(self) -> dict[str, Any]:
+        """Return a snapshot of all envs and their generators, which ``restore`` continues from."""
+        arrays = {name: getattr(self, name).copy() for name in self.STATE}
+        return arrays | {"generators": [x.bit_generator.state for x in self.generators]}
+
+    def restore(self, snapshot: dict[str, Any]) -> Array:
+        """Return to a snapshot of as many envs; return its observations."""
+        for name in self.STATE:
+            getattr(self, name)[:] = snapshot[name]
+        for generator, state in zip(self.generators, snapshot["generators"], strict=True):
+            generator.bit_generator.state = state
+        return self.observe()

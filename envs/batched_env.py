@@ -1,8 +1,7 @@
 """BatchedEnv: a Gymnasium vector environment with NEXT_STEP autoreset, as time steps of tensors.
 
-The state of an emulator is a function of its last seed and the actions since, so a checkpoint holds
-both for every env and is replayed on resume. To keep the replay short, an env whose log has grown
-past ``reseed_after`` timesteps is seeded anew right after its next automatic reset.
+An environment in numpy runs in a thread of its own (``EmulatorEnvs``), one of tensors on its device
+(``TensorEnvs``).
 """
 
 import math
@@ -39,12 +38,18 @@ class BatchedEnv:
         step = envs.step(torch.zeros(8, dtype=torch.int64))
     """
 
+    def __new__(cls, env: Any, **settings: Any) -> "BatchedEnv":
+        """Choose the class for the environment: of tensors if it has an attribute ``tensors``."""
+        if cls is BatchedEnv:
+            cls = TensorEnvs if getattr(env, "tensors", False) else EmulatorEnvs
+        return object.__new__(cls)
+
     def __init__(
         self,
         env: VectorEnv[Any, Any, Any],
         *,
         seed: int = 0,
-        purpose: prng.Purpose = "train",
+        purpose: prng.Purpose = prng.Purpose.TRAIN,
         device: torch.device | str = "cpu",
         timeout: float = 180.0,
         reseed_after: int = 10_000,
@@ -55,39 +60,24 @@ class BatchedEnv:
         self.timeout, self.reseed_after = timeout, reseed_after
         check_autoreset(env)
         self.spec, self._channels_first = read_spaces(env)
-        self._seedable = env.metadata.get("reset_mask", False) or isinstance(
-            env.unwrapped, SyncVectorEnv | AsyncVectorEnv
-        )
-        self._on_device = bool(getattr(env, "tensors", False))  # Imagination steps on tensors
-        self._action_type = np.min_scalar_type(self.spec.num_actions - 1)
-        self._timestep_bytes = self.spec.num_envs * self._action_type.itemsize
-        self._worker = Worker()
-        self._sent_actions: Array | None = None  # of the step under way
-        n = self.spec.num_envs
-        self.seed_index = torch.zeros(n, dtype=torch.int64)  # earlier seeds of each env
-        self.steps_since_seed = np.zeros(n, np.int64)
-        self._log = bytearray()  # the actions of all envs, one timestep after another
-        self._was_last = np.zeros(n, np.bool_)
-
-    def reset(self, seed_index: int = 0) -> TimeStep:
-        """Start new episodes in all envs; every ``seed_index`` has other seeds."""
-        n = self.spec.num_envs
-        self.seed_index.fill_(seed_index)
-        if self._on_device:
-            seeds: Any = self.emulator_seeds()
-            return self._device_timestep(self.env.reset(seed=seeds)[0])
-        obs = self._seed_envs(np.ones(n, np.bool_))
-        self._log.clear()
-        self._was_last = np.zeros(n, np.bool_)
-        zeros = np.zeros(n, np.float32)
-        return self._timestep(
-            obs, zeros, zeros + 1, first=np.ones(n, np.bool_), last=self._was_last
-        )
+        self.seed_index = torch.zeros(self.spec.num_envs, dtype=torch.int64)
+        """How often each env was seeded before."""
 
     @property
     def parts(self) -> "list[BatchedEnv]":
         """Groups of envs with their own ``send`` and ``receive``."""
         return [self]
+
+    def emulator_seeds(self) -> list[int]:
+        """Return the seed that each env was last given."""
+        seeds: list[int] = prng.env_seeds(
+            self.seed, self.purpose, self.seed_index, self.first_env
+        ).tolist()
+        return seeds
+
+    def reset(self, seed_index: int = 0) -> TimeStep:
+        """Start new episodes in all envs; every ``seed_index`` has other seeds."""
+        raise NotImplementedError
 
     def step(self, action: Int64[Tensor, " N"]) -> TimeStep:
         """Step all envs: ``send``, then ``receive``."""
@@ -99,9 +89,105 @@ class BatchedEnv:
 
         Raises UsageError for an action out of range (ale_py would hang).
         """
-        if self._on_device:
-            self._device_action = action
-            return
+        raise NotImplementedError
+
+    def receive(self) -> TimeStep:
+        """Return the result of the step that was started by ``send``.
+
+        Raises EmulatorTimeout if there is none within ``timeout`` seconds.
+        """
+        raise NotImplementedError
+
+    def close(self) -> None:
+        """Free the emulators, after the step under way."""
+        self.env.close()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what ``load_state_dict`` replays; envs of tensors have no such state."""
+        raise NotImplementedError
+
+    def load_state_dict(self, state: dict[str, Any]) -> UInt8[Tensor, "N K H W"]:
+        """Replay the logged actions from the logged seeds, and return the resulting observations.
+
+        Raises ValueError if the state is of another number of envs.
+        """
+        raise NotImplementedError
+
+
+class TensorEnvs(BatchedEnv):
+    """Envs that step on tensors: nothing leaves the device, and nothing is logged."""
+
+    def __init__(self, env: VectorEnv[Any, Any, Any], **settings: Any) -> None:
+        super().__init__(env, **settings)
+        zeros = torch.zeros(self.spec.num_envs, device=self.device)
+        self._action, self._last = zeros.long(), zeros.bool()
+        self._zeros, self._ones = zeros, zeros + 1
+
+    def reset(self, seed_index: int = 0) -> TimeStep:
+        self.seed_index.fill_(seed_index)
+        seeds: Any = self.emulator_seeds()
+        obs, _ = self.env.reset(seed=seeds)
+        first = self._ones.bool()
+        return self._timestep(obs, self._zeros, self._ones, first=first, last=~first)
+
+    def send(self, action: Int64[Tensor, " N"]) -> None:
+        self._action = action
+
+    def receive(self) -> TimeStep:
+        first = self._last
+        obs, reward, terminated, truncated, info = self.env.step(self._action)
+        return self._timestep(
+            obs, reward, info["discount"], first=first, last=terminated | truncated
+        )
+
+    def _timestep(
+        self,
+        obs: UInt8[Tensor, "N K H W"],
+        reward: Tensor,
+        discount: Tensor,
+        *,
+        first: Tensor,
+        last: Tensor,
+    ) -> TimeStep:
+        self._last = last
+        return TimeStep(obs, reward, discount, first, last, obs[:, -self.spec.channels :])
+
+
+class EmulatorEnvs(BatchedEnv):
+    """Envs in numpy, stepped in a thread; exactly resumable by their seeds and actions.
+
+    The state of an emulator is a function of its last seed and the actions since, so a checkpoint
+    holds both for every env and is replayed on resume. To keep the replay short, an env whose log
+    has grown past ``reseed_after`` timesteps is seeded anew right after its next automatic reset.
+    """
+
+    def __init__(self, env: VectorEnv[Any, Any, Any], **settings: Any) -> None:
+        super().__init__(env, **settings)
+        self._seedable = env.metadata.get("reset_mask", False) or isinstance(
+            env.unwrapped, SyncVectorEnv | AsyncVectorEnv
+        )
+        self._action_type = np.min_scalar_type(self.spec.num_actions - 1)
+        self._timestep_bytes = self.spec.num_envs * self._action_type.itemsize
+        self._worker = Worker()
+        self._sent_actions: Array | None = None  # of the step under way
+        n = self.spec.num_envs
+        self.steps_since_seed = np.zeros(n, np.int64)
+        self._log = bytearray()  # the actions of all envs, one timestep after another
+        self._was_last = np.zeros(n, np.bool_)
+        self._privileged = np.zeros((n, len(self.spec.privileged)), np.uint8)
+
+    def reset(self, seed_index: int = 0) -> TimeStep:
+        n = self.spec.num_envs
+        self.seed_index.fill_(seed_index)
+        obs = self._seed_envs(np.ones(n, np.bool_))
+        self._log.clear()
+        self._was_last = np.zeros(n, np.bool_)
+        zeros = np.zeros(n, np.float32)
+        return self._timestep(
+            obs, zeros, zeros + 1, first=np.ones(n, np.bool_), last=self._was_last
+        )
+
+    def send(self, action: Int64[Tensor, " N"]) -> None:
         actions = action.cpu().numpy()
         invalid = np.flatnonzero((actions < 0) | (actions >= self.spec.num_actions))
         if invalid.size:
@@ -113,12 +199,6 @@ class BatchedEnv:
         self._sent_actions = actions
 
     def receive(self) -> TimeStep:
-        """Return the result of the step that was started by ``send``.
-
-        Raises EmulatorTimeout if there is none within ``timeout`` seconds.
-        """
-        if self._on_device:
-            return self._device_step(self._device_action)
         if self._sent_actions is None:
             raise RuntimeError("BatchedEnv.receive was called without BatchedEnv.send before.")
         actions, self._sent_actions = self._sent_actions, None
@@ -126,6 +206,7 @@ class BatchedEnv:
         first = self._was_last
         last = np.asarray(terminated) | np.asarray(truncated)
         discount = info.get("discount", 1.0 - np.asarray(terminated, np.float32))
+        self._read_privileged(info)
         self._was_last = last
         self._log += actions.astype(self._action_type).tobytes()
         self.steps_since_seed += 1
@@ -139,17 +220,9 @@ class BatchedEnv:
         return self._timestep(obs, reward, discount, first=first, last=last)
 
     def close(self) -> None:
-        """Free the emulators, after the step under way."""
         self._worker.drain(timeout=2.0)  # freed amid a step they would abort the process
         self._worker.stop()
         self.env.close()
-
-    def emulator_seeds(self) -> list[int]:
-        """Return the seed that each env was last given."""
-        seeds: list[int] = prng.env_seeds(
-            self.seed, self.purpose, self.seed_index, self.first_env
-        ).tolist()
-        return seeds
 
     def state_dict(self) -> dict[str, Any]:
         log = np.frombuffer(bytes(self._log), self._action_type).reshape(-1, self.spec.num_envs)
@@ -161,14 +234,7 @@ class BatchedEnv:
             "was_last": torch.from_numpy(self._was_last.copy()),
         }
 
-    def load_state_dict(
-        self, state: dict[str, Any], progress: Callable[[int, int], None] = lambda done, of: None
-    ) -> UInt8[Tensor, "N K H W"]:
-        """Replay the logged actions from the logged seeds, and return the resulting observations.
-
-        ``progress`` is called with the timesteps done and their total. Raises ValueError if the
-        state is of another number of envs.
-        """
+    def load_state_dict(self, state: dict[str, Any]) -> UInt8[Tensor, "N K H W"]:
         n = self.spec.num_envs
         per_env = ("seed_index", "steps_since_seed", "was_last")
         log = state["action_log"].numpy()
@@ -186,7 +252,6 @@ class BatchedEnv:
             if timestep < timesteps:
                 begun = steps_since_seed >= timesteps - timestep
                 obs = self._call(self.env.step, np.where(begun, log[timestep], 0))[0]
-                progress(timestep + 1, timesteps)
         self.steps_since_seed = steps_since_seed.copy()
         self._log = bytearray(log.astype(self._action_type).tobytes())
         self._was_last = state["was_last"].numpy().copy()
@@ -198,35 +263,15 @@ class BatchedEnv:
         options = None if mask.all() else {"reset_mask": mask}
         # Gymnasium's vector environments take a list of seeds; their base class declares only int.
         seeds: Any = self.emulator_seeds()
-        obs, _ = self._call(lambda: self.env.reset(seed=seeds, options=options))
+        obs, info = self._call(lambda: self.env.reset(seed=seeds, options=options))
+        self._read_privileged(info, mask)
         return np.asarray(obs)
 
-    def _device_step(self, action: Int64[Tensor, " N"]) -> TimeStep:
-        """Step an environment of tensors; nothing leaves the device, and nothing is logged."""
-        first = self._device_last
-        obs, reward, terminated, truncated, info = self.env.step(action)
-        last = terminated | truncated
-        return self._device_timestep(obs, reward, info["discount"], first=first, last=last)
-
-    def _device_timestep(
-        self,
-        obs: UInt8[Tensor, "N K H W"],
-        reward: Tensor | None = None,
-        discount: Tensor | None = None,
-        *,
-        first: Tensor | None = None,
-        last: Tensor | None = None,
-    ) -> TimeStep:
-        zeros = torch.zeros(len(obs), device=obs.device)
-        self._device_last = zeros.bool() if last is None else last
-        return TimeStep(
-            obs=obs,
-            reward=zeros if reward is None else reward,
-            discount=zeros + 1 if discount is None else discount,
-            first=zeros == 0 if first is None else first,
-            last=self._device_last,
-            frame=obs[:, -self.spec.channels :],
-        )
+    def _read_privileged(self, info: dict[str, Any], mask: Array | None = None) -> None:
+        """Keep the true state of the masked envs, which the environment returns as ``info``."""
+        if self.spec.privileged:
+            rows = slice(None) if mask is None else mask
+            self._privileged[rows] = np.asarray(info["privileged"], np.uint8)[rows]
 
     def _call(self, function: Callable[..., Any], *arguments: Any) -> Any:
         self._worker.submit(function, *arguments)
@@ -249,40 +294,47 @@ class BatchedEnv:
         n, on_gpu = len(images), self.device.type != "cpu"
         # A copy, because many environments write the next observation into the same buffer; in
         # one piece, so that a timestep goes to the device in one transfer.
-        buffer = torch.empty(10 * n + images.size, dtype=torch.uint8, pin_memory=on_gpu)
-        host = _timestep_views(buffer, images.shape)
+        size = 10 * n + images.size + self._privileged.size
+        buffer = torch.empty(size, dtype=torch.uint8, pin_memory=on_gpu)
+        host = _timestep_views(buffer, images.shape, self._privileged.shape)
         host["obs"].numpy()[:] = images
         for name, x in (
             ("reward", reward),
             ("discount", discount),
             ("first", first),
             ("last", last),
+            ("privileged", self._privileged),
         ):
-            host[name].numpy()[:] = x
+            if name in host:
+                host[name].numpy()[:] = x
         tensors = host
         if on_gpu:
-            tensors = _timestep_views(buffer.to(self.device, non_blocking=True), images.shape)
+            on_device = buffer.to(self.device, non_blocking=True)
+            tensors = _timestep_views(on_device, images.shape, self._privileged.shape)
         return TimeStep(**tensors, frame=host["obs"][:, -self.spec.channels :])
 
 
-def spec_of(env: EnvConfig, num_envs: int = 1) -> EnvSpec:
+def spec_of(env: EnvConfig, num_envs: int = 1, *, privileged: bool = False) -> EnvSpec:
     """Return the spec of ``num_envs`` copies of an environment; one is built to read it from."""
-    envs = BatchedEnv(env.build(1))
+    envs = BatchedEnv(env.build(1, privileged=privileged))
     envs.close()
     return replace(envs.spec, num_envs=num_envs)
 
 
 def _timestep_views(
-    buffer: UInt8[Tensor, " bytes"], obs_shape: tuple[int, ...]
+    buffer: UInt8[Tensor, " bytes"],
+    obs_shape: tuple[int, ...],
+    privileged_shape: tuple[int, ...],
 ) -> dict[str, Tensor]:
     """Return views of a timestep's fields in its buffer; ``obs_shape`` is (N, K, H, W)."""
     n = obs_shape[0]
-    sizes = [4 * n, 4 * n, n, n, math.prod(obs_shape)]
-    reward, discount, first, last, obs = torch.split(buffer, sizes)
-    return {
+    sizes = [4 * n, 4 * n, n, n, math.prod(obs_shape), math.prod(privileged_shape)]
+    reward, discount, first, last, obs, privileged = torch.split(buffer, sizes)
+    views = {
         "obs": obs.view(obs_shape),
         "reward": reward.view(torch.float32),
         "discount": discount.view(torch.float32),
         "first": first.view(torch.bool),
         "last": last.view(torch.bool),
     }
+    return views | ({"privileged": privileged.view(privileged_shape)} if len(privileged) else {})

@@ -24,7 +24,7 @@ class CatchConfig(EnvConfig):
     def __post_init__(self) -> None:
         check(self, "env", at_least(2), "rows", "columns")
 
-    def build(self, num_envs: int, *, threads: int = 0) -> "Catch":
+    def build(self, num_envs: int, *, threads: int = 0, privileged: bool = False) -> "Catch":
         return Catch(num_envs, self.rows, self.columns)
 
     @property
@@ -38,8 +38,10 @@ class CatchConfig(EnvConfig):
 class Catch(SmallEnv):
     """N independent boards; actions are left, stay, right."""
 
+    STATE = ("ball", "paddle", "done")
+
     def __init__(self, num_envs: int, rows: int = 10, columns: int = 5) -> None:
-        super().__init__(num_envs, (1, rows, columns), num_actions=3)
+        super().__init__(num_envs, (1, rows, columns), 3, ("ball_row", "ball_column", "paddle"))
         self.rows, self.columns = rows, columns
         self.ball = np.zeros((num_envs, 2), np.int64)  # row, column
         self.paddle = np.zeros(num_envs, np.int64)  # column
@@ -55,13 +57,16 @@ class Catch(SmallEnv):
         self.done = self.ball[:, 0] == self.rows - 1
         outcome = np.where(self.ball[:, 1] == self.paddle, 1.0, -1.0)
         reward = np.where(self.done, outcome, 0.0)
-        return self.observe(), reward, self.done.copy(), np.zeros_like(self.done), {}
+        return self.observe(), reward, self.done.copy(), np.zeros_like(self.done), self.info()
 
     def reset_envs(self, mask: Array) -> None:
         for i in np.flatnonzero(mask):
             self.ball[i] = 0, self.generators[i].integers(self.columns)
         self.paddle[mask] = self.columns // 2
         self.done[mask] = False
+
+    def true_state(self) -> Array:
+        return np.concatenate([self.ball, self.paddle[:, None]], 1)
 
     def observe(self) -> Array:
         boards = np.zeros((self.num_envs, 1, self.rows, self.columns), np.uint8)

@@ -27,7 +27,7 @@ class DeepSeaConfig(EnvConfig):
     def __post_init__(self) -> None:
         check(self, "env", at_least(2), "size")
 
-    def build(self, num_envs: int, *, threads: int = 0) -> "DeepSea":
+    def build(self, num_envs: int, *, threads: int = 0, privileged: bool = False) -> "DeepSea":
         return DeepSea(num_envs, self.size, self.mapping_seed)
 
     @property
@@ -38,8 +38,10 @@ class DeepSeaConfig(EnvConfig):
 class DeepSea(SmallEnv):
     """N independent divers; the last observation of an episode, below the bottom row, is empty."""
 
+    STATE = ("row", "column")
+
     def __init__(self, num_envs: int, size: int = 14, mapping_seed: int = 0) -> None:
-        super().__init__(num_envs, (1, size, size), num_actions=2)
+        super().__init__(num_envs, (1, size, size), 2, ("row", "column"))
         self.size = size
         self.right_action = np.random.default_rng(mapping_seed).integers(2, size=(size, size))
         self.row, self.column = np.zeros((2, num_envs), np.int64)
@@ -58,7 +60,10 @@ class DeepSea(SmallEnv):
         self.column = np.where(first, 0, next_column)
         self.row = np.where(first, 0, self.row + 1)
         done = self.row == self.size
-        return self.observe(), reward, done, np.zeros_like(done), {}
+        return self.observe(), reward, done, np.zeros_like(done), self.info()
+
+    def true_state(self) -> Array:
+        return np.stack([self.row, self.column], 1)
 
     def observe(self) -> Array:
         obs = np.zeros((self.num_envs, 1, self.size, self.size), np.uint8)

@@ -1,10 +1,11 @@
 """Types shared by all roles: time steps, transitions, segments, and the config of an environment.
 
 Axes: N envs, B batch, T time, K stacked channels (frames x channels, oldest first, channels
-innermost), H, W, A actions, D features, S samples. Batch-major ``[B, T, ...]``.
+innermost), H, W, A actions, D features, S samples, F context frames, P bytes of
+the true state. Batch-major ``[B, T, ...]``.
 """
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, Protocol, runtime_checkable
 
 import torch
@@ -16,6 +17,9 @@ from .errors import UsageError as UsageError
 
 Carry = dict[str, Tensor]
 """Recurrent state of a policy, planner or model; the first axis of every tensor is the env."""
+
+Extras = dict[str, Tensor]
+"""What a policy hands to ``learn`` and to displays beside its action; the first axis is the env."""
 
 Metrics = dict[str, Tensor | float]
 """Metrics of a learner; tensors stay on their device until a tracker logs them."""
@@ -31,6 +35,8 @@ class EnvSpec:
     """(K, H, W), uint8."""
     channels: int = 1
     """Channels of one frame."""
+    privileged: tuple[str, ...] = ()
+    """Names of the bytes of ``TimeStep.privileged``; empty without a true state."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,22 +55,25 @@ class TimeStep:
     last: Bool[Tensor, " N"]
     frame: UInt8[Tensor, "N C H W"]
     """The newest frame of ``obs``, in host memory; a predictor's frames stay on its device."""
+    privileged: UInt8[Tensor, "N P"] | None = None
+    """The true state where the env offers it, for references and probes alone."""
+
+    def columns(self) -> dict[str, Tensor]:
+        """Return the fields by name, without ``privileged`` where the env has none."""
+        columns = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {name: x for name, x in columns.items() if x is not None}
 
     def select(self, index: slice | Int64[Tensor, " M"]) -> "TimeStep":
         """Return the time step of the indexed envs."""
-        return TimeStep(**{field.name: getattr(self, field.name)[index] for field in fields(self)})
+        return TimeStep(**{name: x[index] for name, x in self.columns().items()})
 
 
 def concat_timesteps(steps: list[TimeStep]) -> TimeStep:
     """Concatenate the time steps of several groups of envs."""
     if len(steps) == 1:
         return steps[0]
-    return TimeStep(
-        **{
-            field.name: torch.cat([getattr(x, field.name) for x in steps])
-            for field in fields(TimeStep)
-        }
-    )
+    columns = [step.columns() for step in steps]
+    return TimeStep(**{name: torch.cat([x[name] for x in columns]) for name in columns[0]})
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +83,8 @@ class Transition:
     step: TimeStep
     carry: Carry
     action: Int64[Tensor, " N"]
+    extras: Extras
+    """What the policy handed over beside the action; see ``ActOutput``."""
     next_step: TimeStep
     next_carry: Carry
     bonus: Float[Tensor, " N"]
@@ -100,7 +111,18 @@ class Segment:
     discount: Float[Tensor, "B T"]
     first: Bool[Tensor, "B T+1"]
     last: Bool[Tensor, "B T+1"]
-    carry: Carry
+    privileged: UInt8[Tensor, "B T+1 P"] | None = None
+    carry: Carry = field(default_factory=dict)
+    extras: Extras = field(default_factory=dict)
+    """What the policy handed over with each action, [B, T, ...]."""
+
+    def without_last_timestep(self) -> "Segment":
+        """Return the segment that ends one timestep earlier."""
+        columns = {x.name: getattr(self, x.name) for x in fields(self)}
+        shorter: dict[str, Any] = {
+            name: x[:, :-1] for name, x in columns.items() if isinstance(x, Tensor)
+        }
+        return replace(self, extras={k: x[:, :-1] for k, x in self.extras.items()}, **shorter)
 
     @property
     def valid(self) -> Bool[Tensor, "B T"]:
@@ -121,10 +143,15 @@ class Stateful(Protocol):
 class EnvConfig:
     """Base class of every environment's config."""
 
-    def build(self, num_envs: int, *, threads: int = 0) -> VectorEnv[Any, Any, Any]:
+    def build(
+        self, num_envs: int, *, threads: int = 0, privileged: bool = False
+    ) -> VectorEnv[Any, Any, Any]:
         """Create ``num_envs`` copies of the environment, with NEXT_STEP autoreset.
 
-        ``threads`` is the number of emulator threads; 0 lets the environment choose.
+        ``threads`` is the number of emulator threads; 0 lets the environment choose. An
+        environment that offers its true state names the bytes in ``privileged_names`` and returns
+        them as ``info["privileged"]``, uint8 [N, P]; one for which that is expensive does so only
+        if ``privileged`` is set.
         """
         raise NotImplementedError
 
@@ -160,7 +187,7 @@ class EnvConfig:
 
 def timestep_state(step: TimeStep) -> dict[str, Tensor]:
     """Return the fields of a time step as tensors on the host, for a checkpoint."""
-    return {field.name: getattr(step, field.name).cpu() for field in fields(step)}
+    return {name: x.cpu() for name, x in step.columns().items()}
 
 
 def timestep_from_state(state: dict[str, Tensor], spec: EnvSpec, device: torch.device) -> TimeStep:
@@ -178,6 +205,8 @@ def timestep_from_state(state: dict[str, Tensor], spec: EnvSpec, device: torch.d
         "last": flag,
         "frame": ((n, spec.channels, *size), torch.uint8),
     }
+    if spec.privileged:
+        expected["privileged"] = ((n, len(spec.privileged)), torch.uint8)
     if {name: (tuple(x.shape), x.dtype) for name, x in state.items()} != expected:
         raise ValueError(f"its time step is not of {n} envs with observations {spec.obs_shape}")
     return TimeStep(**{k: v if k == "frame" else v.to(device) for k, v in state.items()})

@@ -48,7 +48,7 @@ class MazeConfig(EnvConfig):
         if self.view < 3 or self.view % 2 == 0:
             refuse(self, "env", "view", "odd, and 3 or more")
 
-    def build(self, num_envs: int, *, threads: int = 0) -> "Maze":
+    def build(self, num_envs: int, *, threads: int = 0, privileged: bool = False) -> "Maze":
         return Maze(num_envs, self)
 
     @property
@@ -72,12 +72,16 @@ class MazeConfig(EnvConfig):
 class Maze(SmallEnv):
     """N walkers, each in its own maze; actions are up, right, down, left."""
 
+    STATE = ("walls", "distance", "walker", "goal", "time", "done")
+
     def __init__(self, num_envs: int, config: MazeConfig = MazeConfig()) -> None:
-        super().__init__(num_envs, (config.view, config.view, 3), num_actions=len(MOVES))
+        size = 2 * config.rooms + 1
+        cells = [f"wall_{row}_{column}" for row in range(size) for column in range(size)]
+        names = ("walker_row", "walker_column", "goal_row", "goal_column", *cells)
+        super().__init__(num_envs, (config.view, config.view, 3), len(MOVES), names)
         self.config = config
         self.metadata["render_modes"] = ["rgb_array"]
         self.render_mode = "rgb_array"
-        size = 2 * config.rooms + 1
         self.walls = np.ones((num_envs, size, size), np.bool_)
         self.distance = np.zeros((num_envs, size, size), np.int64)
         """Steps from each cell to the goal; -1 for walls."""
@@ -96,7 +100,7 @@ class Maze(SmallEnv):
         truncated = ~terminated & (self.time == self.config.max_episode_steps)
         self.done = terminated | truncated
         reward = np.where(first, 0.0, terminated - self.config.step_cost)
-        return self.observe(), reward, terminated, truncated, {}
+        return self.observe(), reward, terminated, truncated, self.info()
 
     @property
     def best_return(self) -> Array:
@@ -141,6 +145,9 @@ class Maze(SmallEnv):
             self.distance[i] = distances(walls, *goal)
         self.time[mask] = 0
         self.done[mask] = False
+
+    def true_state(self) -> Array:
+        return np.concatenate([self.walker, self.goal, self.walls.reshape(self.num_envs, -1)], 1)
 
     def observe(self) -> Array:
         view = self.config.view

@@ -1,6 +1,6 @@
 """Pipeline: envs in groups, so that the policy acts in one while the emulators of others run."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -12,27 +12,30 @@ from .batched_env import BatchedEnv
 from .interface import TimeStep, concat_timesteps
 
 
-class Pipeline:
+class Pipeline(BatchedEnv):
     """Several BatchedEnvs as one; the loop sends to and receives from each of ``parts``."""
 
     def __init__(self, parts: Sequence[BatchedEnv]) -> None:
-        self.parts = list(parts)
+        self._parts = list(parts)
         self.env, self.device = parts[0].env, parts[0].device
-        self.spec = replace(parts[0].spec, num_envs=sum(part.spec.num_envs for part in parts))
+        self.sizes = [part.spec.num_envs for part in parts]
+        self.spec = replace(parts[0].spec, num_envs=sum(self.sizes))
+
+    @property
+    def parts(self) -> list[BatchedEnv]:
+        return self._parts
 
     def reset(self, seed_index: int = 0) -> TimeStep:
-        """Start new episodes in all envs; see ``BatchedEnv.reset``."""
         return concat_timesteps([part.reset(seed_index) for part in self.parts])
 
-    def step(self, action: Int64[Tensor, " N"]) -> TimeStep:
-        """Step all envs."""
-        sizes = [part.spec.num_envs for part in self.parts]
-        for part, actions in zip(self.parts, torch.split(action, sizes), strict=True):
+    def send(self, action: Int64[Tensor, " N"]) -> None:
+        for part, actions in zip(self.parts, torch.split(action, self.sizes), strict=True):
             part.send(actions)
+
+    def receive(self) -> TimeStep:
         return concat_timesteps([part.receive() for part in self.parts])
 
     def close(self) -> None:
-        """Free the emulators."""
         for part in self.parts:
             part.close()
 
@@ -49,17 +52,14 @@ class Pipeline:
             for name in states[0]
         }
 
-    def load_state_dict(
-        self, state: dict[str, Any], progress: Callable[[int, int], None] = lambda done, of: None
-    ) -> UInt8[Tensor, "N K H W"]:
-        """Replay the logged actions, and return the resulting observations."""
+    def load_state_dict(self, state: dict[str, Any]) -> UInt8[Tensor, "N K H W"]:
         obs, begin = [], 0
-        for part in self.parts:
-            end = begin + part.spec.num_envs
+        for part, size in zip(self.parts, self.sizes, strict=True):
+            end = begin + size
             own = {name: x[begin:end] for name, x in state.items() if name != "action_log"}
             timesteps = int(own["steps_since_seed"].max())
             log = state["action_log"]
             own["action_log"] = log[len(log) - timesteps :, begin:end]
-            obs.append(part.load_state_dict(own, progress))
+            obs.append(part.load_state_dict(own))
             begin = end
         return torch.cat(obs)

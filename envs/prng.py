@@ -4,8 +4,8 @@ A policy carries one key per environment in ``carry["rng"]`` and advances it wit
 per timestep. A draw does not depend on the rest of the batch, and unrolling a segment again from
 its first carry repeats every draw::
 
-    rng = initial_rng(seed=0, purpose="train", n=8)
-    action = randint(rng, num_actions, Draw.ACTION)
+    rng = initial_rng(seed=0, purpose=Purpose.TRAIN, n=8)
+    action = randint(rng, num_actions, Purpose.ACTION)
     rng = next_rng(rng)
 
 The mixing function is splitmix64 (Steele, Lea & Flood 2014, "Fast splittable pseudorandom number
@@ -15,47 +15,54 @@ generators") in wrapping 64-bit integers, so draws are the same on every device.
 from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import IntEnum
-from typing import Literal
 
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-Purpose = Literal["train", "eval", "collect", "build", "replay", "dream"]
-"""What the keys or seeds of a run are for; different purposes of one seed are independent."""
-_PURPOSES: dict[Purpose, int] = {
-    "train": 1, "eval": 2, "collect": 3, "build": 4, "replay": 5, "dream": 6
-}  # fmt: skip
 
+class Purpose(IntEnum):
+    """What random numbers are for; numbers of different purposes are independent.
 
-class Draw(IntEnum):
-    """What a draw from a policy's key is for; different purposes of one key are independent."""
+    The lower byte of a value is hashed together with the key or the seed. The upper byte only keeps
+    apart purposes of different kinds of keys, for which equal lower bytes do not matter.
+    """
 
-    EXPLORE = 0
+    # Draws from the key of an env, in the carry of its policy.
+    EXPLORE = 0x00
     """Whether an epsilon-greedy agent takes a random action."""
-    ACTION = 1
+    ACTION = 0x01
     """A random action, or one of a softmax."""
-    TIE_BREAK = 2
+    TIE_BREAK = 0x02
     """The choice among actions of equal value."""
-    EVAL_EXPLORE = 3
+    EVAL_EXPLORE = 0x03
     """As EXPLORE, of an evaluation protocol around the agent."""
-    EVAL_ACTION = 4
+    EVAL_ACTION = 0x04
     """As ACTION, of an evaluation protocol around the agent."""
-    REPLAN = 8
+    REPLAN = 0x08
     """Whether STRAW replans."""
-    PLAN_NOISE = 9
+    PLAN_NOISE = 0x09
     """The latent code of STRAWe's plan."""
-    PLAN = 10
+    PLAN = 0x0A
     """FiGAR's number of repetitions; iteration i of MPC draws its candidates with PLAN + i."""
 
-
-class DreamDraw(IntEnum):
-    """What a draw from a key of ``Imagination`` is for."""
-
-    START = 0
+    # Draws from the key of an imagined env.
+    DREAM_START = 0x100
     """The state in which a dream starts."""
-    TERMINATION = 1
+    DREAM_END = 0x101
     """Whether a dream terminates."""
+    LATENT = 0x200
+    """The latents of a stochastic predictor, from the key in its own carry."""
+    SAMPLE = 0x300
+    """Rows of a replay buffer or a rollout, and the order of minibatches."""
+
+    # First keys of a policy and seeds of emulators, from the seed of a run.
+    TRAIN = 0x401
+    EVAL = 0x402
+    COLLECT = 0x403
+    BUILD = 0x404
+    REPLAY = 0x405
+    DREAM = 0x406
 
 
 def _signed(x: int) -> int:
@@ -86,7 +93,7 @@ def splitmix64(x: Int64[Tensor, "*s"]) -> Int64[Tensor, "*s"]:
 
 def _env_keys(seed: int, purpose: Purpose, env: Int64[Tensor, " N"]) -> Int64[Tensor, " N"]:
     root = splitmix64(torch.tensor(_signed(seed % (1 << 64))))
-    return splitmix64(splitmix64(root ^ _PURPOSES[purpose]) ^ env)
+    return splitmix64(splitmix64(root ^ (purpose & 0xFF)) ^ env)
 
 
 def initial_rng(seed: int, purpose: Purpose, n: int) -> Int64[Tensor, " N"]:
@@ -113,7 +120,9 @@ def next_rng(rng: Int64[Tensor, " N"]) -> Int64[Tensor, " N"]:
 def bits(rng: Int64[Tensor, " N"], count: int, purpose: int = 0) -> Int64[Tensor, "N {count}"]:
     """Draw ``count`` 64-bit integers per key."""
     index = torch.arange(1, count + 1, device=rng.device) * GOLDEN_GAMMA
-    return splitmix64((rng + _signed(purpose * _PURPOSE_GAMMA % (1 << 64)))[:, None] + index)
+    return splitmix64(
+        (rng + _signed((purpose & 0xFF) * _PURPOSE_GAMMA % (1 << 64)))[:, None] + index
+    )
 
 
 def uniform(rng: Int64[Tensor, " N"], count: int, purpose: int = 0) -> Float[Tensor, "N {count}"]:

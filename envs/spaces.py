@@ -1,11 +1,12 @@
 """Checks and conversions of the spaces of a Gymnasium vector environment, for BatchedEnv."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from gymnasium.spaces import Box, Discrete
-from gymnasium.vector import AutoresetMode, VectorEnv
+from gymnasium.vector import AutoresetMode, SyncVectorEnv, VectorEnv
 from numpy.typing import NDArray
 
 from .errors import UsageError
@@ -30,6 +31,18 @@ def read_spaces(env: VectorEnv[Any, Any, Any]) -> tuple[EnvSpec, Callable[[Array
 
     Raises UsageError unless actions are Discrete from 0 and observations are uint8 images.
     """
+    spec, channels_first = _read_spaces(env)
+    return replace(spec, privileged=_privileged_names(env.unwrapped)), channels_first
+
+
+def _privileged_names(env: Any) -> tuple[str, ...]:
+    """Return the names of the bytes of the true state that an environment declares."""
+    if isinstance(env, SyncVectorEnv):
+        env = env.envs[0].unwrapped
+    return tuple(getattr(env, "privileged_names", ()))
+
+
+def _read_spaces(env: VectorEnv[Any, Any, Any]) -> tuple[EnvSpec, Callable[[Array], Array]]:
     space, actions = env.single_observation_space, env.single_action_space
     name = type(env.unwrapped).__name__
     if not isinstance(actions, Discrete) or actions.start != 0:

@@ -7,34 +7,35 @@ prints the results of the finished run. `--total-timesteps N` and `--episodes N`
 import sys
 from pathlib import Path
 
-from reverie import TrainOptions, evaluate, load, train
+from reverie import TrainOptions, train
 from reverie.experiments.config.arguments import take_flag
-from reverie.experiments.evaluation.evaluate import random_play
-from reverie.experiments.reproduce.recipes import RECIPES
+from reverie.experiments.evaluation.evaluate import (
+    Evaluation,
+    evaluate_run,
+    evaluation_video,
+    random_play,
+)
 from reverie.experiments.runs.run import Run
 from reverie.experiments.training.command_line import parse_experiment
 
 FOLDER = Path("runs/demo")
+PRESET = ["mfec", "--env.protocol.stack", "4", "--total-timesteps", "600000"]
 
 
 def main(argv: list[str]) -> int:
-    recipe = RECIPES["ms_pacman-mfec-4-frames"]
     argv, number = take_flag(argv, "--episodes")
-    episodes = int(number or recipe.episodes)
-    _, (experiment,), _ = parse_experiment([*recipe.train.split(), *argv])
+    evaluation = Evaluation(episodes=int(number or 30), video=True)
+    _, (experiment,), _ = parse_experiment([*PRESET, *argv])
     run = train(experiment, FOLDER, TrainOptions(max_minutes=5))
     if run.interrupted:
         return 130
-    print(f"\nEvaluating {episodes} episodes of the trained agent, then of random play.")
-    _, agent = load(FOLDER)
-    video = FOLDER / "videos" / "evaluation.mp4"
-    scores = evaluate(agent, experiment.env, episodes=episodes, video=video)
-    run.write_json("scores.json", scores.summary())
-    random = random_play(experiment.env, episodes=episodes)
+    print(f"\nEvaluating {evaluation.episodes} episodes of the agent, then of random play.")
+    (scores,) = evaluate_run(FOLDER, evaluation)
+    random = random_play(experiment.env, episodes=evaluation.episodes)
     print(f"\ntrained, {scores}\n\nrandom,  {random}\n")
     print(f"Training scores, mean of the last 100 episodes:\n  {_curve()}")
     print(f"\nLearning curve: {FOLDER / 'figures' / 'learning_curve.png'}")
-    print(f"A video of one episode: {video}")
+    print(f"A video of one episode: {evaluation_video(run)}")
     return 0
 
 

@@ -1,6 +1,7 @@
 """A custom environment: any Gymnasium environment whose observations are uint8 images.
 
-On the command line: ``reverie train mfec env:gym --env.id own_env:Corridor-v0``.
+On the command line: ``reverie train mfec env:gym --import own_env --env.id Corridor-v0``; the
+commands that read its run take the same ``--import``.
 """
 
 from typing import Any

@@ -1,7 +1,7 @@
 """A custom representation: a class that encodes observations, and its registered config.
 
-A script passes the config itself; on the command line it is
-``reverie train mfec --import own_representation agent.representation:rows``.
+On the command line: ``reverie train mfec --import own_representation agent.representation:rows``;
+the commands that read its run take the same ``--import``.
 """
 
 from dataclasses import dataclass
@@ -10,12 +10,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from reverie import Experiment, TrainOptions, evaluate, load, train
+from reverie import Experiment, TrainOptions, evaluate, load, register, train
 from reverie.agents.episodic.mfec import MFECConfig
 from reverie.envs.catch import CatchConfig
 from reverie.envs.interface import Metrics
 from reverie.world_models.interface import RepresentationConfig
-from reverie.world_models.representation import REPRESENTATIONS
+from reverie.world_models.precision import FLOAT32, Precision
 
 
 class RowSums:
@@ -38,17 +38,21 @@ class RowSums:
         pass
 
 
+@register("rows")
 @dataclass(frozen=True)
 class RowSumsConfig(RepresentationConfig):
     """Settings of RowSums (there are none)."""
 
     def build(
-        self, *, obs_shape: tuple[int, int, int], seed: int = 0, device: torch.device | str = "cpu"
+        self,
+        *,
+        obs_shape: tuple[int, int, int],
+        seed: int = 0,
+        device: torch.device | str = "cpu",
+        precision: Precision = FLOAT32,
     ) -> RowSums:
         return RowSums(obs_shape)
 
-
-REPRESENTATIONS["rows"] = RowSumsConfig
 
 if __name__ == "__main__":
     agent = MFECConfig(representation=RowSumsConfig())

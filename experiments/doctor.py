@@ -20,7 +20,6 @@ from ..agents.policies import RandomPolicy
 from ..envs.atari.atari import AtariConfig
 from ..envs.atari.games import ATARI57, all_games
 from ..envs.atari.protocol import PROTOCOLS
-from ..envs.atari.replica import ReplicaEmulator
 from ..envs.batched_env import BatchedEnv
 from ..world_models.precision import native_bfloat16
 from .config.experiment import Experiment
@@ -30,6 +29,7 @@ from .runs.runtime import pick_device, pick_threads
 from .training.envs import random_play_throughput
 
 PACKAGES = ("torch", "gymnasium", "ale-py", "numpy", "numba", "tensorboard")
+NO_COMPILER = "no C++ compiler, which only --compile needs"
 TIMESTEPS = 200
 """Timesteps of the self-tests: enough for some lost lives in Breakout."""
 
@@ -38,16 +38,17 @@ class Problem(Exception):
     """A failed check; the message names the problem and its remedy."""
 
 
-def doctor(folder: Path, device: str = "auto", seconds: float = 2.0) -> int:
+def doctor(folder: Path = Path("runs"), device: str = "auto", seconds: float = 2.0) -> int:
     """Run and print every check; return 1 if one failed, else 0.
 
-    Writes and removes 64 MB in ``folder``. ``seconds`` is the time for measuring random play.
+    Writes and removes 64 MB in ``folder``, to test the disk of runs. ``device`` is cpu, cuda or
+    auto (a GPU if there is one), and ``seconds`` the time for measuring random play.
     """
     checks: dict[str, Callable[[], str]] = {
         "versions": _versions,
         "processor": _processor,
         "device": lambda: _device(device),
-        "compiler": _compiler,
+        "compiler": lambda: shutil.which("g++") or shutil.which("clang++") or NO_COMPILER,
         "games": _games,
         "disk": lambda: _disk(folder),
         "emulators": lambda: _emulators(seconds),
@@ -69,13 +70,11 @@ def doctor(folder: Path, device: str = "auto", seconds: float = 2.0) -> int:
 
 
 def _versions() -> str:
-    versions = [f"python {platform.python_version()}"]
-    for name in PACKAGES:
-        try:
-            versions.append(f"{name} {version(name)}")
-        except PackageNotFoundError:
-            raise Problem(f"{name} is not installed; run `pip install -e .`.") from None
-    return ", ".join(versions)
+    try:
+        versions = [f"{name} {version(name)}" for name in PACKAGES]
+    except PackageNotFoundError as error:
+        raise Problem(f"{error.name} is not installed; run `pip install -e .`.") from None
+    return ", ".join([f"python {platform.python_version()}", *versions])
 
 
 def _processor() -> str:
@@ -88,18 +87,10 @@ def _device(name: str) -> str:
     device = pick_device(name)
     if device.type != "cuda":
         return "cpu; torch sees no GPU" if not torch.cuda.is_available() else "cpu"
-    total = torch.cuda.get_device_properties(device).total_memory
-    a = torch.randn(256, 256, device=device)
+    gpu, a = torch.cuda.get_device_properties(device), torch.randn(256, 256, device=device)
     if not torch.allclose((a @ a).cpu(), a.cpu() @ a.cpu(), atol=0.1, rtol=0.01):
-        raise Problem(
-            f"{torch.cuda.get_device_name(device)} returns wrong matrix products; use --device cpu."
-        )
-    return f"{torch.cuda.get_device_name(device)}, {total / 1e9:.0f} GB"
-
-
-def _compiler() -> str:
-    compiler = next((path for name in ("g++", "clang++") if (path := shutil.which(name))), None)
-    return compiler or "no C++ compiler, which only --compile needs"
+        raise Problem(f"{gpu.name} returns wrong matrix products; use --device cpu.")
+    return f"{gpu.name}, {gpu.total_memory / 1e9:.0f} GB"
 
 
 def _games() -> str:
@@ -125,17 +116,18 @@ def _disk(folder: Path) -> str:
         read = time.perf_counter()
     if state is None or not torch.equal(state["data"], data):
         raise Problem(f"{existing} returns other bytes than were written; use another disk.")
-    rates = [data.nbytes / 1e6 / s for s in (written - begin, read - written)]
-    report = f"{existing}: {free / 1e9:.0f} GB free; checkpoints written at {rates[0]:,.0f} MB/s"
-    report += f", read at {rates[1]:,.0f} MB/s"
+    rates = [data.nbytes / 1e6 / seconds for seconds in (written - begin, read - written)]
+    report = (
+        f"{existing}: {free / 1e9:.0f} GB free; checkpoints written at {rates[0]:,.0f} MB/s, "
+        f"read at {rates[1]:,.0f} MB/s"
+    )
     if free < 10e9:
         raise Problem(f"{report}; a full replay needs 8 GB: free space or choose another disk.")
     return report
 
 
 def _emulators(seconds: float) -> str:
-    experiment = Experiment(env=AtariConfig("ms_pacman"))
-    threads = pick_threads(0)
+    experiment, threads = Experiment(env=AtariConfig("ms_pacman")), pick_threads(0)
     rate = random_play_throughput(experiment, threads, seconds)
     label = f"{experiment.num_envs} envs on {threads} threads"
     return f"{rate:,.0f} agent steps/s of Ms. Pac-Man, {label}"
@@ -145,49 +137,44 @@ def _determinism() -> str:
     """Check that equal seeds give equal episodes, other seeds others, and that logs replay."""
     config = AtariConfig("breakout", PROTOCOLS["machado"])
     outcomes = []
-    for seed in (0, 0, 1):
-        envs = BatchedEnv(config.build(4), seed=seed)
-        outcomes.append(torch.stack([outcome for _, outcome in _random_play(envs, TIMESTEPS)]))
+    for seed in (1, 0, 0):
+        envs, replayed = (BatchedEnv(config.build(4), seed=seed) for _ in range(2))
+        outcomes.append(torch.stack([*_random_play(envs, TIMESTEPS)]))
         state = envs.state_dict()
-        if seed == 0:
-            replayed = BatchedEnv(config.build(4), seed=seed)
-            if not torch.equal(replayed.load_state_dict(state), envs.load_state_dict(state)):
-                raise Problem(
-                    "an env does not replay from its seed and actions, so runs cannot resume "
-                    "exactly; install ale-py as in constraints.txt."
-                )
-            replayed.close()
+        replays = torch.equal(replayed.load_state_dict(state), envs.load_state_dict(state))
         envs.close()
-    if not torch.equal(outcomes[0], outcomes[1]):
-        raise Problem(
-            "equal seeds gave different episodes, so runs are not reproducible; install ale-py as "
-            "in constraints.txt."
-        )
-    if torch.equal(outcomes[0], outcomes[2]):
-        raise Problem("different seeds gave equal episodes; install ale-py as in constraints.txt.")
+        replayed.close()
+    problem = ""
+    if not replays:
+        problem = "an env does not replay from its seed and actions, so runs cannot resume exactly"
+    elif not torch.equal(outcomes[1], outcomes[2]):
+        problem = "equal seeds gave different episodes, so runs are not reproducible"
+    elif torch.equal(outcomes[0], outcomes[1]):
+        problem = "different seeds gave equal episodes"
+    if problem:
+        raise Problem(f"{problem}; install ale-py as in constraints.txt.")
     return f"equal seeds agree and logs replay over {TIMESTEPS} timesteps of 4 envs"
 
 
 def _protocols() -> str:
     """Check every protocol against a single emulator that is configured and stepped separately."""
     for name, protocol in PROTOCOLS.items():
-        envs = BatchedEnv(AtariConfig("breakout", protocol).build(1), seed=3)
-        replica = ReplicaEmulator("breakout", protocol)
-        for timestep, (action, outcome) in enumerate(_random_play(envs, TIMESTEPS)):
-            if timestep == 0:
-                replica.seed(envs.emulator_seeds()[0])
-            if replica.step(int(action[0])) != float(outcome[0]):
-                raise Problem(
-                    f"ale_py's vector environment deviates from protocol {name} at timestep "
-                    f"{timestep}; install ale-py as in constraints.txt."
-                )
-        envs.close()
+        env = AtariConfig("breakout", protocol).build(1)
+        env.follow(0)
+        envs = BatchedEnv(env, seed=3)
+        try:
+            list(_random_play(envs, TIMESTEPS))
+        except RuntimeError as error:
+            raise Problem(
+                f"ale_py's vector environment deviates from protocol {name}: {error} Install "
+                "ale-py as in constraints.txt."
+            ) from error
+        finally:
+            envs.close()
     return f"{', '.join(PROTOCOLS)} agree with a single emulator, {TIMESTEPS} timesteps each"
 
 
-def _random_play(
-    envs: BatchedEnv, num_timesteps: int
-) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    """Yield actions [N] with their rewards and sums of pixels [2 N]."""
+def _random_play(envs: BatchedEnv, num_timesteps: int) -> Iterator[torch.Tensor]:
+    """Yield rewards and sums of pixels, [2 N]."""
     for t in islice(interact(envs, RandomPolicy(envs.spec.num_actions)), num_timesteps):
-        yield t.action, torch.cat([t.next_step.reward, t.next_step.obs.flatten(1).double().sum(1)])
+        yield torch.cat([t.next_step.reward, t.next_step.obs.flatten(1).double().sum(1)])

@@ -30,7 +30,6 @@ from reverie.world_models.planning.straw import STRAWConfig
 
 from sample_agents import EXAMPLES
 
-NO_DREAM_REASON = "There is no predictor."
 CATCH = CatchConfig()
 
 
@@ -46,7 +45,7 @@ def build_session(
     game = Game(env)
     if config is None:
         policy: Any = RandomPolicy(game.spec.num_actions)
-        return Session(PlaySetup("r", game, "random policy", policy, (bonus,), predictor, "none"))
+        return Session(PlaySetup("r", game, "random policy", policy, (bonus,), predictor))
     envs = BatchedEnv(env.build(2), seed=1)
     agent = config.build(envs.spec, seed=0)
     for t in islice(interact(envs, agent), timesteps):
@@ -55,8 +54,7 @@ def build_session(
     simulator = getattr(agent, "simulator", None)
     predictor = simulator.predictor if simulator else None
     policy = EpsilonGreedy(agent, game.spec.num_actions, 0.0)
-    reason = "" if predictor else NO_DREAM_REASON
-    return Session(PlaySetup("r", game, "agent", policy, (agent, bonus), predictor, reason))
+    return Session(PlaySetup("r", game, "agent", policy, (agent, bonus), predictor))
 
 
 def panels_by_title(session: Session, kind: type[Panel]) -> dict[str, Any]:
@@ -78,9 +76,9 @@ class StaticPredictor:
     def __init__(self, obs_shape: tuple[int, int, int]) -> None:
         self.obs_shape = obs_shape
 
-    def start(self, context: Segment) -> Carry:
-        self.segment = context
-        return {"obs": context.obs[:, -1]}
+    def start(self, obs: Any, action: Any, first: Any) -> Carry:
+        self.context_given = obs, action, first
+        return {"obs": obs[:, -1]}
 
     def predict(self, state: Carry, action: Any) -> tuple[Prediction, Carry]:
         nothing = torch.zeros(len(action))

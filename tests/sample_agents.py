@@ -17,7 +17,7 @@ from reverie.agents.dqn import DQNConfig
 from reverie.agents.dyna import DynaConfig
 from reverie.agents.episodic.mfec import MFECConfig
 from reverie.agents.informed import InformedConfig
-from reverie.agents.interface import Agent, AgentConfig
+from reverie.agents.interface import ActOutput, Agent, AgentConfig
 from reverie.agents.loop import interact
 from reverie.agents.mpc import MPCConfig
 from reverie.agents.networks import MLPConfig
@@ -184,13 +184,12 @@ class ShortestPath:
     def initial(self, n: int) -> Carry:
         return {}
 
-    def act(
-        self, step: TimeStep, carry: Carry, *, explore: bool = True
-    ) -> tuple[torch.Tensor, Carry]:
+    def act(self, step: TimeStep, carry: Carry, *, explore: bool = True) -> ActOutput:
         env, index = self.env, np.arange(self.env.num_envs)
         around = env.walker[:, None] + np.array(MOVES)
         distance = env.distance[index[:, None], around[..., 0], around[..., 1]]
-        return torch.from_numpy(np.where(distance < 0, 10**6, distance).argmin(1)), carry
+        action = np.where(distance < 0, 10**6, distance).argmin(1)
+        return ActOutput(torch.from_numpy(action), carry)
 
 
 def solved_at(bonus: BonusConfig, seed: int, episodes: int = 4000) -> int | None:

@@ -41,7 +41,7 @@ DETERMINISTIC = {"deep-sea"}
 class DreamConfig(EnvConfig):
     """Dreams of an untrained predictor, which obey the laws of environments too."""
 
-    def build(self, num_envs: int, *, threads: int = 0) -> Imagination:
+    def build(self, num_envs: int, *, threads: int = 0, privileged: bool = False) -> Imagination:
         config = FeedforwardConfig(size="tiny")
         model = config.build(obs_shape=(2, 6, 5), num_actions=3, seed=1)
         torch.nn.init.constant_(model.heads.bias, 2.0)  # a dream ends with probability 0.12
@@ -57,7 +57,7 @@ def noise_segment(count: int) -> Segment:
     generator = torch.Generator().manual_seed(0)
     obs = torch.randint(256, (count, 1, 2, 6, 5), dtype=torch.uint8, generator=generator)
     empty, false = torch.zeros(count, 0), torch.zeros(count, 1, dtype=torch.bool)
-    return Segment(empty.long(), obs, empty, empty, empty, false, false, {})
+    return Segment(empty.long(), obs, empty, empty, empty, false, false)
 
 
 LAW_ENVS = [env for name, config in ENVS.items() for env in EXAMPLES.get(name, [config()])] + [

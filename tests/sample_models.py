@@ -11,6 +11,7 @@ from reverie.world_models.density.bound import BoundConfig
 from reverie.world_models.interface import (
     DensityConfig,
     Prediction,
+    Predictor,
 )
 from reverie.world_models.prediction.imagination import Imagination
 
@@ -62,7 +63,7 @@ def segment(
     never = torch.zeros(batch, timesteps + 1, dtype=torch.bool)
     return Segment(
         action=action, obs=obs, reward=reward, bonus=torch.zeros_like(reward),
-        discount=(position[:, 1:] > 5).float(), first=never, last=never, carry={},
+        discount=(position[:, 1:] > 5).float(), first=never, last=never,
     )  # fmt: skip
 
 
@@ -71,8 +72,13 @@ def first_context(segment: Segment) -> Segment:
     empty = torch.zeros(len(segment.obs), 0)
     return Segment(
         action=empty.long(), obs=segment.obs[:, :1], reward=empty, bonus=empty,
-        discount=empty, first=segment.first[:, :1], last=segment.last[:, :1], carry={},
+        discount=empty, first=segment.first[:, :1], last=segment.last[:, :1],
     )  # fmt: skip
+
+
+def start(predictor: Predictor, context: Segment) -> Carry:
+    """The predictor's state at the end of a segment."""
+    return predictor.start(context.obs, context.action, context.first)
 
 
 SMALL_SHAPE = (1, 2, 3)
@@ -86,8 +92,8 @@ class CountingPredictor:
     def __init__(self, termination: float = 0.0) -> None:
         self.termination = termination
 
-    def start(self, context: Segment) -> Carry:
-        return {"obs": context.obs[:, -1]}
+    def start(self, obs: Tensor, action: Tensor, first: Tensor) -> Carry:
+        return {"obs": obs[:, -1]}
 
     def predict(self, carry: Carry, action: Tensor) -> tuple[Prediction, Carry]:
         obs = carry["obs"].clone()

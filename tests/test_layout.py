@@ -17,8 +17,8 @@ ORDER = (
     ("envs",),
     ("world_models",),
     ("agents", "experiments.runs"),
-    ("experiments.config", "experiments.datasets"),
-    ("experiments.evaluation", "experiments.reporting"),
+    ("experiments.config",),
+    ("experiments.datasets", "experiments.evaluation", "experiments.reporting"),
     ("experiments.training",),
     (
         "experiments.ablation",
@@ -36,7 +36,6 @@ SHARED_NAMES = {
     "interface",  # protocols and config bases of a package
     "networks",  # layers of a package's models
     "session",  # state of one session of a tool
-    "video",  # encoding of videos
     # A command, and the package that carries it out.
     *("ablate", "bench", "collect", "doctor", "evaluate", "play", "pretrain", "report"),
     *("reproduce", "train"),
@@ -156,6 +155,46 @@ def test_no_package_of_experiments_is_over_2500_lines() -> None:
     for module, path in modules().items():
         lines[package_of(module)] += len(path.read_text().splitlines())
     assert all(n <= 2500 for name, n in lines.items() if name.startswith("experiments.")), lines
+
+
+def test_attributes_are_set_first_in_init() -> None:
+    classes: dict[str, list[ast.ClassDef]] = defaultdict(list)
+    for path in sources():
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ClassDef):
+                classes[node.name].append(node)
+
+    def assigned(function: ast.AST) -> set[str]:
+        return {
+            node.attr
+            for node in ast.walk(function)
+            if isinstance(node, ast.Attribute)
+            and isinstance(node.ctx, ast.Store)
+            and ast.unparse(node.value) == "self"
+        }
+
+    def known(kind: ast.ClassDef) -> set[str]:
+        names = {
+            n.id
+            for x in kind.body
+            if not isinstance(x, ast.FunctionDef)
+            for n in ast.walk(x)
+            if isinstance(n, ast.Name)
+        }
+        for function in kind.body:
+            if isinstance(function, ast.FunctionDef):
+                names |= assigned(function) if function.name == "__init__" else {function.name}
+        for base in kind.bases:
+            for parent in classes.get(ast.unparse(base).partition("[")[0], []):
+                names |= known(parent)
+        return names
+
+    for kinds in classes.values():
+        for kind in kinds:
+            for function in kind.body:
+                if isinstance(function, ast.FunctionDef):
+                    late = assigned(function) - known(kind)
+                    assert not late, f"{kind.name}.{function.name} sets {late}"
 
 
 def test_every_package_is_installed() -> None:

@@ -110,7 +110,7 @@ def record(name: str) -> dict[str, str]:
     agent = experiment.agent.build(envs.spec, seed=experiment.seed, device="cpu")
     bonus = experiment.bonus.build(envs.spec, seed=experiment.seed, device="cpu")
     timesteps = experiment.total_timesteps // experiment.num_envs
-    initial_carry = list(agent.initial(experiment.num_envs).values())
+    keys = agent.initial(experiment.num_envs)["rng"]
     actions, rewards, resets, metrics = [], [], [], []
     for t in islice(interact(envs, agent), timesteps):
         t = t.with_bonus(bonus(t))
@@ -122,7 +122,7 @@ def record(name: str) -> dict[str, str]:
     envs.close()
     return {
         "resets": digest(resets),
-        "draws": digest(initial_carry),
+        "draws": digest([keys]),
         "actions": digest([torch.stack(actions).flatten()[:200]]),
         "rewards": digest(rewards),
         "metrics": digest(metrics),
@@ -132,9 +132,9 @@ def record(name: str) -> dict[str, str]:
 
 def random_draws() -> dict[str, str]:
     """Return the digest of draws of every kind and purpose."""
-    purposes: Any = ("train", "eval", "collect", "build", "replay", "dream")
+    roots = [prng.Purpose[x] for x in ("TRAIN", "EVAL", "COLLECT", "BUILD", "REPLAY", "DREAM")]
     draws: list[Any] = []
-    for purpose in purposes:
+    for purpose in roots:
         rng = prng.initial_rng(5, purpose, 3)
         draws += [rng, prng.env_seeds(5, purpose, torch.tensor([0, 1, 7]), 2)]
         draws += [prng.bits(rng, 4, 2), prng.uniform(rng, 4, 2), prng.randint(rng, 18, 3)]

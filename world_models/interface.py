@@ -12,6 +12,7 @@ from jaxtyping import Bool, Float, Int64, UInt8
 from torch import Tensor
 
 from ..envs.interface import Carry, Metrics, Segment, Stateful
+from .precision import FLOAT32, Precision
 
 
 @runtime_checkable
@@ -74,8 +75,13 @@ class Predictor(Stateful, Protocol):
     def batch_shape(self) -> tuple[int, int]:
         """Number of segments B and of timesteps T for the next update."""
 
-    def start(self, context: Segment) -> Carry:
-        """Return the state after C >= 1 observations and the C-1 actions between them."""
+    def start(
+        self,
+        obs: UInt8[Tensor, "B F K H W"],
+        action: Int64[Tensor, "B F1"],
+        first: Bool[Tensor, "B F"],
+    ) -> Carry:
+        """Return the state after F >= 1 observations and the F1 = F-1 actions between them."""
 
     def predict(self, carry: Carry, action: Int64[Tensor, " B"]) -> tuple[Prediction, Carry]:
         """Predict one step and return the next state; ``carry`` is not modified."""
@@ -97,6 +103,10 @@ class PlannerOutput:
     log_prob: Float[Tensor, "*B"]
     """Log-probability of the decision, where its gradient is the score function's. A learner adds
     it to the action's; elsewhere it is 0."""
+    replanned: Bool[Tensor, "*B"] | None = None
+    """Whether it has replanned, for metrics; None for a planner that never commits itself."""
+    window: Float[Tensor, "*B T"] | None = None
+    """The positions of the plan that it attends to, for figures; None without attention."""
 
 
 @runtime_checkable
@@ -134,6 +144,7 @@ class DensityConfig:
         levels: int,
         seed: int = 0,
         device: torch.device | str = "cpu",
+        precision: Precision = FLOAT32,
     ) -> Density:
         """Return an untrained density of frames of ``shape`` with ``levels`` symbols."""
         raise NotImplementedError
@@ -147,7 +158,12 @@ class RepresentationConfig:
     """Whether ``update`` trains it; an agent fits such a representation before use."""
 
     def build(
-        self, *, obs_shape: tuple[int, int, int], seed: int = 0, device: torch.device | str = "cpu"
+        self,
+        *,
+        obs_shape: tuple[int, int, int],
+        seed: int = 0,
+        device: torch.device | str = "cpu",
+        precision: Precision = FLOAT32,
     ) -> Representation:
         """Return an untrained representation of observations of shape (K, H, W)."""
         raise NotImplementedError
@@ -165,6 +181,7 @@ class PredictorConfig:
         channels: int = 1,
         seed: int = 0,
         device: torch.device | str = "cpu",
+        precision: Precision = FLOAT32,
     ) -> Predictor:
         """Return an untrained predictor of observations (K, H, W) with K = frames x channels."""
         raise NotImplementedError

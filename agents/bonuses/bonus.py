@@ -6,7 +6,7 @@ timestep in the order of the envs. At autoreset timesteps it is 0 and learns not
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, UInt8
@@ -14,6 +14,8 @@ from torch import Tensor
 
 from ...envs.errors import NumericalError
 from ...envs.interface import EnvSpec, Stateful, Transition
+from ...world_models.precision import FLOAT32, Precision
+from ...world_models.state import HasState
 
 
 @runtime_checkable
@@ -28,7 +30,14 @@ class Bonus(Stateful, Protocol):
 class BonusConfig:
     """Base of every bonus's config."""
 
-    def build(self, spec: EnvSpec, *, seed: int = 0, device: torch.device | str = "cpu") -> Bonus:
+    def build(
+        self,
+        spec: EnvSpec,
+        *,
+        seed: int = 0,
+        device: torch.device | str = "cpu",
+        precision: Precision = FLOAT32,
+    ) -> Bonus:
         """Return an untrained bonus for the envs of ``spec``."""
         raise NotImplementedError
 
@@ -38,22 +47,21 @@ class NoBonusConfig(BonusConfig):
     """No bonus: the agent learns from the reward only."""
 
     def build(
-        self, spec: EnvSpec, *, seed: int = 0, device: torch.device | str = "cpu"
+        self,
+        spec: EnvSpec,
+        *,
+        seed: int = 0,
+        device: torch.device | str = "cpu",
+        precision: Precision = FLOAT32,
     ) -> "NoBonus":
         return NoBonus()
 
 
-class NoBonus:
+class NoBonus(HasState):
     """A bonus of 0."""
 
     def __call__(self, t: Transition) -> Float[Tensor, " N"]:
         return torch.zeros_like(t.next_step.reward)
-
-    def state_dict(self) -> dict[str, Any]:
-        return {}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        pass
 
 
 def bonus_of_next_frames(

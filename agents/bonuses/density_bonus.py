@@ -5,7 +5,7 @@ et al. 2017, "Count-Based Exploration with Neural Density Models".
 """
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from jaxtyping import Float, UInt8
@@ -16,6 +16,8 @@ from ...envs.interface import EnvSpec, Transition
 from ...world_models.density.cts import CTSConfig
 from ...world_models.density.quantization import quantize_frames
 from ...world_models.interface import DensityConfig
+from ...world_models.precision import FLOAT32, Precision
+from ...world_models.state import HasState
 from .bonus import BonusConfig, bonus_of_next_frames, check_finite, downsampled_shape
 from .pseudo_counts import count_bonus, gain_count_bonus, gain_pseudo_count, pseudo_count
 
@@ -34,6 +36,12 @@ class DensityBonusConfig(BonusConfig):
     def __post_init__(self) -> None:
         check(self, "bonus", at_least(1), "resolution")
         check(self, "bonus", within(2, 256), "levels")
+
+    def frame_density(
+        self, spec: EnvSpec, seed: int, device: torch.device | str, precision: Precision
+    ) -> "FrameDensity":
+        """Return the untrained density of an environment's frames."""
+        return FrameDensity(self, spec, seed=seed, device=device, precision=precision)
 
 
 @dataclass(frozen=True)
@@ -57,16 +65,23 @@ class PseudoCountConfig(DensityBonusConfig):
         check(self, "bonus", above(0), "gain_factor")
 
     def build(
-        self, spec: EnvSpec, *, seed: int = 0, device: torch.device | str = "cpu"
+        self,
+        spec: EnvSpec,
+        *,
+        seed: int = 0,
+        device: torch.device | str = "cpu",
+        precision: Precision = FLOAT32,
     ) -> "PseudoCount":
-        return PseudoCount(self, FrameDensity(self, spec, seed=seed, device=device))
+        return PseudoCount(self, self.frame_density(spec, seed, device, precision))
 
 
 PUBLISHED_SCALES = {"bellemare": 0.05, "gain": 1.0}
 
 
-class PseudoCount:
+class PseudoCount(HasState):
     """A bonus of scale (N + 0.01)^(-1/2) or scale N^(-1/2) for pseudo-count N."""
+
+    STATE = ("density",)
 
     def __init__(self, config: PseudoCountConfig, density: "FrameDensity") -> None:
         self.config, self.density = config, density
@@ -94,12 +109,6 @@ class PseudoCount:
         bonus = self.scale * of_count(self.count(before, after))
         return check_finite(bonus, "bonus from pseudo-counts")
 
-    def state_dict(self) -> dict[str, Any]:
-        return self.density.state_dict()
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.density.load_state_dict(state)
-
 
 @dataclass(frozen=True)
 class SurpriseConfig(DensityBonusConfig):
@@ -113,13 +122,20 @@ class SurpriseConfig(DensityBonusConfig):
         check(self, "bonus", at_least(0), "scale")
 
     def build(
-        self, spec: EnvSpec, *, seed: int = 0, device: torch.device | str = "cpu"
+        self,
+        spec: EnvSpec,
+        *,
+        seed: int = 0,
+        device: torch.device | str = "cpu",
+        precision: Precision = FLOAT32,
     ) -> "Surprise":
-        return Surprise(self.scale, FrameDensity(self, spec, seed=seed, device=device))
+        return Surprise(self.scale, self.frame_density(spec, seed, device, precision))
 
 
-class Surprise:
+class Surprise(HasState):
     """A bonus of scale (-log p) / pixels, in nats, before the density's update on the frame."""
+
+    STATE = ("density",)
 
     def __init__(self, scale: float, density: "FrameDensity") -> None:
         self.scale, self.density = scale, density
@@ -138,15 +154,11 @@ class Surprise:
         height, width = self.density.shape
         return self.scale * (-before / (height * width)).clamp(min=0)
 
-    def state_dict(self) -> dict[str, Any]:
-        return self.density.state_dict()
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.density.load_state_dict(state)
-
-
-class FrameDensity:
+class FrameDensity(HasState):
     """A density with the preprocessing of an environment's frames, and a count of them."""
+
+    STATE = ("density", "num_frames")
 
     def __init__(
         self,
@@ -155,11 +167,16 @@ class FrameDensity:
         *,
         seed: int = 0,
         device: torch.device | str = "cpu",
+        precision: Precision = FLOAT32,
     ) -> None:
         self.shape, self.levels = downsampled_shape(spec, config.resolution), config.levels
         self.name = type(config.density).__name__.removesuffix("Config")
         self.density = config.density.build(
-            shape=self.shape, levels=self.levels, seed=seed, device=device
+            shape=self.shape,
+            levels=self.levels,
+            seed=seed,
+            device=device,
+            precision=precision,
         )
         self.num_frames = 0
 
@@ -175,10 +192,3 @@ class FrameDensity:
         for log_prob, when in ((before, "before"), (after, "after")):
             check_finite(log_prob, f"{self.name} density's log-probability {when} learning a frame")
         return before, after
-
-    def state_dict(self) -> dict[str, Any]:
-        return {"density": self.density.state_dict(), "num_frames": self.num_frames}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.density.load_state_dict(state["density"])
-        self.num_frames = state["num_frames"]

@@ -15,6 +15,7 @@ from ...envs.checks import at_least, check
 from ...envs.digest import frame_digest
 from ...envs.interface import EnvSpec, Transition
 from ...world_models.density.quantization import quantize_frames
+from ...world_models.precision import FLOAT32, Precision
 from .bonus import BonusConfig, bonus_of_next_frames, downsampled_shape
 
 
@@ -34,7 +35,12 @@ class SimHashConfig(BonusConfig):
         check(self, "bonus", at_least(0), "scale")
 
     def build(
-        self, spec: EnvSpec, *, seed: int = 0, device: torch.device | str = "cpu"
+        self,
+        spec: EnvSpec,
+        *,
+        seed: int = 0,
+        device: torch.device | str = "cpu",
+        precision: Precision = FLOAT32,
     ) -> "SimHash":
         return SimHash(self, spec, seed=seed)
 

@@ -5,8 +5,6 @@ of them, one update per agent step follows, until the representation is frozen.
 """
 
 from copy import deepcopy
-from functools import cache
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -49,6 +47,15 @@ class RepresentationFitter:
         self.next_fit = max(refit_every if fitted else buffer_size, batch_size)  # in frames
         self.frames = torch.empty(0 if self.done else buffer_size, *obs_shape, dtype=torch.uint8)
 
+    def skip_fit(self) -> None:
+        """Use the representation as it is: pretrained, or without anything to learn."""
+        self.fitted = True
+        self.next_fit = max(self.refit_every, self.batch_size)
+        if self.trained is not self.representation:
+            self.trained.load_state_dict(self.representation.state_dict())
+        if self.done:
+            self.frames = self.frames[:0].clone()
+
     @property
     def done(self) -> bool:
         """Whether no other fit will follow."""
@@ -74,7 +81,9 @@ class RepresentationFitter:
         metrics: Metrics = {}
         for _ in range(min(len(obs), self.updates_per_fit - self.num_updates)):
             seed = prng.fold_in(prng.fold_in(self.seed, self.next_fit), self.num_updates)
-            rows = (prng.uniform(torch.tensor([seed]), self.batch_size)[0] * len(frames)).long()
+            key = torch.tensor([seed])
+            uniforms = prng.uniform(key, self.batch_size, prng.Purpose.SAMPLE)[0]
+            rows = (uniforms * len(frames)).long()
             metrics = self.trained.update(frames[rows])
             self.num_updates += 1
         if self.num_updates < self.updates_per_fit:
@@ -105,29 +114,3 @@ class RepresentationFitter:
 
 
 COUNTERS = ("fitted", "num_frames", "num_updates", "next_fit")
-
-PRETRAINED = "representation.pt"
-"""File that `reverie pretrain` writes for agents: state, config and number of frames."""
-
-
-@cache
-def load_pretrained(folder: str) -> dict[str, Any]:
-    """Load a pretrained representation; raises UsageError if the folder has none."""
-    path = Path(folder) / PRETRAINED
-    try:
-        data: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises many kinds for a damaged file
-        raise UsageError(
-            f"{path} is not a pretrained representation ({type(error).__name__}); give the folder "
-            "of a finished `reverie pretrain representation:vae`."
-        ) from error
-    return data
-
-
-def check_same_config(folder: str, pretrained: str, configured: str) -> None:
-    """Check that a pretrained representation has the agent's config; raises UsageError if not."""
-    if pretrained != configured:
-        raise UsageError(
-            f"{folder} has {pretrained}, but the agent has {configured}; give both the same "
-            "agent.representation settings."
-        )

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from jaxtyping import Int64
 from torch import Tensor
 
 from ...envs import prng
@@ -16,11 +15,13 @@ from ...envs.checks import at_least, check, refuse, within
 from ...envs.digest import frame_digest
 from ...envs.interface import Carry, EnvSpec, Metrics, TimeStep, Transition
 from ...world_models.interface import Representation, RepresentationConfig
+from ...world_models.precision import FLOAT32, Precision
 from ...world_models.representation.projection import ProjectionConfig
-from ..interface import AgentConfig
+from ...world_models.state import HasState
+from ..interface import ActOutput, AgentConfig
 from ..policies import argmax_with_random_ties, epsilon_greedy
 from ..returns import learning_reward, returns_to_go
-from .fitting import RepresentationFitter, check_same_config, load_pretrained
+from .fitting import RepresentationFitter
 from .neighbor_tables import Encode, NeighborTables
 
 
@@ -46,8 +47,6 @@ class MFECConfig(AgentConfig):
     refit_every: int = 0
     """Agent steps between later fits, each to the newest ``fit_after`` frames, after which all keys
     are recomputed; 0 for none. The tables then store an observation per key (7 kB on Atari)."""
-    pretrained: str = ""
-    """Run folder of `reverie pretrain` to start from; its frames count towards the agent steps."""
 
     def __post_init__(self) -> None:
         check(self, "agent", at_least(1), "num_neighbors")
@@ -61,25 +60,24 @@ class MFECConfig(AgentConfig):
     def no_bonus_reason(self) -> str:
         return "its maximum over returns keeps a bonus after the bonus has decayed"
 
-    def build(self, spec: EnvSpec, *, seed: int = 0, device: torch.device | str = "cpu") -> "MFEC":
+    def build(
+        self,
+        spec: EnvSpec,
+        *,
+        seed: int = 0,
+        device: torch.device | str = "cpu",
+        precision: Precision = FLOAT32,
+    ) -> "MFEC":
         representation = self.representation.build(
-            obs_shape=spec.obs_shape, seed=seed, device=device
+            obs_shape=spec.obs_shape, seed=seed, device=device, precision=precision
         )
-        if self.pretrained:
-            pretrained = load_pretrained(self.pretrained)
-            check_same_config(
-                self.pretrained, pretrained["representation"], repr(self.representation)
-            )
-            representation.load_state_dict(pretrained["state"])
         return MFEC(self, spec, representation, seed=seed, device=device)
 
-    @property
-    def initial_timesteps(self) -> int:
-        return int(load_pretrained(self.pretrained)["frames"]) if self.pretrained else 0
 
-
-class MFEC:
+class MFEC(HasState):
     """An agent that acts greedily on the returns of nearest neighbors."""
+
+    STATE = ("representation", "fitter", "tables", "episodes")
 
     def __init__(
         self,
@@ -101,7 +99,7 @@ class MFEC:
             batch_size=config.fit_batch_size,
             refit_every=config.refit_every if config.representation.trainable else 0,
             seed=seed,
-            fitted=bool(config.pretrained) or not config.representation.trainable,
+            fitted=not config.representation.trainable,
         )
         self.tables = NeighborTables(
             spec.num_actions,
@@ -115,24 +113,17 @@ class MFEC:
         self.keys_changed = False  # by the last ``learn``; ``act`` may have run before it
 
     def initial(self, n: int) -> Carry:
-        return {
-            "rng": prng.initial_rng(self.seed, "train", n).to(self.device),
-            "key": torch.zeros(n, self.representation.dim, device=self.device),
-            "digest": torch.zeros(n, dtype=torch.int64, device=self.device),
-            "exact": torch.zeros(n, device=self.device),
-            "has_key": torch.zeros(n, dtype=torch.bool, device=self.device),
-        }
+        return {"rng": prng.initial_rng(self.seed, prng.Purpose.TRAIN, n).to(self.device)}
 
-    def act(
-        self, step: TimeStep, carry: Carry, *, explore: bool = True
-    ) -> tuple[Int64[Tensor, " N"], Carry]:
-        """Act greedily on the tables' estimates; the next carry holds the key for ``learn``.
+    def act(self, step: TimeStep, carry: Carry, *, explore: bool = True) -> ActOutput:
+        """Act greedily on the tables' estimates; the extras are the observations' keys.
 
-        Actions are uniformly random until the representation is fitted.
+        Actions are uniformly random, without extras, until the representation is fitted.
         """
+        next_carry = {"rng": prng.next_rng(carry["rng"])}
         if not self.fitter.fitted:
-            action = prng.randint(carry["rng"], self.spec.num_actions, prng.Draw.ACTION)
-            return action, carry | {"rng": prng.next_rng(carry["rng"])}
+            action = prng.randint(carry["rng"], self.spec.num_actions, prng.Purpose.ACTION)
+            return ActOutput(action, next_carry)
         key, digest = self.representation.encode(step.obs), frame_digest(step.obs)
         values, exact = self.tables.estimate(key, digest)  # [A, N]
         action = argmax_with_random_ties(values.T, carry["rng"])
@@ -140,35 +131,30 @@ class MFEC:
             action = epsilon_greedy(
                 action, carry["rng"], self.spec.num_actions, self.config.epsilon
             )
-        return action, {
-            "rng": prng.next_rng(carry["rng"]),
-            "key": key,
-            "digest": digest,
-            "exact": exact.amax(0),
-            "has_key": torch.ones_like(carry["has_key"]),
-        }
+        extras = {"key": key, "digest": digest, "exact": exact.amax(0)}
+        return ActOutput(action, next_carry, extras)
 
     def learn(self, t: Transition) -> Metrics:
         """Store the timestep; when an episode ends, update the tables (section 2, Algorithm 1)."""
         metrics, keys_changed = self.fitter.update(t.step.obs[t.valid])
-        if not t.next_carry["has_key"].any():  # random play is for the fit only
+        if "key" not in t.extras:  # random play is for the fit only
             return metrics
         obs = {"obs": t.step.obs} if self.fitter.refit_every else {}
-        key = t.next_carry["key"]
+        key = t.extras["key"]
         self.episodes.append(
             key=self.representation.encode(t.step.obs) if self.keys_changed else key,
-            digest=t.next_carry["digest"],
+            digest=t.extras["digest"],
             action=t.action,
             reward=learning_reward(t.next_step.reward, t.bonus),
             discount=self.config.gamma * t.next_step.discount,
-            valid=t.valid & t.next_carry["has_key"],
+            valid=t.valid,
             **obs,
         )
         self.keys_changed = keys_changed
         if keys_changed:
             self.tables.reencode(self.representation.encode)
             self.episodes.reencode(self.representation.encode)
-        metrics["mfec/exact_hits"] = t.next_carry["exact"].mean()
+        metrics["mfec/exact_hits"] = t.extras["exact"].mean()
         for i in t.next_step.last.nonzero()[:, 0].tolist():
             episode = self.episodes.pop(i)
             returns = returns_to_go(
@@ -187,19 +173,10 @@ class MFEC:
             metrics["mfec/keys"] = float(sum(self.tables.sizes))
         return metrics
 
-    def state_dict(self) -> dict[str, Any]:
-        return {
-            "representation": self.representation.state_dict(),
-            "fitter": self.fitter.state_dict(),
-            "tables": self.tables.state_dict(),
-            "episodes": self.episodes.state_dict(),
-        }
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.representation.load_state_dict(state["representation"])
-        self.fitter.load_state_dict(state["fitter"])
-        self.tables.load_state_dict(state["tables"])
-        self.episodes.load_state_dict(state["episodes"])
+    def load_pretrained(self, role: str, state: dict[str, Any]) -> None:
+        """Start from a pretrained representation, which is not fitted again."""
+        self.representation.load_state_dict(state)
+        self.fitter.skip_fit()
 
 
 class EpisodeBuffer:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from ..interface import EnvConfig
 from .games import check_game
 from .protocol import PROTOCOLS, AtariProtocol
+from .ram import RAM
 from .replica import ReplicaEmulator
 
 
@@ -23,8 +24,8 @@ class AtariConfig(EnvConfig):
     game: str = "ms_pacman"
     protocol: AtariProtocol = PROTOCOLS["mfec"]
 
-    def build(self, num_envs: int, *, threads: int = 0) -> "Atari":
-        return Atari(self.game, num_envs, self.protocol, threads=threads)
+    def build(self, num_envs: int, *, threads: int = 0, privileged: bool = False) -> "Atari":
+        return Atari(self.game, num_envs, self.protocol, threads=threads, privileged=privileged)
 
     @property
     def env_name(self) -> str:
@@ -52,11 +53,18 @@ class Atari(AtariVectorEnv):  # type: ignore[misc]  # ale_py's base is untyped
     """N games on C++ threads; ``info["discount"]`` is 0 at a game over and at a counted lost life.
 
     ale_py's ``episodic_life`` and ``life_loss_info`` break NEXT_STEP autoreset, so both stay off;
-    here a life is lost if 0 < new < old lives.
+    here a life is lost if 0 < new < old lives. With ``privileged``, ``info["privileged"]`` is the
+    true state of a game listed in ``ram.RAM``, read from a replica emulator of every env.
     """
 
     def __init__(
-        self, game: str, num_envs: int, protocol: AtariProtocol, *, threads: int = 0
+        self,
+        game: str,
+        num_envs: int,
+        protocol: AtariProtocol,
+        *,
+        threads: int = 0,
+        privileged: bool = False,
     ) -> None:
         self.game, self.protocol = game, protocol
         super().__init__(
@@ -80,6 +88,21 @@ class Atari(AtariVectorEnv):  # type: ignore[misc]  # ale_py's base is untyped
         )
         self.metadata = {"autoreset_mode": AutoresetMode.NEXT_STEP, "reset_mask": True}
         self._lives = np.zeros(num_envs, np.int32)
+        self.replicas: dict[int, ReplicaEmulator] = {}
+        """Emulators in sync with the env of this index."""
+        self.privileged_names = tuple(RAM.get(game, ())) if privileged else ()
+        self._ram_addresses = list(RAM.get(game, {}).values())
+        for i in range(num_envs if self.privileged_names else 0):
+            self.follow(i)
+
+    def follow(self, index: int) -> ReplicaEmulator:
+        """Return an emulator that is kept in sync with an env, from the next reset with seeds on.
+
+        After a step that the two disagree on, ``step`` raises RuntimeError.
+        """
+        if index not in self.replicas:
+            self.replicas[index] = ReplicaEmulator(self.game, self.protocol)
+        return self.replicas[index]
 
     def reset(
         self,
@@ -88,13 +111,18 @@ class Atari(AtariVectorEnv):  # type: ignore[misc]  # ale_py's base is untyped
         options: dict[str, Any] | None = None,
     ) -> tuple[NDArray[Any], dict[str, Any]]:
         """Reset the envs; unlike in ale_py, ``seed`` has one entry per env, masked or not."""
+        mask = (options or {}).get("reset_mask", np.ones(self.num_envs, np.bool_))
+        seeds: Any = seed
+        if isinstance(seed, int):
+            seeds = np.arange(seed, seed + self.num_envs)  # as ale_py does
+        for i, replica in self.replicas.items():
+            if mask[i]:
+                replica.reset(None if seeds is None else int(seeds[i]))
         if seed is not None and not isinstance(seed, int):
-            seed = np.asarray(seed, np.int64)
-            if options and "reset_mask" in options:
-                seed = seed[options["reset_mask"]]
+            seed = np.asarray(seed, np.int64)[mask]
         obs, info = super().reset(seed=seed, options=options)
         self._lives = info["lives"]
-        return obs, info
+        return obs, info | self._true_state()
 
     def step(
         self, actions: NDArray[Any]
@@ -106,11 +134,24 @@ class Atari(AtariVectorEnv):  # type: ignore[misc]  # ale_py's base is untyped
         dict[str, Any],
     ]:
         self.send(actions)
+        expected = {i: x.step(int(actions[i])) for i, x in self.replicas.items()}
         obs, reward, terminated, truncated, info = self.recv()
+        for i, of_replica in expected.items():
+            if of_replica != reward[i]:
+                raise RuntimeError(
+                    f"The replica of env {i} of {self.game} diverged from it: its reward is "
+                    f"{of_replica:g}, not {reward[i]:g}."
+                )
         lives = info["lives"]
         dead = terminated
         if self.protocol.life_loss:
             dead = dead | ((lives > 0) & (lives < self._lives))
         self._lives = lives
         info["discount"] = 1.0 - dead
-        return obs, reward, terminated, truncated, info
+        return obs, reward, terminated, truncated, info | self._true_state()
+
+    def _true_state(self) -> dict[str, Any]:
+        if not self.privileged_names:
+            return {}
+        rams = [self.replicas[i].ram[self._ram_addresses] for i in range(self.num_envs)]
+        return {"privileged": np.stack(rams)}

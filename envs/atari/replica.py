@@ -1,9 +1,12 @@
 """ReplicaEmulator: a copy of one env of ``Atari`` in an ALEInterface, for RAM, screen and state.
 
-The C++ vector environment gives no RAM, raw color frames or clone_state. An env is determined by
+The C++ vector environment gives no RAM, raw color frames or snapshots. An env is determined by
 its seed and the actions since, so a second emulator with the same seed and actions has the same
 no-op frames, sticky actions and FIRE at every timestep.
 """
+
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from ale_py import ALEInterface, ALEState, LoggerMode, roms
@@ -13,6 +16,18 @@ from .games import check_game
 from .protocol import AtariProtocol
 
 NOOP, FIRE = 0, 1
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """The whole state of a ``ReplicaEmulator``."""
+
+    ale: ALEState
+    """Of the emulator, including its random generator."""
+    frames: int
+    """Frames of the episode so far."""
+    done: bool
+    noop_generator: Any
 
 
 class ReplicaEmulator:
@@ -31,14 +46,15 @@ class ReplicaEmulator:
         self.actions = [action.value for action in legal()]
         self.frames, self.done = 0, True
         self.fire_reset = protocol.fire_reset and FIRE in self.actions
-        self.seed(0)
-
-    def seed(self, seed: int) -> None:
-        """Seed the emulator and the number of no-op frames, and start an episode."""
-        self.ale.setInt("random_seed", seed)
-        self.ale.loadROM(self.rom)
         self._noop_generator = np.random.MT19937()
-        self._noop_generator._legacy_seeding(seed)  # as std::mt19937(seed)
+        self.reset(0)
+
+    def reset(self, seed: int | None = None) -> None:
+        """Start an episode, after seeding the emulator and the number of no-op frames if asked."""
+        if seed is not None:
+            self.ale.setInt("random_seed", seed)
+            self.ale.loadROM(self.rom)
+            self._noop_generator._legacy_seeding(seed)  # as std::mt19937(seed)
         self._start()
 
     def step(self, action: int) -> float:
@@ -67,9 +83,16 @@ class ReplicaEmulator:
         screen: NDArray[np.uint8] = self.ale.getScreenRGB()
         return screen
 
-    def clone_state(self) -> ALEState:
-        """Return the whole state of the emulator, including its random generator."""
-        return self.ale.cloneState(include_rng=True)
+    def save(self) -> "Snapshot":
+        """Return a snapshot, with all random generators, that ``restore`` continues from."""
+        state = self.ale.cloneState(include_rng=True)
+        return Snapshot(state, self.frames, self.done, self._noop_generator.state)
+
+    def restore(self, snapshot: "Snapshot") -> None:
+        """Return to a snapshot of an emulator of the same game and protocol."""
+        self.ale.restoreState(snapshot.ale)
+        self.frames, self.done = snapshot.frames, snapshot.done
+        self._noop_generator.state = snapshot.noop_generator
 
     def _start(self) -> None:
         self.ale.reset_game()

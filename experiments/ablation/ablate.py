@@ -6,32 +6,27 @@ run in every game with every seed, and each run equals that of the same ``reveri
 
 import itertools
 import os
-import shlex
 import signal
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from types import FrameType
+from typing import Annotated
+
+import tyro
 
 from ...envs.checks import at_least, check
 from ...envs.errors import UsageError
-from ..config.arguments import take_flag
 from ..config.presets import default_folder
-from ..evaluation.evaluate import with_protocol
-from ..reporting.committed import RESULTS, compact_json
-from ..reporting.comparison import compare, summary
+from ..evaluation.evaluate import Evaluation, with_protocol
+from ..reporting.committed import RESULTS, write_result
+from ..reporting.comparison import compare
 from ..reporting.report import write_report
 from ..reporting.run_results import read_results
-from ..training.command_line import parse_experiment
+from ..training.task import Task
 from .estimate import estimate_sps
-from .grid import Cell, make_grid
+from .executor import Executor, TaskResult
+from .grid import Grid
 from .local_pool import LocalPool
-from .tasks import Executor, Task, TaskResult
-
-LOCAL_FLAGS = ("--folder", "--save", "--workers")
-"""Flags that do not change results, and are left out of the committed command."""
 
 
 @dataclass(frozen=True)
@@ -42,15 +37,8 @@ class AblateOptions:
     """atari26, atari57, hard or names separated by commas; by default the preset's own env."""
     seeds: int = 3
     """Number of seeds of each cell, from 0."""
-    episodes: int = 30
-    """Episodes of each run's final evaluation."""
-    protocols: str = ""
-    """Protocols of further evaluations, separated by commas, in addition to the run's own."""
-    stochastic: bool = False
-    """Evaluate agents that act as in training, without the protocol's epsilon; PPO samples from its
-    policy."""
-    video: bool = True
-    """Write a video of an episode of each cell's first seed, for the report."""
+    evaluation: Annotated[Evaluation, tyro.conf.arg(name="")] = Evaluation(video=True)
+    """The final evaluation of each run; the first seed of each cell alone has a video."""
     folder: str = ""
     """Folder of the runs and the report; by default runs/ablate/PRESET-STEPS."""
     workers: int = 0
@@ -70,21 +58,29 @@ class AblateOptions:
     """Print the grid and an estimate of its duration; run none of it."""
 
     def __post_init__(self) -> None:
-        check(self, "", at_least(1), "seeds", "episodes", "threads")
+        check(self, "", at_least(1), "seeds", "threads")
         check(self, "", at_least(0), "workers", "steps_per_second", "retries")
 
+    @property
+    def num_workers(self) -> int:
+        """Number of runs at a time on this machine."""
+        return self.workers or max(1, len(os.sched_getaffinity(0)) // self.threads)
 
-def ablate(argv: list[str], options: AblateOptions, command: list[str]) -> int:
+
+def ablate(
+    grid: Grid, options: AblateOptions, *, imports: tuple[str, ...] = (), command: str = ""
+) -> int:
     """Run the unfinished runs of a grid, and write a report.
 
-    ``argv`` defines the cells (see ``make_grid``); ``command`` is all arguments of the command.
-    Returns the exit status: 0, 1 if runs failed, 130 if interrupted.
+    ``imports`` are modules with parts of the user's own, and ``command`` repeats the grid. Returns
+    the exit status: 0, 1 if runs failed, 130 if interrupted.
     """
-    cells = make_grid(argv, options.games)
-    tasks = make_tasks(cells, options)
-    unfinished = [task for task in tasks if not task.done]
-    _print_grid(cells, tasks, unfinished, options)
+    tasks = make_tasks(grid, options, imports)
+    unfinished = [task for task in tasks if not task.scores]
+    _print_grid(grid, tasks, unfinished)
     if options.dry_run:
+        if unfinished:
+            _print_estimate(tasks, unfinished, options)
         return 0
     if unfinished:
         try:
@@ -96,45 +92,37 @@ def ablate(argv: list[str], options: AblateOptions, command: list[str]) -> int:
             print(f"{failed} runs failed; the same command retries them.")
             return 1
     folder = tasks[0].folder.parent
-    runs = [task.folder for task in tasks]
-    path = write_report(runs, folder / "report.html", runs[0].name, stochastic=options.stochastic)
+    runs, stochastic = [task.folder for task in tasks], options.evaluation.stochastic
+    path = write_report(runs, folder / "report.html", runs[0].name, stochastic=stochastic)
     print(f"report: {path} and {path.with_suffix('.md')}")
     if options.save:
-        path = save_results(options.save, command, runs, stochastic=options.stochastic)
-        print(f"wrote {path}")
+        save_results(options.save, command, runs, stochastic=stochastic)
     return 0
 
 
-def make_tasks(cells: list[Cell], options: AblateOptions) -> list[Task]:
+def make_tasks(grid: Grid, options: AblateOptions, imports: tuple[str, ...] = ()) -> list[Task]:
     """Return a task for every cell and seed, ordered by seed."""
-    preset, timesteps = cells[0].argv[0], cells[0].experiment.total_timesteps
-    folder = Path(options.folder or f"runs/ablate/{preset}-{timesteps}").resolve()
+    timesteps = next(iter(grid.cells)).total_timesteps
+    folder = Path(options.folder or f"runs/ablate/{grid.preset}-{timesteps}").resolve()
     tasks = []
-    for seed, cell in itertools.product(range(options.seeds), cells):
-        argv = (*cell.argv, "--seed", str(seed))
-        _, (experiment,), _ = parse_experiment([*argv])
-        env = experiment.env.eval_env
-        names = filter(None, map(str.strip, options.protocols.split(",")))
-        protocols = tuple(name for name in names if with_protocol(env, name) is not env)
+    for seed, cell in itertools.product(range(options.seeds), grid.cells):
+        experiment = replace(cell, seed=seed)
+        env, evaluation = experiment.env.eval_env, options.evaluation
+        others = [x for x in evaluation.protocols if with_protocol(env, x) is not env]
         tasks.append(
             Task(
-                argv,
-                folder / default_folder(preset, experiment).name,
-                experiment.total_timesteps,
-                episodes=options.episodes,
-                protocols=protocols,
-                stochastic=options.stochastic,
-                video=options.video and not seed,
-                threads=options.threads,
+                experiment,
+                folder / default_folder(grid.preset, experiment).name,
+                replace(grid.options, threads=options.threads, random_play_seconds=0.0),
+                replace(evaluation, protocols=("", *others), video=evaluation.video and not seed),
+                imports,
             )
         )
     return tasks
 
 
-def save_results(
-    name: str, command: list[str], runs: list[Path], *, stochastic: bool = False
-) -> Path:
-    """Write the raw scores of a grid to the committed results, and return the file.
+def save_results(name: str, command: str, runs: list[Path], *, stochastic: bool) -> None:
+    """Write the raw scores of a grid to the committed results.
 
     Raises UsageError if the runs differ in protocol or length, so that one table cannot hold them.
     """
@@ -142,111 +130,69 @@ def save_results(
     if len(comparisons) > 1:
         titles = "; ".join(comparison.title for comparison in comparisons)
         raise UsageError(f"--save takes runs of one protocol and length, not {titles}.")
-    for flag in LOCAL_FLAGS:
-        command, _ = take_flag(command, flag)
-    data = {"name": name, "command": shlex.join(["reverie", "ablate", *command])}
-    path = RESULTS / "ablations" / f"{name}.json"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(compact_json(data | summary(comparisons[0])))
-    return path
+    data = {"name": name, "command": command, **comparisons[0].to_json()}
+    write_result(RESULTS / "ablations" / f"{name}.json", data)
 
 
 def _execute(tasks: list[Task], options: AblateOptions) -> int:
     """Execute tasks, print each result, and return the number of failures."""
-    executor = _make_executor(options)
-    start_time = time.monotonic()
-    results: list[TaskResult] = []
+    executor: Executor
+    if options.ray:
+        from .ray_pool import RayPool
+
+        executor = RayPool(options.ray, options.threads, options.retries)
+    else:
+        executor = LocalPool(options.num_workers, options.threads, options.retries)
+    start_time, results = time.monotonic(), list[TaskResult]()
+    previous = signal.signal(signal.SIGTERM, signal.default_int_handler)  # as on Ctrl-C
     try:
-        with _sigterm_as_interrupt():
-            for result in executor.execute(tasks):
-                results.append(result)
-                print(f"[{len(results)}/{len(tasks)}] {_describe(result)}", flush=True)
+        for result in executor.execute(tasks):
+            results.append(result)
+            print(f"[{len(results)}/{len(tasks)}] {result}", flush=True)
     finally:
         executor.stop()
-    duration = time.monotonic() - start_time
+        signal.signal(signal.SIGTERM, previous)
     seconds = sum(result.seconds for result in results)
     overhead = sum(result.overhead for result in results)
-    share = f"; scheduling added {overhead / seconds:.1%}" if seconds and not options.ray else ""
+    share = f"; scheduling added {overhead / seconds:.1%}" if seconds and overhead else ""
     print(
-        f"{len(tasks)} runs in {duration:,.0f} s; training and evaluation took {seconds:,.0f} s"
-        f"{share}."
+        f"{len(tasks)} runs in {time.monotonic() - start_time:,.0f} s; training and evaluation "
+        f"took {seconds:,.0f} s{share}."
     )
     return sum(bool(result.error) for result in results)
 
 
-def _make_executor(options: AblateOptions) -> Executor:
-    if options.ray:
-        from .ray_pool import RayPool
-
-        return RayPool(options.ray, options.threads, options.retries)
-    return LocalPool(_num_workers(options), options.threads, options.retries)
-
-
-def _num_workers(options: AblateOptions) -> int:
-    return options.workers or max(1, len(os.sched_getaffinity(0)) // options.threads)
-
-
-def _print_grid(
-    cells: list[Cell], tasks: list[Task], unfinished: list[Task], options: AblateOptions
-) -> None:
-    """Print the cells and the remaining steps and, with --dry-run, an estimate of the duration."""
-    seeds = options.seeds
-    print(f"{len(cells)} cells x {seeds} seeds = {len(tasks)} runs in {tasks[0].folder.parent}")
-    for cell in cells:
-        env, steps = cell.experiment.env, cell.experiment.total_timesteps
+def _print_grid(grid: Grid, tasks: list[Task], unfinished: list[Task]) -> None:
+    """Print the cells and the remaining steps."""
+    cells, seeds = len(grid.cells), len(tasks) // len(grid.cells)
+    print(f"{cells} cells x {seeds} seeds = {len(tasks)} runs in {tasks[0].folder.parent}")
+    for experiment, choices in grid.cells.items():
+        env, steps = experiment.env, experiment.total_timesteps
         print(
-            f"  {cell.label or cell.argv[0]}: {env.env_name}, protocol {env.protocol_label}, "
-            f"{steps:,} steps ({steps * env.frame_skip:,} frames)"
+            f"  {' '.join(map(str, choices)) or grid.preset}: {env.env_name}, protocol "
+            f"{env.protocol_label}, {steps:,} steps ({steps * env.frame_skip:,} frames)"
         )
-    remaining = [
-        max(0, task.total_timesteps - task.trained_timesteps) if task in unfinished else 0
-        for task in tasks
-    ]
     print(
         f"{len(tasks) - len(unfinished)} finished before; {len(unfinished)} to run, "
-        f"{sum(remaining):,} agent steps"
+        f"{sum(task.remaining_timesteps for task in unfinished):,} agent steps"
     )
-    if options.dry_run and unfinished:
-        _print_estimate(tasks, remaining, options)
 
 
-def _print_estimate(tasks: list[Task], remaining: list[int], options: AblateOptions) -> None:
+def _print_estimate(tasks: list[Task], unfinished: list[Task], options: AblateOptions) -> None:
+    """Print the estimated duration of the unfinished tasks."""
     if options.steps_per_second:
-        sps, source = [options.steps_per_second] * len(tasks), "given by --steps-per-second"
+        rates, source = [options.steps_per_second] * len(tasks), "given by --steps-per-second"
     else:
-        sps, source = estimate_sps(tasks)
-    hours = sum(steps / each for steps, each in zip(remaining, sps, strict=True)) / 3600
-    workers = _num_workers(options)
-    elapsed = f"{workers} at a time, {hours / workers:,.2f} hours"
+        rates, source = estimate_sps(tasks)
+    hours = sum(
+        task.remaining_timesteps / rate / 3600
+        for task, rate in zip(tasks, rates, strict=True)
+        if task in unfinished
+    )
+    elapsed = f"{options.num_workers} at a time, {hours / options.num_workers:,.2f} hours"
+    extremes = dict.fromkeys(f"{rate:,.0f}" for rate in (min(rates), max(rates)))
     print(
         f"About {hours:,.2f} hours of {options.threads} thread{'s' * (options.threads > 1)} at "
-        f"{_range_text(sps)} agent steps/s per run ({source}), without evaluation; "
+        f"{' to '.join(extremes)} agent steps/s per run ({source}), without evaluation; "
         f"{'on the cluster' if options.ray else elapsed}"
     )
-
-
-def _range_text(values: list[float]) -> str:
-    low, high = f"{min(values):,.0f}", f"{max(values):,.0f}"
-    return low if low == high else f"{low} to {high}"
-
-
-def _describe(result: TaskResult) -> str:
-    name = result.task.folder.name
-    crashes = f", after {result.crashes} crashes of its process" if result.crashes else ""
-    if result.error:
-        return f"{name} FAILED{crashes}: {result.error}"
-    return f"{name} in {result.seconds:,.0f} s{crashes}"
-
-
-@contextmanager
-def _sigterm_as_interrupt() -> Iterator[None]:
-    """Raise KeyboardInterrupt on SIGTERM, as on Ctrl-C."""
-
-    def interrupt(number: int, frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    previous = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, previous)

@@ -1,19 +1,19 @@
 """Estimate of the throughput of a grid's runs, from their metrics or from short trials."""
 
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import fields, is_dataclass, replace
-from statistics import harmonic_mean
+from statistics import harmonic_mean  # over equal numbers of steps, so that durations add up
 from typing import Any
 
 from ...envs.atari.atari import AtariConfig
 from ...envs.errors import UsageError
 from ..config.experiment import Experiment
 from ..runs.run import Run
-from ..training.command_line import parse_experiment
 from ..training.options import TrainOptions
+from ..training.task import Task
 from ..training.train import train
-from .tasks import Task
 
 TRIAL_MINUTES = 1 / 6
 TRIAL_WARMUP = 500
@@ -29,28 +29,21 @@ def estimate_sps(tasks: Sequence[Task]) -> tuple[list[float], str]:
     If no run has started, each variant is trained for a few seconds in a temporary folder. Raises
     KeyboardInterrupt if a trial is interrupted.
     """
-    jobs = [_parse(task) for task in tasks]
-    variants = [_variant(experiment, jobs[0][0]) for experiment, _ in jobs]
-    measured: dict[Experiment, list[float]] = {}
+    variants = [_variant(task.experiment, tasks[0].experiment) for task in tasks]
+    rates: dict[Experiment, list[float]] = defaultdict(list)
     for variant, task in zip(variants, tasks, strict=True):
-        if sps := _mean_sps_of(Run(task.folder)):
-            measured.setdefault(variant, []).append(sps)
-    if count := sum(map(len, measured.values())):
+        rates[variant] += [
+            row["charts/mean_SPS"] for row in Run(task.folder).read_lines("metrics.jsonl")[-1:]
+        ]
+    if count := sum(map(len, rates.values())):
         source = f"measured in {count} run{'s' * (count > 1)}"
     else:
-        for variant, (_, options) in zip(variants, jobs, strict=True):
-            if variant not in measured:
-                measured[variant] = [_run_trial(variant, options)]
+        for variant in rates:
+            rates[variant] = [_run_trial(variant, tasks[0].options)]
         seconds = 60 * TRIAL_MINUTES
         source = f"trials of {seconds:.0f} s per variant; later steps may be slower"
-    overall = _mean_sps(sps for values in measured.values() for sps in values)
-    means = {variant: _mean_sps(values) for variant, values in measured.items()}
-    return [means.get(variant, overall) for variant in variants], source
-
-
-def _parse(task: Task) -> tuple[Experiment, TrainOptions]:
-    _, (experiment,), options = parse_experiment([*task.argv])
-    return experiment, replace(options, threads=task.threads)
+    overall = [rate for values in rates.values() for rate in values]
+    return [harmonic_mean(rates[variant] or overall) for variant in variants], source
 
 
 def _variant(experiment: Experiment, first: Experiment) -> Experiment:
@@ -64,11 +57,7 @@ def _variant(experiment: Experiment, first: Experiment) -> Experiment:
 def _run_trial(experiment: Experiment, options: TrainOptions) -> float:
     """Train in a temporary folder for a few seconds, and return the agent steps per second."""
     options = replace(
-        options,
-        max_minutes=TRIAL_MINUTES,
-        log_every=10 * experiment.num_envs,
-        random_play_seconds=0,
-        quiet=True,
+        options, max_minutes=TRIAL_MINUTES, log_every=10 * experiment.num_envs, quiet=True
     )
     experiment = replace(experiment, agent=_with_short_warmup(experiment.agent))
     with tempfile.TemporaryDirectory() as folder:
@@ -82,7 +71,7 @@ def _run_trial(experiment: Experiment, options: TrainOptions) -> float:
             "second by --steps-per-second."
         )
     # In the first half the agent may not learn yet, and caches are cold.
-    return _mean_sps(row["charts/SPS"] for row in rows[len(rows) // 2 :])
+    return float(harmonic_mean([row["charts/SPS"] for row in rows[len(rows) // 2 :]]))
 
 
 def _with_short_warmup(config: Any) -> Any:
@@ -95,14 +84,3 @@ def _with_short_warmup(config: Any) -> Any:
         elif is_dataclass(value):
             changes[field.name] = _with_short_warmup(value)
     return replace(config, **changes)
-
-
-def _mean_sps_of(run: Run) -> float:
-    """Return the mean agent steps per second that a run logged, or 0 if it logged none."""
-    rows = run.read_lines("metrics.jsonl")
-    return float(rows[-1].get("charts/mean_SPS", 0)) if rows else 0.0
-
-
-def _mean_sps(values: Iterable[float]) -> float:
-    """Return the mean throughput over equal numbers of steps, so that durations add up."""
-    return float(harmonic_mean([*values]))

@@ -1,31 +1,49 @@
 """The grid of an ablation: every combination of choices for the roles, in every game."""
 
 import itertools
-import shlex
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ...envs.atari.atari import AtariConfig
-from ...envs.atari.games import did_you_mean, expand_games
+from ...envs.atari.games import expand_games
 from ...envs.errors import UsageError
 from ..config.arguments import split_roles
 from ..config.experiment import Experiment
 from ..config.presets import PRESETS
 from ..config.registry import choose_all, roles
-from ..training.command_line import parse_experiment
+from ..training.command_line import parse_experiment, take_preset
+from ..training.options import TrainOptions
 
 
 @dataclass(frozen=True)
-class Cell:
-    """One combination of choices: an experiment without a seed."""
+class Choice:
+    """A part for a role, with settings of its own."""
 
-    argv: tuple[str, ...]
-    """Arguments of ``reverie train``, without the seed."""
-    experiment: Experiment
-    label: str
-    """The arguments that distinguish this cell from the others."""
+    role: str
+    name: str
+    settings: tuple[str, ...] = ()
+    """Settings as ``name=value``."""
+
+    @property
+    def argv(self) -> list[str]:
+        """The arguments of ``reverie train`` that make this choice."""
+        return [f"{self.role}:{self.name}", *(f"--{self.role}.{x}" for x in self.settings)]
+
+    def __str__(self) -> str:
+        return f"{self.role}:{'+'.join((self.name, *self.settings))}"
 
 
-def make_grid(argv: list[str], games: str = "") -> list[Cell]:
+@dataclass(frozen=True)
+class Grid:
+    """The cells of an ablation of a preset, which are trained with the same options."""
+
+    preset: str
+    cells: Mapping[Experiment, tuple[Choice, ...]]
+    """Experiments without a seed, each with what distinguishes it from others in its env."""
+    options: TrainOptions
+
+
+def make_grid(argv: list[str], games: str = "") -> Grid:
     """Return the cells of PRESET [role:a,b ...] [--flags] in each game, in the given order.
 
     ``role:name+setting=value`` changes a setting for that choice alone. A choice for a role that a
@@ -36,57 +54,51 @@ def make_grid(argv: list[str], games: str = "") -> list[Cell]:
 
         make_grid(["dqn", "bonus:none,simhash"], "pong,freeway")  # four cells
     """
-    if not argv or argv[0].startswith("-"):
-        raise UsageError(f"Name a preset first: {', '.join(PRESETS)}.")
-    preset, rest = argv[0], argv[1:]
-    if preset not in PRESETS:
-        hint = did_you_mean(preset, PRESETS) or f" The presets are {', '.join(PRESETS)}."
-        raise UsageError(f"There is no preset '{preset}'.{hint}")
+    preset, rest = take_preset(argv)
     tokens, flags = split_roles(rest, PRESETS[preset])
-    choices = [_split_choices(token) for token in tokens]
+    alternatives = [_parse_choices(token) for token in tokens]
     game_flags = [["--env.game", game] for game in expand_games(games)] if games else [[]]
-    cells: dict[Experiment, Cell] = {}
+    cells: dict[Experiment, tuple[Choice, ...]] = {}
     used_roles: set[str] = set()
-    for game_flag, combination in itertools.product(game_flags, itertools.product(*choices)):
-        applicable = _applicable_choices(preset, list(combination))
-        used_roles |= {path for path, _ in applicable}
-        own = [*itertools.chain(*(_choice_argv(*choice) for choice in applicable)), *game_flag]
-        cell_argv = [preset, *own, *flags]
-        _, (experiment,), _ = parse_experiment(cell_argv)
+    for game_flag, combination in itertools.product(game_flags, itertools.product(*alternatives)):
+        choices = _applicable(preset, combination)
+        used_roles |= {choice.role for choice in choices}
+        own = itertools.chain(*(choice.argv for choice in choices))
+        _, (experiment,), options = parse_experiment([preset, *own, *game_flag, *flags])
         if games and not isinstance(experiment.env, AtariConfig):
             raise UsageError("--games needs env:atari; choose other envs as env:catch,deep-sea.")
-        cells.setdefault(experiment, Cell(tuple(cell_argv), experiment, shlex.join(own)))
-    for path in (path for alternatives in choices for path, _ in alternatives):
-        if path not in used_roles:
+        cells.setdefault(experiment, choices)
+    for choice in itertools.chain(*alternatives):
+        if choice.role not in used_roles:
             known = ", ".join(path for path, _ in roles(PRESETS[preset]))
-            raise UsageError(f"There is no role '{path}' in any cell; the roles are {known}.")
-    return list(cells.values())
+            raise UsageError(
+                f"There is no role '{choice.role}' in any cell; the roles are {known}."
+            )
+    return Grid(preset, cells, options)
 
 
-def _split_choices(token: str) -> list[tuple[str, str]]:
-    """Return the alternatives (role, name) of a token ``role:a,b``."""
-    path, _, names = token.partition(":")
-    alternatives = [(path, name.strip()) for name in names.split(",") if name.strip()]
-    if not alternatives:
-        raise UsageError(f"'{token}' names no choice; give some, as in {path}:a,b.")
-    return alternatives
+def _parse_choices(token: str) -> list[Choice]:
+    """Return the alternatives of a token ``role:a,b+setting=value``."""
+    role, _, names = token.partition(":")
+    choices = []
+    for text in filter(None, map(str.strip, names.split(","))):
+        name, *settings = text.split("+")
+        for setting in settings:
+            if "=" not in setting:
+                raise UsageError(
+                    f"'{setting}' in {role}:{text} has no value; write {setting}=value."
+                )
+        choices.append(Choice(role, name, tuple(settings)))
+    if not choices:
+        raise UsageError(f"'{token}' names no choice; give some, as in {role}:a,b.")
+    return choices
 
 
-def _applicable_choices(preset: str, choices: list[tuple[str, str]]) -> list[tuple[str, str]]:
+def _applicable(preset: str, choices: tuple[Choice, ...]) -> tuple[Choice, ...]:
     """Return the choices whose role exists once the choices for outer roles are applied."""
-    kept: list[tuple[str, str]] = []
-    for depth in range(1 + max((path.count(".") for path, _ in choices), default=0)):
-        tokens = [f"{path}:{name.partition('+')[0]}" for path, name in kept]
-        known = dict(roles(choose_all(PRESETS[preset], tokens)))
-        here = [choice for choice in choices if choice[0].count(".") == depth]
-        kept += [choice for choice in here if choice[0] in known]
-    return kept
-
-
-def _choice_argv(path: str, choice: str) -> list[str]:
-    """Return ``bonus``, ``simhash+scale=0.3`` as ``bonus:simhash --bonus.scale=0.3``."""
-    name, *settings = choice.split("+")
-    for setting in settings:
-        if "=" not in setting:
-            raise UsageError(f"'{setting}' in {path}:{choice} has no value; write {setting}=value.")
-    return [f"{path}:{name}", *(f"--{path}.{setting}" for setting in settings)]
+    kept: list[Choice] = []
+    for depth in range(1 + max((choice.role.count(".") for choice in choices), default=0)):
+        known = dict(roles(choose_all(PRESETS[preset], [f"{x.role}:{x.name}" for x in kept])))
+        here = [choice for choice in choices if choice.role.count(".") == depth]
+        kept += [choice for choice in here if choice.role in known]
+    return tuple(kept)

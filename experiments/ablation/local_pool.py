@@ -14,10 +14,10 @@ from multiprocessing.connection import Connection, wait
 from typing import Any, cast
 
 from ...envs.errors import RunError, UsageError
-from .tasks import Task, TaskResult, run_task
+from ..training.task import Task
+from .executor import TaskResult, seconds_of
 
-THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
-PRELOADED = [f"{__package__}.tasks", "torch.utils.tensorboard.writer", "matplotlib.figure"]
+PRELOADED = [f"{__package__}.executor", "torch.utils.tensorboard.writer", "matplotlib.figure"]
 """Modules that the server imports, so that the processes forked from it start at once."""
 
 
@@ -43,8 +43,7 @@ class LocalPool:
     def __init__(self, size: int, threads: int = 1, retries: int = 2) -> None:
         self.size, self.retries = size, retries
         self.running: dict[int, _Worker] = {}  # by the sentinel of the process
-        for name in THREAD_VARIABLES:  # the server reads them once, when it imports torch
-            os.environ[name] = str(threads)
+        os.environ["OMP_NUM_THREADS"] = str(threads)  # the server reads it when it imports torch
         self.context = multiprocessing.get_context("forkserver")
         self.context.set_forkserver_preload(PRELOADED)
 
@@ -100,13 +99,11 @@ def _run_in_process(task: Task, connection: Connection) -> None:
     threading.Thread(target=_exit_with_parent, args=(connection,), daemon=True).start()
     seconds, message = 0.0, ""
     try:
-        seconds = run_task(task)
+        seconds = seconds_of(task)
     except (UsageError, RunError) as error:
         message = str(error)
     except KeyboardInterrupt:
-        message = "it was interrupted"
-    except SystemExit:
-        message = f"see {task.folder / 'log.txt'}"
+        message = "it was interrupted; the same command continues"
     except Exception as error:  # one failed run must not stop the others
         traceback.print_exc()
         message = f"{type(error).__name__}: {error}; see {task.folder / 'log.txt'}"

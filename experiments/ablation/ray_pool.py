@@ -4,7 +4,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from ...envs.errors import UsageError
-from .tasks import Task, TaskResult, run_task
+from ..training.task import Task
+from .executor import TaskResult, seconds_of
 
 
 class RayPool:
@@ -29,7 +30,7 @@ class RayPool:
                 raise UsageError(
                     f"There is no Ray cluster at '{address}'; start one by `ray start --head`."
                 ) from error
-        self.remote = ray.remote(num_cpus=threads, max_retries=retries)(run_task)
+        self.remote = ray.remote(num_cpus=threads, max_retries=retries)(seconds_of)
         self.running: dict[Any, Task] = {}  # by the reference of the remote call
 
     def execute(self, tasks: list[Task]) -> Iterator[TaskResult]:

@@ -1,23 +1,21 @@
 """Benchmark of this machine: rates and their ratios, printed and stored as JSON."""
 
 import time
-from collections.abc import Callable, Mapping
-
-from rich.console import Console
+from collections.abc import Callable, Iterator, Mapping
 
 from ..runs.runtime import pick_device, pick_threads
 from . import interleaved, parts
 from .peers import check_peers
-from .session import BenchLog, BenchOptions, BenchSession, Row
+from .session import BenchOptions, BenchSession, Row, save
 
-Group = Callable[[BenchSession], list[Row]]
+Group = Callable[[BenchSession], Iterator[Row]]
 
 GROUPS: dict[str, Group] = {
     "commands": parts.commands,
     "rollouts": interleaved.rollouts,
     "ppo": interleaved.ppo,
     "dqn": interleaved.dqn,
-    "mfec training": parts.mfec_training,
+    "mfec": interleaved.mfec,
     "replay": parts.replay,
     "tables": parts.tables,
     "checkpoints": parts.checkpoints,
@@ -25,7 +23,6 @@ GROUPS: dict[str, Group] = {
     "representations": parts.representations,
     "predictors": parts.predictors,
     "planners": interleaved.planners,
-    "memory": parts.peak_memory,
 }
 
 
@@ -36,23 +33,16 @@ def bench(options: BenchOptions, groups: Mapping[str, Group] = GROUPS) -> list[R
     """
     peers = check_peers(options.compare_with)
     device, threads = pick_device(options.device), pick_threads(options.threads)
-    console = Console(highlight=False, markup=False, emoji=False, soft_wrap=True)
-    session = BenchSession(options, device, threads, peers, console)
-    log = BenchLog(session)
-    rows: list[Row] = []
+    session = BenchSession(options, device, threads, peers)
+    measured: list[Row] = []
     for group, measure in groups.items():
-        if options.only not in group:
-            continue
-        if group in log.finished_groups:
-            session.console.print(f"{group}: already measured in this session")
-            continue
-        begin, group_rows = time.perf_counter(), measure(session)
-        for row in group_rows:
-            session.console.print(f"{row['name']:<64} {row['shown']}")
-        session.console.print(f"{group}: {time.perf_counter() - begin:.0f} s")
-        rows += group_rows
-        if options.save:
-            log.add(group, group_rows)
-    if options.save:
-        session.console.print(f"appended to {log.finish()}")
-    return rows
+        if options.only in group:
+            begin, rows = time.perf_counter(), []
+            for row in measure(session):
+                print(f"{row['name']:<64} {row['shown']}", flush=True)
+                rows.append(row)
+            print(f"{group}: {time.perf_counter() - begin:.0f} s", flush=True)
+            measured += rows
+            if options.save:
+                save(session, rows)
+    return measured

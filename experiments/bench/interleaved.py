@@ -4,165 +4,131 @@ Every round times each contender once, and a ratio is the median over rounds of 
 round, so that other load on the machine slows both sides alike.
 """
 
+import itertools
 import statistics
 import time
-from dataclasses import replace
-from functools import partial
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from itertools import islice
+from operator import truediv
 from typing import Any
 
-import numpy as np
 import torch
 
 from ...agents.bonuses.density_bonus import PseudoCountConfig
-from ...agents.dqn import DQN, DQNConfig
+from ...agents.dqn import DQNConfig
 from ...agents.loop import interact
 from ...agents.policies import RandomPolicy
-from ...agents.ppo import PPO, PPOConfig
+from ...agents.ppo import PPOConfig
 from ...envs.atari.atari import AtariConfig
 from ...envs.atari.protocol import PROTOCOLS
-from ...envs.batched_env import BatchedEnv
+from ...envs.interface import Transition
 from ...world_models.planning import PLANNERS
 from ...world_models.planning.straw import STRAWConfig
-from ...world_models.precision import PrecisionConfig, use_precision
+from ...world_models.precision import FLOAT32, Precision
 from ..config.experiment import Experiment
 from ..config.presets import PRESETS
 from ..training.envs import make_batched_env
-from .peers import Contender, envpool_emulator, sb3_dqn, sb3_ppo
-from .session import BenchSession, Row, median, row, seconds
+from .peers import Contender, emulators, envpool_emulators, sb3_dqn, sb3_ppo
+from .session import BenchSession, Row, row
 
 GAME = "breakout"
 BREAKOUT = AtariConfig(GAME, PROTOCOLS["nature"])
-EMULATORS = "emulators only"
+EMULATORS, RANDOM_PLAY = "emulators only", "random play"
 
 
-def rollouts(session: BenchSession) -> list[Row]:
+def rollouts(session: BenchSession) -> Iterator[Row]:
     """Measure emulators alone, random play in a BatchedEnv, and play of the Nature network."""
-    num_envs = 256 if session.device.type == "cuda" else 64
-    num_timesteps = 32
+    num_envs, num_timesteps = session.num_envs(cpu=64), 32
     experiment = replace(PRESETS["ppo"], env=BREAKOUT, num_envs=num_envs)
-    envs = make_batched_env(experiment, session.device, session.threads)
-    loop = interact(envs, RandomPolicy(envs.spec.num_actions))
-
-    def random_play() -> int:
-        return sum(len(t.action) for t in islice(loop, num_timesteps))
-
     contenders = [
-        emulators(num_envs, session.threads, num_timesteps),
-        Contender("random play", random_play, envs.close),
+        breakout_emulators(session, num_envs, num_timesteps),
+        random_play(session, experiment, num_timesteps),
     ]
     if "envpool" in session.peers:
+        size = {"num_envs": num_envs, "num_timesteps": num_timesteps}
+        contenders.append(envpool_emulators(GAME, threads=session.threads, **size))
+    for precision, pipeline in itertools.product((FLOAT32, Precision("bf16")), (1, 2)):
+        name = f"rollout with policy, {precision_label(precision, pipeline)}"
         contenders.append(
-            envpool_emulator(
-                GAME, num_envs=num_envs, threads=session.threads, num_timesteps=num_timesteps
-            )
+            agent_loop(session, name, experiment, precision, num_timesteps, pipeline, learns=False)
         )
-    for precision in (PrecisionConfig(), PrecisionConfig("bf16")):
-        for pipeline in (1, 2):
-            contender, _ = agent_loop(
-                f"rollout with policy, {precision_label(precision, pipeline)}",
-                session,
-                experiment,
-                precision=precision,
-                num_timesteps=num_timesteps,
-                pipeline=pipeline,
-                learns=False,
-            )
-            contenders.append(contender)
     return compare(session, contenders, f"{GAME}, {num_envs} envs", [EMULATORS, "EnvPool"])
 
 
-def ppo(session: BenchSession) -> list[Row]:
+def ppo(session: BenchSession) -> Iterator[Row]:
     """Measure PPO with rollouts of 128 timesteps and 4 epochs of 4 minibatches."""
-    num_envs = 256 if session.device.type == "cuda" else 8
+    num_envs = session.num_envs(cpu=8)
     experiment = replace(PRESETS["ppo"], env=BREAKOUT, num_envs=num_envs)
-    contenders, agents = [emulators(num_envs, session.threads, 128)], {}
+    contenders = [breakout_emulators(session, num_envs, 128)]
     for precision in session.precisions():
-        for pipeline in (1, 2) if precision.precision == "bf16" else (1,):
-            contender, agent = agent_loop(
-                f"training ppo, {precision_label(precision, pipeline)}",
-                session,
-                experiment,
-                precision=precision,
-                num_timesteps=128,
-                pipeline=pipeline,
-            )
-            contenders.append(contender)
-            agents[precision_label(precision, pipeline)] = agent, contender
+        for pipeline in (1, 2) if precision.name == "bf16" else (1,):
+            name = f"training ppo, {precision_label(precision, pipeline)}"
+            contenders.append(agent_loop(session, name, experiment, precision, 128, pipeline))
     if "sb3" in session.peers:
         contenders.append(sb3_ppo(GAME, num_envs=num_envs, device=str(session.device)))
     title = f"{GAME}, {num_envs} envs x 128 timesteps x 4 epochs"
-    rows = []
-    if session.device.type == "cuda":
-        for _, contender in agents.values():
-            contender.run()
-        rows = _ppo_update_phases(agents)
-    return compare(session, contenders, title, [EMULATORS, "Stable-Baselines3 PPO"]) + rows
+    return compare(session, contenders, title, [EMULATORS, "Stable-Baselines3 PPO"])
 
 
-def dqn(session: BenchSession) -> list[Row]:
+def dqn(session: BenchSession) -> Iterator[Row]:
     """Measure DQN without Monte-Carlo returns, its components in sequence, and DQN with CTS."""
     num_envs, num_timesteps, learning_starts = 8, 50, 2_000
     config = DQNConfig(monte_carlo_weight=0.0, learning_starts=learning_starts, buffer_size=20_000)
     plain = Experiment(config, BREAKOUT, num_envs=num_envs)
-    with_bonus = replace(plain, bonus=PseudoCountConfig())
-    precisions = session.precisions()
-    fastest = precisions[-1]
-    training = [f"training dqn, {precision_label(precision)}" for precision in precisions]
-    components = f"components of dqn in sequence, {precision_label(fastest)}"
-    workloads = [
-        (name, plain, precision) for name, precision in zip(training, precisions, strict=True)
-    ]
-    workloads += [
-        (f"training dqn-cts, {precision_label(fastest)}", with_bonus, fastest),
-        (components, plain, fastest),
-    ]
-    contenders = []
-    for name, experiment, precision in workloads:
-        contender, agent = agent_loop(
-            name, session, experiment, precision=precision, num_timesteps=num_timesteps
-        )
-        while agent.steps < learning_starts:
-            contender.run()
-        if name == components:
-            contender = _dqn_components(contender, agent, session, num_timesteps)
-        contenders.append(contender)
+    training = {
+        f"training dqn, {precision_label(precision)}": (plain, precision)
+        for precision in session.precisions()
+    }
+    *_, (fastest_training, (_, fastest)) = training.items()
+    label, with_bonus = precision_label(fastest), replace(plain, bonus=PseudoCountConfig())
+    components = f"components of dqn in sequence, {label}"
+    workloads = training | {f"training dqn-cts, {label}": (with_bonus, fastest)}
+    workloads[components] = plain, fastest
+    contenders: list[Contender] = []
+    for name, (experiment, precision) in workloads.items():
+        loop = agent_loop(session, name, experiment, precision, num_timesteps)
+        while loop.agent.steps < learning_starts:
+            loop.run()
+        sequential = name == components
+        contenders.append(dqn_components(session, loop, num_timesteps) if sequential else loop)
     if "sb3" in session.peers:
-        contenders.append(
-            sb3_dqn(
-                GAME,
-                num_envs=num_envs,
-                learning_starts=learning_starts,
-                device=str(session.device),
-            )
-        )
-    baselines = [components, training[-1], "Stable-Baselines3 DQN"]
+        settings = {"num_envs": num_envs, "learning_starts": learning_starts}
+        contenders.append(sb3_dqn(GAME, device=str(session.device), **settings))
     title = f"{GAME}, {num_envs} envs, a batch of 32 every 4 steps"
+    baselines = [components, fastest_training, "Stable-Baselines3 DQN"]
     return compare(session, contenders, title, baselines)
 
 
-def planners(session: BenchSession) -> list[Row]:
+def mfec(session: BenchSession) -> Iterator[Row]:
+    """Measure MFEC, which slows down as its tables grow, beside random play."""
+    experiment, num_timesteps = PRESETS["mfec"], 200
+    contenders = [
+        random_play(session, experiment, num_timesteps),
+        agent_loop(session, "training mfec", experiment, FLOAT32, num_timesteps),
+    ]
+    title = f"{experiment.env.env_name}, {experiment.num_envs} envs x {num_timesteps} timesteps"
+    return compare(session, contenders, title, [RANDOM_PLAY])
+
+
+def planners(session: BenchSession) -> Iterator[Row]:
     """Measure PPO with each planner, and STRAW with a tenth of its plan length."""
+    short_straw, num_envs = "straw, plan length 50", session.num_envs(cpu=8)
+    preset = replace(PRESETS["ppo"], env=BREAKOUT, num_envs=num_envs)
     configs = {name: config() for name, config in PLANNERS.items()}
-    short_straw = "straw, plan length 50"
     configs[short_straw] = STRAWConfig(length=50)
-    num_envs = 256 if session.device.type == "cuda" else 8
     contenders = []
     for name, planner in configs.items():
-        agent = PPOConfig(planner=planner)
-        experiment = replace(PRESETS["ppo"], agent=agent, env=BREAKOUT, num_envs=num_envs)
-        contender, _ = agent_loop(
-            f"planner {name}", session, experiment, precision=PrecisionConfig(), num_timesteps=128
-        )
-        contenders.append(contender)
+        experiment = replace(preset, agent=PPOConfig(planner=planner))
+        contenders.append(agent_loop(session, f"planner {name}", experiment, FLOAT32, 128))
     title = f"training, {GAME}, {num_envs} envs x 128 timesteps x 4 epochs"
     return compare(session, contenders, title, ["planner reactive", f"planner {short_straw}"])
 
 
 def compare(
-    session: BenchSession, contenders: list[Contender], title: str, baselines: list[str]
-) -> list[Row]:
-    """Time the contenders in interleaved rounds; return their rates and ratios to the baselines.
+    session: BenchSession, contenders: Sequence[Contender], title: str, baselines: list[str]
+) -> Iterator[Row]:
+    """Time the contenders in interleaved rounds; yield their rates and ratios to the baselines.
 
     ``baselines`` are names of contenders; names of others are ignored.
     """
@@ -178,57 +144,64 @@ def compare(
             if index:  # round 0 is for warm-up: compilation, caches
                 rates[contender.name].append(rate)
             label = f"round {index} of {num_rounds}" if index else "warm-up"
-            session.console.print(f"  {label}, {contender.name}: {rate:,.0f} agent steps/s")
+            print(f"  {label}, {contender.name}: {rate:,.0f} agent steps/s", flush=True)
     for contender in contenders:
         contender.close()
-    rows = []
-    for name, own_rates in rates.items():
+    for name, own in rates.items():
         ratios = {
-            baseline: statistics.median(
-                a / b for a, b in zip(own_rates, rates[baseline], strict=True)
-            )
+            baseline: statistics.median(map(truediv, own, rates[baseline]))
             for baseline in baselines
             if baseline in rates and baseline != name
         }
         remark = ", ".join(f"{ratio:.2f} x {baseline}" for baseline, ratio in ratios.items())
-        rate = statistics.median(own_rates)
-        measured = row(f"{name}, {title}", "steps_per_second", rate, remark)
-        rows.append(measured | {"rounds": own_rates, "ratios": ratios})
-    return rows
+        measured = row(f"{name}, {title}", "steps_per_second", statistics.median(own), remark)
+        yield measured | {"rounds": own, "ratios": ratios}
 
 
-def emulators(num_envs: int, threads: int, num_timesteps: int) -> Contender:
+def breakout_emulators(session: BenchSession, num_envs: int, num_timesteps: int) -> Contender:
     """Return the vector env of Breakout under random actions, without BatchedEnv."""
-    env: Any = BREAKOUT.build(num_envs, threads=threads)
+    env: Any = BREAKOUT.build(num_envs, threads=session.threads)
     env.reset(seed=list(range(num_envs)))
-    rng = np.random.default_rng(0)
+    num_actions = env.single_action_space.n
+    return emulators(EMULATORS, env, num_actions, num_envs=num_envs, num_timesteps=num_timesteps)
+
+
+def random_play(session: BenchSession, experiment: Experiment, num_timesteps: int) -> Contender:
+    """Return random play in the envs of an experiment."""
+    envs = make_batched_env(experiment, session.device, session.threads)
+    loop = interact(envs, RandomPolicy(envs.spec.num_actions))
 
     def run() -> int:
-        for _ in range(num_timesteps):
-            env.step(rng.integers(env.single_action_space.n, size=num_envs))
-        return num_timesteps * num_envs
+        return sum(len(t.action) for t in islice(loop, num_timesteps))
 
-    return Contender(EMULATORS, run, env.close)
+    return Contender(RANDOM_PLAY, run, envs.close)
+
+
+@dataclass(frozen=True)
+class AgentLoop(Contender):
+    """A loop of an agent in its envs."""
+
+    agent: Any = None
+    transitions: Iterator[Transition] = iter(())
 
 
 def agent_loop(
-    name: str,
     session: BenchSession,
+    name: str,
     experiment: Experiment,
-    *,
-    precision: PrecisionConfig,
+    precision: Precision,
     num_timesteps: int,
     pipeline: int = 1,
+    *,
     learns: bool = True,
-) -> tuple[Contender, Any]:
-    """Return the training loop without logging, or the play of an untrained agent; and the agent.
+) -> AgentLoop:
+    """Return the training loop without logging, or the play of an untrained agent.
 
     A round is ``num_timesteps`` timesteps of all envs.
     """
     envs = make_batched_env(experiment, session.device, session.threads, pipeline)
-    with use_precision(precision):
-        agent = experiment.agent.build(envs.spec, device=session.device)
-    bonus = experiment.bonus.build(envs.spec, device=session.device)
+    agent = experiment.agent.build(envs.spec, device=session.device, precision=precision)
+    bonus = experiment.bonus.build(envs.spec, device=session.device, precision=precision)
     sync_every = experiment.agent.rollout_length if pipeline > 1 else 1
     loop = interact(envs, agent, sync_every=sync_every)
 
@@ -238,55 +211,35 @@ def agent_loop(
                 agent.learn(t.with_bonus(bonus(t)))
         return num_timesteps * experiment.num_envs
 
-    return Contender(name, run, envs.close), agent
+    return AgentLoop(name, run, envs.close, agent, loop)
 
 
-def precision_label(precision: PrecisionConfig, pipeline: int = 1) -> str:
+def precision_label(precision: Precision, pipeline: int = 1) -> str:
     """Return the label of a precision and a number of pipelined groups in a row's name."""
-    label = f"{precision.precision}, {'compiled' if precision.compile else 'eager'}"
+    label = f"{precision.name}, {'compiled' if precision.compile else 'eager'}"
     return label if pipeline == 1 else f"{label}, {pipeline} parts"
 
 
-def _ppo_update_phases(agents: dict[str, tuple[PPO, Contender]]) -> list[Row]:
-    """Measure, on a GPU, a rollout's updates, and the device's idle share during training."""
-    rows, reference = [], 0.0
-    for name, (agent, contender) in agents.items():
-        segment = agent.rollout.pop()
-        update_seconds = median(partial(agent.train_on, segment), agent.device, 5)
-        reference = reference or update_seconds
-        with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as profile:
-            wall = seconds(contender.run, agent.device)
-        busy = sum(event.self_device_time_total for event in profile.key_averages()) / 1e6
-        ratio, idle = reference / update_seconds, 1 - busy / wall
-        remark = f"{ratio:.2f} x the first, device idle {idle:.0%} of training"
-        title = f"update phase of ppo, {name}"
-        rows.append(row(title, "seconds", update_seconds, remark, ratio=ratio, idle_share=idle))
-    return rows
-
-
-def _dqn_components(
-    training: Contender, agent: DQN, session: BenchSession, num_timesteps: int
-) -> Contender:
+def dqn_components(session: BenchSession, loop: AgentLoop, num_timesteps: int) -> Contender:
     """Return acting, updates and emulators in sequence, the lower bound of a loop without overlap.
 
-    Closing it also closes the ``training`` contender of the agent.
+    Closing it also closes the ``loop`` of the agent.
     """
+    agent = loop.agent
     num_envs = agent.spec.num_envs
-    emulators_only = emulators(num_envs, session.threads, num_timesteps)
-    envs = BatchedEnv(BREAKOUT.build(num_envs), device=session.device)
-    step, carry = envs.reset(), agent.initial(num_envs)
-    envs.close()
+    own_emulators = breakout_emulators(session, num_envs, num_timesteps)
+    t = next(loop.transitions)
     num_updates = int(num_timesteps * num_envs * agent.config.replay_ratio)
 
     def run() -> int:
         for _ in range(num_timesteps):
-            agent.act(step, carry)
+            agent.act(t.step, t.carry)
         for _ in range(num_updates):
             agent.update()
-        return emulators_only.run()
+        return own_emulators.run()
 
     def close() -> None:
-        emulators_only.close()
-        training.close()
+        own_emulators.close()
+        loop.close()
 
-    return Contender(training.name, run, close)
+    return Contender(loop.name, run, close)

@@ -1,10 +1,14 @@
 """``reverie bench [--flags]``."""
 
+import shutil
+from collections.abc import Iterator
+from importlib.util import find_spec
+
 from ...envs.errors import UsageError
 from ..bench import GROUPS, bench
 from ..bench.session import BenchOptions, BenchSession, Row, row
 from ..config.arguments import parse_flags
-from ..play import benchmark as play_benchmark
+from ..play.launch import REQUIRED_MODULES
 
 
 def run(argv: list[str]) -> int:
@@ -19,6 +23,13 @@ def run(argv: list[str]) -> int:
     return 0
 
 
-def measure_pages(session: BenchSession) -> list[Row]:
-    """Measure the page of `reverie play`."""
-    return [row(*measured) for measured in play_benchmark.measure(session.console.print)]
+def measure_pages(session: BenchSession) -> Iterator[Row]:
+    """Measure the page of `reverie play`; without a browser report why, and yield no rows."""
+    browser = shutil.which("chromium") or shutil.which("google-chrome")
+    if not browser or not all(map(find_spec, ("playwright", *REQUIRED_MODULES))):
+        message = "The page is not measured: it needs Chromium and the extras play and dev."
+        print(message)
+        return iter(())
+    from ..play.benchmark import measure  # imports the packages of the extras
+
+    return (row(*measured) for measured in measure(browser))

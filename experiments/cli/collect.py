@@ -1,32 +1,28 @@
 """``reverie collect RUN | random [env:name] [--flags]``."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
 
+import torch
 import tyro
 
 from ...agents.interface import Policy
 from ...envs.atari.atari import AtariConfig
 from ...envs.checks import at_least, check, within
 from ...envs.errors import UsageError
+from ...envs.gym import GymConfig
 from ...envs.interface import EnvConfig
-from ..config.arguments import (
-    expand_game_flag,
-    import_modules,
-    parse_flags,
-    split_roles,
-    take_flag,
-)
-from ..config.registry import choose_all
-from ..datasets.collect import Format, collect, in_format
+from ..config.arguments import expand_game_flag, parse_flags, split_roles, take_flag, take_imports
+from ..config.registry import choose_all, class_name
+from ..datasets.collect import Format, collect
 from ..evaluation.evaluate import load, random_policy
 from ..runs.runtime import pick_device, pick_threads
 
 
 @dataclass(frozen=True)
 class CollectOptions:
-    """How frames are recorded."""
+    """How frames are recorded: the keyword arguments of ``collect``."""
 
     frames: int = 100_000
     """Number of frames, summed over all envs."""
@@ -34,6 +30,10 @@ class CollectOptions:
     """own: as the policy observes them; gray: 84 x 84; rgb: 210 x 160 (both for Atari)."""
     epsilon: float = 0.0
     """Probability of a uniformly random action, in addition to the policy's own randomness."""
+    greedy: bool = False
+    """Leave out the policy's own randomness; by default it acts as in training."""
+    privileged: bool = False
+    """Record the true state of an Atari game, bytes of its memory; small envs always offer it."""
     seed: int = 0
     num_envs: int = 8
     device: str = "auto"
@@ -56,31 +56,29 @@ class _Collect:
 
 def run(argv: list[str]) -> int:
     """Record frames of a policy, and print the size of the recording."""
-    player, chosen_env, options = parse_collect(argv)
+    argv, imports = take_imports(argv)
+    player, env, options = parse_collect(argv)
     device, threads = pick_device(options.device), pick_threads(options.threads)
     policy: Policy
-    if chosen_env is None:
-        experiment, policy = load(player, device=str(device))
-        env, name = experiment.env, Path(player).name
+    if player == "random":
+        policy, device = random_policy(env, options.seed), torch.device("cpu")
     else:
-        env, policy, name = chosen_env, random_policy(chosen_env, options.seed), "random"
-    in_format(env, options.format)  # refused before a folder is made
+        experiment, policy = load(player, device=str(device))
+        env, needs = experiment.env, bool(experiment.needs_privileged)
+        options = replace(options, privileged=options.privileged or needs)
+    name = Path(player).name
     folder = options.folder or Path("runs/data") / (
         f"{env.env_name}-{name}-{options.format}-s{options.seed}"
     )
-    recording = collect(
-        policy,
-        env,
-        folder,
-        frames=options.frames,
-        format=options.format,
-        epsilon=options.epsilon,
-        name=name,
-        seed=options.seed,
-        num_envs=options.num_envs,
-        device=device if name != "random" else "cpu",
-        threads=threads,
-    )
+    users_env = isinstance(env, GymConfig) or ":" in class_name(env)
+    settings = vars(options) | {
+        "folder": folder,
+        "name": name,
+        "device": device,
+        "threads": threads,
+        "imports": imports if users_env else (),
+    }
+    recording = collect(policy, env, **settings)
     size = sum(path.stat().st_size for path in folder.iterdir()) / 1e6
     print(
         f"{folder}: {len(recording):,} frames {'x'.join(map(str, recording.frame_shape))} in "
@@ -89,12 +87,11 @@ def run(argv: list[str]) -> int:
     return 0
 
 
-def parse_collect(argv: list[str]) -> tuple[str, EnvConfig | None, CollectOptions]:
-    """Parse RUN [--flags], or ``random [env:name] [--flags]``.
+def parse_collect(argv: list[str]) -> tuple[str, EnvConfig, CollectOptions]:
+    """Parse RUN [--flags], or ``random [env:name] [--flags]``, into player, env and options.
 
-    Returns the player, its env (None for a run's own env) and the options.
+    The env is that of random play.
     """
-    argv = import_modules(argv)
     if not argv or (argv[0].startswith("-") and argv[0] not in ("-h", "--help")):
         raise UsageError("Name the player first: random, or a run's folder.")
     player, argv = ("random", argv) if argv[0].startswith("-") else (argv[0], argv[1:])
@@ -102,12 +99,9 @@ def parse_collect(argv: list[str]) -> tuple[str, EnvConfig | None, CollectOption
     tokens, flags = split_roles(expand_game_flag(argv), _Collect())
     if protocol is not None:
         tokens.append(f"env.protocol:{protocol}")
-    if player != "random":
-        env_args = [*tokens, *(flag for flag in flags if flag.startswith("--env"))]
-        if env_args:
-            raise UsageError(f"A run plays in its own env; leave out {', '.join(env_args)}.")
-        options = parse_flags(CollectOptions, flags, "reverie collect RUN")
-        return player, None, options
+    env_args = [*tokens, *(flag for flag in flags if flag.startswith("--env"))]
+    if env_args and player != "random":
+        raise UsageError(f"A run plays in its own env; leave out {', '.join(env_args)}.")
     chosen = choose_all(_Collect(), tokens)
     parsed = parse_flags(_Collect, flags, "reverie collect RUN | random", default=chosen)
     return player, parsed.env, parsed.options

@@ -29,21 +29,11 @@ A part is chosen as role:name and tuned as --role.parameter value:
 GAMES is atari26, atari57, hard, or names separated by commas. `reverie COMMAND --help` shows every
 flag. A module with parts of your own is imported by --import my_module."""
 
-COMMANDS = {
-    "train": "train",
-    "evaluate": "evaluate",
-    "ablate": "ablate",
-    "report": "report",
-    "collect": "collect",
-    "pretrain": "pretrain",
-    "list": "list_parts",
-    "reproduce": "reproduce",
-    "verify": "verify",
-    "bench": "bench",
-    "doctor": "doctor",
-    "play": "play",
-}
-"""The module of each command in this package; its ``run(argv)`` returns the exit status."""
+COMMANDS = (
+    "train", "evaluate", "ablate", "report", "collect", "pretrain", "list", "reproduce", "verify",
+    "bench", "doctor", "play",
+)  # fmt: skip
+"""Each command is a module of this package, whose ``run(argv)`` returns the exit status."""
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -57,7 +47,8 @@ def main(argv: list[str] | None = None) -> int:
         if command not in COMMANDS:
             hint = did_you_mean(command, COMMANDS) or f" The commands are {', '.join(COMMANDS)}."
             raise UsageError(f"There is no command '{command}'.{hint}")
-        status: int = import_module(f".{COMMANDS[command]}", __package__).run(rest)
+        module = "list_parts" if command == "list" else command
+        status: int = import_module(f".{module}", __package__).run(rest)
         return status
     except UsageError as error:
         print(f"reverie: {error}", file=sys.stderr)

@@ -2,6 +2,9 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
+
+import tyro
 
 from ...envs.errors import UsageError
 from ..config.arguments import parse_flags
@@ -10,8 +13,10 @@ from ..reporting.report import write_report
 
 @dataclass(frozen=True)
 class ReportOptions:
-    """Where a report is written, and what it compares."""
+    """What a report compares, and where it is written."""
 
+    folders: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="DIR")]
+    """Run folders, or folders that hold some."""
     out: Path = Path("report.html")
     """The HTML file; the Markdown file and its figures are written beside it."""
     baseline: str = ""
@@ -23,14 +28,13 @@ class ReportOptions:
 
 def run(argv: list[str]) -> int:
     """Write a report of runs as HTML and Markdown."""
-    folders = []
-    while argv and not argv[0].startswith("-"):
-        folders.append(Path(argv.pop(0)))
-    options = parse_flags(ReportOptions, argv, "reverie report DIR ...")
-    if not folders:
+    options = parse_flags(ReportOptions, argv, "reverie report")
+    if not options.folders:
         raise UsageError("Name run folders, or folders that hold some.")
     try:
-        path = write_report(folders, options.out, options.baseline, stochastic=options.stochastic)
+        path = write_report(
+            [*options.folders], options.out, options.baseline, stochastic=options.stochastic
+        )
     except OSError as error:
         raise UsageError(
             f"The report cannot be written ({error}); name another file with --out."

@@ -2,7 +2,9 @@
 
 import importlib
 import sys
-from typing import Any, TypeVar
+from collections.abc import Sequence
+from dataclasses import make_dataclass
+from typing import Annotated, Any, TypeVar
 
 import tyro
 
@@ -10,6 +12,7 @@ from ...envs.errors import UsageError
 from .registry import roles
 
 T = TypeVar("T")
+Options = TypeVar("Options")
 
 
 def parse_flags(kind: type[T], argv: list[str], program: str, default: T | None = None) -> T:
@@ -17,6 +20,18 @@ def parse_flags(kind: type[T], argv: list[str], program: str, default: T | None 
     if default is None:
         return tyro.cli(kind, args=argv, prog=program)
     return tyro.cli(kind, args=argv, prog=program, default=default)
+
+
+def parse_job(job: T, options: Options, argv: list[str], program: str) -> tuple[T, Options]:
+    """Parse the flags of a job and of its options, which stand beside each other."""
+    parts = {"job": job, "options": options}
+    kind: Any = make_dataclass(
+        "_Arguments",
+        [(name, Annotated[type(x), tyro.conf.arg(name="")]) for name, x in parts.items()],
+        frozen=True,
+    )
+    parsed = parse_flags(kind, argv, program, default=kind(**parts))
+    return parsed.job, parsed.options
 
 
 def take_flag(argv: list[str], flag: str) -> tuple[list[str], str | None]:
@@ -31,22 +46,30 @@ def take_flag(argv: list[str], flag: str) -> tuple[list[str], str | None]:
     return argv, None
 
 
-def import_modules(argv: list[str]) -> list[str]:
-    """Import the module of each ``--import MODULE`` and return the remaining arguments.
+def take_imports(argv: list[str]) -> tuple[list[str], tuple[str, ...]]:
+    """Import the module of each ``--import MODULE``.
 
-    Raises UsageError if a module cannot be imported.
+    Returns the remaining arguments and the modules. Raises UsageError if one cannot be imported.
     """
+    modules: list[str] = []
     while True:
         argv, module = take_flag(argv, "--import")
         if module is None:
-            return argv
-        if "" not in sys.path:
-            sys.path.append("")  # the working folder, after the installed packages
+            import_modules(modules)
+            return argv, tuple(modules)
+        modules.append(module)
+
+
+def import_modules(names: Sequence[str]) -> None:
+    """Import modules, also from the working folder; raises UsageError if one cannot be imported."""
+    if names and "" not in sys.path:
+        sys.path.append("")  # the working folder, after the installed packages
+    for name in names:
         try:
-            importlib.import_module(module)
+            importlib.import_module(name)
         except Exception as error:  # the user's code may raise anything
             cause = f"{type(error).__name__}: {error}"
-            raise UsageError(f"--import '{module}' cannot be imported ({cause}).") from error
+            raise UsageError(f"--import '{name}' cannot be imported ({cause}).") from error
 
 
 def expand_game_flag(argv: list[str]) -> list[str]:

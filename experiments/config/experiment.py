@@ -1,27 +1,40 @@
 """An experiment as a value: an agent, an env, a bonus, and the length of training."""
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
+from typing import Any, ClassVar
 
 from ...agents.bonuses.bonus import BonusConfig, NoBonusConfig
 from ...agents.episodic.mfec import MFECConfig
 from ...agents.interface import AgentConfig
 from ...envs.atari.atari import AtariConfig
-from ...envs.checks import at_least, check, within
+from ...envs.checks import check, within
 from ...envs.errors import UsageError
 from ...envs.interface import EnvConfig
-from ..runs.run import Run
-from ..runs.serialization import decode
 
 
 @dataclass(frozen=True)
 class Job:
     """Base of what a run folder can hold: an experiment, or the pretraining of a model."""
 
+    unit: ClassVar[str]
+    """What is counted: a step or an update."""
+    length_field: ClassVar[str]
+    """Name of the field that holds the length of the run."""
+
+    @property
+    def length(self) -> int:
+        """The length of the run, in its unit."""
+        return int(getattr(self, self.length_field))
+
 
 @dataclass(frozen=True)
 class Experiment(Job):
     """An agent trained in an env, with an exploration bonus."""
+
+    unit = "step"
+    length_field = "total_timesteps"
 
     agent: AgentConfig = MFECConfig()
     env: EnvConfig = AtariConfig()
@@ -31,9 +44,11 @@ class Experiment(Job):
     """Agent steps, summed over all envs."""
     num_envs: int = 16
     """Parallel copies of the env."""
+    init_from: Path | None = None
+    """Run to start from: the pretraining of the agent's predictor or representation, or the
+    training of an equal agent, in another env with the same observations and actions."""
 
     def __post_init__(self) -> None:
-        check(self, "", at_least(1), "total_timesteps", "num_envs")
         check(self, "", within(1, 10**15), "total_timesteps")
         check(self, "", within(1, 10**5), "num_envs")
         check(self, "", within(0, 2**63 - 1), "seed")
@@ -42,24 +57,25 @@ class Experiment(Job):
                 f"The agent {type(self.agent).__name__.removesuffix('Config')} takes no bonus: "
                 f"{self.agent.no_bonus_reason}. Choose bonus:none or another agent."
             )
+        if self.agent.untrained_reason and self.init_from is None:
+            raise UsageError(
+                f"{self.agent.untrained_reason}; add --init-from RUN, a run of `reverie pretrain`, "
+                "or change the setting."
+            )
+
+    @property
+    def needs_privileged(self) -> tuple[str, ...]:
+        """Names of the parts that read the true state (``TimeStep.privileged``).
+
+        They are those whose config has an attribute ``needs_privileged`` that is true.
+        """
+        parts = [part for role in (self.agent, self.bonus) for part in _nested_parts(role)]
+        return tuple(type(x).__name__ for x in parts if getattr(x, "needs_privileged", False))
 
 
-def read_job(folder: Path | str) -> Job:
-    """Return the job of a run folder; raises UsageError if the folder holds none."""
-    run = Run(folder)
-    try:
-        return decode(Job, run.config())
-    except (TypeError, KeyError, AttributeError) as error:
-        path = run.folder / "config.json"
-        raise UsageError(f"{path} is not a config of this version: {error}.") from error
-
-
-def read_experiment(folder: Path | str) -> Experiment:
-    """Return the experiment of a run folder; raises UsageError if the folder holds none."""
-    job = read_job(folder)
-    if not isinstance(job, Experiment):
-        raise UsageError(
-            f"{folder} holds the pretraining of a model, not an agent's run; "
-            "name a run of `reverie train`."
-        )
-    return job
+def _nested_parts(config: Any) -> Iterator[Any]:
+    """Yield a config, and the configs in it."""
+    if is_dataclass(config):
+        yield config
+        for field in fields(config):
+            yield from _nested_parts(getattr(config, field.name))

@@ -2,7 +2,6 @@
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from ...agents.bonuses.density_bonus import PseudoCountConfig, SurpriseConfig
 from ...agents.bonuses.simhash import SimHashConfig
@@ -15,13 +14,12 @@ from ...agents.ppo import PPOConfig
 from ...envs.atari.atari import AtariConfig
 from ...envs.atari.protocol import PROTOCOLS
 from ...world_models.density.pixelcnn import PixelCNNConfig
-from ...world_models.interface import PlannerConfig
 from ...world_models.planning.figar import FiGARConfig
 from ...world_models.planning.straw import STRAWConfig, STRAWeConfig
 from ...world_models.representation.binary_vae import BinaryVAEConfig
 from ...world_models.representation.vae import VAEConfig
-from ..runs.serialization import fingerprint
 from .experiment import Experiment
+from .serialization import fingerprint
 
 # Machado et al. 2018: sticky actions, all 18 actions, episodes rather than lives. Every preset of
 # its family shares double Q and the Monte-Carlo weight, so that presets differ in the bonus alone.
@@ -41,14 +39,6 @@ SHORT = Experiment(
 PPO = Experiment(
     PPOConfig(), AtariConfig(protocol=PROTOCOLS["nature"]), total_timesteps=10_000_000, num_envs=8
 )
-
-
-def ppo_with_planner(planner: PlannerConfig, **settings: Any) -> Experiment:
-    """Return PPO with a planner, and all other settings unchanged."""
-    return replace(
-        PPO,
-        agent=replace(PPO.agent, planner=planner, **settings),  # type: ignore[call-arg]
-    )
 
 
 PRESETS: dict[str, Experiment] = {
@@ -93,12 +83,14 @@ PRESETS: dict[str, Experiment] = {
         num_envs=16,
     ),
     # Sharma et al. 2017.
-    "figar": ppo_with_planner(FiGARConfig()),
+    "figar": replace(PPO, agent=PPOConfig(planner=FiGARConfig())),
     # Vezhnevets et al. 2016.
-    "straw": ppo_with_planner(STRAWConfig()),
-    "strawe": ppo_with_planner(STRAWeConfig()),
+    "straw": replace(PPO, agent=PPOConfig(planner=STRAWConfig())),
+    "strawe": replace(PPO, agent=PPOConfig(planner=STRAWeConfig())),
     # Mohamed 2016: generalizes STRAWe; KL divergence and entropy are part of the return.
-    "variational-mdp": ppo_with_planner(STRAWeConfig(prior="learned"), free_energy=True),
+    "variational-mdp": replace(
+        PPO, agent=PPOConfig(planner=STRAWeConfig(prior="learned"), free_energy=True)
+    ),
     "dqn-short": SHORT,
     # The same with a learned model: imagined training between real steps, and planning at each.
     "dyna": replace(SHORT, agent=DynaConfig(inner=SHORT.agent)),

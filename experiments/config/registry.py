@@ -1,13 +1,16 @@
 """The registry of roles: which parts can fill each, and how they are chosen by name.
 
 A role is the type of a config's field, and the role's table lists its parts. A part of another
-package only needs a config that subclasses the role's config base.
+package needs a config that subclasses the role's config base, and ``register``. Only registered
+classes are stored and loaded.
 """
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, fields, is_dataclass, replace
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import fields, is_dataclass, replace
 from functools import reduce
-from importlib import import_module
+from pathlib import Path
+from pkgutil import resolve_name
 from typing import Any, TypeVar, get_type_hints
 
 from ...agents.bonuses.bonus import BonusConfig, NoBonusConfig
@@ -40,20 +43,9 @@ from ...world_models.interface import (
 from ...world_models.planning import PLANNERS
 from ...world_models.prediction import PREDICTORS
 from ...world_models.representation import REPRESENTATIONS
+from .experiment import Experiment, Job
 
 C = TypeVar("C")
-
-
-@dataclass(frozen=True)
-class Deferred:
-    """A class that is imported on first use, because its module builds on the registry."""
-
-    module: str
-    name: str
-
-    def load(self) -> Any:
-        """Import the module and return the class."""
-        return getattr(import_module(self.module, __package__), self.name)
 
 
 AGENTS: dict[str, type[AgentConfig]] = {
@@ -80,24 +72,119 @@ ENVS: dict[str, type[EnvConfig]] = {
     "maze": MazeConfig,
 }
 
-PRETRAININGS: dict[str, Deferred] = {
-    "predictor": Deferred("..training.predictors", "PredictorPretraining"),
-    "representation": Deferred("..training.representations", "RepresentationPretraining"),
+TRAINING = "reverie.experiments.training"
+PRETRAININGS: dict[str, Any] = {
+    "predictor": f"{TRAINING}.predictors:PredictorPretraining",
+    "representation": f"{TRAINING}.representations:RepresentationPretraining",
 }
 """What `reverie pretrain ROLE:NAME` can pretrain, by role."""
 
-TABLES: dict[type, Mapping[str, Any]] = {
+TABLES: dict[type, dict[str, Any]] = {
     AgentConfig: AGENTS,
     BonusConfig: BONUSES,
     DensityConfig: DENSITIES,
-    EnvConfig: ENVS | {"imagination": Deferred("..training.imagined_env", "ImaginationConfig")},
+    EnvConfig: ENVS | {"imagination": f"{TRAINING}.imagined_env:ImaginationConfig"},
     AtariProtocol: PROTOCOLS,
     RepresentationConfig: REPRESENTATIONS,
     PredictorConfig: PREDICTORS,
     NetworkConfig: NETWORKS,
     PlannerConfig: PLANNERS,
+    Job: PRETRAININGS,
 }
-"""The parts of each role by name."""
+"""The parts of each role by name: a class, or a config with settings of its own.
+
+A class whose module builds on the registry is named as ``module:class``, and imported on first use.
+"""
+
+
+def register(name: str) -> Callable[[C], C]:
+    """Return a decorator that adds a part to the table of its role, found by its base class.
+
+    The part can then be chosen as ``role:name``, and runs with it can be stored and loaded. Raises
+    UsageError if the name is taken, or if the class is no dataclass of a role.
+
+    Example::
+
+        @register("rows")
+        @dataclass(frozen=True)
+        class RowSumsConfig(RepresentationConfig): ...
+    """
+
+    def add(part: C) -> C:
+        kind = _class_of(part)
+        base = next((base for base in TABLES if issubclass(kind, base)), None)
+        if base is None or "__dataclass_params__" not in vars(kind):
+            raise UsageError(
+                f"{kind.__name__} cannot be registered as '{name}'; it must be a frozen dataclass "
+                f"that subclasses one of {', '.join(base.__name__ for base in TABLES)}."
+            )
+        taken = TABLES[base].get(name)
+        if taken is not None and class_name(taken) != class_name(kind):
+            raise UsageError(
+                f"{kind.__name__} cannot be registered as '{name}', which is the {role_name(base)} "
+                f"{class_name(taken)}; choose another name."
+            )
+        TABLES[base][name] = part  # a module that is executed again replaces its own part
+        return part
+
+    return add
+
+
+def registered_class(name: Any) -> Any:
+    """Return the registered class of a stored name; None if there is none.
+
+    Raises UsageError if two have the name.
+    """
+    entries = [Experiment, *(entry for table in TABLES.values() for entry in table.values())]
+    found = {_class_of(entry) for entry in entries if class_name(entry) == name}
+    if len(found) > 1:
+        raise UsageError(f"Two registered classes are named {name}; rename one.")
+    return resolve(found.pop()) if found else None
+
+
+def class_name(entry: Any) -> str:
+    """Return the name by which the class of a table's entry is stored.
+
+    It is the class's own, with the module's before it if that is not of this package: a module of
+    this package may be renamed without a change of the runs.
+    """
+    kind = _class_of(entry)
+    if isinstance(kind, str):
+        return kind.rpartition(":")[2]
+    module, package = public_name(kind.__module__), __name__.partition(".")[0]
+    own = module.partition(".")[0] == package
+    return kind.__qualname__ if own else f"{module}:{kind.__qualname__}"
+
+
+def public_name(module: str) -> str:
+    """Return the name by which others import a module; a script's is that of its file."""
+    if module not in ("__main__", "__mp_main__"):
+        return module
+    main = sys.modules["__main__"]  # it has a spec if it is run by python -m
+    return main.__spec__.name if main.__spec__ else Path(getattr(main, "__file__", module)).stem
+
+
+def resolve(entry: Any) -> Any:
+    """Return a table's entry, imported if the table has its name."""
+    return resolve_name(entry) if isinstance(entry, str) else entry
+
+
+def role_name(base: type) -> str:
+    """Return the name of the role with a base class: ``representation``, ``protocol``."""
+    return base.__name__.removesuffix("Config").removeprefix("Atari").lower()
+
+
+def part_name(name: str) -> str:
+    """Return a part's name in its role's table by the stored name of its class."""
+    for table in TABLES.values():
+        for part, entry in table.items():
+            if isinstance(entry, type | str) and class_name(entry) == name:
+                return part
+    return name.rpartition(":")[2].removesuffix("Config")
+
+
+def _class_of(entry: Any) -> Any:
+    return entry if isinstance(entry, type | str) else type(entry)
 
 
 def roles(config: Any, prefix: str = "") -> Iterator[tuple[str, Mapping[str, Any]]]:
@@ -111,24 +198,18 @@ def roles(config: Any, prefix: str = "") -> Iterator[tuple[str, Mapping[str, Any
             yield from roles(value, f"{prefix}{field.name}.")
 
 
-def choose(config: C, path: str, name: str) -> C:
-    """Return the config with another part in a role, as in ("agent.representation", "projection").
+def choose_all(config: C, tokens: list[str]) -> C:
+    """Apply ``role:name`` tokens: outer roles together, then inner ones by depth.
 
     Raises UsageError for an unknown role or part.
     """
-    changed: C = _replace_at(config, path, _entry(config, path, name))
-    return changed
-
-
-def choose_all(config: C, tokens: list[str]) -> C:
-    """Apply ``role:name`` tokens: outer roles together, then inner ones by depth."""
     pairs = [(path, name) for path, _, name in (token.partition(":") for token in tokens)]
     outer = {path: _entry(config, path, name) for path, name in pairs if "." not in path}
-    if outer:  # together: an agent may refuse the bonus that the previous one had
-        config = replace(config, **outer)  # type: ignore[type-var]
+    # Together, as an agent may refuse the bonus that the previous one had.
+    config = replace(config, **outer)  # type: ignore[type-var]
     inner = [(path, name) for path, name in pairs if "." in path]
     for path, name in sorted(inner, key=lambda pair: pair[0].count(".")):
-        config = choose(config, path, name)
+        config = _replace_at(config, path, _entry(config, path, name))
     return config
 
 
@@ -140,8 +221,7 @@ def _entry(config: Any, path: str, name: str) -> Any:
     if name not in known[path]:
         hint = did_you_mean(name, known[path]) or f" Choose among {', '.join(known[path])}."
         raise UsageError(f"There is no {path} '{name}'.{hint}")
-    entry, current = known[path][name], reduce(getattr, path.split("."), config)
-    entry = entry.load() if isinstance(entry, Deferred) else entry
+    entry, current = resolve(known[path][name]), reduce(getattr, path.split("."), config)
     if not isinstance(entry, type):
         return entry
     return current if type(current) is entry else entry()

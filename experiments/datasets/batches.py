@@ -11,11 +11,12 @@ from torch import Tensor
 
 from ...envs import prng
 from ...envs.errors import UsageError
+from ...world_models.state import HasState
 
 T = TypeVar("T")
 
 
-class Batches(Generic[T]):
+class Batches(HasState, Generic[T]):
     """Endless iterator over minibatches; each epoch is a permutation of ``indices`` of its own.
 
     ``load`` reads the minibatch at some indices; the next ``prefetch`` minibatches are loaded ahead
@@ -23,6 +24,8 @@ class Batches(Generic[T]):
     minibatches of an uninterrupted one. Raises UsageError if ``batch_size`` is less than 1 or
     greater than the number of indices.
     """
+
+    STATE = ("count",)
 
     def __init__(
         self,
@@ -61,15 +64,12 @@ class Batches(Generic[T]):
         """Return the indices of a minibatch; the incomplete last one of an epoch is dropped."""
         epoch, position = divmod(number, len(self.indices) // self.batch_size)
         if self._epoch != epoch:
-            key = prng.initial_rng(self.seed, "replay", 1) + epoch
+            key = prng.initial_rng(self.seed, prng.Purpose.REPLAY, 1) + epoch
             generator = torch.Generator().manual_seed(int(prng.splitmix64(key)))
             permutation = torch.randperm(len(self.indices), generator=generator)
             self._epoch, self._permuted = epoch, self.indices[permutation]
         return self._permuted[position * self.batch_size : (position + 1) * self.batch_size]
 
-    def state_dict(self) -> dict[str, Any]:
-        return {"count": self.count}
-
     def load_state_dict(self, state: dict[str, Any]) -> None:
+        super().load_state_dict(state)
         self._pending.clear()
-        self.count = state["count"]

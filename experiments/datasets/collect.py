@@ -18,13 +18,15 @@ from ...agents.loop import interact
 from ...agents.policies import EpsilonGreedy
 from ...envs import prng
 from ...envs.atari.atari import AtariConfig
+from ...envs.atari.ram import RAM
 from ...envs.batched_env import BatchedEnv
 from ...envs.errors import UsageError
 from ...envs.interface import EnvConfig, TimeStep
 from ..runs.checkpoints import report_full_disk
 from ..runs.provenance import provenance
+from ..runs.run import locked
 from .dataset import Recording
-from .writer import Manifest, Recorder, reserve_folder
+from .writer import Manifest, Recorder
 
 NOT_RESUMABLE = "a recording cannot be resumed. Make room, and run the same command again."
 """What follows if the disk is full."""
@@ -40,18 +42,23 @@ def collect(
     frames: int = 100_000,
     format: Format = "own",
     epsilon: float = 0.0,
+    greedy: bool = False,
+    privileged: bool = False,
     name: str = "random",
     seed: int = 0,
     num_envs: int = 8,
     device: torch.device | str = "cpu",
     threads: int = 1,
+    imports: tuple[str, ...] = (),
 ) -> Recording:
     """Record about ``frames`` frames of a policy that acts uniformly with probability ``epsilon``.
 
-    Format ``own`` records what the policy observes; ``gray`` (84 x 84) and ``rgb`` (210 x 160) are
-    for Atari. An interrupted recording restarts from its first frame. Raises UsageError for a
-    format that the env lacks or a folder that holds a recording, and RuntimeError if the replica
-    diverges.
+    The policy acts as in training, unless it is ``greedy``. Format ``own`` records what the policy
+    observes; ``gray`` (84 x 84) and ``rgb`` (210 x 160) are for Atari. The true state is recorded
+    where the env offers it, in an Atari game if ``privileged`` asks for it. ``imports`` are the
+    modules that the env needs. An interrupted recording restarts from its first frame. Raises
+    UsageError for a format or a true state that the env lacks and for a folder that holds a
+    recording, and RuntimeError if the replica diverges.
 
     Example::
 
@@ -62,48 +69,51 @@ def collect(
             f"frames is {frames} and epsilon {epsilon}; frames must be at least the number of "
             f"envs, {num_envs}, and epsilon must be in 0..1."
         )
-    device = torch.device(device)
-    policy_envs = BatchedEnv(
-        env.build(num_envs, threads=threads), seed=seed, purpose="collect", device=device
-    )
-    recorded_config, recorded_envs = in_format(env, format), policy_envs
-    if recorded_config != env:
-        recorded_envs = BatchedEnv(
-            recorded_config.build(num_envs, threads=threads), seed=seed, purpose="collect"
-        )
-    behavior = EpsilonGreedy(policy, policy_envs.spec.num_actions, epsilon)
-    carry = behavior.initial(num_envs)
-    if "rng" in carry:
-        carry["rng"] = prng.initial_rng(seed, "collect", num_envs).to(device)
-    channels, (_, height, width) = recorded_envs.spec.channels, recorded_envs.spec.obs_shape
-    manifest = Manifest(
-        env=recorded_config,
-        num_actions=policy_envs.spec.num_actions,
-        frame_shape=(channels, height, width),
-        policy=name,
-        epsilon=epsilon,
-        seed=seed,
-        num_envs=num_envs,
-    )
+    folder, device, recorded_env = Path(folder), torch.device(device), in_format(env, format)
     with ExitStack() as stack:
-        stack.enter_context(reserve_folder(Path(folder)))
-        stack.enter_context(report_full_disk(Path(folder), NOT_RESUMABLE))
-        for envs in {policy_envs, recorded_envs}:
-            stack.callback(envs.close)
-        recorder = Recorder(Path(folder), manifest, provenance(device, threads))
-        step = policy_envs.reset()
-        recorded_step = step if recorded_envs is policy_envs else recorded_envs.reset()
-        num_timesteps = frames // num_envs - 1
-        loop = interact(policy_envs, behavior, explore=False, start=(step, carry))
-        for t in islice(loop, num_timesteps):
-            action = t.action.cpu()
-            if recorded_envs is policy_envs:
-                next_recorded_step = t.next_step
-            else:
-                next_recorded_step = recorded_envs.step(action)
-            _check_replica(t.next_step, next_recorded_step)
-            recorder.append(recorded_step, action, next_recorded_step)
-            recorded_step = next_recorded_step
+        seeds: dict[str, Any] = {"seed": seed, "purpose": prng.Purpose.COLLECT}
+        envs = BatchedEnv(
+            env.build(num_envs, threads=threads, privileged=privileged), device=device, **seeds
+        )
+        stack.callback(envs.close)
+        spec, replica = envs.spec, envs
+        if privileged and not spec.privileged:
+            raise UsageError(
+                f"The env {env.env_name} offers no true state, so --privileged has nothing to "
+                f"record; leave it out, or choose one of {', '.join(RAM)}."
+            )
+        if recorded_env != env:
+            replica = BatchedEnv(recorded_env.build(num_envs, threads=threads), **seeds)
+            stack.callback(replica.close)
+        behavior = EpsilonGreedy(policy, spec.num_actions, epsilon)
+        carry = behavior.initial(num_envs)
+        carry["rng"] = prng.initial_rng(seed, prng.Purpose.COLLECT, num_envs).to(device)
+        channels, (_, height, width) = replica.spec.channels, replica.spec.obs_shape
+        manifest = Manifest(
+            env=recorded_env,
+            num_actions=spec.num_actions,
+            frame_shape=(channels, height, width),
+            policy=name,
+            epsilon=epsilon,
+            greedy=greedy,
+            privileged=spec.privileged,
+            seed=seed,
+            num_envs=num_envs,
+            imports=imports,
+        )
+        stack.enter_context(locked(folder, "recording"))
+        stack.enter_context(report_full_disk(folder, NOT_RESUMABLE))
+        recorder = Recorder(folder, manifest, provenance(device, threads))
+        step = recorded_step = envs.reset()
+        if replica is not envs:
+            recorded_step = _with_true_state(replica.reset(), step)
+        loop = interact(envs, behavior, explore=not greedy, start=(step, carry))
+        for t in islice(loop, frames // num_envs - 1):
+            action, next_step = t.action.cpu(), t.next_step
+            if replica is not envs:
+                next_step = _with_true_state(replica.step(action), next_step)
+            recorder.append(recorded_step, action, next_step)
+            recorded_step = next_step
         recorder.close(recorded_step)
     return Recording(folder)
 
@@ -126,11 +136,15 @@ def in_format(env: EnvConfig, format: Format) -> EnvConfig:
     return env if protocol == env.protocol else replace(env, protocol=protocol)
 
 
-def _check_replica(step: TimeStep, replica_step: TimeStep) -> None:
-    """Raise RuntimeError if the results of the policy's env and of its replica differ."""
+def _with_true_state(replica_step: TimeStep, step: TimeStep) -> TimeStep:
+    """Return the replica's time step with the true state of the policy's env.
+
+    Raises RuntimeError if their results differ.
+    """
     for name in ("reward", "discount", "first", "last"):
         if not torch.equal(getattr(step, name).cpu(), getattr(replica_step, name).cpu()):
             raise RuntimeError(
                 f"The replica that renders the recorded frames diverged from the policy's env: "
                 f"their {name} differs."
             )
+    return replace(replica_step, privileged=step.privileged)

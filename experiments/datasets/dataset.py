@@ -2,13 +2,13 @@
 
 A folder holds shards and, once it is complete, ``manifest.json``. A shard is two files:
 ``00000.frames``, one zlib-compressed blob per frame, and ``00000.npz``, the columns (actions,
-rewards, discounts, episode ends). Row t x num_envs + n is timestep t of env n, so a row's successor
-is ``num_envs`` rows further. Frames are decoded one at a time, by row: shuffling needs no buffer,
-and memory holds one minibatch (or all frames, if they fit).
+rewards, discounts, episode ends and, where the env offers it, the true state). Row
+t x num_envs + n is timestep t of env n, so a row's successor is ``num_envs`` rows further. Frames
+are decoded one at a time, by row: shuffling needs no buffer, and memory holds one minibatch (or all
+frames, if they fit).
 """
 
 import os
-import zipfile
 import zlib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -23,16 +23,11 @@ from torch import Tensor
 from ...envs import prng
 from ...envs.errors import UsageError
 from ...envs.interface import Segment
+from ..config.serialization import encode
 from ..runs.run import config_differences
-from ..runs.serialization import encode
-from .writer import COLUMNS, Manifest
+from .writer import Manifest
 
 Split = Literal["train", "held-out"]
-
-ARCHIVE_ERRORS = (
-    OSError, ValueError, LookupError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error
-)  # fmt: skip
-"""Exceptions that numpy raises for a damaged archive."""
 
 
 class Recording:
@@ -55,15 +50,15 @@ class Recording:
         self.folders = [Path(folder) for folder in folders]
         manifests = [Manifest.read(folder) for folder in self.folders]
         self.manifest = manifests[0]
-        for folder, manifest in zip(self.folders[1:], manifests[1:], strict=True):
-            _check_compatible(self.folders[0], self.manifest, folder, manifest)
         self.frame_shape, self.num_actions = self.manifest.frame_shape, self.manifest.num_actions
 
+        self.num_episodes = 0
         self._paths: list[Path] = []
         self._blobs: list[NDArray[np.uint8]] = []
         tables: list[dict[str, NDArray[Any]]] = []
         for folder, manifest in zip(self.folders, manifests, strict=True):
-            shards = [self._open(folder, i, *sizes) for i, sizes in enumerate(manifest.shards)]
+            _check_compatible(self.folders[0], self.manifest, folder, manifest)
+            shards = [self._open(folder, i, manifest) for i in range(len(manifest.shards))]
             if not shards:
                 raise UsageError(f"{folder} holds no frames yet; record it again.")
             names = shards[0]
@@ -76,15 +71,12 @@ class Recording:
                     "record it again."
                 )
             table |= _episode_columns(table["first"], table["last"], num_envs)
+            table["episode"] += self.num_episodes
+            self.num_episodes = int(table["episode"].max()) + 1
             tables.append(table)
-        num_episodes = 0
-        for table in tables:  # episodes of different folders are different episodes
-            table["episode"] += num_episodes
-            num_episodes = int(table["episode"].max()) + 1
         columns = {name: np.concatenate([table[name] for table in tables]) for name in tables[0]}
         self._location = columns.pop("location")  # [rows, 3]: shard, first and last byte of a blob
         self.columns = {name: torch.from_numpy(column) for name, column in columns.items()}
-        self.num_episodes = num_episodes
         size = len(self) * int(np.prod(self.frame_shape))
         self._cache = (
             np.empty((len(self), *self.frame_shape), np.uint8) if size <= cache_bytes else None
@@ -120,7 +112,7 @@ class Recording:
             raise UsageError(
                 f"{self.folders[0]} holds one episode, so none can be held out; record more."
             )
-        uniforms = prng.splitmix64(prng.initial_rng(seed, "collect", len(sizes)))
+        uniforms = prng.splitmix64(prng.initial_rng(seed, prng.Purpose.COLLECT, len(sizes)))
         order = uniforms.argsort()
         frames_before = sizes[order].cumsum(0) - sizes[order]
         is_held_out = torch.zeros(len(sizes), dtype=torch.bool)
@@ -133,14 +125,13 @@ class Recording:
         """Return the newest frames at these rows; raises UsageError if a shard is damaged."""
         flat_rows = rows.flatten().numpy()
         if self._cache is None:
-            out = np.empty((len(flat_rows), *self.frame_shape), np.uint8)
-            self._decode(flat_rows, out, np.arange(len(flat_rows)))
+            frames = self._decode(flat_rows)
         else:
             missing = np.unique(flat_rows[~self._is_cached[flat_rows]])
-            self._decode(missing, self._cache, missing)
+            self._cache[missing] = self._decode(missing)
             self._is_cached[missing] = True
-            out = self._cache[flat_rows]
-        return torch.from_numpy(out).view(*rows.shape, *self.frame_shape)
+            frames = self._cache[flat_rows]
+        return torch.from_numpy(frames).view(*rows.shape, *self.frame_shape)
 
     def observations(self, rows: Int64[Tensor, "*b"], stack: int = 1) -> UInt8[Tensor, "*b K H W"]:
         """Return the newest ``stack`` frames, oldest first; zeros before an episode's first."""
@@ -158,6 +149,7 @@ class Recording:
         """
         steps = rows[:, None] + self.columns["stride"][rows][:, None] * torch.arange(length + 1)
         reward = self.columns["reward"][steps[:, :-1]]
+        privileged = self.columns["privileged"][steps] if self.manifest.privileged else None
         return Segment(
             action=self.columns["action"][steps[:, :-1]].long(),
             obs=self.observations(steps, stack),
@@ -166,18 +158,18 @@ class Recording:
             discount=self.columns["discount"][steps[:, :-1]],
             first=self.columns["first"][steps],
             last=self.columns["last"][steps],
-            carry={},
+            privileged=privileged,
         )
 
-    def _open(self, folder: Path, index: int, num_rows: int, size: int) -> dict[str, NDArray[Any]]:
+    def _open(self, folder: Path, index: int, manifest: Manifest) -> dict[str, NDArray[Any]]:
         """Return a shard's columns; its frames stay on disk."""
-        stem = folder / f"{index:05d}"
+        stem, (num_rows, size) = folder / f"{index:05d}", manifest.shards[index]
         path = stem.with_suffix(".frames")
         try:
             with np.load(stem.with_suffix(".npz"), allow_pickle=False) as archive:
-                columns = {name: archive[name] for name in ("ends", *COLUMNS)}
+                columns = {name: archive[name] for name in ("ends", *manifest.columns)}
             complete = path.stat().st_size == size and len(columns["ends"]) == num_rows
-        except ARCHIVE_ERRORS as error:
+        except Exception as error:  # numpy raises many kinds for a damaged archive
             raise UsageError(
                 f"The shard {stem} is truncated or missing ({error}); record it again."
             ) from error
@@ -193,30 +185,23 @@ class Recording:
         self._blobs.append(np.memmap(path, np.uint8, "r"))
         return columns
 
-    def _decode(
-        self, rows: NDArray[np.int64], out: NDArray[np.uint8], out_index: NDArray[np.int64]
-    ) -> None:
-        """Decode the frames of these rows into ``out[out_index]``, in parallel."""
-        size = max(32, -(-len(rows) // self._workers._max_workers))
-        chunks = [slice(i, i + size) for i in range(0, len(rows), size)]
-        if len(chunks) > 1:  # zlib releases the GIL
-            list(
-                self._workers.map(lambda c: self._decode_chunk(rows[c], out, out_index[c]), chunks)
-            )
-        elif chunks:
-            self._decode_chunk(rows, out, out_index)
+    def _decode(self, rows: NDArray[np.int64]) -> NDArray[np.uint8]:
+        """Return the frames of these rows, decoded in parallel."""
+        frames = np.empty((len(rows), *self.frame_shape), np.uint8)
 
-    def _decode_chunk(
-        self, rows: NDArray[np.int64], out: NDArray[np.uint8], out_index: NDArray[np.int64]
-    ) -> None:
-        for (shard, begin, end), i in zip(self._location[rows].tolist(), out_index, strict=True):
-            try:
-                pixels = zlib.decompress(self._blobs[shard][begin:end])
-                out[i] = np.frombuffer(pixels, np.uint8).reshape(self.frame_shape)
-            except (zlib.error, ValueError) as error:
-                raise UsageError(
-                    f"The shard {self._paths[shard]} is damaged ({error}); record it again."
-                ) from error
+        def decode(chunk: NDArray[np.int64]) -> None:  # zlib releases the GIL
+            for (shard, begin, end), i in zip(self._location[rows[chunk]], chunk, strict=True):
+                try:
+                    pixels = zlib.decompress(self._blobs[shard][begin:end])
+                    frames[i] = np.frombuffer(pixels, np.uint8).reshape(self.frame_shape)
+                except (zlib.error, ValueError) as error:
+                    raise UsageError(
+                        f"The shard {self._paths[shard]} is damaged ({error}); record it again."
+                    ) from error
+
+        num_chunks = min(len(os.sched_getaffinity(0)), 1 + len(rows) // 32)
+        list(self._workers.map(decode, np.array_split(np.arange(len(rows)), num_chunks)))
+        return frames
 
 
 def _episode_columns(
@@ -239,19 +224,11 @@ def _episode_columns(
 
 
 def _check_compatible(folder_a: Path, a: Manifest, folder_b: Path, b: Manifest) -> None:
-    """Raise UsageError, which names the difference, if two recordings differ in env or format."""
-    for name, x, y in (
-        ("env", a.env.env_name, b.env.env_name),
-        ("number of actions", a.num_actions, b.num_actions),
-        ("frame shape", a.frame_shape, b.frame_shape),
-    ):
-        if x != y:
-            raise UsageError(
-                f"The {name} of {folder_a} is {x} and that of {folder_b} is {y}; recordings can be "
-                "combined only if they have the same env and frame format."
-            )
-    if differences := config_differences(encode(a.env), encode(b.env)):
+    """Raise UsageError, which names the differences, if two recordings cannot be combined."""
+    names = ("env", "num_actions", "frame_shape", "privileged")
+    kinds = ({name: encode(manifest)[name] for name in names} for manifest in (a, b))
+    if differences := config_differences(*kinds):
         raise UsageError(
-            f"{folder_a} and {folder_b} are of different envs ({'; '.join(differences)}); "
-            "recordings can be combined only if they have the same env and frame format."
+            f"{folder_a} and {folder_b} differ ({'; '.join(differences)}); recordings can be "
+            "combined only if they have the same env and frame format."
         )

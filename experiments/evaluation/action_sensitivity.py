@@ -6,16 +6,20 @@ player's position is read from the frames: the center, in rows, of the pixels br
 game's median frame, in columns where usually only the player moves (hence the median error, too).
 """
 
+from dataclasses import replace
+from itertools import islice
 from typing import Any
 
 import torch
-from jaxtyping import Float, Int64, UInt8
+from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from ...agents.loop import interact
 from ...agents.policies import RandomPolicy
+from ...envs import prng
+from ...envs.atari.atari import AtariConfig
 from ...envs.batched_env import BatchedEnv
-from ...envs.interface import EnvConfig, Segment
+from ...envs.interface import EnvConfig
 from ...world_models.interface import Predictor
 
 BRIGHTNESS_MARGIN = 25
@@ -46,29 +50,31 @@ def action_sensitivity(
     ``lost`` is the share of the others. ``spread`` is the mean over starts of the largest distance
     between the emulator's rows under different actions. Empty for games not in ``PLAYER_REGIONS``.
     """
-    if env.env_name not in PLAYER_REGIONS or median.shape != (84, 84):
+    if not (isinstance(env, AtariConfig) and env.game in PLAYER_REGIONS and env.protocol.grayscale):
         return {}
-    region = PLAYER_REGIONS[env.env_name]
+    if median.shape != (84, 84):
+        return {}
+    region = PLAYER_REGIONS[env.game]
+    env = replace(env, protocol=replace(env.protocol, stack=stack))
     true_rows: list[Tensor] = []
     predicted_rows: dict[str, list[Tensor]] = {name: [] for name in ("copy-last", *models)}
     num_actions = 1
     while len(true_rows) < num_actions:
-        envs = BatchedEnv(env.build(num_starts, threads=1), seed=seed, purpose="eval")
+        envs = BatchedEnv(env.build(num_starts, threads=1), seed=seed, purpose=prng.Purpose.EVAL)
         num_actions = envs.spec.num_actions
         action = torch.full((num_starts,), len(true_rows))
-        frames: list[Tensor] = []
-        for timestep, t in enumerate(interact(envs, RandomPolicy(num_actions, seed)), 1):
-            frames.append(t.next_step.frame)
-            if timestep == warmup:
-                break
+        transitions = list(islice(interact(envs, RandomPolicy(num_actions, seed)), warmup))
         for _ in range(num_steps):
             frame = envs.step(action).frame
         envs.close()
         true_rows.append(player_row(frame[:, 0], median, region))
-        context = _context(frames, context_length, stack)
-        predicted_rows["copy-last"].append(player_row(frames[-1][:, 0], median, region))
+        context = transitions[-context_length:]
+        obs = torch.stack([t.next_step.obs for t in context], 1)
+        first = torch.stack([t.next_step.first for t in context], 1)
+        actions = torch.stack([t.action for t in context], 1)[:, 1:]
+        predicted_rows["copy-last"].append(player_row(obs[:, -1, -1], median, region))
         for name, model in models.items():
-            carry = model.start(context)
+            carry = model.start(obs, actions, first)
             for _ in range(num_steps):
                 prediction, carry = model.predict(carry, action.to(carry["obs"].device))
             row = player_row(prediction.obs[:, -1].cpu(), median, region)
@@ -83,12 +89,9 @@ def action_sensitivity(
     }
     for name, rows in predicted_rows.items():
         error = (torch.stack(rows) - truth).abs()[:, visible]
-        finite_error = error[error.isfinite()]
-        table[name] = {
-            "mean": _rounded(finite_error.mean()) if len(finite_error) else None,
-            "median": _rounded(finite_error.median()) if len(finite_error) else None,
-            "lost": _rounded(error.isnan().float().mean()),
-        }
+        lost = error.isnan().float().mean()
+        values = {"mean": error.nanmean(), "median": error.nanmedian(), "lost": lost}
+        table[name] = {key: _rounded(x) for key, x in values.items()}
     return table
 
 
@@ -103,15 +106,5 @@ def player_row(
     return (weight * row).sum(1) / weight.sum(1)
 
 
-def _context(frames: list[Tensor], context_length: int, stack: int) -> Segment:
-    """Return the last observations, each of ``stack`` frames; actions are zeros."""
-    recent = torch.cat(frames[-(context_length + stack - 1) :], 1)
-    obs = recent.unfold(1, stack, 1).movedim(-1, 2).contiguous()
-    zeros = torch.zeros(len(obs), context_length - 1)
-    false = torch.zeros(len(obs), context_length, dtype=torch.bool)
-    no_action: Int64[Tensor, "N T"] = zeros.long()
-    return Segment(no_action, obs, zeros, zeros, zeros, false, false, {})
-
-
-def _rounded(x: Tensor) -> float:
-    return round(float(x), 3)
+def _rounded(x: Tensor) -> float | None:
+    return None if bool(x.isnan()) else round(float(x), 3)

@@ -1,23 +1,28 @@
 """Returns and lengths of finished episodes."""
 
-from collections import deque
 from typing import Any
 
 import numpy as np
 import torch
 
 from ...envs.interface import Metrics, Transition
+from ...world_models.state import HasState
+
+NUM_RECENT = 100
+"""Episodes in the means of the metrics."""
 
 
-class Episodes:
+class Episodes(HasState):
     """Scores and lengths of finished episodes; scores are sums of raw rewards."""
+
+    STATE = ("score", "length", "count", "recent", "recent_lengths")
 
     def __init__(self, num_envs: int) -> None:
         self.score = torch.zeros(num_envs, dtype=torch.float64)
         self.length = torch.zeros(num_envs, dtype=torch.int64)
         self.count = 0
-        self.recent: deque[float] = deque(maxlen=100)
-        self.recent_lengths: deque[int] = deque(maxlen=100)
+        self.recent: list[float] = []
+        self.recent_lengths: list[int] = []
         self.finished: list[dict[str, Any]] = []
 
     def update(self, t: Transition, step: int = 0) -> None:
@@ -27,8 +32,8 @@ class Episodes:
         for i in t.next_step.last.nonzero()[:, 0].tolist():
             score, length = float(self.score[i]), int(self.length[i])
             self.finished.append({"step": step, "env": i, "score": score, "length": length})
-            self.recent.append(score)
-            self.recent_lengths.append(length)
+            self.recent = [*self.recent, score][-NUM_RECENT:]
+            self.recent_lengths = [*self.recent_lengths, length][-NUM_RECENT:]
             self.count += 1
             self.score[i] = self.length[i] = 0
 
@@ -43,25 +48,10 @@ class Episodes:
         return finished
 
     def metrics(self) -> Metrics:
-        """Return the number of episodes, and the mean score and length of the last 100."""
+        """Return the number of episodes, and the mean score and length of the newest."""
         nothing = float("nan")
         return {
             "charts/episodes": float(self.count),
             "charts/episodic_return": float(np.mean(self.recent or nothing)),
             "charts/episodic_length": float(np.mean(self.recent_lengths or nothing)),
         }
-
-    def state_dict(self) -> dict[str, Any]:
-        return {
-            "score": self.score,
-            "length": self.length,
-            "count": self.count,
-            "recent": list(self.recent),
-            "recent_lengths": list(self.recent_lengths),
-        }
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.score, self.length = state["score"].clone(), state["length"].clone()
-        self.count = state["count"]
-        self.recent = deque(map(float, state["recent"]), maxlen=100)
-        self.recent_lengths = deque(map(int, state["recent_lengths"]), maxlen=100)

@@ -1,11 +1,12 @@
 """Evaluation: whole episodes in separate envs, with the protocol beside the score."""
 
 from contextlib import closing
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
+from tyro.constructors import PrimitiveConstructorSpec
 
 from ...agents.bonuses.bonus import Bonus
 from ...agents.interface import Agent, Policy
@@ -16,17 +17,61 @@ from ...envs.atari.atari import AtariConfig
 from ...envs.atari.games import did_you_mean
 from ...envs.atari.protocol import PROTOCOLS
 from ...envs.batched_env import BatchedEnv, spec_of
+from ...envs.checks import at_least, check
 from ...envs.digest import frame_digest
 from ...envs.errors import UsageError
 from ...envs.interface import EnvConfig
-from ..config.experiment import Experiment, read_experiment
+from ..config.experiment import Experiment
+from ..config.serialization import read_experiment
+from ..runs.provenance import code_version
 from ..runs.run import Run, building, loading
 from ..runs.runtime import interrupts, pick_device
 from ..runs.scores import Scores, scores_file
-from ..runs.state_checks import check_timestep, restore
+from ..runs.state_checks import check_count, restore
 from .episodes import Episodes
-from .plans import PlanTrace, with_plan
-from .video import Video, screen_of
+from .plan_drawings import draw_episode, with_plan
+from .plans import PlanTrace
+from .screen import screen_of
+from .video import Video
+
+
+def _split_names(args: list[str]) -> tuple[str, ...]:
+    """Return the names of a command-line argument that separates them by commas."""
+    names = tuple(filter(None, map(str.strip, args[0].split(","))))
+    if not names:
+        raise UsageError("it takes names separated by commas, as in mfec,machado")
+    return names
+
+
+Names = Annotated[
+    tuple[str, ...],
+    PrimitiveConstructorSpec(
+        nargs=1,
+        metavar="NAME,NAME",
+        instance_from_str=_split_names,
+        is_instance=lambda value: isinstance(value, tuple),
+        str_from_instance=lambda names: [",".join(names)],
+    ),
+]
+"""Names that are one argument on the command line."""
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What is played to score a trained agent, and what is recorded of it."""
+
+    episodes: int = 30
+    """Whole episodes to play under each protocol."""
+    protocols: Names = ()
+    """Protocols separated by commas, as in mfec,machado; by default the run's own, which ablate
+    never leaves out."""
+    stochastic: bool = False
+    """Act as in training, without the protocol's epsilon; PPO samples from its policy."""
+    video: bool = False
+    """Write an MP4 of one episode under each protocol."""
+
+    def __post_init__(self) -> None:
+        check(self, "", at_least(1), "episodes")
 
 
 @torch.no_grad()
@@ -42,14 +87,16 @@ def evaluate(
     stochastic: bool = False,
     video: Path | None = None,
     figure: Path | None = None,
+    privileged: bool = False,
 ) -> Scores:
     """Play ``episodes`` whole episodes with the greedy policy and the protocol's epsilon.
 
     With ``stochastic`` the agent acts as in training instead (PPO samples from its policy), and
     the protocol's epsilon, which is for deterministic policies, is 0. Every env has a fixed quota
     of episodes, so that short episodes are not favored. ``video`` is the path of a video of one
-    episode and ``figure`` that of a figure of its plans, if the policy has a planner. SIGINT and
-    SIGTERM end the evaluation after the current timestep with KeyboardInterrupt.
+    episode and ``figure`` that of a figure of its plans, if the policy has a planner. With
+    ``privileged`` the envs offer their true state (see ``TimeStep``). SIGINT and SIGTERM end the
+    evaluation after the current timestep with KeyboardInterrupt.
 
     Example::
 
@@ -61,39 +108,40 @@ def evaluate(
     n = min(num_envs, episodes)
     quota = [episodes // n + (i < episodes % n) for i in range(n)]
     envs = BatchedEnv(
-        env.build(n, threads=threads), seed=seed, purpose="eval", device=pick_device(device)
+        env.build(n, threads=threads, privileged=privileged),
+        seed=seed,
+        purpose=prng.Purpose.EVAL,
+        device=pick_device(device),
     )
     epsilon = 0.0 if stochastic else env.eval_epsilon
     behavior = EpsilonGreedy(policy, envs.spec.num_actions, epsilon)
     names = env.action_names(envs.spec.num_actions)
-    trace = PlanTrace(names) if figure else None
-    tracker, start_digests = Episodes(n), set[int]()
+    tracker, trace, start_digests = Episodes(n), PlanTrace(), set[int]()
     counted: list[list[dict[str, Any]]] = [[] for _ in range(n)]
     # Emulators that are left open, or amid a step, abort the process when it exits.
     with interrupts() as interrupted, closing(envs):
-        recorder = Video(video, with_plan(screen_of(envs), names)) if video else None
+        recorder = Video(video, with_plan(screen_of(envs), trace, names)) if video else None
         carry = behavior.initial(n)
-        carry["rng"] = prng.initial_rng(seed, "eval", n).to(envs.device)
+        carry["rng"] = prng.initial_rng(seed, prng.Purpose.EVAL, n).to(envs.device)
         start = envs.reset(), carry
         for t in interact(envs, behavior, explore=stochastic, start=start):
             for i in t.step.first.nonzero()[:, 0].tolist():
                 if len(counted[i]) < quota[i]:
                     start_digests.add(int(frame_digest(t.step.obs[i : i + 1])))
             tracker.update(t)
-            for consumer in (recorder, trace):
-                if consumer:
-                    consumer.update(t)
+            trace.update(t)
+            if recorder:
+                recorder.update(t)
             for episode in tracker.pop():
                 i = episode["env"]
                 if len(counted[i]) < quota[i]:
                     counted[i].append(episode)
-            done = all(len(counted[i]) == quota[i] for i in range(n))
-            if done or interrupted:
+            if interrupted or [*map(len, counted)] == quota:
                 break
     if interrupted:
         raise KeyboardInterrupt
-    if trace and figure:
-        trace.draw(figure, f"{env.env_name}, evaluation seed {seed}")
+    if figure and trace.timesteps:
+        draw_episode(trace.timesteps, names, f"{env.env_name}, evaluation seed {seed}", figure)
     finished = [episode for env_episodes in counted for episode in env_episodes]
     return Scores(
         env_name=env.env_name,
@@ -101,8 +149,8 @@ def evaluate(
         epsilon=epsilon,
         seed=seed,
         distinct_starts=len(start_digests),
-        scores=[episode["score"] for episode in finished],
-        lengths=[episode["length"] for episode in finished],
+        scores=tuple(episode["score"] for episode in finished),
+        lengths=tuple(episode["length"] for episode in finished),
         stochastic=stochastic,
     )
 
@@ -124,49 +172,57 @@ def random_play(
 
 def evaluate_run(
     folder: Path | str,
+    evaluation: Evaluation = Evaluation(),  # frozen
     *,
-    protocol: str = "",
-    episodes: int = 30,
     seed: int = 0,
     num_envs: int = 32,
     device: torch.device | str = "auto",
     threads: int = 0,
-    stochastic: bool = False,
-    video: Path | None = None,
-    figure: Path | None = None,
-) -> Scores:
+) -> list[Scores]:
     """Evaluate a run's last checkpoint in its ``eval_env`` and write the scores into its folder.
 
-    The file is ``scores.json``, with a suffix for a protocol other than the run's own and for
-    stochastic evaluation (see ``scores_file``); its ``steps`` are the checkpoint's agent steps.
+    Returns the scores under each protocol. A file is named by ``scores_file``, with an empty
+    protocol for the run's own, and holds the checkpoint's agent steps and the commit of the code.
     """
+    run, results = Run(folder), []
     experiment, agent, _, steps = load_trained(folder, device=str(device))
     own_env = experiment.env.eval_env
-    env = with_protocol(own_env, protocol) if protocol else own_env
-    scores = evaluate(
-        agent,
-        env,
-        episodes=episodes,
-        seed=seed,
-        num_envs=num_envs,
-        device=device,
-        threads=threads,
-        stochastic=stochastic,
-        video=video,
-        figure=figure,
-    )
-    name = scores_file("" if env is own_env else protocol, stochastic)
-    Run(folder).write_json(name, scores.summary() | {"steps": steps})
-    return scores
+    for protocol in evaluation.protocols or ("",):
+        env, suffix = with_protocol(own_env, protocol), f"-{protocol}" if protocol else ""
+        scores = evaluate(
+            agent,
+            env,
+            episodes=evaluation.episodes,
+            seed=seed,
+            num_envs=num_envs,
+            device=device,
+            threads=threads,
+            stochastic=evaluation.stochastic,
+            video=evaluation_video(run, protocol) if evaluation.video else None,
+            figure=run.folder / "figures" / f"plan{suffix}.png",
+            privileged=bool(experiment.needs_privileged),
+        )
+        results.append(replace(scores, steps=steps, **code_version()))
+        name = scores_file("" if env is own_env else protocol, stochastic=evaluation.stochastic)
+        run.write_json(name, results[-1].to_json())
+    return results
+
+
+def evaluation_video(run: Run, protocol: str = "") -> Path:
+    """Return the path of a run's video of an evaluation under a protocol."""
+    return run.folder / "videos" / f"evaluation{f'-{protocol}' if protocol else ''}.mp4"
 
 
 def with_protocol(env: EnvConfig, protocol: str) -> EnvConfig:
     """Return a game under a named protocol, with the interface that its agent was trained on.
 
-    Observation format, frame skip and action set stay; sticky actions, no-op starts, FIRE on reset,
-    life loss, frame cap and epsilon are those of the named protocol. The protocol's label lists the
-    differences. Raises UsageError for an env that is no Atari game or an unknown protocol.
+    An empty name is the env's own protocol. Observation format, frame skip and action set stay;
+    sticky actions, no-op starts, FIRE on reset, life loss, frame cap and epsilon are those of the
+    named protocol, and the label lists the differences. Raises UsageError for an env that is no
+    Atari game or an unknown protocol.
     """
+    if not protocol:
+        return env
     if not isinstance(env, AtariConfig):
         raise UsageError(
             f"{env.env_name} has only its own protocol; leave out --protocols, which is for Atari "
@@ -197,16 +253,17 @@ def load_trained(
     """
     run, torch_device = Run(folder), pick_device(device)
     experiment = read_experiment(folder)
-    state = run.load()
+    state = run.checkpoints.load()
     if state is None:
         raise UsageError(f"{run.folder} has no checkpoint yet; train it first.")
     with building("env"):
-        spec = spec_of(experiment.env, experiment.num_envs)
+        needs = bool(experiment.needs_privileged)
+        spec = spec_of(experiment.env, experiment.num_envs, privileged=needs)
     with building("agent"):
         agent = experiment.agent.build(spec, seed=experiment.seed, device=torch_device)
         bonus = experiment.bonus.build(spec, seed=experiment.seed, device=torch_device)
     with loading(run.folder):
         restore(agent, state["agent"], "agent")
         restore(bonus, state["bonus"], "bonus")
-        done = check_timestep(state["timestep"]) * experiment.num_envs
-    return experiment, agent, bonus, experiment.agent.initial_timesteps + done
+        steps = check_count(state["step"], "step")
+    return experiment, agent, bonus, steps

@@ -1,7 +1,7 @@
 """Linear probes of representations: ridge regression from frozen features to the player's position.
 
-The position is read from the console's RAM, which no representation observes; a probe is fitted on
-the play of some envs and tested on that of others (Anand et al. 2019, section 4).
+The position is part of the true state, which no representation observes; a probe is fitted on the
+play of some envs and tested on that of others (Anand et al. 2019, section 4).
 """
 
 from collections.abc import Callable
@@ -14,18 +14,14 @@ from torch import Tensor
 
 from ...agents.loop import interact
 from ...agents.policies import RandomPolicy
-from ...envs.atari.atari import AtariConfig
+from ...envs import prng
+from ...envs.atari.ram import RAM
 from ...envs.batched_env import BatchedEnv
 from ...envs.errors import UsageError
-from .synced_replica import SyncedReplica
+from ...envs.interface import EnvConfig
 
-PLAYER_ADDRESSES: dict[str, tuple[int, int]] = {
-    "ms_pacman": (10, 16),
-    "frostbite": (102, 100),
-    "qbert": (43, 67),
-}
-"""RAM addresses of the player's x and y, as in the AtariARI annotations of Anand et al. 2019
-("Unsupervised State Representation Learning in Atari"). Tests check them against real play."""
+POSITION = ("player_x", "player_y")
+"""Bytes of the true state that are predicted."""
 
 Encode = Callable[[UInt8[Tensor, "B K H W"]], Float[Tensor, "B D"]]
 
@@ -40,24 +36,25 @@ class PositionData:
 
 
 def record_positions(
-    env: AtariConfig, num_timesteps: int, *, num_envs: int = 8, seed: int = 1
+    env: EnvConfig, num_timesteps: int, *, num_envs: int = 8, seed: int = 1
 ) -> PositionData:
-    """Record random play with the player's positions; raises UsageError for an unknown game."""
-    if env.game not in PLAYER_ADDRESSES:
+    """Record random play with the player's positions; raises UsageError if they are unknown."""
+    envs = BatchedEnv(
+        env.build(num_envs, threads=1, privileged=True), seed=seed, purpose=prng.Purpose.COLLECT
+    )
+    names = envs.spec.privileged
+    if not set(POSITION) <= set(names):
+        envs.close()
+        games = ", ".join(game for game, names in RAM.items() if set(POSITION) <= set(names))
         raise UsageError(
-            f"The RAM addresses of the player's position are unknown for {env.game}; choose one of "
-            f"{', '.join(PLAYER_ADDRESSES)}."
+            f"The player's position is no part of the true state of {env.env_name}; choose a game "
+            f"in which it is: {games}."
         )
-    envs = BatchedEnv(env.build(num_envs, threads=1), seed=seed, purpose="collect")
-    replicas = [SyncedReplica(envs, i) for i in range(num_envs)]
-    addresses = PLAYER_ADDRESSES[env.game]
+    columns = [names.index(name) for name in POSITION]
     obs, positions = [], []
     for t in islice(interact(envs, RandomPolicy(envs.spec.num_actions, seed)), num_timesteps):
-        for replica in replicas:
-            replica.step(t)
-        obs.append(t.next_step.obs.clone())
-        position = [[int(synced.replica.ram[i]) for i in addresses] for synced in replicas]
-        positions.append(torch.tensor(position, dtype=torch.float32))
+        obs.append(t.next_step.obs)
+        positions.append(t.next_step.columns()["privileged"][:, columns].float())
     envs.close()
     env_index = torch.arange(num_envs).repeat(num_timesteps)
     return PositionData(torch.cat(obs), torch.cat(positions), env_index)

@@ -1,4 +1,4 @@
-"""Videos of whole episodes, encoded while they are played."""
+"""Videos as MP4 or GIF files, written image by image; only complete files appear."""
 
 import io
 from collections.abc import Callable
@@ -7,86 +7,80 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image as Pillow
 
-from ...envs.atari.atari import Atari
-from ...envs.atari.replica import ReplicaEmulator
-from ...envs.batched_env import BatchedEnv
 from ...envs.interface import Transition
-from ...envs.maze import Maze
+from ..runs.files import write_file
 
 Image = NDArray[np.uint8]
+"""[H, W] gray or [H, W, 3]."""
+
+GIF_COLORS, GIF_SCALE = 48, 2 / 3
+GIF_FRAME_SKIP = 2
+"""A GIF keeps one image in this many."""
+
+
+class VideoWriter:
+    """Writes RGB images to one MP4 or GIF file; ``length`` is the number of images added.
+
+    The video is encoded in memory, an MP4 while images are added. A GIF loops forever.
+    """
+
+    def __init__(self, path: Path, frames_per_second: int = 15) -> None:
+        self.path, self.frames_per_second, self.length = path, frames_per_second, 0
+        self._buffer = io.BytesIO()
+        self._mp4: Any = None
+        self._gif: list[Pillow.Image] = []
+
+    def add(self, image: Image) -> None:
+        """Add an image, cropped to an even height and width, as H.264 requires."""
+        self.length += 1
+        if self.path.suffix == ".gif":
+            if self.length % GIF_FRAME_SKIP == 1:
+                size = int(GIF_SCALE * image.shape[1]), int(GIF_SCALE * image.shape[0])
+                self._gif.append(Pillow.fromarray(image).resize(size, Pillow.Resampling.BOX))
+            return
+        if self._mp4 is None:
+            import imageio.v3 as imageio  # slow to import
+
+            self._mp4 = imageio.imopen(self._buffer, "w", plugin="pyav", extension=".mp4")
+            self._mp4.init_video_stream("libx264", fps=self.frames_per_second)
+        height, width = image.shape[0] // 2 * 2, image.shape[1] // 2 * 2
+        self._mp4.write_frame(np.ascontiguousarray(image[:height, :width]))
+
+    def close(self) -> None:
+        """Finish the file; none is written if no image was added."""
+        if self._mp4 is not None:
+            self._mp4.close()
+        if self._gif:
+            self._encode_gif()
+        if self.length:
+            write_file(self.path, self._buffer.getvalue())
+        self._buffer.close()
+
+    def _encode_gif(self) -> None:
+        """Encode the GIF with one palette for all images."""
+        sampled = self._gif[:: max(len(self._gif) // 8, 1)]
+        palette = Pillow.fromarray(np.concatenate([np.asarray(x) for x in sampled]))
+        palette = palette.quantize(GIF_COLORS)
+        images = [x.quantize(palette=palette, dither=Pillow.Dither.NONE) for x in self._gif]
+        images[0].save(
+            self._buffer, format="GIF", save_all=True, append_images=images[1:], loop=0,
+            duration=round(1000 * GIF_FRAME_SKIP / self.frames_per_second), optimize=False,
+        )  # fmt: skip
 
 
 class Video:
-    """A recorder of the next whole episode of env 0 as an MP4 file; ``done`` once it is written.
+    """A recorder of the next whole episode of env 0; ``done`` once its file is written."""
 
-    The episode is encoded in memory while it is played, so that only complete files are written.
-    """
-
-    def __init__(
-        self, path: Path, render: Callable[[Transition], Image], frames_per_second: int = 15
-    ) -> None:
-        self.path, self.render, self.frames_per_second = path, render, frames_per_second
-        self.buffer = io.BytesIO()
-        self.encoder: Any = None
-        self.done = False
+    def __init__(self, path: Path, render: Callable[[Transition], Image]) -> None:
+        self.writer, self.render, self.done = VideoWriter(path), render, False
 
     def update(self, t: Transition) -> None:
         """Add one timestep."""
-        if self.done or not (self.encoder or bool(t.step.first[0])):
+        if self.done or not (self.writer.length or bool(t.step.first[0])):
             return
-        self.encoder = self.encoder or self._open_encoder()
-        self.encoder.write_frame(self.render(t))
+        self.writer.add(self.render(t))
         if bool(t.next_step.last[0]):
-            self._finish()
-
-    def _open_encoder(self) -> Any:
-        import imageio.v3 as imageio  # slow to import
-
-        encoder = imageio.imopen(self.buffer, "w", plugin="pyav", extension=".mp4")
-        encoder.init_video_stream("libx264", fps=self.frames_per_second)
-        return encoder
-
-    def _finish(self) -> None:
-        """Write the file atomically."""
-        self.encoder.close()
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = self.path.with_suffix(".tmp")
-        try:
-            temporary.write_bytes(self.buffer.getvalue())
-            temporary.replace(self.path)
-        finally:
-            temporary.unlink(missing_ok=True)
-        self.buffer, self.encoder, self.done = io.BytesIO(), None, True
-
-
-def newest_frame(t: Transition) -> Image:
-    """Return env 0's newest frame in the agent's own format, enlarged to about 336 pixels."""
-    frame = t.next_step.frame[0].numpy().transpose(1, 2, 0)
-    scale = max(1, 336 // max(frame.shape[:2])) // 2 * 2 or 1
-    frame = frame.repeat(scale, 0).repeat(scale, 1)
-    frame = frame[: frame.shape[0] // 2 * 2, : frame.shape[1] // 2 * 2]  # H.264 needs even sizes
-    return np.ascontiguousarray(frame if frame.shape[2] == 3 else frame.repeat(3, 2))
-
-
-def screen_of(envs: BatchedEnv) -> Callable[[Transition], Image]:
-    """Return a renderer of env 0 from its reset on.
-
-    It renders the RGB screen of an Atari game, a maze as a whole, and the newest frame of other
-    envs. It raises RuntimeError if the emulator's replica diverges from the env.
-    """
-    maze = envs.env
-    if isinstance(maze, Maze):
-        return lambda t: maze.render(scale=336 // maze.walls.shape[1] // 2 * 2 or 2)[0]
-    if not isinstance(envs.env, Atari):
-        return newest_frame
-    replica = ReplicaEmulator(envs.env.game, envs.env.protocol)
-    replica.seed(envs.emulator_seeds()[0])
-
-    def screen(t: Transition) -> Image:
-        reward = replica.step(int(t.action[0]))
-        if reward != float(t.next_step.reward[0]):
-            raise RuntimeError("The replica of env 0 has diverged from it: their rewards differ.")
-        return replica.screen.repeat(2, 0).repeat(4, 1)  # pixels of the console are 2 x as wide
-
-    return screen
+            self.writer.close()
+            self.done = True

@@ -1,25 +1,29 @@
 """A benchmark of the page of ``reverie play`` with a real browser and real games."""
 
-import shutil
 import statistics
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from itertools import product
 from typing import Any
 
 import torch
+from playwright.sync_api import sync_playwright
 
 from ...agents.dqn import DQNConfig
 from ...agents.episodic.mfec import MFEC
 from ...agents.policies import EpsilonGreedy
 from ...envs.atari.atari import AtariConfig
 from ...envs.atari.protocol import PROTOCOLS
-from ...envs.errors import UsageError
 from ...envs.interface import EnvConfig
 from ..config.presets import PRESETS
-from .launch import PlayOptions, check_extra
+from .game import Game
+from .launch import PlayOptions, free_port
+from .server import Server
+from .session import SPEEDS, Session
+from .setup import PlaySetup
 
 MEASURED_SECONDS, NUM_KEYS = 6.0, 40
 MEASURE_KEYS = """async (count) => {
@@ -45,43 +49,28 @@ MEASURE_KEYS = """async (count) => {
 """Returns milliseconds from each key press to the painted frame with its action."""
 
 
-def measure(report: Callable[[str], None]) -> list[tuple[str, str, float, str]]:
-    """Measure the frame rate of the page at its highest speed and its latency from key to screen.
+def measure(browser: str) -> Iterator[tuple[str, str, float, str]]:
+    """Yield rows of (name, unit, value, remark), measured in the browser of this path.
 
-    Returns rows of (name, unit, value, remark). Without a browser it reports why and returns none.
+    They are the frame rate of the page at its highest speed, and its latency from key to screen.
     """
-    browser = shutil.which("chromium") or shutil.which("google-chrome")
-    try:
-        from playwright.sync_api import sync_playwright
-
-        check_extra()
-    except (ImportError, UsageError):
-        browser = None
-    if browser is None:
-        report("The page is not measured: it needs Chromium and the extras play and dev.")
-        return []
     torch.set_num_threads(PlayOptions().threads)
     gray = AtariConfig("ms_pacman", PROTOCOLS["nature"])
-    color = replace(
-        gray, protocol=replace(gray.protocol, grayscale=False, stack=1, height=210, width=160)
-    )
-    rows = []
+    rgb = replace(gray.protocol, grayscale=False, stack=1, height=210, width=160)
+    envs = {"84 x 84": gray, "210 x 160, RGB": replace(gray, protocol=rgb)}
     with sync_playwright() as playwright:
         chromium = playwright.chromium.launch(
             executable_path=browser, args=["--no-sandbox", "--disable-gpu"]
         )
-        for env, size in ((gray, "84 x 84"), (color, "210 x 160, RGB")):
-            for preset in ("dqn-cts", "mfec", "strawe"):
-                with _open_page(chromium, preset, env) as page:
-                    rate, latencies = _measure_page(page)
-                name = f"watching {preset}, observations of {size}"
-                rows.append((f"{name}: shown on the page", "frames_per_second", rate, ""))
-                percentile = sorted(latencies)[int(0.95 * NUM_KEYS)]
-                remark = f"95%: {percentile:.0f} ms, worst {max(latencies):.0f} ms"
-                latency = statistics.median(latencies) / 1000
-                rows.append((f"{name}: key to screen", "seconds", latency, remark))
+        for (size, env), preset in product(envs.items(), ("dqn-cts", "mfec", "strawe")):
+            with _open_page(chromium, preset, env) as page:
+                rate, latencies = _measure_page(page)
+            name = f"watching {preset}, observations of {size}"
+            yield f"{name}: shown on the page", "frames_per_second", rate, ""
+            percentile = statistics.quantiles(latencies, n=20)[-1]
+            remark = f"95%: {percentile:.0f} ms, worst {max(latencies):.0f} ms"
+            yield f"{name}: key to screen", "seconds", statistics.median(latencies) / 1000, remark
         chromium.close()
-    return rows
 
 
 def _measure_page(page: Any) -> tuple[float, list[float]]:
@@ -99,12 +88,6 @@ def _measure_page(page: Any) -> tuple[float, list[float]]:
 @contextmanager
 def _open_page(chromium: Any, preset: str, env: EnvConfig) -> Iterator[Any]:
     """Open the page of a preset's untrained agent, and wait for one second."""
-    from .game import Game
-    from .launch import free_port
-    from .server import Server
-    from .session import SPEEDS, Session
-    from .setup import PlaySetup
-
     game = Game(env)
     spec = replace(game.spec, num_envs=PRESETS[preset].num_envs)
     config = PRESETS[preset].agent
@@ -114,8 +97,7 @@ def _open_page(chromium: Any, preset: str, env: EnvConfig) -> Iterator[Any]:
     if isinstance(agent, MFEC):
         _fill_tables(agent)
     policy = EpsilonGreedy(agent, game.spec.num_actions, env.eval_epsilon)
-    reason = "The benchmark has no predictor."
-    session = Session(PlaySetup(preset, game, preset, policy, (agent, bonus), None, reason))
+    session = Session(PlaySetup(preset, game, preset, policy, (agent, bonus)))
     session.speed = SPEEDS[-1]
     with free_port(8600) as bound_socket:
         server = Server(session)

@@ -3,14 +3,14 @@
 The bonus keeps learning from the played frames, as in training, but its state is not saved.
 """
 
-from typing import Protocol, runtime_checkable
+from typing import Generic, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ...agents.bonuses.density_bonus import FrameDensity
+from ...agents.bonuses.density_bonus import FrameDensity, PseudoCount
 from ...agents.bonuses.simhash import SimHash
 from ...envs.digest import frame_digest
 from ...envs.interface import TimeStep
@@ -34,78 +34,70 @@ class HasDensity(Protocol):
     ) -> Tensor: ...
 
 
-@runtime_checkable
-class HasCount(Protocol):
-    """A density bonus that derives a pseudo-count."""
-
-    def count(self, before: Float[Tensor, " n"], after: Float[Tensor, " n"]) -> Tensor: ...
+B = TypeVar("B")
 
 
-class DensityBonusInspector:
-    """The current frame's surprise in total and per pixel, its pseudo-count and its bonus."""
+class CountingInspector(Generic[B]):
+    """Base of the inspectors of bonuses, which learn each frame once."""
 
-    def __init__(self, bonus: HasDensity) -> None:
+    def __init__(self, bonus: B) -> None:
         self.bonus = bonus
         self.timestep = -1
         self.inspection = Inspection()
 
     def inspect(self, context: StepContext) -> Inspection:
-        if context.timestep != self.timestep:  # the density learns each frame once
+        if context.timestep != self.timestep:
             self.timestep = context.timestep
-            self.inspection = Inspection(tuple(self._observe(context.step)))
+            self.inspection = Inspection(tuple(self.observe(context.step)))
         return self.inspection
 
-    def _observe(self, step: TimeStep) -> list[Panel]:
+    def observe(self, step: TimeStep) -> list[Panel]:
+        """Let the bonus learn the newest frame, and return the panels."""
+        raise NotImplementedError
+
+
+class DensityBonusInspector(CountingInspector[HasDensity]):
+    """The current frame's surprise in total and per pixel, its pseudo-count and its bonus."""
+
+    def observe(self, step: TimeStep) -> list[Panel]:
         frame_density = self.bonus.density
         symbols = quantize_frames(step.frame, frame_density.shape, frame_density.levels)
-        density, panels = frame_density.density, list[Panel]()
-        nats = None
+        density, nats = frame_density.density, None
         if isinstance(density, PixelwiseDensity):
-            nats = -density.pixel_log_probs(symbols)[0].float().cpu()
+            nats = -density.pixel_log_probs(symbols)[0].float().cpu().numpy()
         if bool(step.first[0]):  # as in training, a first frame has no bonus and is not learned
             rows = [("pseudo-count", "first frame, not counted")]
         else:
             before, after = frame_density.observe(step.frame)
             rows = [("surprise, nats per frame", f"{-float(before[0]):,.1f}")]
-            if isinstance(self.bonus, HasCount):
+            if isinstance(self.bonus, PseudoCount):
                 count = float(self.bonus.count(before, after)[0])
                 rows.append(("pseudo-count", f"{count:,.2f}" if np.isfinite(count) else "infinite"))
-            rows.append(
-                ("bonus", f"{float(self.bonus.bonus_from_log_probs(before, after)[0]):.4f}")
-            )
+            bonus = float(self.bonus.bonus_from_log_probs(before, after)[0])
+            rows.append(("bonus", f"{bonus:.4f}"))
         rows.append(("frames learned", f"{frame_density.num_frames:,}"))
-        panels.append(Table(f"Counts of {frame_density.name}", tuple(rows), NOT_SAVED))
+        counts = Table(f"Counts of {frame_density.name}", tuple(rows), NOT_SAVED)
         if nats is None:
             note = "not available per pixel: this density bounds the probability of whole frames"
-            return [*panels, Table("Surprise", (), note)]
+            return [counts, Table("Surprise", (), note)]
         frame = grayscale(step.frame)[0].cpu().numpy()
         quantized = symbols[0].float() * 255 / (frame_density.levels - 1)
         pictures = (
             Picture(quantized.to(torch.uint8).cpu().numpy(), "input of the density"),
-            Picture(overlay_heat_map(frame, nats.numpy()), "-log p of each pixel"),
+            Picture(overlay_heat_map(frame, nats), "-log p of each pixel"),
         )
-        note = f"maximum: {float(nats.max()):.1f} nats"
-        return [*panels, Images("Surprise", pictures, note)]
+        return [counts, Images("Surprise", pictures, f"maximum: {nats.max():.1f} nats")]
 
 
-class SimHashInspector:
+class SimHashInspector(CountingInspector[SimHash]):
     """The visits of the current frame's hash code, and its bonus."""
 
-    def __init__(self, bonus: SimHash) -> None:
-        self.bonus = bonus
-        self.timestep = -1
-        self.inspection = Inspection()
-
-    def inspect(self, context: StepContext) -> Inspection:
-        if context.timestep != self.timestep:  # each frame is counted once
-            frame = context.step.frame
-            bonus = float(self.bonus.observe(frame)[0])
-            digest = int(frame_digest(self.bonus.code(frame).to(torch.uint8)[:, None, None])[0])
-            rows = (
-                ("visits of this code", f"{self.bonus.counts[digest]:,}"),
-                ("bonus", f"{bonus:.4f}"),
-                ("distinct codes", f"{len(self.bonus.counts):,}"),
-            )
-            self.timestep = context.timestep
-            self.inspection = Inspection((Table("Counts of SimHash", rows, NOT_SAVED),))
-        return self.inspection
+    def observe(self, step: TimeStep) -> list[Panel]:
+        bonus = float(self.bonus.observe(step.frame)[0])
+        digest = int(frame_digest(self.bonus.code(step.frame).to(torch.uint8)[:, None, None])[0])
+        rows = (
+            ("visits of this code", f"{self.bonus.counts[digest]:,}"),
+            ("bonus", f"{bonus:.4f}"),
+            ("distinct codes", f"{len(self.bonus.counts):,}"),
+        )
+        return [Table("Counts of SimHash", rows, NOT_SAVED)]

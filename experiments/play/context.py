@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
-from ...envs.interface import Carry, TimeStep
+from ...envs.interface import Carry, Extras, TimeStep
 from .panels import Panel
 
 
@@ -18,6 +18,8 @@ class StepContext:
     action: int
     """The action that the policy chose."""
     next_carry: Carry
+    extras: Extras
+    """What the policy handed over beside the action."""
     action_names: tuple[str, ...]
 
 

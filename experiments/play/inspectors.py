@@ -7,23 +7,25 @@ parts it shares with others, and a new kind of part needs one line in ``INSPECTO
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, Protocol, runtime_checkable
 
 import torch
 
 from ...agents.bonuses.simhash import SimHash
 from ...agents.episodic.neighbor_tables import NeighborTables
-from ...agents.networks import Bfloat16Copy, PolicyNetwork, QNetwork
+from ...agents.networks import PolicyNetwork, QNetwork
 from ...agents.simulator import Simulator
 from ...world_models.interface import Representation
-from ..evaluation.plans import SHOWN_TIMESTEPS, plan_of_first_env
+from ...world_models.precision import InferenceCopy
+from ...world_models.representation.variational import VariationalRepresentation
+from ..evaluation.plan_drawings import EXTRA_ROWS, plan_levels
+from ..evaluation.plans import Plan, follow_plan
+from ..evaluation.screen import frame_to_image
 from .bonus_inspectors import DensityBonusInspector, HasDensity, SimHashInspector
 from .context import Inspection, Inspector, StepContext
-from .images import frame_to_image
 from .panels import BarChart, Heatmap, Images, Panel, Picture, Table
-from .representation_inspector import HasRepresentation, RepresentationInspector, decode_keys
-
-NO_KEYS = (("stored keys", "none yet"),)
+from .representation_inspector import RepresentationInspector, decode_keys
 
 
 @runtime_checkable
@@ -33,8 +35,7 @@ class HasQNetwork(Protocol):
 
 @runtime_checkable
 class HasPolicyNetwork(Protocol):
-    inference_copy: Bfloat16Copy
-    network: PolicyNetwork
+    inference_copy: InferenceCopy[PolicyNetwork]
 
 
 @runtime_checkable
@@ -66,29 +67,39 @@ class PolicyInspector:
     """The policy's probabilities and value, and its planner's plan."""
 
     agent: HasPolicyNetwork
+    timestep: int = -1
+    plans: tuple[Plan | None, Plan | None] = (None, None)
+    """Of the timestep before and of the last inspected one."""
 
     def inspect(self, context: StepContext) -> Inspection:
-        step, next_carry = context.step, context.next_carry
-        network = self.agent.inference_copy.network
-        logits, values, plan, _ = network(step.obs[:, None], step.first[:, None], context.carry)
-        probs = logits[0, 0].softmax(0)
-        value, entropy = float(values[0, 0]), float(-(probs * probs.log().clamp(min=-50)).sum())
+        step = context.step
+        logits, _, planner_output, _ = self.agent.inference_copy.network(
+            step.obs[:, None], step.first[:, None], context.carry
+        )
+        probs, value = logits[0, 0].softmax(0), float(context.extras["value"][0])
+        entropy = float(-(probs * probs.log().clamp(min=-50)).sum())
         rows = [("value", f"{value:.3f}"), ("entropy, nats", f"{entropy:.2f}")]
         panels: list[Panel] = []
-        if "age" in next_carry:
-            rows.append(("timesteps since replanning", str(int(next_carry["age"][0]))))
-            rows.append(("replanning probability", f"{float(plan.replan_prob[0, 0]):.2f}"))
-        if "plan" in next_carry:
-            planned_probs, window, replan_probs = plan_of_first_env(next_carry)
-            rescaled = planned_probs, window / window.max().clamp(min=1e-9), replan_probs
-            cells = torch.cat([row[:, :SHOWN_TIMESTEPS] for row in rescaled]).numpy()
-            extra = ("window", "replan")
-            note = f"the next {cells.shape[1]} timesteps, the current one on the left"
-            panels = [Heatmap("Plan", (*context.action_names, *extra), cells, extra, note)]
+        if plan := self._plan(context):
+            rows.append(("timesteps since replanning", str(plan.age)))
+            rows.append(
+                ("replanning probability", f"{float(planner_output.replan_prob[0, 0]):.2f}")
+            )
+            if plan.written:
+                levels, labels = plan_levels(plan), (*context.action_names, *EXTRA_ROWS)
+                note = f"the next {levels.shape[1]} timesteps, the current one on the left"
+                panels = [Heatmap("Plan", labels, levels, EXTRA_ROWS, note)]
         chart = BarChart(
             "Policy", context.action_names, tuple(probs.tolist()), context.action, "probabilities"
         )
         return Inspection((chart, Table("Value and plan", tuple(rows)), *panels), value)
+
+    def _plan(self, context: StepContext) -> Plan | None:
+        before, last = self.plans
+        if context.timestep != self.timestep:
+            self.timestep, before = context.timestep, last
+        self.plans = before, follow_plan(before, context.next_carry, context.extras)
+        return self.plans[1]
 
 
 @dataclass
@@ -99,14 +110,11 @@ class EpisodicMemoryInspector:
     max_neighbors: int = 6
 
     def inspect(self, context: StepContext) -> Inspection:
-        carry = context.next_carry
-        if "has_key" in carry and not bool(carry["has_key"][0]):
-            note = "random policy until the representation is fitted"
-            return Inspection((Table("Episodic memory", NO_KEYS, note),))
         tables, best = self.agent.tables, context.action
-        key, digest = carry["key"], carry["digest"]
-        if not any(tables.sizes):
-            return Inspection((Table("Episodic memory", NO_KEYS),))
+        if "key" not in context.extras or not any(tables.sizes):
+            note = "keys are stored after an episode, once the representation is fitted"
+            return Inspection((Table("Episodic memory", (("stored keys", "none yet"),), note),))
+        key, digest = context.extras["key"], context.extras["digest"]
         distances, indices = tables.search(key)
         estimates, exact = tables.estimate_from_neighbors(key, digest, distances, indices)
         returns = tuple(estimates[:, 0].tolist())
@@ -114,18 +122,17 @@ class EpisodicMemoryInspector:
         chart = BarChart("Estimated returns", context.action_names, returns, best, note)
         value = returns[best] if returns[best] < float("inf") else None
         pairs = zip(distances[best, :, 0].tolist(), indices[best, :, 0].tolist(), strict=True)
-        neighbors = [(max(x, 0.0) ** 0.5, index) for x, index in pairs if x < float("inf")]
-        neighbors = neighbors[: self.max_neighbors]
-        captions = [
-            f"{float(tables.returns[best, index]):,.0f} at {distance:.2g}"
-            for distance, index in neighbors
-        ]
-        neighbor_indices = [index for _, index in neighbors]
+        captions = {
+            index: f"{float(tables.returns[best, index]):,.0f} at {max(x, 0.0) ** 0.5:.2g}"
+            for x, index in islice(pairs, self.max_neighbors)
+            if x < float("inf")
+        }
         title = f"Nearest neighbors of {context.action_names[best]}"
-        return Inspection((chart, self._neighbors(title, best, neighbor_indices, captions)), value)
+        return Inspection((chart, self._neighbors(title, best, captions)), value)
 
-    def _neighbors(self, title: str, action: int, indices: list[int], captions: list[str]) -> Panel:
-        tables = self.agent.tables
+    def _neighbors(self, title: str, action: int, captions: dict[int, str]) -> Panel:
+        """Show the neighbors in an action's table, by their indices, as frames if possible."""
+        tables, indices = self.agent.tables, list(captions)
         if "observations" in tables.columns:
             images = [frame_to_image(tables.observations[action, index][-1:]) for index in indices]
             note = "stored frames, with return at key distance"
@@ -135,11 +142,10 @@ class EpisodicMemoryInspector:
             images = decoded
             note = "decoded from keys (frames are not stored), with return at key distance"
         else:
-            rows = zip((f"neighbor {i + 1}" for i in range(len(indices))), captions, strict=True)
+            rows = ((f"neighbor {i}", caption) for i, caption in enumerate(captions.values(), 1))
             note = "return at key distance; this agent stores keys only, which cannot be decoded"
             return Table(title, tuple(rows), note)
-        pictures = zip(images, captions, strict=True)
-        return Images(title, tuple(Picture(image, caption) for image, caption in pictures), note)
+        return Images(title, tuple(map(Picture, images, captions.values())), note)
 
 
 @dataclass
@@ -174,7 +180,7 @@ INSPECTORS: tuple[tuple[Any, Any], ...] = (
     (HasQNetwork, QValuesInspector),
     (HasPolicyNetwork, PolicyInspector),
     (HasTables, EpisodicMemoryInspector),
-    (HasRepresentation, RepresentationInspector),
+    (VariationalRepresentation, RepresentationInspector),
     (HasSimulator, SimulatorInspector),
     (HasDensity, DensityBonusInspector),
     (SimHash, SimHashInspector),
@@ -182,19 +188,13 @@ INSPECTORS: tuple[tuple[Any, Any], ...] = (
 """Pairs of a protocol or class, and the inspector of every part that is an instance of it."""
 
 
-def build_inspectors(*parts: Any) -> list[Inspector]:
-    """Build the inspectors of agents, of the agents that they wrap, and of bonuses."""
-    return [
-        inspector(inner_part)
-        for part in parts
-        for inner_part in _with_inner(part)
-        for role, inspector in INSPECTORS
-        if isinstance(inner_part, role)
-    ]
+def build_inspectors(*parts: Any) -> Iterator[Inspector]:
+    """Build the inspectors of agents, of the agents that they wrap, of models and of bonuses.
 
-
-def _with_inner(part: Any) -> Iterator[Any]:
-    """Iterate over a part and the parts it wraps, innermost first: that one selects actions."""
-    if part is not None:
-        yield from _with_inner(getattr(part, "inner", None))
-        yield part
+    The inspector of a wrapped agent comes first, because that agent selects the actions.
+    """
+    for part in parts:
+        if part is not None:
+            yield from build_inspectors(getattr(part, "inner", None))
+            yield from (inspector(part) for role, inspector in INSPECTORS if isinstance(part, role))
+            yield from build_inspectors(getattr(part, "representation", None))

@@ -3,19 +3,22 @@
 import importlib.util
 import socket
 import webbrowser
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import torch
+import tyro
 
 from ...envs.checks import at_least, check, within
 from ...envs.errors import UsageError
-from ..config.arguments import import_modules, parse_flags
+from ..config.arguments import parse_flags, take_imports
+from ..evaluation.video import VideoWriter
 from ..runs.runtime import pick_threads
-from .messages import execute
+from .rendering import render_view
 from .session import REAL_TIME, SPEEDS, Mode, Session
 from .setup import load_setup
-from .video import VideoWriter
 
 REQUIRED_MODULES = ("starlette", "uvicorn", "websockets")
 MAX_PORTS = 50
@@ -26,6 +29,8 @@ MAX_PORTS = 50
 class PlayOptions:
     """Options of ``reverie play``."""
 
+    run: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")] = ""
+    """Run folder."""
     port: int = 8321
     """Port of the page on 127.0.0.1; if it is busy, the next free one."""
     agent: str = ""
@@ -61,9 +66,9 @@ class PlayOptions:
 
 def play(argv: list[str]) -> int:
     """Play a run on a page until the page is closed, or record a video of it."""
-    args = import_modules(argv)
-    run = args.pop(0) if args and not args[0].startswith("-") else ""
-    options = parse_flags(PlayOptions, args, "reverie play RUN")
+    argv, _ = take_imports(argv)
+    options = parse_flags(PlayOptions, argv, "reverie play")
+    run = options.run
     if not run:
         raise UsageError("RUN is missing: name the run folder, as in reverie play runs/NAME.")
     if options.video is None:
@@ -74,10 +79,9 @@ def play(argv: list[str]) -> int:
     if options.mode == "dream" and session.dream is None:
         session.close()
         raise UsageError(f"--mode dream is not possible for {run}. {setup.no_dream_reason}")
-    execute(session, {"command": "set_speed", "value": options.speed})
-    execute(session, {"command": "set_max_horizon", "value": options.max_horizon})
+    session.speed, session.max_horizon = options.speed, options.max_horizon
     if options.mode is not None:
-        execute(session, {"command": "set_mode", "value": options.mode})
+        session.set_mode(options.mode)
     try:
         if options.video is not None:
             record_video(session, options.video, options.timesteps)
@@ -95,7 +99,7 @@ def record_video(session: Session, path: Path, timesteps: int) -> None:
     try:
         for _ in range(timesteps):
             session.step()
-            video.add(session.view, session.caption())
+            video.add(render_view(session.view, session.caption()))
         video.close()
     except OSError as error:
         raise UsageError(
@@ -135,16 +139,10 @@ def check_extra() -> None:
 
 def free_port(first: int) -> socket.socket:
     """Return a socket on loopback, bound to the first free port from ``first`` on."""
-    for port in range(first, min(first + MAX_PORTS, 65_536)):
-        bound_socket = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-        bound_socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            bound_socket.bind(("127.0.0.1", port))
-            bound_socket.listen()
-            return bound_socket
-        except OSError:
-            bound_socket.close()
+    ports = range(first, min(first + MAX_PORTS, 65_536))
+    for port in ports:
+        with suppress(OSError):
+            return socket.create_server(("127.0.0.1", port))
     raise UsageError(
-        f"--port {first}: no port from {first} to {min(first + MAX_PORTS, 65_536) - 1} is free; "
-        "choose another --port."
+        f"--port {first}: no port from {first} to {ports[-1]} is free; choose another --port."
     )

@@ -1,23 +1,20 @@
-"""Panels: the contents of the page as data, and their binary encoding.
+"""Panels: the contents of the page as data, and their encoding as JSON.
 
-A message is two JSON texts, each preceded by its length, followed by the PNG images that the
-second text refers to. PNG is lossless, and small for the screens of games.
+Images are PNG in base64: PNG is lossless, and small for the screens of games.
 """
 
+import base64
 import io
 import json
 import math
-import struct
-from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image as Pillow
 
-Image = NDArray[np.uint8]
-"""[H, W] gray or [H, W, 3]."""
+from ..evaluation.video import Image
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,83 +103,39 @@ class View:
 
 
 def pack(state: dict[str, Any], packed_view: bytes) -> bytes:
-    """Encode a message of the session's state and an encoded view."""
-    text = json.dumps(state).encode()
-    return struct.pack("<I", len(text)) + text + packed_view
+    """Encode a message of the session's state and an encoded view as JSON."""
+    return b'{"state": %b, "panels": %b}' % (json.dumps(state).encode(), packed_view)
 
 
 def pack_view(view: View) -> bytes:
-    """Encode the panels of a view as JSON, followed by their images as PNG."""
-    blobs: list[bytes] = []
-    panels = [_to_json(panel, blobs) for panel in (view.main, *view.panels)]
-    text = json.dumps(panels).encode()
-    return struct.pack("<I", len(text)) + text + b"".join(blobs)
+    """Encode the panels of a view as JSON, the main view first."""
+    return json.dumps(_to_json((view.main, *view.panels))).encode()
 
 
-def unpack(message: bytes) -> tuple[dict[str, Any], list[dict[str, Any]], bytes]:
-    """Decode a message to the state, the panels, and the concatenated PNG images."""
-    state, rest = _unpack_json(message)
-    panels, blobs = _unpack_json(rest)
-    return state, panels, blobs
+def _to_json(value: Any) -> Any:
+    """Convert panels and what they hold to JSON values, the classes' names as ``kind``.
+
+    Numbers have five significant digits, or are None if they are not finite.
+    """
+    match value:
+        case float():
+            return float(f"{value:.5g}") if math.isfinite(value) else None
+        case tuple():
+            return [_to_json(x) for x in value]
+        case dict():
+            return {name: _to_json(x) for name, x in value.items()}
+        case np.ndarray() if value.dtype == np.uint8:
+            return {"size": value.shape[1::-1], "png": _encode_png(value)}
+        case np.ndarray():
+            return value.astype(np.float64).round(2).tolist()
+        case _ if is_dataclass(value):
+            named = {field.name: getattr(value, field.name) for field in fields(value)}
+            return {"kind": type(value).__name__, **_to_json(named)}
+    return value
 
 
-def encode_png(image: Image) -> bytes:
-    """Encode an image as PNG, at the fastest compression level."""
+def _encode_png(image: Image) -> str:
+    """Encode an image as PNG, at the fastest compression level, in base64."""
     file = io.BytesIO()
     Pillow.fromarray(np.ascontiguousarray(image)).save(file, "PNG", compress_level=1)
-    return file.getvalue()
-
-
-def _unpack_json(message: bytes) -> tuple[Any, bytes]:
-    (length,) = struct.unpack_from("<I", message)
-    return json.loads(message[4 : 4 + length]), message[4 + length :]
-
-
-def _to_json(panel: Panel, blobs: list[bytes]) -> dict[str, Any]:
-    """Convert a panel to JSON values, and append its images to ``blobs``."""
-    kind = type(panel).__name__
-    fields: dict[str, Any] = {"kind": kind[0].lower() + kind[1:], "title": panel.title}
-    if isinstance(panel, Images):
-        fields["pictures"] = [
-            {
-                "caption": picture.caption,
-                "size": [picture.image.shape[1], picture.image.shape[0]],
-                "bytes": _append(encode_png(picture.image), blobs),
-            }
-            for picture in panel.pictures
-        ]
-    elif isinstance(panel, BarChart):
-        fields |= {
-            "labels": panel.labels,
-            "values": _finite(panel.values),
-            "highlighted": panel.highlighted,
-        }
-    elif isinstance(panel, Heatmap):
-        cells = (panel.values.clip(0, 1) * 99).round().astype(int).tolist()
-        fields |= {"labels": panel.labels, "cells": cells, "highlighted": panel.highlighted}
-    elif isinstance(panel, LineChart):
-        fields["series"] = {name: _finite(values) for name, values in panel.series.items()}
-    elif isinstance(panel, Table):
-        fields["rows"] = panel.rows
-    else:
-        return fields | {
-            "name": panel.name,
-            "min": panel.minimum,
-            "max": panel.maximum,
-            "step": panel.step,
-            "value": panel.value,
-            "modelValue": panel.model_value,
-        }
-    return fields | {"note": panel.note}
-
-
-def _finite(values: Iterable[float]) -> list[float | None]:
-    """Round to five significant digits; None in place of a value that is not finite."""
-    return [float(f"{x:.5g}") if math.isfinite(x) else None for x in values]
-
-
-def _append(blob: bytes, blobs: list[bytes]) -> list[int]:
-    """Append a blob; return its offset and its length."""
-    offset = sum(map(len, blobs))
-    blobs.append(blob)
-    return [offset, len(blob)]
+    return base64.b64encode(file.getvalue()).decode()

@@ -6,7 +6,9 @@ import numpy as np
 from PIL import Image as Pillow
 from PIL import ImageDraw, ImageFont
 
-from .panels import BarChart, Heatmap, Image, Images, LineChart, Panel, Table, View
+from ..evaluation.plan_drawings import ROW, paint_cells
+from ..evaluation.video import Image
+from .panels import BarChart, Heatmap, Images, LineChart, Panel, Table, View
 
 WIDTH, HEIGHT, MARGIN, GAP = 960, 496, 16, 10
 BACKGROUND, CARD, TEXT, MUTED, EMPTY = "#12141a", "#1b1f28", "#dee2e9", "#858e9e", "#2b313d"
@@ -41,18 +43,18 @@ def render_view(view: View, caption: str) -> Image:
 
 def _height(panel: Panel, width: int) -> int:
     """Return the height of a panel in pixels; 0 for a kind that is not rendered."""
-    if isinstance(panel, BarChart):
-        return 30 + LINE_HEIGHT * len(panel.labels)
-    if isinstance(panel, Table):
-        return 30 + LINE_HEIGHT * len(panel.rows)
-    if isinstance(panel, Heatmap):
-        return 34 + 11 * len(panel.labels)
-    if isinstance(panel, LineChart):
-        return 110
-    if isinstance(panel, Images):
-        columns = min(len(panel.pictures), 3)
-        rows = math.ceil(len(panel.pictures) / 3)
-        return 26 + rows * (int((width - 16) / max(columns, 2)) + LINE_HEIGHT)
+    match panel:
+        case BarChart():
+            return 30 + LINE_HEIGHT * len(panel.labels)
+        case Table():
+            return 30 + LINE_HEIGHT * len(panel.rows)
+        case Heatmap():
+            return 34 + ROW * len(panel.labels)
+        case LineChart():
+            return 110
+        case Images():
+            columns, rows = min(len(panel.pictures), 3), math.ceil(len(panel.pictures) / 3)
+            return 26 + rows * (int((width - 16) / max(columns, 2)) + LINE_HEIGHT)
     return 0
 
 
@@ -68,16 +70,17 @@ class _Canvas:
         self.draw.rounded_rectangle(box, 6, fill=CARD)
         self.text(left + 8, top + 6, panel.title, 12)
         x, y, inner_width = left + 8, top + 24, width - 16
-        if isinstance(panel, BarChart):
-            self._bar_chart(panel, x, y, inner_width)
-        elif isinstance(panel, Table):
-            self._table(panel, x, y, inner_width)
-        elif isinstance(panel, Heatmap):
-            self._heatmap(panel, x, y, inner_width)
-        elif isinstance(panel, LineChart):
-            self._line_chart(panel, x, y, inner_width, height - 32)
-        elif isinstance(panel, Images):
-            self._images(panel, x, y, inner_width)
+        match panel:
+            case BarChart():
+                self._bar_chart(panel, x, y, inner_width)
+            case Table():
+                self._table(panel, x, y, inner_width)
+            case Heatmap():
+                self._heatmap(panel, x, y, inner_width)
+            case LineChart():
+                self._line_chart(panel, x, y, inner_width, height - 32)
+            case Images():
+                self._images(panel, x, y, inner_width)
 
     def main_view(self, images: Images, left: int, top: int, width: int, height: int) -> None:
         """Draw the pictures side by side, as large as they fit."""
@@ -92,13 +95,10 @@ class _Canvas:
         rows, columns = image.shape[:2]
         # The pixels of an Atari screen are wider than high.
         aspect_ratio = 4 / 3 if (rows, columns) == (210, 160) else columns / rows
-        drawn_width, drawn_height = (width, int(width / aspect_ratio))
-        if drawn_height > height:
-            drawn_width, drawn_height = int(height * aspect_ratio), height
+        size = min(width, int(height * aspect_ratio)), min(height, int(width / aspect_ratio))
         rgb = Pillow.fromarray(np.ascontiguousarray(image)).convert("RGB")
-        resized = rgb.resize((drawn_width, drawn_height), Pillow.Resampling.NEAREST)
-        self.image.paste(resized, (left, top))
-        return drawn_height
+        self.image.paste(rgb.resize(size, Pillow.Resampling.NEAREST), (left, top))
+        return size[1]
 
     def _table(self, panel: Table, x: int, y: int, width: int) -> None:
         for row, (name, value) in enumerate(panel.rows):
@@ -108,49 +108,34 @@ class _Canvas:
 
     def _bar_chart(self, panel: BarChart, x: int, y: int, width: int) -> None:
         finite = [value for value in panel.values if math.isfinite(value)]
-        low, high = min([0.0, *finite]), max([0.0, *finite])
-        bar_width = width - 120
+        low, high, bar_width = min([0.0, *finite]), max([0.0, *finite]), width - 120
+        scale = bar_width / max(high - low, 1e-9)
         for row, (label, value) in enumerate(zip(panel.labels, panel.values, strict=True)):
             line = y + LINE_HEIGHT * row
-            highlighted = row == panel.highlighted
-            self.text(x, line, label, color=TEXT if highlighted else MUTED)
+            color, fill = (TEXT, AMBER) if row == panel.highlighted else (MUTED, BLUE)
+            self.text(x, line, label, color=color)
             if not math.isfinite(value):
                 self.text(x + 74, line, "untried", color=MUTED)
                 continue
-            span = max(high - low, 1e-9)
-            zero, end = x + 74 + bar_width * -low / span, x + 74 + bar_width * (value - low) / span
-            self.draw.rectangle(
-                (min(zero, end), line + 2, max(zero, end), line + 11),
-                fill=AMBER if highlighted else BLUE,
-            )
-            color = TEXT if highlighted else MUTED
+            left, right = (x + 74 + scale * (bound - low) for bound in sorted((0.0, value)))
+            self.draw.rectangle((left, line + 2, right, line + 11), fill=fill)
             self.text(x + 80 + bar_width, line, f"{value:.3g}", color=color)
 
     def _heatmap(self, panel: Heatmap, x: int, y: int, width: int) -> None:
-        rows, columns = panel.values.shape
-        cell = (width - 66) / columns
-        empty, normal, highlight = (np.array(_rgb(c)) for c in (EMPTY, BLUE, AMBER))
-        for row in range(rows):
-            self.text(x, y + 11 * row - 2, panel.labels[row], 10, MUTED)
-            color = highlight if panel.labels[row] in panel.highlighted else normal
-            for column in range(columns):
-                value = float(panel.values[row, column])
-                fill = tuple((empty + value * (color - empty)).astype(int).tolist())
-                left = x + 66 + column * cell
-                self.draw.rectangle(
-                    (left, y + 11 * row, left + cell - 1, y + 11 * row + 9), fill=fill
-                )
+        for row, label in enumerate(panel.labels):
+            self.text(x, y + ROW * row - 2, label, 10, MUTED)
+        colors = [AMBER if label in panel.highlighted else BLUE for label in panel.labels]
+        cell = (width - 66) // panel.values.shape[1]
+        cells = paint_cells(panel.values, colors, cell=cell, empty=EMPTY, background=CARD)
+        self.image.paste(Pillow.fromarray(cells), (x + 66, y))
 
     def _line_chart(self, panel: LineChart, x: int, y: int, width: int, height: int) -> None:
         maximum = max([1e-9, *(v for values in panel.series.values() for v in values)])
-        for values, color in zip(panel.series.values(), (AMBER, BLUE), strict=False):
-            points = [
-                (x + width * i / max(len(values) - 1, 1), y + height * (1 - value / maximum))
-                for i, value in enumerate(values)
-            ]
-            if len(points) > 1:
-                self.draw.line(points, fill=color, width=2)
-        for index, (name, color) in enumerate(zip(panel.series, (AMBER, BLUE), strict=False)):
+        for index, (name, values) in enumerate(panel.series.items()):
+            color = (AMBER, BLUE)[index]
+            columns = np.linspace(x, x + width, len(values))
+            points = zip(columns, (y + height * (1 - v / maximum) for v in values), strict=True)
+            self.draw.line([*points], fill=color, width=2)
             self.text(x + width - 130 + 60 * index, y - 17, name, 10, color)
 
     def _images(self, panel: Images, x: int, y: int, width: int) -> None:
@@ -160,7 +145,3 @@ class _Canvas:
             left, top = x + index % 3 * size, y + index // 3 * (size + LINE_HEIGHT)
             self._picture(picture.image, left, top, size - 4, size - 4)
             self.text(left, top + size - 3, picture.caption[:22], 10, MUTED)
-
-
-def _rgb(color: str) -> tuple[int, int, int]:
-    return int(color[1:3], 16), int(color[3:5], 16), int(color[5:7], 16)

@@ -1,69 +1,55 @@
 """Inspector of a representation: reconstructions, and latents that the user can change."""
 
-from typing import Protocol, runtime_checkable
-
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from ...world_models.interface import Representation
 from ...world_models.representation.variational import VariationalRepresentation
+from ..evaluation.screen import frame_to_image
+from ..evaluation.video import Image
 from .context import Inspection, StepContext
-from .images import frame_to_image
-from .panels import Image, Images, Panel, Picture, Slider, Table
-
-
-@runtime_checkable
-class HasRepresentation(Protocol):
-    representation: Representation
+from .panels import Images, Picture, Slider
 
 
 class RepresentationInspector:
     """The frame, its reconstruction, and the reconstruction with one latent changed by a slider."""
 
-    rank: int
-    """Index of the changed latent in ``order``, the strongest effect first."""
-    value: float | None
-    """The changed latent's value; None for the encoded one."""
-
-    def __init__(self, agent: HasRepresentation) -> None:
-        self.representation = agent.representation
-        self.rank, self.value = 0, None
-        if isinstance(self.representation, VariationalRepresentation):
-            self.order = _latents_by_effect(self.representation)
+    def __init__(self, representation: VariationalRepresentation) -> None:
+        self.representation = representation
+        self.latents = _latents_by_effect(representation)
+        """Indices of the latents, the one with the strongest effect first."""
+        self.rank = 0
+        """Index of the changed latent in ``latents``."""
+        self.value: float | None = None
+        """The changed latent's value; None for the encoded one."""
 
     def inspect(self, context: StepContext) -> Inspection:
-        model = self.representation
-        if not isinstance(model, VariationalRepresentation):
-            rows = ("class", type(model).__name__), ("dimensions", str(model.dim))
-            note = "this representation has no decoder, so it has no reconstructions"
-            return Inspection((Table("Representation", rows, note),))
+        model, latent = self.representation, self.latents[self.rank]
         code = model.encode(context.step.obs)[:, : model.model.latent]
-        latent = self.order[self.rank]
         model_value = float(code[0, latent])
         changed_code = code.clone()
         changed_code[0, latent] = model_value if self.value is None else self.value
         reconstruction, changed = decode_keys(model, torch.cat([code, changed_code]))
         low, high = _latent_range(model)
-        max_rank = len(self.order) - 1
+        max_rank = len(self.latents) - 1
         pictures = (
             Picture(frame_to_image(context.step.frame[0]), "observation"),
             Picture(reconstruction, "reconstruction"),
             Picture(changed, f"latent at {float(changed_code[0, latent]):.2f}"),
         )
-        panels: tuple[Panel, ...] = (
-            Images("Representation", pictures),
-            Slider("latent, strongest effect first", "rank", 0, max_rank, 1, self.rank, 0),
-            Slider(f"latent {latent}", "latent", low, high, 0.05, self.value, model_value),
+        return Inspection(
+            (
+                Images("Representation", pictures),
+                Slider("latent, strongest effect first", "rank", 0, max_rank, 1, self.rank, 0),
+                Slider(f"latent {latent}", "latent", low, high, 0.05, self.value, model_value),
+            )
         )
-        return Inspection(panels)
 
     def set_slider(self, name: str, value: float | None) -> None:
         """Select a latent by its rank, or set its value."""
-        if not isinstance(self.representation, VariationalRepresentation):
-            return
         if name == "rank":
-            self.rank = min(max(int(value or 0), 0), len(self.order) - 1)
+            self.rank = min(max(int(value or 0), 0), len(self.latents) - 1)
             self.value = None
         elif name == "latent":
             low, high = _latent_range(self.representation)
@@ -92,9 +78,6 @@ def _latents_by_effect(model: VariationalRepresentation) -> list[int]:
     decoded = []
     for bound in (low, high):
         codes = torch.full((model.model.latent,) * 2, (low + high) / 2, device=model.device)
-        codes.fill_diagonal_(bound)
-        decoded.append(model.model.likelihood(codes).mean)
-    order: list[int] = (
-        (decoded[1] - decoded[0]).abs().flatten(1).mean(1).argsort(descending=True).tolist()
-    )
-    return order
+        decoded.append(model.model.likelihood(codes.fill_diagonal_(bound)).mean)
+    effect = (decoded[1] - decoded[0]).abs().flatten(1).mean(1)
+    return list(map(int, effect.argsort(descending=True)))

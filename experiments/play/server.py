@@ -20,6 +20,7 @@ from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import HTTPConnection
+from starlette.responses import Response
 from starlette.routing import Mount, WebSocketRoute
 from starlette.staticfiles import StaticFiles
 from starlette.websockets import WebSocket, WebSocketDisconnect
@@ -29,7 +30,7 @@ from .session import Session
 
 T = TypeVar("T")
 PAGE_FOLDER = Path(__file__).parent / "page"
-ALLOWED_HOSTS = ("127.0.0.1", "localhost")
+ALLOWED_HOSTS = ["127.0.0.1", "localhost"]
 MAX_FRAMES_IN_FLIGHT = 2
 """Frames sent that the page has not confirmed."""
 RECONNECT_SECONDS = 3.0
@@ -90,18 +91,15 @@ class Server:
         self.socket: WebSocket | None = None
         """Of the open page."""
         self.error: BaseException | None = None
-        self.app = Starlette(
+        app = Starlette(
             routes=[
                 WebSocketRoute("/play", self.serve_socket),
-                Mount("/", StaticFiles(directory=PAGE_FOLDER, html=True)),
+                Mount("/", PageFiles(directory=PAGE_FOLDER, html=True)),
             ],
-            middleware=[
-                Middleware(TrustedHostMiddleware, allowed_hosts=list(ALLOWED_HOSTS)),
-                Middleware(SecurityHeaders),
-            ],
+            middleware=[Middleware(TrustedHostMiddleware, allowed_hosts=ALLOWED_HOSTS)],
         )
         config = uvicorn.Config(
-            self.app, log_level="warning", lifespan="off", ws_max_size=MAX_MESSAGE_BYTES,
+            app, log_level="warning", lifespan="off", ws_max_size=MAX_MESSAGE_BYTES,
             timeout_graceful_shutdown=1,
         )  # fmt: skip
         self.uvicorn = uvicorn.Server(config)
@@ -122,8 +120,12 @@ class Server:
         if previous is not None:
             with suppress(RuntimeError, WebSocketDisconnect):
                 await previous.close(4001, "opened elsewhere")
-        connection = PageConnection(socket, self.clock)
-        coroutines = self.clock.run(), connection.send(), connection.receive()
+        unused_frames = asyncio.BoundedSemaphore(MAX_FRAMES_IN_FLIGHT)
+        coroutines = (
+            self.clock.run(),
+            self._send(socket, unused_frames),
+            self._receive(socket, unused_frames),
+        )
         tasks = [asyncio.create_task(coroutine) for coroutine in coroutines]
         done, pending = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         for task in pending:
@@ -139,42 +141,23 @@ class Server:
         self.socket = None
         asyncio.get_running_loop().call_later(RECONNECT_SECONDS, self._stop_if_closed)
 
-    def _stop_if_closed(self) -> None:
-        if self.socket is None:
-            self.uvicorn.should_exit = True
-
-
-class PageConnection:
-    """The two directions of one page's WebSocket."""
-
-    def __init__(self, socket: WebSocket, clock: Clock) -> None:
-        self.socket, self.clock = socket, clock
-        self.frames_in_flight = 0
-        self.ready = asyncio.Event()
-        self.ready.set()
-
-    async def send(self) -> None:
+    async def _send(self, socket: WebSocket, unused_frames: asyncio.Semaphore) -> None:
         """Send the newest frame whenever there is an update and the page is ready."""
-        session = self.clock.session
-        await self.socket.send_text(json.dumps(session.info()))
+        await socket.send_text(json.dumps(self.session.info()))
         since, updated = -1, self.clock.updated
         updated.set()
         while True:
             await updated.wait()
-            await self.ready.wait()
+            await unused_frames.acquire()
             updated.clear()
-            newest = session.timestep
-            message = await self.clock.call(session.message, since)
-            self.frames_in_flight += 1
-            if self.frames_in_flight >= MAX_FRAMES_IN_FLIGHT:
-                self.ready.clear()
-            await self.socket.send_bytes(message)
+            newest = self.session.timestep
+            await socket.send_bytes(await self.clock.call(self.session.message, since))
             since = newest
 
-    async def receive(self) -> None:
+    async def _receive(self, socket: WebSocket, unused_frames: asyncio.Semaphore) -> None:
         """Receive commands, and confirmations that the page has shown a frame."""
         while True:
-            event = await self.socket.receive()
+            event = await socket.receive()
             if event["type"] == "websocket.disconnect":
                 raise WebSocketDisconnect
             try:
@@ -182,29 +165,24 @@ class PageConnection:
             except (ValueError, RecursionError):
                 message = None
             if message == {"command": "frame_shown"}:
-                self.frames_in_flight = max(self.frames_in_flight - 1, 0)
-                self.ready.set()
+                with suppress(ValueError):  # more confirmations than frames
+                    unused_frames.release()
             else:
                 await self.clock.execute(message)
 
+    def _stop_if_closed(self) -> None:
+        if self.socket is None:
+            self.uvicorn.should_exit = True
 
-class SecurityHeaders:
-    """Middleware that restricts every response to the page's own files and disables caching."""
 
-    def __init__(self, app: Any) -> None:
-        self.app = app
+class PageFiles(StaticFiles):
+    """Serves the page's files, restricted to one another and never cached."""
 
-    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        async def send_with_headers(message: Any) -> None:
-            if message["type"] == "http.response.start":
-                message["headers"] = [
-                    *message["headers"],
-                    (b"content-security-policy", SECURITY_POLICY.encode()),
-                    (b"cache-control", b"no-store"),
-                ]
-            await send(message)
-
-        await self.app(scope, receive, send_with_headers)
+    async def get_response(self, path: str, scope: Any) -> Response:
+        response = await super().get_response(path, scope)
+        response.headers["content-security-policy"] = SECURITY_POLICY
+        response.headers["cache-control"] = "no-store"
+        return response
 
 
 def same_origin(connection: HTTPConnection) -> bool:

@@ -10,15 +10,17 @@ from typing import Any, Literal
 
 import torch
 
+from ...agents.interface import ActOutput
 from ...envs import prng
+from ..evaluation.video import VideoWriter
 from .context import AdjustableInspector, StepContext
 from .dream import Dream
-from .history import Entry, History
+from .history import Entry, Event, History
 from .inspectors import build_inspectors
 from .keys import Keyboard
 from .panels import Images, Picture, View, pack, pack_view
+from .rendering import render_view
 from .setup import PlaySetup
-from .video import VideoWriter
 
 SPEEDS = (1, 2, 5, 10, 15, 30, 60, 120)
 """Agent steps per second."""
@@ -36,7 +38,7 @@ class Session:
         self.setup, self.game, self.video_folder = setup, setup.game, video_folder
         self.keyboard = Keyboard(self.game.action_names)
         self.dream = Dream(setup.predictor) if setup.predictor else None
-        self.inspectors = build_inspectors(*setup.parts)
+        self.inspectors = list(build_inspectors(*setup.parts))
         self.mode: Mode = "dream" if self.dream and not self.inspectors else "watch"
         self.playing, self.manual = True, False
         self.stochastic, self.agent_sees_dream = False, False
@@ -51,11 +53,13 @@ class Session:
         self.history = History()
         self.carry = setup.policy.initial(1)
         if "rng" in self.carry:
-            self.carry["rng"] = prng.initial_rng(seed, "eval", 1).to(self.carry["rng"].device)
+            self.carry["rng"] = prng.initial_rng(seed, prng.Purpose.EVAL, 1).to(
+                self.carry["rng"].device
+            )
         if self.dream:
             self.dream.reset(self.game.time_step)
-        self._act()
-        self._update_view()
+        self.context = self._act()
+        self.view = self._inspect()
 
     def info(self) -> dict[str, Any]:
         """Return what the page needs once, when it connects."""
@@ -78,8 +82,25 @@ class Session:
             if requested is None and not bool(self.game.time_step.last[0]):
                 return False
             action = requested or 0  # any action after a last step begins the next episode
-        self._take_step(action)
+        taken = torch.tensor([action], device=self.game.envs.device)
+        self.carry = ActOutput(taken, self.context.next_carry).with_action(taken).carry
+        step = self.game.step(action)
+        self.timestep, self.last_action = self.timestep + 1, action
+        if dream := self.active_dream:
+            dream.step(action, step)
+            if self.max_horizon and dream.horizon >= self.max_horizon:
+                dream.resync()
+        elif self.dream:
+            self.dream.observe(action, step)
+        self.refresh()
+        if self.video:
+            self.video.add(render_view(self.view, self.caption()))
         return True
+
+    @property
+    def active_dream(self) -> Dream | None:
+        """The dream in dream mode, which is shown and predicts every step."""
+        return self.dream if self.mode == "dream" else None
 
     @property
     def running(self) -> bool:
@@ -88,15 +109,14 @@ class Session:
 
     def message(self, since: int = -1) -> bytes:
         """Encode the shown timestep, and the events after timestep ``since``."""
-        entry = self.history.entries[-1]
-        if self.sought_timestep is not None:
-            entry = self.history.at(self.sought_timestep)
+        sought = self.sought_timestep
+        entry = self.history.at(self.timestep if sought is None else sought)
         state = {
             **entry.state,
-            "timestep": entry.timestep,
+            "timestep": entry.event.timestep,
             "newest": self.timestep,
             "oldest": self.history.oldest,
-            "live": self.sought_timestep is None,
+            "live": sought is None,
             "playing": self.playing,
             "manual": self.manual,
             "stochastic": self.stochastic,
@@ -112,15 +132,28 @@ class Session:
         return pack(state, entry.packed_view)
 
     def refresh(self) -> None:
-        """Recompute the current timestep's action and view after a setting has changed."""
-        self._act()
-        self._update_view()
+        """Recompute the current timestep's action and view, as after a setting has changed."""
+        self.context = self._act()
+        self.view = self._inspect()
+
+    def set_mode(self, mode: Mode) -> None:
+        """Show the game or the dream, which starts from the newest observation."""
+        if self.mode != mode:
+            self.mode, self.sought_timestep = mode, None
+            self.resync()
+
+    def resync(self) -> None:
+        """Restart the dream from the newest observation."""
+        if self.dream:
+            self.dream.resync()
+        self.refresh()
 
     def set_slider(self, name: str, value: float | None) -> None:
         """Set a slider of the inspectors."""
         for inspector in self.inspectors:
             if isinstance(inspector, AdjustableInspector):
                 inspector.set_slider(name, value)
+        self.refresh()
 
     def reset(self) -> None:
         """Begin a new episode of the game."""
@@ -138,10 +171,12 @@ class Session:
             path = self.video_folder / f"{self.mode}-{timestamp}.mp4"
             self.video, self.recording_result = VideoWriter(path, self.speed), ""
         elif not recording and self.video is not None:
-            self.video.close()
-            length = self.video.length
-            self.recording_result = str(self.video.path) if length else "no frame was played"
-            self.video = None
+            video, self.video = self.video, None
+            try:
+                video.close()
+                self.recording_result = str(video.path) if video.length else "no frame was played"
+            except OSError as error:
+                self.recording_result = f"failed: {error}"
 
     def close(self) -> None:
         """Finish the video, and close the game."""
@@ -150,65 +185,48 @@ class Session:
 
     def caption(self) -> str:
         """Return a line about the shown timestep, for a video."""
-        imagined = ""
-        if self.dream and self.mode == "dream":
-            imagined = f"   {self.dream.horizon} steps imagined"
+        dream = self.active_dream
+        imagined = f"   {dream.horizon} steps imagined" if dream else ""
         player = "manual" if self.manual else self.setup.player
         action = self.game.action_names[self.last_action]
         return f"{self.game.env_name}   {player}   {action}   score {self.game.score:g}{imagined}"
 
-    def _take_step(self, action: int) -> None:
-        next_carry = self.context.next_carry
-        if "action" in next_carry:  # a planner must get the action taken, also a manual one
-            next_carry = next_carry | {"action": torch.full_like(next_carry["action"], action)}
-        self.carry = next_carry
-        step = self.game.step(action)
-        self.timestep, self.last_action = self.timestep + 1, action
-        if self.dream:
-            if self.mode == "dream":
-                self.dream.step(action, step)
-                if self.max_horizon and self.dream.horizon >= self.max_horizon:
-                    self.dream.resync()
-            else:
-                self.dream.observe(action, step)
-        self._act()
-        self._update_view()
-        if self.video:
-            try:
-                self.video.add(self.view, self.caption())
-            except OSError as error:
-                self.recording_result, self.video = f"failed: {error}", None
-
     @torch.no_grad()
-    def _act(self) -> None:
-        """Compute the policy's action for the current timestep."""
+    def _act(self) -> StepContext:
+        """Let the policy act on the current timestep."""
         step = self.game.time_step
-        if self.dream and self.agent_sees_dream and self.mode == "dream":
-            step = self.dream.imagined_step(step)
-        action, next_carry = self.setup.policy.act(step, self.carry, explore=self.stochastic)
-        self.context = StepContext(
-            self.timestep, step, self.carry, int(action[0]), next_carry, self.game.action_names
+        if self.agent_sees_dream and (dream := self.active_dream):
+            step = dream.imagined_step(step)
+        output = self.setup.policy.act(step, self.carry, explore=self.stochastic)
+        return StepContext(
+            timestep=self.timestep,
+            step=step,
+            carry=self.carry,
+            action=int(output.action[0]),
+            next_carry=output.carry,
+            extras=output.extras,
+            action_names=self.game.action_names,
         )
 
     @torch.no_grad()
-    def _update_view(self) -> None:
+    def _inspect(self) -> View:
         """Build the view of the current timestep, and add it to the history."""
         inspections = [inspector.inspect(self.context) for inspector in self.inspectors]
         panels = [panel for inspection in inspections for panel in inspection.panels]
         values = (x.value for x in inspections if x.value is not None and math.isfinite(x.value))
         value = next(values, None)
-        if self.dream and self.mode == "dream":
-            main, panels = self.dream.images(), [*self.dream.panels(), *panels]
+        if dream := self.active_dream:
+            main, panels = dream.images(), [*dream.panels(), *panels]
         else:
             main = Images("Game", (Picture(self.game.screen(), "game"),))
-        self.view = View(main, tuple(panels))
+        view = View(main, tuple(panels))
         step = self.game.time_step
         state = {
             "lastAction": self.game.action_names[self.last_action] if self.last_action >= 0 else "",
             "score": self.game.score,
             "length": self.game.length,
-            "horizon": self.dream.horizon if self.dream and self.mode == "dream" else 0,
+            "horizon": dream.horizon if dream else 0,
         }
-        reward, last = float(step.reward[0]), bool(step.last[0])
-        packed_view = pack_view(self.view)
-        self.history.add(Entry(self.timestep, state, packed_view, reward, value, last))
+        event = Event(self.timestep, float(step.reward[0]), value, bool(step.last[0]))
+        self.history.add(Entry(event, state, pack_view(view)))
+        return view

@@ -7,8 +7,8 @@ from typing import Any
 from ...agents.interface import Policy
 from ...agents.policies import EpsilonGreedy, RandomPolicy
 from ...envs.errors import UsageError
-from ...world_models.interface import Predictor, Representation
-from ..config.experiment import read_job
+from ...world_models.interface import Predictor
+from ..config.serialization import read_job
 from ..datasets.writer import Manifest
 from ..evaluation.evaluate import load_trained
 from ..training.predictors import PredictorPretraining
@@ -28,16 +28,17 @@ class PlaySetup:
     policy: Policy
     parts: tuple[Any, ...]
     """Agents, bonuses and other objects that ``INSPECTORS`` matches."""
-    predictor: Predictor | None
-    no_dream_reason: str
-    """Why there is no predictor; empty if there is one."""
+    predictor: Predictor | None = None
 
-
-@dataclass(frozen=True)
-class _RepresentationPart:
-    """A representation without an agent, in the form that an inspector expects."""
-
-    representation: Representation
+    @property
+    def no_dream_reason(self) -> str:
+        """Why there is no dream; empty if there is a predictor."""
+        if self.predictor is not None:
+            return ""
+        return (
+            "This run has no predictor, so the dream mode is not available; play a run of "
+            "`reverie pretrain predictor:small` or of `reverie train dyna`."
+        )
 
 
 def load_setup(
@@ -58,16 +59,12 @@ def load_setup(
         return _load_agent(Path(folder), seed, device)
     job, model = load_model(folder, device=device)
     stack = job.stack if isinstance(job, PredictorPretraining | RepresentationPretraining) else 1
-    env = Manifest.read(Path(job.data[0])).env_with_stack(stack)
+    env = Manifest.read(job.data[0]).env_with_stack(stack)
     predictor = model if isinstance(job, PredictorPretraining) else None
-    parts: tuple[Any, ...] = ()
-    if isinstance(model, Representation):
-        parts = (_RepresentationPart(model),)
-    reason = _no_dream_reason(predictor)
     if not agent:
         game = Game(env, seed=seed)
-        policy: Policy = RandomPolicy(game.spec.num_actions, seed)
-        return PlaySetup(str(folder), game, "random policy", policy, parts, predictor, reason)
+        policy = RandomPolicy(game.spec.num_actions, seed)
+        return PlaySetup(str(folder), game, "random policy", policy, (model,), predictor)
     agent_setup = _load_agent(Path(agent), seed, device)
     game = agent_setup.game
     if predictor is not None and (
@@ -82,13 +79,8 @@ def load_setup(
             f"{env.env_name} with {predictor.num_actions} actions and observations of shape "
             f"{predictor.obs_shape}; choose an --agent whose env, actions and shape are the same."
         )
-    return replace(
-        agent_setup,
-        run=str(folder),
-        parts=(*agent_setup.parts, *parts),
-        predictor=predictor,
-        no_dream_reason=reason,
-    )
+    parts = (*agent_setup.parts, model)
+    return replace(agent_setup, run=str(folder), parts=parts, predictor=predictor)
 
 
 def _load_agent(folder: Path, seed: int, device: str) -> PlaySetup:
@@ -97,14 +89,4 @@ def _load_agent(folder: Path, seed: int, device: str) -> PlaySetup:
     game = Game(env, seed=seed, device=getattr(agent, "device", "cpu"))
     policy = EpsilonGreedy(agent, game.spec.num_actions, env.eval_epsilon)
     predictor = agent.simulator.predictor if hasattr(agent, "simulator") else None
-    parts, reason = (agent, bonus), _no_dream_reason(predictor)
-    return PlaySetup(str(folder), game, type(agent).__name__, policy, parts, predictor, reason)
-
-
-def _no_dream_reason(predictor: Predictor | None) -> str:
-    if predictor is not None:
-        return ""
-    return (
-        "This run has no predictor, so the dream mode is not available; play a run of "
-        "`reverie pretrain predictor:small` or of `reverie train dyna`."
-    )
+    return PlaySetup(str(folder), game, type(agent).__name__, policy, (agent, bonus), predictor)

@@ -5,12 +5,22 @@ import re
 from pathlib import Path
 from typing import Any
 
+from ..runs.files import read_json, write_file
+from ..runs.run import Run
+
 RESULTS = Path(__file__).parent.parent / "results"
-PROVENANCE_FIELDS = ("commit", "modified", "cpu", "device", "threads", "torch", "ale-py")
-"""Fields of a run's provenance that a committed result keeps."""
 
 
-def compact_json(data: Any) -> str:
-    """Return indented JSON with each innermost list on one line."""
+def kept_provenance(run: Run) -> dict[str, Any]:
+    """Return the fields of a run's provenance that a committed result keeps."""
+    provenance = read_json(run.folder / "provenance.json")
+    names = ("commit", "modified", "cpu", "device", "threads", "torch", "ale-py")
+    return {name: provenance[name] for name in names}
+
+
+def write_result(path: Path, data: Any) -> None:
+    """Write a committed result, each innermost list on one line, and print its path."""
     text = json.dumps(data, indent=1, allow_nan=False)
-    return re.sub(r"\[[^\[\]{}]*\]", lambda m: " ".join(m.group().split()), text) + "\n"
+    compact = re.sub(r"\[[^\[\]{}]*\]", lambda m: " ".join(m.group().split()), text)
+    write_file(path, compact + "\n")
+    print(f"wrote {path}")

@@ -2,29 +2,24 @@
 
 import csv
 import io
-from collections.abc import Mapping
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
-
-import numpy as np
 
 from ...envs.atari.games import human_normalized
 from ...envs.errors import UsageError
-from ..runs.scores import conditions
 from .intervals import (
-    Array,
     Interval,
+    Key,
     bootstrap,
+    by_env,
     mean_difference,
+    normalized,
     paired_differences,
     probability_of_improvement,
 )
 from .run_results import RunResult
-from .variants import Choices, env_names, flatten, variant_choices
-
-Key = tuple[str, Any]
-"""The env name and the seed of a run, or the seed with other values that runs are paired by."""
+from .variants import Variant, env_names, make_variants
 
 
 @dataclass(frozen=True)
@@ -57,11 +52,8 @@ class Comparison:
     steps: int
     """Agent steps of each run."""
     frames: int
-    results: list[RunResult]
-    env_name_of: dict[Path, str]
-    """The env name of each run folder."""
-    choices: dict[str, Choices]
-    """The settings of each variant that differ between variants, the baseline first."""
+    variants: list[Variant]
+    """The baseline first; the results of each are sorted by env and seed."""
 
     @property
     def title(self) -> str:
@@ -69,74 +61,70 @@ class Comparison:
         return f"protocol {self.protocol}, {self.steps:,} agent steps{frames}"
 
     @property
+    def labels(self) -> list[str]:
+        return [variant.label for variant in self.variants]
+
+    @property
     def env_names(self) -> list[str]:
-        return list(dict.fromkeys(self.env_name_of[result.folder] for result in self.results))
+        return sorted({result.env_name for _, result in self.results})
 
     @property
-    def labels(self) -> dict[str, str]:
-        """The name of each variant, the baseline first."""
-        return {
-            variant: ", ".join(chosen.values()) or self._agent_name(variant)
-            for variant, chosen in self.choices.items()
-        }
-
-    @property
-    def baseline(self) -> str:
-        return next(iter(self.choices))
+    def results(self) -> list[tuple[str, RunResult]]:
+        """The label of the variant and the result of each run."""
+        return [(variant.label, x) for variant in self.variants for x in variant.results]
 
     @property
     def has_human_scores(self) -> bool:
         """Whether the scores of every env can be human-normalized."""
         return all(human_normalized(env_name, 0.0) is not None for env_name in self.env_names)
 
-    def results_of(self, variant: str, env_name: str | None = None) -> list[RunResult]:
-        """Return a variant's results, sorted by env and seed."""
-        return [
-            result
-            for result in self.results
-            if result.variant == variant and env_name in (None, self.env_name_of[result.folder])
-        ]
-
-    def scores_of(self, variant: str) -> dict[str, Array]:
-        """Return the final scores of a variant's runs by env."""
-        scores: dict[str, list[float]] = {}
-        for result in self.results_of(variant):
-            scores.setdefault(self.env_name_of[result.folder], []).append(result.score)
-        return {env_name: np.array(values) for env_name, values in scores.items()}
+    def rows(self) -> Iterator[tuple[str, str, list[RunResult]]]:
+        """Yield env name, label and results of each variant that has results in an env."""
+        for env_name in self.env_names:
+            for variant in self.variants:
+                if results := [x for x in variant.results if x.env_name == env_name]:
+                    yield env_name, variant.label, results
 
     def verdicts(self) -> list[Verdict]:
         """Compare the final scores of each variant with those of the baseline."""
-        scores = {label: self._scores_by_key(variant) for variant, label in self.labels.items()}
-        return compare_with_baseline(scores)
+        return compare_with_baseline({x.label: x.scores for x in self.variants})
 
     def part_verdicts(self) -> list[Verdict]:
         """Compare each choice of a part with the baseline's choice, over all other parts.
 
         Runs are paired by env, seed and all other choices. Returns nothing if only one part varies.
         """
-        baseline = self.choices[self.baseline]
-        parts = list(dict.fromkeys(part for each in self.choices.values() for part in each))
+        parts = list(dict.fromkeys(part for variant in self.variants for part in variant.choices))
         verdicts: list[Verdict] = []
         for part in parts if len(parts) > 1 else []:
-            scores: dict[str, dict[Key, float]] = {baseline.get(part, ""): {}}
-            for variant, chosen in self.choices.items():
-                rest = tuple(text for name, text in chosen.items() if name != part)
-                by_key = scores.setdefault(chosen.get(part, ""), {})
-                by_key |= {
-                    (env_name, (seed, rest)): score
-                    for (env_name, seed), score in self._scores_by_key(variant).items()
-                }
+            scores: dict[str, dict[Key, float]] = {}
+            for variant in self.variants:  # the baseline's choice is the first
+                rest = tuple(text for name, text in variant.choices.items() if name != part)
+                scores.setdefault(variant.choices.get(part, ""), {}).update(
+                    {(env, (seed, rest)): x for (env, seed), x in variant.scores.items()}
+                )
             verdicts += compare_with_baseline(scores)
         return verdicts
 
-    def _scores_by_key(self, variant: str) -> dict[Key, float]:
+    def to_json(self) -> dict[str, Any]:
+        """Return the raw scores in the form in which they are committed."""
         return {
-            (self.env_name_of[result.folder], result.seed): result.score
-            for result in self.results_of(variant)
+            "protocol": self.protocol,
+            "steps": self.steps,
+            "frames": self.frames,
+            "variants": self.labels,
+            "runs": [
+                {
+                    "env_name": result.env_name,
+                    "variant": label,
+                    "seed": result.seed,
+                    "scores": result.scores.scores,
+                    "lengths": result.scores.lengths,
+                    "commit": result.provenance.get("commit"),
+                }
+                for label, result in self.results
+            ],
         }
-
-    def _agent_name(self, variant: str) -> str:
-        return str(flatten(self.results_of(variant)[0].config).get("agent", "the only variant"))
 
 
 def compare_with_baseline(scores: Mapping[str, Mapping[Key, float]]) -> list[Verdict]:
@@ -151,17 +139,11 @@ def compare_with_baseline(scores: Mapping[str, Mapping[Key, float]]) -> list[Ver
         sides = (scores[variant], scores[baseline])
         points = paired_differences(*sides)
         rows = [(env_name, "points", {env_name: each}) for env_name, each in points.items()]
-        if len(points) > 1 and all(human_normalized(name, 0.0) is not None for name in points):
-            normalized = paired_differences(*map(_human_normalized, sides))
-            rows.insert(0, ("all envs", "human-normalized", normalized))
+        shares = paired_differences(*map(normalized, sides))
+        if len(points) > 1 and shares.keys() == points.keys():
+            rows.insert(0, ("all envs", "human-normalized", shares))
         for env_name, unit, differences in rows:
-            strata = [
-                [
-                    np.array([score for (name, _), score in side.items() if name == each])
-                    for each in differences
-                ]
-                for side in sides
-            ]
+            strata = [[by_env(side)[name] for name in differences] for side in sides]
             verdicts.append(
                 Verdict(
                     variant,
@@ -187,49 +169,17 @@ def compare(results: list[RunResult], baseline: str = "") -> list[Comparison]:
             f"There is no run '{baseline}'; --baseline takes the name of a run folder."
         )
     groups: dict[tuple[str, float, int, int], list[RunResult]] = {}
-    for result in results:
-        scores = result.scores
-        rules = conditions(scores | {"protocol": result.scoring_rules})
-        key = (rules, scores["epsilon"], result.steps, result.frames)
-        groups.setdefault(key, []).append(result)
-    names = env_names(results)
-    return [
-        Comparison(
-            _common_label(group) or key[0],
-            *key[1:],
-            sorted(group, key=lambda result: (names[result.folder], result.seed)),
-            names,
-            variant_choices(group, baseline),
-        )
-        for key, group in groups.items()
-    ]
-
-
-def _common_label(group: list[RunResult]) -> str:
-    """The label of the protocol that all runs share; an empty string if they differ."""
-    labels = {conditions(result.scores) for result in group}
-    return labels.pop() if len(labels) == 1 else ""
-
-
-def summary(comparison: Comparison) -> dict[str, Any]:
-    """Return the raw scores of a comparison in the form in which they are committed."""
-    return {
-        "protocol": comparison.protocol,
-        "steps": comparison.steps,
-        "frames": comparison.frames,
-        "variants": list(comparison.labels.values()),
-        "runs": [
-            {
-                "env_name": comparison.env_name_of[result.folder],
-                "variant": comparison.labels[result.variant],
-                "seed": result.seed,
-                "scores": result.scores["scores"],
-                "lengths": result.scores["lengths"],
-                "commit": result.provenance.get("commit"),
-            }
-            for result in comparison.results
-        ],
-    }
+    for result, name in zip(results, env_names(results), strict=True):
+        scores = replace(result.scores, protocol=result.scoring_rules)
+        key = (scores.conditions, scores.epsilon, scores.steps, result.frames)
+        groups.setdefault(key, []).append(replace(result, env_name=name))
+    comparisons = []
+    for (rules, epsilon, steps, frames), group in groups.items():
+        labels = {result.scores.conditions for result in group}
+        variants = make_variants(sorted(group, key=lambda x: (x.env_name, x.seed)), baseline)
+        protocol = labels.pop() if len(labels) == 1 else rules
+        comparisons.append(Comparison(protocol, epsilon, steps, frames, variants))
+    return comparisons
 
 
 def raw_csv(comparisons: list[Comparison]) -> str:
@@ -239,25 +189,14 @@ def raw_csv(comparisons: list[Comparison]) -> str:
     header = "env_name,variant,protocol,epsilon,agent_steps,frames,seed,episode,score,length"
     write(header.split(","))
     for comparison in comparisons:
-        for result in comparison.results:
+        for label, result in comparison.results:
             for scores in (result.scores, *result.other_scores):
-                labels: list[Any] = [
-                    comparison.env_name_of[result.folder],
-                    comparison.labels[result.variant],
-                    conditions(scores),
-                    scores["epsilon"],
-                    result.steps,
-                    result.frames,
-                ]
-                episodes = zip(scores["scores"], scores["lengths"], strict=True)
+                names = [_escape_formula(x) for x in (result.env_name, label, scores.conditions)]
+                about = [*names, scores.epsilon, scores.steps]
+                episodes = zip(scores.scores, scores.lengths, strict=True)
                 for number, episode in enumerate(episodes):
-                    write([*map(_escape_formula, map(str, labels)), result.seed, number, *episode])
+                    write([*about, result.frames, result.seed, number, *episode])
     return text.getvalue()
-
-
-def _human_normalized(scores: Mapping[Key, float]) -> dict[Key, float]:
-    normalized = {key: human_normalized(key[0], score) for key, score in scores.items()}
-    return {key: score for key, score in normalized.items() if score is not None}
 
 
 def _escape_formula(text: str) -> str:

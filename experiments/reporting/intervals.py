@@ -6,22 +6,24 @@ one.
 """
 
 import math
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
-from jaxtyping import Float
 from numpy.typing import NDArray
 from scipy.special import stdtrit
 
 from ...envs.atari.games import human_normalized
-from ...envs.errors import UsageError
 
 Array = NDArray[np.float64]
 Strata = Sequence[Array]
 """Scores [..., runs], one array per game."""
-Value = Array | np.float64
-Statistic = Callable[[Strata], Value]
+Key = tuple[str, Any]
+"""The env name and the seed of a run, or the seed with other values that runs are paired by."""
+Value = Any
+"""A number, or an array of one for each resample."""
 
 CONFIDENCE = 0.95
 RESAMPLES = 2000
@@ -41,18 +43,21 @@ class Interval:
         return int(self.low > 0) - int(self.high < 0)
 
 
-def normalized(scores: Mapping[str, Array]) -> dict[str, Array]:
-    """Return each game's scores scaled to 0 for random play and 1 for a human.
+def by_env(scores: Mapping[Key, float]) -> dict[str, Array]:
+    """Return the scores of each env."""
+    grouped: dict[str, list[float]] = defaultdict(list)
+    for (env_name, _), score in scores.items():
+        grouped[env_name].append(score)
+    return {env_name: np.array(values) for env_name, values in grouped.items()}
 
-    The table is ``HUMAN_RANDOM_TABLE``. Raises UsageError for a game that is not in it.
+
+def normalized(scores: Mapping[Key, float]) -> dict[Key, float]:
+    """Return scores scaled to 0 for random play and 1 for a human, without unlisted envs.
+
+    The table is ``HUMAN_RANDOM_TABLE``.
     """
-    unknown = [game for game in scores if human_normalized(game, 0.0) is None]
-    if unknown:
-        raise UsageError(f"There is no human score of {', '.join(unknown)}; compare raw points.")
-    return {
-        game: np.vectorize(lambda x, game=game: human_normalized(game, x), otypes=[np.float64])(x)
-        for game, x in scores.items()
-    }
+    scaled = {key: human_normalized(key[0], score) for key, score in scores.items()}
+    return {key: score for key, score in scaled.items() if score is not None}
 
 
 def trailing_mean(x: Array, window: int) -> Array:
@@ -66,14 +71,12 @@ def trailing_mean(x: Array, window: int) -> Array:
 
 def mean(scores: Strata) -> Value:
     """Return the mean over games of a game's mean over runs."""
-    value: Value = np.mean([x.mean(-1) for x in scores], 0)
-    return value
+    return np.mean([x.mean(-1) for x in scores], 0)
 
 
 def median(scores: Strata) -> Value:
     """Return the median over games of a game's mean over runs."""
-    value: Value = np.median([x.mean(-1) for x in scores], 0)
-    return value
+    return np.median([x.mean(-1) for x in scores], 0)
 
 
 def interquartile_mean(scores: Strata) -> Value:
@@ -83,8 +86,7 @@ def interquartile_mean(scores: Strata) -> Value:
     """
     runs = np.sort(np.concatenate(list(scores), -1), -1)
     cut = runs.shape[-1] // 4
-    value: Value = runs[..., cut : runs.shape[-1] - cut].mean(-1)
-    return value
+    return runs[..., cut : runs.shape[-1] - cut].mean(-1)
 
 
 def optimality_gap(scores: Strata) -> Value:
@@ -92,7 +94,7 @@ def optimality_gap(scores: Strata) -> Value:
     return 1 - mean([np.minimum(x, 1) for x in scores])
 
 
-AGGREGATES: dict[str, Statistic] = {
+AGGREGATES: dict[str, Callable[[Strata], Value]] = {
     "mean": mean,
     "median": median,
     "IQM": interquartile_mean,
@@ -107,8 +109,7 @@ def probability_of_improvement(x: Strata, y: Strata) -> Value:
     pairs.
     """
     signs = [np.sign(a[..., :, None] - b[..., None, :]) for a, b in zip(x, y, strict=True)]
-    value: Value = np.mean([(1 + sign.mean((-1, -2))) / 2 for sign in signs], 0)
-    return value
+    return np.mean([(1 + sign.mean((-1, -2))) / 2 for sign in signs], 0)
 
 
 def bootstrap(
@@ -116,7 +117,6 @@ def bootstrap(
     *scores: Strata,
     seed: int = 0,
     resamples: int = RESAMPLES,
-    confidence: float = CONFIDENCE,
 ) -> Interval:
     """Return a statistic with its percentile interval from a bootstrap stratified by game.
 
@@ -127,23 +127,17 @@ def bootstrap(
     samples = [
         [x[rng.integers(len(x), size=(resamples, len(x)))] for x in strata] for strata in scores
     ]
-    tail = (1 - confidence) / 2
+    tail = (1 - CONFIDENCE) / 2
     low, high = np.quantile(statistic(*samples), [tail, 1 - tail])
     return Interval(float(statistic(*scores)), float(low), float(high))
 
 
-def paired_differences(
-    a: Mapping[tuple[str, Hashable], float], b: Mapping[tuple[str, Hashable], float]
-) -> dict[str, Float[np.ndarray, " pairs"]]:
-    """Return a - b by game, over the (game, seed) keys of both, in the order of a."""
-    differences: dict[str, list[float]] = {}
-    for game, seed in a:
-        if (game, seed) in b:
-            differences.setdefault(game, []).append(a[game, seed] - b[game, seed])
-    return {game: np.array(values) for game, values in differences.items()}
+def paired_differences(a: Mapping[Key, float], b: Mapping[Key, float]) -> dict[str, Array]:
+    """Return a - b by env, over the keys of both, in the order of a."""
+    return by_env({key: score - b[key] for key, score in a.items() if key in b})
 
 
-def mean_difference(differences: Strata, confidence: float = CONFIDENCE) -> Interval:
+def mean_difference(differences: Strata) -> Interval:
     """Return the mean over games of the mean paired difference, with its t interval.
 
     Unlike a bootstrap interval it keeps its coverage with two or three seeds. Each game has its own
@@ -152,13 +146,13 @@ def mean_difference(differences: Strata, confidence: float = CONFIDENCE) -> Inte
     """
     estimate = float(mean(differences))
     if any(len(x) < 2 for x in differences):
-        return Interval(estimate, float("nan"), float("nan"))
+        return Interval(estimate, math.nan, math.nan)
     errors = np.array([x.var(ddof=1) / len(x) for x in differences])
     if not errors.any():  # all differences of a game are equal: the variance is 0
         return Interval(estimate, estimate, estimate)
     degrees = np.array([len(x) - 1 for x in differences])
     freedom = errors.sum() ** 2 / (errors**2 / degrees).sum()
-    margin = float(stdtrit(freedom, (1 + confidence) / 2) * np.sqrt(errors.sum())) / len(errors)
+    margin = float(stdtrit(freedom, (1 + CONFIDENCE) / 2) * np.sqrt(errors.sum())) / len(errors)
     return Interval(estimate, estimate - margin, estimate + margin)
 
 
@@ -174,13 +168,18 @@ def format_interval(x: Interval, unit: str = "human-normalized") -> str:
     """Return an estimate and its bounds; "(one seed)" instead of bounds that are nan."""
     fmt = format_number if unit == "points" else "{:.3f}".format
     sign = "+" if unit == "points" and x.estimate > 0 else ""
-    if math.isnan(x.low):
-        return f"{sign}{fmt(x.estimate)} (one seed)"
-    return f"{sign}{fmt(x.estimate)} ({fmt(x.low)} to {fmt(x.high)})"
+    bounds = "one seed" if math.isnan(x.low) else f"{fmt(x.low)} to {fmt(x.high)}"
+    return f"{sign}{fmt(x.estimate)} ({bounds})"
 
 
-def format_standard_error(scores: list[float]) -> str:
-    """Return " ± " and the standard error of the scores' mean; an empty string for one score."""
+def format_count(number: float) -> str:
+    """Return a number of steps in millions or thousands."""
+    return f"{number / 1e6:g}M" if abs(number) >= 1e6 else f"{number / 1e3:g}k" if number else "0"
+
+
+def format_mean(scores: list[float]) -> str:
+    """Return the scores' mean with its standard error, which one score does not have."""
+    text = format_number(float(np.mean(scores)))
     if len(scores) < 2:
-        return ""
-    return f" ± {format_number(float(np.std(scores, ddof=1)) / math.sqrt(len(scores)))}"
+        return text
+    return f"{text} ± {format_number(float(np.std(scores, ddof=1)) / math.sqrt(len(scores)))}"

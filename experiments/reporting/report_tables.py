@@ -1,18 +1,20 @@
 """Tables of a report: verdicts, aggregates, scores by seed, and published scores."""
 
+from collections import Counter
+
 import numpy as np
 
 from ...envs.atari.games import HUMAN_RANDOM_TABLE, human_normalized
-from ..runs.scores import conditions
 from .comparison import Comparison, Verdict
 from .document import Block, Chip, Heading, Paragraph, Table
 from .intervals import (
     AGGREGATES,
     CONFIDENCE,
     bootstrap,
+    by_env,
     format_interval,
+    format_mean,
     format_number,
-    format_standard_error,
     normalized,
 )
 from .published import published
@@ -22,9 +24,9 @@ from .run_results import WINDOW
 def verdict_blocks(comparison: Comparison) -> list[Block]:
     """Return a sentence that counts the verdicts, and their tables by part and by variant."""
     verdicts = comparison.verdicts()
-    if len(comparison.labels) == 1:
-        label = comparison.labels[comparison.baseline]
-        return [Paragraph(f"All runs are of one variant, {label}: there is nothing to compare.")]
+    baseline, *others = comparison.labels
+    if not others:
+        return [Paragraph(f"All runs are of one variant, {baseline}: there is nothing to compare.")]
     if not verdicts:
         return [
             Paragraph(
@@ -32,32 +34,23 @@ def verdict_blocks(comparison: Comparison) -> list[Block]:
                 warning=True,
             )
         ]
-    labels = [verdict.label for verdict in verdicts]
-    counts = ", ".join(
-        f"{labels.count(label)} {verb}"
-        for label, verb in (
-            ("helps", "help"),
-            ("hurts", "hurt"),
-            ("inconclusive", "inconclusive"),
-        )
-        if label in labels
-    )
+    counts = Counter(verdict.label for verdict in verdicts)
+    verbs = {"helps": "help", "hurts": "hurt", "inconclusive": "inconclusive"}
+    summary = ", ".join(f"{counts[label]} {verb}" for label, verb in verbs.items() if counts[label])
     caption = (
-        f"Against {comparison.labels[comparison.baseline]}, by the final scores of n runs each, "
+        f"Against {baseline}, by the final scores of n runs each, "
         "paired by env and seed. A variant helps or hurts if the t interval of the mean difference "
         "is on one side of 0; otherwise the verdict is inconclusive, as it always is with one "
         "seed. Intervals are not corrected for multiple comparisons."
     )
-    noun = "comparison" if len(labels) == 1 else "comparisons"
-    blocks: list[Block] = []
+    blocks: list[Block] = [Paragraph(f"Of {_count(len(verdicts), 'comparison')}, {summary}.")]
     if parts := comparison.part_verdicts():
         part_caption = (
             "Each part against the baseline's choice of it, with runs paired by env, seed and "
             "the choices of all other parts."
         )
         blocks.append(_verdict_table("part", parts, part_caption))
-    blocks.append(_verdict_table("variant", verdicts, caption))
-    return [Paragraph(f"Of {len(labels)} {noun}, {counts}."), *blocks]
+    return [*blocks, _verdict_table("variant", verdicts, caption)]
 
 
 def _verdict_table(column: str, verdicts: list[Verdict], caption: str) -> Table:
@@ -84,11 +77,11 @@ def aggregate_tables(comparison: Comparison) -> list[Block]:
     if not comparison.has_human_scores:
         return []
     rows = []
-    for variant, label in comparison.labels.items():
-        strata = list(normalized(comparison.scores_of(variant)).values())
+    for variant in comparison.variants:
+        strata = list(by_env(normalized(variant.scores)).values())
         cells = [format_interval(bootstrap(statistic, strata)) for statistic in AGGREGATES.values()]
         runs = sum(map(len, strata))
-        rows.append([label, *cells, f"{_count(len(strata), 'env')}, {_count(runs, 'run')}"])
+        rows.append([variant.label, *cells, f"{_count(len(strata), 'env')}, {_count(runs, 'run')}"])
     caption = (
         f"Human-normalized by the table of {HUMAN_RANDOM_TABLE}: 0 is random play, 1 a human. "
         f"{CONFIDENCE:.0%} intervals from a bootstrap over runs within each env "
@@ -102,73 +95,48 @@ def score_table(comparison: Comparison) -> Table:
     human = comparison.has_human_scores
     header = ["env", "variant", "protocol", "agent steps (frames)"]
     header += ["final score of each seed", "mean ± s.e.", *["human-normalized"] * human]
-    header += [f"last {WINDOW} of training", f"best {WINDOW} of training"]
+    header += [f"last {WINDOW} of training"]
     rows, episodes = [], set()
-    for env_name in comparison.env_names:
-        for variant, label in comparison.labels.items():
-            results = comparison.results_of(variant, env_name)
-            if not results:
-                continue
-            episodes |= {len(result.scores["scores"]) for result in results}
-            scores = [result.score for result in results]
-            mean = float(np.mean(scores))
-            best = max(
-                (result.best_training_mean for result in results), key=lambda x: (x[1] > 0, x)
-            )
-            share = human_normalized(env_name, mean)
-            last = float(np.mean([result.last_training_mean for result in results]))
-            rows.append(
-                [
-                    env_name,
-                    label,
-                    f"{conditions(results[0].scores)}, epsilon {comparison.epsilon:g}",
-                    f"{comparison.steps:,} ({comparison.frames:,})",
-                    ", ".join(map(format_number, scores)),
-                    format_number(mean) + format_standard_error(scores),
-                    *([] if share is None or not human else [f"{share:.3f}"]),
-                    format_number(last),
-                    f"{format_number(best[0])} at step {best[1]:,}" if best[1] else "",
-                ]
-            )
+    for env_name, label, results in comparison.rows():
+        episodes |= {result.scores.episodes for result in results}
+        means = [result.scores.mean for result in results]
+        share = human_normalized(env_name, float(np.mean(means)))
+        last = float(np.mean([result.last_training_mean for result in results]))
+        rows.append(
+            [
+                env_name,
+                label,
+                f"{results[0].scores.conditions}, epsilon {comparison.epsilon:g}",
+                f"{comparison.steps:,} ({comparison.frames:,})",
+                ", ".join(map(format_number, means)),
+                format_mean(means),
+                *([] if share is None or not human else [f"{share:.3f}"]),
+                format_number(last),
+            ]
+        )
     caption = (
         f"Raw points. A final score is the mean of {' or '.join(map(str, sorted(episodes)))} whole "
         "episodes that the final checkpoint plays in separate envs; ± is the standard error "
         f"over seeds. Training scores are listed separately: the mean of the last {WINDOW} "
-        f"episodes, and the best {WINDOW} successive episodes of any seed, which are biased "
-        "upwards and not used in verdicts."
+        "episodes."
     )
     return Table(header, rows, caption)
 
 
 def other_protocol_tables(comparison: Comparison) -> list[Block]:
     """Return the table of scores under other protocols; nothing if no run has any."""
-    protocols = list(
-        dict.fromkeys(
-            conditions(scores) for result in comparison.results for scores in result.other_scores
-        )
-    )
+    other_scores = [scores for _, result in comparison.results for scores in result.other_scores]
+    protocols = list(dict.fromkeys(scores.conditions for scores in other_scores))
     if not protocols:
         return []
     rows = []
-    for env_name in comparison.env_names:
-        for variant, label in comparison.labels.items():
-            results = comparison.results_of(variant, env_name)
-            columns = [[result.score for result in results]]
-            columns += [
-                [
-                    float(scores["mean"])
-                    for result in results
-                    for scores in result.other_scores
-                    if conditions(scores) == protocol
-                ]
-                for protocol in protocols
-            ]
-            cells = [
-                format_number(float(np.mean(x))) + format_standard_error(x) if x else ""
-                for x in columns
-            ]
-            if results:
-                rows.append([env_name, label, *cells])
+    for env_name, label, results in comparison.rows():
+        others = [scores for result in results for scores in result.other_scores]
+        columns = [
+            [result.scores.mean for result in results],
+            *([x.mean for x in others if x.conditions == protocol] for protocol in protocols),
+        ]
+        rows.append([env_name, label, *(format_mean(x) if x else "" for x in columns)])
     caption = "The same final checkpoints under each protocol: mean over seeds ± standard error."
     return [Table(["env", "variant", comparison.protocol, *protocols], rows, caption)]
 

@@ -1,6 +1,6 @@
 """Results of finished runs: the config, the scores and the training episodes of a run folder."""
 
-import json
+import itertools
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,11 +13,12 @@ from numpy.typing import NDArray
 
 from ...envs.atari.protocol import PRESENTATION_FIELDS, AtariProtocol
 from ...envs.errors import UsageError
+from ..runs.files import read_json
 from ..runs.run import Run
-from ..runs.scores import evaluate_command, read_json_object, read_scores, scores_file
+from ..runs.scores import Scores, read_scores, scores_file
 from .intervals import Array, trailing_mean
 
-NON_VARIANT_FIELDS = ("env", "seed", "total_timesteps")
+NON_VARIANT_FIELDS = ("imports", "env", "seed", "total_timesteps")
 """Fields of an experiment in which runs of one variant may differ."""
 WINDOW = 100
 """Training episodes that each point of a learning curve averages."""
@@ -29,29 +30,20 @@ class RunResult:
 
     folder: Path
     config: dict[str, Any]
-    scores: dict[str, Any]
-    """The summary that ``reverie evaluate`` wrote, under the run's own protocol."""
-    other_scores: list[dict[str, Any]]
-    """Summaries of the same checkpoint under other conditions."""
+    scores: Scores
+    """The scores under the run's own protocol."""
+    other_scores: list[Scores]
+    """Scores of the same checkpoint under other conditions."""
     episodes: list[dict[str, Any]]
     """Training episodes, in order."""
-    steps: int
-    """Agent steps of the evaluated checkpoint."""
     frames: int
     provenance: dict[str, Any]
+    env_name: str
+    """The name of the env, which differs from that of every other env in a comparison."""
 
     @property
     def seed(self) -> int:
         return int(self.config["seed"])
-
-    @property
-    def score(self) -> float:
-        return float(self.scores["mean"])
-
-    @cached_property
-    def variant(self) -> str:
-        """``variant_config`` as one string."""
-        return json.dumps(self.variant_config, sort_keys=True)
 
     @property
     def variant_config(self) -> dict[str, Any]:
@@ -67,12 +59,10 @@ class RunResult:
     @cached_property
     def scoring_rules(self) -> str:
         """The protocol without its presentation; runs are compared if these are equal."""
-        label = str(self.scores["protocol"])
-        try:
-            fields = self.config["env"]["protocol"].items()
-            protocol = AtariProtocol(**{name: x for name, x in fields if name != "class"})
-        except (LookupError, TypeError, AttributeError, UsageError):
-            return label  # another env, or a config of another version
+        label, fields = self.scores.protocol, self.config["env"].get("protocol")
+        if not fields:
+            return label
+        protocol = AtariProtocol(**{name: x for name, x in fields.items() if name != "class"})
         return protocol.scoring_rules.label if protocol.label == label else label
 
     @cached_property
@@ -87,15 +77,6 @@ class RunResult:
         """Mean of the last ``WINDOW`` training episodes; nan if there are fewer."""
         return float(self.curve[1][-1]) if len(self.episodes) >= WINDOW else float("nan")
 
-    @property
-    def best_training_mean(self) -> tuple[float, int]:
-        """The highest mean of ``WINDOW`` successive training episodes, and its agent step."""
-        if len(self.episodes) < WINDOW:
-            return float("nan"), 0
-        steps, means = self.curve
-        best = WINDOW - 1 + int(np.argmax(means[WINDOW - 1 :]))
-        return float(means[best]), int(steps[best])
-
 
 def read_results(
     folders: Sequence[Path], *, stochastic: bool = False
@@ -109,37 +90,21 @@ def read_results(
     """
     run_folders: dict[Path, None] = {}
     for folder in folders:
-        if not folder.is_dir():
-            raise UsageError(f"There is no folder {folder}.")
         runs = sorted(path.parent.resolve() for path in folder.rglob("config.json"))
         if not runs:
             raise UsageError(f"{folder} holds no run: no config.json is in it or below it.")
         run_folders |= dict.fromkeys(runs)
-    results, warnings = [], []
-    for folder in run_folders:
-        if read_json_object(folder / "config.json").get("data") is not None:
-            warnings.append(f"{folder.name} is a pretraining, which has no scores; it is left out.")
-        elif not (folder / scores_file(stochastic=stochastic)).exists():
-            kind = " as in training" * stochastic
-            warnings.append(
-                f"{folder.name} has no scores{kind} and is left out; "
-                f"run `{evaluate_command(stochastic)}` on it."
-            )
-        else:
-            result, about = _read_result(folder, stochastic)
-            results.append(result)
-            warnings += about
+    warnings: list[str] = []
+    read = [_read_result(folder, stochastic, warnings) for folder in run_folders]
+    results = [result for result in read if result]
     if not results:
         raise UsageError(f"{warnings[0]} No other run is left to report.")
-    seen: dict[tuple[str, ...], Path] = {}
-    for result in results:
-        key = (json.dumps(result.config, sort_keys=True), str(result.steps))
-        if key in seen:
+    for a, b in itertools.combinations(results, 2):
+        if (a.config, a.scores.steps) == (b.config, b.scores.steps):
             raise UsageError(
-                f"{seen[key]} and {result.folder} are the same experiment with the same seed; "
+                f"{a.folder} and {b.folder} are the same experiment with the same seed; "
                 "report one of them."
             )
-        seen[key] = result.folder
     return results, warnings
 
 
@@ -150,54 +115,57 @@ def curves_at(
     curves = []
     for result in results:
         steps, means = result.curve
-        index = np.searchsorted(steps, grid, side="right") - 1
-        padded = np.concatenate([means, [np.nan]])  # index -1 is before the first episode
-        curves.append(padded[index])
+        index = np.searchsorted(steps, grid, side="right")
+        curves.append(np.concatenate([[np.nan], means])[index])
     return np.stack(curves)
 
 
-def _read_result(folder: Path, stochastic: bool) -> tuple[RunResult, list[str]]:
-    """Return a run's result and the warnings about it."""
-    run, main = Run(folder), folder / scores_file(stochastic=stochastic)
-    config, scores = read_json_object(folder / "config.json"), read_scores(main)
-    if not isinstance(config.get("env"), dict) or not isinstance(config.get("seed"), int):
-        raise UsageError(f"{folder / 'config.json'} is not the config of a training run.")
-    steps, planned = scores["steps"], config.get("total_timesteps", 0)
+def _read_result(folder: Path, stochastic: bool, warnings: list[str]) -> RunResult | None:
+    """Return a run's result, or None if it has none, and append the warnings about it."""
+    run, main, name = Run(folder), folder / scores_file(stochastic=stochastic), folder.name
+    config, command = run.config(), f"`reverie evaluate{' --stochastic' * stochastic}`"
+    if "data" in config:
+        warnings.append(f"{name} is a pretraining, which has no scores; it is left out.")
+        return None
+    if not main.exists():
+        kind = " as in training" * stochastic
+        warnings.append(f"{name} has no scores{kind} and is left out; run {command} on it.")
+        return None
+    scores = read_scores(main)
+    steps, planned = scores.steps, config["total_timesteps"]
     trained = max(run.checkpoints.steps(), default=steps)
-    warnings = []
     if steps < planned:
-        warnings.append(f"{folder.name} was evaluated at step {steps:,} of its {planned:,}.")
+        warnings.append(f"{name} was evaluated at step {steps:,} of its {planned:,}.")
     if trained > steps:
         warnings.append(
-            f"{folder.name} was trained to step {trained:,} after its evaluation at step "
-            f"{steps:,}; run `{evaluate_command(stochastic)}` again."
+            f"{name} was trained to step {trained:,} after its evaluation at step {steps:,}; "
+            f"run {command} again."
         )
     other_scores = []
-    for path in sorted(folder.glob("scores*.json")):
-        other = read_scores(path) if path != main else scores
-        if other["steps"] != steps:
+    for path in sorted({*folder.glob("scores*.json")} - {main}):
+        other = read_scores(path)
+        if other.steps == steps:
+            other_scores.append(other)
+        else:
             warnings.append(
-                f"{path.name} of {folder.name} is of step {other['steps']:,} instead of {steps:,} "
+                f"{path.name} of {name} is of step {other.steps:,} instead of {steps:,} "
                 "and is left out."
             )
-        elif path != main:
-            other_scores.append(other)
     if damaged := run.lost_lines("episodes.jsonl"):
         warnings.append(
-            f"{folder.name}/episodes.jsonl has {damaged} damaged lines; "
+            f"{name}/episodes.jsonl has {damaged} damaged lines; "
             "the learning curve is without them."
         )
     rows = run.read_lines("metrics.jsonl")
     frame_skip = rows[-1]["frames"] / rows[-1]["step"] if rows else 1
     provenance = folder / "provenance.json"
-    result = RunResult(
+    return RunResult(
         folder=folder,
         config=config,
         scores=scores,
         other_scores=other_scores,
         episodes=[row for row in run.read_lines("episodes.jsonl") if row["step"] <= steps],
-        steps=steps,
         frames=round(steps * frame_skip),
-        provenance=read_json_object(provenance) if provenance.exists() else {},
+        provenance=read_json(provenance) if provenance.exists() else {},
+        env_name=scores.env_name,
     )
-    return result, warnings

@@ -1,92 +1,82 @@
 """Variants: how the configs of runs differ, and the names derived from the differences."""
 
 import json
-from pathlib import Path
+from collections import defaultdict
+from dataclasses import dataclass
 from typing import Any
 
-from ..config.registry import TABLES
+from ..config.registry import part_name
+from ..runs.run import flatten
+from .intervals import Key
 from .run_results import RunResult
 
-Choices = dict[str, str]
-"""The setting of each part that differs between variants, as text."""
+
+@dataclass(frozen=True)
+class Variant:
+    """The runs of one config in some envs with some seeds."""
+
+    label: str
+    choices: dict[str, str]
+    """The setting of each part that differs between variants, as text."""
+    settings: dict[str, Any]
+    """The config's leaves by dotted path; a part is listed as ``role`` with its name."""
+    results: list[RunResult]
+
+    @property
+    def scores(self) -> dict[Key, float]:
+        """The final score of each run."""
+        return {(x.env_name, x.seed): x.scores.mean for x in self.results}
 
 
-def flatten(config: Any, prefix: str = "") -> dict[str, Any]:
-    """Return a config's leaves by dotted path; a part is listed as ``role`` with its name."""
-    if not isinstance(config, dict):
-        return {prefix.rstrip("."): config}
-    flat: dict[str, Any] = {}
-    for name, value in config.items():
-        if name == "class":
-            flat[prefix.rstrip(".")] = part_name(str(value))
-        else:
-            flat |= flatten(value, f"{prefix}{name}.")
-    return flat
-
-
-def part_name(path: str) -> str:
-    """Return a part's name in its role's table, or the name of its class if it is in none."""
-    for table in TABLES.values():
-        for name, kind in table.items():
-            if isinstance(kind, type) and path == f"{kind.__module__}:{kind.__qualname__}":
-                return name
-    return path.partition(":")[2].removesuffix("Config") or path
-
-
-def env_names(results: list[RunResult]) -> dict[Path, str]:
-    """Return the env name of each run folder.
+def env_names(results: list[RunResult]) -> list[str]:
+    """Return the env name of each result.
 
     Settings that differ are added to the name of envs that have the same name.
     """
-    configs_by_name: dict[str, dict[str, dict[str, Any]]] = {}
-    for result in results:
-        env = _without_protocol(result)
-        text = json.dumps(env, sort_keys=True)
-        configs_by_name.setdefault(result.scores["env_name"], {})[text] = flatten(env)
-    names = {}
-    for result in results:
-        name, config = result.scores["env_name"], flatten(_without_protocol(result))
-        configs = configs_by_name[name].values()
-        differing = [x for x in config if len({str(other.get(x)) for other in configs}) > 1]
-        settings = ", ".join(f"{x} {config[x]}" for x in differing)
-        names[result.folder] = f"{name} ({settings})" if differing else name
+    envs = [
+        (result.scores.env_name, flatten(result.config["env"] | {"protocol": None}, part_name))
+        for result in results
+    ]
+    values: dict[tuple[str, str], set[str]] = defaultdict(set)
+    for name, env in envs:
+        for path, value in env.items():
+            values[name, path].add(str(value))
+    names = []
+    for name, env in envs:
+        differing = [f"{path} {x}" for path, x in env.items() if len(values[name, path]) > 1]
+        names.append(f"{name} ({', '.join(differing)})" if differing else name)
     return names
 
 
-def variant_choices(results: list[RunResult], baseline: str) -> dict[str, Choices]:
-    """Return the settings by which each variant differs from others, the baseline first.
+def make_variants(results: list[RunResult], baseline: str) -> list[Variant]:
+    """Group results by variant, the baseline first.
 
     ``baseline`` is the name of a run folder; by default the variant with the fewest settings.
     """
-    flats = {
-        result.variant: {
-            path: value for path, value in flatten(result.variant_config).items() if path
-        }
-        for result in results
-    }
-    named = [result.variant for result in results if result.folder.name == baseline]
-    first = named[0] if named else min(flats, key=lambda variant: len(flats[variant]))
+    groups: dict[str, list[RunResult]] = defaultdict(list)
+    for result in results:
+        groups[json.dumps(result.variant_config, sort_keys=True)].append(result)
+    flats = {key: flatten(runs[0].variant_config, part_name) for key, runs in groups.items()}
+    named = [key for key, runs in groups.items() if baseline in (x.folder.name for x in runs)]
+    first = min(named or groups, key=lambda key: len(flats[key]))
     differing = {
-        variant: {
+        key: {
             path: f"{path} {value}"
             for path, value in flat.items()
             if len({str(x[path]) for x in flats.values() if _same_part(path, flat, x)}) > 1
         }
-        for variant, flat in flats.items()
+        for key, flat in flats.items()
     }
     paths = [path for each in differing.values() for path in each]
-    choices_of = {}
-    for variant in [first, *(name for name in flats if name != first)]:
-        choices: Choices = {}
-        for path, text in differing[variant].items():
+    variants = []
+    for key in sorted(groups, key=lambda key: key != first):
+        choices: dict[str, str] = {}
+        for path, text in differing[key].items():
             part = min((x for x in paths if f"{path}.".startswith(f"{x}.")), key=len)
             choices[part] = ", ".join(filter(None, [choices.get(part), text]))
-        choices_of[variant] = choices
-    return choices_of
-
-
-def _without_protocol(result: RunResult) -> dict[str, Any]:
-    return {name: x for name, x in result.config["env"].items() if name != "protocol"}
+        label = ", ".join(choices.values()) or str(flats[key].get("agent", "the only variant"))
+        variants.append(Variant(label, choices, flats[key], groups[key]))
+    return variants
 
 
 def _same_part(path: str, flat: dict[str, Any], other: dict[str, Any]) -> bool:

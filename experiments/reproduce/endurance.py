@@ -1,159 +1,140 @@
 """Endurance of training: a run killed repeatedly ends as one that was not; memory does not grow.
 
-Both measurements run ``reverie train`` in subprocesses, and are recipes of ``reverie reproduce``.
+The runs are trained in processes of their own.
 """
 
-import json
+import multiprocessing
 import os
 import random
-import resource
-import signal
-import subprocess
-import sys
+import shutil
 import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 
 from ...envs.errors import RunError
-from ..runs.provenance import provenance
+from ..config.experiment import Experiment
+from ..reporting.committed import kept_provenance
+from ..runs.files import read_json, write_json
 from ..runs.run import Run
+from ..training.options import TrainOptions
 from ..training.throughput import without_machine_metrics
+from ..training.train import train
+from .recipe import Recipe
 
-ROOT = Path(__file__).parents[2]
-KILLS = 30
-SOAK_MINUTES = 15.0
 SETTLE_MINUTES = 5.0
 """Minutes after which memory must not grow."""
-SAMPLE_SECONDS = 5.0
-"""Seconds between two samples of a process."""
-
-KILL_STORM_ARGS = (
-    "dqn-cts --game pong --protocol machado --env.protocol.frames-cap 400 --num-envs 2 "
-    "--total-timesteps 6000 --agent.buffer-size 4000 --agent.learning-starts 300 "
-    "--agent.batch-size 4"
-)
-"""A short run in which every part of a checkpoint changes."""
-
-SOAK_ARGS = {
-    "mfec": "mfec --game ms_pacman --agent.capacity 5000",
-    "dqn-cts": "dqn-cts --game pong --agent.buffer-size 8000 --agent.learning-starts 1000",
-    "ppo": "ppo --game pong",
-}
-"""Runs whose tables and replay buffers are full before ``SETTLE_MINUTES``."""
-
-ENDURANCE = ("kill-storm", "soak")
-"""The names that ``reverie reproduce`` takes."""
+OPTIONS = TrainOptions(device="cpu", threads=1, random_play_seconds=0, quiet=True)
 
 
-def measure_endurance(name: str, folder: Path) -> dict[str, Any]:
-    """Return the measurement of one of ``ENDURANCE``, with its provenance."""
-    result = kill_storm(folder / name) if name == "kill-storm" else soak_all(folder / name)
-    return result | {"provenance": provenance(torch.device("cpu"), 1)}
+@dataclass(frozen=True)
+class KillStorm(Recipe):
+    """Kill a run at random moments, also while it writes checkpoints, and continue it."""
+
+    experiment: Experiment
+    kills: int = 30
+    seed: int = 0
+
+    kind: ClassVar[str] = "kill-storm"
+
+    def measure(self, folder: Path) -> Iterator[dict[str, Any]]:
+        """Yield the agent steps at which the run was killed.
+
+        Raises RunError if a continuation fails, or if the run does not end as the same run without
+        kills.
+        """
+        rng = random.Random(self.seed)
+        uninterrupted = Run(folder / self.kind / "straight")
+        killed = Run(folder / self.kind / "killed")
+        options = replace(OPTIONS, log_every=500, checkpoint_minutes=60)
+        often = replace(options, checkpoint_minutes=0.002)
+        finish_training(start_training(self.experiment, uninterrupted, options), uninterrupted)
+        steps: list[int] = []
+        while len(steps) < self.kills:
+            before = killed.checkpoints.steps()
+            process = start_training(self.experiment, killed, often)
+            while process.is_alive() and killed.checkpoints.steps() == before:
+                time.sleep(0.005)
+            time.sleep(rng.random())
+            if not process.is_alive():
+                finish_training(process, killed)
+                break
+            process.kill()
+            process.join()
+            steps.append(max(killed.checkpoints.steps(), default=0))
+        finish_training(start_training(self.experiment, killed, options), killed)
+        if not same_end(uninterrupted, killed):
+            raise RunError(f"{killed.folder} does not end as {uninterrupted.folder} does.")
+        yield {"kills": len(steps), "at_steps": steps, "provenance": kept_provenance(killed)}
 
 
-def kill_storm(
-    folder: Path, *, args: str = KILL_STORM_ARGS, kills: int = KILLS, seed: int = 0
-) -> dict[str, Any]:
-    """Kill a run at random moments, also while it writes checkpoints, and continue it.
+@dataclass(frozen=True)
+class Soak(Recipe):
+    """Train experiments one by one, and summarize the memory, open files and speed they logged."""
 
-    Returns the agent steps at which it was killed. Raises RunError if a continuation fails, or if
-    the run does not end as the same run without kills.
-    """
-    rng = random.Random(seed)
-    uninterrupted, killed = Run(folder / "straight"), Run(folder / "killed")
-    if start_training(args, uninterrupted.folder, checkpoint_minutes=60).wait():
-        raise RunError("The uninterrupted run failed.")
-    steps: list[int] = []
-    while len(steps) < kills:
-        before = _newest_checkpoint(killed)
-        process = start_training(args, killed.folder, checkpoint_minutes=0.002)
-        while process.poll() is None and _newest_checkpoint(killed) == before:
-            time.sleep(0.005)
-        time.sleep(rng.random())
-        if process.poll() is not None:
-            if process.returncode:
-                raise RunError(f"A continuation failed with status {process.returncode}.")
-            break  # the run is finished
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-        steps.append(_newest_checkpoint(killed))
-    if start_training(args, killed.folder, checkpoint_minutes=60).wait():
-        raise RunError("The last continuation failed.")
-    if not same_end(uninterrupted, killed):
-        raise RunError(f"{killed.folder} does not end as {uninterrupted.folder} does.")
-    return {"train": f"reverie train {args}", "kills": len(steps), "at_steps": steps}
+    experiments: Mapping[str, Experiment]
+    minutes: float = 15.0
+
+    kind: ClassVar[str] = "soak"
+
+    def measure(self, folder: Path) -> Iterator[dict[str, Any]]:
+        """Yield the summary of each experiment; finished measurements are kept."""
+        options = replace(OPTIONS, log_every=2000, checkpoint_minutes=2, max_minutes=self.minutes)
+        from_minute = min(SETTLE_MINUTES, self.minutes / 3)
+        summaries = {}
+        for name, experiment in self.experiments.items():
+            run, path = Run(folder / self.kind / name), folder / self.kind / f"{name}.json"
+            if not path.exists():
+                shutil.rmtree(run.folder, ignore_errors=True)  # an interrupted measurement
+                finish_training(start_training(experiment, run, options), run)
+                write_json(path, summarize_metrics(run.read_lines("metrics.jsonl"), from_minute))
+            summaries[name] = read_json(path)
+        yield {"runs": summaries, "provenance": kept_provenance(run)}
 
 
-def soak_all(folder: Path) -> dict[str, Any]:
-    """Measure the runs of ``SOAK_ARGS`` one after another; finished measurements are kept."""
-    rows = {}
-    for name, args in SOAK_ARGS.items():
-        path = folder / f"{name}.json"
-        if not path.exists():
-            folder.mkdir(parents=True, exist_ok=True)
-            path.write_text(json.dumps(soak(folder / name, args=args)))
-        rows[name] = json.loads(path.read_text())
-    return {"runs": rows}
-
-
-def soak(folder: Path, *, args: str, minutes: float = SOAK_MINUTES) -> dict[str, Any]:
-    """Sample the resident memory, open files and speed of a training process for ``minutes``."""
-    process = start_training(args + " --total-timesteps 1000000000", folder, checkpoint_minutes=2)
-    page_size, samples = resource.getpagesize(), []
-    begin = time.monotonic()
-    try:
-        while (elapsed := time.monotonic() - begin) < 60 * minutes:
-            time.sleep(SAMPLE_SECONDS)
-            if process.poll() is not None:
-                raise RunError(f"The run ended early, with status {process.returncode}.")
-            pages = int(Path(f"/proc/{process.pid}/statm").read_text().split()[1])
-            megabytes = pages * page_size / 1e6
-            files = len(os.listdir(f"/proc/{process.pid}/fd"))
-            samples.append((elapsed / 60, megabytes, files, _logged_steps(folder)))
-    finally:
-        process.send_signal(signal.SIGINT)
-        process.wait()
-    summary = summarize_samples(samples, min(SETTLE_MINUTES, minutes / 3))
-    return summary | {"train": f"reverie train {args}"}
-
-
-def summarize_samples(
-    samples: list[tuple[float, float, int, int]], from_minute: float
-) -> dict[str, Any]:
-    """Summarize samples (minute, MB, files, agent steps) from a minute on.
+def summarize_metrics(rows: list[dict[str, Any]], from_minute: float) -> dict[str, Any]:
+    """Summarize the memory, open files and speed of a run's rows of metrics from a minute on.
 
     The growth of memory is fitted by least squares.
     """
-    settled = [sample for sample in samples if sample[0] >= from_minute]
-    minute, megabytes, files, steps = np.array(settled).T
-    half = len(minute) // 2
-    rates = [
-        (steps[part][-1] - steps[part][0]) / (minute[part][-1] - minute[part][0]) / 60
-        for part in (slice(0, half), slice(half, None))
-    ]
+    names = ("seconds", "resident_mb", "open_files")
+    columns = [[row["step"], *(row[f"system/{name}"] for name in names)] for row in rows]
+    steps, seconds, megabytes, files = np.array(columns, float).T
+    settled = seconds >= 60 * from_minute
+    steps, seconds, megabytes, files = (x[settled] for x in (steps, seconds, megabytes, files))
+    ends = [0, len(steps) // 2, -1]
+    rates = np.diff(steps[ends]) / np.diff(seconds[ends])
     return {
-        "minutes": round(float(minute[-1]), 2),
+        "minutes": round(seconds[-1] / 60, 2),
         "from_minute": from_minute,
-        "megabytes": [round(x, 1) for x in megabytes.tolist()],
-        "megabytes_per_minute": round(float(np.polyfit(minute, megabytes, 1)[0]), 3),
+        "megabytes": megabytes.round(1).tolist(),
+        "megabytes_per_minute": round(60 * np.polyfit(seconds, megabytes, 1)[0], 3),
         "open_files": [int(files.min()), int(files.max())],
-        "steps_per_second": [round(rate, 1) for rate in rates],
+        "steps_per_second": rates.round(1).tolist(),
         "slowdown": round(1 - rates[1] / rates[0], 4),
     }
 
 
-def start_training(
-    args: str, folder: Path, *, checkpoint_minutes: float
-) -> subprocess.Popen[bytes]:
-    """Start a training process with one thread on the CPU."""
-    command = [sys.executable, "-m", "reverie.experiments.cli.main", "train", *args.split()]
-    command += ["--device", "cpu", "--threads", "1", "--random-play-seconds", "0", "--quiet"]
-    command += ["--log-every", "500", "--folder", str(folder)]
-    command += ["--checkpoint-minutes", str(checkpoint_minutes)]
-    return subprocess.Popen(command, cwd=ROOT, env=os.environ | {"OMP_NUM_THREADS": "1"})
+def start_training(experiment: Experiment, run: Run, options: TrainOptions) -> BaseProcess:
+    """Start the training of a run in a process of its own."""
+    os.environ["OMP_NUM_THREADS"] = str(options.threads)  # read when the process imports torch
+    process = multiprocessing.get_context("spawn").Process(
+        target=train, args=(experiment, run.folder, options), daemon=True
+    )
+    process.start()
+    return process
+
+
+def finish_training(process: BaseProcess, run: Run) -> None:
+    """Wait for the end of a run's process; raises RunError if it failed."""
+    process.join()
+    if process.exitcode:
+        raise RunError(f"The run in {run.folder} failed with status {process.exitcode}.")
 
 
 def same_end(a: Run, b: Run) -> bool:
@@ -161,23 +142,12 @@ def same_end(a: Run, b: Run) -> bool:
 
     States of random generators and metrics that depend on the machine are not compared.
     """
-    states = [run.load() or {} for run in (a, b)]
-    comparable = [{k: v for k, v in state.items() if k != "random_state"} for state in states]
-    logs = [[_comparable_rows(run, name) for name in ("metrics", "episodes")] for run in (a, b)]
-    return logs[0] == logs[1] and _equal(*comparable)
-
-
-def _newest_checkpoint(run: Run) -> int:
-    return max(run.checkpoints.steps(), default=0)
-
-
-def _logged_steps(folder: Path) -> int:
-    rows = Run(folder).read_lines("metrics.jsonl")
-    return int(rows[-1]["step"]) if rows else 0
-
-
-def _comparable_rows(run: Run, name: str) -> list[dict[str, Any]]:
-    return [without_machine_metrics(row) for row in run.read_lines(f"{name}.jsonl")]
+    ends = []
+    for run in (a, b):
+        state = {**(run.checkpoints.load() or {}), "random_state": None}
+        rows = [*run.read_lines("metrics.jsonl"), *run.read_lines("episodes.jsonl")]
+        ends.append((state, [without_machine_metrics(row) for row in rows]))
+    return _equal(*ends)
 
 
 def _equal(a: Any, b: Any) -> bool:

@@ -1,138 +1,166 @@
-"""Recipes: the commands behind the committed learning results, by name."""
+"""The recipes behind the committed results, by name."""
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from typing import Any
 
-from ...world_models.prediction.feedforward import SMALL
-from ...world_models.prediction.mlp import SMALL_MLP
-from ..training.predictors import PredictorPretraining
+from ...agents.networks import MLPConfig
+from ...agents.ppo import PPOConfig
+from ...envs.atari.atari import AtariConfig
+from ...envs.atari.protocol import PROTOCOLS
+from ...envs.maze import MazeConfig
+from ...world_models.interface import PlannerConfig
+from ...world_models.planning.figar import FiGARConfig
+from ...world_models.planning.reactive import ReactiveConfig
+from ...world_models.planning.straw import STRAWConfig, STRAWeConfig
+from ..config.experiment import Experiment
+from ..config.presets import PRESETS
+from ..evaluation.evaluate import Evaluation
+from ..training.imagined_env import ImaginationConfig
+from ..training.options import TrainOptions
+from .endurance import KillStorm, Soak
+from .prediction_benchmark import PredictorBenchmark
+from .recipe import Recipe
+from .representation_benchmark import RepresentationBenchmark
+from .training_recipe import TrainingRecipe
+
+BF16 = TrainOptions(precision="bf16")
+STOCHASTIC = Evaluation(stochastic=True)
+STRAW = STRAWConfig(length=10, filters=5, initial_replan_logit=-1.0)
+STRAWE = STRAWeConfig(length=10, filters=5, initial_replan_logit=-1.0)
 
 
-@dataclass(frozen=True)
-class Recipe:
-    """A training command, the seeds it is run with, and how the result is evaluated."""
-
-    train: str
-    """Arguments of ``reverie train``; the seed is added."""
-    seeds: tuple[int, ...] = (0, 1, 2)
-    episodes: int = 30
-    stochastic: bool = False
-    """Whether the agent is evaluated as it acts in training, sampling from its policy."""
-    dreams_of: str = ""
-    """Game whose predictor is fitted first, if the agent is trained in its imagination."""
+def in_game(preset: str, game: str, steps: int = 0, **agent: Any) -> Experiment:
+    """Return a preset in a game, with other settings of its agent and, if given, its length."""
+    base = PRESETS[preset]
+    env = replace(base.env, game=game)  # type: ignore[call-arg]
+    steps = steps or base.total_timesteps
+    return replace(base, env=env, agent=replace(base.agent, **agent), total_timesteps=steps)
 
 
-# Mazes of 3 x 3 rooms and some loops, fully observed; rollouts of many envs and few timesteps.
-MAZES = (
-    "env:maze agent.network:mlp --num-envs 256 --total-timesteps 3000000 --env.rooms 3 "
-    "--env.view 9 --env.loops 0.2 --agent.network.hidden 256 256 --agent.num-steps 16 "
-    "--agent.bptt-length 16 --agent.clip-coef 0.2 --agent.no-clip-vloss "
-    "--agent.learning-rate 1e-3 --agent.anneal-steps 3000000 --agent.replan-coef {replan_coef}"
+def mfec(game: str, steps: int, protocol: str = "mfec", **settings: Any) -> TrainingRecipe:
+    """Return a recipe of episodic control under a variation of a protocol."""
+    env = AtariConfig(game, replace(PROTOCOLS[protocol], **settings))
+    return TrainingRecipe("mfec", Experiment(env=env, total_timesteps=steps), seeds=(0,))
+
+
+def maze(preset: str, planner: PlannerConfig, *, replan_coef: float = 0.1) -> TrainingRecipe:
+    """Return a recipe in mazes of 3 x 3 rooms and some loops, fully observed.
+
+    Rollouts are of many envs and few timesteps.
+    """
+    agent = PPOConfig(
+        network=MLPConfig(hidden=(256, 256)),
+        planner=planner,
+        replan_coef=replan_coef,
+        bptt_length=16,
+        num_steps=16,
+        clip_coef=0.2,
+        clip_vloss=False,
+        learning_rate=1e-3,
+        anneal_steps=3_000_000,
+    )
+    env = MazeConfig(rooms=3, view=9, loops=0.2)
+    experiment = Experiment(agent, env, num_envs=256, total_timesteps=3_000_000)
+    return TrainingRecipe(preset, experiment, seeds=(0,), evaluation=Evaluation(episodes=256))
+
+
+LONG_PONG = TrainingRecipe(
+    "ppo",
+    in_game("ppo", "pong", 2_500_000, anneal_steps=2_500_000),
+    TrainOptions(pipeline=2, precision="bf16"),
+    seeds=(0,),
+    evaluation=STOCHASTIC,
 )
-STRAW = (
-    " --agent.planner.length 10 --agent.planner.filters 5 --agent.planner.initial-replan-logit -1"
-)
-MAZE_PLANNERS = {
-    "ppo": "",
-    "figar": " --agent.planner.max-repetitions 8",
-    "straw": STRAW,
-    "strawe": STRAW,
-}
-"""Presets compared in mazes, with the settings of their planners."""
 
 # Short enough for a CPU, with a shorter exploration schedule and a smaller replay buffer.
-SHORT_DQN = (
-    "--total-timesteps 250000 --agent.buffer-size 250000 --agent.learning-starts 10000 "
-    "--agent.exploration-steps 100000 --precision bf16 --visit-envs 8"
+SHORT_DQN = {"buffer_size": 250_000, "learning_starts": 10_000, "exploration_steps": 100_000}
+
+# A short run in which every part of a checkpoint changes.
+KILLED = replace(
+    in_game("dqn-cts", "pong", 6000, buffer_size=4000, learning_starts=300, batch_size=4),
+    env=AtariConfig("pong", replace(PROTOCOLS["machado"], frames_cap=400)),
+    num_envs=2,
 )
 
+# Runs whose tables and replay buffers are full before memory is measured.
+SOAKED = {
+    "mfec": in_game("mfec", "ms_pacman", capacity=5000),
+    "dqn-cts": in_game("dqn-cts", "pong", buffer_size=8000, learning_starts=1000),
+    "ppo": in_game("ppo", "pong"),
+}
+
+PREDICTORS = {
+    f"{game}-predictors": PredictorBenchmark(AtariConfig(game)) for game in ("freeway", "pong")
+}
+
 RECIPES: dict[str, Recipe] = {
-    "ms_pacman-mfec": Recipe("mfec --game ms_pacman --total-timesteps 600000"),
-    "ms_pacman-mfec-4-frames": Recipe(
-        "mfec --game ms_pacman --env.protocol.stack 4 --total-timesteps 600000"
-    ),
-    **{  # 10 million frames, as published
-        f"{game}-mfec{name}-2500k": Recipe(
-            f"mfec --game {game} {stack}--total-timesteps 2500000", seeds=(0,)
-        )
-        for game in ("qbert", "ms_pacman")
-        for name, stack in (("", ""), ("-4-frames", "--env.protocol.stack 4 "))
-    },
+    "ms_pacman-mfec-4-frames": replace(mfec("ms_pacman", 600_000, stack=4), seeds=(0, 1, 2)),
+    "qbert-mfec-4-frames-2500k": mfec("qbert", 2_500_000, stack=4),  # as long as published
     **{  # a lost life ends a return, as in the public re-implementation of the published re-run
-        f"{game}-mfec{name}-lives-2500k": Recipe(
-            f"mfec --game {game} {stack}--env.protocol.life-loss --total-timesteps 2500000",
-            seeds=(0,),
-        )
+        f"{game}-mfec-4-frames-lives-2500k": mfec(game, 2_500_000, stack=4, life_loss=True)
         for game in ("qbert", "ms_pacman")
-        for name, stack in (("", ""), ("-4-frames", "--env.protocol.stack 4 "))
     },
-    "ms_pacman-mfec-4-frames-lives-sticky-1000k": Recipe(
-        "mfec --game ms_pacman --protocol machado --env.protocol.stack 4 "
-        "--env.protocol.life-loss --total-timesteps 1000000",
-        seeds=(0,),
+    "ms_pacman-mfec-4-frames-lives-sticky-1000k": mfec(
+        "ms_pacman", 1_000_000, "machado", stack=4, life_loss=True
     ),
-    "pong-ppo": Recipe(
-        "ppo --game pong --total-timesteps 2500000 --agent.anneal-steps 2500000 "
-        "--pipeline 2 --precision bf16",
-        seeds=(0,),
-        stochastic=True,
-    ),
-    "pong-ppo-quarter": Recipe(  # the first quarter of CleanRL's schedule
-        "ppo --game pong --total-timesteps 2500000 --pipeline 2 --precision bf16",
-        seeds=(0,),
-        stochastic=True,
-    ),
+    "pong-ppo": LONG_PONG,
+    # The first quarter of CleanRL's schedule.
+    "pong-ppo-quarter": replace(LONG_PONG, experiment=in_game("ppo", "pong", 2_500_000)),
     **{
-        f"{game}-{preset}": Recipe(f"{preset} --game {game} {SHORT_DQN}", seeds=(0, 1), episodes=10)
+        f"{game}-{preset}": TrainingRecipe(
+            preset,
+            in_game(preset, game, 250_000, **SHORT_DQN),
+            replace(BF16, count_rooms=True),
+            evaluation=Evaluation(episodes=10),
+        )
         for game in ("freeway", "montezuma_revenge")
         for preset in ("dqn", "dqn-cts")
     },
     **{
-        f"{game}-{preset}-300k": Recipe(
-            f"{preset} --game {game} --total-timesteps 300000", seeds=(0, 1)
-        )
+        f"{game}-{preset}-300k": TrainingRecipe(preset, in_game(preset, game, 300_000))
         for game in ("ms_pacman", "frostbite")
         for preset in ("mfec", "mfec-vae")
     },
     **{
-        f"{game}-{preset}": Recipe(
-            f"{preset} --game {game} --total-timesteps 300000 --agent.anneal-steps 300000 "
-            "--precision bf16",
-            seeds=(0, 1),
-            stochastic=True,
+        f"{game}-{preset}": TrainingRecipe(
+            preset,
+            in_game(preset, game, 300_000, anneal_steps=300_000),
+            BF16,
+            evaluation=STOCHASTIC,
         )
         for game in ("ms_pacman", "breakout")
         for preset in ("ppo", "figar", "strawe")
     },
     **{
-        f"ms_pacman-{preset}": Recipe(
-            f"{preset} --game ms_pacman --count-states --precision bf16", seeds=(0, 1)
+        f"ms_pacman-{preset}": TrainingRecipe(
+            preset, in_game(preset, "ms_pacman"), replace(BF16, count_states=True)
         )
         for preset in ("dqn-short", "dqn-informed")
     },
-    "imagination-ppo-pong": Recipe(
-        "ppo env:imagination --env.horizon 50 --num-envs 64 --agent.num-steps 32 "
-        "--total-timesteps 500000 --agent.anneal-steps 500000 --precision bf16",
+    "imagination-ppo-pong": TrainingRecipe(
+        "ppo",
+        Experiment(
+            PPOConfig(num_steps=32, anneal_steps=500_000),
+            ImaginationConfig(horizon=50),
+            num_envs=64,
+            total_timesteps=500_000,
+        ),
+        BF16,
         seeds=(0,),
-        stochastic=True,
-        dreams_of="pong",
+        evaluation=STOCHASTIC,
+        imagination=PREDICTORS["pong-predictors"],
     ),
+    "maze-ppo": maze("ppo", ReactiveConfig()),
+    "maze-figar": maze("figar", FiGARConfig(max_repetitions=8)),
+    "maze-straw": maze("straw", STRAW),
+    "maze-strawe": maze("strawe", STRAWE),
+    # Replans less often.
+    "maze-straw-cost-0.2": replace(maze("straw", STRAW, replan_coef=0.2), variation="cost-0.2"),
+    **PREDICTORS,
     **{
-        f"maze-{preset}": Recipe(
-            f"{preset} {MAZES.format(replan_coef=0.1)}{settings}", seeds=(0,), episodes=256
-        )
-        for preset, settings in MAZE_PLANNERS.items()
+        f"representations-{game}": RepresentationBenchmark(game)
+        for game in ("ms_pacman", "frostbite", "qbert")
     },
-    "maze-straw-cost-0.2": Recipe(  # replans less often
-        f"straw {MAZES.format(replan_coef=0.2)}{STRAW}", seeds=(0,), episodes=256
-    ),
+    "kill-storm": KillStorm(KILLED),
+    "soak": Soak(SOAKED),
 }
-
-FRAMES, NUM_UPDATES = 100_000, 10_000
-PREDICTORS = {
-    "predictor": PredictorPretraining(predictor=SMALL),
-    "no-action": PredictorPretraining(predictor=replace(SMALL, action_conditional=False)),
-    "mlp": PredictorPretraining(predictor=SMALL_MLP),
-}
-"""Predictors compared by their error at each horizon, each pretrained for ``NUM_UPDATES`` updates
-on the same ``FRAMES`` frames of random play."""
-PREDICTION_RECIPES = {f"{game}-predictors": game for game in ("freeway", "pong")}

@@ -4,33 +4,36 @@ A VAE and factor analysis with the same number of latents and the same minimum s
 are fitted to the same frames of random play and evaluated on the same held-out episodes.
 """
 
-import json
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from ...envs.atari.atari import AtariConfig
 from ...envs.atari.protocol import PROTOCOLS
+from ...envs.atari.ram import RAM
 from ...world_models.inference.evidence import active_units
+from ...world_models.representation.factor_analysis import FactorAnalysis
 from ...world_models.representation.projection import ProjectionConfig
 from ...world_models.representation.vae import VAEConfig
-from ..datasets.collect import collect
 from ..datasets.dataset import Recording
-from ..evaluation.evaluate import random_policy
-from ..evaluation.factor_analysis import FactorAnalysis
-from ..evaluation.linear_probe import PLAYER_ADDRESSES, linear_probe, record_positions
-from ..training.pretrain import PretrainOptions, load_model, pretrain
+from ..evaluation.linear_probe import POSITION, linear_probe, record_positions
+from ..reporting.committed import kept_provenance
+from ..runs.files import read_json
+from ..training.options import PretrainOptions
+from ..training.pretrain import load_model
 from ..training.representations import NUM_HELD_OUT, RepresentationPretraining
+from .recipe import Recipe, pretrain_to_the_end, record_random_play
 
 NUM_UPDATES = 2500
 VAE = VAEConfig(learning_rate=2e-3, anneal_updates=NUM_UPDATES)
 
 
 @dataclass(frozen=True)
-class RepresentationBenchmark:
+class RepresentationBenchmark(Recipe):
     """The measurement of representations in one game."""
 
     game: str
@@ -44,19 +47,17 @@ class RepresentationBenchmark:
     seed: int = 4
     """Seed of the random play. The settings were chosen on seeds 0, 2 and 3; the probe uses 1."""
 
-    def measure(self, folder: Path) -> dict[str, Any] | None:
-        """Return the result; None if it was interrupted, and the same call continues."""
+    kind: ClassVar[str] = "representations"
+
+    def measure(self, folder: Path) -> Iterator[dict[str, Any]]:
         env = AtariConfig(self.game, PROTOCOLS["mfec"])
         data = folder / f"{self.game}-random"
-        if not (data / "manifest.json").exists():
-            collect(random_policy(env, self.seed), env, data, frames=self.frames, seed=self.seed)
-        run = pretrain(
-            replace(self.pretraining, data=(str(data),)),
+        record_random_play(env, data, frames=self.frames, seed=self.seed)
+        run = pretrain_to_the_end(
+            replace(self.pretraining, data=(data,)),
             folder / f"{self.game}-vae",
             PretrainOptions(device="cpu", precision="bf16"),
         )
-        if not run.finished:
-            return None
         _, vae = load_model(run.folder, device="cpu")
         recording = Recording(data)
         rows = recording.start_indices(
@@ -70,12 +71,12 @@ class RepresentationBenchmark:
             "frames": len(rows),
             "num_updates": self.pretraining.num_updates,
             "held_out": {
-                "vae": json.loads((run.folder / "held_out.json").read_text()),
+                "vae": read_json(run.folder / "held_out.json"),
                 "factor-analysis": factor_analysis_bounds(factor_analysis, obs),
             },
-            "provenance": json.loads((run.folder / "provenance.json").read_text()),
+            "provenance": kept_provenance(run),
         }
-        if self.game in PLAYER_ADDRESSES:
+        if set(POSITION) <= RAM.get(self.game, {}).keys():
             projection = ProjectionConfig(dim=2 * VAE.latent).build(obs_shape=(1, 84, 84))
             positions = record_positions(env, self.timesteps)
             result["probe"] = {
@@ -85,7 +86,7 @@ class RepresentationBenchmark:
                 ),
                 "vae": linear_probe(vae.encode, positions),
             }
-        return result
+        yield result
 
 
 def factor_analysis_bounds(model: FactorAnalysis, obs: UInt8[Tensor, "M K H W"]) -> dict[str, Any]:
@@ -105,10 +106,3 @@ def factor_analysis_bounds(model: FactorAnalysis, obs: UInt8[Tensor, "M K H W"])
 def scale_frames(obs: UInt8[Tensor, "M K H W"]) -> Float[Tensor, "M P"]:
     """Return flattened observations scaled to 0..1."""
     return obs.flatten(1).float() / 255
-
-
-REPRESENTATION_BENCHMARKS = {
-    f"representations-{game}": RepresentationBenchmark(game)
-    for game in ("ms_pacman", "frostbite", "qbert")
-}
-"""Benchmarks by the name that ``reverie reproduce`` takes."""

@@ -1,22 +1,26 @@
 """The tables of the documents, generated from the committed results."""
 
+import itertools
 import json
 import re
 import statistics
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+from ...agents.episodic.mfec import MFECConfig
 from ...envs.atari.games import HUMAN_RANDOM_TABLE, human_normalized
-from ...envs.errors import UsageError
+from ..config.compatibility import compatibility
+from ..config.presets import PRESETS
 from ..reporting.committed import RESULTS
 from ..reporting.comparison import compare_with_baseline
-from ..reporting.intervals import format_interval, format_number, format_standard_error
+from ..reporting.intervals import format_count, format_interval, format_mean, format_number
 from ..reporting.published import published
-from ..runs.scores import conditions
+from ..runs.files import write_file
+from ..runs.scores import Scores
 
 ROOT = Path(__file__).parents[2]
-DOCUMENTS = ("README.md", "docs/results.md", "docs/speed.md")
+DOCUMENTS = ("README.md", "docs/usage.md", "docs/results.md", "docs/speed.md")
 LIBRARIES = ("Stable-Baselines3", "EnvPool")
 MARK = re.compile(r"(<!-- table: (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
@@ -29,10 +33,10 @@ def verify(*, write: bool = False) -> int:
     num_tables, differing = 0, []
     for name in DOCUMENTS:
         text = (ROOT / name).read_text()
-        rebuilt = MARK.sub(lambda m: f"{m[1]}{table(m[2])}{m[3]}", text)
-        num_tables += len(MARK.findall(text))
+        rebuilt, count = MARK.subn(lambda m: f"{m[1]}{TABLES[m[2]]()}{m[3]}", text)
+        num_tables += count
         if write:
-            (ROOT / name).write_text(rebuilt)
+            write_file(ROOT / name, rebuilt)
         elif rebuilt != text:
             differing.append(name)
     if differing:
@@ -45,233 +49,219 @@ def verify(*, write: bool = False) -> int:
     return 0
 
 
-def table(name: str) -> str:
-    """Return the Markdown of a table; raises UsageError for an unknown name."""
-    if name not in TABLES:
-        raise UsageError(
-            f"There is no table '{name}', which a document contains; "
-            f"the tables are {', '.join(TABLES)}."
-        )
-    return TABLES[name]()
-
-
 def scores_table() -> str:
     """Return a row per recipe: the final score of every seed beside random play.
 
-    Agents trained in imagination are scored in the game itself.
+    Agents trained in imagination are scored in the game itself. Mazes have a table of their own.
     """
-    lines = [
-        "| game | agent | protocol | agent steps (frames) | score of each seed "
-        "| mean over seeds | human-normalized | random play | command |",
-        "|---|---|---|---|---|---|---|---|---|",
-    ]
-    episodes = set()
-    for path in sorted([*RESULTS.glob("*.json"), *RESULTS.glob("dreams/*.json")]):
-        data, imagined = json.loads(path.read_text()), path.parent.name == "dreams"
-        means = [run["evaluation"]["mean"] for run in data["runs"]]
-        episodes |= {run["evaluation"]["episodes"] for run in data["runs"]}
-        mean = statistics.fmean(means)
-        normalized = human_normalized(data["env_name"], mean)
-        frames = "imagined" if imagined else _count(data["frames"])
-        cells = [
-            data["env_name"],
-            _preset(data) + ", in imagination only" * imagined,
-            conditions(data["runs"][0]["evaluation"]),
-            f"{_count(data['steps'])} ({frames})",
-            ", ".join(map(format_number, means)),
-            format_number(mean) + format_standard_error(means),
-            "" if normalized is None else f"{normalized:.3f}",
-            format_number(data["random"]["mean"]),
-            f"`{data['command']}`",
-        ]
-        counts_by_name = {
-            name: [run["train"].get(name) for run in data["runs"]]
-            for name in ("rooms", "keys", "states")
-        }
+    rows, episodes = [], set()
+    for data in _of_recipes("training"):
+        if "mazes" in data["runs"][0]:
+            continue
+        evaluations = [Scores.from_json(run["evaluation"]) for run in data["runs"]]
+        means = [scores.mean for scores in evaluations]
+        episodes |= {scores.episodes for scores in evaluations}
+        normalized = human_normalized(data["env_name"], statistics.fmean(means))
+        frames = "imagined" if data["imagined"] else format_count(data["frames"])
         visits = [
             f"{name} {', '.join(f'{n:,.0f}' for n in counts)}"
-            for name, counts in counts_by_name.items()
-            if None not in counts
+            for name in ("rooms", "keys", "states")
+            if None not in (counts := [run["train"][name] for run in data["runs"]])
         ]
-        if visits:
-            cells[4] += f" (in training, {' and '.join(visits)})"
-        lines.append(f"| {' | '.join(cells)} |")
-    lines += [
-        "",
+        rows.append(
+            [
+                data["env_name"],
+                data["preset"] + ", in imagination only" * data["imagined"],
+                evaluations[0].conditions,
+                f"{format_count(data['steps'])} ({frames})",
+                ", ".join(map(format_number, means))
+                + (f" (in training, {' and '.join(visits)})" if visits else ""),
+                format_mean(means),
+                "" if normalized is None else f"{normalized:.3f}",
+                format_number(Scores.from_json(data["random"]).mean),
+                f"`{data['command']}`",
+            ]
+        )
+    return _markdown(
+        "game | agent | protocol | agent steps (frames) | score of each seed | mean over seeds "
+        "| human-normalized | random play | command",
+        rows,
         f"Raw game points. A seed's score is the mean of {' or '.join(map(str, sorted(episodes)))} "
         "whole episodes that the final checkpoint plays in separate envs, without exploration or "
         '("as in training") sampling from its policy; ± is the standard error over seeds; '
         f"human-normalized by the table of {HUMAN_RANDOM_TABLE}.",
-    ]
-    return "\n".join(lines) + "\n"
+    )
 
 
 def predictors_table() -> str:
     """Return errors on moving pixels by horizon, and of the player's position, by game."""
-    lines: list[str] = []
-    for path in sorted((RESULTS / "predictors").glob("*.json")):
-        data = json.loads(path.read_text())
-        rows = data["errors"]["moving"]
-        horizons, sensitivity = list(rows["copy-last"]), data["action_sensitivity"]
-        if not lines:
-            titles = [f"{h} step{'s' * (h != '1')}" for h in horizons]
-            titles.append(f"player's position after {sensitivity['timesteps']} equal actions")
-            lines = [f"| game | model | {' | '.join(titles)} |"]
-            lines.append("|---" * (len(titles) + 2) + "|")
-        for name, row in rows.items():
-            cells = [f"{row[h]:,.0f}" if h in row else "" for h in horizons]
-            error = sensitivity[name]
-            lost = [f"{error['lost']:.0%} lost"] if error["lost"] else []
-            mean = [f"{error['mean']:.1f} pixels off"] if error["lost"] < 1 else []
-            cells.append(", ".join(mean + lost))
-            model = name.removeprefix(f"{data['env_name']}-")
-            lines.append(f"| {data['env_name']} | {model} | {' | '.join(cells)} |")
-    return "\n".join(lines or ["There are no results yet."]) + "\n"
+    header, rows = "", []
+    for data in _of_recipes("predictors"):
+        errors, sensitivity = data["errors"]["moving"], data["action_sensitivity"]
+        horizons = list(errors["copy-last"])
+        titles = " | ".join(f"{h} step{'s' * (h != '1')}" for h in horizons)
+        header = f"game | model | {titles} | player's position after {sensitivity['timesteps']} "
+        header += "equal actions"
+        for name, error in errors.items():
+            position = sensitivity[name]
+            mean = [f"{position['mean']:.1f} pixels off"] if position["lost"] < 1 else []
+            lost = [f"{position['lost']:.0%} lost"] if position["lost"] else []
+            cells = (f"{error[h]:,.0f}" if h in error else "" for h in horizons)
+            rows.append([data["env_name"], name, *cells, ", ".join(mean + lost)])
+    return _markdown(header, rows)
 
 
 def representations_table() -> str:
     """Return held-out bounds in nats per frame, and the linear probe of keys, by game."""
-    lines = [
-        "| game | model | updates | ELBO | IWAE, 64 codes | gap | active units "
-        "| player's position from keys, R² of x and y | command |",
-        "|---|---|---|---|---|---|---|---|---|",
-    ]
-    for path in sorted((RESULTS / "representations").glob("*.json")):
-        data = json.loads(path.read_text())
+    rows = []
+    for data in _of_recipes("representations"):
         held_out, probes = data["held_out"], data.get("probe", {})
-        for name in {**held_out, **probes}:
+        command = f"`{data['command']}` at {data['provenance']['commit'][:7]}"
+        for name in held_out | probes:
             bounds, probe = held_out.get(name), probes.get(name)
             numbers = [""] * 4
             if bounds:
                 numbers = [f"{bounds[key]:,.0f}" for key in ("elbo", "iwae", "gap")]
                 numbers.append(f"{bounds['active_units']} of {bounds['latents']}")
-            position = f"{probe['x']:.2f}, {probe['y']:.2f}" if probe else ""
             updates = f"{data['num_updates']:,}" if name == "vae" else ""
-            command = f"`{data['command']}` at {data['provenance']['commit'][:7]}"
-            cells = [data["env_name"], name, updates, *numbers, position, command]
-            lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines) + "\n"
+            position = f"{probe['x']:.2f}, {probe['y']:.2f}" if probe else ""
+            rows.append([data["env_name"], name, updates, *numbers, position, command])
+    return _markdown(
+        "game | model | updates | ELBO | IWAE, 64 codes | gap | active units "
+        "| player's position from keys, R² of x and y | command",
+        rows,
+    )
 
 
 def mazes_table() -> str:
     """Return a row per planner: returns in held-out mazes, and where it replans."""
-    lines = [
-        "| agent | agent steps | share of the shortest path's return, held-out mazes "
-        "| larger mazes | timesteps a plan is followed "
-        "| plans made at junctions (by chance), p | command |",
-        "|---|---|---|---|---|---|---|",
-    ]
-    for path in sorted((RESULTS / "mazes").glob("*.json")):
-        data = json.loads(path.read_text())
-        mazes = data["runs"][0]["mazes"]
-        held_out, larger = mazes["held_out"], mazes["larger"]
+    rows = []
+    for data in _of_recipes("training"):
+        if "mazes" not in data["runs"][0]:
+            continue
+        held_out, larger = (data["runs"][0]["mazes"][x] for x in ("held_out", "larger"))
         length, junctions = held_out["mean_plan_length"], held_out["junctions"]
         plans = (
             f"{junctions['share_of_plans']:.1%} ({junctions['share_by_chance']:.1%}), "
             f"{junctions['p']:.1g}"
         )
-        cells = [
-            data["name"].removeprefix("maze-"),
-            _count(data["steps"]),
-            f"{held_out['share_of_best_return']:.1%}",
-            f"{larger['share_of_best_return']:.1%}",
-            f"{length:.1f}" if length else "",
-            plans if length else "",
-            f"`{data['command']}`",
-        ]
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines) + "\n"
+        rows.append(
+            [
+                "-".join(filter(None, [data["preset"], data["variation"]])),
+                format_count(data["steps"]),
+                f"{held_out['share_of_best_return']:.1%}",
+                f"{larger['share_of_best_return']:.1%}",
+                *([f"{length:.1f}", plans] if length else ["", ""]),
+                f"`{data['command']}`",
+            ]
+        )
+    return _markdown(
+        "agent | agent steps | share of the shortest path's return, held-out mazes | larger mazes "
+        "| timesteps a plan is followed | plans made at junctions (by chance), p | command",
+        rows,
+    )
 
 
 def ablations_table() -> str:
     """Return the verdicts of each committed grid, computed from its raw scores."""
-    lines = [
-        "| grid | variant | env | verdict | difference (95% interval) | n |",
-        "|---|---|---|---|---|---|",
-    ]
-    commands = []
-    for path in sorted((RESULTS / "ablations").glob("*.json")):
-        data = json.loads(path.read_text())
+    rows, commands = [], []
+    for data in _read("ablations/*.json"):
         scores: dict[str, dict[tuple[str, int], float]] = {x: {} for x in data["variants"]}
         for run in data["runs"]:
             mean = statistics.fmean(run["scores"])
             scores[run["variant"]][run["env_name"], run["seed"]] = mean
-        lines += [
-            f"| {data['name']}, {_count(data['steps'])} agent steps | {verdict.variant} "
-            f"| {verdict.env_name} | {verdict.label} "
-            f"| {format_interval(verdict.difference, verdict.unit)} {verdict.unit} "
-            f"| {verdict.pairs} |"
+        rows += [
+            [
+                f"{data['name']}, {format_count(data['steps'])} agent steps",
+                verdict.variant,
+                verdict.env_name,
+                verdict.label,
+                f"{format_interval(verdict.difference, verdict.unit)} {verdict.unit}",
+                str(verdict.pairs),
+            ]
             for verdict in compare_with_baseline(scores)
         ]
-        commands += ["", f"{data['name']}: `{data['command']}`"]
-    lines += [
-        "",
+        commands.append(f"{data['name']}: `{data['command']}`")
+    return _markdown(
+        "grid | variant | env | verdict | difference (95% interval) | n",
+        rows,
         "Against each grid's first variant, by final scores paired by env and seed: a variant "
         "helps or hurts if the t interval of the mean difference is on one side of 0.",
         *commands,
-    ]
-    return "\n".join(lines) + "\n"
+    )
 
 
 def published_table() -> str:
     """Return published scores in the games of which there are results of episodic control."""
-    results = [json.loads(path.read_text()) for path in RESULTS.glob("*.json")]
-    games = {data["env_name"] for data in results if _preset(data).startswith("mfec")}
-    rows = [
-        f"| {x.game} | {x.method} | {x.score:,.1f} | {x.frames} | {x.protocol} | {x.source} |"
-        for x in published(games)
-    ]
-    head = ["| game | method | score | frames | protocol | source |", "|---|---|---|---|---|---|"]
-    return "\n".join([*head, *rows]) + "\n"
+    games = {
+        data["env_name"]
+        for data in _of_recipes("training")
+        if isinstance(PRESETS[data["preset"]].agent, MFECConfig)
+    }
+    return _markdown(
+        "game | method | score | frames | protocol | source",
+        (
+            [x.game, x.method, f"{x.score:,.1f}", x.frames, x.protocol, x.source]
+            for x in published(games)
+        ),
+    )
 
 
 def races_table() -> str:
     """Return the newest comparison of our training with each other library's."""
-    lines = [
-        "| ours | agent steps/s | other library | agent steps/s | ratio, rounds in turns |",
-        "|---|---|---|---|---|",
-    ]
-    newest: dict[tuple[str, str], str] = {}
-    for path in sorted((RESULTS / "bench").glob("*.json")):
-        for session in json.loads(path.read_text()):
-            for row in session["rows"]:
-                for other, ratio in row.get("ratios", {}).items():
-                    if not other.startswith(LIBRARIES) or not row["name"].startswith("training"):
-                        continue
-                    other_row = next(x for x in session["rows"] if x["name"].startswith(other))
-                    cells = (
-                        row["name"],
-                        f"{row['steps_per_second']:,.0f}",
-                        other,
-                        f"{other_row['steps_per_second']:,.0f}",
-                        f"{ratio:.2f}",
-                    )
-                    newest[row["name"], other] = f"| {' | '.join(cells)} |"
-    return "\n".join([*lines, *newest.values()]) + "\n"
+    newest: dict[tuple[str, str], list[str]] = {}
+    for session in itertools.chain(*_read("bench/*.json")):
+        sps = {row["name"]: f"{row.get('steps_per_second', 0):,.0f}" for row in session["rows"]}
+        for row in session["rows"]:
+            name = row["name"]
+            for other, ratio in row.get("ratios", {}).items():
+                if other.startswith(LIBRARIES) and name.startswith("training"):
+                    theirs = next(x for full, x in sps.items() if full.startswith(other))
+                    newest[name, other] = [name, sps[name], other, theirs, f"{ratio:.2f}"]
+    return _markdown(
+        "ours | agent steps/s | other library | agent steps/s | ratio, rounds in turns",
+        newest.values(),
+    )
 
 
 def bench_table() -> str:
     """Return the newest measurement of each row, by machine."""
-    lines = ["| measurement | value | machine | command |", "|---|---|---|---|"]
-    for path in sorted((RESULTS / "bench").glob("*.json")):
-        sessions: list[dict[str, Any]] = json.loads(path.read_text())
-        newest = {
-            row["name"]: f"| {row['name']} | {row['shown']} | {session['machine']} "
-            f"| `{session['provenance']['command']}` |"
-            for session in sessions
-            for row in session["rows"]
-        }
-        lines += newest.values()
-    return "\n".join(lines) + "\n"
+    rows: list[list[str]] = []
+    for sessions in _read("bench/*.json"):
+        newest: dict[str, list[str]] = {}
+        for session in sessions:
+            about = [session["machine"], f"`{session['provenance']['command']}`"]
+            newest |= {row["name"]: [row["name"], row["shown"], *about] for row in session["rows"]}
+        rows += newest.values()
+    return _markdown("measurement | value | machine | command", rows)
 
 
-def _preset(data: dict[str, Any]) -> str:
-    """Return the preset of a result's training command, ``reverie train PRESET ...``."""
-    return str(data["train"].split()[2])
-
-
-def _count(number: int) -> str:
-    return f"{number / 1e6:g}M" if number >= 1_000_000 else f"{number / 1e3:g}k"
+def compatibility_table() -> str:
+    """Return the parts of each role that every agent accepts, and why it refuses others."""
+    fitting: dict[tuple[str, str], list[str]] = {}
+    refusals: dict[str, list[str]] = {}
+    total = 0
+    for combination in compatibility():
+        agent, (role, _, name) = combination.parts[0], combination.parts[1].partition(":")
+        total += combination.experiment is not None
+        if agent.startswith("agent:"):
+            cell = fitting.setdefault((agent, role), [])
+            if combination.experiment:
+                cell.append(name)
+            else:
+                refusals.setdefault(combination.refusal, []).append(f"{agent} {role}:{name}")
+    columns = dict.fromkeys(role for _, role in fitting)
+    rows = [
+        [f"`{agent}`", *(", ".join(fitting.get((agent, role), ())) for role in columns)]
+        for agent in dict.fromkeys(agent for agent, _ in fitting)
+    ]
+    return _markdown(
+        " | ".join(["agent", *map("`{}`".format, columns)]),
+        rows,
+        "Refused:",
+        "\n".join(f"- {', '.join(map('`{}`'.format, x))}: {why}" for why, x in refusals.items()),
+        f"`make test-long` trains all {total} pairs of parts that fit for a few updates.",
+    )
 
 
 TABLES: dict[str, Callable[[], str]] = {
@@ -283,4 +273,23 @@ TABLES: dict[str, Callable[[], str]] = {
     "predictors": predictors_table,
     "representations": representations_table,
     "mazes": mazes_table,
+    "compatibility": compatibility_table,
 }
+
+
+def _of_recipes(kind: str) -> list[dict[str, Any]]:
+    """Return the results of the recipes of a kind, by name."""
+    return [data for data in _read("*.json") if data["kind"] == kind]
+
+
+def _read(pattern: str) -> list[Any]:
+    return [json.loads(path.read_text()) for path in sorted(RESULTS.glob(pattern))]
+
+
+def _markdown(header: str, rows: Iterable[list[str]], *notes: str) -> str:
+    """Return a table whose header is written with its bars, and paragraphs below it."""
+    lines = [f"| {header} |", "|---" * (header.count(" | ") + 1) + "|"]
+    lines += [f"| {' | '.join(row)} |" for row in rows]
+    for note in notes:
+        lines += ["", note]
+    return "\n".join(lines) + "\n"

@@ -3,27 +3,27 @@
 A checkpoint is one small file, named by its agent step. Large tensors are stored beside it in
 content-addressed blocks, files named by the SHA-256 of their bytes: data that has not changed since
 the last checkpoint (most of a replay buffer) is not written again, and damaged data is detected.
-The newest two checkpoints are kept. Every file is written under a temporary name, synced and
-renamed; nothing is unpickled.
+The newest two checkpoints are kept. Nothing is unpickled.
 """
 
 import errno
 import hashlib
 import io
 import os
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from ...envs.errors import RunError, UsageError
+from .files import FORMAT, check_format, remove_partial_files, replacing, sync_folder
 
-FORMAT = "reverie-checkpoint-3"
 NUM_KEPT = 2
 """Number of checkpoints that are kept."""
 BLOCK_SIZE = 4 << 20
@@ -54,6 +54,7 @@ class Checkpoints:
         self.folder, self.blocks = folder, folder / "blocks"
         self._block_names: dict[int, set[str]] = {}  # by step, of the checkpoints on disk
         self._verified: set[str] = set()  # blocks written, or read and verified, by this process
+        self._workers = ThreadPoolExecutor(len(os.sched_getaffinity(0)))
 
     def steps(self) -> list[int]:
         """Return the agent steps of the existing checkpoints in ascending order."""
@@ -70,71 +71,81 @@ class Checkpoints:
         """
         with report_full_disk(self.folder):
             self.blocks.mkdir(parents=True, exist_ok=True)
-            with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
-                packed = _pack(
-                    state, lambda data: list(pool.map(self._write_block, _split_blocks(data)))
-                )
-            _sync_folder(self.blocks)
-            with _atomic_write(self.path(step)) as file:
-                file.write(bytes(DIGEST_SIZE))
-                hashing: Any = _HashingFile(file)
-                torch.save({"format": FORMAT, "state": packed}, hashing)
-                file.seek(0)
-                file.write(hashing.hash.digest())
-            _sync_folder(self.folder)
-            self._block_names[step] = set(_names_of_blocks(packed))
+            packed = _map_tensors(self._pack, state)
+            sync_folder(self.blocks)
+            body = io.BytesIO()
+            torch.save({"format": FORMAT, "state": packed}, body)
+            with replacing(self.path(step)) as file:
+                file.write(hashlib.sha256(body.getbuffer()).digest())
+                file.write(body.getbuffer())
+            sync_folder(self.folder)
+            self._block_names[step] = _names_of_blocks(packed)
         # A later one could not be read, or this run would have continued from it.
         for later in [s for s in self.steps() if s > step]:
             self.path(later).unlink()
         self._remove_unused()
 
-    def load(self, warn: Callable[[str], None] = lambda message: None) -> State | None:
+    def load(self) -> State | None:
         """Load the newest complete checkpoint to the CPU; None if there is no checkpoint.
 
-        Damaged ones are reported to ``warn`` and skipped; nothing in the folder is changed. Raises
-        UsageError if there are checkpoints and all are damaged.
+        Damaged ones are reported on stderr and skipped; nothing in the folder is changed. Raises
+        UsageError if there are checkpoints and all are damaged, or if one has another format.
         """
-        steps, damages = self.steps(), []
-        for step in reversed(steps):
+        damages: list[str] = []
+        for step in reversed(self.steps()):
             try:
-                state = self._read(step)
+                state: State = _map_tensors(self._unpack, self._read_packed(step))
             except (DamagedCheckpoint, OSError) as error:
                 damages.append(f"The checkpoint {self.path(step)} is damaged ({error})")
                 continue
             for damage in damages:
-                warn(f"{damage}; continuing from the one of step {step:,}.")
+                print(f"{damage}; continuing from the one of step {step:,}.", file=sys.stderr)
             return state
-        if not steps:
-            return None
-        raise UsageError(
-            f"{'. '.join(damages)}. There is no other checkpoint, and nothing was changed; "
-            "move the folder away to start again."
-        )
+        if damages:
+            raise UsageError(
+                f"{'. '.join(damages)}. There is no other checkpoint, and nothing was changed; "
+                "move the folder away to start again."
+            )
+        return None
 
-    def _read(self, step: int) -> State:
+    def _read_packed(self, step: int) -> State:
+        """Return the state of a checkpoint with the names of its blocks in place of their bytes."""
         data = self.path(step).read_bytes()
         digest, body = data[:DIGEST_SIZE], data[DIGEST_SIZE:]
         if hashlib.sha256(body).digest() != digest:
-            raise DamagedCheckpoint("it is truncated, modified, or of another version")
+            raise DamagedCheckpoint("it is truncated or modified")
         try:
             loaded = torch.load(io.BytesIO(body), map_location="cpu", weights_only=True)
         except Exception as error:  # torch raises many kinds for data that it refuses to load
             raise DamagedCheckpoint("it holds objects that are not loaded for safety") from error
-        if not isinstance(loaded, dict) or loaded.get("format") != FORMAT:
-            raise DamagedCheckpoint(f"it is no {FORMAT} file")
-        if not isinstance(loaded.get("state"), dict):
-            raise DamagedCheckpoint("it holds no state")
-        with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
-            state: State = _unpack(
-                loaded["state"], lambda *blocks: list(pool.map(self._read_block, *blocks))
-            )
-        return state
+        check_format(self.path(step), loaded.get("format"), "train again in another folder")
+        packed: State = loaded["state"]
+        return packed
+
+    def _pack(self, tensor: Tensor) -> Any:
+        """Return a copy of a tensor or, if it is large, its type and the names of its blocks."""
+        tensor = tensor.detach().cpu()
+        if tensor.nbytes < BLOCK_SIZE:
+            return tensor.clone(memory_format=torch.contiguous_format)
+        return {
+            BLOCKS_KEY: [*self._workers.map(self._write_block, _split_blocks(tensor.contiguous()))],
+            "dtype": str(tensor.dtype).removeprefix("torch."),
+            "shape": list(tensor.shape),
+        }
+
+    def _unpack(self, packed: Any) -> Tensor:
+        """Invert ``_pack``."""
+        if isinstance(packed, Tensor):
+            return packed
+        tensor = torch.empty(packed["shape"], dtype=getattr(torch, packed["dtype"]))
+        list(self._workers.map(self._read_block, packed[BLOCKS_KEY], _split_blocks(tensor)))
+        return tensor
 
     def _write_block(self, data: memoryview) -> str:
         """Write a block unless it is known to be on disk, and return its name."""
         name = hashlib.sha256(data).hexdigest()
         if name not in self._verified:
-            with _atomic_write(self.blocks / name) as file:
+            with replacing(self.blocks / name) as file:
                 file.write(data)
             self._verified.add(name)
         return name
@@ -150,8 +161,7 @@ class Checkpoints:
 
     def _remove_unused(self) -> None:
         """Remove old checkpoints, their unshared blocks, and partly written files."""
-        for path in self.folder.glob("*.tmp"):
-            path.unlink()
+        remove_partial_files(self.folder)
         for step in self.steps()[:-NUM_KEPT]:
             self.path(step).unlink()
         self._block_names = {
@@ -167,98 +177,33 @@ class Checkpoints:
     def _read_block_names(self, step: int) -> set[str]:
         """Return the names of the blocks of a checkpoint that another process wrote."""
         try:
-            body = self.path(step).read_bytes()[DIGEST_SIZE:]
-            loaded = torch.load(io.BytesIO(body), map_location="cpu", weights_only=True)
-            return set(_names_of_blocks(loaded["state"]))
-        except Exception:  # damaged: its blocks are of no use
+            return _names_of_blocks(self._read_packed(step))
+        except (DamagedCheckpoint, OSError, UsageError):  # its blocks are of no use
             return set()
 
 
-def _pack(state: Any, write: Callable[[memoryview], list[str]]) -> Any:
-    """Return the state with large tensors replaced by block names, and small ones copied."""
-    if isinstance(state, Tensor):
-        if state.nbytes < BLOCK_SIZE:
-            return state.detach().cpu().clone(memory_format=torch.contiguous_format)
-        tensor = state.detach().cpu().contiguous()
-        return {
-            BLOCKS_KEY: write(_bytes_of(tensor)),
-            "dtype": str(tensor.dtype).removeprefix("torch."),
-            "shape": list(tensor.shape),
-        }
+def _map_tensors(change: Callable[[Any], Any], state: Any) -> Any:
+    """Return a nested state with every tensor changed, also those in blocks."""
+    if isinstance(state, Tensor) or (isinstance(state, dict) and BLOCKS_KEY in state):
+        return change(state)
     if isinstance(state, dict):
-        return {name: _pack(value, write) for name, value in state.items()}
+        return {name: _map_tensors(change, value) for name, value in state.items()}
     if isinstance(state, list | tuple):
-        return [_pack(value, write) for value in state]
+        return [_map_tensors(change, value) for value in state]
     return state
 
 
-def _unpack(packed: Any, read: Callable[..., Any]) -> Any:
-    """Invert ``_pack``; ``read`` takes the names of blocks and the buffers to fill."""
-    if isinstance(packed, dict) and BLOCKS_KEY in packed:
-        tensor = torch.empty(packed["shape"], dtype=getattr(torch, packed["dtype"]))
-        read(packed[BLOCKS_KEY], _split_blocks(_bytes_of(tensor)))
-        return tensor
-    if isinstance(packed, dict):
-        return {name: _unpack(value, read) for name, value in packed.items()}
-    if isinstance(packed, list):
-        return [_unpack(value, read) for value in packed]
-    return packed
+def _names_of_blocks(packed: State) -> set[str]:
+    names = set[str]()
+    _map_tensors(lambda x: names.update(x[BLOCKS_KEY] if isinstance(x, dict) else ()), packed)
+    return names
 
 
-def _names_of_blocks(packed: Any) -> Iterator[str]:
-    if isinstance(packed, dict):
-        if BLOCKS_KEY in packed:
-            yield from packed[BLOCKS_KEY]
-        for value in packed.values():
-            yield from _names_of_blocks(value)
-    elif isinstance(packed, list):
-        for value in packed:
-            yield from _names_of_blocks(value)
-
-
-def _bytes_of(tensor: Tensor) -> memoryview:
+def _split_blocks(tensor: Tensor) -> Iterator[memoryview]:
+    """Yield the memory of a contiguous tensor in blocks."""
     array: Any = tensor.view(-1).view(torch.uint8).numpy()
-    return memoryview(array)
-
-
-def _split_blocks(data: memoryview) -> Iterator[memoryview]:
+    data = memoryview(array)
     return (data[i : i + BLOCK_SIZE] for i in range(0, len(data), BLOCK_SIZE))
-
-
-class _HashingFile:
-    """A file that computes the SHA-256 of the data written through it, without a copy."""
-
-    def __init__(self, file: BinaryIO) -> None:
-        self.file, self.hash = file, hashlib.sha256()
-
-    def write(self, data: bytes | memoryview) -> int:
-        self.hash.update(data)
-        return self.file.write(data)
-
-    def flush(self) -> None:
-        self.file.flush()
-
-
-@contextmanager
-def _atomic_write(path: Path) -> Iterator[BinaryIO]:
-    """Open a file for writing that gets its name only when it is complete and synced."""
-    temporary = path.with_name(f"{path.name}.{threading.get_ident()}.tmp")
-    try:
-        with open(temporary, "wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 @contextmanager
@@ -274,7 +219,7 @@ def report_full_disk(folder: Path, consequence: str = RESUMABLE) -> Iterator[Non
     )
     try:
         yield
-    except (OSError, RuntimeError) as error:
+    except OSError as error:
         if not _is_disk_full(error):
             raise
         raise RunError(f"The disk of {folder} is full; {consequence}") from error
@@ -283,9 +228,4 @@ def report_full_disk(folder: Path, consequence: str = RESUMABLE) -> Iterator[Non
 
 
 def _is_disk_full(error: BaseException | None) -> bool:
-    """Return whether a full disk caused the error; torch raises its own error on top."""
-    while error:
-        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-            return True
-        error = error.__context__
-    return False
+    return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)

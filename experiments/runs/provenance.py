@@ -2,6 +2,7 @@
 
 import os
 import platform
+import re
 import subprocess
 import sys
 from importlib.metadata import version
@@ -39,12 +40,8 @@ def code_version() -> dict[str, Any]:
 
 def cpu_name() -> str:
     """Return the CPU's model name and its number of cores."""
-    cores = f"{os.cpu_count()} cores"
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        return f"{next(x for x in lines if x.startswith('model name')).split(': ')[1]}, {cores}"
-    except (OSError, StopIteration):
-        return f"{platform.machine()}, {cores}"
+    found = re.search("^model name.*: (.*)", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
+    return f"{found[1] if found else platform.machine()}, {os.cpu_count()} cores"
 
 
 def _output(command: list[str]) -> str | None:

@@ -10,21 +10,21 @@ import numpy as np
 import torch
 
 
+def seed_all(seed: int) -> None:
+    """Seed all generators, torch's on every device."""
+    random.seed(seed)
+    np.random.seed([seed % 2**32, seed // 2**32])  # noqa: NPY002
+    torch.manual_seed(seed)
+
+
 def capture() -> dict[str, Any]:
     """Return the states of all generators, torch's on every device, as plain values."""
-    kind, keys, position, has_gauss, gauss = np.random.get_state(legacy=True)  # noqa: NPY002
-    cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
+    kind, keys, *rest = np.random.get_state()  # noqa: NPY002
     return {
         "python": random.getstate(),
-        "numpy": [
-            str(kind),
-            torch.from_numpy(np.asarray(keys, np.int64)),
-            position,
-            has_gauss,
-            gauss,
-        ],
+        "numpy": [kind, torch.from_numpy(np.asarray(keys, np.int64)), *rest],
         "torch": torch.get_rng_state(),
-        "cuda": cuda,
+        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
     }
 
 

@@ -7,26 +7,31 @@ it.
 """
 
 import fcntl
-import io
 import json
 import os
 import platform
-import sys
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from ...envs.errors import FolderBusy, UsageError
+from ...envs.errors import FolderBusy, RunError, UsageError
 from .checkpoints import Checkpoints
+from .files import (
+    FORMAT,
+    check_format,
+    read_json,
+    refuse_constant,
+    remove_partial_files,
+    write_file,
+    write_json,
+)
 
 REQUIRED_FIELDS = {"metrics.jsonl": ("frames",), "episodes.jsonl": ("score",)}
 """Numeric fields of every row of a file, beside its step."""
 EXACT_FIELDS = ("torch", "ale-py", "device", "threads", "precision", "compile")
 """Provenance fields that must not change if a run is to continue bit for bit."""
-LENGTH_FIELDS = ("total_timesteps", "num_updates")
+CHANGEABLE_FIELDS = ("total_timesteps", "num_updates", "imports")
 """Config fields in which two configs of one run folder may differ."""
 
 
@@ -43,31 +48,19 @@ class Run:
 
     @classmethod
     def open(cls, folder: Path | str, config: dict[str, Any]) -> "Run":
-        """Create the folder, or check that it is writable and holds a run of this encoded config.
+        """Return the run of a folder that is new or holds a run of this encoded config.
 
         The length of training may differ. Nothing is recorded until ``begin``.
 
-        Raises UsageError if the folder holds another experiment or cannot be written.
+        Raises UsageError if the folder holds another experiment.
         """
         run = cls(folder)
-        try:
-            for part in ("videos", "figures"):
-                (run.folder / part).mkdir(parents=True, exist_ok=True)
-            probe = run.folder / ".writable"
-            probe.touch()
-            probe.unlink()
-        except OSError as error:
-            raise UsageError(
-                f"The run folder {folder} cannot be written ({error.strerror}); "
-                "choose another with --folder."
-            ) from error
         if (run.folder / "config.json").exists():
-            differing = [
-                line
-                for line in config_differences(run.config(), config)
-                if not line.startswith(tuple(f"{name}:" for name in LENGTH_FIELDS))
-            ]
-            if differing:
+            fixed = (
+                {k: x for k, x in each.items() if k not in CHANGEABLE_FIELDS}
+                for each in (run.config(), config)
+            )
+            if differing := config_differences(*fixed):
                 raise UsageError(
                     f"The folder {folder} holds another experiment ({'; '.join(differing)}); "
                     "choose another with --folder."
@@ -80,10 +73,13 @@ class Run:
         Only the holder of the lock may call it. Returns a sentence if a field that exact
         continuation depends on differs from the last session's, else "".
         """
+        remove_partial_files(self.folder)
+        for part in ("videos", "figures"):
+            (self.folder / part).mkdir(parents=True, exist_ok=True)
         previous = self._sessions(step)
         sessions = [*previous, {"from_step": step} | provenance]
         modified = {"modified": any(session.get("modified") for session in sessions)}
-        self.write_json("config.json", config)
+        self.write_json("config.json", {"format": FORMAT} | config)
         self.write_json("provenance.json", provenance | modified | {"sessions": sessions})
         last = previous[-1] if previous else {}
         differing = [
@@ -95,46 +91,27 @@ class Run:
 
     def _sessions(self, step: int) -> list[dict[str, Any]]:
         """The sessions that led to the state at ``step``."""
-        path = self.folder / "provenance.json"
         try:
-            sessions = json.loads(path.read_text())["sessions"]
+            sessions = read_json(self.folder / "provenance.json")["sessions"]
             return [session for session in sessions if session["from_step"] < step]
-        except (FileNotFoundError, ValueError, LookupError, TypeError):
+        except (UsageError, LookupError, TypeError):
             return []
 
     def config(self) -> dict[str, Any]:
         """Return the encoded config of the run.
 
-        Raises UsageError if the folder holds none or it cannot be read.
+        Raises UsageError if the folder holds none, or it cannot be read or has another format.
         """
         path = self.folder / "config.json"
-        try:
-            data = json.loads(path.read_text(), parse_constant=_refuse_constant)
-        except FileNotFoundError:
-            raise UsageError(f"{self.folder} is no run folder: it has no config.json.") from None
-        except (ValueError, OSError) as error:
-            raise UsageError(f"{path} cannot be read as a config: {error}.") from error
-        if not isinstance(data, dict):
-            raise UsageError(f"{path} is not a config.")
+        if not path.exists():
+            raise UsageError(f"{self.folder} is no run folder: it has no config.json.")
+        data = read_json(path)
+        check_format(path, data.pop("format", None), "train again in another folder")
         return data
-
-    def locked(self) -> AbstractContextManager[None]:
-        """Hold the folder's lock; raises FolderBusy if another process holds it."""
-        return locked(self.folder, "training")
-
-    def load(self) -> dict[str, Any] | None:
-        """Load the newest complete checkpoint; damaged ones are reported on stderr and skipped."""
-        return self.checkpoints.load(warn=lambda message: print(message, file=sys.stderr))
 
     def write_json(self, name: str, data: Any) -> None:
         """Replace a JSON file of the folder atomically."""
-        self._replace(name, f"{json.dumps(data, indent=1)}\n".encode())
-
-    def write_tensors(self, name: str, data: dict[str, Any]) -> None:
-        """Replace a file of tensors atomically."""
-        body = io.BytesIO()
-        torch.save(data, body)
-        self._replace(name, body.getvalue())
+        write_json(self.folder / name, data)
 
     def read_lines(self, name: str) -> list[dict[str, Any]]:
         """Return the rows of a .jsonl file without truncated or incomplete lines."""
@@ -149,32 +126,35 @@ class Run:
         lines = path.read_text(errors="replace").splitlines() if path.exists() else []
         return [_parse_row(line, REQUIRED_FIELDS[name]) for line in lines]
 
+    def append_lines(self, name: str, rows: Iterable[dict[str, Any]]) -> None:
+        """Append rows to a .jsonl file."""
+        with open(self.folder / name, "a") as file:
+            file.writelines(f"{json.dumps(row)}\n" for row in rows)
+
     def truncate_lines(self, name: str, step: int) -> None:
         """Remove rows later than ``step``: a killed process wrote past its last checkpoint."""
-        path = self.folder / name
-        text = path.read_text(errors="replace") if path.exists() else ""
-        lines = [
-            line
-            for line in text.splitlines()
-            if (row := _parse_row(line, REQUIRED_FIELDS[name])) and row["step"] <= step
-        ]
-        kept = "".join(f"{line}\n" for line in lines)
-        if kept != text:
-            self._replace(name, kept.encode())
-
-    def _replace(self, name: str, data: bytes) -> None:
-        temporary = self.folder / f".{name}.tmp"
-        temporary.write_bytes(data)
-        temporary.replace(self.folder / name)
+        path, rows = self.folder / name, self.read_lines(name)
+        kept = "".join(f"{json.dumps(row)}\n" for row in rows if row["step"] <= step)
+        if path.exists() and path.read_text(errors="replace") != kept:
+            write_file(path, kept)
 
 
 @contextmanager
 def locked(folder: Path, activity: str) -> Iterator[None]:
-    """Hold an exclusive lock on a folder; the lock of a dead process is released by the system.
+    """Create a folder if needed, and hold an exclusive lock on it, which ends with the process.
 
-    Raises FolderBusy, which names the other process, if the lock is held.
+    Raises UsageError if it cannot be written, and FolderBusy, which names the other process, if the
+    lock is held.
     """
-    with open(folder / "lock", "a+") as file:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        file = open(folder / "lock", "a+")  # noqa: SIM115
+    except OSError as error:
+        raise UsageError(
+            f"The folder {folder} cannot be written ({error.strerror}); "
+            "choose another with --folder."
+        ) from error
+    with file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -205,38 +185,43 @@ def loading(folder: Path) -> Iterator[None]:
     """Turn an error of loading a checkpoint of another config or version into a UsageError."""
     try:
         yield
-    except UsageError:
+    except (UsageError, RunError, OSError):
         raise
-    except (
-        LookupError,
-        TypeError,
-        ValueError,
-        AttributeError,
-        ArithmeticError,  # a number out of a tensor's range
-        RuntimeError,
-    ) as error:
+    except Exception as error:  # loading a wrong state may raise anything
         raise UsageError(
             f"The checkpoint in {folder} does not fit its config in this version "
             f"({type(error).__name__}: {_first_line(error)}); it was left as it is."
         ) from error
 
 
-def config_differences(a: Any, b: Any) -> list[str]:
-    """Return the differences of two encoded configs as lines "path: a, not b"."""
-    flat_a, flat_b = _flatten(a), _flatten(b)
+def config_differences(a: dict[str, Any], b: dict[str, Any]) -> list[str]:
+    """Return the differences of two encoded configs as lines "path: a, not b".
+
+    Of parts of different classes only the classes are compared.
+    """
+    flat_a, flat_b = flatten(a), flatten(b)
+    paths = [x for x in dict.fromkeys([*flat_a, *flat_b]) if flat_a.get(x) != flat_b.get(x)]
     return [
-        f"{path}: {flat_a.get(path, 'absent')}, not {flat_b.get(path, 'absent')}"
-        for path in dict.fromkeys([*flat_a, *flat_b])
-        if flat_a.get(path) != flat_b.get(path)
+        f"{path or 'class'}: {flat_a.get(path, 'absent')}, not {flat_b.get(path, 'absent')}"
+        for path in paths
+        if not any(path != part and f"{path}.".startswith(part and f"{part}.") for part in paths)
     ]
 
 
-def _flatten(data: Any, prefix: str = "") -> dict[str, Any]:
-    if not isinstance(data, dict):
-        return {prefix.rstrip("."): data}
+def flatten(config: dict[str, Any], part_name: Callable[[str], str] = str) -> dict[str, Any]:
+    """Return a config's leaves by dotted path; a part is a leaf too, the name of its class.
+
+    ``part_name`` gives the name of a class. The path of the config's own class is empty.
+    """
     flat: dict[str, Any] = {}
-    for name, value in data.items():
-        flat |= _flatten(value, f"{prefix}{name}.")
+    for name, value in config.items():
+        if name == "class":
+            flat[""] = part_name(str(value))
+        elif isinstance(value, dict):
+            inner = flatten(value, part_name)
+            flat |= {f"{name}.{path}".rstrip("."): leaf for path, leaf in inner.items()}
+        else:
+            flat[name] = value
     return flat
 
 
@@ -246,13 +231,9 @@ def _first_line(error: BaseException) -> str:
 
 def _parse_row(line: str, required: tuple[str, ...]) -> dict[str, Any] | None:
     try:
-        row = json.loads(line, parse_constant=_refuse_constant)
+        row = json.loads(line, parse_constant=refuse_constant)
     except ValueError:
         return None
     if not isinstance(row, dict) or not isinstance(row.get("step"), int):
         return None
     return row if all(isinstance(row.get(name), int | float) for name in required) else None
-
-
-def _refuse_constant(name: str) -> None:
-    raise ValueError(f"it has the number {name}")

@@ -2,16 +2,18 @@
 
 import ctypes
 import os
+import re
 import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from types import FrameType
 
 import torch
 
 from ...envs.errors import UsageError
-from ...world_models.precision import Precision, PrecisionConfig, compile_failure
+from ...world_models.precision import Precision, PrecisionName, compile_failure
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 """Parameters of mallopt, from glibc's malloc.h."""
@@ -24,12 +26,9 @@ def pick_device(name: torch.device | str) -> torch.device:
     """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device: torch.device | None = torch.device(name)
-    except RuntimeError:
-        device = None
-    if device is None or device.type not in ("cpu", "cuda"):
+    if not re.fullmatch(r"cpu|cuda(:\d+)?", str(name)):
         raise UsageError(f"There is no device '{name}'; choose auto, cpu, cuda or cuda:1.")
+    device = torch.device(name)
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise UsageError(
             f"--device is {name}, but torch sees no CUDA device of that index on this machine; "
@@ -47,12 +46,26 @@ def pick_threads(threads: int) -> int:
     return threads
 
 
-def pick_precision(precision: Precision, compile: bool, device: torch.device) -> PrecisionConfig:
-    """Return the requested precision, without compilation (and with a notice) if that fails."""
-    failure = compile_failure(device) if compile else ""
+@dataclass(frozen=True)
+class Runtime:
+    """What a run computes on, and how precisely."""
+
+    device: torch.device
+    threads: int
+    precision: Precision
+
+
+def pick_runtime(device: str, threads: int, precision: PrecisionName, compile: bool) -> Runtime:
+    """Prepare this process for a run: pick the device, set the threads, and keep freed memory.
+
+    Without compilation, and with a notice, if that fails.
+    """
+    keep_freed_memory()
+    picked = pick_device(device)
+    failure = compile_failure(picked) if compile else ""
     if failure:
         print(f"--compile is ignored, because torch.compile fails on this machine: {failure}")
-    return PrecisionConfig(precision, compile and not failure)
+    return Runtime(picked, pick_threads(threads), Precision(precision, compile and not failure))
 
 
 def keep_freed_memory() -> None:

@@ -1,15 +1,17 @@
 """Scores of an evaluation, and their JSON files in a run folder."""
 
-import json
 import math
 import statistics
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
+
+from typeguard import CollectionCheckStrategy, TypeCheckError, check_type
 
 from ...envs.atari.games import HUMAN_RANDOM_TABLE, human_normalized
 from ...envs.errors import UsageError
+from .files import read_json
 
 
 @dataclass(frozen=True)
@@ -21,110 +23,115 @@ class Scores:
     epsilon: float
     seed: int
     distinct_starts: int
-    scores: list[float]
+    scores: tuple[float, ...]
     """Game points of each episode."""
-    lengths: list[int]
+    lengths: tuple[int, ...]
     """Agent steps of each episode."""
     stochastic: bool = False
     """Whether the agent acted as in training, instead of greedily with the protocol's epsilon."""
+    steps: int = 0
+    """Agent steps of the evaluated checkpoint; 0 for a policy without one."""
+    commit: str | None = None
+    """Commit of the code that evaluated it, if it is known."""
+    modified: bool = False
+    """Whether files of that commit were modified."""
+
+    @property
+    def episodes(self) -> int:
+        return len(self.scores)
 
     @property
     def mean(self) -> float:
         return statistics.fmean(self.scores)
 
     @property
+    def median(self) -> float:
+        return statistics.median(self.scores)
+
+    @property
     def standard_error(self) -> float | None:
         """Standard error of the mean over episodes; None for one episode."""
-        if len(self.scores) < 2:
+        if self.episodes < 2:
             return None
-        return statistics.stdev(self.scores) / math.sqrt(len(self.scores))
+        return statistics.stdev(self.scores) / math.sqrt(self.episodes)
 
-    def summary(self) -> dict[str, Any]:
-        """Return all fields and their summary statistics."""
-        normalized = human_normalized(self.env_name, self.mean)
+    @property
+    def human_normalized(self) -> float | None:
+        """The mean scaled to 0 for random play and 1 for a human; None for an unlisted env."""
+        return human_normalized(self.env_name, self.mean)
+
+    @property
+    def conditions(self) -> str:
+        """The protocol and how the agent acted: scores are compared if these are equal."""
+        return self.protocol + ", as in training" * self.stochastic
+
+    def to_json(self) -> dict[str, Any]:
+        """Return all fields and, for other readers, the summary statistics beside them."""
         return {
             "mean": self.mean,
-            "median": statistics.median(self.scores),
+            "median": self.median,
             "standard_error": self.standard_error,
             "min": min(self.scores),
             "max": max(self.scores),
-            "episodes": len(self.scores),
-            "human_normalized": normalized,
-            "human_random_table": HUMAN_RANDOM_TABLE if normalized is not None else None,
+            "episodes": self.episodes,
+            "human_normalized": self.human_normalized,
+            "human_random_table": HUMAN_RANDOM_TABLE if self.human_normalized is not None else None,
             **asdict(self),
         }
 
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> "Scores":
+        """Invert ``to_json``; raises ValueError, which names the field, for unusable data."""
+        values: dict[str, Any] = {}
+        for name, kind in get_type_hints(cls).items():
+            value = data.get(name)
+            values[name] = tuple(value) if isinstance(value, list) else value
+            try:
+                check_type(
+                    values[name], kind, collection_check_strategy=CollectionCheckStrategy.ALL_ITEMS
+                )
+            except TypeCheckError:
+                raise ValueError(f"has no {name}") from None
+        if not values["scores"] or len(values["scores"]) != len(values["lengths"]):
+            raise ValueError("holds no episode, or an incomplete one")
+        return cls(**values)
+
     def __str__(self) -> str:
-        s = self.summary()
         error = "" if self.standard_error is None else f" ± {self.standard_error:,.1f} (s.e.)"
         lines = [
-            f"{self.env_name}: mean {self.mean:,.1f}{error}  median {s['median']:,.1f}  "
-            f"min {s['min']:,.1f}  max {s['max']:,.1f}  "
-            f"over {_plural(len(self.scores), 'episode')} "
-            f"from {_plural(self.distinct_starts, 'distinct start')}",
-            f"  protocol {conditions(s)}, epsilon {self.epsilon:g}, evaluation seed {self.seed}",
+            f"{self.env_name}: mean {self.mean:,.1f}{error}  median {self.median:,.1f}  "
+            f"min {min(self.scores):,.1f}  max {max(self.scores):,.1f}  "
+            f"episodes {self.episodes}  distinct starts {self.distinct_starts}",
+            f"  protocol {self.conditions}, epsilon {self.epsilon:g}, evaluation seed {self.seed}",
         ]
-        if s["human_normalized"] is not None:
+        if self.human_normalized is not None:
             lines.append(
-                f"  human-normalized {s['human_normalized']:.3f} (0 random, 1 human; "
+                f"  human-normalized {self.human_normalized:.3f} (0 random, 1 human; "
                 f"table: {HUMAN_RANDOM_TABLE})"
             )
         return "\n".join(lines)
 
 
-def scores_file(protocol: str = "", stochastic: bool = False) -> str:
+def scores_file(protocol: str = "", *, stochastic: bool) -> str:
     """Return the file name of a run's scores; an empty protocol is the run's own."""
     return "-".join(["scores", *filter(None, [protocol, "stochastic" * stochastic])]) + ".json"
 
 
-def conditions(scores: Mapping[str, Any]) -> str:
-    """Return the protocol of a summary and how its agents acted: scores are compared within it."""
-    return str(scores["protocol"]) + ", as in training" * bool(scores.get("stochastic"))
-
-
-def evaluate_command(stochastic: bool) -> str:
-    """Return the command that produces scores."""
-    return "reverie evaluate" + " --stochastic" * stochastic
-
-
-def read_scores(path: Path) -> dict[str, Any]:
-    """Read the summary that an evaluation wrote.
-
-    Raises UsageError if a field is missing or of a wrong type, or a score is not finite.
-    """
-    scores = read_json_object(path)
-    remedy = f"`{evaluate_command('stochastic' in path.stem)} {path.parent}` writes it again"
-    kinds: dict[str, Any] = {
-        "env_name": str,
-        "protocol": str,
-        "epsilon": int | float,
-        "mean": int | float,
-    }
-    kinds |= {"steps": int, "scores": list, "lengths": list}
-    for name, kind in kinds.items():
-        if not isinstance(scores.get(name), kind):
-            raise UsageError(f"{path} has no {name}; {remedy}.")
-    if not scores["scores"] or len(scores["scores"]) != len(scores["lengths"]):
-        raise UsageError(f"{path} holds no episode, or an incomplete one; {remedy}.")
-    for value in (scores["mean"], *scores["scores"]):
-        if not isinstance(value, int | float) or not math.isfinite(value):
-            raise UsageError(f"{path} has the score {value}, which is no number; {remedy}.")
-    mean = statistics.fmean(scores["scores"])
-    if not math.isclose(mean, scores["mean"], rel_tol=1e-9, abs_tol=1e-9):
-        raise UsageError(f"{path} has a mean that is not that of its scores; {remedy}.")
-    return scores
-
-
-def read_json_object(path: Path) -> dict[str, Any]:
-    """Read a JSON object; raises UsageError if the file cannot be read or holds something else."""
+def read_scores(path: Path) -> Scores:
+    """Read the scores that an evaluation wrote; raises UsageError for an unusable file."""
+    data = read_json(path)
     try:
-        data = json.loads(path.read_text())
-    except (ValueError, OSError) as error:
-        raise UsageError(f"{path} cannot be read: {error}.") from error
-    if not isinstance(data, dict):
-        raise UsageError(f"{path} holds no object.")
-    return data
+        return Scores.from_json(data)
+    except ValueError as error:
+        flag = " --stochastic" * path.stem.endswith("-stochastic")
+        raise UsageError(
+            f"{path} {error}; `reverie evaluate{flag} {path.parent}` writes it again."
+        ) from error
 
 
-def _plural(count: int, noun: str) -> str:
-    return f"{count} {noun}{'' if count == 1 else 's'}"
+def find_scores(path: Path) -> Scores | None:
+    """Return the scores in a file; None if there is no file or it cannot be used."""
+    try:
+        return read_scores(path)
+    except UsageError:
+        return None

@@ -55,9 +55,9 @@ def check_carry(carry: Carry, expected: Carry) -> None:
         raise ValueError("its carry is that of another agent")
 
 
-def check_timestep(timestep: Any) -> int:
-    """Return the timestep of a checkpoint; raises ValueError if it is no natural number."""
-    check_types(timestep, 0, "timestep")
-    if timestep < 0:
-        raise ValueError(f"its timestep is {timestep}")
-    return int(timestep)
+def check_count(count: Any, name: str) -> int:
+    """Return a count of a checkpoint; raises ValueError if it is no natural number."""
+    check_types(count, 0, name)
+    if count < 0:
+        raise ValueError(f"its {name} is {count}")
+    return int(count)

@@ -1,6 +1,7 @@
 """The batched envs of an experiment, and the throughput of random play in them."""
 
 import time
+from functools import partial
 from itertools import islice
 
 import torch
@@ -10,15 +11,24 @@ from ...agents.policies import RandomPolicy
 from ...envs.batched_env import BatchedEnv
 from ...envs.errors import UsageError
 from ...envs.pipeline import Pipeline
+from ...world_models.precision import FLOAT32, Precision
 from ..config.experiment import Experiment
+from .imagined_env import ImaginationConfig
 
 
 def make_batched_env(
-    experiment: Experiment, device: torch.device, threads: int, pipeline: int = 1
-) -> BatchedEnv | Pipeline:
+    experiment: Experiment,
+    device: torch.device,
+    threads: int,
+    pipeline: int = 1,
+    *,
+    precision: Precision = FLOAT32,
+    privileged: bool = False,
+) -> BatchedEnv:
     """Create the training envs of an experiment, divided into ``pipeline`` groups.
 
-    Raises UsageError if the number of envs is not divisible by ``pipeline``.
+    They offer their true state with ``privileged``, or if a part of the experiment needs it. Raises
+    UsageError if an env cannot, or if the number of envs is not divisible by ``pipeline``.
     """
     size, remainder = divmod(experiment.num_envs, max(pipeline, 1))
     if pipeline < 1 or remainder or not size:
@@ -26,16 +36,25 @@ def make_batched_env(
             f"pipeline is {pipeline}, and {experiment.num_envs} envs cannot be divided into "
             f"{pipeline} equal groups; choose --pipeline 1, or 2 and an even --num-envs."
         )
+    env, needs = experiment.env, experiment.needs_privileged
+    build = partial(
+        env.build, threads=max(1, threads // pipeline), privileged=privileged or bool(needs)
+    )
+    if isinstance(env, ImaginationConfig):
+        build = partial(build, precision=precision)
     parts = [
-        BatchedEnv(
-            experiment.env.build(size, threads=max(1, threads // pipeline)),
-            seed=experiment.seed,
-            device=device,
-            first_env=start,
-        )
+        BatchedEnv(build(size), seed=experiment.seed, device=device, first_env=start)
         for start in range(0, experiment.num_envs, size)
     ]
-    return parts[0] if pipeline == 1 else Pipeline(parts)
+    envs = parts[0] if pipeline == 1 else Pipeline(parts)
+    if needs and not envs.spec.privileged:
+        envs.close()
+        raise UsageError(
+            f"{' and '.join(needs)} needs the true state, which {env.env_name} does not offer; "
+            "choose another part, or an env that offers it, such as env:catch or "
+            "--game montezuma_revenge."
+        )
+    return envs
 
 
 def random_play_throughput(experiment: Experiment, threads: int, seconds: float) -> float:

@@ -1,44 +1,65 @@
-"""Options of training: how a run is executed, beside the experiment that says what is learned."""
+"""Options: how a run is executed, beside the experiment that says what is learned."""
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
+
+import tyro
 
 from ...envs.checks import at_least, check
-from ...world_models.precision import Precision
+from ...world_models.precision import PrecisionName
+
+Imports = Annotated[
+    tuple[str, ...], tyro.conf.arg(name="import", metavar="MODULE"), tyro.conf.UseAppendAction
+]
+"""Modules given by ``--import``, which are imported before the other arguments are parsed."""
 
 
 @dataclass(frozen=True)
-class TrainOptions:
-    """How a run is executed: folder, device, speed, logging and checkpoints."""
+class RunOptions:
+    """How any run is executed: folder, device, speed, logging and checkpoints."""
 
     folder: Path | None = None
-    """Run folder; by default runs/PRESET-GAME-sSEED, so that the same command resumes its run."""
+    """Run folder; by default named after what is learned, so that the same command resumes it."""
+    imports: Imports = ()
+    """Module with parts of your own, whose name is stored with the run; may be repeated."""
     device: str = "auto"
     """cpu, cuda, or auto: a GPU if there is one."""
     threads: int = 0
     """CPU threads of torch and of the emulators; 0 for all cores."""
-    precision: Precision = "fp32"
+    precision: PrecisionName = "fp32"
     """Precision of the networks' matrix products; bf16 is faster if the hardware supports it, and
     less accurate."""
     compile: bool = False
     """Compile the networks, which takes minutes at first; needs a C++ compiler."""
-    pipeline: int = 1
-    """Number of groups that the envs are divided into. With 2, the policy acts in one group while
-    the emulators of the other run; agents that learn at every timestep then select actions with
-    parameters one timestep old."""
     log_every: int = 10_000
     """Agent steps between two rows of metrics."""
     max_minutes: float = 0.0
     """Stop with a checkpoint after this many minutes; 0 for no limit."""
     checkpoint_minutes: float = 5.0
     """Minutes between two checkpoints."""
+    quiet: bool = False
+    """Show no progress."""
+
+    def __post_init__(self) -> None:
+        check(self, "", at_least(1), "log_every")
+        check(self, "", at_least(0), "max_minutes", "checkpoint_minutes")
+
+
+@dataclass(frozen=True)
+class TrainOptions(RunOptions):
+    """How the training of an agent is executed."""
+
+    pipeline: int = 1
+    """Number of groups that the envs are divided into. With 2, the policy acts in one group while
+    the emulators of the other run; agents that learn at every timestep then select actions with
+    parameters one timestep old."""
     resume: Literal["exact", "fresh-episodes"] = "exact"
     """exact: resume bit for bit, replaying the envs from their seeds and actions. fresh-episodes:
     start new episodes, for envs that cannot be replayed."""
-    visit_envs: int = 1
-    """Number of envs in which visited rooms and collected keys are counted, if the game is known
-    (Montezuma's Revenge); each needs another emulator."""
+    count_rooms: bool = False
+    """Count the visited rooms and collected keys of all envs, in Montezuma's Revenge; every env
+    then has a second emulator."""
     count_states: bool = False
     """Count the distinct observations, told apart by SimHash."""
     video_every: int = 0
@@ -46,17 +67,21 @@ class TrainOptions:
     random_play_seconds: float = 2.0
     """Seconds for which random play is timed before training, for charts/SPS_ratio_to_random; 0
     skips it."""
-    quiet: bool = False
-    """Show no progress."""
 
     def __post_init__(self) -> None:
-        check(self, "", at_least(1), "log_every")
-        check(
-            self,
-            "",
-            at_least(0),
-            "max_minutes",
-            "checkpoint_minutes",
-            "video_every",
-            "random_play_seconds",
-        )
+        super().__post_init__()
+        check(self, "", at_least(0), "video_every", "random_play_seconds")
+
+
+@dataclass(frozen=True)
+class PretrainOptions(RunOptions):
+    """How the pretraining of a model is executed."""
+
+    log_every: int = 500
+    """Updates between two rows of metrics, each with an evaluation on held-out episodes."""
+    memory_gb: float = 2.0
+    """Host memory for decoded frames; they are cached if all of them fit."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check(self, "", at_least(0), "memory_gb")

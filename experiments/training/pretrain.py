@@ -1,46 +1,50 @@
 """Pretraining of a model on recordings, without an agent.
 
-The parts that all models share are here: batches, progress, checkpoints, evaluation on held-out
-episodes, and exact resumption. Each role adds a subclass of ``Pretraining`` and an entry of
+What all models share is here: batches, evaluation on held-out episodes, and the process that the
+driver runs. Each role adds a subclass of ``Pretraining`` and an entry of
 ``PRETRAININGS`` in ``config/registry.py``.
 """
 
-import math
-import time
-from contextlib import closing
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
+from jaxtyping import Int64
+from torch import Tensor
 
 from ...envs.checks import at_least, check, refuse, within
-from ...envs.errors import NumericalError, UsageError
+from ...envs.errors import UsageError
 from ...envs.interface import Metrics, Stateful
-from ...world_models.precision import Precision, PrecisionConfig, use_precision
-from ..config.experiment import Job, read_job
+from ...world_models.precision import FLOAT32, Precision
+from ..config.experiment import Job
+from ..config.serialization import read_job
 from ..datasets.batches import Batches
-from ..datasets.dataset import Recording
-from ..runs.checkpoints import report_full_disk
-from ..runs.provenance import provenance
+from ..datasets.dataset import Recording, Split
+from ..runs import random_state
 from ..runs.run import Run, building, loading
-from ..runs.runtime import interrupts, keep_freed_memory, pick_device, pick_threads
-from ..runs.serialization import encode
-from .metrics import Log, Means
-from .progress import Display
-from .throughput import without_machine_metrics
-
-MODEL_FILE = "model.pt"
-"""File of the model in the last checkpoint, without the state of its training."""
-FINISHED_FILE = "finished"
-"""File that holds the number of updates for which figures and tables were made."""
+from ..runs.runtime import Runtime, pick_device
+from ..runs.state_checks import check_count, restore
+from .callbacks import Callback
+from .driver import Process, drive
+from .logs import Means, MetricsLog
+from .options import PretrainOptions
+from .progress import Display, describe_pretraining
+from .throughput import Throughput
 
 
 @dataclass(frozen=True)
 class Pretraining(Job):
     """Base of every pretraining: a model, its recordings and the length of training."""
 
-    data: tuple[str, ...] = ()
+    unit = "update"
+    length_field = "num_updates"
+    role: ClassVar[str]
+    """Name of the field with the model's config, as in the configs of agents."""
+
+    data: tuple[Path, ...] = ()
     """Folders of recordings of one env."""
     seed: int = 0
     num_updates: int = 20_000
@@ -57,12 +61,34 @@ class Pretraining(Job):
         if not 0 < self.held_out < 1:
             refuse(self, "", "held_out", "above 0 and below 1")
 
+    stack: int = 1
+    """Frames of an observation, as in the agent's protocol."""
+
+    @property
+    def part(self) -> Any:
+        """Config of the model."""
+        return getattr(self, self.role)
+
     @property
     def model_name(self) -> str:
         """Name of the model in the default run folder."""
-        raise NotImplementedError
+        return type(self.part).__name__.removesuffix("Config").lower()
 
-    def build(self, recording: Recording, device: torch.device) -> Stateful:
+    @property
+    def default_folder(self) -> Path:
+        """runs/pretrain-MODEL-ENV-sSEED."""
+        env_name = Recording(*self.data, cache_bytes=0).env_name
+        return Path("runs") / f"pretrain-{self.model_name}-{env_name}-s{self.seed}"
+
+    def rows(self, recording: Recording, split: Split, *, length: int = 0) -> Int64[Tensor, " M"]:
+        """Return the rows of a split with at least ``length`` more timesteps in their episode."""
+        return recording.start_indices(
+            split, length=length, held_out=self.held_out, seed=self.split
+        )
+
+    def build(
+        self, recording: Recording, device: torch.device, precision: Precision = FLOAT32
+    ) -> Stateful:
         """Return the untrained model for the frames of a recording."""
         raise NotImplementedError
 
@@ -74,11 +100,12 @@ class Pretraining(Job):
         """Return the model's phase of a curriculum; batches are rebuilt when it changes."""
         return None
 
-    def update(self, model: Any, batch: Any, device: torch.device) -> Metrics:
-        """Make one gradient step; a metric named ``loss`` is checked for finiteness."""
-        raise NotImplementedError
+    def update(self, model: Any, batch: Any) -> Metrics:
+        """Make one gradient step, and return its metrics."""
+        metrics: Metrics = model.update(batch)
+        return metrics
 
-    def evaluate(self, model: Any, recording: Recording, device: torch.device) -> Metrics:
+    def evaluate(self, model: Any, recording: Recording) -> Metrics:
         """Return quick metrics on held-out episodes, to be logged as ``eval/NAME``."""
         raise NotImplementedError
 
@@ -86,55 +113,22 @@ class Pretraining(Job):
         """Write figures and tables of the trained model; repeated if the process was killed."""
 
 
-@dataclass(frozen=True)
-class PretrainOptions:
-    """How a pretraining is executed: folder, device, logging and checkpoints."""
-
-    folder: Path | None = None
-    """Run folder; by default runs/pretrain-MODEL-ENV-sSEED."""
-    device: str = "auto"
-    """cpu, cuda, or auto: a GPU if there is one."""
-    threads: int = 0
-    """CPU threads; 0 for all cores."""
-    precision: Precision = "fp32"
-    """Precision of the model's matrix products; bf16 is faster if the hardware supports it."""
-    log_every: int = 500
-    """Updates between two rows of metrics, each with an evaluation on held-out episodes."""
-    max_minutes: float = 0.0
-    """Stop with a checkpoint after this many minutes; 0 for no limit."""
-    checkpoint_minutes: float = 5.0
-    """Minutes between two checkpoints."""
-    memory_gb: float = 2.0
-    """Host memory for decoded frames; they are cached if all of them fit."""
-    quiet: bool = False
-    """Show no progress."""
-
-    def __post_init__(self) -> None:
-        check(self, "", at_least(1), "log_every")
-        check(self, "", at_least(0), "max_minutes", "checkpoint_minutes", "memory_gb")
-
-
 def pretrain(
-    job: Pretraining, folder: Path | str, options: PretrainOptions = PretrainOptions()
+    job: Pretraining,
+    folder: Path | str,
+    options: PretrainOptions = PretrainOptions(),  # noqa: B008  # frozen
+    callbacks: Sequence[Callback] = (),
 ) -> Run:
     """Pretrain, or continue pretraining, in a run folder; return the run.
 
-    Raises UsageError for invalid input, and NumericalError, which names the update, if the loss is
-    no longer finite; the last checkpoint is kept.
+    Raises UsageError for invalid input, and NumericalError, which names the update, if a metric or
+    the model is no longer finite at a row or checkpoint; the last checkpoint is kept.
     """
-    device, threads = pick_device(options.device), pick_threads(options.threads)
-    keep_freed_memory()
-    recording = Recording(*job.data, cache_bytes=options.memory_gb * 1e9)
-    with use_precision(PrecisionConfig(options.precision)), building("model"):
-        model = job.build(recording, device)
-    run = Run.open(folder, encode(job))
-    with run.locked(), report_full_disk(run.folder):
-        _PretrainingSession(job, run, model, recording, options, device).train(threads)
-    return run
+    return drive(ModelTraining, job, folder, options, callbacks)
 
 
 def load_model(
-    folder: Path | str, *, device: torch.device | str = "auto"
+    folder: Path | str, *, device: torch.device | str = "auto", precision: Precision = FLOAT32
 ) -> tuple[Pretraining, Any]:
     """Return a pretraining and its model as of the last checkpoint.
 
@@ -144,150 +138,95 @@ def load_model(
     job = read_job(folder)
     if not isinstance(job, Pretraining):
         raise UsageError(f"{folder} is no pretraining; name a run of `reverie pretrain`.")
-    state = run.load()
+    state = run.checkpoints.load()
     if state is None:
         raise UsageError(f"{folder} has no checkpoint yet; pretrain it first.")
     with building("model"):
-        model = job.build(Recording(*job.data, cache_bytes=0), device)
+        model = job.build(Recording(*job.data, cache_bytes=0), device, precision)
     with loading(run.folder):
         model.load_state_dict(state["model"])
     return job, model
 
 
-def default_pretrain_folder(job: Pretraining) -> Path:
-    """Return runs/pretrain-MODEL-ENV-sSEED."""
-    env_name = Recording(*job.data, cache_bytes=0).env_name
-    return Path("runs") / f"pretrain-{job.model_name}-{env_name}-s{job.seed}"
+class ModelTraining(Process):
+    """The process of pretraining: updates of a model by minibatches of a recording."""
 
-
-class _PretrainingSession:
-    """A session of a pretraining, from its last checkpoint to its end or an interruption."""
+    job: Pretraining
+    options: PretrainOptions
 
     def __init__(
         self,
         job: Pretraining,
-        run: Run,
-        model: Any,
-        recording: Recording,
         options: PretrainOptions,
-        device: torch.device,
+        run: Run,
+        runtime: Runtime,
+        resources: ExitStack,
     ) -> None:
-        self.job, self.run, self.model, self.recording = job, run, model, recording
-        self.options, self.device = options, device
-        self.means = Means()
-        self.num_updates = self.num_frames = 0
-
-    def train(self, threads: int) -> None:
-        """Continue from the last checkpoint, or start, and train until the end or a signal."""
-        job, run, state = self.job, self.run, self.run.load()
-        if state:
-            self.num_updates = state["num_updates"]
-        if state and self.num_updates >= job.num_updates:
-            with loading(run.folder):
-                self.model.load_state_dict(state["model"])
-            self._finish()
-            if not self.options.quiet:
-                print(
-                    f"{run.folder} is finished at update {self.num_updates:,}; choose a larger "
-                    "--num-updates to continue."
-                )
-            return
-        self.num_frames = state["num_frames"] if state else 0
-        env_name = self.recording.env_name
-        about = {"protocol": self.recording.manifest.env.protocol_label, "env_name": env_name}
-        about |= {"precision": self.options.precision}
-        with loading(run.folder):
-            if state:
-                self.model.load_state_dict(state["model"])
-            self.batches, self.phase = job.batches(self.recording, self.model), self._phase()
-            if state:
-                self.batches.load_state_dict(state["batches"])
-                self.means.load_state_dict(state["means"])
-        warning = run.begin(encode(job), self.num_updates, provenance(self.device, threads) | about)
-        run.truncate_lines("metrics.jsonl", self.num_updates)
-        verb = f"continues at update {self.num_updates:,}" if self.num_updates else "starts"
-        headline = (
-            f"{run.folder} {verb}: {job.model_name} on {len(self.recording):,} frames of "
-            f"{env_name}, {job.num_updates:,} updates with batches of {self.batches.batch_size}"
+        super().__init__(job, options, run, runtime, resources)
+        random_state.seed_all(job.seed)
+        self.recording = Recording(*job.data, cache_bytes=options.memory_gb * 1e9)
+        env = self.recording.manifest.env
+        self.about = {"protocol": env.protocol_label, "env_name": env.env_name}
+        with building("model"):
+            self.model: Any = job.build(self.recording, runtime.device, runtime.precision)
+        self.batches, self.phase = job.batches(self.recording, self.model), job.phase(self.model)
+        self.title = (
+            f"{job.model_name} on {len(self.recording):,} frames of {env.env_name}, "
+            f"{job.num_updates:,} updates with batches of {self.batches.batch_size}"
         )
-        with (
-            interrupts() as signals,
-            closing(Log(run.folder, self.num_updates)) as log,
-            Display(headline, job.num_updates, quiet=self.options.quiet) as display,
-        ):
-            if warning:
-                display.message(warning)
-            self._loop(log, display, signals)
-            run.interrupted = bool(signals)
-        if self.num_updates >= job.num_updates:
-            self._finish()
-        end = "Done" if run.finished else "Stopped; the same command continues"
-        display.message(f"{end}: {self.num_updates:,} updates in {run.folder}")
+        self.callbacks = [
+            Means(),
+            HeldOutMetrics(self),
+            Throughput("updates_per_second"),
+            MetricsLog(run),
+            Display(job.num_updates, describe_pretraining, quiet=options.quiet),
+        ]
 
-    def _loop(self, log: Log, display: Display, signals: list[int]) -> None:
-        """Make updates until the last one, the time limit or a signal."""
-        job, options = self.job, self.options
-        start_time = save_time = log_time = time.monotonic()
-        logged_updates = self.num_updates
-        while self.num_updates < job.num_updates:
-            if self._phase() != self.phase:
-                self.batches, self.phase = job.batches(self.recording, self.model), self._phase()
-            metrics = job.update(self.model, next(self.batches), self.device)
-            self.num_updates += 1
-            self.num_frames += self.batches.batch_size
-            self.means.update(metrics)
-            is_last = self.num_updates == job.num_updates
-            out_of_time = 0 < 60 * options.max_minutes < time.monotonic() - start_time
-            stop = out_of_time or bool(signals) or is_last
-            save_due = stop or time.monotonic() - save_time > 60 * options.checkpoint_minutes
-            log_due = self.num_updates % options.log_every == 0 or is_last
-            # On a GPU, a check after every update would synchronize with it.
-            if self.device.type == "cpu" or save_due or log_due:
-                self._check_loss(metrics)
-            if log_due:
-                held_out = job.evaluate(self.model, self.recording, self.device)
-                row = self.means.pop() | {f"eval/{name}": float(x) for name, x in held_out.items()}
-                rate = (self.num_updates - logged_updates) / (time.monotonic() - log_time)
-                row["charts/updates_per_second"] = rate
-                logged_updates, log_time = self.num_updates, time.monotonic()
-                log.row(self.num_updates, self.num_frames, row)
-                log.flush([])
-                self._show(display, row)
-            if save_due:
-                self._save()
-                save_time = time.monotonic()
-            if stop:
-                break
+    def iterate(self) -> Iterator[tuple[None, Metrics]]:
+        while True:
+            self._follow_curriculum()
+            metrics = self.job.update(self.model, next(self.batches))
+            self.step += 1
+            self.frames += self.batches.batch_size
+            yield None, metrics
 
-    def _phase(self) -> Any:
-        return self.job.phase(self.model)
+    def _follow_curriculum(self) -> None:
+        """Rebuild the batches if the model has reached another phase."""
+        if (phase := self.job.phase(self.model)) != self.phase:
+            self.batches, self.phase = self.job.batches(self.recording, self.model), phase
 
-    def _check_loss(self, metrics: Metrics) -> None:
-        loss = float(metrics.get("loss", 0.0))
-        if not math.isfinite(loss):
-            raise NumericalError(
-                f"The loss at update {self.num_updates} is {loss}: training has diverged. The last "
-                f"checkpoint in {self.run.folder} is unchanged; try a smaller learning rate."
-            )
+    def state_dict(self) -> dict[str, Any]:
+        return {
+            "model": self.model.state_dict(),
+            "batches": self.batches.state_dict(),
+            "frames": self.frames,
+            "recording": {  # for an agent that starts from the model
+                "env_name": self.recording.env_name,
+                "frames": len(self.recording),
+                "obs_shape": self.recording.obs_shape(self.job.stack),
+                "num_actions": self.recording.num_actions,
+            },
+        }
 
-    def _show(self, display: Display, row: dict[str, float]) -> None:
-        metrics = "  ".join(f"{k} {x:.4g}" for k, x in without_machine_metrics(row).items())
-        rate = f"{row['charts/updates_per_second']:>6,.1f} updates/s"
-        display.update(self.num_updates, f"update {self.num_updates:>8,}  {rate}  {metrics}")
+    def restore(self, state: dict[str, Any]) -> None:
+        self.frames = check_count(state["frames"], "frames")
+        restore(self.model, state["model"], "model")
+        self._follow_curriculum()
+        restore(self.batches, state["batches"], "batches")
 
-    def _save(self) -> None:
-        parts = {"model": self.model, "batches": self.batches, "means": self.means}
-        states = {name: part.state_dict() for name, part in parts.items()}
-        self.run.write_tensors(
-            MODEL_FILE, {"env_name": self.recording.env_name, "model": states["model"]}
-        )
-        counts = {"num_updates": self.num_updates, "num_frames": self.num_frames}
-        self.run.checkpoints.save(self.num_updates, counts | states)
 
-    def _finish(self) -> None:
-        """Make figures and tables unless those of this number of updates are complete."""
-        marker = self.run.folder / FINISHED_FILE
-        if not (marker.exists() and marker.read_text() == str(self.num_updates)):
-            self.job.finish(self.run, self.model, self.recording, self.device)
-            marker.write_text(str(self.num_updates))
-        self.run.finished = True
+class HeldOutMetrics(Callback):
+    """Metrics on held-out episodes in every row, and the figures and tables of a finished run."""
+
+    def __init__(self, training: ModelTraining) -> None:
+        self.training = training
+
+    def metrics(self) -> Metrics:
+        held_out = self.training.job.evaluate(self.training.model, self.training.recording)
+        return {f"eval/{name}": x for name, x in held_out.items()}
+
+    def on_end(self, step: int) -> None:
+        training = self.training
+        if training.run.finished:
+            run, device = training.run, training.runtime.device
+            training.job.finish(run, training.model, training.recording, device)

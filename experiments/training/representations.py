@@ -1,7 +1,7 @@
 """Pretraining of representations, with bounds and a figure of held-out observations.
 
 The frames of the recording count as agent steps of an agent that starts from the representation
-(``agent.pretrained``).
+(``--init-from``).
 """
 
 from dataclasses import dataclass
@@ -10,12 +10,12 @@ import torch
 from jaxtyping import UInt8
 from torch import Tensor
 
-from ...agents.episodic.fitting import PRETRAINED
 from ...envs.errors import UsageError
 from ...envs.interface import Metrics
 from ...world_models.inference.bounds import ELBO, bound
 from ...world_models.inference.evidence import active_units, bits_per_dimension, log_evidence
 from ...world_models.interface import Representation, RepresentationConfig
+from ...world_models.precision import FLOAT32, Precision
 from ...world_models.representation.vae import VAEConfig
 from ...world_models.representation.variational import VariationalRepresentation
 from ..datasets.batches import Batches
@@ -32,34 +32,34 @@ NUM_HELD_OUT = 250
 class RepresentationPretraining(Pretraining):
     """Pretraining of a representation on recorded observations."""
 
+    role = "representation"
+
     representation: RepresentationConfig = VAEConfig()
-    stack: int = 1
-    """Frames of an observation, as in the agent's protocol."""
     num_updates: int = 5_000
     """Gradient steps."""
 
-    @property
-    def model_name(self) -> str:
-        return type(self.representation).__name__.removesuffix("Config").lower()
-
-    def build(self, recording: Recording, device: torch.device) -> Representation:
+    def build(
+        self, recording: Recording, device: torch.device, precision: Precision = FLOAT32
+    ) -> Representation:
         if not self.representation.trainable:
             raise UsageError(
                 f"The representation {self.model_name} has no parameters to train; "
                 "choose representation:vae or representation:binary-vae."
             )
         shape = recording.obs_shape(self.stack)
-        return self.representation.build(obs_shape=shape, seed=self.seed, device=device)
+        return self.representation.build(
+            obs_shape=shape, seed=self.seed, device=device, precision=precision
+        )
 
     def batches(
         self, recording: Recording, model: Representation
     ) -> Batches[UInt8[Tensor, "B K H W"]]:
-        indices = recording.start_indices("train", held_out=self.held_out, seed=self.split)
+        indices = self.rows(recording, "train")
         sample = recording.frames(indices[:: max(len(indices) // 100, 1)])
         if (sample == sample[0]).all():
             raise UsageError(
-                f"The frames of {', '.join(self.data)} are all equal, so a representation cannot "
-                "be trained on them; record a policy that moves."
+                f"The frames of {', '.join(map(str, self.data))} are all equal, so a "
+                "representation cannot be trained on them; record a policy that moves."
             )
         return Batches(
             indices,
@@ -68,14 +68,7 @@ class RepresentationPretraining(Pretraining):
             seed=self.seed,
         )
 
-    def update(
-        self, model: Representation, batch: UInt8[Tensor, "B K H W"], device: torch.device
-    ) -> Metrics:
-        return model.update(batch)
-
-    def evaluate(
-        self, model: Representation, recording: Recording, device: torch.device
-    ) -> Metrics:
+    def evaluate(self, model: Representation, recording: Recording) -> Metrics:
         """Return the ELBO of some held-out observations, by one sample each."""
         if not isinstance(model, VariationalRepresentation):
             return {}
@@ -85,13 +78,7 @@ class RepresentationPretraining(Pretraining):
     def finish(
         self, run: Run, model: Representation, recording: Recording, device: torch.device
     ) -> None:
-        """Write the pretrained representation, ``held_out.json`` with both bounds, and a figure."""
-        pretrained = {
-            "representation": repr(self.representation),
-            "state": model.state_dict(),
-            "frames": len(recording),
-        }
-        run.write_tensors(PRETRAINED, pretrained)
+        """Write ``held_out.json`` with both bounds, and a figure."""
         if not isinstance(model, VariationalRepresentation):
             return
         obs = self.held_out_obs(recording, NUM_HELD_OUT)
@@ -100,7 +87,7 @@ class RepresentationPretraining(Pretraining):
 
     def held_out_obs(self, recording: Recording, max_count: int) -> UInt8[Tensor, "M K H W"]:
         """Return up to ``max_count`` observations of held-out episodes, evenly spaced."""
-        rows = recording.start_indices("held-out", held_out=self.held_out, seed=self.split)
+        rows = self.rows(recording, "held-out")
         return recording.observations(rows[:: -(-len(rows) // max_count)], self.stack)
 
 

@@ -1,31 +1,50 @@
-"""Training of an experiment in a run folder."""
+"""Training of an agent in the envs of an experiment."""
 
-from dataclasses import asdict
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import torch
+
+from ...agents.loop import interact
 from ...envs.errors import UsageError
-from ...world_models.precision import use_precision
+from ...envs.interface import (
+    Carry,
+    Metrics,
+    TimeStep,
+    Transition,
+    timestep_from_state,
+    timestep_state,
+)
 from ..config.experiment import Experiment
-from ..runs.checkpoints import report_full_disk
-from ..runs.provenance import provenance
-from ..runs.run import Run, building, loading
-from ..runs.runtime import keep_freed_memory, pick_device, pick_precision, pick_threads
-from ..runs.serialization import encode
-from ..runs.state_checks import check_timestep
+from ..runs import random_state
+from ..runs.run import Run, building
+from ..runs.runtime import Runtime
+from ..runs.state_checks import check_carry, check_count, check_types, restore
+from .callbacks import Callback
+from .driver import Process, drive
 from .envs import make_batched_env, random_play_throughput
+from .initialization import initialize
+from .logs import EpisodeLog, Means, MetricsLog, PlanTracking, Videos
 from .options import TrainOptions
-from .session import TrainingSession
+from .progress import Display, describe_training
+from .throughput import Throughput
+from .visits import RoomVisits, StateCounts
 
 
 def train(
     experiment: Experiment,
     folder: Path | str,
     options: TrainOptions = TrainOptions(),  # noqa: B008  # frozen
+    callbacks: Sequence[Callback] = (),
 ) -> Run:
     """Train, or continue training, in a run folder; return the run, finished or interrupted.
 
     A run that has reached its total timesteps is not changed. Ctrl-C and SIGTERM write a checkpoint
-    after the current timestep, from which the same call continues.
+    after the current timestep, from which the same call continues. ``callbacks`` are called after
+    the run's own ones (see ``Callback``).
 
     Raises UsageError for invalid input, and RunError if a model's numbers are no longer finite, an
     emulator does not respond or the disk is full; the last checkpoint is kept in either case.
@@ -34,46 +53,167 @@ def train(
 
         train(PRESETS["dqn"], "runs/dqn", TrainOptions(device="cpu"))
     """
-    device = pick_device(options.device)
-    threads = pick_threads(options.threads)
-    keep_freed_memory()
-    run = Run.open(folder, encode(experiment))
-    with run.locked(), report_full_disk(run.folder):
-        state = run.load()
-        initial, total = experiment.agent.initial_timesteps, experiment.total_timesteps
-        if initial >= total:
-            raise UsageError(
-                f"total_timesteps is {total}, and {initial} were spent on pretraining; choose a "
-                "larger --total-timesteps."
-            )
-        steps = initial
-        if state:
-            with loading(run.folder):
-                steps += check_timestep(state["timestep"]) * experiment.num_envs
-        if state and steps >= total:
-            run.finished = True
-            if not options.quiet:
-                print(
-                    f"{run.folder} is finished at step {steps:,}; choose a larger "
-                    "--total-timesteps to continue."
-                )
-            return run
-        experiment.agent.check_env(experiment.env.eval_env.env_name)
-        precision = pick_precision(options.precision, options.compile, device)
-        about = provenance(device, threads) | asdict(precision)
-        about |= {"protocol": experiment.env.protocol_label, "pipeline": options.pipeline}
-        seconds, random_sps = options.random_play_seconds, None
-        with use_precision(precision), building("env"):  # an env may hold a model
+    return drive(AgentTraining, experiment, folder, options, callbacks)
+
+
+class AgentTraining(Process):
+    """The process of training: the loop's transitions, from which the agent and the bonus learn.
+
+    ``initial_steps`` are the agent steps that were spent on pretraining.
+    """
+
+    job: Experiment
+    options: TrainOptions
+
+    def __init__(
+        self,
+        experiment: Experiment,
+        options: TrainOptions,
+        run: Run,
+        runtime: Runtime,
+        resources: ExitStack,
+    ) -> None:
+        super().__init__(experiment, options, run, runtime, resources)
+        env, threads = experiment.env, runtime.threads
+        self.sync_every = experiment.agent.rollout_length if options.pipeline > 1 else 1
+        self.initial_steps, total = 0, experiment.total_timesteps
+        self.about = {"protocol": env.protocol_label, "pipeline": options.pipeline}
+        self.title = (
+            f"{env.env_name}, protocol {env.protocol_label}, seed {experiment.seed}, {total:,} "
+            f"steps ({total * env.frame_skip:,} frames)"
+        )
+        random_sps, seconds = None, options.random_play_seconds
+        with building("env"):  # an env may hold a model
             if seconds > 0:
                 random_sps = random_play_throughput(experiment, threads, seconds)
-            envs = make_batched_env(experiment, device, threads, options.pipeline)
-        with use_precision(precision), building("agent"):
-            agent = experiment.agent.build(envs.spec, seed=experiment.seed, device=device)
+            random_state.seed_all(experiment.seed)  # random play drew as often as time allowed
+            self.envs = make_batched_env(
+                experiment,
+                runtime.device,
+                threads,
+                options.pipeline,
+                precision=runtime.precision,
+                privileged=options.count_rooms,
+            )
+        resources.callback(self.envs.close)
+        spec = self.envs.spec
+        settings: dict[str, Any] = {
+            "seed": experiment.seed,
+            "device": runtime.device,
+            "precision": runtime.precision,
+        }
+        with building("agent"):
+            self.agent = experiment.agent.build(spec, **settings)
         with building("bonus"):
-            bonus = experiment.bonus.build(envs.spec, seed=experiment.seed, device=device)
-        session = TrainingSession(experiment, options, run, envs, agent, bonus, random_sps)
-        try:
-            session.train(state, about)
-        finally:
-            envs.close()
-    return run
+            self.bonus = experiment.bonus.build(spec, **settings)
+        self.callbacks = [
+            Means(),
+            EpisodeLog(run, spec.num_envs, fresh=options.resume == "fresh-episodes"),
+            PlanTracking(spec.num_envs, self.envs.device),
+            Throughput("SPS", size=spec.num_envs, random_sps=random_sps),
+            MetricsLog(run),
+            Display(total, describe_training, quiet=options.quiet),
+        ]
+        if options.count_rooms:
+            self.callbacks.append(RoomVisits(spec, env.env_name))
+        if options.count_states:
+            self.callbacks.append(StateCounts(spec))
+        if options.video_every:
+            self.callbacks.append(Videos(run.folder / "videos", options.video_every))
+        self.now: tuple[TimeStep, Carry] | None = None
+        """The time step and the carry to continue from; None at the envs' reset."""
+
+    @property
+    def timestep(self) -> int:
+        """The number of timesteps of the loop since the beginning of the run."""
+        return (self.step - self.initial_steps) // self.job.num_envs
+
+    @property
+    def can_stop(self) -> bool:
+        return self.timestep % self.sync_every == 0
+
+    def iterate(self) -> Iterator[tuple[Transition, Metrics]]:
+        """Make timesteps of all envs, and learn from them."""
+        for t in interact(
+            self.envs,
+            self.agent,
+            start=self.now,
+            sync_every=self.sync_every,
+            timestep=self.timestep,
+        ):
+            t = t.with_bonus(self.bonus(t))
+            metrics = {"bonus/mean": t.bonus.mean(), **self.agent.learn(t)}
+            self.step += self.job.num_envs
+            self.frames = self.step * self.job.env.frame_skip
+            self.now = t.next_step, t.next_carry
+            yield t, metrics
+
+    def start(self) -> None:
+        """Initialize the agent from another run if the experiment names one."""
+        if self.job.init_from is None:
+            return
+        spec, device, total = self.envs.spec, self.envs.device, self.job.total_timesteps
+        self.initial_steps, last = initialize(self.agent, self.job, spec, device)
+        if self.initial_steps >= total:
+            raise UsageError(
+                f"total_timesteps is {total}, and {self.initial_steps} were spent on pretraining; "
+                "choose a larger --total-timesteps."
+            )
+        self.step = self.initial_steps
+        if last is not None:
+            self._start_fresh_episodes(*last, seed_index=0)
+
+    def state_dict(self) -> dict[str, Any]:
+        assert self.now is not None
+        step, carry = self.now
+        return {
+            "initial_steps": self.initial_steps,
+            "agent": self.agent.state_dict(),
+            "bonus": self.bonus.state_dict(),
+            "envs": self.envs.state_dict(),
+            "next_step": timestep_state(step),
+            "next_carry": carry,
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        self.initial_steps = check_count(state["initial_steps"], "initial_steps")
+        check_count(self.step - self.initial_steps, "step since the initial ones")
+        restore(self.agent, state["agent"], "agent")
+        restore(self.bonus, state["bonus"], "bonus")
+        step = timestep_from_state(state["next_step"], self.envs.spec, self.envs.device)
+        carry = {k: v.to(self.envs.device) for k, v in state["next_carry"].items()}
+        check_carry(carry, self.agent.initial(self.envs.spec.num_envs))
+        self.now = step, carry
+        if self.options.resume == "fresh-episodes":
+            self.tell("New episodes start: from here on the run is not exact.")
+            seed_index = int(state["envs"]["seed_index"].max()) + 1
+            self._start_fresh_episodes(step, carry, seed_index)
+            return
+        check_types(state["envs"], self.envs.state_dict(), "envs")
+        if (timesteps := int(state["envs"]["steps_since_seed"].max())) > 1000:
+            self.tell(f"replaying {timesteps:,} timesteps of every env")
+        obs = self.envs.load_state_dict(state["envs"])
+        if not torch.equal(obs, step.obs.cpu()):
+            raise UsageError(
+                "The env does not replay: after the logged actions its observations differ from "
+                "the checkpoint's. Continue inexactly, with new episodes, by --resume "
+                "fresh-episodes."
+            )
+
+    def _start_fresh_episodes(self, step: TimeStep, carry: Carry, seed_index: int) -> None:
+        """Show the agent a time-out of its unfinished episodes, then the reset of all envs."""
+        if self.sync_every > 1:
+            raise UsageError(
+                "New episodes of a trained agent need --pipeline 1, because with more groups "
+                "actions of unfinished episodes are pending."
+            )
+        zeros = torch.zeros_like(step.reward)
+        yes, no = torch.ones_like(step.last), torch.zeros_like(step.last)
+        truncated = replace(step, reward=zeros, discount=zeros + 1, first=no, last=yes)
+        for next_step in (truncated, self.envs.reset(seed_index)):
+            with torch.no_grad():
+                output = self.agent.act(step, carry)
+            action, extras, next_carry = output.action, output.extras, output.carry
+            self.agent.learn(Transition(step, carry, action, extras, next_step, next_carry, zeros))
+            step, carry = next_step, next_carry
+        self.now = step, carry

@@ -53,10 +53,12 @@ def test_acting_changes_neither_the_carry_nor_the_state(config: AgentConfig) -> 
     state = copy.deepcopy(agent.state_dict())
     carry = copy.deepcopy(t.next_carry)
     for explore in (True, False):
-        action, next_carry = agent.act(t.next_step, t.next_carry, explore=explore)
-        repeated, _ = agent.act(t.next_step, t.next_carry, explore=explore)
-        assert torch.equal(action, repeated), "the random numbers of a timestep are in its carry"
-        assert set(next_carry) == set(carry)
+        output = agent.act(t.next_step, t.next_carry, explore=explore)
+        repeated = agent.act(t.next_step, t.next_carry, explore=explore)
+        assert torch.equal(output.action, repeated.action), "random numbers are in the carry"
+        assert equal(output.extras, repeated.extras)
+        assert set(output.carry) == set(carry)
+        assert all(len(x) == 8 for x in output.extras.values())
     assert equal(carry, t.next_carry)
     assert equal(state, agent.state_dict())
 

@@ -30,7 +30,7 @@ def catch_envs(device: torch.device) -> BatchedEnv:
 
 
 def test_random_numbers_are_those_of_the_cpu() -> None:
-    rng = prng.initial_rng(3, "train", 16)
+    rng = prng.initial_rng(3, prng.Purpose.TRAIN, 16)
     assert torch.equal(prng.next_rng(rng), prng.next_rng(rng.to(GPU)).cpu())
     assert torch.equal(prng.randint(rng, 7, 1), prng.randint(rng.to(GPU), 7, 1).cpu())
     torch.testing.assert_close(prng.normal(rng, 5), prng.normal(rng.to(GPU), 5).cpu())

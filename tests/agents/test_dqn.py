@@ -16,11 +16,11 @@ from reverie.agents.dqn import DQN, DQNConfig
 from reverie.agents.loop import interact
 from reverie.agents.networks import (
     NETWORKS,
-    Bfloat16Copy,
     ImpalaConfig,
     MLPConfig,
     NatureConfig,
     QNetwork,
+    inference_copy,
 )
 from reverie.agents.returns import double_q_targets
 from reverie.agents.schedules import linear
@@ -29,7 +29,7 @@ from reverie.envs.batched_env import BatchedEnv
 from reverie.envs.catch import CatchConfig
 from reverie.envs.errors import UsageError
 from reverie.experiments.runs.checkpoints import Checkpoints
-from reverie.world_models.precision import PrecisionConfig, shared_autocast_cache, use_precision
+from reverie.world_models.precision import FLOAT32, Precision, shared_autocast_cache
 
 from sample_envs import ScriptedEnv
 
@@ -106,7 +106,7 @@ def test_updates_are_counted_exactly(num_envs: int, ratio: float) -> None:
     agent = config.build(envs.spec, seed=0)
     for timestep, t in enumerate(islice(interact(envs, agent), 30), start=1):
         agent.learn(t)
-        assert agent.updates == max(0, math.floor((timestep * num_envs - 10) * ratio))
+        assert agent.schedule.count == max(0, math.floor((timestep * num_envs - 10) * ratio))
 
 
 def test_updates_missed_before_the_first_episode_end_are_made_up_at_twice_the_rate() -> None:
@@ -115,7 +115,7 @@ def test_updates_missed_before_the_first_episode_end_are_made_up_at_twice_the_ra
     counts = []
     for t in islice(interact(envs, agent), 30):
         agent.learn(t)
-        counts.append(agent.updates)
+        counts.append(agent.schedule.count)
     assert counts[:8] == [0] * 8
     assert counts[8:12] == [4, 8, 12, 16]
     assert counts[-1] == (30 * 8 - 10) // 4
@@ -131,8 +131,8 @@ def test_the_target_network_is_copied_at_its_frequency() -> None:
     for t in islice(interact(envs, agent), 60):
         agent.learn(t)
         same = torch.equal(agent.q_network.head.weight, agent.target_network.head.weight)
-        assert same == (agent.updates % 10 == 0)
-        copies += same and agent.updates > 0
+        assert same == (agent.schedule.count % 10 == 0)
+        copies += same and agent.schedule.count > 0
     assert copies >= 5
 
 
@@ -143,7 +143,7 @@ def test_epsilon_decreases_with_agent_steps_and_evaluation_is_greedy() -> None:
     for t in islice(interact(envs, agent, start=(step, carry)), 4):
         epsilons.append(agent.epsilon)
         greedy = agent.q_network(t.step.obs).argmax(1)
-        assert torch.equal(agent.act(t.step, t.carry, explore=False)[0], greedy)
+        assert torch.equal(agent.act(t.step, t.carry, explore=False).action, greedy)
         random_fraction = float((t.action != greedy).float().mean()) * 3 / 2  # of 3 actions
         assert random_fraction == pytest.approx(agent.epsilon, abs=0.12)
         agent.learn(t)
@@ -170,7 +170,7 @@ def test_a_convolutional_agent_resumes_from_a_checkpoint_bit_for_bit(tmp_path: P
     Checkpoints(tmp_path).save(1, agent.state_dict())
     resumed.load_state_dict(Checkpoints(tmp_path).load() or {})
     for t in islice(interact(envs, agent), 12):
-        assert torch.equal(resumed.act(t.step, t.carry)[0], t.action)
+        assert torch.equal(resumed.act(t.step, t.carry).action, t.action)
         agent.learn(t)
         resumed.learn(t)
     for a, b in zip(agent.q_network.parameters(), resumed.q_network.parameters(), strict=True):
@@ -253,26 +253,26 @@ def test_a_dueling_head_adds_advantages_about_their_mean() -> None:
 
 def test_bfloat16_values_are_near_those_of_float32() -> None:
     networks = []
-    for precision in ("fp32", "bf16"):
-        with prng.seeded(0), use_precision(PrecisionConfig(precision)):
-            networks.append(QNetwork(NatureConfig().build((4, 84, 84)), 6, dueling=False))
+    for precision in (FLOAT32, Precision("bf16")):
+        with prng.seeded(0):
+            trunk = NatureConfig().build((4, 84, 84), precision)
+            networks.append(QNetwork(trunk, 6, dueling=False))
     obs = torch.randint(256, (4, 4, 84, 84), dtype=torch.uint8)
     exact, low_precision = (network(obs) for network in networks)
     assert low_precision.dtype == torch.float32
     assert not torch.equal(low_precision, exact)
     assert torch.allclose(low_precision, exact, atol=0.01)
-    bfloat16 = Bfloat16Copy(networks[1])
+    bfloat16 = inference_copy(networks[1], Precision("bf16"))
     assert torch.allclose(bfloat16.network(obs), low_precision, atol=1e-3)
     networks[1].load_state_dict({k: x + 0.1 for k, x in networks[1].state_dict().items()})
     bfloat16.refresh()
     assert torch.allclose(bfloat16.network(obs), networks[1](obs), rtol=0.02)
-    assert Bfloat16Copy(networks[0]).network is networks[0]
+    assert inference_copy(networks[0], FLOAT32).network is networks[0]
 
 
 def test_a_shared_autocast_cache_changes_no_gradient() -> None:
     envs = BatchedEnv(CatchConfig().build(4), seed=0)
-    with use_precision(PrecisionConfig("bf16")):
-        agent = SMALL.build(envs.spec, seed=0)
+    agent = SMALL.build(envs.spec, seed=0, precision=Precision("bf16"))
     for t in islice(interact(envs, agent), 60):
         agent.learn(t)
     batch, gradients = agent.replay.sample(32), []

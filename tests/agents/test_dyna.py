@@ -40,8 +40,8 @@ def test_the_inner_agent_learns_from_imagined_steps_only() -> None:
     agent = DYNA.build(envs.spec, seed=0)
     for t in islice(interact(envs, agent), 160):
         agent.learn(t)
-    assert agent.rounds == 1 + (640 - DYNA.model_learning_starts) // DYNA.imagination_every
-    assert agent.inner.steps == agent.rounds * DYNA.imagination_envs * (DYNA.horizon + 1)  # type: ignore[attr-defined]
+    assert agent.schedule.count == 1 + (640 - DYNA.model_learning_starts) // DYNA.imagination_every
+    assert agent.inner.steps == agent.schedule.count * DYNA.imagination_envs * (DYNA.horizon + 1)  # type: ignore[attr-defined]
     assert len(agent.simulator.replay) > 0
 
 
@@ -58,8 +58,8 @@ def test_all_rounds_are_one_sequence_of_timesteps(inner: str) -> None:
     resumed.load_state_dict(agent.state_dict())
     resumed_transitions = record_inner(resumed)
     for each in (agent, resumed):
-        each.imagine()
-    assert len(transitions) == 10 * agent.rounds
+        each.imagine(agent.schedule.count + 1)
+    assert len(transitions) == 10 * (agent.schedule.count + 1)
     for t, u in zip(transitions[-10:], resumed_transitions, strict=True):
         assert torch.equal(t.action, u.action)
         assert torch.equal(t.step.obs, u.step.obs)
@@ -98,7 +98,7 @@ def test_a_fraction_of_the_rollouts_is_real(real_fraction: float) -> None:
             pixels = t.step.obs[i].numpy().tobytes(), t.next_step.obs[i].numpy().tobytes()
             real.add((*pixels, int(t.action[i]), float(t.next_step.reward[i])))
         agent.learn(t)
-    assert agent.rounds > 1
+    assert agent.schedule.count > 1
     replay = agent.inner.replay  # type: ignore[attr-defined]
     batch = replay.gather(torch.arange(len(replay)))
     is_real = [

@@ -33,7 +33,7 @@ class OnPolicyConfig(AgentConfig):
 
 def make_ready(agent: Informed, num_envs: int) -> None:
     """Give the simulator enough updates, steps and experience to predict."""
-    agent.simulator.updates = agent.simulator.steps = 10_000
+    agent.simulator.schedule.count = agent.simulator.steps = 10_000
     transition = next(interact(BatchedEnv(imagination(num_envs)), RandomPolicy(3)))
     agent.simulator.replay.append(transition, torch.zeros(num_envs))
 
@@ -55,13 +55,16 @@ def test_it_chooses_the_action_of_the_least_visited_frame() -> None:
     )
     agent = config.build(EnvSpec(2, 3, SMALL_SHAPE), seed=0)
     agent.simulator.predictor = CountingPredictor()
-    step, rng = BatchedEnv(imagination(2), seed=0).reset(), prng.initial_rng(0, "train", 2)
+    step, rng = (
+        BatchedEnv(imagination(2), seed=0).reset(),
+        prng.initial_rng(0, prng.Purpose.TRAIN, 2),
+    )
     trajectory = step.obs[:, None].repeat(1, 3, 1, 1, 1)
     trajectory[:, :, 0, 0, 0] += 1
     trajectory[:, 2, 0, 0, 1] = 1
     carry = {"rng": rng, "trajectory": trajectory, "trajectory_count": torch.full((2,), 3)}
     carry |= agent.simulator.initial(2)
-    random_action = prng.randint(rng, 3, prng.Draw.ACTION)
+    random_action = prng.randint(rng, 3, prng.Purpose.ACTION)
     assert torch.equal(agent.explore(step, carry), random_action), "the predictor is not ready"
     make_ready(agent, 2)
     assert agent.explore(step, carry).tolist() == [2, 2]
@@ -86,9 +89,10 @@ def test_it_predicts_only_for_the_envs_that_explore() -> None:
     agent.explore = counted  # type: ignore[method-assign]
     for _ in range(20):
         inner_carry = {name: x for name, x in carry.items() if name not in OWN_CARRY}
-        inner_action, _ = agent.inner.act(step, inner_carry, explore=False)
-        action, next_carry = agent.act(step, carry)
-        exploring = prng.uniform(carry["rng"], 1, prng.Draw.EXPLORE)[:, 0] < 0.3
+        inner_action = agent.inner.act(step, inner_carry, explore=False).action
+        output = agent.act(step, carry)
+        action, next_carry = output.action, output.carry
+        exploring = prng.uniform(carry["rng"], 1, prng.Purpose.EXPLORE)[:, 0] < 0.3
         trajectory = {name: next_carry[name] for name in ("trajectory", "trajectory_count")}
         novel = explore(step, carry | trajectory)
         assert torch.equal(action, torch.where(exploring, novel, inner_action))
@@ -109,7 +113,6 @@ def test_it_refuses_the_bonus_that_its_inner_agent_refuses() -> None:
     [
         (lambda: InformedConfig(inner=OnPolicyConfig()), "agent.inner is OnPolicyConfig, which"),
         (lambda: InformedConfig(inner=InformedConfig()), "agent.inner is InformedConfig, which"),
-        (lambda: InformedConfig(model_replay_ratio=0.0), "set agent.weights"),
     ],
 )
 def test_invalid_settings_are_refused(make: Any, message: str) -> None:

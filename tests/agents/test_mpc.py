@@ -10,12 +10,12 @@ from reverie.envs.errors import UsageError
 from reverie.envs.interface import EnvSpec
 
 from sample_agents import TINY
-from sample_models import SMALL_SHAPE, CountingPredictor, imagination, starts
+from sample_models import SMALL_SHAPE, CountingPredictor, imagination, start, starts
 
 
 def test_plans_are_sampled_by_their_probabilities_and_refit_to_the_best() -> None:
     probs = torch.tensor([[[0.5, 0.3, 0.2], [0.0, 1.0, 0.0]]])
-    plans = sample_plans(probs, 4000, prng.initial_rng(0, "train", 1), purpose=3)
+    plans = sample_plans(probs, 4000, prng.initial_rng(0, prng.Purpose.TRAIN, 1), purpose=3)
     frequencies = [float((plans[0, :, 0] == a).float().mean()) for a in range(3)]
     assert frequencies == pytest.approx([0.5, 0.3, 0.2], abs=0.03)
     assert (plans[0, :, 1] == 1).all()
@@ -29,7 +29,7 @@ def test_plans_are_sampled_by_their_probabilities_and_refit_to_the_best() -> Non
 def test_an_imagined_return_by_hand() -> None:
     """Rewards 2, 1, 1 with discount 0.5 a step and gamma 0.9."""
     predictor = CountingPredictor(termination=0.5)
-    carry = predictor.start(starts(1))
+    carry = start(predictor, starts(1))
     value = imagined_return(predictor, carry, torch.tensor([[2, 1, 1]]), gamma=0.9)
     assert float(value) == pytest.approx(2 + 0.45 * 1 + 0.45**2 * 1)
 

@@ -7,19 +7,21 @@ from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 
 from reverie import PRESETS, Experiment, load, train
 from reverie.agents.loop import interact
 from reverie.agents.losses import entropy
+from reverie.agents.policies import EpsilonGreedy
 from reverie.agents.ppo import PPO, PPOConfig
 from reverie.agents.returns import lambda_returns
-from reverie.agents.rollout import Rollout
+from reverie.agents.rollout import Batch, Rollout
 from reverie.envs.batched_env import BatchedEnv
 from reverie.envs.catch import CatchConfig
 from reverie.envs.errors import UsageError
 from reverie.envs.interface import Segment, Transition
+from reverie.experiments.config.serialization import encode
 from reverie.experiments.runs.run import config_differences
-from reverie.experiments.runs.serialization import encode
 from reverie.world_models.interface import PlannerConfig
 from reverie.world_models.planning import PLANNERS
 from reverie.world_models.planning.figar import FiGARConfig
@@ -42,11 +44,23 @@ def collect(config: PPOConfig, timesteps: int, n: int = 8) -> tuple[PPO, Any]:
     return agent, list(islice(interact(envs, agent), timesteps))
 
 
-def segment_of(agent: PPO, transitions: list[Transition]) -> Segment:
-    rollout = Rollout(agent.spec, len(transitions))
+def segment_of(
+    agent: PPO, transitions: list[Transition], carry_every: int | None = None
+) -> Segment:
+    extras = tuple(agent.rollout.extras)
+    rollout = Rollout(agent.spec, len(transitions), extras=extras, carry_every=carry_every)
     for t in transitions:
         rollout.append(t)
     return rollout.pop()
+
+
+def next_value(agent: PPO, transitions: list[Transition]) -> Tensor:
+    return agent.value(transitions[-1].next_step, transitions[-1].next_carry)
+
+
+def batch_of(agent: PPO, transitions: list[Transition]) -> Batch:
+    segment = segment_of(agent, transitions, agent.rollout.carry_every)
+    return agent.estimate_advantages(segment, next_value(agent, transitions))
 
 
 def test_the_reactive_planner_is_plain_ppo() -> None:
@@ -54,7 +68,7 @@ def test_the_reactive_planner_is_plain_ppo() -> None:
     config = replace(SMALL_PPO, plan_kl_coef=5.0, replan_coef=7.0, clip_coef=None, clip_vloss=False)
     agent, transitions = collect(replace(config, planner=ReactiveConfig()), 16)
     assert not agent.network.recurrent
-    batch = agent.estimate_advantages(segment_of(agent, transitions))
+    batch = batch_of(agent, transitions)
     agent.ppo_loss(batch)[0].backward()  # type: ignore[no-untyped-call]
     actual = [x.grad.clone() for x in agent.network.parameters() if x.grad is not None]
     agent.network.zero_grad()
@@ -106,7 +120,7 @@ def test_unrolling_a_segment_reproduces_acting_bit_for_bit(planner: PlannerConfi
 @each_planner
 def test_each_sequence_has_its_initial_carry(planner: PlannerConfig) -> None:
     agent, transitions = collect(replace(SMALL_PPO, planner=planner), 16)
-    batch = agent.estimate_advantages(segment_of(agent, transitions))
+    batch = batch_of(agent, transitions)
     assert batch.action.shape == (16, 8)
     for name, x in transitions[8].carry.items():
         assert torch.equal(batch.carry[name][1::2], x), name
@@ -119,14 +133,17 @@ def test_each_sequence_has_its_initial_carry(planner: PlannerConfig) -> None:
 def test_later_epochs_repeat_the_decisions(planner: PlannerConfig) -> None:
     """After updates the planner still replans at the timesteps at which it replanned."""
     agent, transitions = collect(replace(SMALL_PPO, planner=planner, learning_rate=0.1), 16)
-    segment = segment_of(agent, transitions)
-    batch = agent.estimate_advantages(segment)
-    agent.train_on(segment)
+    segment = segment_of(agent, transitions, agent.rollout.carry_every)
+    value = next_value(agent, transitions)
+    batch = agent.estimate_advantages(segment, value)
+    agent.train_on(segment, value)
     inputs = batch.obs, batch.first, batch.carry, batch.action
-    *_, next_carry = agent.network(*inputs, batch.decision)
-    assert torch.equal(next_carry["age"][1::2], transitions[-1].next_carry["age"])
-    *_, other_carry = agent.network(*inputs, batch.decision.roll(1, 0))
-    assert not torch.equal(other_carry["age"], next_carry["age"]), "decisions have no effect"
+    replanned = torch.stack([t.extras["replanned"] for t in transitions], 1).view(16, 8)
+    assert replanned.any()
+    assert not replanned.all()
+    assert torch.equal(agent.network(*inputs, batch.decision)[2].replanned, replanned)
+    other = agent.network(*inputs, batch.decision.roll(1, 0))[2].replanned
+    assert not torch.equal(other, replanned), "decisions have no effect"
 
 
 @pytest.mark.parametrize("explore", [True, False])
@@ -136,10 +153,23 @@ def test_a_repeated_action_is_the_one_taken(explore: bool) -> None:
     repeated = 0
     for t in islice(interact(envs, agent, explore=explore), 40):
         assert torch.equal(t.next_carry["action"], t.action)
-        repeats = t.next_carry["age"] > 0
+        repeats = ~t.extras["replanned"]
         repeated += int(repeats.sum())
         assert torch.equal(t.action[repeats], t.carry["action"][repeats])
     assert repeated > 50
+
+
+def test_a_repeated_action_is_the_one_taken_by_epsilon_greedy_evaluation() -> None:
+    """Also where the protocol has replaced the agent's action."""
+    envs = BatchedEnv(CatchConfig().build(8), seed=0)
+    agent = replace(SMALL_PPO, planner=FiGARConfig(max_repetitions=4)).build(envs.spec, seed=0)
+    policy = EpsilonGreedy(agent, 3, 0.5)
+    replaced = 0
+    for t in islice(interact(envs, policy, explore=False), 30):
+        assert torch.equal(t.next_carry["action"], t.action)
+        own = agent.act(t.step, t.carry, explore=False).action
+        replaced += int((own != t.action).sum())
+    assert replaced > 20
 
 
 def test_free_energy_adds_entropy_and_subtracts_kl_from_the_reward() -> None:
@@ -151,8 +181,7 @@ def test_free_energy_adds_entropy_and_subtracts_kl_from_the_reward() -> None:
         ent_coef=0.3,
     )
     agent, transitions = collect(config, 16)
-    segment = segment_of(agent, transitions)
-    batch = agent.estimate_advantages(segment)
+    segment, batch = segment_of(agent, transitions), batch_of(agent, transitions)
     with torch.no_grad():
         logits, value, plan, _ = agent.network(
             segment.obs, segment.first, segment.carry, segment.action
@@ -175,7 +204,7 @@ def test_updates_lower_the_costs_of_planning() -> None:
         plan_kl_coef=1.0,
     )
     agent, transitions = collect(config, 16)
-    batch = agent.estimate_advantages(segment_of(agent, transitions))
+    batch = batch_of(agent, transitions)
     batch = replace(batch, advantage=torch.zeros_like(batch.advantage))
     means = [agent.update(batch) for _ in range(12)]
     for cost in ("plan/kl", "plan/replan_prob"):

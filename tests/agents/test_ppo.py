@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 from torch.nn import functional
 
 from reverie.agents.loop import interact
@@ -14,7 +15,7 @@ from reverie.agents.losses import normalize_advantages, ppo_policy_loss, ppo_val
 from reverie.agents.networks import MLPConfig
 from reverie.agents.policies import sample
 from reverie.agents.ppo import PPO, PPOConfig
-from reverie.agents.rollout import Rollout
+from reverie.agents.rollout import Batch, Rollout
 from reverie.envs import prng
 from reverie.envs.batched_env import BatchedEnv
 from reverie.envs.catch import CatchConfig
@@ -35,11 +36,23 @@ def collect(agent: PPO, env: Any, timesteps: int) -> list[Transition]:
     return list(islice(interact(BatchedEnv(env), agent), timesteps))
 
 
-def segment_of(agent: PPO, transitions: list[Transition]) -> Segment:
-    rollout = Rollout(agent.spec, len(transitions))
+def segment_of(
+    agent: PPO, transitions: list[Transition], carry_every: int | None = None
+) -> Segment:
+    extras = tuple(agent.rollout.extras)
+    rollout = Rollout(agent.spec, len(transitions), extras=extras, carry_every=carry_every)
     for t in transitions:
         rollout.append(t)
     return rollout.pop()
+
+
+def next_value(agent: PPO, transitions: list[Transition]) -> Tensor:
+    return agent.value(transitions[-1].next_step, transitions[-1].next_carry)
+
+
+def batch_of(agent: PPO, transitions: list[Transition]) -> Batch:
+    segment = segment_of(agent, transitions, agent.rollout.carry_every)
+    return agent.estimate_advantages(segment, next_value(agent, transitions))
 
 
 def agent_for(config: PPOConfig, env: Any, seed: int = 0) -> PPO:
@@ -71,8 +84,8 @@ def test_advantages_are_normalized_under_weights() -> None:
 def test_one_epoch_without_clipping_is_a2c() -> None:
     """The gradient of log pi(a) A, squared error and entropy, written out."""
     agent = agent_for(A2C, ScriptedEnv(4))
-    segment = segment_of(agent, collect(agent, ScriptedEnv(4), 8))
-    batch = agent.estimate_advantages(segment)
+    transitions = collect(agent, ScriptedEnv(4), 8)
+    segment, batch = segment_of(agent, transitions), batch_of(agent, transitions)
     agent.ppo_loss(batch)[0].backward()  # type: ignore[no-untyped-call]
     actual = [x.grad.clone() for x in agent.network.parameters() if x.grad is not None]
     agent.network.zero_grad()
@@ -100,7 +113,7 @@ def test_before_an_update_log_probabilities_are_those_of_acting() -> None:
     """KL and clip fraction are 0, with and without an LSTM."""
     for config in (SMALL, replace(SMALL, lstm=8)):
         agent = agent_for(config, ScriptedEnv(4))
-        batch = agent.estimate_advantages(segment_of(agent, collect(agent, ScriptedEnv(4), 8)))
+        batch = batch_of(agent, collect(agent, ScriptedEnv(4), 8))
         means = agent.ppo_loss(batch)[1]
         assert float(means["losses/approx_kl"]) == pytest.approx(0, abs=1e-7)
         assert float(means["losses/clipfrac"]) == 0
@@ -168,7 +181,7 @@ class Recall(ScriptedEnv):
 
 def test_samples_follow_the_softmax() -> None:
     logits = torch.tensor([0.0, 1.0, 2.0]).repeat(20_000, 1)
-    actions = sample(logits, prng.initial_rng(0, "train", 20_000))
+    actions = sample(logits, prng.initial_rng(0, prng.Purpose.TRAIN, 20_000))
     frequency = functional.one_hot(actions, 3).float().mean(0)
     assert torch.allclose(frequency, logits[0].softmax(0), atol=0.01)
 
@@ -187,7 +200,7 @@ def test_the_learning_rate_decays_to_zero() -> None:
 def test_a_planner_is_a_planner(name: str) -> None:
     planner = PLANNERS[name]().build(features=5, num_actions=3, seed=0)
     assert isinstance(planner, Planner)
-    carry = planner.initial(4) | {"rng": prng.initial_rng(0, "train", 4)}
+    carry = planner.initial(4) | {"rng": prng.initial_rng(0, prng.Purpose.TRAIN, 4)}
     logits, _, output = planner.advance(torch.randn(4, 5), carry, torch.ones(4, dtype=torch.bool))
     assert logits.shape == (4, 3)
     assert output.kl.shape == output.replan_prob.shape == (4,)
@@ -223,9 +236,10 @@ def test_a_minibatch_too_large_for_memory_is_refused_with_a_size_that_fits(
         return ppo_loss(batch)
 
     monkeypatch.setattr(agent, "_loss", small_memory)
-    segment = segment_of(agent, collect(agent, ScriptedEnv(4), 8))
+    transitions = collect(agent, ScriptedEnv(4), 8)
+    segment, value = segment_of(agent, transitions), next_value(agent, transitions)
     with pytest.raises(UsageError, match=r"minibatch of 16 rows .* 4 rows fit; .*minibatches 8"):
-        agent.train_on(segment)
+        agent.train_on(segment, value)
 
 
 def test_a_rollout_too_large_for_memory_is_refused() -> None:

@@ -56,7 +56,7 @@ def play(outcomes: list[list[int]], stack: int, channels: int, *, midway: bool) 
             frame=frames[:, -1],
         )
         action = torch.randint(0, 5, (n,), generator=generator)
-        transitions.append(Transition(step, {}, action, next_step, {}, torch.zeros(n)))
+        transitions.append(Transition(step, {}, action, {}, next_step, {}, torch.zeros(n)))
         step = next_step
     return transitions
 

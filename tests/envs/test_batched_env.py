@@ -17,7 +17,7 @@ from reverie.agents.policies import RandomPolicy
 from reverie.envs import prng
 from reverie.envs.atari.atari import AtariConfig
 from reverie.envs.atari.protocol import PROTOCOLS
-from reverie.envs.batched_env import BatchedEnv
+from reverie.envs.batched_env import BatchedEnv, EmulatorEnvs
 from reverie.envs.catch import CatchConfig
 from reverie.envs.errors import EmulatorTimeout, UsageError
 from reverie.envs.interface import EnvConfig, Transition, timestep_state
@@ -86,6 +86,7 @@ def test_restored_envs_continue_exactly(env: EnvConfig) -> None:
 
 def test_envs_are_seeded_anew_only_at_resets_and_logs_stay_short() -> None:
     envs = BatchedEnv(CatchConfig().build(4), seed=0, reseed_after=50)
+    assert isinstance(envs, EmulatorEnvs)
     reseeds = 0
     loop = interact(envs, RandomPolicy(envs.spec.num_actions))
     for _ in range(1500):
@@ -214,5 +215,7 @@ def test_deleted_envs_leave_no_thread_behind() -> None:
 
 def test_env_seeds_differ_between_training_and_evaluation() -> None:
     seed_index = torch.zeros(8, dtype=torch.int64)
-    train, evaluation = (prng.env_seeds(0, p, seed_index) for p in ("train", "eval"))
+    train, evaluation = (
+        prng.env_seeds(0, p, seed_index) for p in (prng.Purpose.TRAIN, prng.Purpose.EVAL)
+    )
     assert (train != evaluation).all()

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from reverie.agents.bonuses.density_bonus import PseudoCountConfig
+from reverie.agents.interface import ActOutput
 from reverie.agents.loop import interact
 from reverie.agents.policies import RandomPolicy, argmax_with_random_ties, epsilon_greedy
 from reverie.envs import prng
@@ -89,12 +90,12 @@ class TabularQLearning:
         )  # the last row is the observation below the bottom
 
     def initial(self, n: int) -> Carry:
-        return {"rng": prng.initial_rng(0, "train", n)}
+        return {"rng": prng.initial_rng(0, prng.Purpose.TRAIN, n)}
 
-    def act(self, step: TimeStep, carry: Carry, *, explore: bool = True) -> tuple[Tensor, Carry]:
+    def act(self, step: TimeStep, carry: Carry, *, explore: bool = True) -> ActOutput:
         key = carry["rng"]
         greedy = argmax_with_random_ties(self.values[self.cell(step)], key)
-        return epsilon_greedy(greedy, key, 2, 0.1), {"rng": prng.next_rng(key)}
+        return ActOutput(epsilon_greedy(greedy, key, 2, 0.1), {"rng": prng.next_rng(key)})
 
     def learn(self, t: Transition) -> None:
         cell, value = self.cell(t.step), self.values[self.cell(t.next_step)].amax(1)

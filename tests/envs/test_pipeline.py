@@ -12,7 +12,7 @@ from gymnasium.spaces import Discrete
 from torch import Tensor
 
 from reverie import Experiment, load, train
-from reverie.agents.interface import AgentConfig
+from reverie.agents.interface import ActOutput, AgentConfig
 from reverie.agents.loop import interact
 from reverie.agents.policies import RandomPolicy
 from reverie.agents.ppo import PPO, PPOConfig
@@ -96,10 +96,10 @@ class UpdateCounter:
         self.updates = 0
 
     def initial(self, n: int) -> Carry:
-        return {"rng": prng.initial_rng(0, "train", n)}
+        return {"rng": prng.initial_rng(0, prng.Purpose.TRAIN, n)}
 
-    def act(self, step: TimeStep, carry: Carry, *, explore: bool = True) -> tuple[Tensor, Carry]:
-        return torch.full((len(step.reward),), self.updates), carry
+    def act(self, step: TimeStep, carry: Carry, *, explore: bool = True) -> ActOutput:
+        return ActOutput(torch.full((len(step.reward),), self.updates), carry)
 
 
 def test_actions_are_one_update_old_except_at_a_segments_start() -> None:
@@ -163,10 +163,10 @@ def test_a_segment_begun_without_a_pipeline_is_ended_by_the_same_policy(
         updates_at_act.append(num_updates)
         return act(self, *step, **options)
 
-    def counted_train_on(self: PPO, segment: Segment) -> Metrics:
+    def counted_train_on(self: PPO, segment: Segment, next_value: Tensor) -> Metrics:
         nonlocal num_updates
         num_updates += 1
-        return train_on(self, segment)
+        return train_on(self, segment, next_value)
 
     monkeypatch.setattr(PPO, "act", recorded_act)
     monkeypatch.setattr(PPO, "train_on", counted_train_on)
@@ -197,11 +197,11 @@ def test_a_hanging_part_raises_a_timeout() -> None:
 def test_views_of_a_copied_buffer_have_the_same_values() -> None:
     """With a size of observations that is not a multiple of four bytes."""
     buffer = torch.zeros(10 * 3 + 3 * 5, dtype=torch.uint8)
-    written = _timestep_views(buffer, (3, 1, 1, 5))
+    written = _timestep_views(buffer, (3, 1, 1, 5), (3, 0))
     written["obs"].copy_(torch.arange(15).view(3, 1, 1, 5))
     written["reward"][:] = torch.tensor([1.5, -2.0, 1e9])
     written["discount"][1], written["first"][2], written["last"][0] = 1.0, True, True
-    read = _timestep_views(buffer.clone(), (3, 1, 1, 5))
+    read = _timestep_views(buffer.clone(), (3, 1, 1, 5), (3, 0))
     assert equal(written, read)
     assert read["reward"].tolist() == [1.5, -2.0, 1e9]
     assert read["first"].tolist() == [False, False, True]

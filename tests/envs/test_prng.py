@@ -20,14 +20,14 @@ def test_splitmix64_agrees_with_the_published_sequence() -> None:
 
 
 def test_a_draw_does_not_depend_on_the_batch_around_it() -> None:
-    rng = prng.initial_rng(3, "train", 64)
+    rng = prng.initial_rng(3, prng.Purpose.TRAIN, 64)
     whole = prng.uniform(rng, 128, purpose=2)
     for rows in (slice(0, 1), slice(5, 9), slice(63, 64)):
         assert torch.equal(prng.uniform(rng[rows], 128, purpose=2), whole[rows])
 
 
 def test_draws_are_uniform_and_purposes_and_timesteps_independent() -> None:
-    rng = prng.initial_rng(0, "train", 1000)
+    rng = prng.initial_rng(0, prng.Purpose.TRAIN, 1000)
     a, b = prng.uniform(rng, 100), prng.uniform(rng, 100, purpose=1)
     c = prng.uniform(prng.next_rng(rng), 100)
     for x in (a, b, c):
@@ -46,7 +46,7 @@ def test_no_two_runs_share_an_env_seed_and_seeds_are_valid_for_the_emulator() ->
         [
             prng.env_seeds(seed, purpose, seed_index + reseeds)
             for seed in range(4)
-            for purpose in ("train", "eval", "collect")
+            for purpose in (prng.Purpose.TRAIN, prng.Purpose.EVAL, prng.Purpose.COLLECT)
             for reseeds in range(2)
         ]
     )
@@ -65,7 +65,7 @@ def test_the_most_extreme_normal_draws_are_finite_and_opposite(
 
 
 def test_normal_draws_are_normal_and_independent() -> None:
-    draws = prng.normal(prng.initial_rng(0, "train", 4000), 2)
+    draws = prng.normal(prng.initial_rng(0, prng.Purpose.TRAIN, 4000), 2)
     assert draws.mean(0).abs().max() < 0.06
     assert (draws.std(0) - 1).abs().max() < 0.05
     assert abs(float(torch.corrcoef(draws.T)[0, 1])) < 0.06

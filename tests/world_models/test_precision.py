@@ -1,36 +1,62 @@
-"""Memory layouts and the hint after an out-of-memory error."""
+"""Precision as an argument: what is built with it, and the copies of networks for inference."""
 
-import weakref
+from typing import Any
 
 import pytest
 import torch
 
-from reverie.envs.errors import UsageError
-from reverie.world_models.precision import run_with_oom_hint, to_channels_last
+from reverie.agents.bonuses.density_bonus import PseudoCountConfig, SurpriseConfig
+from reverie.agents.dyna import DynaConfig
+from reverie.agents.episodic.mfec import MFECConfig
+from reverie.agents.ppo import PPOConfig
+from reverie.envs.interface import EnvSpec
+from reverie.world_models.density.bound import BoundConfig
+from reverie.world_models.density.pixelcnn import PixelCNNConfig
+from reverie.world_models.precision import FLOAT32, InferenceCopy, Precision
+from reverie.world_models.prediction.feedforward import FeedforwardConfig
+from reverie.world_models.representation.vae import VAEConfig
+
+SPEC, BF16 = EnvSpec(2, 3, (1, 40, 40)), Precision("bf16")
 
 
-@pytest.mark.parametrize("shape", [(5, 4, 7, 6), (2, 3, 4, 7, 6), (5, 1, 7, 6), (1, 12, 7, 6)])
-def test_to_channels_last_changes_the_layout_and_no_value(shape: tuple[int, ...]) -> None:
-    obs = torch.randint(256, shape, dtype=torch.uint8)
-    converted = to_channels_last(obs)
-    assert torch.equal(converted, obs)
-    assert converted.flatten(0, -4).is_contiguous(memory_format=torch.channels_last)
-    assert to_channels_last(converted) is converted
+def built(config: Any) -> Any:
+    return config.build(SPEC, seed=0, precision=BF16)
 
 
-def test_smaller_sizes_are_tried_after_the_memory_of_larger_ones_is_freed() -> None:
-    allocated: list[weakref.ref[torch.Tensor]] = []
+def test_it_reaches_the_networks_of_agents_and_of_their_parts() -> None:
+    assert built(PPOConfig()).network.trunk.precision == BF16
+    assert built(MFECConfig(representation=VAEConfig(latent=4))).representation.precision == BF16
+    dyna = built(DynaConfig(predictor=FeedforwardConfig(size="tiny")))
+    assert dyna.simulator.predictor.precision == BF16
+    assert dyna.inner.q_network.trunk.precision == BF16
 
-    def run(size: int) -> int:
-        assert not any(ref() is not None for ref in allocated)
-        tensor = torch.zeros(size)
-        allocated.append(weakref.ref(tensor))
-        if size > 3:
-            raise torch.OutOfMemoryError("too large")
-        return size
 
-    with pytest.raises(UsageError, match="2 fit"):
-        run_with_oom_hint(run, 16, "{} fit".format)
-    assert len(allocated) == 4
-    allocated.clear()
-    assert run_with_oom_hint(run, 3, str) == 3
+@pytest.mark.parametrize("bonus", [PseudoCountConfig, SurpriseConfig])
+@pytest.mark.parametrize("density", [PixelCNNConfig(maps=4), BoundConfig(latent=4)])
+def test_it_reaches_the_density_of_a_bonus(bonus: Any, density: Any) -> None:
+    """Which scores frames in float32 on a CPU, where its small kernels are slow in bfloat16."""
+    asked: list[torch.device] = []
+
+    class Spy(Precision):
+        def for_small_kernels(self, device: torch.device) -> Precision:
+            asked.append(device)
+            return super().for_small_kernels(device)
+
+    config = bonus(density=density, resolution=6)
+    model = config.build(SPEC, seed=0, precision=Spy("bf16")).density.density
+    assert asked == [torch.device("cpu")]
+    assert model.precision.name == "fp32"
+    assert BF16.for_small_kernels(torch.device("cuda")) == BF16
+
+
+def test_a_copy_for_inference_rounds_weights_as_autocast_does() -> None:
+    torch.manual_seed(0)
+    network = torch.nn.Sequential(torch.nn.Linear(8, 8), torch.nn.ReLU(), torch.nn.Linear(8, 4))
+    copy, x = InferenceCopy(network, BF16), torch.randn(5, 8)
+    for _ in range(2):
+        with torch.no_grad(), BF16.autocast(torch.device("cpu")):
+            assert torch.equal(copy.network(x), network(x))
+        with torch.no_grad():
+            next(network.parameters()).add_(0.1)
+        copy.refresh()
+    assert InferenceCopy(network, FLOAT32).network is network

@@ -5,7 +5,6 @@ its score is a function of frame and weights alone: the same noise before and af
 every batch. Updates use other noise; otherwise the model would overfit to the noise of the score.
 """
 
-from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,8 +19,9 @@ from ...envs.prng import fold_in, seeded
 from ..inference.bounds import IWAE, LatentVariableModel, bound, draw_weights
 from ..inference.estimators import pathwise, vimco
 from ..interface import DensityConfig
-from ..optimizers import load_optimizer
+from ..precision import FLOAT32, Precision
 from ..representation.networks import Decoder, Encoder, mean_and_log_std
+from ..state import HasState
 from .frames import check_frames, check_state
 
 
@@ -49,10 +49,13 @@ class BoundConfig(DensityConfig):
         levels: int,
         seed: int = 0,
         device: torch.device | str = "cpu",
+        precision: Precision = FLOAT32,
     ) -> "BoundDensity":
         with seeded(seed):
             model = SymbolVAE(shape, levels, self.latent)
-        return BoundDensity(self, model, shape, levels, seed=seed, device=device)
+        return BoundDensity(
+            self, model, shape, levels, seed=seed, device=device, precision=precision
+        )
 
 
 class SymbolVAE(nn.Module):
@@ -82,12 +85,16 @@ class SymbolVAE(nn.Module):
         return Independent(Categorical(logits=logits, validate_args=False), 2)
 
 
-class BoundDensity:
+class BoundDensity(HasState):
     """Density whose log-probability is a lower bound, in nats.
 
     The probabilities of all frames sum to at most about one. Codes without a pathwise gradient are
     trained by VIMCO. Raises UsageError for frames or states of another shape or number of levels.
     """
+
+    STATE = (
+        "shape", "levels", "model", "optimizer", "seed", "num_updates", "num_sample_calls"
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -98,10 +105,12 @@ class BoundDensity:
         *,
         seed: int = 0,
         device: torch.device | str = "cpu",
+        precision: Precision = FLOAT32,
     ) -> None:
         assert isinstance(model, nn.Module)
         self.config, self.shape, self.levels, self.seed = config, shape, levels, seed
         self.device, self.model = torch.device(device), model.to(device)
+        self.precision = precision.for_small_kernels(self.device)
         # As in PixelCNN, updates are per frame: without momentum one seldom overshoots.
         self.optimizer = torch.optim.RMSprop(
             model.parameters(), lr=config.learning_rate, alpha=0.95, eps=1e-4, foreach=True
@@ -134,23 +143,9 @@ class BoundDensity:
         self.num_sample_calls += 1
         return frames.to(torch.uint8)
 
-    def state_dict(self) -> dict[str, Any]:
-        return {
-            "shape": self.shape,
-            "levels": self.levels,
-            "model": deepcopy(self.model.state_dict()),
-            "optimizer": deepcopy(self.optimizer.state_dict()),
-            "seed": self.seed,
-            "num_updates": self.num_updates,
-            "num_sample_calls": self.num_sample_calls,
-        }
-
     def load_state_dict(self, state: dict[str, Any]) -> None:
         check_state(state, self.shape, self.levels)
-        self.model.load_state_dict(state["model"])
-        load_optimizer(self.optimizer, state["optimizer"])
-        self.seed, self.num_updates = state["seed"], state["num_updates"]
-        self.num_sample_calls = state["num_sample_calls"]
+        super().load_state_dict(state | {"shape": self.shape})
 
     def _frames(self, x: UInt8[Tensor, "B H W"]) -> list[Int64[Tensor, "1 H W"]]:
         return list(x.to(self.device, torch.int64)[:, None])
@@ -159,7 +154,8 @@ class BoundDensity:
     def _score(self, x: Int64[Tensor, "1 H W"]) -> Float[Tensor, " 1"]:
         """Return the bound of a frame, with noise seeded by the frame."""
         digest = int(frame_digest(x.to(torch.uint8)[:, None]))
-        with seeded(fold_in(self.seed, digest), self.device):
+        reduced = self.precision.autocast(self.device)
+        with seeded(fold_in(self.seed, digest), self.device), reduced:
             weights = draw_weights(self.model, x, self.config.samples)
         # In float64, because a prediction gain is a small difference of large sums.
         return bound(weights.log_weights().double(), self.config.alpha)
@@ -169,7 +165,8 @@ class BoundDensity:
         """Take one gradient step, with noise that no score uses."""
         x, alpha = torch.cat(batch), self.config.alpha
         self.num_updates += 1
-        with seeded(fold_in(self.seed, -self.num_updates), self.device):
+        reduced = self.precision.autocast(self.device)
+        with seeded(fold_in(self.seed, -self.num_updates), self.device), reduced:
             posterior = self.model.posterior(x)
             weights = draw_weights(
                 self.model,

@@ -15,6 +15,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from ..interface import DensityConfig
+from ..precision import FLOAT32, Precision
 from .context_trees import ContextTrees, reserve, sample, score_and_update
 from .frames import check_frames, check_state
 
@@ -33,6 +34,7 @@ class CTSConfig(DensityConfig):
         levels: int,
         seed: int = 0,
         device: torch.device | str = "cpu",
+        precision: Precision = FLOAT32,
     ) -> "CTS":
         return CTS(shape, levels, seed=seed, device=device)
 

@@ -13,6 +13,8 @@ from torch import Tensor
 from torch.nn.functional import one_hot
 
 from ..interface import DensityConfig
+from ..precision import FLOAT32, Precision
+from ..state import HasState
 from .frames import check_frames, check_state
 
 
@@ -27,16 +29,19 @@ class HistogramConfig(DensityConfig):
         levels: int,
         seed: int = 0,
         device: torch.device | str = "cpu",
+        precision: Precision = FLOAT32,
     ) -> "Histogram":
         return Histogram(shape, levels, seed=seed, device=device)
 
 
-class Histogram:
+class Histogram(HasState):
     """p(x) = product over pixels of (count of the symbol + 1/levels) / (number of frames + 1).
 
     1/levels is the Perks prior; log-probabilities are in nats. Raises UsageError for frames or
     states of another shape or number of levels.
     """
+
+    STATE = ("shape", "levels", "counts", "num_frames", "generator")
 
     def __init__(
         self,
@@ -77,20 +82,9 @@ class Histogram:
         symbols = weights.multinomial(n, replacement=True, generator=self.generator)
         return symbols.T.reshape(n, *self.shape).to(self.counts.device, torch.uint8)
 
-    def state_dict(self) -> dict[str, Any]:
-        return {
-            "shape": self.shape,
-            "levels": self.levels,
-            "counts": self.counts.clone(),
-            "num_frames": self.num_frames,
-            "generator": self.generator.get_state(),
-        }
-
     def load_state_dict(self, state: dict[str, Any]) -> None:
         check_state(state, self.shape, self.levels)
-        self.counts.copy_(state["counts"])
-        self.num_frames = state["num_frames"]
-        self.generator.set_state(state["generator"].cpu())
+        super().load_state_dict(state | {"shape": self.shape})
 
     def _pixel_log_probs(self, counts: Tensor, num_frames: Tensor | int) -> Float[Tensor, "B H W"]:
         return ((counts + 1 / self.levels).double() / (num_frames + 1)).log()

@@ -6,7 +6,6 @@ receptive field has no blind spot. It is trained online, by one RMSProp update p
 constant learning rate.
 """
 
-from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +17,8 @@ from torch.nn.functional import cross_entropy, pad
 from ...envs.checks import above, at_least, check, within
 from ...envs.prng import seeded
 from ..interface import DensityConfig
-from ..optimizers import load_optimizer
+from ..precision import FLOAT32, Precision
+from ..state import HasState
 from .frames import check_frames, check_state
 
 
@@ -52,16 +52,19 @@ class PixelCNNConfig(DensityConfig):
         levels: int,
         seed: int = 0,
         device: torch.device | str = "cpu",
+        precision: Precision = FLOAT32,
     ) -> "PixelCNN":
-        return PixelCNN(self, shape, levels, seed=seed, device=device)
+        return PixelCNN(self, shape, levels, seed=seed, device=device, precision=precision)
 
 
-class PixelCNN:
+class PixelCNN(HasState):
     """p(x) = product over pixels of a softmax given the pixels before them in raster order.
 
     Log-probabilities are in nats. Raises UsageError for frames or states of another shape or
     number of levels.
     """
+
+    STATE = ("shape", "levels", "net", "optimizer", "generator")
 
     def __init__(
         self,
@@ -71,9 +74,11 @@ class PixelCNN:
         *,
         seed: int = 0,
         device: torch.device | str = "cpu",
+        precision: Precision = FLOAT32,
     ) -> None:
         self.config, self.shape, self.levels = config, shape, levels
         self.device = torch.device(device)
+        self.precision = precision.for_small_kernels(self.device)
         with seeded(seed):
             net = GatedPixelCNN(levels, config.maps, config.blocks, config.head)
         # The small kernels are fastest in channels-last memory format.
@@ -119,26 +124,20 @@ class PixelCNN:
         """Return the distribution of pixel (i, j) given those before it; reads no others."""
         top, left = max(0, i - self.net.radius), max(0, j - self.net.radius)
         window = x[:, top : i + 1, left : j + self.net.radius + 1]
-        logits: Tensor = self.net(window * self.scale)
+        logits = self._logits(window)
         return logits[:, :, i - top, j - left].softmax(1)
-
-    def state_dict(self) -> dict[str, Any]:
-        return {
-            "shape": self.shape,
-            "levels": self.levels,
-            "net": deepcopy(self.net.state_dict()),
-            "optimizer": deepcopy(self.optimizer.state_dict()),
-            "generator": self.generator.get_state(),
-        }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         check_state(state, self.shape, self.levels)
-        self.net.load_state_dict(state["net"])
-        load_optimizer(self.optimizer, state["optimizer"])
-        self.generator.set_state(state["generator"].cpu())
+        super().load_state_dict(state | {"shape": self.shape})
+
+    def _logits(self, x: UInt8[Tensor, "B H W"]) -> Float[Tensor, "B levels H W"]:
+        with self.precision.autocast(self.device):
+            logits: Tensor = self.net(x * self.scale)
+        return logits.float()
 
     def _pixel_log_probs(self, x: UInt8[Tensor, "B H W"]) -> Float[Tensor, "B H W"]:
-        return -cross_entropy(self.net(x * self.scale), x.long(), reduction="none")
+        return -cross_entropy(self._logits(x), x.long(), reduction="none")
 
     def _log_prob(self, x: UInt8[Tensor, "B H W"]) -> Float[Tensor, " B"]:
         # In float64, because a prediction gain is a small difference of large sums.

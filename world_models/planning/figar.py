@@ -51,7 +51,7 @@ class FiGAR(nn.Module):
                 nn.init.zeros_(head.bias)
 
     def initial(self, n: int) -> Carry:
-        device, counters = self.action_head.bias.device, ("remaining", "age", "action")
+        device, counters = self.action_head.bias.device, ("remaining", "action")
         return {name: torch.zeros(n, dtype=torch.int64, device=device) for name in counters}
 
     def advance(
@@ -68,7 +68,7 @@ class FiGAR(nn.Module):
         replans = first | (carry["remaining"] == 0)
         log_q = self.repetition_head(features).log_softmax(1)
         if decision is None:
-            decision = prng.categorical(log_q, carry["rng"], prng.Draw.PLAN)
+            decision = prng.categorical(log_q, carry["rng"], prng.Purpose.PLAN)
         remaining = torch.where(replans, decision, carry["remaining"] - 1)
 
         repeated = nn.functional.one_hot(carry["action"], self.num_actions)
@@ -81,6 +81,6 @@ class FiGAR(nn.Module):
             replan_prob=torch.where(replans, log_q[:, 0].exp(), (remaining == 0).to(kl.dtype)),
             decision=decision,
             log_prob=torch.where(replans, log_q.gather(1, decision[:, None])[:, 0], 0.0),
+            replanned=replans,
         )
-        age = torch.where(replans, 0, carry["age"] + 1)
-        return logits, carry | {"remaining": remaining, "age": age}, output
+        return logits, carry | {"remaining": remaining}, output

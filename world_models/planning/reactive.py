@@ -45,4 +45,5 @@ class Reactive(nn.Module):
         decision: Int64[Tensor, " B"] | None = None,
     ) -> tuple[Float[Tensor, "B A"], Carry, PlannerOutput]:
         zeros = features.new_zeros(len(features))
-        return self.action_head(features), carry, PlannerOutput(zeros, zeros, zeros.long(), zeros)
+        output = PlannerOutput(zeros, zeros, zeros.long(), zeros)
+        return self.action_head(features), carry, output

@@ -4,7 +4,7 @@ The planner keeps two plans along one time axis whose position 0 is the present:
 (logits of future actions) and the commitment plan (probabilities of replanning at those
 timesteps). While committed, it shifts both by one position per timestep. When it replans, it reads
 the action plan through an attention window and writes a change through the same window (Algorithm
-1). Its carry also holds the position of that window, for figures.
+1).
 """
 
 import math
@@ -105,8 +105,6 @@ class STRAW(nn.Module):
         return {
             "plan": torch.zeros(n, self.num_actions, self.config.length, device=device),
             "replan_prob": torch.ones(n, self.config.length, device=device),
-            "window": torch.zeros(n, self.config.length, device=device),
-            "age": torch.zeros(n, dtype=torch.int64, device=device),
         }
 
     def advance(
@@ -126,7 +124,7 @@ class STRAW(nn.Module):
         commitment = shift(torch.where(first[:, None], 1.0, carry["replan_prob"]), 1.0)
         replan_prob = commitment[:, 0]
         if decision is None:
-            decision = (prng.uniform(rng, 1, prng.Draw.REPLAN)[:, 0] < replan_prob).long()
+            decision = (prng.uniform(rng, 1, prng.Purpose.REPLAN)[:, 0] < replan_prob).long()
         gate = decision + (replan_prob - replan_prob.detach())
 
         code, kl = self.encoder(features, rng)
@@ -141,16 +139,15 @@ class STRAW(nn.Module):
         new_commitment = torch.sigmoid(self.replan_bias + peak)
         commitment = gate[:, None] * new_commitment + (1 - gate[:, None]) * commitment
 
-        committed, new_window = (decision == 0)[:, None], window.filters.detach().mean(1)
-        next_carry = {
-            "plan": plan,
-            "replan_prob": commitment,
-            "window": torch.where(committed, shift(carry["window"], 0.0), new_window),
-            "age": torch.where(decision == 0, carry["age"] + 1, 0),
-        }
-        next_replan_prob = shift(commitment[:, :2], 1.0)[:, 0]
-        output = PlannerOutput(gate * kl, next_replan_prob, decision, torch.zeros_like(kl))
-        return plan[:, :, 0], carry | next_carry, output
+        output = PlannerOutput(
+            kl=gate * kl,
+            replan_prob=shift(commitment[:, :2], 1.0)[:, 0],
+            decision=decision,
+            log_prob=torch.zeros_like(kl),
+            replanned=decision == 1,
+            window=window.filters.detach().mean(1),
+        )
+        return plan[:, :, 0], carry | {"plan": plan, "replan_prob": commitment}, output
 
 
 class IdentityEncoder(nn.Module):
@@ -182,7 +179,7 @@ class GaussianEncoder(nn.Module):
         self, features: Float[Tensor, "B D"], rng: Int64[Tensor, " B"]
     ) -> tuple[Float[Tensor, "B Z"], Float[Tensor, " B"]]:
         q, p = gaussian(self.posterior(features)), gaussian(self.prior(features))
-        code = q.mean + q.stddev * prng.normal(rng, self.size, prng.Draw.PLAN_NOISE)
+        code = q.mean + q.stddev * prng.normal(rng, self.size, prng.Purpose.PLAN_NOISE)
         return code, kl_divergence(q, p).sum(1)
 
 

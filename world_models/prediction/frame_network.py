@@ -36,8 +36,13 @@ class FrameNetwork(nn.Module):
         """Return the recurrent state before the first observation."""
         return {}
 
-    def observe(self, obs: Float[Tensor, "B K H W"], carry: Carry) -> Carry:
-        """Return the recurrent state after an observation from which nothing is predicted."""
+    def observe(
+        self, obs: Float[Tensor, "B K H W"], action: Float[Tensor, "B A"], carry: Carry
+    ) -> Carry:
+        """Return the recurrent state after an observation and the one-hot action taken there.
+
+        Nothing is predicted from it.
+        """
         return carry
 
     def forward(

@@ -4,12 +4,10 @@ Training minimizes the error of the network's own predictions over several steps
 section 3.3), with horizons, learning rates and batch sizes from a ``CurriculumConfig``.
 """
 
-import copy
 from dataclasses import dataclass
-from typing import Any
 
 import torch
-from jaxtyping import Float, Int64, UInt8
+from jaxtyping import Bool, Float, Int64, UInt8
 from torch import Tensor
 from torch.nn import functional
 
@@ -17,8 +15,8 @@ from ...envs import prng
 from ...envs.errors import UsageError
 from ...envs.interface import Carry, Metrics, Segment
 from ..interface import Prediction
-from ..optimizers import load_optimizer
-from ..precision import current_precision
+from ..precision import FLOAT32, Precision
+from ..state import HasState
 from .curriculum import CurriculumConfig
 from .encoder_decoder import initialize
 from .frame_network import FrameNetwork
@@ -44,6 +42,7 @@ class FramePredictorConfig(CurriculumConfig):
         channels: int = 1,
         seed: int = 0,
         device: torch.device | str = "cpu",
+        precision: Precision = FLOAT32,
     ) -> "FramePredictor":
         with prng.seeded(seed):
             network = self.build_network(obs_shape, num_actions, channels)
@@ -55,10 +54,11 @@ class FramePredictorConfig(CurriculumConfig):
                 channels=channels,
                 seed=seed,
                 device=device,
+                precision=precision,
             )
 
 
-class FramePredictor:
+class FramePredictor(HasState):
     """A ``FrameNetwork`` as a ``Predictor``.
 
     The loss of a step is half the squared error summed over pixels, as published, plus the losses
@@ -68,9 +68,11 @@ class FramePredictor:
     Example::
 
         predictor = FeedforwardConfig(size="tiny").build(obs_shape=(1, 10, 5), num_actions=3)
-        carry = predictor.start(segment)
+        carry = predictor.start(obs, context_action, first)
         prediction, carry = predictor.predict(carry, action)
     """
+
+    STATE = ("network", "heads", "optimizer", "mean_frame", "seed", "updates")
 
     def __init__(
         self,
@@ -82,9 +84,10 @@ class FramePredictor:
         channels: int,
         seed: int,
         device: torch.device | str,
+        precision: Precision = FLOAT32,
     ) -> None:
         self.config, self.obs_shape, self.num_actions = config, obs_shape, num_actions
-        self.precision = current_precision()
+        self.precision = precision
         self.channels, self.context, self.device = channels, network.context, torch.device(device)
         self.seed = seed
         initialize(network)
@@ -118,16 +121,22 @@ class FramePredictor:
         self.mean_frame.fit(frames)
 
     @torch.no_grad()
-    def start(self, context: Segment) -> Carry:
-        self._check_shape(context)
-        obs = context.obs.to(self.device)
+    def start(
+        self,
+        obs: UInt8[Tensor, "B F K H W"],
+        action: Int64[Tensor, "B F1"],
+        first: Bool[Tensor, "B F"],
+    ) -> Carry:
+        self._check_shape(obs)
+        obs, action = obs.to(self.device), action.to(self.device)
         carry = self.network.initial(len(obs), self.device)
         if "rng" in carry:  # a default; callers replace it with keys of their own
-            carry["rng"] = prng.initial_rng(self.seed, "dream", len(obs)).to(self.device)
+            carry["rng"] = prng.initial_rng(self.seed, prng.Purpose.DREAM, len(obs)).to(self.device)
         for t in range(obs.shape[1] - 1):
-            carry = self._reset(carry, context.first[:, t])
-            carry = self.network.observe(self.mean_frame.center(obs[:, t]), carry)
-        return {"obs": obs[:, -1]} | self._reset(carry, context.first[:, -1])
+            carry = self._reset(carry, first[:, t])
+            one_hot = _one_hot(action[:, t], self.num_actions)
+            carry = self.network.observe(self.mean_frame.center(obs[:, t]), one_hot, carry)
+        return {"obs": obs[:, -1]} | self._reset(carry, first[:, -1])
 
     @torch.no_grad()
     def predict(self, carry: Carry, action: Int64[Tensor, " B"]) -> tuple[Prediction, Carry]:
@@ -146,7 +155,7 @@ class FramePredictor:
         The network observes the first ``context`` observations and then predicts from its own
         predictions; gradients flow back through them.
         """
-        self._check_shape(segment)
+        self._check_shape(segment.obs)
         if not self.mean_frame.fitted:
             self.fit_mean(segment.obs[:, :, -self.channels :].flatten(0, 1).to(self.device))
         phase = self.phase
@@ -168,20 +177,20 @@ class FramePredictor:
         network_input = self.mean_frame.center(obs[:, 0])
         carry = self.network.initial(len(obs), self.device)
         if "rng" in carry:  # other latents in every update
-            rng = prng.initial_rng(self.seed, "train", len(obs)) + self.updates
+            rng = prng.initial_rng(self.seed, prng.Purpose.TRAIN, len(obs)) + self.updates
             carry["rng"] = prng.splitmix64(rng).to(self.device)
         teacher_forcing = self.network.teacher_forcing and phase == 0
         squared_errors: list[Tensor] = []
         heads_losses: list[Tensor] = []
         kls: list[Tensor] = []
         for t in range(action.shape[1]):
+            one_hot = _one_hot(action[:, t], self.num_actions)
             if t < self.context - 1:
-                carry = self.network.observe(network_input, carry)
+                carry = self.network.observe(network_input, one_hot, carry)
                 network_input = self.mean_frame.center(obs[:, t + 1])
                 continue
             target = self.mean_frame.center(obs[:, t + 1, -self.channels :])
             with self.precision.autocast(self.device):
-                one_hot = _one_hot(action[:, t], self.num_actions)
                 output = self.network(network_input, one_hot, carry, target)
                 heads_output = self.heads(output.features).float()
             frame, carry = output.frame.float(), output.carry
@@ -206,23 +215,8 @@ class FramePredictor:
             metrics["kl"] = kl.detach()
         return loss, metrics
 
-    def state_dict(self) -> dict[str, Any]:
-        parts = {
-            name: getattr(self, name).state_dict() for name in ("network", "heads", "optimizer")
-        }
-        mean = {"mean": self.mean_frame.value, "has_mean": self.mean_frame.fitted}
-        return copy.deepcopy(parts) | mean | {"seed": self.seed, "updates": self.updates}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.network.load_state_dict(state["network"])
-        self.heads.load_state_dict(state["heads"])
-        load_optimizer(self.optimizer, state["optimizer"])
-        self.mean_frame.value.copy_(state["mean"])
-        self.mean_frame.fitted = state["has_mean"]
-        self.seed, self.updates = state["seed"], state["updates"]
-
-    def _check_shape(self, segment: Segment) -> None:
-        shape = tuple(segment.obs.shape[2:])
+    def _check_shape(self, obs: UInt8[Tensor, "B T K H W"]) -> None:
+        shape = tuple(obs.shape[2:])
         if shape != self.obs_shape:
             raise UsageError(
                 f"The predictor was built for observations of shape {self.obs_shape} and got "

@@ -65,10 +65,10 @@ class Imagination(VectorEnv[Any, Any, Any]):
         self.single_action_space = Discrete(num_actions)
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self.action_space = batch_space(self.single_action_space, num_envs)
-        self.start_carry = predictor.start(starts)
+        self.start_carry = predictor.start(starts.obs, starts.action, starts.first)
         self.device = self.start_carry["obs"].device
         entropy = int(np.random.SeedSequence().generate_state(1)[0])
-        self.rng = prng.initial_rng(entropy, "dream", num_envs).to(self.device)
+        self.rng = prng.initial_rng(entropy, prng.Purpose.DREAM, num_envs).to(self.device)
         self.done = torch.ones(num_envs, dtype=torch.bool, device=self.device)
         self.elapsed_steps = torch.zeros(num_envs, dtype=torch.int64, device=self.device)
         self.carry: Carry = {}
@@ -98,7 +98,7 @@ class Imagination(VectorEnv[Any, Any, Any]):
         prediction, self.carry = self.predictor.predict(self.carry, action)
         self.rng = prng.next_rng(self.rng)
         self.elapsed_steps = self.elapsed_steps + 1
-        uniform = prng.uniform(self.rng, 1, prng.DreamDraw.TERMINATION)[:, 0]
+        uniform = prng.uniform(self.rng, 1, prng.Purpose.DREAM_END)[:, 0]
         terminated = (uniform >= prediction.discount) & ~first
         reward = torch.where(first, 0.0, prediction.reward)
         self._start_episodes(first)
@@ -114,7 +114,7 @@ class Imagination(VectorEnv[Any, Any, Any]):
 
     def _start_episodes(self, mask: Tensor) -> None:
         """Start new episodes in the masked environments, each from a random start."""
-        index = prng.randint(self.rng, len(self.start_carry["obs"]), prng.DreamDraw.START)
+        index = prng.randint(self.rng, len(self.start_carry["obs"]), prng.Purpose.DREAM_START)
         fresh = {name: value[index] for name, value in self.start_carry.items()}
         if "rng" in fresh:  # of a stochastic predictor
             fresh["rng"] = prng.next_rng(prng.splitmix64(self.rng))

@@ -5,10 +5,13 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from ..precision import to_channels_last
+from ..state import HasState
 
 
-class MeanFrame:
+class MeanFrame(HasState):
     """Mean of training frames, in 0..1; black until ``fit``."""
+
+    STATE = ("value", "fitted")
 
     def __init__(self, frame_shape: tuple[int, int, int], device: torch.device | str) -> None:
         self.value = torch.zeros(frame_shape, device=device)

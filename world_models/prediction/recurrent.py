@@ -72,7 +72,10 @@ class RecurrentNetwork(FrameNetwork):
         zeros = torch.zeros(n, self.num_features, device=device)
         return {"hidden": zeros, "cell": zeros}
 
-    def observe(self, obs: Float[Tensor, "B K H W"], carry: Carry) -> Carry:
+    def observe(
+        self, obs: Float[Tensor, "B K H W"], action: Float[Tensor, "B A"], carry: Carry
+    ) -> Carry:
+        # As published, the state encodes frames alone: an action transforms what is decoded.
         features = self.encoder(obs[:, -self.channels :])
         hidden, cell = self.lstm(features, (carry["hidden"], carry["cell"]))
         if hidden.requires_grad:
@@ -87,6 +90,6 @@ class RecurrentNetwork(FrameNetwork):
         carry: Carry,
         target: Float[Tensor, "B C H W"] | None = None,
     ) -> FrameOutput:
-        next_carry = self.observe(obs, carry)
+        next_carry = self.observe(obs, action, carry)
         features = self.transformation(next_carry["hidden"], action)
         return FrameOutput(self.decoder(features), features, next_carry)

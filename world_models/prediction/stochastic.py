@@ -111,7 +111,7 @@ class StochasticNetwork(FrameNetwork):
         if target is not None:
             latents = self.posterior(obs, action, target)
             kl = self.kl_weight * kl_divergence(latents, prior)
-        noise = prng.normal(carry["rng"], self.latent)
+        noise = prng.normal(carry["rng"], self.latent, prng.Purpose.LATENT)
         latent = latents.mean + latents.stddev * noise
         output = self.frame_network(obs, torch.cat([action, latent], 1), {})
         next_carry = {"rng": prng.next_rng(carry["rng"])}

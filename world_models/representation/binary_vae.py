@@ -17,6 +17,7 @@ from ...envs.checks import at_least, check, refuse
 from ...envs.prng import seeded
 from ..inference.bounds import IWAE
 from ..inference.estimators import Estimator
+from ..precision import FLOAT32, Precision
 from .networks import Decoder, Encoder
 from .variational import VariationalConfig, VariationalModel, VariationalRepresentation
 
@@ -38,11 +39,18 @@ class BinaryVAEConfig(VariationalConfig):
             refuse(self, "representation", "estimator", "nvil or vimco, as codes are binary")
 
     def build(
-        self, *, obs_shape: tuple[int, int, int], seed: int = 0, device: torch.device | str = "cpu"
+        self,
+        *,
+        obs_shape: tuple[int, int, int],
+        seed: int = 0,
+        device: torch.device | str = "cpu",
+        precision: Precision = FLOAT32,
     ) -> VariationalRepresentation:
         with seeded(seed):
             model = BinaryVAE(obs_shape, self.latent)
-        return VariationalRepresentation(self, model, obs_shape, seed=seed, device=device)
+        return VariationalRepresentation(
+            self, model, obs_shape, seed=seed, device=device, precision=precision
+        )
 
 
 class BinaryVAE(VariationalModel):

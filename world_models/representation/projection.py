@@ -6,7 +6,6 @@ near one, so the nearest neighbors of a key are near neighbors of its frame. It 
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from jaxtyping import Float, UInt8
@@ -15,6 +14,8 @@ from torch import Tensor
 from ...envs.checks import at_least, check
 from ...envs.interface import Metrics
 from ..interface import RepresentationConfig
+from ..precision import FLOAT32, Precision
+from ..state import HasState
 
 
 @dataclass(frozen=True)
@@ -28,13 +29,20 @@ class ProjectionConfig(RepresentationConfig):
         check(self, "representation", at_least(1), "dim")
 
     def build(
-        self, *, obs_shape: tuple[int, int, int], seed: int = 0, device: torch.device | str = "cpu"
+        self,
+        *,
+        obs_shape: tuple[int, int, int],
+        seed: int = 0,
+        device: torch.device | str = "cpu",
+        precision: Precision = FLOAT32,
     ) -> "Projection":
         return Projection(obs_shape, self.dim, seed=seed, device=device)
 
 
-class Projection:
+class Projection(HasState):
     """key = G x / 255, with G fixed and drawn from N(0, 1 / dim)."""
+
+    STATE = ("matrix",)
 
     def __init__(
         self,
@@ -54,9 +62,3 @@ class Projection:
 
     def encode(self, obs: UInt8[Tensor, "B K H W"]) -> Float[Tensor, "B D"]:
         return obs.flatten(1).to(self.matrix.dtype) @ self.matrix
-
-    def state_dict(self) -> dict[str, Any]:
-        return {"matrix": self.matrix}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.matrix.copy_(state["matrix"])

@@ -13,6 +13,7 @@ from torch.distributions import Distribution, Independent, Normal, kl_divergence
 
 from ...envs.checks import above, at_least, check
 from ...envs.prng import seeded
+from ..precision import FLOAT32, Precision
 from .networks import Decoder, Encoder, mean_and_log_std
 from .variational import VariationalConfig, VariationalModel, VariationalRepresentation
 
@@ -32,11 +33,18 @@ class VAEConfig(VariationalConfig):
         check(self, "representation", above(0), "min_std")
 
     def build(
-        self, *, obs_shape: tuple[int, int, int], seed: int = 0, device: torch.device | str = "cpu"
+        self,
+        *,
+        obs_shape: tuple[int, int, int],
+        seed: int = 0,
+        device: torch.device | str = "cpu",
+        precision: Precision = FLOAT32,
     ) -> VariationalRepresentation:
         with seeded(seed):
             model = GaussianVAE(obs_shape, self.latent, self.min_std)
-        return VariationalRepresentation(self, model, obs_shape, seed=seed, device=device)
+        return VariationalRepresentation(
+            self, model, obs_shape, seed=seed, device=device, precision=precision
+        )
 
 
 class GaussianVAE(VariationalModel):

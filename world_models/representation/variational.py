@@ -5,7 +5,6 @@ independently of it (``world_models.inference``).
 """
 
 from abc import abstractmethod
-from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
@@ -21,8 +20,8 @@ from ...envs.prng import fold_in, seeded
 from ..inference.bounds import ELBO, ImportanceWeights, analytic_elbo, draw_weights
 from ..inference.estimators import Baseline, Estimator, surrogate
 from ..interface import RepresentationConfig
-from ..optimizers import load_optimizer
-from ..precision import current_precision, low_precision_copy
+from ..precision import FLOAT32, InferenceCopy, Precision
+from ..state import HasState
 from .networks import HIDDEN
 
 
@@ -100,11 +99,13 @@ class VariationalModel(nn.Module):
         """Return the input of NVIL's baseline."""
 
 
-class VariationalRepresentation:
+class VariationalRepresentation(HasState):
     """A representation trained on a bound; each update has its own seed.
 
     Raises UsageError for frames of another shape, NumericalError if the bound is not finite.
     """
+
+    STATE = ("model", "baseline", "optimizer", "seed", "num_updates")
 
     def __init__(
         self,
@@ -114,15 +115,17 @@ class VariationalRepresentation:
         *,
         seed: int = 0,
         device: torch.device | str = "cpu",
+        precision: Precision = FLOAT32,
     ) -> None:
-        self.config, self.obs_shape, self.precision = config, obs_shape, current_precision()
+        self.config, self.obs_shape, self.precision = config, obs_shape, precision
         self.seed, self.device, self.dim = seed, torch.device(device), model.dim
         with seeded(seed):
             self.baseline = Baseline(HIDDEN)
         self.model: VariationalModel = model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.baseline.to(device)
         self.num_updates = 0
-        self._low_precision: VariationalModel | None = None
+        self._inference_copy = InferenceCopy(self.model, precision)
+        self._stale = False  # whether the copy is of earlier weights
         parameters = [*self.model.parameters()]
         if config.estimator == "nvil":
             parameters += self.baseline.parameters()
@@ -149,7 +152,7 @@ class VariationalRepresentation:
         # Not the baseline's gradient, which is of its squared error, in nats squared.
         nn.utils.clip_grad_norm_(self.model.parameters(), self.config.max_grad_norm)
         self.optimizer.step()
-        self._low_precision = None
+        self._stale = True
         self.baseline.update_statistics(value.detach())
         self.num_updates += 1
         return {
@@ -171,29 +174,16 @@ class VariationalRepresentation:
         self._check(frames)
         return draw_weights(self.model, self.model.prepare(frames.to(self.device)), samples)
 
-    def state_dict(self) -> dict[str, Any]:
-        return {
-            "model": deepcopy(self.model.state_dict()),
-            "baseline": deepcopy(self.baseline.state_dict()),
-            "optimizer": deepcopy(self.optimizer.state_dict()),
-            "seed": self.seed,
-            "num_updates": self.num_updates,
-        }
-
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.model.load_state_dict(state["model"])
-        self.baseline.load_state_dict(state["baseline"])
-        load_optimizer(self.optimizer, state["optimizer"])
-        self._low_precision = None
-        self.seed, self.num_updates = state["seed"], state["num_updates"]
+        super().load_state_dict(state)
+        self._stale = True
 
     def _inference_model(self) -> VariationalModel:
-        """Return the model, or its low-precision copy, which is cached until the next update."""
-        if self.precision.dtype == torch.float32:
-            return self.model
-        if self._low_precision is None:
-            self._low_precision = low_precision_copy(self.model, self.precision.dtype)
-        return self._low_precision
+        if self._stale:
+            self._inference_copy.refresh()
+            self._stale = False
+        network: VariationalModel = self._inference_copy.network
+        return network
 
     def _surrogate(
         self, x: Float[Tensor, "B K H W"]

@@ -55,19 +55,14 @@ function showInfo(message) {
     element("kbd", { "data-key": key }, KEY_LABELS[key] || key.replace("Digit", ""))));
 }
 
-/** Render a message: two JSON texts, each preceded by its length, then the PNG images. */
+/** Render a message: JSON with the state, and with the panels, whose images are PNG in base64. */
 async function render(data) {
-  const bytes = new DataView(data), decode = (offset, length) =>
-    JSON.parse(new TextDecoder().decode(new Uint8Array(data, offset, length)));
-  const stateLength = bytes.getUint32(0, true);
-  const panelsLength = bytes.getUint32(4 + stateLength, true);
-  state = decode(4, stateLength);
-  const [mainView, ...panels] = decode(8 + stateLength, panelsLength);
-  const imagesOffset = 8 + stateLength + panelsLength;
-  const pictures = [mainView, ...panels].flatMap((panel) => panel.pictures || []);
+  const message = JSON.parse(new TextDecoder().decode(data));
+  const [mainView, ...panels] = message.panels;
+  state = message.state;
+  const pictures = message.panels.flatMap((panel) => panel.pictures || []);
   await Promise.all(pictures.map(async (picture) => {
-    const [offset, length] = picture.bytes;
-    const png = new Uint8Array(data, imagesOffset + offset, length);
+    const png = Uint8Array.from(atob(picture.image.png), (character) => character.charCodeAt(0));
     picture.bitmap = await createImageBitmap(new Blob([png], { type: "image/png" }));
   }));
   document.body.classList.toggle("dream", state.mode === "dream");

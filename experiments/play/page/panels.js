@@ -20,7 +20,7 @@ export function showPanels(container, panels, setSlider) {
     if (!card || card.dataset.layout !== layout(panel)) {
       const newCard = element("article", { class: "card" });
       newCard.dataset.layout = layout(panel);
-      if (panel.kind !== "slider") newCard.append(element("h2"));
+      if (panel.kind !== "Slider") newCard.append(element("h2"));
       newCard.update = BUILDERS[panel.kind](newCard, panel, setSlider);
       newCard.append(element("p"));
       card ? card.replaceWith(newCard) : container.append(newCard);
@@ -49,7 +49,7 @@ export function updateFigures(container, pictures) {
   }
   pictures.forEach((picture, index) => {
     const [canvas, caption] = container.children[index].children;
-    const [width, height] = picture.size;
+    const [width, height] = picture.image.size;
     if (canvas.width !== width || canvas.height !== height) {
       [canvas.width, canvas.height] = [width, height];
       // The pixels of an Atari screen are wider than high.
@@ -65,14 +65,14 @@ const format = (x) => (x === null ? "untried" : Math.abs(x) >= 1000 || Number.is
   ? Math.round(x).toLocaleString("en") : x.toPrecision(3));
 
 const BUILDERS = {
-  images(card, panel) {
+  Images(card, panel) {
     const pair = panel.pictures.length === 2 ? " pair" : "";
     const grid = element("div", { class: `images${pair}` });
     card.append(grid);
     return ({ pictures }) => updateFigures(grid, pictures);
   },
 
-  barChart(card, panel) {
+  BarChart(card, panel) {
     const grid = element("div", { class: "bar-chart" });
     const rows = panel.labels.map(() => {
       const row = [element("span"), element("span", { class: "track" }, element("i")), element("span")];
@@ -97,7 +97,7 @@ const BUILDERS = {
     };
   },
 
-  table(card, panel) {
+  Table(card, panel) {
     const cells = panel.rows.map(() => [element("td"), element("td")]);
     card.append(element("table", {}, ...cells.map((row) => element("tr", {}, ...row))));
     return ({ rows }) => rows.forEach((row, i) => row.forEach((text, j) => {
@@ -105,24 +105,24 @@ const BUILDERS = {
     }));
   },
 
-  heatmap(card, panel) {
+  Heatmap(card, panel) {
     const labelColumn = element("div"), canvas = element("canvas");
     labelColumn.append(...panel.labels.map((label) => element("div", {}, label)));
     card.append(element("div", { class: "heatmap" }, labelColumn, element("div", {}, canvas)));
     const [empty, normal, highlight] = ["border", "blue", "amber"].map((name) => rgb(color(name)));
-    return ({ cells, labels, highlighted }) => {
-      [canvas.width, canvas.height] = [cells[0].length * 6, cells.length * 7];
+    return ({ values, labels, highlighted }) => {
+      [canvas.width, canvas.height] = [values[0].length * 6, values.length * 7];
       const context = canvas.getContext("2d");
-      cells.forEach((row, i) => row.forEach((cell, j) => {
+      values.forEach((row, i) => row.forEach((value, j) => {
         const full = highlighted.includes(labels[i]) ? highlight : normal;
-        const mixed = empty.map((x, k) => Math.round(x + (cell / 99) * (full[k] - x)));
+        const mixed = empty.map((x, k) => Math.round(x + value * (full[k] - x)));
         context.fillStyle = `rgb(${mixed})`;
         context.fillRect(j * 6, i * 7, 5, 6);
       }));
     };
   },
 
-  lineChart(card) {
+  LineChart(card) {
     const canvas = element("canvas"), legend = element("div");
     card.append(element("div", { class: "line-chart" }, canvas, legend));
     return ({ series }) => {
@@ -146,8 +146,8 @@ const BUILDERS = {
     };
   },
 
-  slider(card, panel, setSlider) {
-    const input = element("input", { type: "range", min: panel.min, max: panel.max,
+  Slider(card, panel, setSlider) {
+    const input = element("input", { type: "range", min: panel.minimum, max: panel.maximum,
       step: panel.step, "aria-label": panel.name });
     const title = element("span"), output = element("output");
     const reset = element("button", { title: "Reset to the model's value" }, "↺");
@@ -156,7 +156,7 @@ const BUILDERS = {
     reset.addEventListener("click", () => setSlider(panel.name, null));
     return (newPanel) => {
       title.textContent = newPanel.title;
-      const value = newPanel.value ?? newPanel.modelValue;
+      const value = newPanel.value ?? newPanel.model_value;
       if (document.activeElement !== input || newPanel.value === null) input.value = value;
       output.textContent = Number.isInteger(newPanel.step) ? value : value.toFixed(2);
     };

@@ -45,7 +45,7 @@ def timestep(frame: Tensor, last: list[bool] | None = None) -> Transition:
         torch.zeros_like(frame), zeros, zeros + 1, false, reset, torch.zeros_like(frame)
     )
     next_step = TimeStep(frame, zeros, zeros + 1, reset, false, frame)
-    return Transition(step, {}, torch.zeros(n, dtype=torch.int64), next_step, {}, zeros)
+    return Transition(step, {}, torch.zeros(n, dtype=torch.int64), {}, next_step, {}, zeros)
 
 
 def frames(n: int = 4, seed: int = 0, size: tuple[int, int] = (5, 6)) -> Tensor:

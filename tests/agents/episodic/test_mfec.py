@@ -133,18 +133,18 @@ def gray_observations() -> torch.Tensor:
 
 def test_ties_are_broken_uniformly_by_the_rng_of_each_env() -> None:
     values = torch.tensor([[1.0, 3.0, 3.0, 0.0]]).expand(4000, 4)
-    actions = argmax_with_random_ties(values, prng.initial_rng(0, "train", 4000))
+    actions = argmax_with_random_ties(values, prng.initial_rng(0, prng.Purpose.TRAIN, 4000))
     counts = torch.bincount(actions, minlength=4).tolist()
     assert counts[0] == counts[3] == 0
     assert abs(counts[1] - 2000) < 200
     untried = torch.full((4000, 3), torch.inf)
-    actions = argmax_with_random_ties(untried, prng.initial_rng(1, "train", 4000))
+    actions = argmax_with_random_ties(untried, prng.initial_rng(1, prng.Purpose.TRAIN, 4000))
     assert torch.bincount(actions, minlength=3).min() > 1200
 
 
 def test_epsilon_greedy_draws_per_env() -> None:
     greedy = torch.zeros(20_000, dtype=torch.int64)
-    actions = epsilon_greedy(greedy, prng.initial_rng(0, "train", 20_000), 4, 0.2)
+    actions = epsilon_greedy(greedy, prng.initial_rng(0, prng.Purpose.TRAIN, 20_000), 4, 0.2)
     frequencies = torch.bincount(actions, minlength=4) / 20_000
     for frequency, expected in zip(frequencies.tolist(), [0.85, 0.05, 0.05, 0.05], strict=True):
         assert abs(frequency - expected) < 0.01

@@ -18,7 +18,7 @@ from reverie.envs.atari.games import (
     human_normalized,
 )
 from reverie.envs.atari.protocol import PROTOCOLS, AtariProtocol
-from reverie.envs.atari.replica import FIRE, NOOP, ReplicaEmulator
+from reverie.envs.atari.replica import NOOP, ReplicaEmulator
 from reverie.envs.errors import UsageError
 
 UP = 1  # Freeway's minimal actions: NOOP, UP, DOWN
@@ -73,7 +73,7 @@ def test_probability_of_sticky_actions(sticky: float) -> None:
     replica = ReplicaEmulator("freeway", replace(protocol, sticky=0.0))
     screens = []
     for delay in range(9):
-        replica.seed(0)
+        replica.reset(0)
         for frame in range(16):
             replica.ale.act(replica.actions[UP if frame >= 8 + delay else NOOP])
         screens.append(replica.screen)
@@ -83,7 +83,9 @@ def test_probability_of_sticky_actions(sticky: float) -> None:
 
     counts = np.zeros(9)
     env = Atari("freeway", 16, protocol, threads=1)
-    env.reset(seed=prng.env_seeds(0, "eval", torch.zeros(16, dtype=torch.int64)).tolist())
+    env.reset(
+        seed=prng.env_seeds(0, prng.Purpose.EVAL, torch.zeros(16, dtype=torch.int64)).tolist()
+    )
     for _ in range(20):
         for action in (NOOP, NOOP, UP, UP, NOOP, NOOP):  # the last is the reset step
             obs, *_, info = env.step(np.full(16, action))
@@ -109,7 +111,7 @@ def test_a_replica_agrees_with_its_env(name: str, game: str) -> None:
     seeds = [11, 12]
     obs, _ = env.reset(seed=seeds)
     replica = ReplicaEmulator(game, protocol)
-    replica.seed(seeds[1])
+    replica.reset(seeds[1])
     assert (replica.screen == obs[1, 0]).all()
     generator = np.random.default_rng(0)
     ends = 0
@@ -124,10 +126,44 @@ def test_a_replica_agrees_with_its_env(name: str, game: str) -> None:
         ends += done
         assert replica.ram.shape == (128,)
     assert ends >= 2
-    saved = replica.clone_state()
-    replica.ale.act(FIRE)
-    replica.ale.restoreState(saved)
-    assert replica.clone_state() == saved
+
+
+def test_an_emulator_continues_from_a_snapshot() -> None:
+    """With sticky actions and over the ends of episodes, so all generators are restored."""
+    protocol = replace(PROTOCOLS["machado"], frames_cap=200, noops=30)
+    emulator = ReplicaEmulator("breakout", protocol)
+    emulator.reset(3)
+    generator = np.random.default_rng(0)
+    for _ in range(20):
+        emulator.step(int(generator.integers(4)))
+    snapshot, actions = emulator.save(), generator.integers(len(emulator.actions), size=150)
+    played = []
+    for _ in range(2):
+        played.append([(emulator.step(int(x)), emulator.ram.tobytes()) for x in actions])
+        played[-1].append((float(emulator.frames), emulator.screen.tobytes()))
+        emulator.restore(snapshot)
+    assert played[0] == played[1]
+
+
+def test_a_followed_env_keeps_its_emulator_in_sync() -> None:
+    """Through episodes' ends and masked, seeded resets; rewards that differ raise an error."""
+    protocol = replace(PROTOCOLS["machado"], **RAW, frames_cap=400)
+    env = Atari("breakout", 3, protocol, threads=1)
+    replica = env.follow(1)
+    assert env.follow(1) is replica
+    env.reset(seed=[5, 6, 7])
+    generator = np.random.default_rng(1)
+    for timestep in range(250):
+        if timestep == 120:
+            mask = np.array([False, True, False])
+            env.reset(seed=[1, 2, 3], options={"reset_mask": mask})
+        obs, _, terminated, truncated, _ = env.step(generator.integers(18, size=3))
+        if not (terminated[1] or truncated[1]):
+            assert (replica.screen == obs[1, 0]).all()
+    replica.reset(99)
+    actions = generator.integers(18, size=(300, 3))
+    with pytest.raises(RuntimeError, match="replica of env 1 of breakout diverged"):
+        any(env.step(x) is None for x in actions)
 
 
 def test_range_of_no_op_frames() -> None:

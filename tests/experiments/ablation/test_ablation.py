@@ -2,6 +2,7 @@
 
 import json
 import os
+import pickle
 import re
 import signal
 import subprocess
@@ -18,20 +19,22 @@ from reverie.agents.bonuses.bonus import NoBonusConfig
 from reverie.agents.bonuses.density_bonus import PseudoCountConfig
 from reverie.agents.bonuses.simhash import SimHashConfig
 from reverie.agents.dqn import DQNConfig
+from reverie.agents.episodic.mfec import MFECConfig
 from reverie.envs.atari.atari import AtariConfig
 from reverie.envs.atari.protocol import PROTOCOLS
 from reverie.envs.catch import CatchConfig
 from reverie.envs.deep_sea import DeepSeaConfig
-from reverie.envs.errors import RunError, UsageError
+from reverie.envs.errors import UsageError
 from reverie.experiments.ablation import ablate as ablate_module
 from reverie.experiments.ablation import estimate
 from reverie.experiments.ablation.ablate import AblateOptions, make_tasks
-from reverie.experiments.ablation.grid import make_grid
+from reverie.experiments.ablation.grid import Choice, make_grid
 from reverie.experiments.ablation.local_pool import LocalPool
-from reverie.experiments.ablation.tasks import Task, run_task
 from reverie.experiments.cli import main as cli
-from reverie.experiments.evaluation.evaluate import with_protocol
-from reverie.experiments.runs.run import Run
+from reverie.experiments.evaluation.evaluate import Evaluation, with_protocol
+from reverie.experiments.runs.run import Run, locked
+from reverie.experiments.runs.scores import read_scores
+from reverie.experiments.training.task import Task
 from reverie.experiments.training.train import train
 from reverie.world_models.density.cts import CTSConfig
 from reverie.world_models.density.pixelcnn import PixelCNNConfig
@@ -42,10 +45,10 @@ CATCH = ("mfec", "env:catch", "--num-envs", "8", "--agent.capacity", "2000", "--
 
 def test_grid_has_each_combination_of_choices_once() -> None:
     """A bonus without a density is one cell, not one for each density."""
-    cells = make_grid(
+    grid = make_grid(
         "dqn bonus:none,pseudo-count bonus.density:cts,pixel-cnn".split(), "freeway,venture"
     )
-    assert [(cell.experiment.env.env_name, cell.experiment.bonus) for cell in cells] == [
+    assert [(cell.env.env_name, cell.bonus) for cell in grid.cells] == [
         (game, bonus)
         for game in ("freeway", "venture")
         for bonus in (
@@ -54,23 +57,45 @@ def test_grid_has_each_combination_of_choices_once() -> None:
             PseudoCountConfig(PixelCNNConfig()),
         )
     ]
-    tasks = make_tasks(cells, AblateOptions(seeds=2, episodes=7))
+    assert [*grid.cells.values()][:2] == [
+        (Choice("bonus", "none"),),
+        (Choice("bonus", "pseudo-count"), Choice("bonus.density", "cts")),
+    ]
+    tasks = make_tasks(grid, AblateOptions(seeds=2, evaluation=Evaluation(episodes=7)))
     assert len({task.folder for task in tasks}) == 12
     assert {task.folder.parent.name for task in tasks} == {"dqn-1000000"}
-    assert [task.argv[-1] for task in tasks] == ["0"] * 6 + ["1"] * 6
-    assert {task.episodes for task in tasks} == {7}
+    assert [task.experiment.seed for task in tasks] == [0] * 6 + [1] * 6
+    assert [replace(task.experiment, seed=0) for task in tasks] == [
+        *grid.cells,
+        *grid.cells,
+    ]
+    assert {task.evaluation.episodes for task in tasks} == {7}
+
+
+def test_tasks_evaluate_under_their_own_protocol_and_film_the_first_seed() -> None:
+    grid = make_grid(["mfec", "--precision", "bf16"], "pong")
+    evaluation = Evaluation(protocols=("mfec", "machado"), stochastic=True, video=True)
+    options = AblateOptions(seeds=2, evaluation=evaluation, threads=3)
+    first, second = make_tasks(grid, options, ("os",))
+    assert first.evaluation == replace(evaluation, protocols=("", "machado"))
+    assert second.evaluation == replace(first.evaluation, video=False)
+    assert first.options == TrainOptions(precision="bf16", threads=3, random_play_seconds=0)
+    assert first.imports == ("os",)
+    assert pickle.loads(pickle.dumps(first)) == first
 
 
 def test_settings_belong_to_one_choice_and_flags_to_all() -> None:
-    cells = make_grid(
+    grid = make_grid(
         "dqn env:catch,deep-sea+size=5 bonus:simhash,simhash+scale=0.3+bits=64 "
         "--total-timesteps 70".split()
     )
-    assert [cell.experiment.env for cell in cells[::2]] == [CatchConfig(), DeepSeaConfig(size=5)]
+    cells = [*grid.cells]
+    assert [cell.env for cell in cells[::2]] == [CatchConfig(), DeepSeaConfig(size=5)]
     bonuses = [SimHashConfig(), SimHashConfig(scale=0.3, bits=64)]
-    assert [cell.experiment.bonus for cell in cells] == bonuses * 2
-    assert {cell.experiment.total_timesteps for cell in cells} == {70}
-    assert len(make_grid(["mfec"], "hard")) == 7, "without choices: one cell per game"
+    assert [cell.bonus for cell in cells] == bonuses * 2
+    assert {cell.total_timesteps for cell in cells} == {70}
+    assert str(grid.cells[cells[-1]][1]) == "bonus:simhash+scale=0.3+bits=64"
+    assert len(make_grid(["mfec"], "hard").cells) == 7, "without choices: one cell per game"
 
 
 @pytest.mark.parametrize(
@@ -188,8 +213,8 @@ def test_trial_has_the_options_of_the_command(
 
 
 def test_estimate_is_the_mean_of_the_started_runs_of_a_variant(tmp_path: Path) -> None:
-    cells = make_grid("dqn bonus:none,simhash,surprise".split(), "pong,freeway")
-    tasks = make_tasks(cells, AblateOptions(seeds=2, folder=str(tmp_path)))
+    grid = make_grid("dqn bonus:none,simhash,surprise".split(), "pong,freeway")
+    tasks = make_tasks(grid, AblateOptions(seeds=2, folder=str(tmp_path)))
 
     def start(task: Task, sps: float) -> None:
         task.folder.mkdir()
@@ -252,18 +277,18 @@ def test_grid_ends_with_a_report_and_is_not_repeated(
     assert [run["scores"] for run in data["runs"]] == [scores["scores"] for scores in sampled]
 
 
-def long_task(folder: Path, steps: int = 100_000) -> Task:
+EXPERIMENT = Experiment(MFECConfig(capacity=2000), CatchConfig(), num_envs=8, total_timesteps=80)
+OPTIONS = TrainOptions(device="cpu", threads=1)
+
+
+def long_task(folder: Path, steps: int) -> Task:
     """Return a task with frequent checkpoints."""
-    argv = (
-        *CATCH,
-        "--total-timesteps",
-        str(steps),
-        "--log-every",
-        "80",
-        "--checkpoint-minutes",
-        "0",
+    return Task(
+        replace(EXPERIMENT, total_timesteps=steps),
+        folder,
+        replace(OPTIONS, log_every=80, checkpoint_minutes=0),
+        Evaluation(episodes=8),
     )
-    return Task(argv, folder, steps, episodes=8)
 
 
 def wait_for_process(folder: Path, text: str) -> int:
@@ -293,22 +318,23 @@ def test_killed_process_is_replaced_and_an_interrupted_task_continues(tmp_path: 
     reached = task.trained_timesteps
     assert 0 < reached < 10**6
     shorter = long_task(task.folder, steps=reached + 80)
-    assert not shorter.done
+    assert not shorter.scores
     (result,) = pool.execute([shorter])
-    assert (result.error, shorter.done, shorter.trained_timesteps) == ("", True, reached + 80)
+    assert (result.error, shorter.trained_timesteps) == ("", reached + 80)
+    assert [scores.steps for scores in shorter.scores] == [reached + 80]
 
 
 def test_task_fails_after_its_retries_and_others_continue(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pool = LocalPool(2, retries=1)
-    wrong = Task((*CATCH, "--total-timesteps", "80", "--device", "abacus"), tmp_path / "wrong", 80)
-    good = Task((*CATCH, "--total-timesteps", "80"), tmp_path / "good", 80, episodes=8)
+    wrong = Task(EXPERIMENT, tmp_path / "wrong", replace(OPTIONS, device="abacus"))
+    good = Task(EXPERIMENT, tmp_path / "good", OPTIONS, Evaluation(episodes=8))
     by_name = {result.task.folder.name: result for result in pool.execute([wrong, good])}
     assert "no device 'abacus'" in by_name["wrong"].error
     assert by_name["good"].error == ""
     assert by_name["good"].seconds > 0
-    fatal = Task((*CATCH, "--import", "fatal"), tmp_path / "fatal", 80)
+    fatal = Task(EXPERIMENT, tmp_path / "fatal", OPTIONS, imports=("fatal",))
     (tmp_path / "fatal.py").write_text("import os, signal; os.kill(os.getpid(), signal.SIGKILL)")
     monkeypatch.chdir(tmp_path)
     (result,) = pool.execute([fatal])
@@ -336,28 +362,42 @@ def test_runs_checkpoint_and_end_when_the_pool_dies(tmp_path: Path) -> None:
 
 
 def test_task_waits_for_a_locked_folder(tmp_path: Path) -> None:
-    task = Task((*CATCH, "--total-timesteps", "80"), tmp_path / "run", 80, episodes=8)
+    task = Task(EXPERIMENT, tmp_path / "run", OPTIONS, Evaluation(episodes=8))
     task.folder.mkdir()
-    with Run(task.folder).locked(), pytest.raises(UsageError, match="is training in"):
-        run_task(task, lock_timeout=0.1)
-    assert run_task(task) > 0
-    assert task.done
-    assert not replace(task, episodes=9).done
-    assert not replace(task, protocols=("machado",)).done
-    assert not replace(task, total_timesteps=81).done, "evaluated before the end of training"
+    with locked(task.folder, "training"), pytest.raises(UsageError, match="is training in"):
+        task.execute(lock_timeout=0.1)
+    scores = task.execute()
+    assert task.scores == scores
+    assert not replace(task, evaluation=Evaluation(episodes=9)).scores
+    assert not replace(task, evaluation=Evaluation(episodes=8, protocols=("machado",))).scores
+    longer = replace(task, experiment=replace(EXPERIMENT, total_timesteps=81))
+    assert not longer.scores, "evaluated before the end of training"
     for damaged in ("[]", "{}", '{"steps": 80}'):
         (task.folder / "scores.json").write_text(damaged)
-        assert not task.done
+        assert not task.scores
 
 
-def test_interrupted_task_raises_an_error(tmp_path: Path) -> None:
+def test_every_process_imports_the_modules_of_the_users_own_parts(tmp_path: Path) -> None:
+    """A grid with a representation of the user's own ends as any other."""
+    args = "ablate mfec agent.representation:rows env:catch --import own_representation "
+    args += "--num-envs 8 --agent.capacity 2000 --total-timesteps 80 --seeds 1 --episodes 2 "
+    args += f"--no-video --device cpu --folder {tmp_path}"
+    command = [sys.executable, "-m", "reverie.experiments.cli.main", *args.split()]
+    done = subprocess.run(command, cwd=ROOT / "examples", capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "env:catch agent.representation:rows: catch, protocol own, 80 steps" in done.stdout
+    (scores,) = tmp_path.glob("*/scores.json")
+    assert read_scores(scores).steps == 80
+
+
+def test_an_interrupted_task_raises_keyboard_interrupt(tmp_path: Path) -> None:
     task = Task(
-        (*CATCH, "--total-timesteps", "100000", "--max-minutes", "0.0001"),
+        replace(EXPERIMENT, total_timesteps=100_000),
         tmp_path / "run",
-        100_000,
+        replace(OPTIONS, max_minutes=0.0001),
     )
-    with pytest.raises(RunError, match="interrupted; the same command continues"):
-        run_task(task)
+    with pytest.raises(KeyboardInterrupt):
+        task.execute()
 
 
 def test_game_under_another_protocol_keeps_the_interface_of_the_agent() -> None:

@@ -6,14 +6,19 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from reverie.experiments.ablation.tasks import Task
+from reverie import Experiment, TrainOptions
+from reverie.agents.episodic.mfec import MFECConfig
+from reverie.envs.catch import CatchConfig
+from reverie.experiments.evaluation.evaluate import Evaluation
 from reverie.experiments.reporting.committed import RESULTS
 from reverie.experiments.reporting.comparison import compare, compare_with_baseline
 from reverie.experiments.reporting.run_results import read_results
+from reverie.experiments.training.task import Task
 
 pytestmark = pytest.mark.results
 ROOT = Path(__file__).parents[3]
@@ -41,7 +46,7 @@ def test_grid_of_bonuses_has_the_expected_verdicts(tmp_path: Path) -> None:
     assert float(overhead[1]) <= 3
     (comparison,) = compare(read_results([tmp_path])[0])
     labels = {(x.variant, x.env_name): x.label for x in comparison.verdicts()}
-    assert labels == expected_labels(comparison.labels.values())
+    assert labels == expected_labels(comparison.labels)
     assert (tmp_path / "report.html").exists()
 
 
@@ -75,10 +80,17 @@ def test_ray_cluster_that_loses_a_node_loses_no_run(tmp_path: Path) -> None:
     memory = {"object_store_memory": 80_000_000}
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, **memory})
     node = cluster.add_node(num_cpus=1, **memory)
-    argv: tuple[str, ...] = ("mfec", "env:catch", "--num-envs", "8", "--agent.capacity", "2000")
-    argv += ("--device", "cpu", "--total-timesteps", "40000", "--checkpoint-minutes", "0.01")
+    experiment = Experiment(
+        MFECConfig(capacity=2000), CatchConfig(), num_envs=8, total_timesteps=40_000
+    )
     tasks = [
-        Task((*argv, "--seed", f"{i}"), tmp_path / f"run-{i}", 40_000, episodes=8) for i in range(6)
+        Task(
+            replace(experiment, seed=i),
+            tmp_path / f"run-{i}",
+            TrainOptions(device="cpu", threads=1, checkpoint_minutes=0.01),
+            Evaluation(episodes=8),
+        )
+        for i in range(6)
     ]
     try:
         pool = RayPool(cluster.address)
@@ -89,7 +101,7 @@ def test_ray_cluster_that_loses_a_node_loses_no_run(tmp_path: Path) -> None:
                 cluster.remove_node(node, allow_graceful=False)
         assert [result.error for result in results] == [""] * 6
         assert {result.task for result in results} == set(tasks)
-        assert all(task.done for task in tasks)
+        assert all(task.scores for task in tasks)
     finally:
         ray.shutdown()
         cluster.shutdown()

@@ -33,7 +33,7 @@ pytestmark = pytest.mark.results
 
 odd_values = st.sampled_from(
     [None, True, -1, 0, 1, 3, 10**18, -(10**30), 0.5, 1e308, float("nan"), float("inf"), "",
-     "os:system", "reverie.agents.dqn:DQNConfig", [], [1, "a"], {}, {"class": "builtins:object"}]
+     "os:system", "DQNConfig", [], [1, "a"], {}, {"class": "builtins:object"}]
 )  # fmt: skip
 
 

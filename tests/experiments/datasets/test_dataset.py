@@ -2,35 +2,45 @@
 
 import errno
 import json
+import random
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import chain, count, islice
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
+from reverie import register
+from reverie.agents.interface import ActOutput
 from reverie.agents.loop import interact
 from reverie.agents.policies import RandomPolicy
 from reverie.envs import prng
 from reverie.envs.atari.atari import AtariConfig
 from reverie.envs.atari.protocol import PROTOCOLS
+from reverie.envs.atari.ram import RAM
 from reverie.envs.batched_env import BatchedEnv
 from reverie.envs.catch import CatchConfig
 from reverie.envs.errors import FolderBusy, NumericalError, UsageError
 from reverie.envs.gym import GymConfig
-from reverie.envs.interface import EnvConfig, Metrics, Transition
+from reverie.envs.interface import Carry, EnvConfig, Metrics, TimeStep, Transition
 from reverie.experiments.cli import main as cli
-from reverie.experiments.config.experiment import read_experiment, read_job
+from reverie.experiments.config.serialization import read_experiment, read_job
 from reverie.experiments.datasets import writer
 from reverie.experiments.datasets.batches import Batches
 from reverie.experiments.datasets.collect import collect
 from reverie.experiments.datasets.dataset import Recording
-from reverie.experiments.datasets.writer import Recorder, reserve_folder
-from reverie.experiments.runs.run import Run
-from reverie.experiments.training.pretrain import Pretraining, PretrainOptions, pretrain
+from reverie.experiments.datasets.writer import Recorder
+from reverie.experiments.runs.files import write_file
+from reverie.experiments.runs.run import Run, locked
+from reverie.experiments.training.options import PretrainOptions
+from reverie.experiments.training.pretrain import Pretraining, pretrain
+from reverie.world_models.precision import FLOAT32, Precision
+
+import sample_envs  # noqa: F401  # registers Counter-v0
 
 PONG = AtariConfig("pong", replace(PROTOCOLS["nature"], frames_cap=400, sticky=0.25))
 
@@ -43,9 +53,9 @@ def small_shards(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 def random_play(env: EnvConfig, num_timesteps: int, num_envs: int) -> Iterator[Transition]:
     """Yield the transitions that ``collect`` records."""
-    envs = BatchedEnv(env.build(num_envs, threads=1), purpose="collect")
+    envs = BatchedEnv(env.build(num_envs, threads=1, privileged=True), purpose=prng.Purpose.COLLECT)
     policy = RandomPolicy(envs.spec.num_actions)
-    start = envs.reset(), {"rng": prng.initial_rng(0, "collect", num_envs)}
+    start = envs.reset(), {"rng": prng.initial_rng(0, prng.Purpose.COLLECT, num_envs)}
     return islice(interact(envs, policy, start=start), num_timesteps)
 
 
@@ -53,9 +63,10 @@ def random_play(env: EnvConfig, num_timesteps: int, num_envs: int) -> Iterator[T
     "env", [CatchConfig(), PONG, GymConfig("sample_envs:Counter-v0")], ids=lambda env: env.env_name
 )
 def test_a_recording_equals_the_transitions_of_the_loop(env: EnvConfig) -> None:
-    """Observations, actions, rewards, discounts, across episodes and shards, in any order."""
+    """Observations, actions, rewards, discounts and true states, across episodes and shards."""
     num_actions = 6 if env.env_name == "pong" else 3
-    collect(RandomPolicy(num_actions), env, "data", frames=604, num_envs=2)
+    privileged = env == PONG
+    collect(RandomPolicy(num_actions), env, "data", frames=604, num_envs=2, privileged=privileged)
     transitions = list(random_play(env, 301, 2))
     for cache_bytes in (0.0, 1e9):
         recording = Recording("data", cache_bytes=cache_bytes)
@@ -82,14 +93,50 @@ def check_recording(recording: Recording, transitions: list[Transition], stack: 
                 column = getattr(segments, name)[:, i]
                 assert torch.equal(column, expected[rows // 2 + i, rows % 2])
         for i in range(7):
-            expected = obs_at(transitions, rows // 2 + i, rows % 2)
-            assert torch.equal(segments.obs[:, i], expected)
+            timestep, env = rows // 2 + i, rows % 2
+            assert torch.equal(segments.obs[:, i], shown(transitions, "obs")[timestep, env])
+            if segments.privileged is not None:
+                expected = shown(transitions, "privileged")[timestep, env]
+                assert torch.equal(segments.privileged[:, i], expected)
         assert bool(segments.last[:, -1].any()), "segments reach an episode's end"
+        has_state = transitions[0].step.privileged is not None
+        assert (segments.privileged is not None) == has_state == bool(recording.manifest.privileged)
 
 
-def obs_at(transitions: list[Transition], timestep: Tensor, env_index: Tensor) -> Tensor:
-    obs = torch.stack([*(t.step.obs for t in transitions), transitions[-1].next_step.obs])
-    return obs[timestep, env_index]
+def shown(transitions: list[Transition], name: str) -> Tensor:
+    """Return a field of all time steps, [T + 1, N, ...]."""
+    steps = [*(t.step for t in transitions), transitions[-1].next_step]
+    return torch.stack([step.columns()[name] for step in steps])
+
+
+def test_another_format_has_the_true_state_of_the_policys_env() -> None:
+    for format in ("own", "rgb"):
+        collect(
+            RandomPolicy(6), PONG, format, frames=300, num_envs=2, format=format, privileged=True
+        )
+    own, color = (Recording(format).columns["privileged"] for format in ("own", "rgb"))
+    assert torch.equal(own, color)
+    assert own.shape == (300, len(RAM["pong"]))
+    assert len(torch.unique(own, dim=0)) > 100
+    collect(RandomPolicy(6), PONG, "plain", frames=20, num_envs=1)
+    with pytest.raises(UsageError, match=r"own and plain differ .privileged: .*player_x.*, not"):
+        Recording("own", "plain")
+
+
+class Sampling(RandomPolicy):
+    """Acts at random if it explores, else moves left."""
+
+    def act(self, step: TimeStep, carry: Carry, *, explore: bool = True) -> ActOutput:
+        output = super().act(step, carry)
+        return output if explore else replace(output, action=torch.zeros_like(output.action))
+
+
+@pytest.mark.parametrize("greedy", [False, True])
+def test_a_policy_is_recorded_with_its_own_randomness_unless_it_is_greedy(greedy: bool) -> None:
+    collect(Sampling(3), CatchConfig(), "data", frames=404, num_envs=4, greedy=greedy)
+    recording = Recording("data")
+    assert recording.manifest.greedy == greedy
+    assert set(recording.columns["action"].tolist()) == ({0} if greedy else {0, 1, 2})
 
 
 def test_formats_record_the_same_game_in_gray_and_color() -> None:
@@ -170,7 +217,7 @@ def damage(kind: str) -> None:
         ("missing", "00001 is truncated or missing"),
         ("table cut", "00001 is truncated or missing"),
         ("flipped", "00001.frames is damaged"),
-        ("manifest", "is not a reverie-recording-2 manifest"),
+        ("manifest", "has format other, and this version .* reads format 4; .* or record it again"),
     ],
 )
 def test_a_damaged_shard_is_refused_by_name(kind: str, message: str) -> None:
@@ -184,15 +231,14 @@ def test_a_full_disk_ends_a_recording_with_one_sentence(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     argv = ["collect", "random", "env:catch", "--num-envs", "4", "--folder", "data"]
-    write_bytes, calls = Path.write_bytes, count()
 
-    def fail_at_second_shard(self: Path, data: bytes) -> int:
-        if next(calls) == 1:
+    def fail_at_second_shard(path: Path, data: bytes) -> None:
+        if path.name == "00001.frames":
             raise OSError(errno.ENOSPC, "No space left on device")
-        return write_bytes(self, data)
+        write_file(path, data)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Path, "write_bytes", fail_at_second_shard)
+        patch.setattr(writer, "write_file", fail_at_second_shard)
         assert cli.main([*argv, "--frames", "400"]) == 1
     error = capsys.readouterr().err
     assert "The disk of data is full; a recording cannot be resumed." in error
@@ -217,7 +263,7 @@ def test_an_interrupted_recording_is_refused_and_restarts(
     assert Path("data/00001.frames").exists()
     with pytest.raises(UsageError, match="interrupted before its end; run the same"):
         Recording("data")
-    with reserve_folder(Path("data")), pytest.raises(FolderBusy, match="is recording in data"):
+    with locked(Path("data"), "recording"), pytest.raises(FolderBusy, match="is recording in data"):
         collect(RandomPolicy(3), CatchConfig(), "data", frames=80)
     capsys.readouterr()
     assert cli.main([*argv, "--frames", "80"]) == 0
@@ -239,14 +285,14 @@ def test_recordings_of_different_envs_are_refused_by_their_difference() -> None:
     full = AtariConfig("pong", replace(PONG.protocol, full_actions=True))
     collect(RandomPolicy(18), full, "full", frames=20, num_envs=1)
     for other, message in [
-        ("lower", r"frame shape of catch is \(1, 10, 5\)"),
-        ("pong", "env of catch is catch and that of pong is pong"),
+        ("lower", r"env.rows: 10, not 6; frame_shape: .1, 10, 5., not .1, 6, 5."),
+        ("pong", "catch and pong differ .env: CatchConfig, not AtariConfig;"),
     ]:
         with pytest.raises(UsageError, match=message):
             Recording("catch", other)
-    with pytest.raises(UsageError, match="frame shape of pong"):
+    with pytest.raises(UsageError, match=r"frame_shape: \[1, 84, 84\], not \[3, 210, 160\]"):
         Recording("pong", "rgb")
-    with pytest.raises(UsageError, match="number of actions of pong is 6 and that of full is 18"):
+    with pytest.raises(UsageError, match="num_actions: 6, not 18"):
         Recording("pong", "full")
 
 
@@ -257,6 +303,7 @@ def test_recordings_of_different_envs_are_refused_by_their_difference() -> None:
         (["collect", "nowhere"], "no run folder"),
         (["collect", "random", "env:catch", "--format", "rgb"], "has no format 'rgb'"),
         (["collect", "random", "env:catch", "--frames", "0"], "frames is 0"),
+        (["collect", "random", "--game", "breakout", "--privileged"], "offers no true state"),
         (["collect", "random", "env:catch", "--frames", "9", "--folder", "data"], "already holds"),
         (["collect", "some/run", "--game", "pong"], "plays in its own env; leave out --env.game"),
         (["pretrain", "predicter:feedforward"], "as ROLE:NAME"),
@@ -277,10 +324,13 @@ def test_collecting_from_the_command_line(capsys: pytest.CaptureFixture[str]) ->
     small = ["env:catch", "--total-timesteps", "80", "--num-envs", "4", "--folder", "run"]
     quiet = ["--quiet", "--random-play-seconds", "0", "--device", "cpu", "--threads", "1"]
     assert cli.main(["train", "mfec", *small, *quiet]) == 0
-    assert cli.main(["collect", "run", "--frames", "400", "--epsilon", "0.3"]) == 0
+    flags = ["--frames", "400", "--epsilon", "0.3", "--greedy"]
+    assert cli.main(["collect", "run", *flags]) == 0
     assert "400 frames 1x10x5 in" in capsys.readouterr().out
     manifest = json.loads(Path("runs/data/catch-run-own-s0/manifest.json").read_text())
     assert (manifest["policy"], manifest["epsilon"], manifest["env_name"]) == ("run", 0.3, "catch")
+    assert manifest["greedy"]
+    assert manifest["privileged"] == ["ball_row", "ball_column", "paddle"]
     assert manifest["provenance"]["torch"] == torch.__version__
 
 
@@ -297,6 +347,7 @@ class Mean:
         self.value, self.num_updates = state["value"].clone(), state["num_updates"]
 
 
+@register("mean")
 @dataclass(frozen=True)
 class MeanPretraining(Pretraining):
     nan_at: int = -1
@@ -305,7 +356,9 @@ class MeanPretraining(Pretraining):
     def model_name(self) -> str:
         return "mean"
 
-    def build(self, recording: Recording, device: torch.device) -> Mean:
+    def build(
+        self, recording: Recording, device: torch.device, precision: Precision = FLOAT32
+    ) -> Mean:
         return Mean()
 
     def phase(self, model: Any) -> bool:
@@ -316,14 +369,24 @@ class MeanPretraining(Pretraining):
         indices = recording.start_indices("train")
         return Batches(indices, batch_size, recording.frames, seed=self.seed)
 
-    def update(self, model: Any, batch: Tensor, device: torch.device) -> Metrics:
+    def update(self, model: Any, batch: Tensor) -> Metrics:
         model.value += 0.1 * (batch.float().mean() - model.value)
         model.num_updates += 1
         return {"loss": model.value if model.num_updates != self.nan_at else float("nan")}
 
-    def evaluate(self, model: Any, recording: Recording, device: torch.device) -> Metrics:
+    def evaluate(self, model: Any, recording: Recording) -> Metrics:
         held_out = recording.frames(recording.start_indices("held-out"))
         return {"error": held_out.float().mean() - model.value}
+
+
+@register("noisy")
+@dataclass(frozen=True)
+class NoisyPretraining(MeanPretraining):
+    """Its updates draw from the process-wide generators."""
+
+    def update(self, model: Any, batch: Tensor) -> Metrics:
+        model.value += random.random() + np.random.rand() + torch.rand(())  # noqa: NPY002
+        return super().update(model, batch)
 
 
 OPTIONS = PretrainOptions(device="cpu", threads=1, log_every=10, quiet=True)
@@ -331,7 +394,7 @@ OPTIONS = PretrainOptions(device="cpu", threads=1, log_every=10, quiet=True)
 
 def test_resumed_pretraining_equals_an_uninterrupted_one() -> None:
     collect(RandomPolicy(3), CatchConfig(), "data", frames=400, num_envs=4)
-    job = MeanPretraining(data=("data",), num_updates=50, batch_size=16)
+    job = MeanPretraining(data=(Path("data"),), num_updates=50, batch_size=16)
     uninterrupted = pretrain(job, "uninterrupted", OPTIONS)
     pretrain(replace(job, num_updates=23), "resumed", OPTIONS)
     resumed = pretrain(job, "resumed", OPTIONS)
@@ -351,12 +414,29 @@ def test_resumed_pretraining_equals_an_uninterrupted_one() -> None:
         pretrain(replace(job, seed=1), "uninterrupted", OPTIONS)
 
 
+def test_draws_of_a_pretraining_depend_on_its_seed_alone() -> None:
+    collect(RandomPolicy(3), CatchConfig(), "data", frames=400, num_envs=4)
+    job = NoisyPretraining(data=(Path("data"),), num_updates=30, batch_size=16)
+
+    def value(job: Pretraining, folder: str) -> float:
+        torch.rand(3)
+        state = pretrain(job, folder, OPTIONS).checkpoints.load()
+        assert state is not None
+        return float(state["model"]["value"])
+
+    first = value(job, "first")
+    assert value(job, "second") == first
+    value(replace(job, num_updates=17), "resumed")
+    assert value(job, "resumed") == first
+    assert value(replace(job, seed=1), "other") != first
+
+
 def test_a_pretraining_interrupted_in_its_last_step_is_finished_by_the_same_command(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     collect(RandomPolicy(3), CatchConfig(), "data", frames=400, num_envs=4)
     job, finished_values = (
-        MeanPretraining(data=("data",), num_updates=20, batch_size=16),
+        MeanPretraining(data=(Path("data"),), num_updates=20, batch_size=16),
         list[float](),
     )
 
@@ -370,11 +450,12 @@ def test_a_pretraining_interrupted_in_its_last_step_is_finished_by_the_same_comm
     with pytest.raises(KeyboardInterrupt):
         pretrain(job, "run", OPTIONS)
     monkeypatch.setattr(MeanPretraining, "finish", finish)
-    for _ in range(2):
+    for message in ("Done: 20 updates in run", "run is finished at update 20"):
         assert pretrain(job, "run", replace(OPTIONS, quiet=False)).finished
-        assert "run is finished at update 20" in capsys.readouterr().out
-    weights = torch.load("run/model.pt", weights_only=True)["model"]
-    assert finished_values == [float(weights["value"])], "once, with the trained model"
+        assert message in capsys.readouterr().out
+    state = Run("run").checkpoints.load()
+    assert state is not None
+    assert finished_values == [float(state["model"]["value"])], "once, with the trained model"
     pretrain(replace(job, num_updates=30), "run", OPTIONS)
     assert len(finished_values) == 2
     provenance = json.loads(Path("run/provenance.json").read_text())
@@ -383,10 +464,13 @@ def test_a_pretraining_interrupted_in_its_last_step_is_finished_by_the_same_comm
 
 def test_an_error_of_a_nan_loss_names_the_step_and_keeps_the_last_checkpoint() -> None:
     collect(RandomPolicy(3), CatchConfig(), "data", frames=400, num_envs=4)
-    job = MeanPretraining(data=("data",), num_updates=20, batch_size=16, nan_at=34)
+    job = MeanPretraining(data=(Path("data"),), num_updates=20, batch_size=16, nan_at=34)
     run = pretrain(job, "run", OPTIONS)
     before = run.checkpoints.path(20).read_bytes()
-    with pytest.raises(NumericalError, match="update 34 is nan"):
+    with pytest.raises(
+        NumericalError,
+        match=r"stopped at update 40. The metric loss is nan.* checkpoint of update 20",
+    ):
         pretrain(replace(job, num_updates=50), "run", OPTIONS)
     assert run.checkpoints.path(20).read_bytes() == before
     assert run.checkpoints.steps() == [20]

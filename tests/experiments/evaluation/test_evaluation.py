@@ -12,25 +12,31 @@ import imageio.v3 as imageio
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
 
 from reverie import PRESETS, Experiment, TrainOptions, evaluate, train
 from reverie.agents.episodic.mfec import MFECConfig
+from reverie.agents.interface import ActOutput
 from reverie.agents.loop import interact
 from reverie.agents.policies import RandomPolicy
 from reverie.envs.atari.atari import AtariConfig
 from reverie.envs.atari.protocol import PROTOCOLS
-from reverie.envs.batched_env import BatchedEnv
+from reverie.envs.batched_env import BatchedEnv, EmulatorEnvs
 from reverie.envs.catch import CatchConfig
+from reverie.envs.deep_sea import DeepSeaConfig
 from reverie.envs.errors import UsageError
 from reverie.envs.gym import GymConfig
 from reverie.envs.interface import Carry, TimeStep, Transition
-from reverie.experiments.config.registry import choose, choose_all, roles
-from reverie.experiments.evaluation.evaluate import evaluate_run
-from reverie.experiments.evaluation.video import Image, Video
+from reverie.experiments.config.registry import choose_all, roles
+from reverie.experiments.config.serialization import decode, encode, fingerprint
+from reverie.experiments.evaluation.evaluate import Evaluation, evaluate_run
+from reverie.experiments.evaluation.video import Image, Video, VideoWriter
+from reverie.experiments.runs.provenance import code_version
 from reverie.experiments.runs.run import config_differences
-from reverie.experiments.runs.serialization import decode, encode, fingerprint
+from reverie.experiments.runs.scores import Scores, read_scores
 from reverie.world_models.interface import RepresentationConfig
+from reverie.world_models.representation import REPRESENTATIONS
+
+import sample_envs  # noqa: F401  # registers Counter-v0
 
 
 @pytest.mark.parametrize(("episodes", "num_envs"), [(1, 8), (10, 4), (30, 32)])
@@ -44,8 +50,9 @@ def test_every_env_plays_its_quota(episodes: int, num_envs: int) -> None:
         assert 4 < sum(scores.lengths) / 30 < 6.5, "lengths are uniform in 2..8"
         assert 5 <= scores.distinct_starts <= 7
     assert ("±" in str(scores)) == (episodes > 1), "one episode has no standard error"
-    summary = json.loads(json.dumps(scores.summary(), allow_nan=False))
-    assert summary["episodes"] == episodes
+    stored = json.loads(json.dumps(scores.to_json(), allow_nan=False))
+    assert (stored["episodes"], stored["mean"]) == (episodes, scores.mean)
+    assert Scores.from_json(stored) == scores
 
 
 def test_scores_of_a_real_game_are_raw_and_carry_their_protocol(tmp_path: Path) -> None:
@@ -57,8 +64,7 @@ def test_scores_of_a_real_game_are_raw_and_carry_their_protocol(tmp_path: Path) 
     assert scores.protocol == "machado with noops 30, frames_cap 2000"
     assert scores.epsilon == 0.001
     assert scores.distinct_starts >= 2
-    summary = scores.summary()
-    assert summary["human_normalized"] == pytest.approx((scores.mean - 307.3) / (6951.6 - 307.3))
+    assert scores.human_normalized == pytest.approx((scores.mean - 307.3) / (6951.6 - 307.3))
     assert "machado with noops 30, frames_cap 2000, epsilon 0.001" in str(scores)
     frames = imageio.imread(video, plugin="pyav")
     assert frames.shape[1:] == (420, 640, 3)
@@ -69,9 +75,9 @@ def test_scores_of_a_real_game_are_raw_and_carry_their_protocol(tmp_path: Path) 
 class Exploring(RandomPolicy):
     """Acts at random if it explores, else stays."""
 
-    def act(self, step: TimeStep, carry: Carry, *, explore: bool = True) -> tuple[Tensor, Carry]:
-        action, carry = super().act(step, carry)
-        return action if explore else torch.ones_like(action), carry
+    def act(self, step: TimeStep, carry: Carry, *, explore: bool = True) -> ActOutput:
+        output = super().act(step, carry)
+        return output if explore else replace(output, action=torch.ones_like(output.action))
 
 
 def test_a_stochastic_evaluation_explores() -> None:
@@ -85,7 +91,7 @@ def test_a_stochastic_evaluation_explores() -> None:
         )
     )
     assert stochastic.scores == random.scores != greedy.scores
-    assert [x.summary()["stochastic"] for x in (greedy, stochastic)] == [False, True]
+    assert [x.stochastic for x in (greedy, stochastic)] == [False, True]
     assert ", as in training, epsilon" in str(stochastic)
     assert "training" not in str(greedy)
 
@@ -102,9 +108,9 @@ class RandomCatchConfig(CatchConfig):
 class Staying(RandomPolicy):
     """Stays, whether it explores or not."""
 
-    def act(self, step: TimeStep, carry: Carry, *, explore: bool = True) -> tuple[Tensor, Carry]:
-        action, carry = super().act(step, carry)
-        return torch.ones_like(action), carry
+    def act(self, step: TimeStep, carry: Carry, *, explore: bool = True) -> ActOutput:
+        output = super().act(step, carry)
+        return replace(output, action=torch.ones_like(output.action))
 
 
 def test_a_stochastic_evaluation_leaves_out_the_protocols_epsilon() -> None:
@@ -119,8 +125,8 @@ def test_a_stochastic_evaluation_leaves_out_the_protocols_epsilon() -> None:
 def test_stochastic_scores_have_a_file_of_their_own(tmp_path: Path) -> None:
     experiment = Experiment(MFECConfig(), CatchConfig(), total_timesteps=80, num_envs=8)
     train(experiment, tmp_path, TrainOptions(device="cpu", threads=1))
-    evaluate_run(tmp_path, episodes=4, device="cpu")
-    evaluate_run(tmp_path, episodes=4, device="cpu", stochastic=True)
+    evaluate_run(tmp_path, Evaluation(episodes=4), device="cpu")
+    evaluate_run(tmp_path, Evaluation(episodes=4, stochastic=True), device="cpu")
     stochastic = {
         name: json.loads((tmp_path / name).read_text())["stochastic"]
         for name in ("scores.json", "scores-stochastic.json")
@@ -134,14 +140,15 @@ def test_scores_name_the_checkpoint_that_was_played(tmp_path: Path) -> None:
     for steps in (80, 160):
         run = train(replace(experiment, total_timesteps=steps), tmp_path, options)
     run.checkpoints.path(160).write_bytes(b"damaged")
-    evaluate_run(tmp_path, episodes=4, device="cpu")
-    assert json.loads((tmp_path / "scores.json").read_text())["steps"] == 80
+    (scores,) = evaluate_run(tmp_path, Evaluation(episodes=4), device="cpu")
+    assert scores == read_scores(tmp_path / "scores.json")
+    assert (scores.steps, scores.commit) == (80, code_version()["commit"])
 
 
 class Interrupting(RandomPolicy):
     """Sends SIGINT at every timestep."""
 
-    def act(self, step: TimeStep, carry: Carry, *, explore: bool = True) -> tuple[Tensor, Carry]:
+    def act(self, step: TimeStep, carry: Carry, *, explore: bool = True) -> ActOutput:
         os.kill(os.getpid(), signal.SIGINT)
         return super().act(step, carry)
 
@@ -151,7 +158,9 @@ def test_an_interrupt_closes_the_emulators_and_leaves_no_video(
 ) -> None:
     """Emulators that are left open, or amid a step, would abort the process when it exits."""
     closed: list[bool] = []
-    monkeypatch.setattr(BatchedEnv, "close", lambda self: closed.append(self._sent_actions is None))
+    monkeypatch.setattr(
+        EmulatorEnvs, "close", lambda self: closed.append(self._sent_actions is None)
+    )
     with pytest.raises(KeyboardInterrupt):
         evaluate(Interrupting(3), CatchConfig(), video=tmp_path / "catch.mp4")
     assert closed == [True]
@@ -167,16 +176,33 @@ def test_a_video_is_encoded_during_the_episode_and_written_at_its_end(tmp_path: 
         rendered.append(weakref.ref(image))
         return image
 
-    video = Video(tmp_path / "video.mp4", render)
+    path = tmp_path / "video.mp4"
+    video = Video(path, render)
     for t in islice(interact(BatchedEnv(CatchConfig().build(1)), RandomPolicy(3)), 12):
         video.update(t)
         assert all(image() is None for image in rendered)
-        assert video.done == video.path.exists()
-    assert list(tmp_path.iterdir()) == [video.path]
+        assert video.done == path.exists()
+    assert list(tmp_path.iterdir()) == [path]
     imageio.imwrite(
         tmp_path / "at once.mp4", np.stack(images), plugin="pyav", codec="libx264", fps=15
     )
-    assert video.path.read_bytes() == (tmp_path / "at once.mp4").read_bytes()
+    assert path.read_bytes() == (tmp_path / "at once.mp4").read_bytes()
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".gif"])
+def test_a_video_appears_when_it_is_complete(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / "folder" / f"video{suffix}"
+    writer = VideoWriter(path)
+    for timestep in range(7):
+        writer.add(np.full((17, 33, 3), 30 * timestep, np.uint8))
+        assert not path.parent.exists()
+    writer.close()
+    assert list(path.parent.iterdir()) == [path]
+    shape = (4, 11, 22) if suffix == ".gif" else (7, 16, 32)
+    assert imageio.imread(path, index=None).shape[:3] == shape
+    unused = VideoWriter(tmp_path / f"unused{suffix}")
+    unused.close()
+    assert not unused.path.exists()
 
 
 def test_a_video_of_any_env(tmp_path: Path) -> None:
@@ -191,13 +217,16 @@ class OwnConfig(RepresentationConfig):
     size: int = 3
 
 
-def test_configs_survive_json_and_differences_are_listed() -> None:
-    for experiment in PRESETS.values():
-        assert decode(Experiment, json.loads(json.dumps(encode(experiment)))) == experiment
+def test_configs_survive_json_and_differences_are_listed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(REPRESENTATIONS, "own", OwnConfig)
     own = Experiment(agent=MFECConfig(representation=OwnConfig(7)), env=CatchConfig(rows=4))
     assert decode(Experiment, encode(own)) == own
     other = replace(own, seed=1)
     assert config_differences(encode(own), encode(other)) == ["seed: 0, not 1"]
+    sea = encode(replace(own, env=DeepSeaConfig()))
+    assert config_differences(encode(own), sea)[0] == "env: CatchConfig, not DeepSeaConfig"
     assert fingerprint(own) != fingerprint(other)
     assert fingerprint(own) == fingerprint(replace(own, total_timesteps=5))
     with pytest.raises(UsageError, match="unknown fields: color"):
@@ -206,8 +235,8 @@ def test_configs_survive_json_and_differences_are_listed() -> None:
 
 def test_parts_are_chosen_by_role_and_keep_the_settings_of_presets() -> None:
     tuned = Experiment(agent=MFECConfig(gamma=0.9))
-    assert choose(tuned, "agent", "mfec") == tuned
-    assert choose(tuned, "env", "catch").env == CatchConfig()
+    assert choose_all(tuned, ["agent:mfec"]) == tuned
+    assert choose_all(tuned, ["env:catch"]).env == CatchConfig()
     chosen = choose_all(tuned, ["env.protocol:nature", "env:atari"])
     assert chosen.env == AtariConfig(protocol=PROTOCOLS["nature"])
     baseline = choose_all(PRESETS["dqn-cts"], ["agent:mfec", "bonus:none"])

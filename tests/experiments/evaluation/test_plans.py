@@ -1,7 +1,6 @@
 """Plans: lengths by hand, the junction test against scipy, the figure and the video."""
 
 from dataclasses import replace
-from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -10,24 +9,29 @@ import torch
 from scipy.stats import hypergeom
 
 from reverie import Experiment, TrainOptions, evaluate, train
+from reverie.agents.interface import ActOutput
 from reverie.agents.loop import interact
 from reverie.agents.networks import MLPConfig
 from reverie.agents.ppo import PPOConfig
 from reverie.envs.batched_env import BatchedEnv
 from reverie.envs.interface import Carry, TimeStep, Transition
 from reverie.envs.maze import MazeConfig
-from reverie.experiments.evaluation import plans
+from reverie.experiments.evaluation import plan_drawings
 from reverie.experiments.evaluation.mazes import evaluate_mazes, junction_test, rollout_mazes
-from reverie.experiments.evaluation.plans import (
+from reverie.experiments.evaluation.plan_drawings import (
     ROW,
     TEXT_COLOR,
-    PlanLengths,
-    PlanTrace,
-    length_metrics,
+    paint_cells,
     plan_panel,
+    rgb,
     with_plan,
 )
-from reverie.experiments.evaluation.video import screen_of
+from reverie.experiments.evaluation.plans import (
+    PlanLengths,
+    PlanTrace,
+    follow_plan,
+)
+from reverie.experiments.evaluation.screen import enlarged, screen_of
 from reverie.world_models.planning.straw import STRAWConfig
 
 from sample_agents import ShortestPath
@@ -41,34 +45,56 @@ AGENT = PPOConfig(
 )
 
 
-def transition(
-    ages: list[int], next_ages: list[int], first: list[bool], last: list[bool]
-) -> Transition:
-    n = len(ages)
+def transition(replanned: list[bool], first: list[bool], last: list[bool]) -> Transition:
+    n = len(replanned)
     obs, zero = torch.zeros(n, 1, 2, 2, dtype=torch.uint8), torch.zeros(n)
     step = TimeStep(obs, zero, zero + 1, torch.tensor(first), torch.tensor(last), obs)
-    carries = [{"age": torch.tensor(x)} for x in (ages, next_ages)]
-    return Transition(step, carries[0], torch.zeros(n).long(), step, carries[1], zero)
+    extras = {"replanned": torch.tensor(replanned)}
+    return Transition(step, {}, torch.zeros(n).long(), extras, step, {}, zero)
 
 
 def test_lengths_of_plans_by_hand() -> None:
-    """At first; replanned after three timesteps; on a reset; still committed."""
-    histogram = PlanLengths()
-    histogram.update(
-        transition(
-            [9, 2, 4, 5], [0, 0, 0, 6], [True, False, False, False], [False, False, True, False]
-        )
-    )
-    histogram.update(transition([0, 0], [0, 0], [False, False], [False, False]))
-    counts = histogram.pop()
-    assert np.flatnonzero(counts).tolist() == [1, 3]
-    assert counts[[1, 3]].tolist() == [2, 1]
-    assert length_metrics(counts) == {
-        "plan/mean_length": pytest.approx(5 / 3),
-        "plan/share_of_length_1": pytest.approx(2 / 3),
-    }
+    """Two envs; the first is committed for three timesteps, the second replans at its reset."""
+    no, yes = [False, False], [True, True]
+    histogram, resumed = PlanLengths(2), PlanLengths(2)
     assert not len(histogram.pop())
-    assert length_metrics(histogram.pop()) == {}
+    for t in (
+        transition(yes, first=yes, last=no),
+        transition([False, True], first=no, last=no),
+        transition(no, first=no, last=no),
+    ):
+        histogram.update(t)
+    resumed.load_state_dict(histogram.state_dict())
+    for lengths in (histogram, resumed):
+        lengths.update(transition(yes, first=no, last=[False, True]))
+        lengths.update(transition(yes, first=[False, True], last=no))
+        metrics = lengths.metrics()
+        # Of the first env 3 and 1; of the second 1, then a plan cut short by the episode's end.
+        assert torch.as_tensor(metrics.pop("plan/length")).tolist() == [0, 2, 0, 1]
+        assert metrics == {
+            "plan/mean_length": pytest.approx(5 / 3),
+            "plan/share_of_length_1": pytest.approx(2 / 3),
+        }
+        assert lengths.metrics() == {}
+    histogram.update(transition(yes, first=no, last=no), torch.tensor([False, True]))
+    assert histogram.pop().tolist() == [0, 1], "of the counted envs alone"
+
+
+def test_a_followed_plan_ages_and_its_window_shifts() -> None:
+    carry = {"plan": torch.zeros(1, 2, 4), "replan_prob": torch.ones(1, 4)}
+    plan, windows = None, torch.eye(4)
+    for replanned, window, age, position in (
+        (True, 2, 0, 2), (False, 0, 1, 1), (False, 0, 2, 0), (True, 3, 0, 3), (True, 1, 0, 1)
+    ):  # fmt: skip
+        extras = {"replanned": torch.tensor([replanned]), "window": windows[window][None]}
+        plan = follow_plan(plan, carry, extras)
+        assert plan is not None
+        assert (plan.age, int(plan.window.argmax())) == (age, position)
+        assert plan.written
+    committed = follow_plan(None, {}, {"replanned": torch.tensor([True])})
+    assert committed is not None
+    assert not committed.written, "FiGAR writes no plan"
+    assert follow_plan(None, {}, {}) is None
 
 
 def test_junction_test_by_hand() -> None:
@@ -87,22 +113,16 @@ def test_junction_test_by_hand() -> None:
 class ReplansAtJunctions(ShortestPath):
     """A policy that takes the shortest path and replans at every junction."""
 
-    def initial(self, n: int) -> Carry:
-        return {"age": torch.zeros(n, dtype=torch.int64)}
-
-    def act(
-        self, step: TimeStep, carry: Carry, *, explore: bool = True
-    ) -> tuple[torch.Tensor, Carry]:
+    def act(self, step: TimeStep, carry: Carry, *, explore: bool = True) -> ActOutput:
         replans = step.first | torch.from_numpy(self.env.num_exits >= 3)
-        action, _ = super().act(step, carry)
-        return action, {"age": torch.where(replans, 0, carry["age"] + 1)}
+        return replace(super().act(step, carry), extras={"replanned": replans})
 
 
 def test_evaluation_of_a_policy_that_replans_at_junctions(monkeypatch: pytest.MonkeyPatch) -> None:
     config = MazeConfig(rooms=5)
     env = config.build(128)
     monkeypatch.setattr(MazeConfig, "build", lambda self, n: env)
-    result = rollout_mazes(ReplansAtJunctions(env), config, episodes=128).summary()
+    result = rollout_mazes(ReplansAtJunctions(env), config, episodes=128)
     assert result["share_of_best_return"] == pytest.approx(1.0, abs=1e-5)
     assert result["junctions"]["share_of_plans"] == 1.0
     assert result["junctions"]["share_by_chance"] < 0.5
@@ -143,35 +163,44 @@ def test_a_run_reports_its_plans(tmp_path: Path) -> None:
 
     height, width, _ = imageio.imread(figure).shape
     assert width > height > 400
-    screen = screen_of(BatchedEnv(env.build(1)))
-    assert imageio.imread(video).shape[1] > 336, "the plan is shown below the maze"
-    assert screen is not None
+    assert imageio.imread(video).shape[1] > 336 + 6 * ROW, "the plan is shown below the maze"
 
 
 def test_the_panel_shows_the_plan() -> None:
     envs = BatchedEnv(MazeConfig(rooms=3, view=5).build(4))
-    agent = AGENT.build(envs.spec)
+    agent, trace = AGENT.build(envs.spec), PlanTrace()
     t = next(interact(envs, agent))
+    trace.update(t)
+    assert trace.plan is not None
     names = ("up", "right", "down", "left")
-    panel = plan_panel(t, 200, names)
+    panel = plan_panel(trace.plan, int(t.action[0]), 200, names)
     assert panel.shape[1] == 200
     assert (panel[5, 1] == [193, 68, 46]).all(), "the left edge marks replanning"
-    bar = (panel[:, 5] == TEXT_COLOR).all(1).nonzero()[0]
+    bar = (panel[:, 5] == rgb(TEXT_COLOR)).all(1).nonzero()[0]
     assert bar.mean() // ROW == int(t.action[0]), "a bar marks the action taken"
-    left = plans._labels((*names, "window", "replan")).shape[1]
+    left = plan_drawings._labels((*names, "window", "replan")).shape[1]
     cells = panel[4 + ROW // 2 :: ROW, left][: len(names)].astype(int).sum(1)
     assert cells.argmin() == t.next_carry["plan"][0, :, 0].argmax(), "more probable is darker"
     label_pixels = panel[4 : 4 + ROW * 6, 12 : left - 4].reshape(6, -1).min(1)
     assert (label_pixels < 128).all(), "every row has a label"
-    render = with_plan(lambda t: np.zeros((10, 200, 3), np.uint8), names)
-    assert render(t).shape == ((10 + len(panel)) // 2 * 2, 200, 3)
-    assert render(replace(t, next_carry={})).shape == (10, 200, 3)
+    screen = screen_of(envs)
+    height, width, _ = enlarged(screen(t.next_step)).shape
+    assert with_plan(screen, trace, names)(t).shape == (height + len(panel), width, 3)
+    assert with_plan(screen, PlanTrace(), names)(t).shape == (height, width, 3)
+
+
+def test_cells_are_painted_from_empty_to_their_rows_color() -> None:
+    levels = np.array([[0.0, 1.0], [0.5, 0.0]], np.float32)
+    cells = paint_cells(
+        levels, ["#c80000", "#006400"], cell=4, empty="#000014", background="#090909"
+    )
+    assert cells.shape == (2 * ROW, 8, 3)
+    assert cells[[0, 0, ROW], [0, 4, 0]].tolist() == [[0, 0, 20], [200, 0, 0], [0, 50, 10]]
+    assert (cells[[ROW - 1, 0], [0, 3]] == 9).all(), "gaps below and beside"
 
 
 def test_no_figure_is_drawn_without_a_plan(tmp_path: Path) -> None:
-    envs = BatchedEnv(MazeConfig(rooms=3, view=5).build(4))
-    trace = PlanTrace(("up", "right", "down", "left"))
-    for t in islice(interact(envs, ShortestPath(envs.env)), 20):  # type: ignore[arg-type]
-        trace.update(t)
-    trace.draw(tmp_path / "plan.png", "nothing")
+    env = MazeConfig(rooms=3, view=5, max_episode_steps=12)
+    agent = PPOConfig(network=MLPConfig(hidden=(16,))).build(BatchedEnv(env.build(1)).spec)
+    evaluate(agent, env, episodes=1, figure=tmp_path / "plan.png")
     assert not (tmp_path / "plan.png").exists()

@@ -1,5 +1,6 @@
 """The inspectors of play: panels show what the agent's parts return."""
 
+import json
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,6 @@ from reverie.experiments.play.panels import (
     Images,
     Slider,
     Table,
-    unpack,
 )
 from reverie.world_models.representation.vae import VAEConfig
 
@@ -37,11 +37,9 @@ def test_every_agent_is_inspected(name: str) -> None:
         action = session.context.action
         assert session.step()
         assert session.last_action == action
-        state, panels, blobs = unpack(session.message())
-        assert state["lastAction"] == session.game.action_names[action]
-        assert len(panels) == 1 + len(session.view.panels)
-        ends = [sum(p["bytes"]) for panel in panels for p in panel.get("pictures", [])]
-        assert max(ends) == len(blobs)
+        message = json.loads(session.message())
+        assert message["state"]["lastAction"] == session.game.action_names[action]
+        assert len(message["panels"]) == 1 + len(session.view.panels)
         for chart in panels_by_title(session, BarChart).values():
             assert chart.highlighted == session.context.action
             assert chart.labels == session.game.action_names
@@ -57,18 +55,24 @@ def test_action_values_are_those_of_the_q_network() -> None:
     chart = panels_by_title(session, BarChart)["Action values"]
     assert chart.values == pytest.approx(values.tolist())
     assert chart.highlighted == int(values.argmax())
-    assert session.history.entries[-1].value == pytest.approx(float(values.max()))
+    assert session.history.entries[-1].event.value == pytest.approx(float(values.max()))
 
 
 def test_the_shown_plan_is_the_plan_of_the_carry() -> None:
-    session = build_session(STRAW)
-    for _ in range(6):
+    session, age = build_session(STRAW), 0
+    for _ in range(9):
         session.step()
         plan = panels_by_title(session, Heatmap)["Plan"]
         assert plan.labels == ("left", "stay", "right", "window", "replan")
         planned_probs = session.context.next_carry["plan"][0].softmax(0)
         assert np.allclose(plan.values[:3], planned_probs[:, : plan.values.shape[1]].numpy())
         assert plan.values[:3].sum(0) == pytest.approx(1.0, abs=1e-5)
+        session.refresh()
+        assert np.array_equal(panels_by_title(session, Heatmap)["Plan"].values, plan.values)
+        age = 0 if bool(session.context.extras["replanned"][0]) else age + 1
+        rows = dict(panels_by_title(session, Table)["Value and plan"].rows)
+        assert rows["timesteps since replanning"] == str(age)
+        assert rows["value"] == f"{float(session.context.extras['value'][0]):.3f}"
         policy = panels_by_title(session, BarChart)["Policy"]
         assert sum(policy.values) == pytest.approx(1.0)
         assert policy.values == pytest.approx(planned_probs[:, 0].tolist(), abs=1e-5)
@@ -78,7 +82,7 @@ def test_estimated_returns_and_neighbors_are_those_of_the_tables() -> None:
     session = build_session(MFECConfig(num_neighbors=2, capacity=500), timesteps=200)
     agent = session.setup.parts[0]
     session.step()
-    key, digest = session.context.next_carry["key"], session.context.next_carry["digest"]
+    key, digest = session.context.extras["key"], session.context.extras["digest"]
     values, _ = agent.tables.estimate(key, digest)
     chart = panels_by_title(session, BarChart)["Estimated returns"]
     assert chart.values == tuple(values[:, 0].tolist())
@@ -107,7 +111,7 @@ def test_neighbors_are_shown_as_stored_frames_or_as_decoded_keys() -> None:
         assert images.pictures[0].image.shape == (10, 5)
         if refit:
             agent = session.setup.parts[0]
-            _, indices = agent.tables.search(session.context.next_carry["key"])
+            _, indices = agent.tables.search(session.context.extras["key"])
             frame = agent.tables.observations[action, indices[action, 0, 0], -1]
             assert np.array_equal(images.pictures[0].image, frame.numpy())
         assert panels_by_title(session, Slider), "the representation has sliders"

@@ -1,19 +1,24 @@
 """Play: keys, panels, the session, its history, videos, and the validation of commands."""
 
+import base64
+import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import imageio.v3 as imageio
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reverie.agents.dqn import DQNConfig
+from reverie.agents.interface import ActOutput
 from reverie.agents.networks import MLPConfig
-from reverie.experiments.play.history import Entry, History
+from reverie.experiments.play.history import Entry, Event, History
 from reverie.experiments.play.keys import Keyboard
-from reverie.experiments.play.messages import HANDLERS, execute
+from reverie.experiments.play.messages import execute
 from reverie.experiments.play.panels import (
     BarChart,
     Heatmap,
@@ -22,10 +27,11 @@ from reverie.experiments.play.panels import (
     View,
     pack,
     pack_view,
-    unpack,
 )
+from reverie.world_models.planning.figar import FiGARConfig
 
 from play_fixtures import STRAW, StaticPredictor, build_session
+from sample_agents import SMALL_PPO
 
 PACMAN = "noop up right left down upright upleft downright downleft".split()
 BREAKOUT = "noop fire right left".split()
@@ -64,15 +70,15 @@ def test_a_packed_view_unpacks_to_the_same_panels() -> None:
     main = Images("main", (Picture(noise, "a"), Picture(gray, "b")))
     bars = BarChart("bars", ("x", "y"), (1.0, float("inf")), 1)
     plan = Heatmap("plan", ("x",), np.array([[0.0, 1.0]], np.float32))
-    state, panels, blobs = unpack(pack({"timestep": 3}, pack_view(View(main, (bars, plan)))))
-    assert state == {"timestep": 3}
+    message = json.loads(pack({"timestep": 3}, pack_view(View(main, (bars, plan)))))
+    panels = message["panels"]
+    assert message["state"] == {"timestep": 3}
     for picture, image in zip(panels[0]["pictures"], (noise, gray), strict=True):
-        offset, length = picture["bytes"]
-        decoded = imageio.imread(blobs[offset : offset + length])
+        decoded = imageio.imread(base64.b64decode(picture["image"]["png"]))
         assert np.array_equal(decoded, image)
-        assert picture["size"] == [image.shape[1], image.shape[0]]
-    assert (panels[1]["kind"], panels[1]["values"]) == ("barChart", [1.0, None])
-    assert panels[2]["cells"] == [[0, 99]]
+        assert picture["image"]["size"] == [image.shape[1], image.shape[0]]
+    assert (panels[1]["kind"], panels[1]["values"]) == ("BarChart", [1.0, None])
+    assert panels[2]["values"] == [[0.0, 1.0]]
 
 
 def test_manual_control_overrides_the_policy() -> None:
@@ -89,6 +95,24 @@ def test_manual_control_overrides_the_policy() -> None:
     assert session.game.length == length + 1
 
 
+def test_a_policy_gets_the_action_that_a_person_chose_instead() -> None:
+    """A planner that repeats actions, and an agent whose predictor starts from recent actions."""
+    session = build_session(replace(SMALL_PPO, planner=FiGARConfig()))
+    execute(session, {"command": "set_manual", "value": True})
+    for keys, action in ((["ArrowLeft"], 0), (["ArrowRight"], 2), ([], 1)):
+        execute(session, {"command": "set_keys", "value": keys})
+        session.step()
+        assert session.carry["action"].tolist() == [action]
+    carry = {"context_action": torch.tensor([[0, 1, 1]]), "rng": torch.tensor([7])}
+    two = torch.tensor([2])
+    taken = ActOutput(two, carry).with_action(two).carry
+    assert taken["context_action"].tolist() == [[0, 1, 2]]
+    assert carry["context_action"].tolist() == [[0, 1, 1]]
+    assert taken["rng"] is carry["rng"]
+    no_context = {"context_action": torch.zeros(1, 0, dtype=torch.int64)}
+    assert ActOutput(two, no_context).with_action(two).carry["context_action"].shape == (1, 0)
+
+
 def test_seeking_shows_the_recorded_message() -> None:
     session = build_session(DQNConfig(network=MLPConfig(), buffer_size=500))
     messages = {0: session.message()}
@@ -97,15 +121,16 @@ def test_seeking_shows_the_recorded_message() -> None:
         messages[session.timestep] = session.message(session.timestep - 1)
     execute(session, {"command": "seek", "value": 11})
     assert not session.running
-    state, *view = unpack(session.message(30))
-    recorded_state, *recorded_view = unpack(messages[11])
-    assert view == recorded_view
+    sought, recorded = json.loads(session.message(30)), json.loads(messages[11])
+    assert sought["panels"] == recorded["panels"]
+    state, recorded_state = sought["state"], recorded["state"]
     assert (state["timestep"], state["live"]) == (11, False)
     assert state["lastAction"] == recorded_state["lastAction"]
     assert [event[0] for event in recorded_state["events"]] == [11]
     execute(session, {"command": "go_live"})
-    state, *view = unpack(session.message())
-    assert view == list(unpack(messages[30])[1:])
+    newest = json.loads(session.message())
+    assert newest["panels"] == json.loads(messages[30])["panels"]
+    state = newest["state"]
     assert [event[0] for event in state["events"]] == list(range(31))
     rewards = [event[1] for event in state["events"] if event[3]]
     assert rewards
@@ -115,11 +140,11 @@ def test_seeking_shows_the_recorded_message() -> None:
 def test_the_history_drops_the_oldest_entries() -> None:
     history = History(max_bytes=100)
     for timestep in range(50):
-        history.add(Entry(timestep, {}, b"x" * 10, 0.0, None, False))
+        history.add(Entry(Event(timestep, 0.0, None, False), {}, b"x" * 10))
     assert (history.oldest, len(history.entries), history.num_bytes) == (40, 10, 100)
-    assert [history.at(t).timestep for t in (0, 45, 99)] == [40, 45, 49]
+    assert [history.at(t).event.timestep for t in (0, 45, 99)] == [40, 45, 49]
     assert [event[0] for event in history.events_since(46)] == [47, 48, 49]
-    history.add(Entry(49, {}, b"y", 0.0, None, False))
+    history.add(Entry(Event(49, 0.0, None, False), {}, b"y"))
     assert (history.entries[-1].packed_view, history.num_bytes) == (b"y", 91)
 
 
@@ -129,6 +154,7 @@ def test_a_video_that_cannot_be_written_does_not_stop_the_session(tmp_path: Path
     session.video_folder = tmp_path / "videos"
     execute(session, {"command": "set_recording", "value": True})
     assert session.step()
+    execute(session, {"command": "set_recording", "value": False})
     assert session.recording_result.startswith("failed: ")
     assert session.video is None
 
@@ -153,8 +179,13 @@ json_values = st.recursive(
     ),
     max_leaves=6,
 )
+COMMANDS = (
+    "set_keys", "set_mode", "set_playing", "step", "set_speed", "set_manual", "set_stochastic",
+    "set_agent_sees_dream", "set_max_horizon", "resync", "new_episode", "seek", "go_live",
+    "set_slider",
+)  # fmt: skip
 near_commands = st.fixed_dictionaries(
-    {"command": st.sampled_from([name for name in HANDLERS if name != "set_recording"])},
+    {"command": st.sampled_from(COMMANDS)},
     optional=dict.fromkeys(("value", "name"), json_values),
 )
 
@@ -169,7 +200,7 @@ def test_any_message_leaves_the_session_running() -> None:
         valid = execute(session, message)
         assert session.ignored_messages == ignored + (not valid)
         assert session.step() in (True, False)
-        assert unpack(session.message())[0]["ignoredMessages"] == session.ignored_messages
+        assert json.loads(session.message())["state"]["ignoredMessages"] == ignored + (not valid)
 
     send()
     assert session.ignored_messages > 0

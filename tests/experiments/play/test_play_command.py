@@ -163,7 +163,7 @@ def test_bad_input_is_refused_in_one_line(
         (missing_game / "checkpoints").symlink_to(run / "checkpoints")
         config = json.loads((run / "config.json").read_text())
         experiment = Experiment(env=AtariConfig("ms_pacman"))
-        from reverie.experiments.runs.serialization import encode
+        from reverie.experiments.config.serialization import encode
 
         config["env"] = encode(experiment)["env"] | {"game": "pack_man"}
         (missing_game / "config.json").write_text(json.dumps(config))

@@ -18,7 +18,6 @@ from reverie.agents.dqn import DQNConfig
 from reverie.envs.atari.atari import AtariConfig
 from reverie.envs.atari.protocol import PROTOCOLS
 from reverie.envs.batched_env import BatchedEnv
-from reverie.experiments.play.panels import unpack
 from reverie.experiments.play.session import Session
 
 from play_fixtures import Page, build_session, chromium, open_page, serving
@@ -165,7 +164,8 @@ def test_a_session_continues_on_a_reloaded_and_on_a_second_page(browser: Any) ->
 def next_frame(socket: ClientConnection) -> dict[str, Any]:
     while isinstance(message := socket.recv(timeout=20), str):
         pass
-    return unpack(message)[0]
+    state: dict[str, Any] = json.loads(message)["state"]
+    return state
 
 
 def test_a_slow_page_is_sent_only_the_newest_frame() -> None:

@@ -7,14 +7,14 @@ import pytest
 from scipy import stats
 
 from reverie.envs.atari.games import human_normalized
-from reverie.envs.errors import UsageError
 from reverie.experiments.reporting.intervals import (
     AGGREGATES,
     Interval,
     bootstrap,
+    by_env,
     format_interval,
+    format_mean,
     format_number,
-    format_standard_error,
     interquartile_mean,
     mean,
     mean_difference,
@@ -68,13 +68,13 @@ def test_probability_of_improvement_by_hand_and_by_mann_whitney() -> None:
 
 
 def test_scores_are_normalized_by_the_named_table() -> None:
-    raw = {"ms_pacman": np.array([307.3, 6951.6]), "qbert": np.array([163.9, 26746.1])}
-    by_hand = {"ms_pacman": [0.0, 1.0], "qbert": [0.0, 2.0]}
-    for game, values in normalized(raw).items():
-        np.testing.assert_allclose(values, by_hand[game], atol=1e-12)
-        assert values[1] == human_normalized(game, raw[game][1])
-    with pytest.raises(UsageError, match="no human score of catch"):
-        normalized({"catch": np.zeros(1)})
+    raw: Scores = {("ms_pacman", 0): 307.3, ("ms_pacman", 1): 6951.6}
+    raw |= {("qbert", 0): 163.9, ("qbert", 1): 26746.1, ("catch", 0): 1.0}
+    values = by_env(normalized(raw))
+    assert values.keys() == {"ms_pacman", "qbert"}, "there is no human score of catch"
+    np.testing.assert_allclose(values["ms_pacman"], [0.0, 1.0], atol=1e-12)
+    np.testing.assert_allclose(values["qbert"], [0.0, 2.0], atol=1e-12)
+    assert values["qbert"][1] == human_normalized("qbert", 26746.1)
 
 
 def test_paired_differences_are_by_game_and_seed() -> None:
@@ -168,5 +168,5 @@ def test_scores_are_formatted_with_three_digits() -> None:
     assert [format_number(x) for x in numbers] == formatted
     assert format_interval(Interval(2.0, 1.0, 3.0), "points") == "+2.00 (1.00 to 3.00)"
     assert format_interval(Interval(0.5, float("nan"), float("nan"))) == "0.500 (one seed)"
-    assert format_standard_error([1.0, 3.0]) == " ± 1.00"
-    assert format_standard_error([1.0]) == ""
+    assert format_mean([1.0, 3.0]) == "2.00 ± 1.00"
+    assert format_mean([1.0]) == "1.00"

@@ -18,6 +18,7 @@ import pytest
 from reverie.envs.atari.protocol import PROTOCOLS
 from reverie.envs.errors import UsageError
 from reverie.experiments.cli import main as cli
+from reverie.experiments.config.registry import part_name
 from reverie.experiments.reporting.comparison import compare, raw_csv
 from reverie.experiments.reporting.document import (
     Block,
@@ -30,17 +31,14 @@ from reverie.experiments.reporting.document import (
 from reverie.experiments.reporting.published import published
 from reverie.experiments.reporting.report import write_report
 from reverie.experiments.reporting.run_results import curves_at, read_results
-from reverie.experiments.reporting.variants import flatten, part_name
+from reverie.experiments.runs.files import FORMAT
+from reverie.experiments.runs.scores import Scores, read_scores
 
 DQN = {"class": "a:DQNConfig"}
-NONE = {"class": "reverie.agents.bonuses.bonus:NoBonusConfig"}
-SIMHASH = {
-    "class": "reverie.agents.bonuses.simhash:SimHashConfig", "bits": 256, "scale": 0.01
-}  # fmt: skip
-ATARI = {
-    "class": "reverie.envs.atari.atari:AtariConfig", "game": "pong", "protocol": {"name": "mfec"}
-}  # fmt: skip
-ATARI_PROTOCOL = {"class": "reverie.envs.atari.protocol:AtariProtocol"}
+NONE = {"class": "NoBonusConfig"}
+SIMHASH = {"class": "SimHashConfig", "bits": 256, "scale": 0.01}
+ATARI = {"class": "AtariConfig", "game": "pong", "protocol": {"name": "mfec"}}
+ATARI_PROTOCOL = {"class": "AtariProtocol"}
 
 
 def make_run(
@@ -59,7 +57,9 @@ def make_run(
     """Write a finished run: two evaluation episodes around its score, 300 training episodes."""
     (folder / "figures").mkdir(parents=True)
     config = {
-        "class": "reverie.experiments.config.experiment:Experiment",
+        "format": FORMAT,
+        "imports": [],
+        "class": "Experiment",
         "agent": agent,
         "bonus": bonus,
         "env": env | {"game": env_name},
@@ -67,17 +67,13 @@ def make_run(
         "total_timesteps": steps,
     }
     (folder / "config.json").write_text(json.dumps(config))
-    scores: dict[str, Any] = {"env_name": env_name, "protocol": protocol, "mean": score}
-    scores |= {
-        "scores": [score - 1, score + 1],
-        "lengths": [7, 8],
-        "epsilon": 0.005,
-        "steps": steps,
-    }
-    (folder / "scores.json").write_text(json.dumps(scores))
+    scores = Scores(
+        env_name, protocol, 0.005, 0, 2, (score - 1.0, score + 1.0), (7, 8), steps=steps
+    )
+    (folder / "scores.json").write_text(json.dumps(scores.to_json()))
     if other is not None:
-        under = scores | {"protocol": "machado", "mean": other, "scores": [other]}
-        (folder / "scores-machado.json").write_text(json.dumps(under | {"lengths": [3]}))
+        under = replace(scores, protocol="machado", scores=(other,), lengths=(3,))
+        (folder / "scores-machado.json").write_text(json.dumps(under.to_json()))
     rows = [{"step": i * steps // 300, "score": float(i % 3)} for i in range(1, 301)]
     (folder / "episodes.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     (folder / "metrics.jsonl").write_text(json.dumps({"step": steps, "frames": 4 * steps}) + "\n")
@@ -101,7 +97,7 @@ def runs(tmp_path: Path) -> Path:
 
 def test_verdicts_by_hand(runs: Path) -> None:
     (comparison,) = compare(read_results([runs])[0])
-    assert list(comparison.labels.values()) == ["bonus none", "bonus simhash"]
+    assert comparison.labels == ["bonus none", "bonus simhash"]
     assert comparison.env_names == ["pong", "qbert"]
     assert (comparison.steps, comparison.frames, comparison.protocol) == (1000, 4000, "mfec")
     overall, pong, qbert = comparison.verdicts()
@@ -177,7 +173,7 @@ def test_scores_of_other_checkpoints_are_reported_in_warnings(tmp_path: Path) ->
         "short was evaluated at step 900 of its 1,000.",
     ]
     (tmp_path / "fit").mkdir()
-    (tmp_path / "fit" / "config.json").write_text(json.dumps({"data": ["d"]}))
+    (tmp_path / "fit" / "config.json").write_text(json.dumps({"format": FORMAT, "data": ["d"]}))
     assert (
         "fit is a pretraining, which has no scores; it is left out." in read_results([tmp_path])[1]
     )
@@ -186,7 +182,7 @@ def test_scores_of_other_checkpoints_are_reported_in_warnings(tmp_path: Path) ->
 def test_the_baseline_has_the_fewest_settings_or_is_named(runs: Path) -> None:
     results, _ = read_results([runs])
     (comparison,) = compare(results, "hash-pong-0")
-    assert list(comparison.labels.values()) == ["bonus simhash", "bonus none"]
+    assert comparison.labels == ["bonus simhash", "bonus none"]
     assert comparison.verdicts()[1].label == "hurts"
     with pytest.raises(UsageError, match="no run 'nobody'"):
         compare(results, "nobody")
@@ -204,9 +200,9 @@ def test_stochastic_and_greedy_scores_are_never_compared(tmp_path: Path) -> None
     """Each kind is reported by its flag, and the other is listed under its own name."""
     for name, bonus, drawn in (("a", NONE, 90.0), ("b", SIMHASH, 50.0)):
         folder = make_run(tmp_path / name, 20, bonus=bonus)
-        scores = json.loads((folder / "scores.json").read_text())
-        scores |= {"mean": drawn, "scores": [drawn], "lengths": [7], "stochastic": True}
-        (folder / "scores-stochastic.json").write_text(json.dumps(scores))
+        scores = read_scores(folder / "scores.json")
+        scores = replace(scores, scores=(drawn,), lengths=(7,), stochastic=True)
+        (folder / "scores-stochastic.json").write_text(json.dumps(scores.to_json()))
     for stochastic, expected in ((False, 0.0), (True, -40.0)):
         (comparison,) = compare(read_results([tmp_path], stochastic=stochastic)[0])
         assert comparison.protocol == "mfec" + ", as in training" * stochastic
@@ -217,7 +213,7 @@ def test_stochastic_and_greedy_scores_are_never_compared(tmp_path: Path) -> None
         assert f"| env | variant | {' | '.join(beside)} |" in page
     (tmp_path / "b/scores-stochastic.json").unlink()
     results, warnings = read_results([tmp_path], stochastic=True)
-    assert [result.score for result in results] == [90]
+    assert [result.scores.mean for result in results] == [90]
     assert "run `reverie evaluate --stochastic` on it" in warnings[0]
 
 
@@ -269,7 +265,7 @@ def test_a_run_without_a_finished_episode_has_no_curve(tmp_path: Path) -> None:
 
 
 def test_envs_of_the_same_name_are_named_by_their_settings(tmp_path: Path) -> None:
-    env = {"class": "reverie.envs.deep_sea:DeepSeaConfig", "size": 10}
+    env = {"class": "DeepSeaConfig", "size": 10}
     make_run(tmp_path / "a", 0, env_name="deep-sea", env=env)
     make_run(tmp_path / "b", 0, env_name="deep-sea", env=env | {"size": 14})
     comparison = compare(read_results([tmp_path])[0])[0]
@@ -281,14 +277,14 @@ def test_variants_are_named_by_the_settings_that_differ(tmp_path: Path) -> None:
     make_run(tmp_path / "b", 0, bonus=SIMHASH)
     make_run(tmp_path / "c", 0, bonus=SIMHASH | {"scale": 0.3})
     (comparison,) = compare(read_results([tmp_path])[0])
-    assert list(comparison.labels.values()) == [
+    assert comparison.labels == [
         "bonus none",
         "bonus simhash, bonus.scale 0.01",
         "bonus simhash, bonus.scale 0.3",
     ]
-    assert part_name("reverie.agents.bonuses.simhash:SimHashConfig") == "simhash"
+    assert part_name("SimHashConfig") == "simhash"
     assert part_name("elsewhere:OwnConfig") == "Own"
-    assert flatten({"bonus": SIMHASH})["bonus.bits"] == 256
+    assert comparison.variants[1].settings["bonus.bits"] == 256
 
 
 def test_learning_curves_and_training_scores(tmp_path: Path) -> None:
@@ -299,14 +295,10 @@ def test_learning_curves_and_training_scores(tmp_path: Path) -> None:
     assert means[:4].tolist() == [1, 1.5, 1, 1]
     assert steps[0] == 1
     assert result.last_training_mean == pytest.approx(means[-1]) == pytest.approx(0.99)
-    best, step = result.best_training_mean
-    assert best == pytest.approx(1.01)
-    assert step == 101
     grid = curves_at([result], np.array([0.0, 1.0, 2.5, 300.0]))
     np.testing.assert_allclose(grid, [[np.nan, 1, 1.5, 0.99]])
     result.episodes[:] = result.episodes[:99]
     assert np.isnan(result.last_training_mean)
-    assert np.isnan(result.best_training_mean[0])
 
 
 def test_runs_that_cannot_be_reported_are_refused(tmp_path: Path) -> None:
@@ -315,10 +307,11 @@ def test_runs_that_cannot_be_reported_are_refused(tmp_path: Path) -> None:
     for value in ("NaN", "Infinity", '"much"'):
         text = (good / "scores.json").read_text().replace("2.0", value)
         (bad / "scores.json").write_text(text)
-        with pytest.raises(UsageError, match=r"bad/scores\.json has the score .*no number"):
+        with pytest.raises(
+            UsageError, match=r"bad/scores\.json (cannot be read|has no scores|has the)"
+        ):
             read_results([tmp_path])
-    changes: tuple[dict[str, Any], ...]
-    changes = ({"epsilon": None}, {"steps": "many"}, {"lengths": []}, {"mean": 7})
+    changes: tuple[dict[str, Any], ...] = ({"epsilon": None}, {"steps": "many"}, {"lengths": []})
     for change in changes:
         scores = json.loads((good / "scores.json").read_text()) | change
         (bad / "scores.json").write_text(json.dumps(scores))
@@ -336,7 +329,7 @@ def test_runs_that_cannot_be_reported_are_refused(tmp_path: Path) -> None:
         read_results([tmp_path])
     with pytest.raises(UsageError, match="holds no run"):
         read_results([good / "figures"])
-    with pytest.raises(UsageError, match="There is no folder"):
+    with pytest.raises(UsageError, match="nowhere holds no run"):
         read_results([tmp_path / "nowhere"])
     (good / "config.json").write_text("[]")
     with pytest.raises(UsageError, match="holds no object"):

@@ -5,35 +5,42 @@ import json
 import random
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from reverie import Experiment
+from reverie.agents.episodic.mfec import MFECConfig
+from reverie.envs.catch import CatchConfig
+from reverie.envs.errors import RunError
+from reverie.envs.gym import GymConfig
 from reverie.experiments.config.presets import PRESETS
 from reverie.experiments.reporting.committed import RESULTS
 from reverie.experiments.reproduce.endurance import (
-    KILLS,
-    ROOT,
-    SOAK_ARGS,
-    kill_storm,
+    KillStorm,
+    Soak,
     same_end,
-    summarize_samples,
+    summarize_metrics,
 )
+from reverie.experiments.reproduce.recipes import KILLED, SOAKED
 from reverie.experiments.runs.run import Run
 from reverie.experiments.training.command_line import parse_experiment
 
 
 def test_memory_files_and_speed_are_summarized_from_a_minute_on() -> None:
     """1 MB per second for 5 minutes, then 0.5 MB per minute; half the speed in the second half."""
-    samples = []
+    rows = []
     steps = 0.0
     for second in range(0, 600, 5):
         minute = second / 60
         megabytes = 100 + second if minute < 5 else 400 + 0.5 * (minute - 5)
         steps += 5 * (100 if minute < 7.5 else 50)
-        samples.append((minute, megabytes, 12 if second != 400 else 13, round(steps)))
-    summary = summarize_samples(samples, 5.0)
+        numbers = {"seconds": second, "resident_mb": megabytes, "open_files": 12 + (second == 400)}
+        metrics = {f"system/{name}": number for name, number in numbers.items()}
+        rows.append({"step": round(steps), **metrics})
+    summary = summarize_metrics(rows, 5.0)
     assert summary["megabytes_per_minute"] == pytest.approx(0.5)
     assert summary["open_files"] == [12, 13]
     assert summary["steps_per_second"] == pytest.approx([100, 50], rel=0.02)
@@ -62,7 +69,7 @@ def test_freed_memory_is_kept() -> None:
     assert kept[1] < 60
 
 
-CAPTURED: Any = {"capture_output": True, "text": True, "check": True, "cwd": ROOT}
+CAPTURED: Any = {"capture_output": True, "text": True, "check": True}
 
 
 def test_ends_differ_if_a_number_differs(tmp_path: Path) -> None:
@@ -111,7 +118,9 @@ def test_a_killed_preset_on_sticky_pong_ends_as_an_uninterrupted_one(
 ) -> None:
     args = f"{preset} --game pong --num-envs 2 --env.protocol.sticky 0.25 --total-timesteps 800 "
     args += f"{small_args(preset)} --env.protocol.frames-cap 400"
-    assert kill_storm(tmp_path, args=args, kills=1)["kills"] == 1
+    _, (experiment,), _ = parse_experiment(args.split())
+    (result,) = KillStorm(experiment, kills=1).measure(tmp_path)
+    assert result["kills"] == 1
 
 
 @pytest.mark.parametrize("preset", PRESETS)
@@ -121,18 +130,37 @@ def test_the_small_settings_of_a_preset_parse(preset: str) -> None:
 
 @pytest.mark.results
 def test_repeated_kills_change_nothing(tmp_path: Path) -> None:
-    assert kill_storm(tmp_path, kills=5)["kills"] == 5
+    (result,) = KillStorm(KILLED, kills=5).measure(tmp_path)
+    assert result["kills"] == 5
+
+
+def test_a_failed_run_is_reported(tmp_path: Path) -> None:
+    gone = replace(KILLED, env=GymConfig("gone-v0"))
+    with pytest.raises(RunError, match=r"The run in .*straight failed with status 1"):
+        next(KillStorm(gone).measure(tmp_path))
 
 
 @pytest.mark.results
 def test_the_committed_endurance_is_as_required() -> None:
     """Measured by ``reverie reproduce kill-storm soak``."""
-    results = {
-        path.stem: json.loads(path.read_text()) for path in (RESULTS / "endurance").iterdir()
-    }
-    assert results["kill-storm"]["kills"] == KILLS
-    assert results["soak"]["runs"].keys() == SOAK_ARGS.keys()
-    for run in results["soak"]["runs"].values():
+    storm, soak = (
+        json.loads((RESULTS / f"{name}.json").read_text()) for name in ("kill-storm", "soak")
+    )
+    assert storm["kills"] == KillStorm(KILLED).kills
+    assert soak["runs"].keys() == SOAKED.keys()
+    for run in soak["runs"].values():
         assert run["megabytes_per_minute"] < 1
         assert run["open_files"][0] == run["open_files"][1]
         assert run["slowdown"] < 0.05
+
+
+def test_a_soak_summarizes_the_metrics_of_each_run_and_keeps_them(tmp_path: Path) -> None:
+    catch = Experiment(MFECConfig(capacity=500), CatchConfig(), total_timesteps=10**9)
+    soak = Soak({"catch": catch}, minutes=0.1)
+    (result,) = soak.measure(tmp_path)
+    summary = result["runs"]["catch"]
+    assert 0 < summary["from_minute"] < summary["minutes"] <= 0.11
+    assert min(summary["megabytes"]) > 10
+    assert min(summary["open_files"]) > 3
+    assert min(summary["steps_per_second"]) > 10
+    assert next(soak.measure(tmp_path)) == result

@@ -149,7 +149,7 @@ def test_straw_reaches_ninety_percent_of_the_best_return_in_held_out_mazes() -> 
     """
     results = {}
     for name in ("maze-straw", "maze-straw-cost-0.2"):
-        data = json.loads((RESULTS / "mazes" / f"{name}.json").read_text())
+        data = json.loads((RESULTS / f"{name}.json").read_text())
         results[name] = mazes = data["runs"][0]["mazes"]["held_out"]
         assert mazes["episodes"] >= 256
         assert mazes["share_of_best_return"] >= 0.9

@@ -4,7 +4,7 @@ import errno
 import json
 import os
 import random
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -15,21 +15,24 @@ import torch
 from tensorboard.summary.writer.record_writer import RecordWriter
 from torch import Tensor
 
+from reverie.agents.bonuses.bonus import BonusConfig
 from reverie.agents.dqn import DQN, DQNConfig
 from reverie.agents.networks import MLPConfig
 from reverie.envs.atari.atari import AtariConfig
-from reverie.envs.batched_env import BatchedEnv
+from reverie.envs.batched_env import EmulatorEnvs
 from reverie.envs.catch import CatchConfig
 from reverie.envs.errors import NumericalError, RunError, UsageError
-from reverie.experiments.config.experiment import Experiment, read_experiment
+from reverie.envs.interface import EnvSpec, Transition
+from reverie.experiments.config.experiment import Experiment
+from reverie.experiments.config.registry import BONUSES
+from reverie.experiments.config.serialization import read_experiment
 from reverie.experiments.doctor import doctor
 from reverie.experiments.runs import checkpoints as checkpoints_module
 from reverie.experiments.runs import random_state
 from reverie.experiments.runs.checkpoints import BLOCK_SIZE, Checkpoints
-from reverie.experiments.runs.run import Run
-from reverie.experiments.runs.serialization import encode
-from reverie.experiments.training import session
-from reverie.experiments.training.metrics import Log
+from reverie.experiments.runs.files import FORMAT, replacing
+from reverie.experiments.runs.run import Run, locked
+from reverie.experiments.training.throughput import without_machine_metrics
 from reverie.experiments.training.train import train
 
 from sample_agents import OPTIONS as QUIET
@@ -75,13 +78,13 @@ def test_checkpoint_restores_the_saved_state(tmp_path: Path) -> None:
 
 def test_only_changed_blocks_are_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     checkpoints, written = Checkpoints(tmp_path), []
-    write = checkpoints_module._atomic_write
+    write = replacing
 
     def record(path: Path) -> Any:
         written.append(path.name)
         return write(path)
 
-    monkeypatch.setattr(checkpoints_module, "_atomic_write", record)
+    monkeypatch.setattr(checkpoints_module, "replacing", record)
     ring = (
         torch.arange(8 * BLOCK_SIZE, dtype=torch.int64).remainder(251).to(torch.uint8).view(8, -1)
     )
@@ -102,8 +105,10 @@ def test_only_changed_blocks_are_written(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 @pytest.mark.parametrize("damage", ["cut", "changed", "no block", "cut block", "changed block"])
-def test_damaged_checkpoint_is_reported_and_skipped(damage: str, tmp_path: Path) -> None:
-    checkpoints, warnings = Checkpoints(tmp_path), list[str]()
+def test_damaged_checkpoint_is_reported_and_skipped(
+    damage: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    checkpoints = Checkpoints(tmp_path)
     checkpoints.save(1, random_state_dict(1))
     before = set(checkpoints.blocks.iterdir())
     checkpoints.save(2, random_state_dict(2))
@@ -120,12 +125,12 @@ def test_damaged_checkpoint_is_reported_and_skipped(damage: str, tmp_path: Path)
         data = bytearray(path.read_bytes())
         data[len(data) // 2] ^= 1
         path.write_bytes(data)
-    loaded = checkpoints.load(warnings.append)
+    loaded = checkpoints.load()
     assert loaded is not None
     assert torch.equal(loaded["large"], random_state_dict(1)["large"])
-    assert len(warnings) == 1
-    assert str(checkpoints.path(2)) in warnings[0]
-    assert "continuing from the one of step 1" in warnings[0]
+    (warning,) = capsys.readouterr().err.splitlines()
+    assert str(checkpoints.path(2)) in warning
+    assert "continuing from the one of step 1" in warning
     assert checkpoints.steps() == [1, 2], "loading changes nothing"
     checkpoints.save(2, random_state_dict(3))
     loaded = checkpoints.load()
@@ -156,6 +161,18 @@ def test_run_without_an_undamaged_checkpoint_is_refused(tmp_path: Path) -> None:
         checkpoints.save(step, random_state_dict(step))
         checkpoints.path(step).write_bytes(b"nothing")
     with pytest.raises(UsageError, match="There is no other checkpoint, and nothing was changed"):
+        checkpoints.load()
+
+
+def test_checkpoint_of_another_format_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is not damaged, so an earlier one is not tried."""
+    checkpoints = Checkpoints(tmp_path)
+    checkpoints.save(1, random_state_dict(1))
+    monkeypatch.setattr(checkpoints_module, "FORMAT", FORMAT + 1)
+    checkpoints.save(2, random_state_dict(2))
+    with pytest.raises(UsageError, match=rf"{2:012d}.pt has format {FORMAT + 1}, and this version"):
         checkpoints.load()
 
 
@@ -207,11 +224,11 @@ def test_full_disk_stops_the_run_and_keeps_the_checkpoint(
     assert train(CATCH, tmp_path, OPTIONS).finished
 
 
-@pytest.mark.parametrize("writer", ["model", "metrics", "tensorboard"])
+@pytest.mark.parametrize("writer", ["metrics", "tensorboard"])
 def test_full_disk_is_reported_by_every_writer(
     writer: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """torch.save, which raises its own error, metrics.jsonl, and TensorBoard's thread."""
+    """A row of metrics.jsonl, and TensorBoard's thread."""
     train(replace(CATCH, total_timesteps=200), tmp_path, OPTIONS)
     writes = count()
 
@@ -220,17 +237,14 @@ def test_full_disk_is_reported_by_every_writer(
             raise OSError(errno.ENOSPC, "No space left on device")
         return len(data)
 
-    class FullDiskLog(Log):
-        def __init__(self, *arguments: Any) -> None:
-            super().__init__(*arguments)
-            self.metrics.close()
-            self.metrics = open("/dev/full", "a")  # noqa: SIM115
+    def append_to_full(self: Run, name: str, rows: Any) -> None:
+        with open("/dev/full", "a") as file:
+            file.write(f"{list(rows)}\n")
 
     if writer == "metrics":
-        monkeypatch.setattr(session, "Log", FullDiskLog)
+        monkeypatch.setattr(Run, "append_lines", append_to_full)
     else:
-        kind = checkpoints_module._HashingFile if writer == "model" else RecordWriter
-        monkeypatch.setattr(kind, "write", full)
+        monkeypatch.setattr(RecordWriter, "write", full)
     with pytest.raises(RunError, match="is full; the last checkpoint is complete"):
         train(CATCH, tmp_path, OPTIONS)
     monkeypatch.undo()
@@ -262,7 +276,7 @@ def test_rows_are_truncated_atomically(tmp_path: Path, monkeypatch: pytest.Monke
 
 def test_second_process_in_a_folder_is_refused_with_the_id_of_the_first(tmp_path: Path) -> None:
     message = rf"Process {os.getpid()} on .* is training in"
-    with Run.open(tmp_path, encode(CATCH)).locked(), pytest.raises(UsageError, match=message):
+    with locked(tmp_path, "training"), pytest.raises(UsageError, match=message):
         train(CATCH, tmp_path, OPTIONS)
     assert (tmp_path / "lock").read_text(), "the file of a dead process is no lock"
     assert train(CATCH, tmp_path, OPTIONS).finished
@@ -275,7 +289,7 @@ def test_refused_or_finished_training_does_not_change_the_config(
         train(replace(CATCH, env=AtariConfig("pnog")), tmp_path, OPTIONS)
     assert not (tmp_path / "config.json").exists()
     run = train(replace(CATCH, total_timesteps=200), tmp_path, OPTIONS)
-    with run.locked(), pytest.raises(UsageError, match="is training in"):
+    with locked(run.folder, "training"), pytest.raises(UsageError, match="is training in"):
         train(CATCH, tmp_path, OPTIONS)
     assert read_experiment(run.folder).total_timesteps == 200
     capsys.readouterr()
@@ -342,11 +356,11 @@ def test_nonfinite_loss_is_named_with_its_step(
     update = DQN.update
 
     def diverge(self: DQN) -> Tensor:
-        return update(self) * (torch.inf if self.updates == 40 else 1)
+        return update(self) * (torch.inf if self.schedule.count == 40 else 1)
 
     monkeypatch.setattr(DQN, "update", diverge)
     with pytest.raises(
-        NumericalError, match=r"step 200\. The metric losses/td_loss is inf\. There"
+        NumericalError, match=r"step 200\. The metric losses/td_loss is inf: .*\. There"
     ):
         train(CATCH, tmp_path, OPTIONS)
     assert Run(tmp_path).checkpoints.steps() == []
@@ -362,6 +376,49 @@ def test_global_random_generators_are_restored() -> None:
     assert draw() != drawn
     random_state.restore(state)
     assert draw() == drawn
+
+
+class GlobalNoise:
+    """A bonus that draws from the process-wide generators."""
+
+    def __call__(self, t: Transition) -> Tensor:
+        noise = random.random() + np.random.rand()  # noqa: NPY002
+        return torch.rand(len(t.action)) + noise
+
+    def state_dict(self) -> dict[str, Any]:
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        pass
+
+
+@dataclass(frozen=True)
+class GlobalNoiseConfig(BonusConfig):
+    def build(self, spec: EnvSpec, **settings: Any) -> GlobalNoise:
+        return GlobalNoise()
+
+
+def test_draws_from_the_global_generators_depend_on_the_seed_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also in a resumed run, and whatever was drawn before, as by the timed random play."""
+    monkeypatch.setitem(BONUSES, "global-noise", GlobalNoiseConfig)
+    noisy = replace(CATCH, bonus=GlobalNoiseConfig())
+    options = replace(OPTIONS, random_play_seconds=0.01)
+
+    def end(name: str, experiment: Experiment) -> Any:
+        random.random(), torch.rand(3)
+        run = train(experiment, tmp_path / name, options)
+        rows = [without_machine_metrics(row) for row in run.read_lines("metrics.jsonl")]
+        state = run.checkpoints.load()
+        assert state is not None
+        return {"rows": rows, "agent": state["agent"], "random_state": state["random_state"]}
+
+    first = end("first", noisy)
+    assert equal(end("second", noisy), first)
+    end("resumed", replace(noisy, total_timesteps=200))
+    assert equal(end("resumed", noisy), first)
+    assert not equal(end("other", replace(noisy, seed=1)), first)
 
 
 def test_env_that_does_not_replay_continues_with_new_episodes(
@@ -394,7 +451,7 @@ def test_doctor_passes_on_this_machine_and_names_problems(
     monkeypatch.setattr("reverie.experiments.doctor.all_games", lambda: ["pong"])
     for check in ("_emulators", "_protocols"):  # they passed above
         monkeypatch.setattr(f"reverie.experiments.doctor.{check}", lambda *args: "")
-    monkeypatch.setattr(BatchedEnv, "load_state_dict", lambda self, state: torch.rand(4))
+    monkeypatch.setattr(EmulatorEnvs, "load_state_dict", lambda self, state: torch.rand(4))
     assert doctor(tmp_path, "cpu", seconds=0.1) == 1
     output = " ".join(capsys.readouterr().out.split())
     assert "no ROM for alien" in output

@@ -52,26 +52,35 @@ def mask(n: int = NUM_ENVS, *envs: int) -> Tensor:
 
 def start(planner: Planner, n: int = NUM_ENVS, seed: int = 0) -> Carry:
     zeros = torch.zeros(n, dtype=torch.int64)
-    return planner.initial(n) | {"rng": prng.initial_rng(seed, "train", n), "action": zeros}
+    return planner.initial(n) | {
+        "rng": prng.initial_rng(seed, prng.Purpose.TRAIN, n),
+        "action": zeros,
+        "age": zeros,
+    }
 
 
 def unroll(
     planner: Planner, features: Tensor, carry: Carry, resets: dict[int, int] | None = None
 ) -> Iterator[tuple[Tensor, Carry, PlannerOutput, Carry]]:
-    """Yield logits, carry, output and next carry per timestep; resets map timesteps to envs."""
+    """Yield logits, carry, output and next carry per timestep; resets map timesteps to envs.
+
+    The carries also hold the ``age`` of plans, in timesteps since they were made.
+    """
     n = features.shape[1]
     for timestep, x in enumerate(features):
         first = mask(n, *([resets[timestep]] if resets and timestep in resets else []))
         logits, next_carry, output = planner.advance(x, carry, first | (timestep == 0))
         action = prng.categorical(logits.detach(), carry["rng"])
         next_carry = next_carry | {"rng": prng.next_rng(carry["rng"]), "action": action}
+        if output.replanned is not None:
+            next_carry["age"] = torch.where(output.replanned, 0, carry["age"] + 1)
         yield logits, carry, output, next_carry
         carry = next_carry
 
 
 def planner_keys(carry: Carry) -> set[str]:
     """Return the keys that the planner sets, without those of the agent."""
-    return carry.keys() - {"action", "rng"}
+    return carry.keys() - {"action", "rng", "age"}
 
 
 def equal(a: Carry, b: Carry) -> bool:
@@ -192,8 +201,7 @@ def test_a_committed_plan_ignores_features_and_costs_nothing(config: PlannerConf
     for timestep, (logits, before, output, next_carry) in enumerate(
         unroll(planner, features, start(planner))
     ):
-        age = next_carry.get("age", torch.zeros(NUM_ENVS))
-        commits = age > 0
+        commits = next_carry["age"] > 0
         committed += int(commits.sum())
         assert (output.kl[commits] == 0).all()
         assert (output.log_prob[commits] == 0).all()
@@ -204,7 +212,7 @@ def test_a_committed_plan_ignores_features_and_costs_nothing(config: PlannerConf
         replanned += int((other_logits != logits).any(1)[~commits].sum())
         for name in planner_keys(other_carry):
             assert torch.equal(other_carry[name][commits], next_carry[name][commits])
-    assert (committed > 20) == ("age" in next_carry)
+    assert (committed > 20) == (output.replanned is not None)
     assert replanned > 20, "replanning depends on the features"
 
 
@@ -284,7 +292,8 @@ def test_algorithm_1_by_hand() -> None:
     commitment = torch.sigmoid(torch.tensor([-0.5, -0.5 + 40, -0.5])).tolist()
     assert next_carry["replan_prob"].tolist() == [commitment]
     assert output.replan_prob.tolist() == commitment[1:2]
-    assert next_carry["window"].tolist() == [[0, 1, 0]]
+    assert output.window.tolist() == [[0, 1, 0]]
+    assert output.replanned.tolist() == [True]
     committed = carry | {"replan_prob": torch.tensor([[0.4, 0.0, 0.3]])}
     logits, next_carry, output = planner.advance(torch.tensor([[4.0]]), committed, mask(1))
     assert logits.tolist() == [[5.0]]
@@ -300,10 +309,11 @@ def test_the_gradient_of_the_gate_is_that_of_its_probability() -> None:
     replan_prob = torch.full((NUM_ENVS, 5), 0.5, requires_grad=True)
     plan = torch.randn(NUM_ENVS, ACTIONS, 5, generator=torch.Generator().manual_seed(0))
     carry = start(planner) | {"plan": plan, "replan_prob": replan_prob}
-    logits, next_carry, _ = planner.advance(random_features(1)[0], carry, mask())
+    logits, _, output = planner.advance(random_features(1)[0], carry, mask())
     logits.square().sum().backward()
     assert replan_prob.grad is not None
-    replanned = next_carry["age"] == 0
+    replanned = output.replanned
+    assert replanned is not None
     assert 0 < int(replanned.sum()) < NUM_ENVS
 
     always = carry | {"replan_prob": torch.ones(NUM_ENVS, 5)}
@@ -355,7 +365,7 @@ def test_an_action_is_repeated_as_often_as_was_drawn() -> None:
         logits, next_carry, output = planner.advance(
             features[timestep], carry, mask() | (timestep == 0)
         )
-        commits = next_carry["age"] > 0
+        commits = ~output.replanned
         repeated = torch.nn.functional.one_hot(carry["action"], ACTIONS).float()
         assert torch.equal(logits.softmax(1)[commits], repeated[commits])
         log_q = planner.repetition_head(features[timestep]).log_softmax(1)
@@ -368,7 +378,8 @@ def test_an_action_is_repeated_as_often_as_was_drawn() -> None:
             lengths += (carry["age"][~commits] + 1).tolist()
             assert torch.equal(carry["remaining"] == 0, ~commits)
         action = (carry["action"] + 1) % ACTIONS
-        carry = next_carry | {"action": torch.where(commits, carry["action"], action)}
+        age = torch.where(commits, carry["age"] + 1, 0)
+        carry = next_carry | {"action": torch.where(commits, carry["action"], action), "age": age}
     assert set(lengths) == {1, 2, 3, 4, 5}
 
 

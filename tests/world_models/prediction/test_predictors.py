@@ -22,7 +22,7 @@ from reverie.world_models.prediction.recurrent import RecurrentConfig
 from reverie.world_models.prediction.stochastic import StochasticConfig, StochasticNetwork
 
 from sample_agents import equal
-from sample_models import NUM_ACTIONS, OBS_SHAPE, first_context, segment
+from sample_models import NUM_ACTIONS, OBS_SHAPE, first_context, segment, start
 
 FAST: dict[str, Any] = {
     "horizons": (1, 2),
@@ -78,7 +78,7 @@ def test_start_and_predict(config: PredictorConfig) -> None:
     assert isinstance(model, Predictor)
     assert (model.obs_shape, model.num_actions, model.channels) == (OBS_SHAPE, NUM_ACTIONS, 1)
     context = segment(6, model.context - 1)
-    carry, action = model.start(context), torch.arange(6) % NUM_ACTIONS
+    carry, action = start(model, context), torch.arange(6) % NUM_ACTIONS
     before = {name: value.clone() for name, value in carry.items()}
     assert all(len(value) == 6 for value in carry.values())
     prediction, next_carry = model.predict(carry, action)
@@ -90,7 +90,7 @@ def test_start_and_predict(config: PredictorConfig) -> None:
     again, _ = model.predict(carry, action)
     assert torch.equal(prediction.obs, again.obs), "a draw is a function of the carry"
     assert set(next_carry) == set(carry)
-    same_seed = build(config).predict(build(config).start(context), action)[0]
+    same_seed = build(config).predict(start(build(config), context), action)[0]
     assert torch.equal(prediction.obs, same_seed.obs), "weights are a function of the seed"
 
 
@@ -130,7 +130,7 @@ def test_only_an_action_conditional_predictor_learns_the_effect_of_actions(
     for i in range(100):
         model.update(segment(32, 1, seed=i))
     test = segment(200, 1, seed=1000)
-    prediction, _ = model.predict(model.start(first_context(test)), test.action[:, 0])
+    prediction, _ = model.predict(start(model, first_context(test)), test.action[:, 0])
     truth = test.obs[:, 1, -1:].float()
     error = (prediction.obs[:, -1:].float() - truth).square().mean()
     copy = (test.obs[:, 0, -1:].float() - truth).square().mean()
@@ -237,7 +237,7 @@ def test_the_loss_of_three_steps_by_hand() -> None:
     zeros = torch.zeros(2, 3)
     segment = Segment(
         action=zeros.long(), obs=black, reward=zeros, bonus=zeros, discount=zeros + 1,
-        first=torch.zeros_like(last), last=last, carry={},
+        first=torch.zeros_like(last), last=last,
     )  # fmt: skip
     _, metrics = model.loss(segment, 0)
     # Two pixels at 0.1, 0.2 and 0.3; the second row has ended before the third.
@@ -252,12 +252,12 @@ def test_the_recurrent_state_depends_on_earlier_frames_of_the_episode() -> None:
     model = build(config)
     context = segment(4, 2)
     other = replace(context, obs=torch.cat([255 - context.obs[:, :2], context.obs[:, 2:]], 1))
-    carries = model.start(context), model.start(other)
+    carries = start(model, context), start(model, other)
     assert torch.equal(carries[0]["obs"], carries[1]["obs"])
     assert not torch.equal(carries[0]["cell"], carries[1]["cell"])
     first = torch.zeros(4, 3, dtype=torch.bool)
     first[:, 2] = True
-    restarted = [model.start(replace(segment, first=first)) for segment in (context, other)]
+    restarted = [start(model, replace(segment, first=first)) for segment in (context, other)]
     assert torch.equal(restarted[0]["cell"], restarted[1]["cell"]), "the state is reset at first"
 
 
@@ -268,7 +268,7 @@ def coin_flips(count: int, seed: int) -> Segment:
     obs = torch.full((count, 2, 1, 4, 4), 100, dtype=torch.uint8)
     obs[:, 1] = bright[:, None, None, None]
     zeros, never = torch.zeros(count, 1), torch.zeros(count, 2, dtype=torch.bool)
-    return Segment(zeros.long(), obs, zeros, zeros, zeros + 1, never, never, {})
+    return Segment(zeros.long(), obs, zeros, zeros, zeros + 1, never, never)
 
 
 @pytest.mark.parametrize(
@@ -287,7 +287,7 @@ def test_only_a_latent_predicts_random_frames(stochastic: bool, action_condition
     model = build(config, obs_shape=(1, 4, 4))
     for i in range(200):
         model.update(coin_flips(64, i))
-    carry = model.start(first_context(coin_flips(200, 1000)))
+    carry = start(model, first_context(coin_flips(200, 1000)))
     prediction, _ = model.predict(carry, torch.zeros(200, dtype=torch.int64))
     brightness = prediction.obs.float().mean((1, 2, 3))
     gray = ((brightness > 50) & (brightness < 150)).float().mean()
@@ -324,10 +324,10 @@ def test_invalid_settings_are_refused(make: Any, message: str) -> None:
 
 def test_actions_out_of_range_and_other_shapes_are_refused() -> None:
     model = build(EXAMPLES["mlp"][0])
-    carry = model.start(segment(2, 0))
+    carry = start(model, segment(2, 0))
     with pytest.raises(UsageError, match=r"got action 3, and its actions are 0..2"):
         model.predict(carry, torch.tensor([0, 3]))
     with pytest.raises(UsageError, match=r"shape \(2, 24, 28\) and got \(1, 24, 28\)"):
-        model.start(segment(2, 0, (1, 24, 28)))
+        start(model, segment(2, 0, (1, 24, 28)))
     with pytest.raises(UsageError, match=r"shape \(2, 24, 28\) and got \(1, 24, 28\)"):
         model.update(segment(2, 3, (1, 24, 28)))

@@ -10,7 +10,7 @@ from torch import Tensor
 from reverie.envs.errors import NumericalError, UsageError
 from reverie.experiments.runs.checkpoints import Checkpoints
 from reverie.world_models.inference.bounds import ELBO, IWAE, LatentVariableModel, bound
-from reverie.world_models.precision import PrecisionConfig, use_precision
+from reverie.world_models.precision import FLOAT32, Precision
 from reverie.world_models.representation.binary_vae import AutoregressiveBernoulli, BinaryVAEConfig
 from reverie.world_models.representation.networks import Decoder, Encoder
 from reverie.world_models.representation.vae import GaussianVAE, VAEConfig
@@ -39,8 +39,10 @@ def squares(n: int, size: int = 16, seed: int = 0) -> Tensor:
     return frames
 
 
-def build(config: VariationalConfig, size: int = 16, seed: int = 0) -> VariationalRepresentation:
-    model = config.build(obs_shape=(1, size, size), seed=seed)
+def build(
+    config: VariationalConfig, size: int = 16, seed: int = 0, precision: Precision = FLOAT32
+) -> VariationalRepresentation:
+    model = config.build(obs_shape=(1, size, size), seed=seed, precision=precision)
     assert isinstance(model, VariationalRepresentation)
     return model
 
@@ -67,8 +69,7 @@ def test_updates_raise_the_bound_for_every_model_bound_and_estimator(
 
 @pytest.mark.parametrize("config", [VAEConfig(latent=4), BinaryVAEConfig(latent=4)])
 def test_keys_of_the_low_precision_copy_are_those_of_autocast(config: VariationalConfig) -> None:
-    with use_precision(PrecisionConfig("bf16")):
-        model, other = build(config), build(config)
+    model, other = (build(config, precision=Precision("bf16")) for _ in range(2))
     for step in range(3):
         model.update(squares(8, seed=step))
         key = model.encode(squares(5, seed=9))

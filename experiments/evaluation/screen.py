@@ -1,0 +1,53 @@
+"""The screen of env 0 as a person sees it."""
+
+from collections.abc import Callable
+
+import numpy as np
+from jaxtyping import UInt8
+from torch import Tensor
+
+from ...envs.atari.atari import Atari
+from ...envs.batched_env import BatchedEnv
+from ...envs.interface import TimeStep
+from ...envs.maze import Maze
+from .video import Image
+
+VIDEO_SIZE = 336
+"""Least height or width of an enlarged image, in pixels."""
+
+Screen = Callable[[TimeStep], Image]
+
+
+def screen_of(envs: BatchedEnv) -> Screen:
+    """Return a renderer of env 0's newest time step; call it before the envs are reset.
+
+    It renders the RGB screen of an Atari game, a maze as a whole, and the newest frame of other
+    envs.
+    """
+    env = envs.env
+    if isinstance(env, Atari):
+        replica = env.follow(0)
+        return lambda step: replica.screen
+    if isinstance(env, Maze):
+        return lambda step: env.render(scale=1)[0]
+    return newest_frame
+
+
+def newest_frame(step: TimeStep) -> Image:
+    """Return env 0's newest frame, in the agent's own format."""
+    return frame_to_image(step.frame[0])
+
+
+def frame_to_image(frame: UInt8[Tensor, "C H W"]) -> Image:
+    """Convert a frame to an image: RGB for 3 channels, otherwise the last channel in gray."""
+    pixels: Image = frame.cpu().numpy()
+    return pixels.transpose(1, 2, 0) if len(pixels) == 3 else pixels[-1]
+
+
+def enlarged(image: Image) -> Image:
+    """Return an image in RGB, enlarged by a whole number to the size of a video."""
+    if image.shape[:2] == (210, 160):  # pixels of the console are twice as wide
+        image = image.repeat(2, 1)
+    scale = -(-VIDEO_SIZE // max(image.shape[:2]))
+    image = image.repeat(scale, 0).repeat(scale, 1)
+    return image if image.ndim == 3 else np.stack([image] * 3, -1)

@@ -1,0 +1,51 @@
+"""The interface of recipes: measurements behind the committed results, as values."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+from ...envs.interface import EnvConfig
+from ..datasets.collect import collect
+from ..evaluation.evaluate import random_policy
+from ..runs.run import Run
+from ..training.options import PretrainOptions
+from ..training.pretrain import Pretraining, pretrain
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A measurement that can be repeated."""
+
+    kind: ClassVar[str]
+    """What is measured; the tables of the documents choose results by it."""
+
+    def measure(self, folder: Path) -> Iterator[dict[str, Any]]:
+        """Yield the result, first of a part if it has several, without repeating finished runs.
+
+        The runs are in ``folder``. Raises KeyboardInterrupt if one is interrupted; the same call
+        continues.
+        """
+        raise NotImplementedError
+
+    def video(self, folder: Path) -> Path | None:
+        """Return a video that belongs to the result, if there is one."""
+        return None
+
+
+def record_random_play(env: EnvConfig, data: Path, *, frames: int, seed: int = 0) -> None:
+    """Record random play in an env, unless the folder holds a complete recording."""
+    if not (data / "manifest.json").exists():
+        collect(random_policy(env, seed), env, data, frames=frames, seed=seed)
+
+
+def pretrain_to_the_end(
+    job: Pretraining,
+    folder: Path,
+    options: PretrainOptions = PretrainOptions(),  # noqa: B008  # frozen
+) -> Run:
+    """Pretrain a model unless it is finished; raises KeyboardInterrupt if interrupted."""
+    run = pretrain(job, folder, options)
+    if not run.finished:
+        raise KeyboardInterrupt
+    return run

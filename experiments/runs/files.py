@@ -1,0 +1,86 @@
+"""Files that are complete or absent, and the version of their format.
+
+A file is written under a temporary name in its own folder, synced and renamed, so that a process
+that is killed or a full disk leaves the previous file as it was.
+"""
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO
+from uuid import uuid4
+
+from ...envs.errors import UsageError
+
+FORMAT = 4
+"""Version of configs, checkpoints and recordings; one that differs is not read."""
+
+
+def check_format(path: Path, found: Any, remedy: str) -> None:
+    """Raise UsageError, which names the remedy, if a file has another format than ``FORMAT``."""
+    if found != FORMAT:
+        version = "an older format" if found is None else f"format {found}"
+        raise UsageError(
+            f"{path} has {version}, and this version of reverie reads format {FORMAT}; use the "
+            f"commit that its provenance names, or {remedy}."
+        )
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[BinaryIO]:
+    """Open a file for writing that gets its name only when it is complete and synced."""
+    temporary = path.with_name(f"{path.name}.{uuid4().hex}.tmp")
+    try:
+        with open(temporary, "xb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_file(path: Path, data: bytes | str) -> None:
+    """Create or replace a file, and its folder if needed, atomically and durably."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path) as file:
+        file.write(data.encode() if isinstance(data, str) else data)
+    sync_folder(path.parent)
+
+
+def write_json(path: Path, data: Any) -> None:
+    """Create or replace a file of indented JSON atomically and durably."""
+    write_file(path, json.dumps(data, indent=1) + "\n")
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON object; raises UsageError if the file cannot be read or holds something else."""
+    try:
+        data = json.loads(path.read_text(), parse_constant=refuse_constant)
+    except (ValueError, OSError) as error:
+        raise UsageError(f"{path} cannot be read: {error}.") from error
+    if not isinstance(data, dict):
+        raise UsageError(f"{path} holds no object.")
+    return data
+
+
+def refuse_constant(name: str) -> None:
+    """Raise ValueError for NaN and infinities, which are no JSON."""
+    raise ValueError(f"it has the number {name}")
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names of new files in a folder durable."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def remove_partial_files(folder: Path) -> None:
+    """Remove what killed processes had written under temporary names."""
+    for path in folder.glob("*.tmp"):
+        path.unlink(missing_ok=True)

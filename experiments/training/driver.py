@@ -1,0 +1,223 @@
+"""The driver of every run: from its last checkpoint to its end, a time limit or a signal.
+
+What all runs have in common is here: the lock, provenance, clocks, rows of metrics, checkpoints and
+signals.
+"""
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ...envs.errors import NumericalError, UsageError
+from ...envs.interface import Metrics, Transition
+from ..config.experiment import Job
+from ..config.serialization import encode_job
+from ..runs import random_state
+from ..runs.checkpoints import report_full_disk
+from ..runs.files import write_file
+from ..runs.provenance import provenance
+from ..runs.run import Run, loading, locked
+from ..runs.runtime import Runtime, interrupts, pick_runtime
+from ..runs.state_checks import check_count, check_finite_state, restore
+from .callbacks import Callback, Row
+from .options import RunOptions
+
+FINISHED_FILE = "finished"
+"""File that holds the step at which a run was finished, with its figures and tables."""
+
+
+class Process:
+    """Base of a run of one job; it makes timesteps or updates, and callbacks consume them.
+
+    A subclass counts ``step`` and ``frames``, and sets its ``callbacks``, its ``title`` on the
+    console and what to note in the provenance, ``about``. What is to be closed at the end of the
+    session, also after an error, it leaves in ``resources``.
+    """
+
+    title: str
+    about: dict[str, Any]
+    callbacks: list[Callback]
+
+    def __init__(
+        self, job: Any, options: Any, run: Run, runtime: Runtime, resources: ExitStack
+    ) -> None:
+        self.job, self.options = job, options
+        self.run, self.runtime, self.resources = run, runtime, resources
+        self.step = self.frames = 0
+
+    @property
+    def can_stop(self) -> bool:
+        """Whether it can continue from its present state: no action is pending."""
+        return True
+
+    def start(self) -> None:
+        """Prepare the first step of a run without a checkpoint."""
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Continue at ``step`` from a checkpoint's state."""
+        raise NotImplementedError
+
+    def iterate(self) -> Iterator[tuple[Transition | None, Metrics]]:
+        """Make timesteps or updates without end; yield a transition, if any, and metrics.
+
+        Raises NumericalError if a number is not finite.
+        """
+        raise NotImplementedError
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the state of everything but ``step`` and the callbacks."""
+        raise NotImplementedError
+
+    @property
+    def is_done(self) -> bool:
+        """Whether the run has its length, rounded up to a step at which it can stop."""
+        return bool(self.step >= self.job.length) and self.can_stop
+
+    def tell(self, text: str) -> None:
+        """Show the user a sentence."""
+        for callback in self.callbacks:
+            callback.on_message(text)
+
+    def begin(self, state: dict[str, Any] | None) -> None:
+        """Continue from a checkpoint's state, or start, and record the session."""
+        run, runtime = self.run, self.runtime
+        verb = f"continues at {self.job.unit} {self.step:,}" if self.step else "starts"
+        self.tell(f"{run.folder} {verb}: {self.title}")
+        if state is None:
+            self.start()
+        else:
+            with loading(run.folder):
+                self.restore(state)
+                for callback in self.callbacks:
+                    if callback.name in state["callbacks"]:
+                        restore(callback, state["callbacks"][callback.name], callback.name)
+                random_state.restore(state["random_state"])
+        about = provenance(runtime.device, runtime.threads) | self.about
+        about |= {"precision": runtime.precision.name, "compile": runtime.precision.compile}
+        config = encode_job(self.job, run.folder, self.options.imports)
+        if warning := run.begin(config, self.step, about):
+            self.tell(warning)
+        for callback in self.callbacks:
+            callback.on_start(self.step)
+
+    def advance(self, signals: list[int]) -> None:
+        """Iterate until the last step, the time limit or a signal, and write checkpoints."""
+        options, callbacks = self.options, self.callbacks
+        start_time = save_time = time.monotonic()
+        previous, stop, steps = self.step, self.is_done, self.iterate()
+        while not stop:
+            t, metrics = next(steps)
+            for callback in callbacks:
+                if t is not None:
+                    callback.on_transition(t, self.step)
+                callback.on_metrics(metrics)
+            stop = self.is_done
+            if stop or self.step // options.log_every > previous // options.log_every:
+                self._log()
+            previous = self.step
+            if self.can_stop:
+                now = time.monotonic()
+                stop |= bool(signals) or 0 < 60 * options.max_minutes < now - start_time
+                if stop or now - save_time > 60 * options.checkpoint_minutes:
+                    self._save()
+                    save_time = time.monotonic()
+
+    def end(self) -> None:
+        """End the session; the run is finished if its last step is done."""
+        run, unit = self.run, self.job.unit
+        run.finished = self.is_done
+        for callback in self.callbacks:
+            callback.on_end(self.step)
+        if run.finished:
+            write_file(run.folder / FINISHED_FILE, str(self.step))
+            self.tell(f"Done: {self.step:,} {unit}s in {run.folder}")
+        else:
+            self.tell(f"Stopped at {unit} {self.step:,}; the same command continues.")
+
+    def _log(self) -> None:
+        metrics = {k: v for callback in self.callbacks for k, v in callback.metrics().items()}
+        histograms = {
+            k: v.double().cpu().numpy()
+            for k, v in metrics.items()
+            if isinstance(v, torch.Tensor) and v.ndim == 1
+        }
+        scalars = {name: float(x) for name, x in metrics.items() if name not in histograms}
+        row = Row(self.step, self.frames, scalars, histograms)
+        for callback in self.callbacks:
+            callback.on_row(row)
+
+    def _save(self) -> None:
+        """Write a checkpoint; raises NumericalError if training could not continue from it."""
+        for callback in self.callbacks:
+            callback.on_checkpoint()
+        state = self.state_dict()
+        for name, part in state.items():
+            check_finite_state(part, name)
+        states = {callback.name: callback.state_dict() for callback in self.callbacks}
+        state |= {
+            "step": self.step,
+            "callbacks": {name: state for name, state in states.items() if state},
+            "random_state": random_state.capture(),
+        }
+        self.run.checkpoints.save(self.step, state)
+
+
+def drive(
+    kind: type[Process],
+    job: Job,
+    folder: Path | str,
+    options: RunOptions,
+    callbacks: Sequence[Callback] = (),
+) -> Run:
+    """Begin or continue a run of one kind of process, and return it, finished or interrupted.
+
+    A finished run is not changed. Ctrl-C and SIGTERM write a checkpoint as soon as the process can
+    stop, from which the same call continues.
+    """
+    runtime = pick_runtime(options.device, options.threads, options.precision, options.compile)
+    run = Run.open(folder, encode_job(job, Path(folder), options.imports))
+    with locked(run.folder, "training"), report_full_disk(run.folder), ExitStack() as resources:
+        state = run.checkpoints.load()
+        with loading(run.folder):
+            step = check_count(state["step"], "step") if state else 0
+        finished = run.folder / FINISHED_FILE
+        if step >= job.length and finished.exists() and finished.read_bytes() == b"%d" % step:
+            run.finished = True
+            if not options.quiet:
+                print(
+                    f"{run.folder} is finished at {job.unit} {step:,}; choose a larger "
+                    f"--{job.length_field.replace('_', '-')} to continue."
+                )
+            return run
+        process = kind(job, options, run, runtime, resources)
+        process.step = step
+        process.callbacks.extend(callbacks)
+        names = [callback.name for callback in process.callbacks]
+        if repeated := {name for name in names if names.count(name) > 1}:
+            raise UsageError(
+                f"Several callbacks are named {', '.join(repeated)}; give each its own `name`, "
+                "under which checkpoints hold its state."
+            )
+        for callback in process.callbacks:
+            resources.callback(callback.close)
+        try:
+            with interrupts() as signals:
+                process.begin(state)
+                del state  # its tensors were copied
+                process.advance(signals)
+                run.interrupted = bool(signals)
+            process.end()
+        except NumericalError as error:
+            remedy = f"There was no checkpoint in {run.folder} yet."
+            if steps := run.checkpoints.steps():
+                remedy = (
+                    f"The checkpoint of {job.unit} {steps[-1]:,} in {run.folder} is complete, and "
+                    "the same command continues from it."
+                )
+            stopped = f"The run stopped at {job.unit} {process.step:,}."
+            raise NumericalError(f"{stopped} {error} {remedy}") from error
+    return run

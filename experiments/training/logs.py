@@ -1,0 +1,146 @@
+"""The logs of a run: metrics, TensorBoard events, episodes, the learning curve and videos."""
+
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ...envs.errors import NumericalError
+from ...envs.interface import Metrics, Transition
+from ..evaluation.episodes import Episodes
+from ..evaluation.plans import PlanLengths
+from ..evaluation.screen import enlarged, newest_frame
+from ..evaluation.video import Video
+from ..reporting.figures import learning_curve
+from ..runs.run import Run
+from .callbacks import Callback, Row
+
+
+class Means(Callback):
+    """Means of a learner's metrics between two rows; sums stay on the device until then."""
+
+    STATE = ("sums", "counts")
+
+    def __init__(self) -> None:
+        self.sums: dict[str, Tensor | float] = {}
+        self.counts: dict[str, int] = {}
+
+    def on_metrics(self, metrics: Metrics) -> None:
+        for name, value in metrics.items():
+            self.sums[name] = self.sums.get(name, 0.0) + value
+            self.counts[name] = self.counts.get(name, 0) + 1
+
+    def on_checkpoint(self) -> None:
+        """Raise NumericalError, which names the metric, if a sum is not finite."""
+        for name, value in self.sums.items():
+            if not math.isfinite(value):
+                raise NumericalError(
+                    f"The metric {name} is {float(value)}: training has diverged; try a smaller "
+                    "learning rate."
+                )
+
+    def metrics(self) -> Metrics:
+        """Return the means since the last call, or raise NumericalError."""
+        self.on_checkpoint()
+        sums, counts, self.sums, self.counts = self.sums, self.counts, {}, {}
+        return {name: float(sums[name]) / counts[name] for name in sorted(sums)}
+
+
+class PlanTracking(Callback):
+    """Lengths of plans since the last row: a histogram, their mean, and the share of length 1."""
+
+    STATE = ("lengths",)
+
+    def __init__(self, num_envs: int, device: torch.device) -> None:
+        self.lengths = PlanLengths(num_envs, device)
+
+    def on_transition(self, t: Transition, step: int) -> None:
+        self.lengths.update(t)
+
+    def metrics(self) -> Metrics:
+        return self.lengths.metrics()
+
+
+class MetricsLog(Callback):
+    """Writer of metrics.jsonl and TensorBoard events."""
+
+    def __init__(self, run: Run) -> None:
+        self.run = run
+        self.tensorboard: Any = None
+
+    def on_start(self, step: int) -> None:
+        from torch.utils.tensorboard.writer import SummaryWriter  # slow to import
+
+        self.run.truncate_lines("metrics.jsonl", step)
+        self.tensorboard = SummaryWriter(str(self.run.folder), purge_step=step or None)
+
+    def on_row(self, row: Row) -> None:
+        """Write the row's metrics, without nan, and its histograms."""
+        known = {name: x for name, x in row.metrics.items() if x == x}
+        self.run.append_lines("metrics.jsonl", [{"step": row.step, "frames": row.frames} | known])
+        for name, x in known.items():
+            self.tensorboard.add_scalar(name, x, row.step)
+        for name, counts in row.histograms.items():
+            values, nonzero = np.arange(len(counts)), np.flatnonzero(counts)
+            if len(nonzero):
+                self.tensorboard.add_histogram_raw(
+                    name, nonzero[0], nonzero[-1], counts.sum(), counts @ values,
+                    counts @ values**2, (values + 0.5).tolist(), counts.tolist(), row.step,
+                )  # fmt: skip
+        self.tensorboard.flush()
+
+    def close(self) -> None:
+        if self.tensorboard:
+            # SummaryWriter.close would wait for its writer thread, even if that has failed.
+            self.tensorboard.file_writer.close()
+
+
+class EpisodeLog(Callback):
+    """Writer of episodes.jsonl and the learning curve, and the metrics of the last episodes.
+
+    With ``fresh``, the session starts new episodes, and those of its checkpoint are not scored.
+    """
+
+    STATE = ("episodes",)
+
+    def __init__(self, run: Run, num_envs: int, *, fresh: bool = False) -> None:
+        self.run, self.fresh, self.episodes = run, fresh, Episodes(num_envs)
+
+    def on_start(self, step: int) -> None:
+        self.run.truncate_lines("episodes.jsonl", step)
+        if self.fresh:
+            self.episodes.discard_unfinished()
+
+    def on_transition(self, t: Transition, step: int) -> None:
+        self.episodes.update(t, step)
+
+    def metrics(self) -> Metrics:
+        return self.episodes.metrics()
+
+    def on_row(self, row: Row) -> None:
+        self.on_checkpoint()
+
+    def on_checkpoint(self) -> None:
+        self.run.append_lines("episodes.jsonl", self.episodes.pop())
+
+    def on_end(self, step: int) -> None:
+        learning_curve(self.run)
+
+
+class Videos(Callback):
+    """Writer of a whole episode of env 0 as videos/train-STEP.mp4, begun every ``every`` steps."""
+
+    def __init__(self, folder: Path, every: int) -> None:
+        self.folder, self.every = folder, every
+        self.video: Video | None = None
+
+    def on_transition(self, t: Transition, step: int) -> None:
+        is_due = step // self.every > (step - len(t.action)) // self.every
+        if is_due and (self.video is None or self.video.done):
+            path = self.folder / f"train-{step}.mp4"
+            self.video = Video(path, lambda t: enlarged(newest_frame(t.next_step)))
+        if self.video:
+            self.video.update(t)

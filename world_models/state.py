@@ -1,0 +1,67 @@
+"""States of checkpoints: a class names the attributes that belong to its state."""
+
+from copy import deepcopy
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from ..envs.interface import Stateful
+
+
+class HasState:
+    """Base of classes whose state consists of the attributes named in ``STATE``.
+
+    An attribute may be a part with a ``state_dict`` of its own, a tensor, a dictionary of tensors,
+    a generator of torch, or a plain value.
+
+    Example::
+
+        class Counter(HasState):
+            STATE = ("network", "optimizer", "updates")
+    """
+
+    STATE: ClassVar[tuple[str, ...]] = ()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return a copy of the state of every attribute by name.
+
+        A part with large tensors may return them uncopied from a ``state_dict`` of its own.
+        """
+        return {name: _state_of(getattr(self, name)) for name in self.STATE}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore every attribute; raises KeyError for one that is missing."""
+        for name in self.STATE:
+            value = getattr(self, name)
+            if isinstance(value, torch.optim.Optimizer):
+                load_optimizer(value, state[name])
+            elif isinstance(value, torch.Generator):
+                value.set_state(state[name].cpu())
+            elif isinstance(value, Stateful):
+                value.load_state_dict(state[name])
+            elif isinstance(value, Tensor):
+                setattr(self, name, state[name].to(value.device, copy=True))
+            else:
+                setattr(self, name, deepcopy(state[name]))
+
+
+def _state_of(value: Any) -> Any:
+    if isinstance(value, torch.Generator):
+        return value.get_state()
+    if isinstance(value, nn.Module | torch.optim.Optimizer):
+        return deepcopy(value.state_dict())
+    return value.state_dict() if isinstance(value, Stateful) else deepcopy(value)
+
+
+def load_optimizer(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
+    """Load a copy of a saved state, in the memory layout of the parameters.
+
+    A checkpoint keeps values without strides, and a fused kernel reads a parameter and its moments
+    in memory order, whatever their strides are.
+    """
+    optimizer.load_state_dict(deepcopy(state))  # torch keeps references to the given tensors
+    for parameter, moments in optimizer.state.items():
+        for name, moment in moments.items():
+            if isinstance(moment, torch.Tensor) and moment.shape == parameter.shape:
+                moments[name] = torch.empty_like(parameter, dtype=moment.dtype).copy_(moment)
