@@ -37,7 +37,7 @@ def test_from_a_recording_to_an_agent_trained_in_imagination(
     env = CatchConfig(rows=16)
     collect(RandomPolicy(3), env, "data", frames=1200, num_envs=4)
     options = PretrainOptions(device="cpu", threads=1, quiet=True, log_every=120)
-    for module in ("training.predictors", "evaluation.prediction_error"):
+    for module in ("training.predictors", "training.prediction_error"):
         monkeypatch.setattr(f"reverie.experiments.{module}.CONTEXT_LENGTH", 2)
     for name, conditional in (("model", True), ("no-action", False)):
         predictor = replace(TINY, action_conditional=conditional, updates=(100, 1))
