@@ -19,13 +19,12 @@ from ..envs.interface import Carry, EnvSpec, Metrics, TimeStep, Transition
 from ..envs.pipeline import Pipeline
 from ..world_models.precision import FLOAT32, Precision
 from ..world_models.prediction.imagination import Imagination
-from ..world_models.state import HasState
 from .dqn import DQNConfig
 from .interface import ActOutput, AgentConfig
 from .loop import interact
 from .recorded_env import RecordedEnv
 from .schedules import Ratio
-from .simulator import ModelBasedConfig, Simulator
+from .simulator import ModelBased, ModelBasedConfig, Simulator
 
 
 @dataclass(frozen=True)
@@ -76,7 +75,7 @@ class DynaConfig(ModelBasedConfig):
         return Dyna(self, spec, seed=seed, device=device, precision=precision)
 
 
-class Dyna(HasState):
+class Dyna(ModelBased):
     """Acts as its inner agent, which learns from rounds of imagined rollouts."""
 
     STATE = ("simulator", "inner", "schedule")
@@ -166,9 +165,6 @@ class Dyna(HasState):
         n = self.config.imagination_envs
         rng = prng.initial_rng(self.seed, prng.Purpose.DREAM, n).to(self.device)
         return {name: rng if name == "rng" else x for name, x in self.inner.initial(n).items()}
-
-    def load_pretrained(self, role: str, state: dict[str, Any]) -> None:
-        self.simulator.load_pretrained(state)
 
     def state_dict(self) -> dict[str, Any]:
         step, carry = self.round_end or (None, {})

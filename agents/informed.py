@@ -5,7 +5,6 @@ least similar to the frames of the recent trajectory.
 """
 
 from dataclasses import dataclass, replace
-from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int64, UInt8
@@ -16,12 +15,11 @@ from ..envs.checks import above, check, within
 from ..envs.errors import UsageError
 from ..envs.interface import Carry, EnvSpec, Metrics, TimeStep, Transition
 from ..world_models.precision import FLOAT32, Precision
-from ..world_models.state import HasState
 from .dqn import DQNConfig
 from .interface import ActOutput, AgentConfig
 from .policies import argmax_with_random_ties
 from .schedules import linear
-from .simulator import ModelBasedConfig, Simulator
+from .simulator import ModelBased, ModelBasedConfig, Simulator
 
 OWN_CARRY = (
     "trajectory", "trajectory_count", "context_obs", "context_action", "context_first"
@@ -79,7 +77,7 @@ class InformedConfig(ModelBasedConfig):
         return Informed(self, spec, seed=seed, device=device, precision=precision)
 
 
-class Informed(HasState):
+class Informed(ModelBased):
     """Takes the inner agent's action or, with probability epsilon, the most novel one."""
 
     STATE = ("simulator", "inner")
@@ -165,9 +163,6 @@ class Informed(HasState):
         metrics = self.simulator.learn(t)
         inner = replace(t, carry=_inner_carry(t.carry), next_carry=_inner_carry(t.next_carry))
         return metrics | self.inner.learn(inner) | {"charts/informed_epsilon": self.epsilon}
-
-    def load_pretrained(self, role: str, state: dict[str, Any]) -> None:
-        self.simulator.load_pretrained(state)
 
 
 def visit_frequency(

@@ -6,7 +6,6 @@ again from the action frequencies of the best ones. Only the predictor is learne
 """
 
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from jaxtyping import Float, Int64
@@ -17,10 +16,9 @@ from ..envs.checks import at_least, check, within
 from ..envs.interface import Carry, EnvSpec, Metrics, TimeStep, Transition
 from ..world_models.interface import Predictor
 from ..world_models.precision import FLOAT32, Precision
-from ..world_models.state import HasState
 from .interface import ActOutput
 from .policies import epsilon_greedy
-from .simulator import ModelBasedConfig, Simulator
+from .simulator import ModelBased, ModelBasedConfig, Simulator
 
 
 @dataclass(frozen=True)
@@ -62,7 +60,7 @@ class MPCConfig(ModelBasedConfig):
         return MPC(self, spec, seed=seed, device=device, precision=precision)
 
 
-class MPC(HasState):
+class MPC(ModelBased):
     """Takes the first action of the best sequence; acts randomly until the predictor is ready."""
 
     STATE = ("simulator",)
@@ -122,9 +120,6 @@ class MPC(HasState):
     def learn(self, t: Transition) -> Metrics:
         """Train the predictor."""
         return self.simulator.learn(t)
-
-    def load_pretrained(self, role: str, state: dict[str, Any]) -> None:
-        self.simulator.load_pretrained(state)
 
 
 def sample_plans(

@@ -12,8 +12,8 @@ from ..envs.interface import Carry, EnvSpec, Segment, TimeStep, Transition
 
 TRANSITION_FIELDS = ("action", "reward", "bonus", "discount")
 """Fields of a segment with T columns."""
-OBSERVATION_FIELDS = ("obs", "first", "last")
-"""Fields of a segment with T+1 columns, beside ``privileged`` where the env has a true state."""
+OBSERVATION_FIELDS = ("obs", "first", "last", "privileged")
+"""Fields of a segment with T+1 columns; the last one only where the env has a true state."""
 
 
 class Rollout:
@@ -85,7 +85,7 @@ class Rollout:
 
     def _store_observation(self, column: int, step: TimeStep) -> None:
         for name, x in step.columns().items():
-            if name in OBSERVATION_FIELDS or name == "privileged":
+            if name in OBSERVATION_FIELDS:
                 self.columns[name][:, column] = x
 
     def pop(self) -> Segment:

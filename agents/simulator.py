@@ -148,3 +148,13 @@ class Simulator(HasState):
         """Start from a pretrained predictor."""
         self.predictor.load_state_dict(state)
         self.pretrained = True
+
+
+class ModelBased(HasState):
+    """Base of the agents with a ``Simulator``, whose predictor can be pretrained."""
+
+    simulator: Simulator
+
+    def load_pretrained(self, role: str, state: dict[str, Any]) -> None:
+        """Start from the state of a pretrained predictor."""
+        self.simulator.load_pretrained(state)

@@ -21,14 +21,15 @@ from reverie.agents.interface import ActOutput, Agent, AgentConfig
 from reverie.agents.loop import interact
 from reverie.agents.mpc import MPCConfig
 from reverie.agents.networks import MLPConfig
-from reverie.agents.ppo import PPOConfig
+from reverie.agents.ppo import PPO, PPOConfig
+from reverie.agents.rollout import Batch, Rollout
 from reverie.agents.simulator import ModelBasedConfig
 from reverie.envs.atari.atari import AtariConfig
 from reverie.envs.atari.protocol import PROTOCOLS
 from reverie.envs.batched_env import BatchedEnv
 from reverie.envs.catch import CatchConfig
 from reverie.envs.deep_sea import DeepSeaConfig
-from reverie.envs.interface import Carry, TimeStep
+from reverie.envs.interface import Carry, Segment, TimeStep, Transition
 from reverie.envs.maze import (
     MOVES,
     Maze,
@@ -173,6 +174,25 @@ SMALL_PPO = PPOConfig(
     num_minibatches=2,
     anneal_steps=0,
 )
+
+
+def segment_of(
+    agent: PPO, transitions: list[Transition], carry_every: int | None = None
+) -> Segment:
+    extras = tuple(agent.rollout.extras)
+    rollout = Rollout(agent.spec, len(transitions), extras=extras, carry_every=carry_every)
+    for t in transitions:
+        rollout.append(t)
+    return rollout.pop()
+
+
+def next_value(agent: PPO, transitions: list[Transition]) -> Tensor:
+    return agent.value(transitions[-1].next_step, transitions[-1].next_carry)
+
+
+def batch_of(agent: PPO, transitions: list[Transition]) -> Batch:
+    segment = segment_of(agent, transitions, agent.rollout.carry_every)
+    return agent.estimate_advantages(segment, next_value(agent, transitions))
 
 
 class ShortestPath:

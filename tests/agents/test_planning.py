@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
 
 from reverie import PRESETS, Experiment, load, train
 from reverie.agents.loop import interact
@@ -15,11 +14,9 @@ from reverie.agents.losses import entropy
 from reverie.agents.policies import EpsilonGreedy
 from reverie.agents.ppo import PPO, PPOConfig
 from reverie.agents.returns import lambda_returns
-from reverie.agents.rollout import Batch, Rollout
 from reverie.envs.batched_env import BatchedEnv
 from reverie.envs.catch import CatchConfig
 from reverie.envs.errors import UsageError
-from reverie.envs.interface import Segment, Transition
 from reverie.experiments.config.serialization import encode
 from reverie.experiments.runs.run import config_differences
 from reverie.world_models.interface import PlannerConfig
@@ -27,7 +24,15 @@ from reverie.world_models.planning import PLANNERS
 from reverie.world_models.planning.figar import FiGARConfig
 from reverie.world_models.planning.reactive import ReactiveConfig
 
-from sample_agents import OPTIONS, PLANNER_EXAMPLES, SMALL_PPO, equal
+from sample_agents import (
+    OPTIONS,
+    PLANNER_EXAMPLES,
+    SMALL_PPO,
+    batch_of,
+    equal,
+    next_value,
+    segment_of,
+)
 
 each_planner = pytest.mark.parametrize(
     "planner", PLANNER_EXAMPLES.values(), ids=list(PLANNER_EXAMPLES)
@@ -42,25 +47,6 @@ def collect(config: PPOConfig, timesteps: int, n: int = 8) -> tuple[PPO, Any]:
     envs = BatchedEnv(CatchConfig().build(n), seed=0)
     agent = config.build(envs.spec, seed=0)
     return agent, list(islice(interact(envs, agent), timesteps))
-
-
-def segment_of(
-    agent: PPO, transitions: list[Transition], carry_every: int | None = None
-) -> Segment:
-    extras = tuple(agent.rollout.extras)
-    rollout = Rollout(agent.spec, len(transitions), extras=extras, carry_every=carry_every)
-    for t in transitions:
-        rollout.append(t)
-    return rollout.pop()
-
-
-def next_value(agent: PPO, transitions: list[Transition]) -> Tensor:
-    return agent.value(transitions[-1].next_step, transitions[-1].next_carry)
-
-
-def batch_of(agent: PPO, transitions: list[Transition]) -> Batch:
-    segment = segment_of(agent, transitions, agent.rollout.carry_every)
-    return agent.estimate_advantages(segment, next_value(agent, transitions))
 
 
 def test_the_reactive_planner_is_plain_ppo() -> None:

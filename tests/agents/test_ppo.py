@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
 from torch.nn import functional
 
 from reverie.agents.loop import interact
@@ -15,15 +14,15 @@ from reverie.agents.losses import normalize_advantages, ppo_policy_loss, ppo_val
 from reverie.agents.networks import MLPConfig
 from reverie.agents.policies import sample
 from reverie.agents.ppo import PPO, PPOConfig
-from reverie.agents.rollout import Batch, Rollout
 from reverie.envs import prng
 from reverie.envs.batched_env import BatchedEnv
 from reverie.envs.catch import CatchConfig
 from reverie.envs.errors import UsageError
-from reverie.envs.interface import Segment, Transition
+from reverie.envs.interface import Transition
 from reverie.world_models.interface import Planner
 from reverie.world_models.planning import PLANNERS
 
+from sample_agents import batch_of, next_value, segment_of
 from sample_envs import ScriptedEnv
 
 SMALL = PPOConfig(network=MLPConfig(hidden=(16,)), num_steps=8, num_minibatches=2)
@@ -34,25 +33,6 @@ A2C = replace(
 
 def collect(agent: PPO, env: Any, timesteps: int) -> list[Transition]:
     return list(islice(interact(BatchedEnv(env), agent), timesteps))
-
-
-def segment_of(
-    agent: PPO, transitions: list[Transition], carry_every: int | None = None
-) -> Segment:
-    extras = tuple(agent.rollout.extras)
-    rollout = Rollout(agent.spec, len(transitions), extras=extras, carry_every=carry_every)
-    for t in transitions:
-        rollout.append(t)
-    return rollout.pop()
-
-
-def next_value(agent: PPO, transitions: list[Transition]) -> Tensor:
-    return agent.value(transitions[-1].next_step, transitions[-1].next_carry)
-
-
-def batch_of(agent: PPO, transitions: list[Transition]) -> Batch:
-    segment = segment_of(agent, transitions, agent.rollout.carry_every)
-    return agent.estimate_advantages(segment, next_value(agent, transitions))
 
 
 def agent_for(config: PPOConfig, env: Any, seed: int = 0) -> PPO:
