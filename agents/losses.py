@@ -4,7 +4,7 @@
 taken.
 """
 
-from jaxtyping import Float, Int64
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 
@@ -18,6 +18,11 @@ def action_log_prob(
 def entropy(log_pi: Float[Tensor, "*s A"]) -> Float[Tensor, "*s"]:
     """Return the entropy of distributions over actions, in nats."""
     return -(log_pi.exp() * log_pi).sum(-1)
+
+
+def mean_weight(mask: Bool[Tensor, "*s"]) -> Float[Tensor, "*s"]:
+    """Return weights with which a sum is the mean where ``mask`` is true, or 0 if it never is."""
+    return mask / mask.sum().clamp(min=1)
 
 
 def normalize_advantages(

@@ -164,7 +164,8 @@ class QNetwork(nn.Module):
 class PolicyNetwork(nn.Module):
     """The policy and the value function of PPO: a planner's logits and a critic.
 
-    Both read the features of a trunk or, with ``lstm`` units, of an LSTM on top of it.
+    Both read the features of a trunk or, with ``lstm`` units, of an LSTM on top of it. The critic
+    also reads the plan that a timestep begins with, from which no gradient flows back.
     """
 
     def __init__(self, trunk: Network, lstm: int, planner: Planner) -> None:
@@ -177,6 +178,11 @@ class PolicyNetwork(nn.Module):
         if self.lstm:
             for name, weights in self.lstm.named_parameters():
                 nn.init.orthogonal_(weights) if "weight" in name else nn.init.zeros_(weights)
+        self.plan_critic: nn.Linear | None = None
+        """What the value depends on the plan, 0 at first; None for a planner without one."""
+        if planner.context_size:
+            self.plan_critic = nn.Linear(planner.context_size, 1, bias=False)
+            nn.init.zeros_(self.plan_critic.weight)
         self.recurrent = bool(self.initial(1))
         """Whether the outputs depend on earlier timesteps."""
 
@@ -204,9 +210,10 @@ class PolicyNetwork(nn.Module):
         outputs = []
         for t, (x, first_t) in enumerate(zip(features.unbind(1), first.unbind(1), strict=True)):
             x, carry = self._lstm_step(x, carry, first_t)
+            value = self._value(x, carry, first_t)
             decision_t = None if decision is None else decision[:, t]
             logits, carry, plan = self.planner.advance(x, carry, first_t, decision_t)
-            outputs.append((logits, self.critic(x)[:, 0], plan))
+            outputs.append((logits, value, plan))
             if "rng" in carry:
                 carry = carry | {"rng": prng.next_rng(carry["rng"])}
             if "action" in carry and action is not None and t < action.shape[1]:
@@ -214,6 +221,14 @@ class PolicyNetwork(nn.Module):
         logits_of, values, plans = zip(*outputs, strict=True)
         plan = stack_planner_outputs(plans)
         return torch.stack(logits_of, 1), torch.stack(values, 1), plan, carry
+
+    def _value(
+        self, features: Float[Tensor, "B D"], carry: Carry, first: Bool[Tensor, " B"]
+    ) -> Float[Tensor, " B"]:
+        value: Tensor = self.critic(features)
+        if self.plan_critic is not None:
+            value = value + self.plan_critic(self.planner.context(carry, first).detach())
+        return value[:, 0]
 
     def _lstm_step(
         self, features: Float[Tensor, "B D"], carry: Carry, first: Bool[Tensor, " B"]

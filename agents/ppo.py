@@ -25,6 +25,7 @@ from .interface import ActOutput, AgentConfig
 from .losses import (
     action_log_prob,
     entropy,
+    mean_weight,
     normalize_advantages,
     ppo_policy_loss,
     ppo_value_loss,
@@ -298,14 +299,20 @@ class PPO(HasState):
         return f"A minibatch of {size} rows does not fit in the memory of {self.device}, {remedy}."
 
     def ppo_loss(self, batch: Batch) -> tuple[Float[Tensor, ""], dict[str, Tensor]]:
-        """Return PPO's loss and the means of its terms; automatic resets have weight 0."""
-        config, weight = self.config, batch.valid / batch.valid.sum().clamp(min=1)
+        """Return PPO's loss and the means of its terms.
+
+        The value loss is averaged over all timesteps but automatic resets, the other terms over
+        those of them at which the planner decides.
+        """
+        config = self.config
         logits, value, plan, _ = self.network(
             batch.obs, batch.first, batch.carry, batch.action, batch.decision
         )
+        all_valid = mean_weight(batch.valid)
+        deciding = all_valid if plan.decides is None else mean_weight(batch.valid & plan.decides)
         log_pi, advantages = logits.log_softmax(-1), batch.advantage
         if config.norm_adv:
-            advantages = normalize_advantages(advantages, weight)
+            advantages = normalize_advantages(advantages, deciding)
         logratio = action_log_prob(log_pi, batch.action) + plan.log_prob - batch.log_prob
         value_clip = config.clip_coef if config.clip_vloss else None
         terms = {
@@ -317,7 +324,8 @@ class PPO(HasState):
             "losses/approx_kl": logratio.expm1() - logratio,  # unbiased, and never negative
             "losses/clipfrac": logratio.expm1().abs() > (config.clip_coef or math.inf),
         }
-        means = {name: (weight * term).sum() for name, term in terms.items()}
+        weights = {name: deciding for name in terms} | {"losses/value_loss": all_valid}
+        means = {name: (weights[name] * term).sum() for name, term in terms.items()}
         loss = (
             means["losses/policy_loss"]
             + config.vf_coef * means["losses/value_loss"]

@@ -105,6 +105,9 @@ class PlannerOutput:
     it to the action's; elsewhere it is 0."""
     replanned: Bool[Tensor, "*B"] | None = None
     """Whether it has replanned, for metrics; None for a planner that never commits itself."""
+    decides: Bool[Tensor, "*B"] | None = None
+    """Whether the present action is open, so that there is a decision to learn from; False where an
+    earlier decision already fixes it. None if it is open at every timestep."""
     window: Float[Tensor, "*B T"] | None = None
     """The positions of the plan that it attends to, for figures; None without attention."""
 
@@ -117,8 +120,18 @@ class Planner(Stateful, Protocol):
     ``action``, the agent sets it to the action taken.
     """
 
+    context_size: int
+    """C: numbers that describe a plan to a value function; 0 for a planner without plan."""
+
     def initial(self, n: int) -> Carry:
         """Return an empty plan for n environments; ``{}`` if timesteps are independent."""
+
+    def context(self, carry: Carry, first: Bool[Tensor, " B"]) -> Float[Tensor, "B C"]:
+        """Describe the plan with which a timestep begins, before ``advance``; 0 for an empty one.
+
+        What is rewarded next depends on this plan, and so does its value. Decisions of the timestep
+        itself are not part of it: a baseline that knew them would hide their own advantage.
+        """
 
     def advance(
         self,

@@ -42,7 +42,8 @@ class FiGAR(nn.Module):
         self, features: int, num_actions: int, max_repetitions: int, *, seed: int = 0
     ) -> None:
         super().__init__()
-        self.num_actions = num_actions
+        self.num_actions, self.max_repetitions = num_actions, max_repetitions
+        self.context_size = num_actions + 1
         with prng.seeded(seed):
             self.action_head = nn.Linear(features, num_actions)
             self.repetition_head = nn.Linear(features, max_repetitions)
@@ -53,6 +54,13 @@ class FiGAR(nn.Module):
     def initial(self, n: int) -> Carry:
         device, counters = self.action_head.bias.device, ("remaining", "action")
         return {name: torch.zeros(n, dtype=torch.int64, device=device) for name in counters}
+
+    def context(self, carry: Carry, first: Bool[Tensor, " B"]) -> Float[Tensor, "B C"]:
+        """Return the committed action as one-hot, and the fraction of its repetitions left."""
+        remaining = torch.where(first, 0, carry["remaining"])
+        action = nn.functional.one_hot(carry["action"], self.num_actions)
+        action = torch.where(remaining[:, None] > 0, action, 0)
+        return torch.cat([action, remaining[:, None] / self.max_repetitions], 1)
 
     def advance(
         self,
@@ -82,5 +90,6 @@ class FiGAR(nn.Module):
             decision=decision,
             log_prob=torch.where(replans, log_q.gather(1, decision[:, None])[:, 0], 0.0),
             replanned=replans,
+            decides=replans,
         )
         return logits, carry | {"remaining": remaining}, output

@@ -29,6 +29,7 @@ class Reactive(nn.Module):
 
     def __init__(self, features: int, num_actions: int, *, seed: int = 0) -> None:
         super().__init__()
+        self.context_size = 0
         with prng.seeded(seed):
             self.action_head = nn.Linear(features, num_actions)
             nn.init.orthogonal_(self.action_head.weight, 0.01)
@@ -36,6 +37,9 @@ class Reactive(nn.Module):
 
     def initial(self, n: int) -> Carry:
         return {}
+
+    def context(self, carry: Carry, first: Bool[Tensor, " B"]) -> Float[Tensor, "B C"]:
+        return self.action_head.bias.new_zeros(len(first), 0)
 
     def advance(
         self,

@@ -84,6 +84,7 @@ class STRAW(nn.Module):
     ) -> None:
         super().__init__()
         self.config, self.num_actions = config, num_actions
+        self.context_size = (num_actions + 1) * config.length
         length, count, hidden = config.length, config.filters, config.hidden
         self.encoder = encoder
         self.attention_params = nn.Linear(encoder.size, 4)  # f_psi
@@ -107,6 +108,16 @@ class STRAW(nn.Module):
             "replan_prob": torch.ones(n, self.config.length, device=device),
         }
 
+    def context(self, carry: Carry, first: Bool[Tensor, " B"]) -> Float[Tensor, "B C"]:
+        """Return both plans as probabilities at every position of the plan.
+
+        They are those of the planned actions less 1 / A, and that of keeping the plan until then.
+        """
+        plan, commitment = self._arriving(carry, first)
+        planned = plan.softmax(1) - 1 / self.num_actions
+        kept = (1 - commitment).cumprod(1)
+        return torch.cat([planned.flatten(1), kept], 1)
+
     def advance(
         self,
         features: Float[Tensor, "B D"],
@@ -120,8 +131,7 @@ class STRAW(nn.Module):
         of its probability (straight-through).
         """
         length, rng = self.config.length, carry["rng"]
-        plan = shift(torch.where(first[:, None, None], 0.0, carry["plan"]), 0.0)
-        commitment = shift(torch.where(first[:, None], 1.0, carry["replan_prob"]), 1.0)
+        plan, commitment = self._arriving(carry, first)
         replan_prob = commitment[:, 0]
         if decision is None:
             decision = (prng.uniform(rng, 1, prng.Purpose.REPLAN)[:, 0] < replan_prob).long()
@@ -148,6 +158,14 @@ class STRAW(nn.Module):
             window=window.filters.detach().mean(1),
         )
         return plan[:, :, 0], carry | {"plan": plan, "replan_prob": commitment}, output
+
+    def _arriving(
+        self, carry: Carry, first: Bool[Tensor, " B"]
+    ) -> tuple[Float[Tensor, "B A T"], Float[Tensor, "B T"]]:
+        """Return both plans of the last timestep, shifted to this one; empty ones at ``first``."""
+        plan = torch.where(first[:, None, None], 0.0, carry["plan"])
+        commitment = torch.where(first[:, None], 1.0, carry["replan_prob"])
+        return shift(plan, 0.0), shift(commitment, 1.0)
 
 
 class IdentityEncoder(nn.Module):
