@@ -53,7 +53,7 @@ class PPOConfig(AgentConfig):
     """Units of an LSTM on top of the features; 0 for no LSTM."""
     planner: PlannerConfig = ReactiveConfig()
     """Maps features to logits of the action."""
-    plan_kl_coef: float = 0.01
+    plan_kl_coef: float = 1e-4
     """Coefficient of the KL divergence of the planner's latent code from its prior, per nat."""
     replan_coef: float = 0.01
     """Coefficient of the planner's probability of replanning; without effect on reactive."""
@@ -324,7 +324,7 @@ class PPO(HasState):
             "losses/approx_kl": logratio.expm1() - logratio,  # unbiased, and never negative
             "losses/clipfrac": logratio.expm1().abs() > (config.clip_coef or math.inf),
         }
-        weights = {name: deciding for name in terms} | {"losses/value_loss": all_valid}
+        weights = dict.fromkeys(terms, deciding) | {"losses/value_loss": all_valid}
         means = {name: (weights[name] * term).sum() for name, term in terms.items()}
         loss = (
             means["losses/policy_loss"]

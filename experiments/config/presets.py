@@ -22,7 +22,8 @@ from .experiment import Experiment
 from .serialization import fingerprint
 
 # Machado et al. 2018: sticky actions, all 18 actions, episodes rather than lives. Every preset of
-# its family shares double Q and the Monte-Carlo weight, so that presets differ in the bonus alone.
+# its family shares double Q and the Monte-Carlo weight, so that presets differ in the bonus, and in
+# the clip of its sum with the reward, alone.
 DQN = Experiment(DQNConfig(), AtariConfig(protocol=PROTOCOLS["machado"]), num_envs=8)
 
 # 100,000 steps (Kaiser et al. 2020), with a replay buffer and a schedule to match.
@@ -62,8 +63,12 @@ PRESETS: dict[str, Experiment] = {
     "dqn": DQN,
     # Bellemare et al. 2016.
     "dqn-cts": replace(DQN, bonus=PseudoCountConfig()),
-    # Ostrovski et al. 2017.
-    "dqn-pixelcnn": replace(DQN, bonus=PseudoCountConfig(density=PixelCNNConfig(), form="gain")),
+    # Ostrovski et al. 2017: bonuses of up to 10, their sum with the reward clipped to [-1, 1].
+    "dqn-pixelcnn": replace(
+        DQN,
+        agent=DQNConfig(total_clip=1.0),
+        bonus=PseudoCountConfig(density=PixelCNNConfig(), form="gain"),
+    ),
     # Tang et al. 2017.
     "dqn-simhash": replace(DQN, bonus=SimHashConfig()),
     "dqn-surprise": replace(DQN, bonus=SurpriseConfig()),
@@ -87,9 +92,16 @@ PRESETS: dict[str, Experiment] = {
     # Vezhnevets et al. 2016.
     "straw": replace(PPO, agent=PPOConfig(planner=STRAWConfig())),
     "strawe": replace(PPO, agent=PPOConfig(planner=STRAWeConfig())),
-    # Mohamed 2016: generalizes STRAWe; KL divergence and entropy are part of the return.
+    # Mohamed 2016: generalizes STRAWe; KL divergence and entropy are part of the return. Its
+    # temperature lies between the coefficients of the two elsewhere, 1e-4 and 0.01.
     "variational-mdp": replace(
-        PPO, agent=PPOConfig(planner=STRAWeConfig(prior="learned"), free_energy=True)
+        PPO,
+        agent=PPOConfig(
+            planner=STRAWeConfig(prior="learned"),
+            free_energy=True,
+            plan_kl_coef=1e-3,
+            ent_coef=1e-3,
+        ),
     ),
     "dqn-short": SHORT,
     # The same with a learned model: imagined training between real steps, and planning at each.

@@ -11,18 +11,23 @@ import torch
 from reverie import PRESETS, Experiment, load, train
 from reverie.agents.loop import interact
 from reverie.agents.losses import entropy
-from reverie.agents.policies import EpsilonGreedy
+from reverie.agents.networks import MLPConfig
+from reverie.agents.policies import EpsilonGreedy, RandomPolicy
 from reverie.agents.ppo import PPO, PPOConfig
 from reverie.agents.returns import lambda_returns
+from reverie.agents.rollout import Batch
 from reverie.envs.batched_env import BatchedEnv
 from reverie.envs.catch import CatchConfig
 from reverie.envs.errors import UsageError
+from reverie.envs.interface import EnvConfig
+from reverie.envs.maze import MazeConfig
 from reverie.experiments.config.serialization import encode
 from reverie.experiments.runs.run import config_differences
 from reverie.world_models.interface import PlannerConfig
 from reverie.world_models.planning import PLANNERS
 from reverie.world_models.planning.figar import FiGARConfig
 from reverie.world_models.planning.reactive import ReactiveConfig
+from reverie.world_models.planning.straw import STRAWeConfig
 
 from sample_agents import (
     OPTIONS,
@@ -80,12 +85,13 @@ def test_the_reactive_planner_is_plain_ppo() -> None:
 
 
 def test_presets_of_planners_differ_from_ppo_in_the_planner() -> None:
-    """The variational MDP has one more setting than STRAWe."""
+    """The variational MDP also has a free energy, and a temperature."""
+    free_energy = {"agent.free_energy", "agent.plan_kl_coef", "agent.ent_coef"}
     for name in ("figar", "straw", "strawe", "variational-mdp"):
         changed = config_differences(encode(PRESETS[name]), encode(PRESETS["ppo"]))
         paths = {line.partition(":")[0] for line in changed}
         other_paths = {path for path in paths if not path.startswith("agent.planner")}
-        assert other_paths == ({"agent.free_energy"} if name == "variational-mdp" else set())
+        assert other_paths == (free_energy if name == "variational-mdp" else set())
 
 
 @each_planner
@@ -130,6 +136,71 @@ def test_later_epochs_repeat_the_decisions(planner: PlannerConfig) -> None:
     assert torch.equal(agent.network(*inputs, batch.decision)[2].replanned, replanned)
     other = agent.network(*inputs, batch.decision.roll(1, 0))[2].replanned
     assert not torch.equal(other, replanned), "decisions have no effect"
+
+
+def policy_gradients(agent: PPO, batch: Batch) -> list[torch.Tensor]:
+    """Return the gradients of the planner's parameters."""
+    agent.network.zero_grad()
+    agent.ppo_loss(batch)[0].backward()  # type: ignore[no-untyped-call]
+    gradients = [x.grad for x in agent.network.planner.parameters()]  # type: ignore[attr-defined]
+    return [x.clone() for x in gradients if x is not None]
+
+
+def test_the_policy_gradient_is_independent_of_continued_timesteps() -> None:
+    """Timesteps that only continue a repetition weigh nothing, few or many, whatever they gain."""
+    config = replace(SMALL_PPO, planner=FiGARConfig(max_repetitions=4), plan_kl_coef=0.1)
+    agent, transitions = collect(config, 16)
+    batch = batch_of(agent, transitions)
+    batch = replace(batch, log_prob=batch.log_prob - 0.05)
+    continued = ~torch.stack([t.extras["replanned"] for t in transitions], 1).view(16, 8)
+    assert 0.3 < continued.float().mean() < 0.8
+    expected = policy_gradients(agent, batch)
+    fewer = replace(batch, valid=batch.valid & ~continued)
+    other = replace(batch, advantage=torch.where(continued, 100.0, batch.advantage))
+    for changed in (fewer, other):
+        for a, b in zip(policy_gradients(agent, changed), expected, strict=True):
+            torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-7)
+    terms, all_terms = agent.ppo_loss(fewer)[1], agent.ppo_loss(batch)[1]
+    for name in ("losses/policy_loss", "losses/entropy", "plan/kl", "plan/replan_prob"):
+        torch.testing.assert_close(terms[name], all_terms[name])
+    assert terms["losses/value_loss"] != all_terms["losses/value_loss"], "it learns at all of them"
+
+
+@each_planner
+def test_the_value_reads_the_plan_and_sends_no_gradient_into_it(planner: PlannerConfig) -> None:
+    agent, transitions = collect(replace(SMALL_PPO, planner=planner), 6)
+    step, carry = transitions[-1].step, transitions[-1].carry
+    step = replace(step, first=torch.zeros(8, dtype=torch.bool))
+    empty = agent.initial(8)
+    assert torch.equal(agent.value(step, carry), agent.value(step, empty)), "at first it does not"
+    assert agent.network.plan_critic is not None
+    torch.nn.init.normal_(agent.network.plan_critic.weight)
+    agent.inference_copy.refresh()
+    differs = agent.value(step, carry) != agent.value(step, empty)
+    assert differs.sum() >= 4
+    at_first = replace(step, first=~step.first)
+    assert torch.equal(agent.value(at_first, carry), agent.value(at_first, empty))
+    batch = batch_of(agent, collect(agent.config, 16)[1])
+    value = agent.network(batch.obs, batch.first, batch.carry, batch.action, batch.decision)[1]
+    value.sum().backward()
+    assert agent.network.plan_critic.weight.grad is not None
+    assert all(x.grad is None or not x.grad.any() for x in agent.network.planner.parameters())  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("env", [CatchConfig(), MazeConfig(rooms=3, view=9, loops=0.2)])
+def test_an_initial_code_tells_states_apart(env: EnvConfig) -> None:
+    """STRAWe's means differ between states by more than the noise of its samples."""
+    envs = BatchedEnv(env.build(8), seed=0)
+    policy = RandomPolicy(envs.spec.num_actions)
+    obs = torch.cat([t.step.obs for t in islice(interact(envs, policy), 30)])
+    config = PPOConfig(network=MLPConfig((256, 256)), planner=STRAWeConfig(length=10, filters=5))
+    for seed in range(2):
+        network = config.build(envs.spec, seed=seed).network
+        with torch.no_grad():
+            params = network.planner.encoder.posterior(network.trunk(obs))  # type: ignore[attr-defined]
+        mean, log_scale = params.chunk(2, 1)
+        assert float(log_scale.mean()) == pytest.approx(-2, abs=0.2)
+        assert mean.var(0).mean().sqrt() > log_scale.exp().mean()
 
 
 @pytest.mark.parametrize("explore", [True, False])
@@ -192,7 +263,7 @@ def test_updates_lower_the_costs_of_planning() -> None:
     agent, transitions = collect(config, 16)
     batch = batch_of(agent, transitions)
     batch = replace(batch, advantage=torch.zeros_like(batch.advantage))
-    means = [agent.update(batch) for _ in range(12)]
+    means = [agent.update(batch) for _ in range(20)]
     for cost in ("plan/kl", "plan/replan_prob"):
         assert float(means[-1][cost]) < 0.5 * float(means[0][cost])
 

@@ -23,6 +23,9 @@ from ...envs.interface import Carry
 from ..interface import PlannerConfig, PlannerOutput
 from .attention import attention_window, center_and_stride_params, read, write
 
+INITIAL_LOG_SCALE = -2.0
+"""Log standard deviation of STRAWe's code at first. Its means differ by more between states: while
+a code is mostly noise, plans gain nothing from it, and the KL divergence alone shapes it."""
 COMMITMENT_PEAK = 40.0
 """e: the logit that a new commitment plan adds where the commitment ends (section 2.1)."""
 
@@ -187,7 +190,14 @@ class GaussianEncoder(nn.Module):
     def __init__(self, features: int, size: int, prior: str) -> None:
         super().__init__()
         self.size = size
-        self.posterior = nn.Linear(features, 2 * size)
+        params = nn.Linear(features, 2 * size)
+        with torch.no_grad():
+            nn.init.orthogonal_(params.weight[:size])
+            nn.init.zeros_(params.weight[size:])
+            nn.init.zeros_(params.bias[:size])
+            nn.init.constant_(params.bias[size:], INITIAL_LOG_SCALE)
+        # Normalized, because features of an untrained network may be of any scale.
+        self.posterior = nn.Sequential(nn.LayerNorm(features, elementwise_affine=False), params)
         learned = nn.Linear(features, 2 * size)
         nn.init.zeros_(learned.weight)  # N(0, I) at first
         nn.init.zeros_(learned.bias)
