@@ -53,7 +53,8 @@ class Atari(AtariVectorEnv):  # type: ignore[misc]  # ale_py's base is untyped
     """N games on C++ threads; ``info["discount"]`` is 0 at a game over and at a counted lost life.
 
     ale_py's ``episodic_life`` and ``life_loss_info`` break NEXT_STEP autoreset, so both stay off;
-    here a life is lost if 0 < new < old lives. With ``privileged``, ``info["privileged"]`` is the
+    here a life is lost if 0 < new < old lives. Under ``fire_reset`` the next action is then FIRE, a
+    function of the seeds and actions before it like all else. With ``privileged``, ``info["privileged"]`` is the
     true state of a game listed in ``ram.RAM``, read from a replica emulator of every env.
     """
 
@@ -88,6 +89,11 @@ class Atari(AtariVectorEnv):  # type: ignore[misc]  # ale_py's base is untyped
         )
         self.metadata = {"autoreset_mode": AutoresetMode.NEXT_STEP, "reset_mask": True}
         self._lives = np.zeros(num_envs, np.int32)
+        actions = list(self.ale.get_action_set())
+        fires = protocol.fire_reset and Action.FIRE in actions
+        self._fire = actions.index(Action.FIRE) if fires else None
+        self._life_lost = np.zeros(num_envs, np.bool_)
+        """Whether an env lost a life at its last step, after which its episode goes on."""
         self.replicas: dict[int, ReplicaEmulator] = {}
         """Emulators in sync with the env of this index."""
         self.privileged_names = tuple(RAM.get(game, ())) if privileged else ()
@@ -122,6 +128,7 @@ class Atari(AtariVectorEnv):  # type: ignore[misc]  # ale_py's base is untyped
             seed = np.asarray(seed, np.int64)[mask]
         obs, info = super().reset(seed=seed, options=options)
         self._lives = info["lives"]
+        self._life_lost &= ~mask
         return obs, info | self._true_state()
 
     def step(
@@ -133,6 +140,8 @@ class Atari(AtariVectorEnv):  # type: ignore[misc]  # ale_py's base is untyped
         NDArray[Any],
         dict[str, Any],
     ]:
+        if self._fire is not None:
+            actions = np.where(self._life_lost, self._fire, actions)
         self.send(actions)
         expected = {i: x.step(int(actions[i])) for i, x in self.replicas.items()}
         obs, reward, terminated, truncated, info = self.recv()
@@ -143,10 +152,9 @@ class Atari(AtariVectorEnv):  # type: ignore[misc]  # ale_py's base is untyped
                     f"{of_replica:g}, not {reward[i]:g}."
                 )
         lives = info["lives"]
-        dead = terminated
-        if self.protocol.life_loss:
-            dead = dead | ((lives > 0) & (lives < self._lives))
-        self._lives = lives
+        life_lost = (lives > 0) & (lives < self._lives)
+        dead = terminated | life_lost if self.protocol.life_loss else terminated
+        self._lives, self._life_lost = lives, life_lost & ~terminated & ~truncated
         info["discount"] = 1.0 - dead
         return obs, reward, terminated, truncated, info | self._true_state()
 

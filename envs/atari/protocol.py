@@ -20,7 +20,8 @@ class AtariProtocol:
     noops: int = 30
     """An episode starts with 0 to noops-1 no-op frames."""
     fire_reset: bool = False
-    """Press FIRE once when an episode starts, if it is an action of the game."""
+    """Press FIRE at the start of every life, if it is an action of the game: for one frame when an
+    episode starts, and in place of the agent's action at the timestep after a lost life."""
     full_actions: bool = False
     """Use all 18 actions instead of the minimal set of the game."""
     life_loss: bool = False

@@ -27,6 +27,7 @@ class Snapshot:
     frames: int
     """Frames of the episode so far."""
     done: bool
+    life_lost: bool
     noop_generator: Any
 
 
@@ -45,6 +46,8 @@ class ReplicaEmulator:
         )
         self.actions = [action.value for action in legal()]
         self.frames, self.done = 0, True
+        self.life_lost = False
+        """Whether a life was lost at the last step; FIRE is then pressed at the next one."""
         self.fire_reset = protocol.fire_reset and FIRE in self.actions
         self._noop_generator = np.random.MT19937()
         self.reset(0)
@@ -62,13 +65,15 @@ class ReplicaEmulator:
         if self.done:
             self._start()
             return 0.0
-        reward = 0
+        code = FIRE if self.fire_reset and self.life_lost else self.actions[action]
+        reward, lives = 0, self.ale.lives()
         for _ in range(self.protocol.skip):
-            reward += self.ale.act(self.actions[action])
+            reward += self.ale.act(code)
             self.frames += 1
             self.done = self.ale.game_over() or self.frames >= self.protocol.frames_cap
             if self.done:
                 break
+        self.life_lost = 0 < self.ale.lives() < lives
         return float(reward)
 
     @property
@@ -86,12 +91,13 @@ class ReplicaEmulator:
     def save(self) -> "Snapshot":
         """Return a snapshot, with all random generators, that ``restore`` continues from."""
         state = self.ale.cloneState(include_rng=True)
-        return Snapshot(state, self.frames, self.done, self._noop_generator.state)
+        return Snapshot(state, self.frames, self.done, self.life_lost, self._noop_generator.state)
 
     def restore(self, snapshot: "Snapshot") -> None:
         """Return to a snapshot of an emulator of the same game and protocol."""
         self.ale.restoreState(snapshot.ale)
         self.frames, self.done = snapshot.frames, snapshot.done
+        self.life_lost = snapshot.life_lost
         self._noop_generator.state = snapshot.noop_generator
 
     def _start(self) -> None:
@@ -102,7 +108,7 @@ class ReplicaEmulator:
             self.ale.act(NOOP)
             if self.ale.game_over():
                 self.ale.reset_game()
-        self.frames, self.done = 0, False
+        self.frames, self.done, self.life_lost = 0, False, False
 
     def _draw_noops(self) -> int:
         """Draw as libstdc++'s uniform_int_distribution(0, noops - 1) does (Lemire's method)."""

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from reverie.envs import prng
-from reverie.envs.atari.atari import Atari
+from reverie.envs.atari.atari import Atari, AtariConfig
 from reverie.envs.atari.games import (
     ATARI26,
     ATARI57,
@@ -19,6 +19,7 @@ from reverie.envs.atari.games import (
 )
 from reverie.envs.atari.protocol import PROTOCOLS, AtariProtocol
 from reverie.envs.atari.replica import NOOP, ReplicaEmulator
+from reverie.envs.batched_env import BatchedEnv
 from reverie.envs.errors import UsageError
 
 UP = 1  # Freeway's minimal actions: NOOP, UP, DOWN
@@ -130,9 +131,19 @@ def test_a_replica_agrees_with_its_env(name: str, game: str) -> None:
 
 def test_an_emulator_continues_from_a_snapshot() -> None:
     """With sticky actions and over the ends of episodes, so all generators are restored."""
-    protocol = replace(PROTOCOLS["machado"], frames_cap=200, noops=30)
+    protocol = replace(PROTOCOLS["machado"], frames_cap=400, noops=30, fire_reset=True)
     emulator = ReplicaEmulator("breakout", protocol)
     emulator.reset(3)
+    while not emulator.life_lost:
+        emulator.step(0)
+    snapshot = emulator.save()
+    memories = []
+    for _ in range(2):
+        for _ in range(10):
+            emulator.step(0)
+        memories.append(emulator.ram.tobytes())
+        emulator.restore(snapshot)
+    assert memories[0] == memories[1], "FIRE is pressed again"
     generator = np.random.default_rng(0)
     for _ in range(20):
         emulator.step(int(generator.integers(4)))
@@ -143,6 +154,81 @@ def test_an_emulator_continues_from_a_snapshot() -> None:
         played[-1].append((float(emulator.frames), emulator.screen.tobytes()))
         emulator.restore(snapshot)
     assert played[0] == played[1]
+
+
+SHORT_LIVES = replace(PROTOCOLS["nature"], **RAW, noops=0)
+
+
+def lost_lives(env: Atari, timesteps: int) -> tuple[list[Any], list[Any]]:
+    """Press NOOP; return env 0's frames and lives, from the reset on."""
+    obs, info = env.reset(seed=[5] * env.num_envs)
+    frames, lives = [obs[0].copy()], [int(info["lives"][0])]
+    for _ in range(timesteps):
+        obs, *_, info = env.step(np.zeros(env.num_envs, np.int64))
+        frames.append(obs[0].copy())
+        lives.append(int(info["lives"][0]))
+    return frames, lives
+
+
+@pytest.mark.parametrize("full_actions", [False, True])
+def test_fire_is_pressed_at_the_start_of_every_life(full_actions: bool) -> None:
+    """Breakout waits for FIRE: without it no pixel changes after a lost life."""
+    protocol = replace(SHORT_LIVES, full_actions=full_actions)
+    frames, lives = lost_lives(Atari("breakout", 1, protocol, threads=1), 300)
+    lost = lives.index(4)
+    assert any((frames[lost + i] != frames[lost + 10]).any() for i in range(11, 20))
+    assert lives[-1] <= 3, "the next life is played too"
+
+
+def test_no_fire_is_pressed_where_the_protocol_or_the_game_has_none() -> None:
+    """Breakout without ``fire_reset``, and Freeway, which has no FIRE."""
+    waiting = replace(SHORT_LIVES, fire_reset=False)
+    for game, protocol in (("breakout", waiting), ("freeway", SHORT_LIVES)):
+        env, sent = Atari(game, 1, protocol, threads=1), []
+        send = env.send
+        env.send = lambda x: sent.append(int(x[0])) or send(x)  # type: ignore[func-returns-value]
+        env.reset(seed=[5])
+        generator = np.random.default_rng(0)
+        actions = generator.integers(env.single_action_space.n, size=400)
+        for action in actions:
+            env.step(action[None])
+        assert sent == actions.tolist()
+
+
+def test_a_masked_reset_after_a_lost_life_forgets_it() -> None:
+    """The reset env plays as one that never lost a life, the other presses its FIRE."""
+    env, fresh = (Atari("breakout", n, SHORT_LIVES, threads=1) for n in (2, 1))
+    lost = lost_lives(env, 300)[1].index(4)
+    lost_lives(env, lost)
+    env.reset(seed=[9, 9], options={"reset_mask": np.array([True, False])})
+    fresh.reset(seed=[9])
+    sent: list[Any] = []
+    send = env.send
+    env.send = lambda x: sent.append(x.tolist()) or send(x)  # type: ignore[func-returns-value]
+    for _ in range(20):
+        obs, expected = env.step(np.zeros(2, np.int64))[0], fresh.step(np.zeros(1, np.int64))[0]
+        assert (obs[0] == expected[0]).all()
+    assert sent == [[0, 1]] + [[0, 0]] * 19
+
+
+def test_a_run_resumes_between_a_lost_life_and_its_fire() -> None:
+    """The log of actions is replayed through the protocol, which presses FIRE again."""
+    config = AtariConfig("breakout", replace(SHORT_LIVES, stack=1, noops=30))
+    straight = BatchedEnv(config.build(2, threads=1), seed=3)
+    straight.reset()
+    noop = torch.zeros(2, dtype=torch.int64)
+    timesteps = 0
+    while (step := straight.step(noop)).discount.all():
+        timesteps += 1
+    assert not step.last.any(), "a life is lost, and the episode goes on"
+    resumed = BatchedEnv(config.build(2, threads=1), seed=3)
+    assert torch.equal(resumed.load_state_dict(straight.state_dict()), step.obs)
+    before = step.obs
+    for _ in range(20):
+        a, b = straight.step(noop), resumed.step(noop)
+        for name, x in a.columns().items():
+            assert torch.equal(x, b.columns()[name]), name
+    assert (a.obs != before).any()
 
 
 def test_a_followed_env_keeps_its_emulator_in_sync() -> None:
