@@ -27,6 +27,7 @@ from ..world_models.precision import (
 from ..world_models.state import HasState
 from .interface import ActOutput, AgentConfig
 from .networks import AutoConfig, NetworkConfig, QNetwork, inference_copy
+from .notices import Notice
 from .policies import epsilon_greedy
 from .replay import Batch, Replay
 from .returns import double_q_targets, learning_reward
@@ -129,6 +130,7 @@ class DQN(HasState):
         self.schedule = Ratio(
             ratio, start=config.learning_starts, at_most=2 * math.ceil(spec.num_envs * ratio)
         )
+        self.notice = Notice(patience=10_000)
         frequency = config.target_network_frequency * config.replay_ratio
         self.updates_per_copy = max(1, round(frequency))
 
@@ -158,6 +160,15 @@ class DQN(HasState):
         self.steps += self.spec.num_envs
         replay_size = float(len(self.replay))
         metrics: Metrics = {"charts/epsilon": self.epsilon, "charts/replay_size": replay_size}
+        if self.steps > self.config.learning_starts:
+            self.notice.update(
+                self.spec.num_envs,
+                happened=replay_size > 0,
+                sentence=f"No episode has ended in {self.steps:,} agent steps, so DQN has made no "
+                f"update: with agent.monte_carlo_weight {self.config.monte_carlo_weight:g} it "
+                "learns only from episodes that have ended; choose --agent.monte_carlo_weight 0, "
+                "or an env with a time limit.",
+            )
         updates = []
         if replay_size:  # else no episode has ended yet
             updates = [self.update() for _ in self.schedule(self.steps)]

@@ -32,7 +32,7 @@ from .losses import (
 )
 from .networks import AutoConfig, NetworkConfig, PolicyNetwork, inference_copy
 from .policies import sample
-from .returns import generalized_advantages, learning_reward
+from .returns import explained_variance, generalized_advantages, learning_reward
 from .rollout import Batch, Rollout, select, split_sequences
 from .schedules import linear
 
@@ -230,7 +230,7 @@ class PPO(HasState):
         """
         learning_rate = self._anneal_learning_rate()
         batch = self.estimate_advantages(segment, next_value)
-        residual_var, return_var = (x[batch.valid].var() for x in (batch.advantage, batch.returns))
+        residual, returns = (x[batch.valid] for x in (batch.advantage, batch.returns))
         batch = replace(batch, obs=to_channels_last(batch.obs))  # once for all epochs
         updates = []
         for _ in range(self.config.update_epochs):
@@ -242,7 +242,7 @@ class PPO(HasState):
         self.inference_copy.refresh()
         return {
             "charts/learning_rate": learning_rate,
-            "losses/explained_variance": 1 - residual_var / return_var.clamp(min=1e-8),
+            "losses/explained_variance": explained_variance(residual, returns),
             **{name: torch.stack([x[name] for x in updates]).mean() for name in updates[0]},
         }
 

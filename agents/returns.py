@@ -73,6 +73,16 @@ def returns_to_go(
     return lambda_returns(reward, discount, value, valid)
 
 
+def explained_variance(
+    residual: Float[Tensor, " n"], returns: Float[Tensor, " n"]
+) -> Float[Tensor, ""]:
+    """Return 1 - Var[residual] / Var[returns] of values; nan for returns that do not vary."""
+    if len(returns) < 2:
+        return returns.new_tensor(torch.nan)
+    variance = returns.var()
+    return torch.where(variance > 0, 1 - residual.var() / variance, torch.nan)
+
+
 def double_q_targets(
     reward: Float[Tensor, " B"],
     discount: Float[Tensor, " B"],

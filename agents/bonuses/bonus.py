@@ -9,13 +9,14 @@ from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Shaped, UInt8
 from torch import Tensor
 
 from ...envs.errors import NumericalError
 from ...envs.interface import EnvSpec, Stateful, Transition
 from ...world_models.precision import FLOAT32, Precision
 from ...world_models.state import HasState
+from ..notices import Notice
 
 
 @runtime_checkable
@@ -74,6 +75,40 @@ def bonus_of_next_frames(
     if len(valid):
         bonus[valid] = observe(t.next_step.frame[valid]).to("cpu", torch.float32)
     return bonus.to(reward.device)
+
+
+class VarietyCheck:
+    """A notice that a bonus cannot tell frames apart, of the first frames that it learns.
+
+    ``settings`` names those on which it depends what a frame is to the bonus.
+    """
+
+    def __init__(self, bonus: str, settings: dict[str, int]) -> None:
+        self.notice = Notice(patience=1_000)
+        values = " and ".join(f"bonus.{name} {value}" for name, value in settings.items())
+        flags = " or ".join(f"--bonus.{name}" for name in settings)
+        begin = f"The bonus {bonus} is the same for every frame: {self.notice.patience:,} in a row"
+        self.blank_sentence = f"{begin} are equal; choose bonus:none, or an env that shows more."
+        self.coarse_sentence = (
+            f"{begin} differ, but not at {values}; raise {flags}, or choose bonus:none."
+        )
+        self.first: tuple[Tensor, Tensor] | None = None
+        self.blank = True
+        """Whether the frames themselves have all been equal."""
+
+    def update(self, frames: UInt8[Tensor, "n C H W"], codes: Shaped[Tensor, "n ..."]) -> None:
+        """Compare frames, and what they are to the bonus, with the first ones."""
+        if self.notice.closed:
+            return
+        frames, codes = frames.cpu(), codes.cpu()
+        if self.first is None:
+            self.first = frames[0], codes[0]
+        self.blank = self.blank and bool((frames == self.first[0]).all())
+        self.notice.update(
+            len(frames),
+            happened=bool((codes != self.first[1]).any()),
+            sentence=self.blank_sentence if self.blank else self.coarse_sentence,
+        )
 
 
 def check_finite(values: Float[Tensor, " n"], name: str) -> Float[Tensor, " n"]:

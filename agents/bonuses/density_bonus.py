@@ -18,7 +18,13 @@ from ...world_models.density.quantization import quantize_frames
 from ...world_models.interface import DensityConfig
 from ...world_models.precision import FLOAT32, Precision
 from ...world_models.state import HasState
-from .bonus import BonusConfig, bonus_of_next_frames, check_finite, downsampled_shape
+from .bonus import (
+    BonusConfig,
+    VarietyCheck,
+    bonus_of_next_frames,
+    check_finite,
+    downsampled_shape,
+)
 from .pseudo_counts import count_bonus, gain_count_bonus, gain_pseudo_count, pseudo_count
 
 
@@ -179,6 +185,10 @@ class FrameDensity(HasState):
             precision=precision,
         )
         self.num_frames = 0
+        self.variety = VarietyCheck(
+            type(config).__name__.removesuffix("Config"),
+            {"levels": config.levels, "resolution": config.resolution},
+        )
 
     def observe(
         self, frames: UInt8[Tensor, "n C H W"]
@@ -187,7 +197,9 @@ class FrameDensity(HasState):
 
         Raises NumericalError if a log-probability is not finite.
         """
-        before, after = self.density.observe(quantize_frames(frames, self.shape, self.levels))
+        symbols = quantize_frames(frames, self.shape, self.levels)
+        self.variety.update(frames, symbols)
+        before, after = self.density.observe(symbols)
         self.num_frames += len(frames)
         for log_prob, when in ((before, "before"), (after, "after")):
             check_finite(log_prob, f"{self.name} density's log-probability {when} learning a frame")

@@ -16,7 +16,7 @@ from ...envs.digest import frame_digest
 from ...envs.interface import EnvSpec, Transition
 from ...world_models.density.quantization import quantize_frames
 from ...world_models.precision import FLOAT32, Precision
-from .bonus import BonusConfig, bonus_of_next_frames, downsampled_shape
+from .bonus import BonusConfig, VarietyCheck, bonus_of_next_frames, downsampled_shape
 
 
 @dataclass(frozen=True)
@@ -56,14 +56,18 @@ class SimHash:
         # Rounded to sixteenths: integer sums are exact, so a code never depends on the batch.
         self.projection = (16 * gaussian).round()
         self.counts: dict[int, int] = {}  # number of visits by digest of the code
+        self.variety = VarietyCheck(
+            "SimHash", {"bits": config.bits, "resolution": config.resolution}
+        )
 
     def __call__(self, t: Transition) -> Float[Tensor, " N"]:
         return bonus_of_next_frames(t, self.observe)
 
     def observe(self, frames: UInt8[Tensor, "n C H W"]) -> Float[Tensor, " n"]:
         """Count each frame and return its bonus."""
-        counts = []
-        for digest in frame_digest(self.code(frames).to(torch.uint8)[:, None, None]).tolist():
+        counts, codes = [], self.code(frames)
+        self.variety.update(frames, codes)
+        for digest in frame_digest(codes.to(torch.uint8)[:, None, None]).tolist():
             self.counts[digest] = self.counts.get(digest, 0) + 1
             counts.append(self.counts[digest])
         return self.scale * torch.tensor(counts).rsqrt()

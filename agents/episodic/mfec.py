@@ -19,6 +19,7 @@ from ...world_models.precision import FLOAT32, Precision
 from ...world_models.representation.projection import ProjectionConfig
 from ...world_models.state import HasState
 from ..interface import ActOutput, AgentConfig
+from ..notices import Notice
 from ..policies import argmax_with_random_ties, epsilon_greedy
 from ..returns import learning_reward, returns_to_go
 from .fitting import RepresentationFitter
@@ -110,6 +111,7 @@ class MFEC(HasState):
             obs_shape=spec.obs_shape if self.fitter.refit_every else None,
         )
         self.episodes = EpisodeBuffer(spec.num_envs, self.device)
+        self.notice = Notice(patience=10_000)
         self.keys_changed = False  # by the last ``learn``; ``act`` may have run before it
 
     def initial(self, n: int) -> Carry:
@@ -154,6 +156,14 @@ class MFEC(HasState):
         if keys_changed:
             self.tables.reencode(self.representation.encode)
             self.episodes.reencode(self.representation.encode)
+        self.notice.update(
+            self.spec.num_envs,
+            happened=any(self.tables.sizes) or bool(t.next_step.last.any()),
+            sentence=f"No episode has ended in {self.notice.patience:,} agent steps, so MFEC has "
+            "stored no return and acts at random; it learns only from whole episodes: choose an "
+            "env with a time limit, or another agent, such as agent:dqn with "
+            "--agent.monte_carlo_weight 0.",
+        )
         metrics["mfec/exact_hits"] = t.extras["exact"].mean()
         for i in t.next_step.last.nonzero()[:, 0].tolist():
             episode = self.episodes.pop(i)

@@ -54,8 +54,9 @@ class Atari(AtariVectorEnv):  # type: ignore[misc]  # ale_py's base is untyped
 
     ale_py's ``episodic_life`` and ``life_loss_info`` break NEXT_STEP autoreset, so both stay off;
     here a life is lost if 0 < new < old lives. Under ``fire_reset`` the next action is then FIRE, a
-    function of the seeds and actions before it like all else. With ``privileged``, ``info["privileged"]`` is the
-    true state of a game listed in ``ram.RAM``, read from a replica emulator of every env.
+    function of the seeds and actions before it like all else. With ``privileged``,
+    ``info["privileged"]`` is the true state of a game listed in ``ram.RAM``, read from a replica
+    emulator of every env.
     """
 
     def __init__(

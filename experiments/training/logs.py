@@ -34,19 +34,23 @@ class Means(Callback):
             self.counts[name] = self.counts.get(name, 0) + 1
 
     def on_checkpoint(self) -> None:
-        """Raise NumericalError, which names the metric, if a sum is not finite."""
+        """Raise NumericalError, which names the metric, if the sum of a loss is not finite.
+
+        Other metrics are undefined on some batches, such as the variance of one return.
+        """
         for name, value in self.sums.items():
-            if not math.isfinite(value):
+            if name.endswith("loss") and not math.isfinite(value):
                 raise NumericalError(
                     f"The metric {name} is {float(value)}: training has diverged; try a smaller "
                     "learning rate."
                 )
 
     def metrics(self) -> Metrics:
-        """Return the means since the last call, or raise NumericalError."""
+        """Return the means since the last call without undefined ones, or raise NumericalError."""
         self.on_checkpoint()
-        sums, counts, self.sums, self.counts = self.sums, self.counts, {}, {}
-        return {name: float(sums[name]) / counts[name] for name in sorted(sums)}
+        means = {name: float(self.sums[name]) / self.counts[name] for name in sorted(self.sums)}
+        self.sums, self.counts = {}, {}
+        return {name: mean for name, mean in means.items() if math.isfinite(mean)}
 
 
 class PlanTracking(Callback):

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from reverie.agents.returns import (
+    explained_variance,
     generalized_advantages,
     lambda_returns,
     learning_reward,
@@ -11,6 +12,14 @@ from reverie.agents.returns import (
 )
 
 NO_RESETS = torch.ones(1, 4, dtype=torch.bool)
+
+
+def test_explained_variance_is_undefined_without_variation() -> None:
+    returns = torch.tensor([1.0, 3.0, 5.0])
+    assert float(explained_variance(returns / 2, returns)) == pytest.approx(0.75)
+    assert float(explained_variance(torch.zeros(3), returns)) == 1
+    for undefined in (torch.ones(3), torch.ones(1), torch.ones(0)):
+        assert explained_variance(undefined, undefined).isnan()
 
 
 def test_learning_reward_clips_before_and_after_the_bonus() -> None:

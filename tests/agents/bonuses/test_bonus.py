@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from reverie.agents.bonuses.bonus import Bonus
+from reverie.agents.bonuses.bonus import Bonus, BonusConfig
 from reverie.agents.bonuses.density_bonus import PseudoCountConfig, SurpriseConfig
 from reverie.agents.bonuses.pseudo_counts import (
     count_bonus,
@@ -18,10 +18,12 @@ from reverie.agents.bonuses.pseudo_counts import (
     pseudo_count,
 )
 from reverie.agents.bonuses.simhash import SimHash, SimHashConfig
+from reverie.agents.dqn import DQNConfig
 from reverie.envs.errors import NumericalError, UsageError
 from reverie.envs.interface import EnvSpec, TimeStep, Transition
+from reverie.experiments.config.presets import PRESETS
 from reverie.experiments.config.registry import BONUSES
-from reverie.world_models.density.histogram import Histogram
+from reverie.world_models.density.histogram import Histogram, HistogramConfig
 from reverie.world_models.density.quantization import area_sums, grayscale, quantize_frames
 
 from sample_models import assert_same_state
@@ -231,6 +233,60 @@ def test_similar_frames_have_similar_codes() -> None:
     assert (bonus.code(near) != codes).float().mean() < 0.1
     assert 0.4 < (codes[0] != codes[1]).float().mean() < 0.6
     assert SimHashConfig(bits=64).build(spec).scale == pytest.approx(0.04)
+
+
+def faint_frames(timesteps: int) -> list[Tensor]:
+    """Return frames of one pixel of 1 at random places, which are equal once they are quantized."""
+    generator = torch.Generator().manual_seed(0)
+    places = torch.randint(30, (timesteps, 4, 1), generator=generator)
+    return list(torch.zeros(timesteps, 4, 30).scatter(2, places, 1).byte().view(-1, 4, 1, 5, 6))
+
+
+@pytest.mark.parametrize(
+    ("config", "name", "flags"),
+    [
+        (PseudoCountConfig(HistogramConfig()), "PseudoCount", "bonus.levels 8"),
+        (SurpriseConfig(HistogramConfig(), levels=2), "Surprise", "bonus.levels 2"),
+        (SimHashConfig(bits=1, resolution=1), "SimHash", "bonus.bits 1 and bonus.resolution 1"),
+    ],
+)
+def test_a_bonus_that_sees_a_constant_is_reported_once(
+    config: BonusConfig, name: str, flags: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """After 1,000 frames, with the settings to change; not if only the first ones were equal."""
+    bonus, faint = config.build(SPEC), faint_frames(300)
+    for batch in faint[:249]:
+        bonus(timestep(batch))
+    assert capsys.readouterr().err == ""
+    for batch in faint[249:]:
+        bonus(timestep(batch))
+    (sentence,) = capsys.readouterr().err.splitlines()
+    assert f"The bonus {name} is the same for every frame: 1,000 in a row differ" in sentence
+    assert flags in sentence
+    assert "raise --bonus." in sentence
+
+    bonus = config.build(SPEC)
+    bonus(timestep(faint[0]))
+    bonus(timestep(255 - faint[0]))
+    for batch in faint:
+        bonus(timestep(batch))
+    assert capsys.readouterr().err == ""
+
+    bonus = config.build(SPEC)
+    for _ in range(300):
+        bonus(timestep(faint[0][:1].expand(4, -1, -1, -1)))
+    (sentence,) = capsys.readouterr().err.splitlines()
+    assert f"The bonus {name} is the same for every frame: 1,000 in a row are equal" in sentence
+
+
+def test_every_preset_of_prediction_gains_clips_their_sum_with_the_reward() -> None:
+    """To [-1, 1], as Ostrovski et al. 2017 do; Bellemare et al. 2016 state no clip."""
+    forms = {
+        name: (preset.bonus.form, preset.agent.total_clip)
+        for name, preset in PRESETS.items()
+        if isinstance(preset.bonus, PseudoCountConfig) and isinstance(preset.agent, DQNConfig)
+    }
+    assert forms == {"dqn-cts": ("bellemare", None), "dqn-pixelcnn": ("gain", 1.0)}
 
 
 class DivergingHistogram(Histogram):

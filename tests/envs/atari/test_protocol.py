@@ -159,6 +159,18 @@ def test_an_emulator_continues_from_a_snapshot() -> None:
 SHORT_LIVES = replace(PROTOCOLS["nature"], **RAW, noops=0)
 
 
+class RecordingAtari(Atari):
+    """Atari that keeps the actions that its emulators get."""
+
+    def __init__(self, *args: Any, **settings: Any) -> None:
+        super().__init__(*args, **settings)
+        self.sent: list[list[int]] = []
+
+    def send(self, actions: Any) -> None:
+        self.sent.append(actions.tolist())
+        super().send(actions)
+
+
 def lost_lives(env: Atari, timesteps: int) -> tuple[list[Any], list[Any]]:
     """Press NOOP; return env 0's frames and lives, from the reset on."""
     obs, info = env.reset(seed=[5] * env.num_envs)
@@ -184,31 +196,27 @@ def test_no_fire_is_pressed_where_the_protocol_or_the_game_has_none() -> None:
     """Breakout without ``fire_reset``, and Freeway, which has no FIRE."""
     waiting = replace(SHORT_LIVES, fire_reset=False)
     for game, protocol in (("breakout", waiting), ("freeway", SHORT_LIVES)):
-        env, sent = Atari(game, 1, protocol, threads=1), []
-        send = env.send
-        env.send = lambda x: sent.append(int(x[0])) or send(x)  # type: ignore[func-returns-value]
+        env = RecordingAtari(game, 1, protocol, threads=1)
         env.reset(seed=[5])
         generator = np.random.default_rng(0)
         actions = generator.integers(env.single_action_space.n, size=400)
         for action in actions:
             env.step(action[None])
-        assert sent == actions.tolist()
+        assert env.sent == actions[:, None].tolist()
 
 
 def test_a_masked_reset_after_a_lost_life_forgets_it() -> None:
     """The reset env plays as one that never lost a life, the other presses its FIRE."""
-    env, fresh = (Atari("breakout", n, SHORT_LIVES, threads=1) for n in (2, 1))
+    env, fresh = (RecordingAtari("breakout", n, SHORT_LIVES, threads=1) for n in (2, 1))
     lost = lost_lives(env, 300)[1].index(4)
     lost_lives(env, lost)
     env.reset(seed=[9, 9], options={"reset_mask": np.array([True, False])})
     fresh.reset(seed=[9])
-    sent: list[Any] = []
-    send = env.send
-    env.send = lambda x: sent.append(x.tolist()) or send(x)  # type: ignore[func-returns-value]
+    env.sent.clear()
     for _ in range(20):
         obs, expected = env.step(np.zeros(2, np.int64))[0], fresh.step(np.zeros(1, np.int64))[0]
         assert (obs[0] == expected[0]).all()
-    assert sent == [[0, 1]] + [[0, 0]] * 19
+    assert env.sent == [[0, 1]] + [[0, 0]] * 19
 
 
 def test_a_run_resumes_between_a_lost_life_and_its_fire() -> None:

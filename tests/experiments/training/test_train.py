@@ -15,23 +15,27 @@ from reverie.agents.dqn import DQN
 from reverie.agents.policies import RandomPolicy
 from reverie.envs.atari.atari import AtariConfig
 from reverie.envs.catch import CatchConfig
-from reverie.envs.errors import UsageError
+from reverie.envs.errors import NumericalError, UsageError
 from reverie.envs.gym import GymConfig
 from reverie.envs.interface import EnvSpec, Metrics, TimeStep, Transition
 from reverie.experiments.config.registry import BONUSES
 from reverie.experiments.datasets.collect import collect
 from reverie.experiments.evaluation.evaluate import Evaluation, evaluate_run
 from reverie.experiments.training.callbacks import Callback, Row
+from reverie.experiments.training.logs import Means
 from reverie.experiments.training.options import PretrainOptions
 from reverie.experiments.training.pretrain import load_model, pretrain
 from reverie.experiments.training.representations import RepresentationPretraining
 from reverie.world_models.density.pixelcnn import PixelCNNConfig
+from reverie.world_models.interface import PlannerConfig
+from reverie.world_models.planning.figar import FiGARConfig
+from reverie.world_models.planning.reactive import ReactiveConfig
 from reverie.world_models.precision import FLOAT32, Precision
 from reverie.world_models.representation.vae import VAEConfig
 
 import sample_envs  # noqa: F401  # registers Counter-v0
 from sample_agents import DQN as DQN_CONFIG
-from sample_agents import OPTIONS, metric_rows
+from sample_agents import OPTIONS, SMALL_PPO, metric_rows
 
 CATCH = Experiment(DQN_CONFIG, CatchConfig(), total_timesteps=400, num_envs=4)
 ROWS = replace(OPTIONS, log_every=100)
@@ -98,6 +102,30 @@ def test_a_callback_that_the_first_session_lacked_starts_with_the_second(tmp_pat
     assert counts.events[0] == "start at 200 with 0"
     assert counts.counts.sum() == 200
     assert metric_rows(tmp_path)[-1]["visits/states"] > 1
+
+
+@pytest.mark.parametrize("planner", [ReactiveConfig(), FiGARConfig(max_repetitions=3)])
+def test_metrics_that_are_undefined_on_a_batch_do_not_stop_training(
+    planner: PlannerConfig, tmp_path: Path
+) -> None:
+    """Rollouts of one timestep, or of an automatic reset alone, have no variance of returns."""
+    agent = replace(SMALL_PPO, planner=planner, num_steps=1, bptt_length=1, num_minibatches=1)
+    experiment = Experiment(agent, CatchConfig(), total_timesteps=60, num_envs=1)
+    rows = metric_rows(train(experiment, tmp_path / "run", replace(OPTIONS, log_every=20)).folder)
+    assert [row["step"] for row in rows] == [20, 40, 60]
+    assert not any("losses/explained_variance" in row for row in rows)
+    assert all("losses/value_loss" in row for row in rows)
+
+
+def test_a_loss_that_is_not_finite_stops_training() -> None:
+    for value in (torch.nan, torch.inf):
+        means = Means()
+        means.on_metrics({"losses/explained_variance": value, "losses/td_loss": 1.0, "a/b": 2.0})
+        means.on_checkpoint()
+        assert means.metrics() == {"losses/td_loss": 1.0, "a/b": 2.0}
+        means.on_metrics({"losses/td_loss": torch.tensor(value)})
+        with pytest.raises(NumericalError, match="losses/td_loss is"):
+            means.metrics()
 
 
 def test_callbacks_are_closed_after_an_error(tmp_path: Path) -> None:

@@ -1,0 +1,29 @@
+"""Notices to the user of an agent or a bonus that has nothing to learn from."""
+
+import sys
+
+
+class Notice:
+    """A sentence printed on stderr once, if what is awaited has not happened in ``patience`` steps.
+
+    Its steps are counted anew when a run continues.
+
+    Example::
+
+        notice = Notice(patience=10_000)
+        notice.update(num_envs, happened=num_episodes > 0, sentence="No episode has ended.")
+    """
+
+    def __init__(self, patience: int) -> None:
+        self.patience, self.steps = patience, 0
+        self.closed = False
+        """Whether it has happened, or the sentence has been printed."""
+
+    def update(self, steps: int, *, happened: bool, sentence: str) -> None:
+        """Count steps up to the patience, unless what is awaited has happened."""
+        if self.closed:
+            return
+        self.steps += steps
+        self.closed = happened or self.steps >= self.patience
+        if self.closed and not happened:
+            print(f"reverie: {sentence}", file=sys.stderr, flush=True)
