@@ -51,6 +51,7 @@ def run(argv: list[str]) -> int:
     device, threads = pick_device(options.device), pick_threads(options.threads)
     execution = {"seed": options.seed, "num_envs": options.num_envs, "threads": threads}
     protocols = evaluation.protocols or ("",)
+    play = {"episodes": evaluation.episodes, "max_steps": evaluation.max_steps}
     if targets == ("random",):
         if evaluation.stochastic or evaluation.video:
             raise UsageError(
@@ -59,7 +60,7 @@ def run(argv: list[str]) -> int:
             )
         for game, protocol in product(expand_games(options.games or "ms_pacman"), protocols):
             env = choose_all(AtariConfig(game), [f"protocol:{protocol or 'mfec'}"])
-            print(f"random play, {random_play(env, episodes=evaluation.episodes, **execution)}")
+            print(f"random play, {random_play(env, **play, **execution)}")
         return 0
     if options.games:
         raise UsageError("A run is evaluated on its own game; leave out --games.")
@@ -73,9 +74,8 @@ def run(argv: list[str]) -> int:
         print(format_table(compare_predictors(folders, device=device, video=evaluation.video)))
         return 0
     for target in targets:
-        results = evaluate_run(target, evaluation, device=device, **execution)
-        for protocol, scores in zip(protocols, results, strict=True):
-            print(scores)
-            if evaluation.video:
+        evaluate_run(target, evaluation, device=device, show=print, **execution)
+        if evaluation.video:
+            for protocol in protocols:
                 print(f"  video: {evaluation_video(Run(target), protocol)}")
     return 0
