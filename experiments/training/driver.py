@@ -19,7 +19,7 @@ from ..config.serialization import encode_job
 from ..runs import random_state
 from ..runs.checkpoints import report_full_disk
 from ..runs.files import write_file
-from ..runs.provenance import provenance
+from ..runs.provenance import command, provenance
 from ..runs.run import Run, flatten, loading, locked
 from ..runs.runtime import Runtime, interrupts, pick_runtime
 from ..runs.state_checks import check_count, check_finite_state, restore
@@ -76,8 +76,7 @@ class Process:
     def hyperparameters(self) -> dict[str, Any]:
         """The command and every setting of the job by dotted path, as texts for displays."""
         settings = flatten(encode_job(self.job, self.run.folder, self.options.imports))
-        command = provenance(self.runtime.device, self.runtime.threads)["command"]
-        return {"command": command} | {name or "class": value for name, value in settings.items()}
+        return {"command": command()} | {name or "class": x for name, x in settings.items()}
 
     @property
     def is_done(self) -> bool:

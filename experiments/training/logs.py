@@ -106,21 +106,16 @@ class EpisodeLog(Callback):
         self.on_checkpoint()
 
     def on_checkpoint(self) -> None:
-        episodes = self.episodes.pop()
-        self.run.append_lines("episodes.jsonl", episodes)
-        self.events.write_scalars(
-            (episode["step"], _episode_scalars(episode)) for episode in episodes
-        )
+        rows = self.episodes.pop()
+        self.run.append_lines("episodes.jsonl", rows)
+        self.events.write_scalars((row["step"], _episode_scalars(row)) for row in rows)
 
     def on_end(self, step: int) -> None:
         learning_curve(self.run)
 
 
-def _episode_scalars(episode: dict[str, Any]) -> dict[str, float]:
-    return {
-        "charts/episodic_return": episode["score"],
-        "charts/episodic_length": episode["length"],
-    }
+def _episode_scalars(row: dict[str, Any]) -> dict[str, float]:
+    return {"charts/episodic_return": row["score"], "charts/episodic_length": row["length"]}
 
 
 class Videos(Callback):
