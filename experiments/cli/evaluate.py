@@ -71,7 +71,12 @@ def run(argv: list[str]) -> int:
                 "--protocols."
             )
         folders = [Path(target) for target in targets]
-        print(format_table(compare_predictors(folders, device=device, video=evaluation.video)))
+        compare_predictors(
+            folders,
+            device=device,
+            video=evaluation.video,
+            show=lambda result: print(format_table(result)),
+        )
         return 0
     for target in targets:
         evaluate_run(target, evaluation, device=device, show=print, **execution)

@@ -6,6 +6,8 @@ They are tried before it begins, and their content is kept elsewhere if writing 
 import errno
 import os
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from ...envs.errors import RunError, UsageError
@@ -21,8 +23,8 @@ def check_writable(*paths: Path, remedy: str) -> None:
         try:
             _try_to_write(path)
         except OSError as error:
-            reason = error.strerror or error
-            raise UsageError(f"{path} cannot be written ({reason}); {remedy}.") from error
+            advice = "make room" if error.errno in (errno.ENOSPC, errno.EDQUOT) else remedy
+            raise UsageError(f"{_failure(path, error)}; {advice}.") from error
 
 
 def write_or_keep(path: Path, data: bytes | str) -> None:
@@ -33,9 +35,20 @@ def write_or_keep(path: Path, data: bytes | str) -> None:
     try:
         write_file(path, data)
     except OSError as error:
-        kept = _keep(path, data)
-        reason = error.strerror or error
-        raise RunError(f"{path} cannot be written ({reason}); {kept}.") from error
+        raise RunError(f"{_failure(path, error)}; {_keep(path, data)}.") from error
+
+
+@contextmanager
+def reporting_failure(path: Path, consequence: str) -> Iterator[None]:
+    """Turn the error of writing a file, or files beside it, into a RunError with a consequence."""
+    try:
+        yield
+    except OSError as error:
+        raise RunError(f"{_failure(path, error)}; {consequence}.") from error
+
+
+def _failure(path: Path, error: OSError) -> str:
+    return f"{path} cannot be written ({error.strerror or error})"
 
 
 def _try_to_write(path: Path) -> None:
