@@ -110,7 +110,7 @@ def evaluate(
     figure: Path | None = None,
     privileged: bool = False,
     purpose: prng.Purpose = prng.Purpose.EVAL,
-    tell: Callable[[str], None] | None = None,
+    tell: Callable[[str], object] | None = None,
 ) -> Scores:
     """Play ``episodes`` whole episodes with the greedy policy and the protocol's epsilon.
 
@@ -254,14 +254,15 @@ def evaluate_run(
     device: torch.device | str = "auto",
     threads: int = 0,
     show: Callable[[Scores], object] | None = None,
+    tell: Callable[[str], object] | None = None,
 ) -> list[Scores]:
     """Evaluate a run's last checkpoint in its ``eval_env`` and write the scores into its folder.
 
-    Returns the scores under each protocol; ``show`` is called with them before they are written. A
-    file is named by ``scores_file``, with an empty protocol for the run's own, and holds the
-    checkpoint's agent steps and the commit of the code. Raises UsageError, before the first step,
-    if a file could not be written, and RunError, which says where the scores are, if writing one
-    fails after all.
+    Returns the scores under each protocol; ``show`` is called with them before they are written,
+    and ``tell`` with the progress. A file is named by ``scores_file``, with an empty protocol for
+    the run's own, and holds the checkpoint's agent steps and the commit of the code. Raises
+    UsageError, before the first step, if a file could not be written, and RunError, which says
+    where the scores are, if writing one fails after all.
     """
     run, results, unwritten = Run(folder), list[Scores](), list[str]()
     experiment, agent, _, steps = load_trained(folder, device=str(device))
@@ -290,6 +291,7 @@ def evaluate_run(
                 video=evaluation_video(run, protocol) if evaluation.video else None,
                 figure=run.folder / "figures" / f"plan{suffix}.png",
                 privileged=bool(experiment.needs_privileged),
+                tell=tell,
             )
         except MediaError as error:
             scores = error.scores

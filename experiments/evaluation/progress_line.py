@@ -15,7 +15,7 @@ class ProgressLine:
     interval shows none.
     """
 
-    def __init__(self, tell: Callable[[str], None] | None = None) -> None:
+    def __init__(self, tell: Callable[[str], object] | None = None) -> None:
         self.tell, self.live = tell, tell is None and sys.stderr.isatty()
         self.interval = LIVE_INTERVAL if self.live else INTERVAL
         self.last_time = time.monotonic()

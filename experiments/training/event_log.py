@@ -86,8 +86,9 @@ def _scalars(values: Mapping[str, float], step: int) -> Any:
 def _histogram(name: str, counts: NDArray[np.float64], step: int) -> Any:
     """Return the event of the counts of the values 0, 1, 2, ..."""
     from tensorboard.compat.proto.event_pb2 import Event
-    from torch.utils.tensorboard.summary import histogram_raw
+    from torch.utils.tensorboard import summary as summaries
 
+    histogram_raw: Any = summaries.histogram_raw  # untyped
     values, nonzero = np.arange(len(counts)), np.flatnonzero(counts)
     summary = histogram_raw(
         name, nonzero[0], nonzero[-1], counts.sum(), counts @ values, counts @ values**2,
@@ -98,8 +99,9 @@ def _histogram(name: str, counts: NDArray[np.float64], step: int) -> Any:
 
 def _text(name: str, markdown: str, step: int) -> Any:
     from tensorboard.compat.proto.event_pb2 import Event
-    from torch.utils.tensorboard.summary import text
+    from torch.utils.tensorboard import summary as summaries
 
+    text: Any = summaries.text  # untyped
     return Event(wall_time=time.time(), step=step, summary=text(name, markdown))
 
 
