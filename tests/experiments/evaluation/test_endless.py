@@ -50,8 +50,8 @@ class AlwaysEndless(Endless):
     always = True
 
 
-gymnasium.register("Endless-v0", entry_point="test_endless:Endless")
-gymnasium.register("AlwaysEndless-v0", entry_point="test_endless:AlwaysEndless")
+gymnasium.register("Endless-v0", entry_point=lambda **settings: Endless())
+gymnasium.register("AlwaysEndless-v0", entry_point=lambda **settings: AlwaysEndless())
 
 
 @pytest.mark.parametrize("num_envs", [2, 8])
