@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import tyro
 
@@ -49,7 +49,11 @@ def run(argv: list[str]) -> int:
     if not targets:
         raise UsageError("Name what to evaluate: run folders, or the word random.")
     device, threads = pick_device(options.device), pick_threads(options.threads)
-    execution = {"seed": options.seed, "num_envs": options.num_envs, "threads": threads}
+    execution: dict[str, Any] = {
+        "seed": options.seed,
+        "num_envs": options.num_envs,
+        "threads": threads,
+    }
     protocols = evaluation.protocols or ("",)
     play = {"episodes": evaluation.episodes, "max_steps": evaluation.max_steps}
     if targets == ("random",):
