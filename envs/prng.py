@@ -63,6 +63,8 @@ class Purpose(IntEnum):
     BUILD = 0x404
     REPLAY = 0x405
     DREAM = 0x406
+    VALIDATION = 0x407
+    """Evaluation during training, apart from that of the trained agent."""
 
 
 def _signed(x: int) -> int:

@@ -42,7 +42,9 @@ def main(argv: list[str]) -> int:
 def _curve(width: int = 60) -> str:
     """Return the learning curve as one line of block characters."""
     rows = Run(FOLDER).read_lines("metrics.jsonl")
-    means = [row["charts/episodic_return"] for row in rows if "charts/episodic_return" in row]
+    means = [
+        row["charts/mean_episodic_return"] for row in rows if "charts/mean_episodic_return" in row
+    ]
     sampled = [means[i * len(means) // width] for i in range(min(width, len(means)))] or [0.0]
     low, high = min(sampled), max(sampled) or 1.0
     blocks = "".join("▁▂▃▄▅▆▇█"[round(7 * (x - low) / (high - low or 1))] for x in sampled)

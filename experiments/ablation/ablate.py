@@ -22,6 +22,7 @@ from ..reporting.committed import RESULTS, write_result
 from ..reporting.comparison import compare
 from ..reporting.report import write_report
 from ..reporting.run_results import read_results
+from ..runs.outputs import check_writable, reporting_failure
 from ..training.task import Task
 from .estimate import estimate_sps
 from .executor import Executor, TaskResult
@@ -76,6 +77,12 @@ def ablate(
     the exit status: 0, 1 if runs failed, 130 if interrupted.
     """
     tasks = make_tasks(grid, options, imports)
+    report = tasks[0].folder.parent / "report.html"
+    saved = RESULTS / "ablations" / f"{options.save}.json"
+    if not options.dry_run:
+        check_writable(report, report.with_suffix(".md"), remedy="choose another --folder")
+        if options.save:
+            check_writable(saved, remedy="leave out --save, or make it writable")
     unfinished = [task for task in tasks if not task.scores]
     _print_grid(grid, tasks, unfinished)
     if options.dry_run:
@@ -91,12 +98,12 @@ def ablate(
         if failed:
             print(f"{failed} runs failed; the same command retries them.")
             return 1
-    folder = tasks[0].folder.parent
     runs, stochastic = [task.folder for task in tasks], options.evaluation.stochastic
-    path = write_report(runs, folder / "report.html", runs[0].name, stochastic=stochastic)
-    print(f"report: {path} and {path.with_suffix('.md')}")
+    with reporting_failure(report, "the runs are complete, and the same command writes it again"):
+        write_report(runs, report, runs[0].name, stochastic=stochastic)
+    print(f"report: {report} and {report.with_suffix('.md')}")
     if options.save:
-        save_results(options.save, command, runs, stochastic=stochastic)
+        save_results(options.save, saved, command, runs, stochastic=stochastic)
     return 0
 
 
@@ -121,7 +128,9 @@ def make_tasks(grid: Grid, options: AblateOptions, imports: tuple[str, ...] = ()
     return tasks
 
 
-def save_results(name: str, command: str, runs: list[Path], *, stochastic: bool) -> None:
+def save_results(
+    name: str, path: Path, command: str, runs: list[Path], *, stochastic: bool
+) -> None:
     """Write the raw scores of a grid to the committed results.
 
     Raises UsageError if the runs differ in protocol or length, so that one table cannot hold them.
@@ -131,7 +140,7 @@ def save_results(name: str, command: str, runs: list[Path], *, stochastic: bool)
         titles = "; ".join(comparison.title for comparison in comparisons)
         raise UsageError(f"--save takes runs of one protocol and length, not {titles}.")
     data = {"name": name, "command": command, **comparisons[0].to_json()}
-    write_result(RESULTS / "ablations" / f"{name}.json", data)
+    write_result(path, data)
 
 
 def _execute(tasks: list[Task], options: AblateOptions) -> int:

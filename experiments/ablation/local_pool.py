@@ -17,7 +17,7 @@ from ...envs.errors import RunError, UsageError
 from ..training.task import Task
 from .executor import TaskResult, seconds_of
 
-PRELOADED = [f"{__package__}.executor", "torch.utils.tensorboard.writer", "matplotlib.figure"]
+PRELOADED = [f"{__package__}.executor", "torch.utils.tensorboard.summary", "matplotlib.figure"]
 """Modules that the server imports, so that the processes forked from it start at once."""
 
 

@@ -3,10 +3,11 @@
 import time
 from collections.abc import Callable, Iterator, Mapping
 
+from ..runs.outputs import check_writable
 from ..runs.runtime import pick_device, pick_threads
 from . import interleaved, parts
 from .peers import check_peers
-from .session import BenchOptions, BenchSession, Row, save
+from .session import BenchOptions, BenchSession, Row, results_file, save
 
 Group = Callable[[BenchSession], Iterator[Row]]
 
@@ -33,6 +34,8 @@ def bench(options: BenchOptions, groups: Mapping[str, Group] = GROUPS) -> list[R
     """
     peers = check_peers(options.compare_with)
     device, threads = pick_device(options.device), pick_threads(options.threads)
+    if options.save:
+        check_writable(results_file(device), remedy="leave out --save, or make it writable")
     session = BenchSession(options, device, threads, peers)
     measured: list[Row] = []
     for group, measure in groups.items():

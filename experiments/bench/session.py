@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -13,7 +14,7 @@ import torch
 from ...envs.checks import at_least, check
 from ...world_models.precision import FLOAT32, Precision, compile_failure
 from ..reporting.committed import RESULTS
-from ..runs.files import write_json
+from ..runs.outputs import write_or_keep
 from ..runs.provenance import provenance
 
 Row = dict[str, Any]
@@ -63,16 +64,21 @@ class BenchSession:
         return [FLOAT32, Precision("bf16"), *compiled]
 
 
+def results_file(device: torch.device) -> Path:
+    """Return the file of the committed results of a device."""
+    name = "cpu" if device.type == "cpu" else torch.cuda.get_device_name(device)
+    return RESULTS / "bench" / f"{name.lower().replace(' ', '-')}.json"
+
+
 def save(session: BenchSession, rows: list[Row]) -> None:
     """Append measurements to the committed results of this session's device."""
     about, on_cpu = provenance(session.device, session.threads), session.device.type == "cpu"
-    name = "cpu" if on_cpu else about["device"].lower().replace(" ", "-")
     machine = about["cpu"] if on_cpu else f"{about['device']}, {about['cpu']}"
     date = datetime.now(UTC).date().isoformat()
-    path = RESULTS / "bench" / f"{name}.json"
+    path = results_file(session.device)
     history = json.loads(path.read_text()) if path.exists() else []
     history.append({"date": date, "machine": machine, "provenance": about, "rows": rows})
-    write_json(path, history)
+    write_or_keep(path, json.dumps(history, indent=1) + "\n")
     print(f"appended to {path}")
 
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import tyro
 
@@ -49,8 +49,13 @@ def run(argv: list[str]) -> int:
     if not targets:
         raise UsageError("Name what to evaluate: run folders, or the word random.")
     device, threads = pick_device(options.device), pick_threads(options.threads)
-    execution = {"seed": options.seed, "num_envs": options.num_envs, "threads": threads}
+    execution: dict[str, Any] = {
+        "seed": options.seed,
+        "num_envs": options.num_envs,
+        "threads": threads,
+    }
     protocols = evaluation.protocols or ("",)
+    play = {"episodes": evaluation.episodes, "max_steps": evaluation.max_steps}
     if targets == ("random",):
         if evaluation.stochastic or evaluation.video:
             raise UsageError(
@@ -59,7 +64,7 @@ def run(argv: list[str]) -> int:
             )
         for game, protocol in product(expand_games(options.games or "ms_pacman"), protocols):
             env = choose_all(AtariConfig(game), [f"protocol:{protocol or 'mfec'}"])
-            print(f"random play, {random_play(env, episodes=evaluation.episodes, **execution)}")
+            print(f"random play, {random_play(env, **play, **execution)}")
         return 0
     if options.games:
         raise UsageError("A run is evaluated on its own game; leave out --games.")
@@ -70,12 +75,16 @@ def run(argv: list[str]) -> int:
                 "--protocols."
             )
         folders = [Path(target) for target in targets]
-        print(format_table(compare_predictors(folders, device=device, video=evaluation.video)))
+        compare_predictors(
+            folders,
+            device=device,
+            video=evaluation.video,
+            show=lambda result: print(format_table(result)),
+        )
         return 0
     for target in targets:
-        results = evaluate_run(target, evaluation, device=device, **execution)
-        for protocol, scores in zip(protocols, results, strict=True):
-            print(scores)
-            if evaluation.video:
+        evaluate_run(target, evaluation, device=device, show=print, **execution)
+        if evaluation.video:
+            for protocol in protocols:
                 print(f"  video: {evaluation_video(Run(target), protocol)}")
     return 0

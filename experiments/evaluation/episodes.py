@@ -52,6 +52,6 @@ class Episodes(HasState):
         nothing = float("nan")
         return {
             "charts/episodes": float(self.count),
-            "charts/episodic_return": float(np.mean(self.recent or nothing)),
-            "charts/episodic_length": float(np.mean(self.recent_lengths or nothing)),
+            "charts/mean_episodic_return": float(np.mean(self.recent or nothing)),
+            "charts/mean_episodic_length": float(np.mean(self.recent_lengths or nothing)),
         }

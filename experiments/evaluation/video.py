@@ -82,5 +82,10 @@ class Video:
             return
         self.writer.add(self.render(t))
         if bool(t.next_step.last[0]):
-            self.writer.close()
+            self.finish()
+
+    def finish(self) -> None:
+        """Write the file, also if the episode has not ended."""
+        if not self.done:
             self.done = True
+            self.writer.close()

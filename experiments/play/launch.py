@@ -15,6 +15,7 @@ from ...envs.checks import at_least, check, within
 from ...envs.errors import UsageError
 from ..config.arguments import parse_flags, take_imports
 from ..evaluation.video import VideoWriter
+from ..runs.outputs import check_writable
 from ..runs.runtime import pick_threads
 from .rendering import render_view
 from .session import REAL_TIME, SPEEDS, Mode, Session
@@ -73,6 +74,8 @@ def play(argv: list[str]) -> int:
         raise UsageError("RUN is missing: name the run folder, as in reverie play runs/NAME.")
     if options.video is None:
         check_extra()
+    else:
+        check_writable(options.video, remedy="choose another path with --video")
     torch.set_num_threads(pick_threads(options.threads))
     setup = load_setup(run, agent=options.agent, seed=options.seed, device=options.device)
     session = Session(setup, seed=options.seed, video_folder=Path(run) / "videos")

@@ -5,7 +5,8 @@ import re
 from pathlib import Path
 from typing import Any
 
-from ..runs.files import read_json, write_file
+from ..runs.files import read_json
+from ..runs.outputs import write_or_keep
 from ..runs.run import Run
 
 RESULTS = Path(__file__).parent.parent / "results"
@@ -22,5 +23,5 @@ def write_result(path: Path, data: Any) -> None:
     """Write a committed result, each innermost list on one line, and print its path."""
     text = json.dumps(data, indent=1, allow_nan=False)
     compact = re.sub(r"\[[^\[\]{}]*\]", lambda m: " ".join(m.group().split()), text)
-    write_file(path, compact + "\n")
+    write_or_keep(path, compact + "\n")
     print(f"wrote {path}")

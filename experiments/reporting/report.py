@@ -10,6 +10,7 @@ import os
 from pathlib import Path
 
 from ..runs.files import write_file
+from ..runs.outputs import check_writable
 from .comparison import Comparison, compare, raw_csv
 from .document import Block, Heading, Media, Paragraph, Table, to_html, write_markdown
 from .figures import comparison_curves
@@ -37,6 +38,7 @@ def write_report(
     With ``stochastic`` it compares the scores of agents that acted as in training. Raises
     UsageError for folders that ``run_results.read_results`` refuses.
     """
+    check_writable(path, path.with_suffix(".md"), remedy="name another file with --out")
     results, warnings = read_results(folders, stochastic=stochastic)
     comparisons = compare(results, baseline)
     names = list(dict.fromkeys(name for each in comparisons for name in each.env_names))

@@ -4,6 +4,7 @@ import shutil
 from pathlib import Path
 
 from ..reporting.committed import RESULTS, write_result
+from ..runs.outputs import check_writable
 from .recipes import RECIPES
 
 
@@ -15,6 +16,8 @@ def reproduce(name: str, folder: Path) -> None:
     """
     recipe, path = RECIPES[name], RESULTS / f"{name}.json"
     about = {"name": name, "command": f"reverie reproduce {name}", "kind": recipe.kind}
+    outputs = path, path.with_suffix(".mp4")
+    check_writable(*outputs, remedy="reproduce in a checkout that you can write")
     for result in recipe.measure(folder):
         write_result(path, about | result)
     if video := recipe.video(folder):

@@ -70,7 +70,7 @@ class TrainingRecipe(Recipe):
             "seed": experiment.seed,
             "evaluation": scores.to_json(),
             "train": {
-                "curve": _series(rows, "charts/episodic_return"),
+                "curve": _series(rows, "charts/mean_episodic_return"),
                 "exact_hits": rows[-1].get("mfec/exact_hits"),
                 "rooms": rows[-1].get("visits/rooms"),
                 "keys": rows[-1].get("visits/keys"),

@@ -19,7 +19,7 @@ CODE_ONLY = ("--", ":/", ":/!experiments/results")
 def provenance(device: torch.device, threads: int) -> dict[str, Any]:
     """Return command, commit, package versions, device, CPU and thread count of this process."""
     return {
-        "command": " ".join(["reverie", *sys.argv[1:]]),
+        "command": command(),
         **code_version(),
         "python": platform.python_version(),
         **{name: version(name) for name in PACKAGES},
@@ -27,6 +27,11 @@ def provenance(device: torch.device, threads: int) -> dict[str, Any]:
         "cpu": cpu_name(),
         "threads": threads,
     }
+
+
+def command() -> str:
+    """Return the command of this process."""
+    return " ".join(["reverie", *sys.argv[1:]])
 
 
 def code_version() -> dict[str, Any]:

@@ -1,9 +1,9 @@
 """A run folder on disk.
 
-It holds ``config.json``, ``provenance.json``, ``metrics.jsonl``, ``episodes.jsonl``, TensorBoard
-events, ``checkpoints/``, ``scores.json``, ``videos/`` and ``figures/``. The file ``lock`` names the
-process that is training in it. The config is stored as encoded JSON; ``config.experiment`` decodes
-it.
+It holds ``config.json``, ``provenance.json``, ``metrics.jsonl``, ``episodes.jsonl``,
+``evaluations.jsonl``, TensorBoard events, ``checkpoints/``, ``scores.json``, ``videos/`` and
+``figures/``. The file ``lock`` names the process that is training in it. The config is stored as
+encoded JSON; ``config.experiment`` decodes it.
 """
 
 import fcntl
@@ -27,7 +27,11 @@ from .files import (
     write_json,
 )
 
-REQUIRED_FIELDS = {"metrics.jsonl": ("frames",), "episodes.jsonl": ("score",)}
+REQUIRED_FIELDS = {
+    "metrics.jsonl": ("frames",),
+    "episodes.jsonl": ("score",),
+    "evaluations.jsonl": ("mean",),
+}
 """Numeric fields of every row of a file, beside its step."""
 EXACT_FIELDS = ("torch", "ale-py", "device", "threads", "precision", "compile")
 """Provenance fields that must not change if a run is to continue bit for bit."""

@@ -3,7 +3,7 @@
 import math
 import statistics
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import MISSING, asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, get_type_hints
 
@@ -35,6 +35,11 @@ class Scores:
     """Commit of the code that evaluated it, if it is known."""
     modified: bool = False
     """Whether files of that commit were modified."""
+    truncated: tuple[bool, ...] = ()
+    """Whether each episode was cut off, by its env's time limit or after ``max_steps``; empty if it
+    is not known."""
+    max_steps: int = 0
+    """Agent steps after which the evaluation cut off an episode; 0 if it is not known."""
 
     @property
     def episodes(self) -> int:
@@ -54,6 +59,12 @@ class Scores:
         if self.episodes < 2:
             return None
         return statistics.stdev(self.scores) / math.sqrt(self.episodes)
+
+    @property
+    def num_capped(self) -> int:
+        """The number of truncated episodes with at least ``max_steps``."""
+        pairs = zip(self.truncated, self.lengths, strict=False)
+        return sum(cut and length >= self.max_steps > 0 for cut, length in pairs)
 
     @property
     def human_normalized(self) -> float | None:
@@ -83,8 +94,9 @@ class Scores:
     def from_json(cls, data: Mapping[str, Any]) -> "Scores":
         """Invert ``to_json``; raises ValueError, which names the field, for unusable data."""
         values: dict[str, Any] = {}
-        for name, kind in get_type_hints(cls).items():
-            value = data.get(name)
+        kinds, defaults = get_type_hints(cls), {x.name: x.default for x in fields(cls)}
+        for name, kind in kinds.items():
+            value = data.get(name, None if defaults[name] is MISSING else defaults[name])
             values[name] = tuple(value) if isinstance(value, list) else value
             try:
                 check_type(
@@ -94,6 +106,8 @@ class Scores:
                 raise ValueError(f"has no {name}") from None
         if not values["scores"] or len(values["scores"]) != len(values["lengths"]):
             raise ValueError("holds no episode, or an incomplete one")
+        if values["truncated"] and len(values["truncated"]) != len(values["scores"]):
+            raise ValueError("has no truncated for each episode")
         return cls(**values)
 
     def __str__(self) -> str:
@@ -104,6 +118,10 @@ class Scores:
             f"episodes {self.episodes}  distinct starts {self.distinct_starts}",
             f"  protocol {self.conditions}, epsilon {self.epsilon:g}, evaluation seed {self.seed}",
         ]
+        if cut := sum(self.truncated):
+            by_cap = self.num_capped
+            cause = f", {by_cap} of them after --max-steps {self.max_steps:,}" if by_cap else ""
+            lines.append(f"  truncated: {cut} of {self.episodes} episodes{cause}")
         if self.human_normalized is not None:
             lines.append(
                 f"  human-normalized {self.human_normalized:.3f} (0 random, 1 human; "

@@ -19,8 +19,8 @@ from ..config.serialization import encode_job
 from ..runs import random_state
 from ..runs.checkpoints import report_full_disk
 from ..runs.files import write_file
-from ..runs.provenance import provenance
-from ..runs.run import Run, loading, locked
+from ..runs.provenance import command, provenance
+from ..runs.run import Run, flatten, loading, locked
 from ..runs.runtime import Runtime, interrupts, pick_runtime
 from ..runs.state_checks import check_count, check_finite_state, restore
 from .callbacks import Callback, Row
@@ -71,6 +71,12 @@ class Process:
     def state_dict(self) -> dict[str, Any]:
         """Return the state of everything but ``step`` and the callbacks."""
         raise NotImplementedError
+
+    @property
+    def hyperparameters(self) -> dict[str, Any]:
+        """The command and every setting of the job by dotted path, as texts for displays."""
+        settings = flatten(encode_job(self.job, self.run.folder, self.options.imports))
+        return {"command": command()} | {name or "class": x for name, x in settings.items()}
 
     @property
     def is_done(self) -> bool:

@@ -1,10 +1,9 @@
-"""The logs of a run: metrics, TensorBoard events, episodes, the learning curve and videos."""
+"""The logs of a run: metrics, episodes, the learning curve and videos."""
 
 import math
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -17,6 +16,7 @@ from ..evaluation.video import Video
 from ..reporting.figures import learning_curve
 from ..runs.run import Run
 from .callbacks import Callback, Row
+from .event_log import EventLog
 
 
 class Means(Callback):
@@ -69,49 +69,31 @@ class PlanTracking(Callback):
 
 
 class MetricsLog(Callback):
-    """Writer of metrics.jsonl and TensorBoard events."""
+    """Writer of metrics.jsonl."""
 
     def __init__(self, run: Run) -> None:
         self.run = run
-        self.tensorboard: Any = None
 
     def on_start(self, step: int) -> None:
-        from torch.utils.tensorboard.writer import SummaryWriter  # slow to import
-
         self.run.truncate_lines("metrics.jsonl", step)
-        self.tensorboard = SummaryWriter(str(self.run.folder), purge_step=step or None)
 
     def on_row(self, row: Row) -> None:
-        """Write the row's metrics, without nan, and its histograms."""
+        """Write the row's metrics, without nan."""
         known = {name: x for name, x in row.metrics.items() if x == x}
         self.run.append_lines("metrics.jsonl", [{"step": row.step, "frames": row.frames} | known])
-        for name, x in known.items():
-            self.tensorboard.add_scalar(name, x, row.step)
-        for name, counts in row.histograms.items():
-            values, nonzero = np.arange(len(counts)), np.flatnonzero(counts)
-            if len(nonzero):
-                self.tensorboard.add_histogram_raw(
-                    name, nonzero[0], nonzero[-1], counts.sum(), counts @ values,
-                    counts @ values**2, (values + 0.5).tolist(), counts.tolist(), row.step,
-                )  # fmt: skip
-        self.tensorboard.flush()
-
-    def close(self) -> None:
-        if self.tensorboard:
-            # SummaryWriter.close would wait for its writer thread, even if that has failed.
-            self.tensorboard.file_writer.close()
 
 
 class EpisodeLog(Callback):
-    """Writer of episodes.jsonl and the learning curve, and the metrics of the last episodes.
+    """Writer of every episode, and of the learning curve; the metrics of the last episodes.
 
     With ``fresh``, the session starts new episodes, and those of its checkpoint are not scored.
     """
 
     STATE = ("episodes",)
 
-    def __init__(self, run: Run, num_envs: int, *, fresh: bool = False) -> None:
-        self.run, self.fresh, self.episodes = run, fresh, Episodes(num_envs)
+    def __init__(self, run: Run, events: EventLog, num_envs: int, *, fresh: bool = False) -> None:
+        self.run, self.events, self.fresh = run, events, fresh
+        self.episodes = Episodes(num_envs)
 
     def on_start(self, step: int) -> None:
         self.run.truncate_lines("episodes.jsonl", step)
@@ -128,10 +110,16 @@ class EpisodeLog(Callback):
         self.on_checkpoint()
 
     def on_checkpoint(self) -> None:
-        self.run.append_lines("episodes.jsonl", self.episodes.pop())
+        rows = self.episodes.pop()
+        self.run.append_lines("episodes.jsonl", rows)
+        self.events.write_scalars((row["step"], _episode_scalars(row)) for row in rows)
 
     def on_end(self, step: int) -> None:
         learning_curve(self.run)
+
+
+def _episode_scalars(row: dict[str, Any]) -> dict[str, float]:
+    return {"charts/episodic_return": row["score"], "charts/episodic_length": row["length"]}
 
 
 class Videos(Callback):

@@ -64,13 +64,18 @@ class TrainOptions(RunOptions):
     """Count the distinct observations, told apart by SimHash."""
     video_every: int = 0
     """Agent steps between two videos of a training episode; 0 for none."""
+    eval_every: int = 0
+    """Agent steps between two evaluations during training; 0 for none."""
+    eval_episodes: int = 10
+    """Whole episodes of each evaluation during training."""
     random_play_seconds: float = 2.0
     """Seconds for which random play is timed before training, for charts/SPS_ratio_to_random; 0
     skips it."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check(self, "", at_least(0), "video_every", "random_play_seconds")
+        check(self, "", at_least(0), "video_every", "eval_every", "random_play_seconds")
+        check(self, "", at_least(1), "eval_episodes")
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,8 @@ over all pixels and over moving ones: those more than ``MOVING`` levels from the
 in the truth or in the prediction, so that a false object costs as much as a missing one.
 """
 
+import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +25,7 @@ from ...world_models.prediction.frame_predictor import FramePredictor
 from ..datasets.batches import Batches
 from ..datasets.dataset import Recording
 from ..evaluation.action_sensitivity import action_sensitivity
+from ..runs.outputs import check_writable, reporting_failure, write_or_keep
 from ..runs.run import Run, config_differences
 from .prediction_error import (
     CONTEXT_LENGTH,
@@ -122,12 +125,14 @@ def compare_predictors(
     horizons: tuple[int, ...] = HORIZONS,
     device: torch.device | str = "auto",
     video: bool = False,
+    show: Callable[[dict[str, Any]], object] | None = None,
 ) -> dict[str, Any]:
     """Return the predictors' errors on the same held-out segments of the first run's recordings.
 
     Writes ``evaluation.json``, ``figures/prediction_errors.png`` and, with ``video``,
-    ``videos/imagined.mp4`` of the first run's predictor into its folder. Raises UsageError if the
-    runs are of different envs or held out different episodes.
+    ``videos/imagined.mp4`` of the first run's predictor into its folder; ``show`` is called with
+    the result before that. Raises UsageError if the runs are of different envs or held out
+    different episodes, or if a file could not be written.
     """
     loaded = {folder: load_model(folder, device=device) for folder in folders}
     unique = len({folder.name for folder in folders}) == len(folders)
@@ -147,8 +152,14 @@ def compare_predictors(
             )
     job, model = loaded[first]
     assert isinstance(job, PredictorPretraining)
-    models = {names[folder]: model for folder, (_, model) in loaded.items()}
     run, recording = Run(first), Recording(*job.data)
+    table, figure, video_file = (
+        run.folder / name
+        for name in ("evaluation.json", "figures/prediction_errors.png", "videos/imagined.mp4")
+    )
+    outputs = [table, figure, *([video_file] if video else [])]
+    check_writable(*outputs, remedy="make the run folder writable, or copy it elsewhere")
+    models = {names[folder]: model for folder, (_, model) in loaded.items()}
     horizons = job.feasible_horizons(recording, horizons)
     starts = job.held_out_starts(recording, num_segments, max(horizons))
     errors = prediction_errors(models, recording, starts, job.stack, horizons)
@@ -167,11 +178,15 @@ def compare_predictors(
             models, env, median, job.stack, context_length=CONTEXT_LENGTH
         ),
     }
-    run.write_json("evaluation.json", result)
-    plot_prediction_errors(result, run.folder / "figures" / "prediction_errors.png")
+    if show:
+        show(result)
+    write_or_keep(table, json.dumps(result, indent=1) + "\n")
+    consequence = f"the errors are complete in {table}"
+    with reporting_failure(figure, consequence):
+        plot_prediction_errors(result, figure)
     if video:
-        path = run.folder / "videos" / "imagined.mp4"
-        write_prediction_video(model, recording, starts, job.stack, path)
+        with reporting_failure(video_file, consequence):
+            write_prediction_video(model, recording, starts, job.stack, video_file)
     return result
 
 

@@ -29,6 +29,7 @@ from ..runs.runtime import Runtime, pick_device
 from ..runs.state_checks import check_count, restore
 from .callbacks import Callback
 from .driver import Process, drive
+from .event_log import EventLog
 from .logs import Means, MetricsLog
 from .options import PretrainOptions
 from .progress import Display, describe_pretraining
@@ -178,6 +179,7 @@ class ModelTraining(Process):
             Means(),
             HeldOutMetrics(self),
             Throughput("updates_per_second"),
+            EventLog(run.folder, self.hyperparameters),
             MetricsLog(run),
             Display(job.num_updates, describe_pretraining, quiet=options.quiet),
         ]

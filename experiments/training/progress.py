@@ -49,7 +49,7 @@ class Display(Callback):
 def describe_training(row: Row) -> str:
     """Return the throughput, the number of episodes and their mean score."""
     metrics = row.metrics
-    ratio, mean = metrics.get("charts/SPS_ratio_to_random"), metrics["charts/episodic_return"]
+    ratio, mean = metrics.get("charts/SPS_ratio_to_random"), metrics["charts/mean_episodic_return"]
     ratio_text = f" ({ratio:.0%} of random play)" if ratio else ""
     mean_text = f"{mean:,.1f}" if mean == mean else "none yet"
     return (

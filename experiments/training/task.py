@@ -68,7 +68,11 @@ class Task:
         if not run.finished:
             raise KeyboardInterrupt
         scores = evaluate_run(
-            self.folder, self.evaluation, device=self.options.device, threads=self.options.threads
+            self.folder,
+            self.evaluation,
+            device=self.options.device,
+            threads=self.options.threads,
+            tell=lambda text: None if self.options.quiet else print(text),
         )
         for each in scores:
             if not math.isfinite(each.mean):

@@ -8,7 +8,11 @@ import torch
 from ...envs.interface import Metrics
 from .callbacks import Callback
 
-MACHINE_DEPENDENT = ("charts/SPS", "charts/updates_per_second", "charts/mean_", "system/")
+MACHINE_DEPENDENT = (
+    *("charts/SPS", "charts/mean_SPS"),
+    *("charts/updates_per_second", "charts/mean_updates_per_second"),
+    "system/",
+)
 """Prefixes of the metrics that differ between two otherwise identical runs."""
 
 

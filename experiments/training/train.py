@@ -18,17 +18,22 @@ from ...envs.interface import (
     timestep_from_state,
     timestep_state,
 )
+from ...envs.prng import Purpose
 from ..config.experiment import Experiment
+from ..evaluation.evaluate import evaluate
 from ..runs import random_state
 from ..runs.run import Run, building
 from ..runs.runtime import Runtime
+from ..runs.scores import Scores
 from ..runs.state_checks import check_carry, check_count, check_types, restore
 from .callbacks import Callback
 from .driver import Process, drive
 from .envs import make_batched_env, random_play_throughput
+from .event_log import EventLog
 from .initialization import initialize
 from .logs import EpisodeLog, Means, MetricsLog, PlanTracking, Videos
 from .options import TrainOptions
+from .periodic_evaluation import PeriodicEvaluation
 from .progress import Display, describe_training
 from .throughput import Throughput
 from .visits import RoomVisits, StateCounts
@@ -106,13 +111,23 @@ class AgentTraining(Process):
             self.agent = experiment.agent.build(spec, **settings)
         with building("bonus"):
             self.bonus = experiment.bonus.build(spec, **settings)
+        events = EventLog(run.folder, self.hyperparameters)
         self.callbacks = [
             Means(),
-            EpisodeLog(run, spec.num_envs, fresh=options.resume == "fresh-episodes"),
+            events,
+            EpisodeLog(run, events, spec.num_envs, fresh=options.resume == "fresh-episodes"),
             PlanTracking(spec.num_envs, self.envs.device),
             Throughput("SPS", size=spec.num_envs, random_sps=random_sps),
             MetricsLog(run),
             Display(total, describe_training, quiet=options.quiet),
+            PeriodicEvaluation(
+                run,
+                events,
+                self.evaluate,
+                every=options.eval_every,
+                can_play=lambda: self.can_stop,
+                tell=self.tell,
+            ),
         ]
         if options.count_rooms:
             self.callbacks.append(RoomVisits(spec, env.env_name))
@@ -131,6 +146,20 @@ class AgentTraining(Process):
     @property
     def can_stop(self) -> bool:
         return self.timestep % self.sync_every == 0
+
+    def evaluate(self) -> Scores:
+        """Return the scores of the present agent; they do not depend on the training's envs."""
+        return evaluate(
+            self.agent,
+            self.job.env.eval_env,
+            episodes=self.options.eval_episodes,
+            seed=self.job.seed,
+            purpose=Purpose.VALIDATION,
+            device=self.runtime.device,
+            threads=self.runtime.threads,
+            privileged=bool(self.job.needs_privileged),
+            tell=self.tell,
+        )
 
     def iterate(self) -> Iterator[tuple[Transition, Metrics]]:
         """Make timesteps of all envs, and learn from them."""

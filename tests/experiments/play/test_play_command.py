@@ -117,7 +117,8 @@ def test_a_video_that_cannot_be_written_is_refused(run: Path, capsys: Any) -> No
     for name in ("video.mp4", "video.gif"):
         path = run / "file" / name
         assert record(run, path, 3) == 2
-        assert f"The video {path} cannot be written" in capsys.readouterr().err
+        message = f"{path} cannot be written (Not a directory); choose another path with --video."
+        assert message in capsys.readouterr().err
 
 
 def test_the_command_prints_the_pages_address_and_ends_when_the_page_is_closed(run: Path) -> None:

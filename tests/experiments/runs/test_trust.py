@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tensorboard.summary.writer.record_writer import RecordWriter
 from torch import Tensor
 
 from reverie.agents.bonuses.bonus import BonusConfig
@@ -32,6 +31,7 @@ from reverie.experiments.runs import random_state
 from reverie.experiments.runs.checkpoints import BLOCK_SIZE, Checkpoints
 from reverie.experiments.runs.files import FORMAT, replacing
 from reverie.experiments.runs.run import Run, locked
+from reverie.experiments.training.event_log import EventLog
 from reverie.experiments.training.throughput import without_machine_metrics
 from reverie.experiments.training.train import train
 
@@ -228,14 +228,11 @@ def test_full_disk_stops_the_run_and_keeps_the_checkpoint(
 def test_full_disk_is_reported_by_every_writer(
     writer: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """A row of metrics.jsonl, and TensorBoard's thread."""
+    """A row of metrics.jsonl, and TensorBoard's events."""
     train(replace(CATCH, total_timesteps=200), tmp_path, OPTIONS)
-    writes = count()
 
-    def full(self: Any, data: bytes) -> int:
-        if next(writes):  # the first write succeeds
-            raise OSError(errno.ENOSPC, "No space left on device")
-        return len(data)
+    def fill(self: EventLog, step: int) -> None:
+        self.file = open("/dev/full", "wb", buffering=0)  # noqa: SIM115  # closed by close
 
     def append_to_full(self: Run, name: str, rows: Any) -> None:
         with open("/dev/full", "a") as file:
@@ -244,7 +241,7 @@ def test_full_disk_is_reported_by_every_writer(
     if writer == "metrics":
         monkeypatch.setattr(Run, "append_lines", append_to_full)
     else:
-        monkeypatch.setattr(RecordWriter, "write", full)
+        monkeypatch.setattr(EventLog, "on_start", fill)
     with pytest.raises(RunError, match="is full; the last checkpoint is complete"):
         train(CATCH, tmp_path, OPTIONS)
     monkeypatch.undo()

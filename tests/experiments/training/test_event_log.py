@@ -1,0 +1,163 @@
+"""TensorBoard's events: rows, episodes and evaluations, once each, however a run is killed."""
+
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.compat.tensorflow_stub.pywrap_tensorflow import masked_crc32c
+
+from reverie import Experiment, train
+from reverie.agents.ppo import PPOConfig
+from reverie.envs.catch import CatchConfig
+from reverie.envs.interface import Transition
+from reverie.experiments.runs.run import Run
+from reverie.experiments.training import event_log
+from reverie.experiments.training.callbacks import Callback
+from reverie.experiments.training.options import TrainOptions
+from reverie.experiments.training.throughput import MACHINE_DEPENDENT
+
+from sample_agents import DQN, OPTIONS, SMALL_PPO, equal
+
+CATCH = Experiment(DQN, CatchConfig(rows=5, columns=4), total_timesteps=480, num_envs=4)
+LOGGED = replace(OPTIONS, log_every=40, eval_every=120, eval_episodes=2)
+SETTINGS = {"scalars": 0, "histograms": 0, "tensors": 0}
+
+
+class Killed(BaseException):
+    pass
+
+
+class Kill(Callback):
+    """Ends the process, as it were, after a step: no checkpoint follows."""
+
+    def __init__(self, step: int) -> None:
+        self.step = step
+
+    def on_transition(self, t: Transition, step: int) -> None:
+        if step >= self.step:
+            raise Killed
+
+
+def scalars(folder: Path) -> dict[str, list[tuple[int, float]]]:
+    """Return (step, value) of every event by name, without those of the machine."""
+    board = EventAccumulator(str(folder), size_guidance=SETTINGS).Reload()
+    return {
+        name: [(event.step, event.value) for event in board.Scalars(name)]
+        for name in board.Tags()["scalars"]
+        if not name.startswith(MACHINE_DEPENDENT)
+    }
+
+
+def texts(folder: Path) -> list[str]:
+    board = EventAccumulator(str(folder), size_guidance=SETTINGS).Reload()
+    assert board.Tags()["tensors"] == ["hyperparameters/text_summary"]
+    events = board.Tensors("hyperparameters/text_summary")
+    return [event.tensor_proto.string_val[0].decode() for event in events]
+
+
+def run_with_kills(
+    folder: Path, experiment: Experiment, options: TrainOptions, kills: Iterable[tuple[int, int]]
+) -> Run:
+    """Train a run whose sessions end at a checkpoint and are then killed at a later step."""
+    for checkpoint, step in kills:
+        if checkpoint:
+            train(replace(experiment, total_timesteps=checkpoint), folder, options)
+        with pytest.raises(Killed):
+            train(experiment, folder, options, [Kill(step)])
+    return train(experiment, folder, options)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    return train(CATCH, tmp_path_factory.mktemp("runs") / "whole", LOGGED)
+
+
+def test_every_episode_row_and_evaluation_is_an_event(whole: Run) -> None:
+    board = scalars(whole.folder)
+    episodes, rows = whole.read_lines("episodes.jsonl"), whole.read_lines("metrics.jsonl")
+    assert board["charts/episodic_return"] == [(row["step"], row["score"]) for row in episodes]
+    assert board["charts/episodic_length"] == [(row["step"], row["length"]) for row in episodes]
+    name = "charts/mean_episodic_return"
+    expected = [(row["step"], row[name]) for row in rows if name in row]
+    np.testing.assert_allclose(board[name], expected, rtol=1e-6)
+    evaluations = whole.read_lines("evaluations.jsonl")
+    assert [row["step"] for row in evaluations] == [120, 240, 360, 480]
+    assert board["eval/return"] == [(row["step"], row["mean"]) for row in evaluations]
+    assert board["eval/length"] == [(120 * i, 4.0) for i in (1, 2, 3, 4)]
+    (text,) = texts(whole.folder)
+    assert "|agent.learning_rate|0.002|" in text
+    assert "|command|reverie " in text
+
+
+@pytest.mark.parametrize(
+    "kills",
+    [
+        [(0, 100)],  # before the first checkpoint
+        [(0, 100), (0, 60), (80, 84), (160, 400)],
+        [(120, 124), (240, 356)],  # an evaluation at the checkpoint, and after it
+    ],
+    ids=["before the first checkpoint", "several", "at an evaluation"],
+)
+def test_a_killed_run_has_the_events_of_an_uninterrupted_one(
+    kills: list[tuple[int, int]], whole: Run, tmp_path: Path
+) -> None:
+    run = run_with_kills(tmp_path, CATCH, LOGGED, kills)
+    assert scalars(run.folder) == scalars(whole.folder)
+    assert run.read_lines("evaluations.jsonl") == whole.read_lines("evaluations.jsonl")
+    assert len(texts(run.folder)) == 1
+
+
+def test_an_event_that_was_written_in_part_hides_no_other(whole: Run, tmp_path: Path) -> None:
+    train(replace(CATCH, total_timesteps=240), tmp_path, LOGGED)
+    with pytest.raises(Killed):
+        train(CATCH, tmp_path, LOGGED, [Kill(400)])
+    newest = max(tmp_path.glob(event_log.PATTERN))
+    newest.write_bytes(newest.read_bytes()[:-7])
+    train(CATCH, tmp_path, LOGGED)
+    assert scalars(tmp_path) == scalars(whole.folder)
+
+
+@pytest.mark.parametrize("agent", [DQN, SMALL_PPO], ids=["dqn", "ppo"])
+def test_an_evaluation_does_not_disturb_training(agent: Any, tmp_path: Path) -> None:
+    experiment = replace(CATCH, agent=agent, total_timesteps=160)
+    without = train(experiment, tmp_path / "without", replace(LOGGED, eval_every=0))
+    run = train(experiment, tmp_path / "with", replace(LOGGED, eval_every=20))
+    states = [x.checkpoints.load() or {} for x in (without, run)]
+    assert equal(states[0], states[1])
+    assert without.read_lines("episodes.jsonl") == run.read_lines("episodes.jsonl")
+    assert len(run.read_lines("evaluations.jsonl")) == 8
+    assert not without.read_lines("evaluations.jsonl")
+
+
+def test_an_interrupted_evaluation_is_made_by_the_next_session(whole: Run, tmp_path: Path) -> None:
+    from reverie.experiments.training.train import AgentTraining
+
+    def interrupted(self: AgentTraining) -> Any:
+        raise KeyboardInterrupt
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(AgentTraining, "evaluate", interrupted)
+        run = train(CATCH, tmp_path, LOGGED)
+    assert run.interrupted
+    assert run.checkpoints.steps() == [120], "the run stopped where the evaluation was due"
+    assert not run.read_lines("evaluations.jsonl")
+    train(CATCH, tmp_path, LOGGED)
+    assert run.read_lines("evaluations.jsonl") == whole.read_lines("evaluations.jsonl")
+    assert scalars(tmp_path) == scalars(whole.folder)
+
+
+def test_pipelined_envs_are_evaluated_where_no_action_is_pending(tmp_path: Path) -> None:
+    ppo = PPOConfig(num_steps=8, num_minibatches=2, network=SMALL_PPO.network)
+    experiment = replace(CATCH, agent=ppo, total_timesteps=96)
+    run = train(experiment, tmp_path, replace(LOGGED, pipeline=2, eval_every=40))
+    assert [row["step"] for row in run.read_lines("evaluations.jsonl")] == [64, 96]
+
+
+def test_checksums_of_many_records_are_those_of_each() -> None:
+    rng = np.random.default_rng(0)
+    records = [rng.bytes(n) for n in [5] * 40 + [9] * 3 + [0] * 20]
+    assert event_log._checksums(records) == [masked_crc32c(record) for record in records]
