@@ -117,7 +117,7 @@ def record(name: str) -> dict[str, str]:
         agent_metrics = agent.learn(t)
         resets += [t.step.obs[i] for i in t.step.first.nonzero()[:, 0].tolist()]
         actions.append(t.action)
-        rewards += [t.next_step.reward, t.next_step.discount, t.next_step.last]
+        rewards += [t.next_step.reward.float(), t.next_step.discount, t.next_step.last]
         metrics += [t.bonus, *agent_metrics.values()]
     envs.close()
     return {

@@ -14,7 +14,7 @@ from uuid import uuid4
 
 from ...envs.errors import UsageError
 
-FORMAT = 4
+FORMAT = 5
 """Version of configs, checkpoints and recordings; one that differs is not read."""
 
 
