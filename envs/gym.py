@@ -82,6 +82,11 @@ class GymConfig(EnvConfig):
                 f"Gymnasium cannot make '{self.id}' ({error}); if a module of yours registers it, "
                 "add --import MODULE."
             ) from error
+        except Exception as error:
+            raise UsageError(
+                f"The constructor of {self.id} raised {type(error).__name__} ({error}); "
+                f"gymnasium.make('{self.id}') must return an environment."
+            ) from error
 
 
 class OwnInfo(gymnasium.Wrapper[Any, Any, Any, Any]):
@@ -106,19 +111,24 @@ def _observed_high(env: GymConfig) -> int | None:
     """Return 1 or 15 if some pixels are lit in a few random steps, and none is greater."""
     with _seeded_generators():
         copy = env._make()
-        copy.action_space.seed(0)
-        obs, _ = copy.reset(seed=0)
-        greatest, first = int(np.max(obs)), False
-        for _ in range(PROBE_STEPS):
-            if first:
-                obs, _ = copy.reset()
-                first = False
-            else:
-                obs, _, terminated, truncated, _ = copy.step(copy.action_space.sample())
-                first = bool(terminated or truncated)
-            greatest = max(greatest, int(np.max(obs)))
-        copy.close()
+        try:
+            greatest = max(int(np.max(obs)) for obs in _random_play(copy, PROBE_STEPS))
+        except Exception:  # a run ends at the same error, and names it
+            return None
+        finally:
+            copy.close()
     return next((high for high in (1, 15) if 0 < greatest <= high), None)
+
+
+def _random_play(env: gymnasium.Env[Any, Any], steps: int) -> Iterator[Any]:
+    """Yield the observations of a uniformly random policy, seeded by 0."""
+    env.action_space.seed(0)
+    yield env.reset(seed=0)[0]
+    for _ in range(steps):
+        obs, _, terminated, truncated, _ = env.step(env.action_space.sample())
+        yield obs
+        if terminated or truncated:
+            yield env.reset()[0]
 
 
 @contextmanager
