@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import gymnasium
-import numpy as np
 from gymnasium.vector import SyncVectorEnv, VectorEnv, VectorObservationWrapper, VectorWrapper
 from gymnasium.wrappers import FrameStackObservation
 from numpy.typing import NDArray
@@ -180,7 +179,7 @@ def _check_axes(name: str, axes: str, channels: int | None, shape: tuple[int, ..
         raise UsageError(
             f"env.axes is {axes}, and {name} has observations of shape {shape}; name each of their "
             "axes by one letter: H, W, C for channels and K for stacked frames, such as "
-            f"{ {2: 'HW', 3: 'CHW'}.get(len(shape), 'KHWC') }."
+            f"{('HW', 'CHW', 'KHWC')[min(max(len(shape), 2), 4) - 2]}."
         )
     if channels is not None and ("C" in axes or "K" not in axes):
         raise UsageError(

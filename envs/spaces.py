@@ -123,8 +123,8 @@ class ObservationReader:
             raise UsageError(
                 f"Env {self.first_env + int(wrong.argmax())} of {self.name} has a first "
                 f"observation at timestep {timestep} whose older frames are not as its padding, "
-                f"'{self.spec.padding}', says; choose --env.padding {PADDINGS}, or other --env.axes "
-                f"than {axes}."
+                f"'{self.spec.padding}', says; choose --env.padding {PADDINGS}, or other "
+                f"--env.axes than {axes}."
             )
 
 

@@ -146,8 +146,9 @@ def random_draws() -> dict[str, str]:
 def leaves(state: Any) -> Iterator[Any]:
     """Yield every value of a state, in order."""
     if isinstance(state, dict | list | tuple):
-        for value in state.values() if isinstance(state, dict) else state:
-            yield from leaves(value)
+        items = state.items() if isinstance(state, dict) else enumerate(state)
+        for name, value in items:  # rewards are float64; their digests are those of float32
+            yield from leaves(value.float() if name == "reward" else value)
     elif isinstance(state, Tensor | np.ndarray | int | float):
         yield state
 

@@ -158,8 +158,10 @@ def test_layouts_become_channels_first(
 
 @pytest.mark.parametrize(
     "shape",
-    [(4, 84, 84), (84, 84, 4), (3, 84, 84), (12, 84, 84), (84, 84, 12), (3, 9, 3), (1, 9, 3)]
-    + [(4, 84, 84, 3), (4, 3, 84, 84), (1, 84, 84, 3)],
+    [
+        *[(4, 84, 84), (84, 84, 4), (3, 84, 84), (12, 84, 84), (84, 84, 12), (3, 9, 3), (1, 9, 3)],
+        *[(4, 84, 84, 3), (4, 3, 84, 84), (1, 84, 84, 3)],
+    ],
 )
 def test_a_layout_is_refused_where_there_is_a_choice(shape: tuple[int, ...]) -> None:
     with pytest.raises(UsageError, match=r"whose axes may be .*; choose with --env.axes"):

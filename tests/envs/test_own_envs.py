@@ -6,10 +6,10 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import gymnasium
 import numpy as np
 import pytest
 import torch
+from foreign_envs import LAYOUTS, Noise
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv
 from gymnasium.wrappers import FrameStackObservation
 from torch import Tensor
@@ -31,11 +31,8 @@ from reverie.envs.maze import MazeConfig
 from reverie.experiments.cli import main as cli
 from reverie.experiments.datasets.collect import collect
 from reverie.experiments.play.game import Game
-from reverie.world_models.prediction.imagination import Imagination
 
-import foreign_envs
-from foreign_envs import LAYOUTS, Noise
-from sample_agents import DQN, OPTIONS, equal, metric_rows
+from sample_agents import DQN, OPTIONS, equal
 from sample_envs import DreamConfig
 
 CONFIGS = {name: config for name, (config, *_) in LAYOUTS.items()}
@@ -78,7 +75,9 @@ def test_images_are_the_environments_pixels(name: str) -> None:
                 if "K" in axes and "C" not in axes:
                     index["K"] = k * channels + c
                 pixels = raw[-1][0][(slice(None), *(index[axis] for axis in axes))]
-                assert np.array_equal(obs[:, k, c], (pixels.astype(int) - low) * (255 // (high - low)))
+                assert np.array_equal(
+                    obs[:, k, c], (pixels.astype(int) - low) * (255 // (high - low))
+                )
 
 
 @pytest.mark.parametrize("env", [*ALL.values(), DreamConfig()], ids=[*ALL, "dream"])
@@ -86,7 +85,7 @@ def test_replay_returns_what_the_policy_saw(env: EnvConfig) -> None:
     """Observations, actions, rewards in float32 and discounts, of transitions and of segments."""
     spec = replace(spec_of(env), num_envs=3)
     replay = Replay(spec, capacity=300, gamma=1.0, monte_carlo=False)
-    transitions = list(play(env, 150))
+    transitions = list(play(env, 90))
     for t in transitions:
         replay.append(t, t.next_step.reward)
     cell = replay._find(torch.arange(len(replay)))
@@ -102,7 +101,9 @@ def test_replay_returns_what_the_policy_saw(env: EnvConfig) -> None:
         assert batch.action[i] == t.action[n]
         assert batch.reward[i] == t.next_step.reward[n].float()
         assert batch.discount[i] == t.next_step.discount[n]
-    seen = {x.tobytes() for t in transitions for x in (*t.step.obs.numpy(), *t.next_step.obs.numpy())}
+    seen = {
+        x.tobytes() for t in transitions for x in (*t.step.obs.numpy(), *t.next_step.obs.numpy())
+    }
     segments = replay.sample_segments(20, 3)
     assert all(obs.numpy().tobytes() in seen for obs in segments.obs[~segments.last])
 
@@ -146,22 +147,23 @@ def test_recordings_return_what_the_policy_saw(env: EnvConfig, tmp_path: Path) -
     assert torch.equal(segments.action[:, 0], recording.columns["action"][rows])
 
 
-TRAINED = ("channels first", "four channels last", "stack, first", "stack, other", "stack of rgb")
-TRAINED += ("ten", "one step", "endless", "one action", "many actions", "infos")
+TRAINED = ("four channels last", "stack, first", "stack, other", "ten", "one step", "endless")
+TRAINED += ("many actions",)
 
 
 @pytest.mark.parametrize("name", TRAINED)
 def test_training_resumes_exactly_and_the_agent_is_evaluated_and_played(
     name: str, tmp_path: Path
 ) -> None:
-    agent = PPO if name in ("endless", "stack of rgb") else SMALL_DQN
+    agent = PPO if name in ("endless", "stack, other") else SMALL_DQN
     experiment = Experiment(agent, CONFIGS[name], total_timesteps=192, num_envs=4)
     train(experiment, tmp_path / "straight", OPTIONS)
     train(replace(experiment, total_timesteps=100), tmp_path / "halved", OPTIONS)
     train(experiment, tmp_path / "halved", OPTIONS)
     agents = [load(tmp_path / x, device="cpu")[1] for x in ("straight", "halved")]
     assert equal(agents[0].state_dict(), agents[1].state_dict())
-    assert metric_rows(tmp_path / "halved")[-1] == metric_rows(tmp_path / "straight")[-1]
+    episodes = [(tmp_path / x / "episodes.jsonl").read_text() for x in ("straight", "halved")]
+    assert episodes[0] == episodes[1]
     if name != "endless":
         assert len(evaluate(agents[0], CONFIGS[name], episodes=3).scores) == 3
     game = Game(CONFIGS[name])
@@ -200,7 +202,10 @@ def test_what_is_not_known_is_refused_with_the_choices(env: GymConfig, message: 
         (GymConfig("StackFirst-v0", "KHW", padding="zero"), "not as its padding, 'zero', says"),
         (GymConfig("StackZero-v0", "KHW", padding="first"), "not as its padding, 'first', says"),
         (GymConfig("StackRgb-v0", "CHWK", padding="stored"), "--env.axes KHWC"),
-        (GymConfig("LateLight-v0"), "has a pixel of 200 at timestep .* in 0..1; set --env.high 200"),
+        (
+            GymConfig("LateLight-v0"),
+            "has a pixel of 200 at .* in 0..1; set --env.high 200",
+        ),
         (GymConfig("Gray-v0", high=9), "in 0..9; set --env.high"),
     ],
 )
@@ -225,10 +230,16 @@ def test_rewards_are_exact(name: str, reward: float, tmp_path: Path) -> None:
     ("name", "message"),
     [
         ("NotANumber", r"Env 0 of NotANumber-v0 returned the reward nan at timestep 1 after its"),
-        ("Infinite", r"Env 0 of Infinite-v0 returned the reward -inf at timestep 1 after its reset"),
+        (
+            "Infinite",
+            r"Env 0 of Infinite-v0 returned the reward -inf at timestep 1",
+        ),
         ("Text", r"Text-v0 raised ValueError .*much.* at timestep 1 after its reset with seed"),
         ("Nothing", "Nothing-v0 raised ValueError"),
-        ("Raises", r"Raises-v0 raised ZeroDivisionError .the exit has no door. in .*foreign_envs.py"),
+        (
+            "Raises",
+            r"Raises-v0 raised ZeroDivisionError .the exit .* in .*foreign_envs.py",
+        ),
     ],
 )
 def test_a_failing_environment_ends_every_command_with_one_sentence(
