@@ -86,8 +86,9 @@ class Replay:
     ) -> None:
         self.gamma, self.n_step, self.monte_carlo = gamma, n_step, monte_carlo
         self.num_envs, self.num_rows = spec.num_envs, capacity // spec.num_envs
-        channels, self.repeat_first = spec.stored_channels, spec.padding == "first"
+        channels = spec.stored_channels
         self.stack = spec.obs_shape[0] // channels  # frames per observation
+        self.padding = spec.padding if self.stack > 1 else "zero"  # which has no effect on one
         if self.num_rows < self.stack + n_step:
             raise UsageError(
                 f"{setting} is {capacity}, too few frames for {self.num_envs} envs; "
@@ -239,7 +240,7 @@ class Replay:
         cells = self._cells(row[:, None] - torch.minimum(age, oldest), env[:, None])  # [B stack]
         device = self.frames.device
         frames = self.frames.flatten(0, 1).index_select(0, cells.flatten().to(device))
-        if not self.repeat_first:
+        if self.padding == "zero":
             frames *= (age <= oldest).flatten().to(device)[:, None, None, None]
         return frames.view(len(row), -1, *frames.shape[2:])
 
@@ -269,11 +270,14 @@ class Replay:
             "head": self.head,
             "pending": self.pending,
             "rng": self.rng,
+            "padding": self.padding,
             "sampleable": self.sampleable.view(-1)[: filled * self.num_envs],
             **{name: getattr(self, name)[:filled] for name in COLUMNS},
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
+        if state["padding"] != self.padding:
+            raise ValueError(f"its replay has stacks of padding {state['padding']}")
         self.head, self.pending, self.rng = state["head"], state["pending"].clone(), state["rng"]
         self.sampleable.zero_().view(-1)[: len(state["sampleable"])] = state["sampleable"]
         self.block_counts = self.sampleable.sum(1)

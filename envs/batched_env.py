@@ -289,16 +289,10 @@ class EmulatorEnvs(BatchedEnv):
             found = rewards[env] if rewards.shape == (n,) else f"{rewards.dtype}{rewards.shape}"
             raise EnvError(
                 f"Env {self.first_env + env} of {self._observations.name} returned the reward "
-                f"{found} {self._moment(env)}; rewards must be finite numbers, one per env."
+                f"{found} at timestep {int(self.steps_since_seed[env]) + 1} after its seed "
+                f"{self.emulator_seeds()[env]}; rewards must be finite numbers, one per env."
             )
         return rewards.astype(np.float64)
-
-    def _moment(self, env: int = 0) -> str:
-        """Return when an env's latest step was, in words that tell how to repeat it."""
-        return (
-            f"at timestep {int(self.steps_since_seed[env]) + 1} after its reset with seed "
-            f"{self.emulator_seeds()[env]}"
-        )
 
     def _call(self, function: Callable[..., Any], *arguments: Any) -> Any:
         self._worker.submit(function, *arguments)
@@ -321,7 +315,8 @@ class EmulatorEnvs(BatchedEnv):
             origin = traceback.extract_tb(error.__traceback__)[-1]
             raise EnvError(
                 f"{self._observations.name} raised {type(error).__name__} ({error}) in "
-                f"{origin.filename}:{origin.lineno} {self._moment()}."
+                f"{origin.filename}:{origin.lineno} at timestep "
+                f"{int(self.steps_since_seed.max()) + 1}."
             ) from error
 
     def _timestep(

@@ -130,7 +130,7 @@ def name_of(env: VectorEnv[Any, Any, Any]) -> str:
     return str(spec.id if spec else type((copy or env).unwrapped).__name__)
 
 
-def _base(env: Any) -> VectorEnv[Any, Any, Any] | None:
+def _base(env: VectorEnv[Any, Any, Any]) -> VectorEnv[Any, Any, Any] | None:
     """Return the vector environment inside its wrappers, if none of them changes observations."""
     while isinstance(env, VectorWrapper):
         changes = env.single_observation_space != env.env.single_observation_space
