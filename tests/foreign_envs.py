@@ -53,7 +53,16 @@ class Infos(Noise):
     """Infos that differ in keys, kinds and shapes from step to step and from copy to copy."""
 
     def info(self, *, reset: bool = False) -> dict[str, Any]:
-        kinds = (15, 0.99, "ten percent", None, np.ones(2, np.float32), np.array(1.0), [1, 2], {})
+        kinds: tuple[Any, ...] = (
+            15,
+            0.99,
+            "ten percent",
+            None,
+            np.ones(2, np.float32),
+            np.array(1.0),
+            [1, 2],
+            {},
+        )
         draw = self.np_random.integers(len(kinds), size=3)
         names = ("discount", "privileged", "_discount", "lives", "episode")
         return {str(self.np_random.choice(names)): kinds[i] for i in draw}
@@ -77,20 +86,21 @@ class LateLight(Noise):
 
 def register(name: str, kind: type[Noise] = Noise, **attributes: Any) -> None:
     """Register an env with changed attributes."""
-    gymnasium.register(f"{name}-v0", entry_point=type(name, (kind,), attributes))
+    made: Any = type(name, (kind,), attributes)
+    gymnasium.register(f"{name}-v0", entry_point=made)
 
 
 def register_stack(name: str, frames: int, padding: Any, **attributes: Any) -> None:
     """Register an env whose observations are stacked by Gymnasium's wrapper."""
     kind = type(name, (Noise,), attributes)
 
-    def make() -> Any:
+    def make(**options: Any) -> Any:
         return FrameStackObservation(kind(), frames, padding_type=padding)
 
     gymnasium.register(f"{name}-v0", entry_point=make)
 
 
-def stack_in_last_axis() -> Any:
+def stack_in_last_axis(**options: Any) -> Any:
     """Stacked RGB frames as one image of 12 channels."""
     env = FrameStackObservation(type("Rgb", (Noise,), {"shape": (9, 7, 3)})(), 4)
     space = Box(0, 255, (9, 7, 12), np.uint8)
