@@ -93,7 +93,7 @@ class Dyna(ModelBased):
         self.device = torch.device(device)
         self.simulator = Simulator(config, spec, seed=seed, device=device, precision=precision)
         self.inner = config.inner.build(
-            replace(spec, num_envs=config.imagination_envs),
+            replace(spec, num_envs=config.imagination_envs, padding="stored"),
             seed=seed,
             device=device,
             precision=precision,
@@ -141,7 +141,7 @@ class Dyna(ModelBased):
         # of a round and the first of the next is a reset, whose action is ignored.
         step = envs.reset()
         last_step, carry = self.round_end or (_end_episodes(step), self._initial_carry())
-        zeros = torch.zeros_like(step.reward)
+        zeros = torch.zeros_like(step.discount)
         with torch.no_grad():
             output = self.inner.act(last_step, carry)
         action, extras = output.action, output.extras
@@ -156,7 +156,7 @@ class Dyna(ModelBased):
             if recorded is not None:
                 t = replace(t, action=torch.cat([t.action[:num_imagined], recorded.action]))
             metrics |= self.inner.learn(t)
-            total_reward = total_reward + t.next_step.reward
+            total_reward = total_reward + t.next_step.reward.float()
             self.round_end = t.next_step, t.next_carry
         return metrics | {"imagination/reward": total_reward.mean()}
 

@@ -47,7 +47,7 @@ def interact(
     if start is None:
         start = envs.reset(), policy.initial(envs.spec.num_envs)
     step, carry = start
-    no_bonus = torch.zeros_like(step.reward)
+    no_bonus = torch.zeros_like(step.discount)
     pending: list[ActOutput] = []
     for now in count(timestep + 1):
         if not pending:

@@ -9,7 +9,8 @@ from gymnasium.spaces import Box, Discrete
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
-from ..envs.interface import EnvSpec, Segment
+from ..envs.interface import DISCOUNT, EnvSpec, Segment
+from ..envs.layout import Layout
 
 
 class RecordedEnv(VectorEnv[Any, Any, Any]):
@@ -22,7 +23,8 @@ class RecordedEnv(VectorEnv[Any, Any, Any]):
     tensors = True
 
     def __init__(self, segment: Segment, spec: EnvSpec, device: torch.device) -> None:
-        self.num_envs, self.channels = len(segment.action), spec.channels
+        self.num_envs = len(segment.action)
+        self.layout = Layout("KHW", spec.channels, padding="stored", trusted=True)
         self.metadata = {"autoreset_mode": AutoresetMode.NEXT_STEP}
         self.single_observation_space = Box(0, 255, spec.obs_shape, np.uint8)
         self.single_action_space = Discrete(spec.num_actions)
@@ -56,4 +58,4 @@ class RecordedEnv(VectorEnv[Any, Any, Any]):
         terminated = discount == 0
         truncated = self.last[self.rows, self.time] & ~terminated & ~first
         obs = self.obs[self.rows, self.time]
-        return obs, reward, terminated, truncated, {"discount": discount}
+        return obs, reward, terminated, truncated, {DISCOUNT: discount}

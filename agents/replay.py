@@ -1,9 +1,10 @@
 """Replay buffer that stores each frame once, for n-step transitions and for segments.
 
 The buffer is a ring of rows, one per timestep of all envs: the newest frames, the actions taken
-there and their outcome. Stacks of frames are rebuilt when transitions are sampled, with zero frames
-before an episode's first, as the environments stack them. In the buffer, an episode ends where the
-discount is 0 (death, lost life) or at a time-out.
+there and their outcome. Stacks of frames are rebuilt when transitions are sampled, with the padding
+of the environment before an episode's first frame; observations whose padding is ``stored`` are
+kept whole. In the buffer, an episode ends where the discount is 0 (death, lost life) or at a
+time-out.
 """
 
 from dataclasses import dataclass, fields
@@ -85,7 +86,9 @@ class Replay:
     ) -> None:
         self.gamma, self.n_step, self.monte_carlo = gamma, n_step, monte_carlo
         self.num_envs, self.num_rows = spec.num_envs, capacity // spec.num_envs
-        self.stack = spec.obs_shape[0] // spec.channels  # frames per observation
+        channels = spec.stored_channels
+        self.stack = spec.obs_shape[0] // channels  # frames per observation
+        self.padding = spec.padding if self.stack > 1 else "zero"  # which has no effect on one
         if self.num_rows < self.stack + n_step:
             raise UsageError(
                 f"{setting} is {capacity}, too few frames for {self.num_envs} envs; "
@@ -94,7 +97,7 @@ class Replay:
         shape = self.num_rows, self.num_envs
         try:  # the system commits host memory when it is first written
             self.frames = torch.empty(
-                *shape, spec.channels, *spec.obs_shape[1:], dtype=torch.uint8, device=device
+                *shape, channels, *spec.obs_shape[1:], dtype=torch.uint8, device=device
             )
         except RuntimeError as error:
             raise UsageError(
@@ -133,7 +136,8 @@ class Replay:
         overwritten = (self.head + self.stack) % self.num_rows
         self._mark(torch.arange(self.num_envs) + overwritten * self.num_envs, 0)
 
-        self.frames[next_row] = t.next_step.frame
+        frame, channels = t.next_step.frame, self.frames.shape[2]
+        self.frames[next_row] = frame if frame.shape[1] == channels else t.next_step.obs
         if t.next_step.privileged is not None:
             self.privileged[next_row] = t.next_step.privileged.cpu()
         num_frames = (self.num_frames[row] + 1).clamp_(max=self.stack)
@@ -230,13 +234,14 @@ class Replay:
     def _stacks(
         self, row: Int64[Tensor, " B"], env: Int64[Tensor, " B"]
     ) -> UInt8[Tensor, "B K H W"]:
-        """Rebuild observations; frames before the episode's first are zero."""
+        """Rebuild observations; frames before the episode's first are zero, or equal to it."""
         age = torch.arange(self.stack - 1, -1, -1)
-        cells = self._cells(row[:, None] - age, env[:, None])
-        in_episode = age < self.num_frames.view(-1)[cells[:, -1:]]  # [B stack]
+        oldest = self.num_frames.view(-1)[self._cells(row, env)][:, None] - 1
+        cells = self._cells(row[:, None] - torch.minimum(age, oldest), env[:, None])  # [B stack]
         device = self.frames.device
         frames = self.frames.flatten(0, 1).index_select(0, cells.flatten().to(device))
-        frames *= in_episode.flatten().to(device)[:, None, None, None]
+        if self.padding == "zero":
+            frames *= (age <= oldest).flatten().to(device)[:, None, None, None]
         return frames.view(len(row), -1, *frames.shape[2:])
 
     def _cells(
@@ -265,11 +270,14 @@ class Replay:
             "head": self.head,
             "pending": self.pending,
             "rng": self.rng,
+            "padding": self.padding,
             "sampleable": self.sampleable.view(-1)[: filled * self.num_envs],
             **{name: getattr(self, name)[:filled] for name in COLUMNS},
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
+        if state["padding"] != self.padding:
+            raise ValueError(f"its replay has stacks of padding {state['padding']}")
         self.head, self.pending, self.rng = state["head"], state["pending"].clone(), state["rng"]
         self.sampleable.zero_().view(-1)[: len(state["sampleable"])] = state["sampleable"]
         self.block_counts = self.sampleable.sum(1)

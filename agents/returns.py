@@ -19,8 +19,9 @@ def learning_reward(
 ) -> Float[Tensor, "*s"]:
     """Return the reward that learners use: the raw reward clipped, plus the bonus, clipped again.
 
-    The clips are to [-clip, clip] and [-total_clip, total_clip].
+    The clips are to [-clip, clip] and [-total_clip, total_clip]; rewards are learned in float32.
     """
+    reward = reward.float()
     if clip is not None:
         reward = reward.clamp(-clip, clip)
     total = reward + bonus

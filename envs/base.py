@@ -9,6 +9,8 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
+from .layout import Layout
+
 Array = NDArray[Any]
 
 
@@ -27,10 +29,12 @@ class SmallEnv(VectorEnv[Array, Array, Array]):
         obs_shape: tuple[int, int, int],
         num_actions: int,
         privileged_names: tuple[str, ...],
+        axes: str = "CHW",
     ) -> None:
         self.privileged_names = privileged_names
         self.num_envs = num_envs
         self.metadata = {"autoreset_mode": AutoresetMode.NEXT_STEP, "reset_mask": True}
+        self.layout = Layout(axes, trusted=True)
         self.single_observation_space = Box(0, 255, obs_shape, np.uint8)
         self.single_action_space = Discrete(num_actions)
         self.observation_space = batch_space(self.single_observation_space, num_envs)

@@ -5,6 +5,7 @@ An environment in numpy runs in a thread of its own (``EmulatorEnvs``), one of t
 """
 
 import math
+import traceback
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -12,14 +13,14 @@ from typing import Any
 import numpy as np
 import torch
 from gymnasium.vector import AsyncVectorEnv, SyncVectorEnv, VectorEnv
-from jaxtyping import Int64, UInt8
+from jaxtyping import Float64, Int64, UInt8
 from numpy.typing import NDArray
 from torch import Tensor
 
 from . import prng
-from .errors import EmulatorTimeout, UsageError
-from .interface import EnvConfig, EnvSpec, TimeStep
-from .spaces import check_autoreset, read_spaces
+from .errors import EmulatorTimeout, EnvError, RunError, UsageError
+from .interface import DISCOUNT, EnvConfig, EnvSpec, TimeStep
+from .spaces import ObservationReader, check_autoreset
 from .worker import Worker
 
 Array = NDArray[Any]
@@ -29,7 +30,8 @@ class BatchedEnv:
     """N copies of one environment whose ``reset`` and ``step`` return time steps on ``device``.
 
     ``first_env`` is the index of the first copy if the run has others elsewhere; ``timeout`` is in
-    seconds. Raises UsageError for an unsupported autoreset mode, observation or action space.
+    seconds. Raises UsageError for an unsupported autoreset mode or action space, and for
+    observations that are no uint8 images or whose layout is not known (see ``Layout``).
 
     Example::
 
@@ -59,7 +61,8 @@ class BatchedEnv:
         self.device = torch.device(device)
         self.timeout, self.reseed_after = timeout, reseed_after
         check_autoreset(env)
-        self.spec, self._channels_first = read_spaces(env)
+        self._observations = ObservationReader(env, first_env)
+        self.spec = self._observations.spec
         self.seed_index = torch.zeros(self.spec.num_envs, dtype=torch.int64)
         """How often each env was seeded before."""
 
@@ -128,7 +131,7 @@ class TensorEnvs(BatchedEnv):
         seeds: Any = self.emulator_seeds()
         obs, _ = self.env.reset(seed=seeds)
         first = self._ones.bool()
-        return self._timestep(obs, self._zeros, self._ones, first=first, last=~first)
+        return self._timestep(obs, self._zeros.double(), self._ones, first=first, last=~first)
 
     def send(self, action: Int64[Tensor, " N"]) -> None:
         self._action = action
@@ -136,9 +139,8 @@ class TensorEnvs(BatchedEnv):
     def receive(self) -> TimeStep:
         first = self._last
         obs, reward, terminated, truncated, info = self.env.step(self._action)
-        return self._timestep(
-            obs, reward, info["discount"], first=first, last=terminated | truncated
-        )
+        last = terminated | truncated
+        return self._timestep(obs, reward.double(), info[DISCOUNT], first=first, last=last)
 
     def _timestep(
         self,
@@ -182,7 +184,7 @@ class EmulatorEnvs(BatchedEnv):
         obs = self._seed_envs(np.ones(n, np.bool_))
         self._log.clear()
         self._was_last = np.zeros(n, np.bool_)
-        zeros = np.zeros(n, np.float32)
+        zeros = np.zeros(n)
         return self._timestep(
             obs, zeros, zeros + 1, first=np.ones(n, np.bool_), last=self._was_last
         )
@@ -205,8 +207,11 @@ class EmulatorEnvs(BatchedEnv):
         obs, reward, terminated, truncated, info = self._wait()
         first = self._was_last
         last = np.asarray(terminated) | np.asarray(truncated)
-        discount = info.get("discount", 1.0 - np.asarray(terminated, np.float32))
-        self._read_privileged(info)
+        reward = self._finite_rewards(reward)
+        discount = 1.0 - np.asarray(terminated, np.float32)
+        if DISCOUNT in info:
+            discount = np.where(info.get(f"_{DISCOUNT}", True), info[DISCOUNT], discount)
+        self._read_privileged(info, np.ones(self.spec.num_envs, np.bool_))
         self._was_last = last
         self._log += actions.astype(self._action_type).tobytes()
         self.steps_since_seed += 1
@@ -255,7 +260,8 @@ class EmulatorEnvs(BatchedEnv):
         self.steps_since_seed = steps_since_seed.copy()
         self._log = bytearray(log.astype(self._action_type).tobytes())
         self._was_last = state["was_last"].numpy().copy()
-        return torch.from_numpy(np.array(self._channels_first(np.asarray(obs))))
+        images = self._observations.read(obs, first=None, timestep=timesteps)
+        return torch.from_numpy(np.array(images))
 
     def _seed_envs(self, mask: Array) -> Array:
         """Seed and reset the masked envs, and return the observations of all."""
@@ -267,11 +273,26 @@ class EmulatorEnvs(BatchedEnv):
         self._read_privileged(info, mask)
         return np.asarray(obs)
 
-    def _read_privileged(self, info: dict[str, Any], mask: Array | None = None) -> None:
+    def _read_privileged(self, info: dict[str, Any], mask: Array) -> None:
         """Keep the true state of the masked envs, which the environment returns as ``info``."""
         if self.spec.privileged:
-            rows = slice(None) if mask is None else mask
+            rows = mask & info.get("_privileged", True)
             self._privileged[rows] = np.asarray(info["privileged"], np.uint8)[rows]
+
+    def _finite_rewards(self, reward: Any) -> Float64[Array, " N"]:
+        """Return the rewards in float64; raises EnvError unless there is a finite one per env."""
+        rewards, n = np.asarray(reward), self.spec.num_envs
+        numeric = rewards.dtype.kind in "biuf" and rewards.shape == (n,)
+        valid = np.isfinite(rewards) if numeric else np.zeros(n, np.bool_)
+        if not valid.all():
+            env = int(valid.argmin())
+            found = rewards[env] if rewards.shape == (n,) else f"{rewards.dtype}{rewards.shape}"
+            raise EnvError(
+                f"Env {self.first_env + env} of {self._observations.name} returned the reward "
+                f"{found} at timestep {int(self.steps_since_seed[env]) + 1} after its seed "
+                f"{self.emulator_seeds()[env]}; rewards must be finite numbers, one per env."
+            )
+        return rewards.astype(np.float64)
 
     def _call(self, function: Callable[..., Any], *arguments: Any) -> Any:
         self._worker.submit(function, *arguments)
@@ -286,15 +307,27 @@ class EmulatorEnvs(BatchedEnv):
                 f"{int(self.steps_since_seed.max())}; the last checkpoint is complete, and the "
                 "same command continues from it."
             ) from None
+        except (UsageError, RunError):
+            raise
+        except Exception as error:
+            if self._observations.layout.trusted:
+                raise
+            origin = traceback.extract_tb(error.__traceback__)[-1]
+            raise EnvError(
+                f"{self._observations.name} raised {type(error).__name__} ({error}) in "
+                f"{origin.filename}:{origin.lineno} at timestep "
+                f"{int(self.steps_since_seed.max()) + 1}."
+            ) from error
 
     def _timestep(
         self, obs: Array, reward: Array, discount: Array, *, first: Array, last: Array
     ) -> TimeStep:
-        images = self._channels_first(np.asarray(obs))
+        timestep = int(self.steps_since_seed.max())
+        images = self._observations.read(obs, first=first, timestep=timestep)
         n, on_gpu = len(images), self.device.type != "cpu"
         # A copy, because many environments write the next observation into the same buffer; in
         # one piece, so that a timestep goes to the device in one transfer.
-        size = 10 * n + images.size + self._privileged.size
+        size = 14 * n + images.size + self._privileged.size
         buffer = torch.empty(size, dtype=torch.uint8, pin_memory=on_gpu)
         host = _timestep_views(buffer, images.shape, self._privileged.shape)
         host["obs"].numpy()[:] = images
@@ -328,11 +361,11 @@ def _timestep_views(
 ) -> dict[str, Tensor]:
     """Return views of a timestep's fields in its buffer; ``obs_shape`` is (N, K, H, W)."""
     n = obs_shape[0]
-    sizes = [4 * n, 4 * n, n, n, math.prod(obs_shape), math.prod(privileged_shape)]
+    sizes = [8 * n, 4 * n, n, n, math.prod(obs_shape), math.prod(privileged_shape)]
     reward, discount, first, last, obs, privileged = torch.split(buffer, sizes)
     views = {
         "obs": obs.view(obs_shape),
-        "reward": reward.view(torch.float32),
+        "reward": reward.view(torch.float64),
         "discount": discount.view(torch.float32),
         "first": first.view(torch.bool),
         "last": last.view(torch.bool),

@@ -17,5 +17,9 @@ class NumericalError(RunError, FloatingPointError):
     """A model's numbers are no longer finite; the message names the component."""
 
 
+class EnvError(RunError):
+    """An environment raised an exception or returned an invalid reward; the message names it."""
+
+
 class EmulatorTimeout(RunError):
     """An emulator did not return in time."""

@@ -6,11 +6,11 @@ the true state. Batch-major ``[B, T, ...]``.
 """
 
 from dataclasses import dataclass, field, fields, replace
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import torch
 from gymnasium.vector import VectorEnv
-from jaxtyping import Bool, Float, Int64, UInt8
+from jaxtyping import Bool, Float, Float64, Int64, UInt8
 from torch import Tensor
 
 from .errors import UsageError as UsageError
@@ -20,6 +20,14 @@ Carry = dict[str, Tensor]
 
 Extras = dict[str, Tensor]
 """What a policy hands to ``learn`` and to displays beside its action; the first axis is the env."""
+
+Padding = Literal["zero", "first", "stored"]
+"""What precedes an episode's first frame in a stack of frames: zeros, the first frame, or what
+cannot be rebuilt, so that observations are stored whole."""
+
+DISCOUNT = "reverie/discount"
+"""Key of ``info`` under which an environment of this package returns discounts, [N]; without it a
+discount is 0 where an episode terminated, else 1."""
 
 Metrics = dict[str, Tensor | float]
 """Metrics of a learner; tensors stay on their device until a tracker logs them."""
@@ -35,8 +43,20 @@ class EnvSpec:
     """(K, H, W), uint8."""
     channels: int = 1
     """Channels of one frame."""
+    padding: Padding = "zero"
     privileged: tuple[str, ...] = ()
     """Names of the bytes of ``TimeStep.privileged``; empty without a true state."""
+
+    @property
+    def stack(self) -> int:
+        """Frames per observation."""
+        return self.obs_shape[0] // self.channels
+
+    @property
+    def stored_channels(self) -> int:
+        """Channels that a store keeps of each observation: those of its newest frame, or all where
+        its older frames cannot be rebuilt."""
+        return self.obs_shape[0] if self.padding == "stored" else self.channels
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +69,8 @@ class TimeStep:
     """
 
     obs: UInt8[Tensor, "N K H W"]
-    reward: Float[Tensor, " N"]
+    reward: Float64[Tensor, " N"]
+    """Raw, in float64, so that scores are exact sums."""
     discount: Float[Tensor, " N"]
     first: Bool[Tensor, " N"]
     last: Bool[Tensor, " N"]
@@ -175,6 +196,11 @@ class EnvConfig:
         return 1
 
     @property
+    def suite(self) -> str:
+        """Name of the benchmark whose published scores apply; empty for any other environment."""
+        return ""
+
+    @property
     def protocol_label(self) -> str:
         """Label of the protocol that fixes a score's meaning, printed beside every score."""
         return "own"
@@ -196,11 +222,11 @@ def timestep_from_state(state: dict[str, Tensor], spec: EnvSpec, device: torch.d
     Raises ValueError if shapes or dtypes do not match the spec.
     """
     n, (_, *size) = spec.num_envs, spec.obs_shape
-    number, flag = ((n,), torch.float32), ((n,), torch.bool)
+    flag = (n,), torch.bool
     expected: dict[str, tuple[tuple[int, ...], torch.dtype]] = {
         "obs": ((n, *spec.obs_shape), torch.uint8),
-        "reward": number,
-        "discount": number,
+        "reward": ((n,), torch.float64),
+        "discount": ((n,), torch.float32),
         "first": flag,
         "last": flag,
         "frame": ((n, spec.channels, *size), torch.uint8),

@@ -78,7 +78,7 @@ class Maze(SmallEnv):
         size = 2 * config.rooms + 1
         cells = [f"wall_{row}_{column}" for row in range(size) for column in range(size)]
         names = ("walker_row", "walker_column", "goal_row", "goal_column", *cells)
-        super().__init__(num_envs, (config.view, config.view, 3), len(MOVES), names)
+        super().__init__(num_envs, (config.view, config.view, 3), len(MOVES), names, "HWC")
         self.config = config
         self.metadata["render_modes"] = ["rgb_array"]
         self.render_mode = "rgb_array"

@@ -1,16 +1,16 @@
-"""Checks and conversions of the spaces of a Gymnasium vector environment, for BatchedEnv."""
+"""Spaces of a Gymnasium vector environment: checks, and its observations as [N K H W]."""
 
-from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from gymnasium.spaces import Box, Discrete
 from gymnasium.vector import AutoresetMode, SyncVectorEnv, VectorEnv
+from jaxtyping import Bool, UInt8
 from numpy.typing import NDArray
 
 from .errors import UsageError
 from .interface import EnvSpec
+from .layout import PADDINGS, layout_of, name_of
 
 Array = NDArray[Any]
 
@@ -26,13 +26,106 @@ def check_autoreset(env: VectorEnv[Any, Any, Any]) -> None:
         )
 
 
-def read_spaces(env: VectorEnv[Any, Any, Any]) -> tuple[EnvSpec, Callable[[Array], Array]]:
-    """Return the spec, and a function that converts observations to [N K H W].
+class ObservationReader:
+    """Reads the observations of a vector environment as images [N K H W] with pixels of 0..255.
 
-    Raises UsageError unless actions are Discrete from 0 and observations are uint8 images.
+    If the environment's pixels have a smaller range, they are multiplied by the greatest integer
+    that keeps them within 0..255, after the least one is subtracted. Unless the layout is trusted,
+    every observation is checked: its pixels lie in their range, and the older frames of a stack are
+    the newer ones of the stack before. ``first_env`` is the index of the first env in messages.
+
+    Raises UsageError unless actions are Discrete from 0 and observations are uint8 images of a
+    known layout.
     """
-    spec, channels_first = _read_spaces(env)
-    return replace(spec, privileged=_privileged_names(env.unwrapped)), channels_first
+
+    def __init__(self, env: VectorEnv[Any, Any, Any], first_env: int = 0) -> None:
+        space, actions = env.single_observation_space, env.single_action_space
+        self.name, self.first_env = name_of(env), first_env
+        if not isinstance(actions, Discrete) or actions.start != 0:
+            raise UsageError(
+                f"{self.name} has action space {actions}; a BatchedEnv needs Discrete actions "
+                "from 0."
+            )
+        if not isinstance(space, Box) or space.dtype != np.uint8:
+            raise UsageError(
+                f"{self.name} has observation space {space}; a BatchedEnv needs uint8 images (a "
+                "Box)."
+            )
+        self.shape, self.layout = space.shape, layout_of(env)
+        images = self.layout.images(np.empty((1, *self.shape), np.uint8))
+        self.spec = EnvSpec(
+            env.num_envs,
+            int(actions.n),
+            (images.shape[1], images.shape[2], images.shape[3]),
+            self.layout.frame_channels(self.shape),
+            self.layout.padding,
+            _privileged_names(env.unwrapped),
+        )
+        self.low, self.high = int(space.low.min()), int(space.high.max())
+        if self.layout.high is not None:
+            self.high = self.layout.high
+        self.factor = 255 // max(self.high - self.low, 1)
+        self.previous: UInt8[Array, "N K H W"] | None = None
+
+    def read(
+        self, obs: Array, *, first: Bool[Array, " N"] | None, timestep: int
+    ) -> UInt8[Array, "N K H W"]:
+        """Return the images of one timestep; without ``first`` the stack before is not known.
+
+        Raises UsageError, which names the timestep, if a check fails.
+        """
+        obs = np.asarray(obs)
+        images = self.layout.images(obs.reshape(-1, *self.shape))
+        if not self.layout.trusted:
+            self._check_pixels(images, timestep)
+        if self.low or self.factor > 1:
+            images = (images - np.uint8(self.low)) * np.uint8(self.factor)
+        if not self.layout.trusted and self.spec.stack > 1:
+            if first is not None:
+                self._check_stacks(images, first, timestep)
+            self.previous = images.copy()
+        return images
+
+    def _check_pixels(self, images: UInt8[Array, "N K H W"], timestep: int) -> None:
+        if self.high == 255 and not self.low:
+            return
+        outside = (images > self.high) | (images < self.low)
+        if outside.any():
+            env, value = int(outside.nonzero()[0][0]), int(images[outside][0])
+            remedy = "correct the observation space of the environment"
+            if value > self.high:
+                remedy = f"set --env.high {value} or the greatest value that occurs"
+            raise UsageError(
+                f"Env {self.first_env + env} of {self.name} has a pixel of {value} at timestep "
+                f"{timestep}, and its pixels are in {self.low}..{self.high}; {remedy}."
+            )
+
+    def _check_stacks(
+        self, images: UInt8[Array, "N K H W"], first: Bool[Array, " N"], timestep: int
+    ) -> None:
+        channels, axes = self.spec.channels, self.layout.axes
+        older = images[:, :-channels]
+        expected = older if self.previous is None else self.previous[:, channels:]
+        wrong = (older != expected).any((1, 2, 3)) & ~first
+        if wrong.any():
+            raise UsageError(
+                f"Env {self.first_env + int(wrong.argmax())} of {self.name} has an observation at "
+                f"timestep {timestep} whose older frames are not the newer ones of the observation "
+                f"before, although its axes are {axes}; choose other axes, such as --env.axes "
+                f"{axes.translate(str.maketrans('KC', 'CK'))}."
+            )
+        if self.spec.padding == "stored":
+            return
+        stack = images.reshape(len(images), self.spec.stack, channels, *images.shape[2:])
+        padding = stack[:, -1:] if self.spec.padding == "first" else np.zeros_like(stack[:, -1:])
+        wrong = (stack[:, :-1] != padding).any((1, 2, 3, 4)) & first
+        if wrong.any():
+            raise UsageError(
+                f"Env {self.first_env + int(wrong.argmax())} of {self.name} has a first "
+                f"observation at timestep {timestep} whose older frames are not as its padding, "
+                f"'{self.spec.padding}', says; choose --env.padding {PADDINGS}, or other "
+                f"--env.axes than {axes}."
+            )
 
 
 def _privileged_names(env: Any) -> tuple[str, ...]:
@@ -40,36 +133,3 @@ def _privileged_names(env: Any) -> tuple[str, ...]:
     if isinstance(env, SyncVectorEnv):
         env = env.envs[0].unwrapped
     return tuple(getattr(env, "privileged_names", ()))
-
-
-def _read_spaces(env: VectorEnv[Any, Any, Any]) -> tuple[EnvSpec, Callable[[Array], Array]]:
-    space, actions = env.single_observation_space, env.single_action_space
-    name = type(env.unwrapped).__name__
-    if not isinstance(actions, Discrete) or actions.start != 0:
-        raise UsageError(
-            f"{name} has action space {actions}; a BatchedEnv needs Discrete actions from 0."
-        )
-    if not isinstance(space, Box) or space.dtype != np.uint8:
-        raise UsageError(
-            f"{name} has observation space {space}; a BatchedEnv needs uint8 images (a Box)."
-        )
-    shape = space.shape
-    if len(shape) == 4 and shape[0] == 1:  # one color frame, as ale_py stacks it
-        shape = shape[1:]
-    if len(shape) == 2:
-        spec = EnvSpec(env.num_envs, int(actions.n), (1, shape[0], shape[1]))
-        return spec, lambda obs: obs[:, None]
-    if len(shape) != 3:
-        raise UsageError(
-            f"{name} has observation space {space}; a BatchedEnv needs images [H W], [K H W] or "
-            "[H W C]."
-        )
-    if channels := getattr(env.unwrapped, "channels", 0):  # Imagination: [K H W] of such frames
-        spec = EnvSpec(env.num_envs, int(actions.n), (shape[0], shape[1], shape[2]), channels)
-        return spec, lambda obs: obs
-    if shape[2] in (1, 3):
-        height, width, channels = shape
-        spec = EnvSpec(env.num_envs, int(actions.n), (channels, height, width), channels)
-        return spec, lambda obs: obs.reshape(-1, *shape).transpose(0, 3, 1, 2)
-    spec = EnvSpec(env.num_envs, int(actions.n), (shape[0], shape[1], shape[2]))
-    return spec, lambda obs: obs.reshape(-1, *shape)

@@ -17,6 +17,7 @@ from reverie.envs.catch import CatchConfig
 from reverie.envs.deep_sea import DeepSeaConfig
 from reverie.envs.gym import GymConfig
 from reverie.envs.interface import EnvConfig, Segment
+from reverie.envs.layout import Layout
 from reverie.experiments.config.registry import ENVS
 from reverie.world_models.prediction.feedforward import FeedforwardConfig
 from reverie.world_models.prediction.imagination import Imagination
@@ -75,8 +76,9 @@ class ScriptedEnv(VectorEnv[Any, Any, Any]):
         shape: tuple[int, ...] = (1, 2, 2),
         actions: Any = None,
         dtype: Any = np.uint8,
+        layout: Layout | None = None,
     ) -> None:
-        self.num_envs = num_envs
+        self.num_envs, self.layout = num_envs, layout
         self.metadata = {} if mode is None else {"autoreset_mode": mode}
         self.single_observation_space = Box(0, 255, shape, dtype)
         self.single_action_space = actions or Discrete(2)

@@ -117,7 +117,7 @@ def record(name: str) -> dict[str, str]:
         agent_metrics = agent.learn(t)
         resets += [t.step.obs[i] for i in t.step.first.nonzero()[:, 0].tolist()]
         actions.append(t.action)
-        rewards += [t.next_step.reward, t.next_step.discount, t.next_step.last]
+        rewards += [t.next_step.reward.float(), t.next_step.discount, t.next_step.last]
         metrics += [t.bonus, *agent_metrics.values()]
     envs.close()
     return {
@@ -146,8 +146,9 @@ def random_draws() -> dict[str, str]:
 def leaves(state: Any) -> Iterator[Any]:
     """Yield every value of a state, in order."""
     if isinstance(state, dict | list | tuple):
-        for value in state.values() if isinstance(state, dict) else state:
-            yield from leaves(value)
+        items = state.items() if isinstance(state, dict) else enumerate(state)
+        for name, value in items:  # rewards are float64; their digests are those of float32
+            yield from leaves(value.float() if name == "reward" else value)
     elif isinstance(state, Tensor | np.ndarray | int | float):
         yield state
 

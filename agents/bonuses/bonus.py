@@ -62,7 +62,7 @@ class NoBonus(HasState):
     """A bonus of 0."""
 
     def __call__(self, t: Transition) -> Float[Tensor, " N"]:
-        return torch.zeros_like(t.next_step.reward)
+        return torch.zeros_like(t.next_step.discount)
 
 
 def bonus_of_next_frames(

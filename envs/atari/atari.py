@@ -10,7 +10,8 @@ from ale_py.vector_env import AtariVectorEnv
 from gymnasium.vector import AutoresetMode
 from numpy.typing import NDArray
 
-from ..interface import EnvConfig
+from ..interface import DISCOUNT, EnvConfig
+from ..layout import Layout
 from .games import check_game
 from .protocol import PROTOCOLS, AtariProtocol
 from .ram import RAM
@@ -41,6 +42,10 @@ class AtariConfig(EnvConfig):
         return self.protocol.skip
 
     @property
+    def suite(self) -> str:
+        return "atari"
+
+    @property
     def protocol_label(self) -> str:
         return self.protocol.label
 
@@ -50,7 +55,7 @@ class AtariConfig(EnvConfig):
 
 
 class Atari(AtariVectorEnv):  # type: ignore[misc]  # ale_py's base is untyped
-    """N games on C++ threads; ``info["discount"]`` is 0 at a game over and at a counted lost life.
+    """N games on C++ threads; ``info[DISCOUNT]`` is 0 at a game over and at a counted lost life.
 
     ale_py's ``episodic_life`` and ``life_loss_info`` break NEXT_STEP autoreset, so both stay off;
     here a life is lost if 0 < new < old lives. Under ``fire_reset`` the next action is then FIRE, a
@@ -89,6 +94,7 @@ class Atari(AtariVectorEnv):  # type: ignore[misc]  # ale_py's base is untyped
             reward_clipping=False,
         )
         self.metadata = {"autoreset_mode": AutoresetMode.NEXT_STEP, "reset_mask": True}
+        self.layout = Layout("KHW" if protocol.grayscale else "KHWC", trusted=True)
         self._lives = np.zeros(num_envs, np.int32)
         actions = list(self.ale.get_action_set())
         fires = protocol.fire_reset and Action.FIRE in actions
@@ -156,7 +162,7 @@ class Atari(AtariVectorEnv):  # type: ignore[misc]  # ale_py's base is untyped
         life_lost = (lives > 0) & (lives < self._lives)
         dead = terminated | life_lost if self.protocol.life_loss else terminated
         self._lives, self._life_lost = lives, life_lost & ~terminated & ~truncated
-        info["discount"] = 1.0 - dead
+        info[DISCOUNT] = 1.0 - dead
         return obs, reward, terminated, truncated, info | self._true_state()
 
     def _true_state(self) -> dict[str, Any]:

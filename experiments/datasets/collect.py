@@ -88,7 +88,7 @@ def collect(
         behavior = EpsilonGreedy(policy, spec.num_actions, epsilon)
         carry = behavior.initial(num_envs)
         carry["rng"] = prng.initial_rng(seed, prng.Purpose.COLLECT, num_envs).to(device)
-        channels, (_, height, width) = replica.spec.channels, replica.spec.obs_shape
+        channels, (_, height, width) = replica.spec.stored_channels, replica.spec.obs_shape
         manifest = Manifest(
             env=recorded_env,
             num_actions=spec.num_actions,
@@ -96,6 +96,7 @@ def collect(
             policy=name,
             epsilon=epsilon,
             greedy=greedy,
+            padding=replica.spec.padding,
             privileged=spec.privileged,
             seed=seed,
             num_envs=num_envs,

@@ -134,12 +134,16 @@ class Recording:
         return torch.from_numpy(frames).view(*rows.shape, *self.frame_shape)
 
     def observations(self, rows: Int64[Tensor, "*b"], stack: int = 1) -> UInt8[Tensor, "*b K H W"]:
-        """Return the newest ``stack`` frames, oldest first; zeros before an episode's first."""
+        """Return the newest ``stack`` frames, oldest first.
+
+        Before an episode's first frame are zeros, or the first frame again if the env pads by it.
+        """
         back = torch.arange(stack - 1, -1, -1)
-        exists = back <= self.columns["episode_step"][rows][..., None]
+        oldest = self.columns["episode_step"][rows][..., None]
         stride = self.columns["stride"][rows][..., None]
-        frames = self.frames(torch.where(exists, rows[..., None] - back * stride, rows[..., None]))
-        frames *= exists[..., None, None, None]
+        frames = self.frames(rows[..., None] - torch.minimum(back, oldest) * stride)
+        if self.manifest.padding == "zero":
+            frames *= (back <= oldest)[..., None, None, None]
         return frames.flatten(-4, -3)
 
     def segments(self, rows: Int64[Tensor, " B"], length: int, stack: int = 1) -> Segment:
@@ -151,7 +155,7 @@ class Recording:
         reward = self.columns["reward"][steps[:, :-1]]
         privileged = self.columns["privileged"][steps] if self.manifest.privileged else None
         return Segment(
-            action=self.columns["action"][steps[:, :-1]].long(),
+            action=self.columns["action"][steps[:, :-1]],
             obs=self.observations(steps, stack),
             reward=reward,
             bonus=torch.zeros_like(reward),
@@ -168,6 +172,7 @@ class Recording:
         try:
             with np.load(stem.with_suffix(".npz"), allow_pickle=False) as archive:
                 columns = {name: archive[name] for name in ("ends", *manifest.columns)}
+            columns["action"] = columns["action"].astype(np.int64)
             complete = path.stat().st_size == size and len(columns["ends"]) == num_rows
         except Exception as error:  # numpy raises many kinds for a damaged archive
             raise UsageError(
@@ -225,7 +230,7 @@ def _episode_columns(
 
 def _check_compatible(folder_a: Path, a: Manifest, folder_b: Path, b: Manifest) -> None:
     """Raise UsageError, which names the differences, if two recordings cannot be combined."""
-    names = ("env", "num_actions", "frame_shape", "privileged")
+    names = ("env", "num_actions", "frame_shape", "padding", "privileged")
     kinds = ({name: encode(manifest)[name] for name in names} for manifest in (a, b))
     if differences := config_differences(*kinds):
         raise UsageError(

@@ -17,7 +17,7 @@ from torch import Tensor
 from ...envs.atari.atari import AtariConfig
 from ...envs.checks import at_least, check
 from ...envs.errors import UsageError
-from ...envs.interface import EnvConfig, TimeStep
+from ...envs.interface import EnvConfig, Padding, TimeStep
 from ..config.serialization import decode_file, encode
 from ..runs.files import (
     FORMAT,
@@ -42,7 +42,7 @@ class Manifest:
     """The env in the recorded frame format; the policy may have observed another format."""
     num_actions: int
     frame_shape: tuple[int, int, int]
-    """(channels, H, W) of one frame."""
+    """(channels, H, W) of one frame; of a whole observation where the env's padding is stored."""
     policy: str
     epsilon: float
     """Probability of a uniformly random action, in addition to the policy's own randomness."""
@@ -50,6 +50,8 @@ class Manifest:
     """Whether the policy's own randomness was left out."""
     seed: int
     num_envs: int
+    padding: Padding = "zero"
+    """What precedes an episode's first frame in a stack."""
     privileged: tuple[str, ...] = ()
     """Names of the bytes of the true state; empty if it was not recorded."""
     imports: tuple[str, ...] = ()
@@ -122,14 +124,18 @@ class Recorder:
 
     def append(self, step: TimeStep, action: Int64[Tensor, " N"], next_step: TimeStep) -> None:
         """Append one transition of every env: the frame, the action, and its results."""
-        self.frames += [zlib.compress(frame.tobytes(), 1) for frame in step.frame.numpy()]
+        channels = self.manifest.frame_shape[0]
+        frames = step.frame if step.frame.shape[1] == channels else step.obs.cpu()
+        self.frames += [zlib.compress(frame.tobytes(), 1) for frame in frames.numpy()]
         columns = step.columns() | {
-            "action": action.to(torch.uint8),
+            "action": action,
             "reward": next_step.reward,
             "discount": next_step.discount,
         }
         for name, column in self.columns.items():
             column.append(columns[name].cpu().numpy())
+        action_type = np.min_scalar_type(self.manifest.num_actions - 1)
+        self.columns["action"][-1] = self.columns["action"][-1].astype(action_type)
         if len(self.frames) >= SHARD_ROWS:
             self._flush()
 

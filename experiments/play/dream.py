@@ -116,10 +116,13 @@ class Dream:
         return [Table("Dream", tuple(rows)), LineChart("Error by horizon", series, note)]
 
     def _append(self, step: TimeStep) -> None:
-        """Stack the newest frame onto those before, with zeros before the first of an episode."""
+        """Keep the observation; stack frames, on zeros at first, if the predictor's has more."""
         first, channels = bool(step.first[0]), self.predictor.channels
         frames = torch.zeros(self.predictor.obs_shape, dtype=torch.uint8) if first else self.obs[-1]
-        self.obs.append(torch.cat([frames[channels:], step.frame[0].cpu()]))
+        obs = step.obs[0].cpu()
+        if obs.shape != frames.shape:
+            obs = torch.cat([frames[channels:], step.frame[0].cpu()])
+        self.obs.append(obs)
         self.first.append(first)
         self.frames_in_episode = 1 if first else self.frames_in_episode + 1
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from ...envs.errors import NumericalError, UsageError
+from ...envs.errors import EnvError, NumericalError, UsageError
 from ...envs.interface import Metrics, Transition
 from ..config.experiment import Job
 from ..config.serialization import encode_job
@@ -217,7 +217,7 @@ def drive(
                 process.advance(signals)
                 run.interrupted = bool(signals)
             process.end()
-        except NumericalError as error:
+        except (NumericalError, EnvError) as error:
             remedy = f"There was no checkpoint in {run.folder} yet."
             if steps := run.checkpoints.steps():
                 remedy = (
@@ -225,5 +225,5 @@ def drive(
                     "the same command continues from it."
                 )
             stopped = f"The run stopped at {job.unit} {process.step:,}."
-            raise NumericalError(f"{stopped} {error} {remedy}") from error
+            raise type(error)(f"{stopped} {error} {remedy}") from error
     return run

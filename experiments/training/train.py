@@ -236,9 +236,10 @@ class AgentTraining(Process):
                 "New episodes of a trained agent need --pipeline 1, because with more groups "
                 "actions of unfinished episodes are pending."
             )
-        zeros = torch.zeros_like(step.reward)
+        zeros = torch.zeros_like(step.discount)
         yes, no = torch.ones_like(step.last), torch.zeros_like(step.last)
-        truncated = replace(step, reward=zeros, discount=zeros + 1, first=no, last=yes)
+        no_reward = torch.zeros_like(step.reward)
+        truncated = replace(step, reward=no_reward, discount=zeros + 1, first=no, last=yes)
         for next_step in (truncated, self.envs.reset(seed_index)):
             with torch.no_grad():
                 output = self.agent.act(step, carry)

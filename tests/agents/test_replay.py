@@ -40,7 +40,8 @@ def play(outcomes: list[list[int]], stack: int, channels: int, *, midway: bool) 
     for k in range(stack if midway else 1):
         frames[:, stack - 1 - k] = random_frames()
     flags = torch.full((n,), not midway), torch.zeros(n, dtype=torch.bool)
-    step = TimeStep(frames.flatten(1, 2), torch.zeros(n), torch.ones(n), *flags, frames[:, -1])
+    zeros = torch.zeros(n, dtype=torch.float64)
+    step = TimeStep(frames.flatten(1, 2), zeros, torch.ones(n), *flags, frames[:, -1])
     transitions = []
     for row in outcomes:
         outcome, first = torch.tensor(row), step.last
@@ -49,7 +50,7 @@ def play(outcomes: list[list[int]], stack: int, channels: int, *, midway: bool) 
         dies = (outcome == LIFE) | (outcome == DEATH)
         next_step = TimeStep(
             obs=frames.flatten(1, 2),
-            reward=torch.randint(-3, 4, (n,), generator=generator).float(),
+            reward=torch.randint(-3, 4, (n,), generator=generator).double(),
             discount=torch.where(~first & dies, 0.0, 1.0),
             first=first,
             last=~first & (outcome >= DEATH),

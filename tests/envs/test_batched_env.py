@@ -21,6 +21,7 @@ from reverie.envs.batched_env import BatchedEnv, EmulatorEnvs
 from reverie.envs.catch import CatchConfig
 from reverie.envs.errors import EmulatorTimeout, UsageError
 from reverie.envs.interface import EnvConfig, Transition, timestep_state
+from reverie.envs.layout import Layout
 
 from sample_envs import DETERMINISTIC, LAW_ENVS, HangingEnv, ScriptedEnv
 
@@ -128,18 +129,43 @@ def test_lost_lives_end_the_discount_and_not_the_episode() -> None:
     assert losses["mfec"] == 0
 
 
-def test_layouts_become_channels_first() -> None:
-    for shape, expected, channels in [
-        ((2, 2), (1, 2, 2), 1),
-        ((5, 3), (1, 5, 3), 1),
-        ((4, 5, 6), (4, 5, 6), 1),
-        ((5, 6, 3), (3, 5, 6), 3),
-        ((1, 5, 6, 3), (3, 5, 6), 3),
-    ]:
-        envs = BatchedEnv(ScriptedEnv(2, shape=shape))
-        assert envs.spec.obs_shape == expected
-        assert envs.spec.channels == channels
-        assert envs.reset().obs.shape == (2, *expected)
+@pytest.mark.parametrize(
+    ("shape", "layout", "expected", "channels"),
+    [
+        ((2, 2), None, (1, 2, 2), 1),
+        ((5, 3), None, (1, 5, 3), 1),
+        ((1, 5, 6), None, (1, 5, 6), 1),
+        ((5, 6, 3), None, (3, 5, 6), 3),
+        ((5, 6, 1), None, (1, 5, 6), 1),
+        ((4, 5, 6), Layout("CHW"), (4, 5, 6), 4),
+        ((5, 6, 4), Layout("HWC"), (4, 5, 6), 4),
+        ((4, 5, 6), Layout("KHW", padding="stored"), (4, 5, 6), 1),
+        ((5, 6, 4), Layout("HWK", padding="stored"), (4, 5, 6), 1),
+        ((5, 6, 12), Layout("HWK", 3, padding="stored"), (12, 5, 6), 3),
+        ((1, 5, 6, 3), Layout("KHWC"), (3, 5, 6), 3),
+        ((2, 3, 5, 6), Layout("KCHW", padding="stored"), (6, 5, 6), 3),
+        ((5, 6, 3, 2), Layout("HWCK", padding="stored"), (6, 5, 6), 3),
+    ],
+)
+def test_layouts_become_channels_first(
+    shape: tuple[int, ...], layout: Layout | None, expected: tuple[int, int, int], channels: int
+) -> None:
+    envs = BatchedEnv(ScriptedEnv(2, shape=shape, layout=layout))
+    assert envs.spec.obs_shape == expected
+    assert envs.spec.channels == channels
+    assert envs.reset().obs.shape == (2, *expected)
+
+
+@pytest.mark.parametrize(
+    "shape",
+    [
+        *[(4, 84, 84), (84, 84, 4), (3, 84, 84), (12, 84, 84), (84, 84, 12), (3, 9, 3), (1, 9, 3)],
+        *[(4, 84, 84, 3), (4, 3, 84, 84), (1, 84, 84, 3)],
+    ],
+)
+def test_a_layout_is_refused_where_there_is_a_choice(shape: tuple[int, ...]) -> None:
+    with pytest.raises(UsageError, match=r"whose axes may be .*; choose with --env.axes"):
+        BatchedEnv(ScriptedEnv(2, shape=shape))
 
 
 @pytest.mark.parametrize(

@@ -196,7 +196,7 @@ def test_a_hanging_part_raises_a_timeout() -> None:
 
 def test_views_of_a_copied_buffer_have_the_same_values() -> None:
     """With a size of observations that is not a multiple of four bytes."""
-    buffer = torch.zeros(10 * 3 + 3 * 5, dtype=torch.uint8)
+    buffer = torch.zeros(14 * 3 + 3 * 5, dtype=torch.uint8)
     written = _timestep_views(buffer, (3, 1, 1, 5), (3, 0))
     written["obs"].copy_(torch.arange(15).view(3, 1, 1, 5))
     written["reward"][:] = torch.tensor([1.5, -2.0, 1e9])

@@ -172,7 +172,7 @@ class FramePredictor(HasState):
         """Return the multi-step loss of a segment, and its terms; steps after an end count 0."""
         obs, action = segment.obs.to(self.device), segment.action.to(self.device)
         discount = segment.discount.to(self.device)
-        symlog_reward = symlog(segment.reward.to(self.device))
+        symlog_reward = symlog(segment.reward.to(self.device, torch.float32))
         weight = segment.valid.to(self.device).cumprod(1).float()
         network_input = self.mean_frame.center(obs[:, 0])
         carry = self.network.initial(len(obs), self.device)

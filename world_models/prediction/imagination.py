@@ -18,14 +18,15 @@ from torch import Tensor
 
 from ...envs import prng
 from ...envs.errors import UsageError
-from ...envs.interface import Carry, Segment
+from ...envs.interface import DISCOUNT, Carry, Segment
+from ...envs.layout import Layout
 from ..interface import Predictor
 
 
 class Imagination(VectorEnv[Any, Any, Any]):
     """Imagined episodes in N environments, which start where the segments ``starts`` end.
 
-    ``info["discount"]`` is 0 where an episode terminated, else 1. Raises UsageError for segments of
+    ``info[DISCOUNT]`` is 0 where an episode terminated, else 1. Raises UsageError for segments of
     another observation shape, for more actions than the predictor has, and without a start, an
     environment or a step.
 
@@ -59,7 +60,9 @@ class Imagination(VectorEnv[Any, Any, Any]):
                 "set."
             )
         self.predictor, self.num_envs, self.horizon = predictor, num_envs, horizon
-        self.tensors, self.channels = tensors, predictor.channels
+        self.tensors = tensors
+        # Starts are recorded observations, whose older frames are real.
+        self.layout = Layout("KHW", predictor.channels, padding="stored", trusted=True)
         self.metadata = {"autoreset_mode": AutoresetMode.NEXT_STEP, "reset_mask": True}
         self.single_observation_space = Box(0, 255, predictor.obs_shape, np.uint8)
         self.single_action_space = Discrete(num_actions)
@@ -107,9 +110,9 @@ class Imagination(VectorEnv[Any, Any, Any]):
         obs, reward, terminated_out, truncated_out = (
             self._convert(x) for x in (self.carry["obs"], reward, terminated, truncated)
         )
-        info = {"discount": self._convert(1.0 - terminated.float())}
+        info = {DISCOUNT: self._convert(1.0 - terminated.float())}
         if not self.tensors:
-            info["_discount"] = np.ones(self.num_envs, np.bool_)  # Gymnasium's mask of the key
+            info[f"_{DISCOUNT}"] = np.ones(self.num_envs, np.bool_)  # Gymnasium's mask of the key
         return obs, reward, terminated_out, truncated_out, info
 
     def _start_episodes(self, mask: Tensor) -> None:

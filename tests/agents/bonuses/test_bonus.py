@@ -44,9 +44,9 @@ def timestep(frame: Tensor, last: list[bool] | None = None) -> Transition:
     false = torch.zeros(n, dtype=torch.bool)
     reset = torch.tensor(last) if last else false
     step = TimeStep(
-        torch.zeros_like(frame), zeros, zeros + 1, false, reset, torch.zeros_like(frame)
+        torch.zeros_like(frame), zeros.double(), zeros + 1, false, reset, torch.zeros_like(frame)
     )
-    next_step = TimeStep(frame, zeros, zeros + 1, reset, false, frame)
+    next_step = TimeStep(frame, zeros.double(), zeros + 1, reset, false, frame)
     return Transition(step, {}, torch.zeros(n, dtype=torch.int64), {}, next_step, {}, zeros)
 
 

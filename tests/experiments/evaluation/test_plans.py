@@ -48,7 +48,7 @@ AGENT = PPOConfig(
 def transition(replanned: list[bool], first: list[bool], last: list[bool]) -> Transition:
     n = len(replanned)
     obs, zero = torch.zeros(n, 1, 2, 2, dtype=torch.uint8), torch.zeros(n)
-    step = TimeStep(obs, zero, zero + 1, torch.tensor(first), torch.tensor(last), obs)
+    step = TimeStep(obs, zero.double(), zero + 1, torch.tensor(first), torch.tensor(last), obs)
     extras = {"replanned": torch.tensor(replanned)}
     return Transition(step, {}, torch.zeros(n).long(), extras, step, {}, zero)
 

@@ -66,7 +66,7 @@ def transition(before: list[tuple[int, int]], after: list[tuple[int, int]]) -> T
     n = len(before)
     obs, zero, no = torch.zeros(n, 1, 2, 2, dtype=torch.uint8), torch.zeros(n), torch.zeros(n) > 0
     states = torch.tensor([[(9, i, r) for r, i in x] for x in (before, after)]).to(torch.uint8)
-    steps = [TimeStep(obs, zero, zero + 1, no, no, obs, state) for state in states]
+    steps = [TimeStep(obs, zero.double(), zero + 1, no, no, obs, state) for state in states]
     return Transition(steps[0], {}, zero.long(), {}, steps[1], {}, zero)
 
 

@@ -13,6 +13,7 @@ from reverie.agents.loop import interact
 from reverie.agents.policies import RandomPolicy
 from reverie.envs.batched_env import BatchedEnv
 from reverie.envs.errors import UsageError
+from reverie.envs.interface import DISCOUNT
 from reverie.world_models.prediction.imagination import Imagination
 
 from sample_models import CountingPredictor, imagination, starts
@@ -31,7 +32,7 @@ def test_episodes_by_hand() -> None:
     assert [row[1].tolist() for row in rows] == [[1, 2], [1, 2], [1, 2], [0, 0], [1, 2]]
     assert [row[3].tolist()[0] for row in rows] == [False, False, True, False, False]
     assert not any(row[2].any() for row in rows)
-    assert all((row[4]["discount"] == 1).all() for row in rows)
+    assert all((row[4][DISCOUNT] == 1).all() for row in rows)
     assert [row[0][:, 0, -1, -1].tolist() for row in rows[:3]] == [start_index] * 3
     assert all(env.observation_space.contains(row[0]) for row in rows)
     again, _ = env.reset(seed=[7, 8])
