@@ -48,6 +48,7 @@ class Simulator(HasState):
     """A predictor with its training schedule, and recorded states to imagine from."""
 
     STATE = ("predictor", "replay", "steps", "schedule", "pretrained")
+    BUFFERS = ("replay",)
 
     def __init__(
         self,

@@ -21,6 +21,7 @@ from ...envs.checks import at_least, check
 from ...envs.digest import frame_digest
 from ...envs.errors import UsageError
 from ...envs.interface import EnvConfig
+from ...world_models.state import without_buffers
 from ..config.experiment import Experiment
 from ..config.serialization import read_experiment
 from ..runs.provenance import code_version
@@ -239,7 +240,8 @@ def with_protocol(env: EnvConfig, protocol: str) -> EnvConfig:
 
 
 def load(folder: Path | str, *, device: str = "auto") -> tuple[Experiment, Agent]:
-    """Return a run's experiment, and its agent restored from the last checkpoint."""
+    """Return a run's experiment, and its agent as of the last checkpoint, to act (not to learn on).
+    """
     experiment, agent, _, _ = load_trained(folder, device=device)
     return experiment, agent
 
@@ -249,13 +251,12 @@ def load_trained(
 ) -> tuple[Experiment, Agent, Bonus, int]:
     """Return a run's experiment, its agent and bonus, and its agent steps, at the last checkpoint.
 
-    Raises UsageError if there is no checkpoint, or one of another config or version.
+    The agent's buffers of data to learn from are empty: they are not read, so that an agent can act
+    even if they are damaged. Raises UsageError if there is no checkpoint, or one of another config
+    or version.
     """
     run, torch_device = Run(folder), pick_device(device)
     experiment = read_experiment(folder)
-    state = run.checkpoints.load()
-    if state is None:
-        raise UsageError(f"{run.folder} has no checkpoint yet; train it first.")
     with building("env"):
         needs = bool(experiment.needs_privileged)
         spec = spec_of(experiment.env, experiment.num_envs, privileged=needs)
@@ -263,6 +264,15 @@ def load_trained(
         agent = experiment.agent.build(spec, seed=experiment.seed, device=torch_device)
         bonus = experiment.bonus.build(spec, seed=experiment.seed, device=torch_device)
     with loading(run.folder):
+        state = run.checkpoints.load(
+            lambda state: {
+                "agent": without_buffers(agent, state["agent"]),
+                "bonus": without_buffers(bonus, state["bonus"]),
+                "step": state["step"],
+            }
+        )
+        if state is None:
+            raise UsageError(f"{run.folder} has no checkpoint yet; train it first.")
         restore(agent, state["agent"], "agent")
         restore(bonus, state["bonus"], "bonus")
         steps = check_count(state["step"], "step")

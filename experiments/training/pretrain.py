@@ -138,7 +138,7 @@ def load_model(
     job = read_job(folder)
     if not isinstance(job, Pretraining):
         raise UsageError(f"{folder} is no pretraining; name a run of `reverie pretrain`.")
-    state = run.checkpoints.load()
+    state = run.checkpoints.load(lambda state: {"model": state["model"]})
     if state is None:
         raise UsageError(f"{folder} has no checkpoint yet; pretrain it first.")
     with building("model"):
