@@ -70,7 +70,7 @@ def save(session: BenchSession, rows: list[Row]) -> None:
     machine = about["cpu"] if on_cpu else f"{about['device']}, {about['cpu']}"
     date = datetime.now(UTC).date().isoformat()
     path = RESULTS / "bench" / f"{name}.json"
-    history = json.loads(path.read_text()) if path.exists() else []
+    history = json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
     history.append({"date": date, "machine": machine, "provenance": about, "rows": rows})
     write_json(path, history)
     print(f"appended to {path}")

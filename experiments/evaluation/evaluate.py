@@ -19,7 +19,7 @@ from ...envs.atari.protocol import PROTOCOLS
 from ...envs.batched_env import BatchedEnv, spec_of
 from ...envs.checks import at_least, check
 from ...envs.digest import frame_digest
-from ...envs.errors import UsageError
+from ...envs.errors import Interrupted, UsageError
 from ...envs.interface import EnvConfig
 from ...world_models.state import without_buffers
 from ..config.experiment import Experiment
@@ -96,8 +96,8 @@ def evaluate(
     the protocol's epsilon, which is for deterministic policies, is 0. Every env has a fixed quota
     of episodes, so that short episodes are not favored. ``video`` is the path of a video of one
     episode and ``figure`` that of a figure of its plans, if the policy has a planner. With
-    ``privileged`` the envs offer their true state (see ``TimeStep``). SIGINT and SIGTERM end the
-    evaluation after the current timestep with KeyboardInterrupt.
+    ``privileged`` the envs offer their true state (see ``TimeStep``). SIGINT, SIGTERM and SIGHUP
+    end the evaluation after the current timestep with Interrupted, a KeyboardInterrupt.
 
     Example::
 
@@ -140,7 +140,7 @@ def evaluate(
             if interrupted or [*map(len, counted)] == quota:
                 break
     if interrupted:
-        raise KeyboardInterrupt
+        raise Interrupted(interrupted[0])
     if figure and trace.timesteps:
         draw_episode(trace.timesteps, names, f"{env.env_name}, evaluation seed {seed}", figure)
     finished = [episode for env_episodes in counted for episode in env_episodes]
@@ -240,8 +240,7 @@ def with_protocol(env: EnvConfig, protocol: str) -> EnvConfig:
 
 
 def load(folder: Path | str, *, device: str = "auto") -> tuple[Experiment, Agent]:
-    """Return a run's experiment, and its agent as of the last checkpoint, to act (not to learn on).
-    """
+    """Return a run's experiment, and its agent as of the last checkpoint, to act."""
     experiment, agent, _, _ = load_trained(folder, device=device)
     return experiment, agent
 

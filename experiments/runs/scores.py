@@ -33,8 +33,11 @@ class Scores:
     """Agent steps of the evaluated checkpoint; 0 for a policy without one."""
     commit: str | None = None
     """Commit of the code that evaluated it, if it is known."""
-    modified: bool = False
-    """Whether files of that commit were modified."""
+    modified: bool | None = None
+    """Whether files of that commit were modified, if it is known."""
+    package_version: str | None = None
+    package_hash: str | None = None
+    """SHA-256 of the files of the code that evaluated it."""
 
     @property
     def episodes(self) -> int:

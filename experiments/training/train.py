@@ -42,9 +42,9 @@ def train(
 ) -> Run:
     """Train, or continue training, in a run folder; return the run, finished or interrupted.
 
-    A run that has reached its total timesteps is not changed. Ctrl-C and SIGTERM write a checkpoint
-    after the current timestep, from which the same call continues. ``callbacks`` are called after
-    the run's own ones (see ``Callback``).
+    A run that has reached its total timesteps is not changed. Ctrl-C, SIGTERM and SIGHUP write a
+    checkpoint after the current timestep, from which the same call continues. ``callbacks`` are
+    called after the run's own ones (see ``Callback``).
 
     Raises UsageError for invalid input, and RunError if a model's numbers are no longer finite, an
     emulator does not respond or the disk is full; the last checkpoint is kept in either case.
@@ -112,7 +112,7 @@ class AgentTraining(Process):
             PlanTracking(spec.num_envs, self.envs.device),
             Throughput("SPS", size=spec.num_envs, random_sps=random_sps),
             MetricsLog(run),
-            Display(total, describe_training, quiet=options.quiet),
+            Display(total, describe_training, self.signals, quiet=options.quiet),
         ]
         if options.count_rooms:
             self.callbacks.append(RoomVisits(spec, env.env_name))
