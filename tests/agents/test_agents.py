@@ -13,7 +13,7 @@ import torch
 from reverie import Experiment, evaluate, load, train
 from reverie.agents.interface import Agent, AgentConfig
 from reverie.agents.loop import interact
-from reverie.envs.batched_env import BatchedEnv
+from reverie.envs.batched_env import BatchedEnv, spec_of
 from reverie.envs.catch import CatchConfig
 from reverie.experiments.runs import blocks, checkpoints
 from reverie.experiments.runs.run import Run
@@ -119,7 +119,7 @@ def test_it_acts_without_the_buffers_of_its_checkpoint(
     config = shortened(config)
     experiment = Experiment(config, SMALL_CATCH, seed=1, total_timesteps=324, num_envs=4)
     run = train(experiment, tmp_path, OPTIONS)
-    trained = config.build(SMALL_CATCH.build(4).spec, seed=1)
+    trained = config.build(spec_of(SMALL_CATCH, 4), seed=1)
     trained.load_state_dict((run.checkpoints.load() or {})["agent"])
     removed = {x.name: x.read_bytes() for x in run.checkpoints.blocks.folder.iterdir()}
     for path in run.checkpoints.blocks.folder.iterdir():

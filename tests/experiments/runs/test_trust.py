@@ -268,12 +268,48 @@ def test_rows_are_truncated_atomically(tmp_path: Path, monkeypatch: pytest.Monke
     assert path.read_text().startswith(rows)
     monkeypatch.undo()
     run.truncate_lines("metrics.jsonl", 3)
-    assert path.read_text() == rows, "the incomplete line is removed"
+    assert path.read_text() == rows
+    assert (tmp_path / "metrics.jsonl.unreadable").read_text() == '{"step": 4, "fra\n'
     before = path.stat().st_ino
     run.truncate_lines("metrics.jsonl", 3)
     assert path.stat().st_ino == before, "the file is not rewritten if no row is removed"
     run.truncate_lines("metrics.jsonl", 1)
     assert [row["step"] for row in run.read_lines("metrics.jsonl")] == [0, 1]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b'{"step": 2, "score": Infinity}',
+        b'{"step": 2, "score": 1e999}',
+        b'{"step": 2, "score": null}',
+        b'{"step": 2}',
+        b'{"step": 2, "sc\xff',
+        b"\0" * 40,
+        b"[" * 5_000,
+        '{"step": 2, "score": \u2028'.encode(),
+    ],
+    ids=range(8),
+)
+def test_an_unreadable_row_is_kept_aside_and_costs_no_other_row(
+    line: bytes, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run, path = Run(tmp_path), tmp_path / "episodes.jsonl"
+    rows = [b'{"step": %d, "score": 1.50, "length":  9}' % step for step in range(9)]
+    path.write_bytes(b"\n".join([*rows[:3], line, *rows[3:5], line, *rows[5:]]))
+    before = run.read_lines("episodes.jsonl")
+    assert len(before) == 9
+    run.truncate_lines("episodes.jsonl", 6)
+    assert run.read_lines("episodes.jsonl") == before[:7]
+    assert path.read_bytes() == b"".join(row + b"\n" for row in rows[:7]), "as they were written"
+    aside = tmp_path / "episodes.jsonl.unreadable"
+    assert aside.read_bytes() == 2 * (line + b"\n")
+    assert "2 of the 11 lines of" in capsys.readouterr().err
+    with path.open("ab") as file:
+        file.write(line + b"\n")
+    run.truncate_lines("episodes.jsonl", 6)
+    assert aside.read_bytes() == 3 * (line + b"\n")
+    assert run.read_lines("episodes.jsonl") == before[:7]
 
 
 def test_second_process_in_a_folder_is_refused_with_the_id_of_the_first(tmp_path: Path) -> None:
