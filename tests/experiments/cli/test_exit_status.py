@@ -110,7 +110,7 @@ def test_a_signal_ends_training_with_a_checkpoint(
     monkeypatch.setattr(Display, "on_row", lambda self, row: signal.raise_signal(number))
     assert cli.main([*TRAIN]) == 128 + number
     assert Run("here").checkpoints.steps() == [40]
-    assert "Stopped at timestep 40; the same command continues" in capsys.readouterr().out
+    assert "Stopped at step 40; the same command continues" in capsys.readouterr().out
 
 
 def test_nohup_stays_in_effect() -> None:
