@@ -53,7 +53,7 @@ class HasState:
 
 def without_buffers(part: Any, state: Any) -> Any:
     """Return the state of a part, and of the parts in it, without what only learning reads."""
-    if not isinstance(state, dict):
+    if not isinstance(state, dict) or not isinstance(part, Stateful):
         return state
     buffers = getattr(part, "BUFFERS", ())
     return {
