@@ -97,6 +97,7 @@ class DQN(HasState):
     """Epsilon-greedy agent that learns Q-values off-policy."""
 
     STATE = ("q_network", "target_network", "replay", "optimizer", "steps", "schedule")
+    BUFFERS = ("replay",)
 
     def __init__(
         self,

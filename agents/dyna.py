@@ -111,7 +111,7 @@ class Dyna(ModelBased):
     def learn(self, t: Transition) -> Metrics:
         """Train the predictor, and the inner agent if a round of rollouts is due."""
         metrics = self.simulator.learn(t)
-        if self.simulator.ready:
+        if self.simulator.ready and len(self.simulator.replay):
             for number in self.schedule(self.simulator.steps):
                 metrics |= self.imagine(number)
         return metrics

@@ -131,6 +131,7 @@ class PPO(HasState):
     """An agent that samples from a policy and updates it whenever a rollout is full."""
 
     STATE = ("network", "rollout", "optimizer", "rng", "steps")
+    BUFFERS = ("rollout",)
 
     def __init__(
         self,

@@ -48,6 +48,7 @@ class Simulator(HasState):
     """A predictor with its training schedule, and recorded states to imagine from."""
 
     STATE = ("predictor", "replay", "steps", "schedule", "pretrained")
+    BUFFERS = ("replay",)
 
     def __init__(
         self,
@@ -82,10 +83,9 @@ class Simulator(HasState):
 
     @property
     def ready(self) -> bool:
-        """Whether the predictor has learned and there are recorded states to imagine from."""
+        """Whether the predictor has learned, and may be used from this step on."""
         trained = self.schedule.count > 0 or self.pretrained
-        enough_steps = self.steps >= self.config.model_learning_starts
-        return trained and enough_steps and len(self.replay) > 0
+        return trained and self.steps >= self.config.model_learning_starts
 
     def learn(self, t: Transition) -> Metrics:
         """Store a real transition and make the predictor's updates that are due.

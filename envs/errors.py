@@ -5,6 +5,14 @@ class UsageError(ValueError):
     """Invalid input; the message names the culprit, its value, what is allowed, and the remedy."""
 
 
+class Interrupted(KeyboardInterrupt):
+    """A signal ended a command."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
+
+
 class FolderBusy(UsageError):
     """Another process trains in the folder; the message names it."""
 

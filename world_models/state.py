@@ -22,6 +22,9 @@ class HasState:
     """
 
     STATE: ClassVar[tuple[str, ...]] = ()
+    BUFFERS: ClassVar[tuple[str, ...]] = ()
+    """Names in ``STATE`` of the data to learn from, which acting does not read: a state may lack
+    them (see ``without_buffers``)."""
 
     def state_dict(self) -> dict[str, Any]:
         """Return a copy of the state of every attribute by name.
@@ -31,8 +34,10 @@ class HasState:
         return {name: _state_of(getattr(self, name)) for name in self.STATE}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restore every attribute; raises KeyError for one that is missing."""
+        """Restore every attribute; raises KeyError for one that is missing, and no buffer."""
         for name in self.STATE:
+            if name in self.BUFFERS and name not in state:
+                continue
             value = getattr(self, name)
             if isinstance(value, torch.optim.Optimizer):
                 load_optimizer(value, state[name])
@@ -44,6 +49,18 @@ class HasState:
                 setattr(self, name, state[name].to(value.device, copy=True))
             else:
                 setattr(self, name, deepcopy(state[name]))
+
+
+def without_buffers(part: Any, state: Any) -> Any:
+    """Return the state of a part, and of the parts in it, without what only learning reads."""
+    if not isinstance(state, dict) or not isinstance(part, Stateful):
+        return state
+    buffers = getattr(part, "BUFFERS", ())
+    return {
+        name: without_buffers(getattr(part, name, None), value)
+        for name, value in state.items()
+        if name not in buffers
+    }
 
 
 def _state_of(value: Any) -> Any:

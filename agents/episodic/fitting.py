@@ -25,6 +25,8 @@ class RepresentationFitter:
     ends. Raises UsageError if all frames are equal.
     """
 
+    BUFFERS = ("frames",)
+
     def __init__(
         self,
         representation: Representation,
@@ -108,7 +110,8 @@ class RepresentationFitter:
             setattr(self, name, state[name])
         if self.done:
             self.frames = self.frames[:0].clone()
-        self.frames[: len(state["frames"])] = state["frames"]
+        frames = state.get("frames", self.frames[:0])  # of a buffer, which a state may lack
+        self.frames[: len(frames)] = frames
         if self.trained is not self.representation:
             self.trained.load_state_dict(state["trained"])
 

@@ -79,6 +79,7 @@ class MFEC(HasState):
     """An agent that acts greedily on the returns of nearest neighbors."""
 
     STATE = ("representation", "fitter", "tables", "episodes")
+    BUFFERS = ("episodes",)
 
     def __init__(
         self,

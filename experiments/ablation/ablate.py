@@ -6,7 +6,6 @@ run in every game with every seed, and each run equals that of the same ``reveri
 
 import itertools
 import os
-import signal
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,6 +22,7 @@ from ..reporting.comparison import compare
 from ..reporting.report import write_report
 from ..reporting.run_results import read_results
 from ..runs.outputs import check_writable, reporting_failure
+from ..runs.runtime import raising_interrupted
 from ..training.task import Task
 from .estimate import estimate_sps
 from .executor import Executor, TaskResult
@@ -74,7 +74,7 @@ def ablate(
     """Run the unfinished runs of a grid, and write a report.
 
     ``imports`` are modules with parts of the user's own, and ``command`` repeats the grid. Returns
-    the exit status: 0, 1 if runs failed, 130 if interrupted.
+    the exit status, 0, or 1 if runs failed. Raises KeyboardInterrupt if interrupted.
     """
     tasks = make_tasks(grid, options, imports)
     report = tasks[0].folder.parent / "report.html"
@@ -94,7 +94,7 @@ def ablate(
             failed = _execute(unfinished, options)
         except KeyboardInterrupt:
             print("Interrupted: the same command continues.")
-            return 130
+            raise
         if failed:
             print(f"{failed} runs failed; the same command retries them.")
             return 1
@@ -153,14 +153,13 @@ def _execute(tasks: list[Task], options: AblateOptions) -> int:
     else:
         executor = LocalPool(options.num_workers, options.threads, options.retries)
     start_time, results = time.monotonic(), list[TaskResult]()
-    previous = signal.signal(signal.SIGTERM, signal.default_int_handler)  # as on Ctrl-C
-    try:
-        for result in executor.execute(tasks):
-            results.append(result)
-            print(f"[{len(results)}/{len(tasks)}] {result}", flush=True)
-    finally:
-        executor.stop()
-        signal.signal(signal.SIGTERM, previous)
+    with raising_interrupted():
+        try:
+            for result in executor.execute(tasks):
+                results.append(result)
+                print(f"[{len(results)}/{len(tasks)}] {result}", flush=True)
+        finally:
+            executor.stop()
     seconds = sum(result.seconds for result in results)
     overhead = sum(result.overhead for result in results)
     share = f"; scheduling added {overhead / seconds:.1%}" if seconds and overhead else ""

@@ -63,8 +63,7 @@ def _run_trial(experiment: Experiment, options: TrainOptions) -> float:
     with tempfile.TemporaryDirectory() as folder:
         run = train(experiment, folder, options)
         rows = run.read_lines("metrics.jsonl")
-    if run.interrupted:
-        raise KeyboardInterrupt
+    run.raise_interrupted()
     if not rows:
         raise UsageError(
             f"Ten timesteps took more than {60 * TRIAL_MINUTES:.0f} s; give the agent steps per "

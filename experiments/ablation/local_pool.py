@@ -93,7 +93,7 @@ class LocalPool:
 def _run_in_process(task: Task, connection: Connection) -> None:
     """Execute one task in a process of its own, with its output in the run's log.txt."""
     task.folder.mkdir(parents=True, exist_ok=True)
-    with open(task.folder / "log.txt", "a") as log:
+    with open(task.folder / "log.txt", "a", encoding="utf-8") as log:
         os.dup2(log.fileno(), 1)
         os.dup2(log.fileno(), 2)
     threading.Thread(target=_exit_with_parent, args=(connection,), daemon=True).start()

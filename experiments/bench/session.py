@@ -14,6 +14,7 @@ import torch
 from ...envs.checks import at_least, check
 from ...world_models.precision import FLOAT32, Precision, compile_failure
 from ..reporting.committed import RESULTS
+from ..runs.files import to_json
 from ..runs.outputs import write_or_keep
 from ..runs.provenance import provenance
 
@@ -76,9 +77,9 @@ def save(session: BenchSession, rows: list[Row]) -> None:
     machine = about["cpu"] if on_cpu else f"{about['device']}, {about['cpu']}"
     date = datetime.now(UTC).date().isoformat()
     path = results_file(session.device)
-    history = json.loads(path.read_text()) if path.exists() else []
+    history = json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
     history.append({"date": date, "machine": machine, "provenance": about, "rows": rows})
-    write_or_keep(path, json.dumps(history, indent=1) + "\n")
+    write_or_keep(path, to_json(history, indent=1) + "\n")
     print(f"appended to {path}")
 
 

@@ -15,7 +15,7 @@ LOCAL_FLAGS = ("--folder", "--save", "--workers")
 
 
 def run(argv: list[str]) -> int:
-    """Run the unfinished runs of a grid and write a report; return 130 if interrupted."""
+    """Run the unfinished runs of a grid and write a report; return 1 if some failed."""
     command = argv
     for flag in LOCAL_FLAGS:
         command, _ = take_flag(command, flag)

@@ -1,11 +1,13 @@
 """The entry point of ``reverie COMMAND ...``; only the module of the command is imported."""
 
 import os
+import signal
 import sys
 from importlib import import_module
 
 from ...envs.atari.games import did_you_mean
-from ...envs.errors import EmulatorTimeout, RunError, UsageError
+from ...envs.errors import EmulatorTimeout, Interrupted, RunError, UsageError
+from ..runs.output import discard_output, prepare_output
 
 USAGE = """\
 reverie: reinforcement-learning agents built on generative models
@@ -37,8 +39,23 @@ COMMANDS = (
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run one command; return 0, 1 for a failed run, 2 for unusable input, 130 if interrupted."""
-    argv = list(sys.argv[1:] if argv is None else argv)
+    """Run one command and return its exit status.
+
+    0; 1 for a failed run, a difference or a problem that was found; 2 for unusable input; and 128
+    and the number of the signal if one ended the command: SIGPIPE if its output is no longer read.
+    """
+    prepare_output()
+    try:
+        try:
+            return _run_command(list(sys.argv[1:] if argv is None else argv))
+        finally:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        discard_output()
+        return 128 + signal.SIGPIPE
+
+
+def _run_command(argv: list[str]) -> int:
     try:
         if not argv or argv[0] in ("-h", "--help", "help"):
             print(USAGE)
@@ -53,8 +70,10 @@ def main(argv: list[str] | None = None) -> int:
     except UsageError as error:
         print(f"reverie: {error}", file=sys.stderr)
         return 2
+    except Interrupted as interrupted:
+        return 128 + interrupted.number
     except KeyboardInterrupt:
-        return 130
+        return 128 + signal.SIGINT
     except RunError as error:
         print(f"reverie: {error}", file=sys.stderr)
         if isinstance(error, EmulatorTimeout):

@@ -9,10 +9,11 @@ from ..training.pretrain import Pretraining, pretrain
 
 
 def run(argv: list[str]) -> int:
-    """Pretrain a model on recordings; return 130 if interrupted."""
+    """Pretrain a model on recordings; raises Interrupted if a signal ends it."""
     job, options = parse_pretraining(argv)
     folder = options.folder or job.default_folder
-    return 130 if pretrain(job, folder, options).interrupted else 0
+    pretrain(job, folder, options).raise_interrupted()
+    return 0
 
 
 def parse_pretraining(argv: list[str]) -> tuple[Pretraining, PretrainOptions]:

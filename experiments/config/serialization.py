@@ -4,7 +4,6 @@ Parts must be registered. Decoding imports no module of the user's.
 """
 
 import hashlib
-import json
 import os
 import sys
 from collections.abc import Sequence
@@ -15,6 +14,7 @@ from typing import Any, TypeVar, get_args, get_type_hints
 from typeguard import TypeCheckError, check_type
 
 from ...envs.errors import UsageError
+from ..runs.files import to_json
 from ..runs.run import Run
 from .experiment import Experiment, Job
 from .registry import TABLES, class_name, public_name, registered_class, role_name
@@ -81,7 +81,7 @@ def require_imports(path: Path, names: Any) -> None:
 def fingerprint(config: Any) -> str:
     """Return six hexadecimal digits of everything in a config but its length of training."""
     lengths = dict.fromkeys(("total_timesteps", "num_updates"), 1)
-    text = json.dumps(encode(config) | lengths, sort_keys=True)
+    text = to_json(encode(config) | lengths, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:6]
 
 

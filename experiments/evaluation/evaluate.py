@@ -1,6 +1,5 @@
 """Evaluation: whole episodes in separate envs, with the protocol beside the score."""
 
-import json
 import time
 from collections.abc import Callable
 from contextlib import closing
@@ -22,10 +21,12 @@ from ...envs.atari.protocol import PROTOCOLS
 from ...envs.batched_env import BatchedEnv, spec_of
 from ...envs.checks import at_least, check
 from ...envs.digest import frame_digest
-from ...envs.errors import RunError, UsageError
+from ...envs.errors import Interrupted, RunError, UsageError
 from ...envs.interface import EnvConfig
+from ...world_models.state import without_buffers
 from ..config.experiment import Experiment
 from ..config.serialization import read_experiment
+from ..runs.files import to_json
 from ..runs.outputs import check_writable, write_or_keep
 from ..runs.provenance import code_version
 from ..runs.run import Run, building, loading
@@ -123,8 +124,8 @@ def evaluate(
     ``purpose``. A long evaluation shows its progress on stderr, or hands it to ``tell``.
 
     Raises UsageError, before the first step, if a file could not be written, and MediaError, which
-    holds the scores, if writing one fails after all. SIGINT and SIGTERM end the evaluation after
-    the current timestep with KeyboardInterrupt.
+    holds the scores, if writing one fails after all. SIGINT, SIGTERM and SIGHUP
+    end the evaluation after the current timestep with Interrupted, a KeyboardInterrupt.
 
     Example::
 
@@ -182,7 +183,7 @@ def evaluate(
                 quota.reset()
                 start = envs.reset(int(envs.seed_index.max()) + 1), t.next_carry
     if interrupted:
-        raise KeyboardInterrupt
+        raise Interrupted(interrupted[0])
     if figure and trace.timesteps:
         title = f"{env.env_name}, evaluation seed {seed}"
         try:
@@ -299,7 +300,7 @@ def evaluate_run(
         results.append(replace(scores, steps=steps, **code_version()))
         if show:
             show(results[-1])
-        write_or_keep(files[protocol], json.dumps(results[-1].to_json(), indent=1) + "\n")
+        write_or_keep(files[protocol], to_json(results[-1].to_json(), indent=1) + "\n")
     if unwritten:
         raise RunError(" ".join(unwritten))
     return results
@@ -336,7 +337,7 @@ def with_protocol(env: EnvConfig, protocol: str) -> EnvConfig:
 
 
 def load(folder: Path | str, *, device: str = "auto") -> tuple[Experiment, Agent]:
-    """Return a run's experiment, and its agent restored from the last checkpoint."""
+    """Return a run's experiment, and its agent as of the last checkpoint, to act."""
     experiment, agent, _, _ = load_trained(folder, device=device)
     return experiment, agent
 
@@ -346,13 +347,12 @@ def load_trained(
 ) -> tuple[Experiment, Agent, Bonus, int]:
     """Return a run's experiment, its agent and bonus, and its agent steps, at the last checkpoint.
 
-    Raises UsageError if there is no checkpoint, or one of another config or version.
+    The agent's buffers of data to learn from are empty: they are not read, so that an agent can act
+    even if they are damaged. Raises UsageError if there is no checkpoint, or one of another config
+    or version.
     """
     run, torch_device = Run(folder), pick_device(device)
     experiment = read_experiment(folder)
-    state = run.checkpoints.load()
-    if state is None:
-        raise UsageError(f"{run.folder} has no checkpoint yet; train it first.")
     with building("env"):
         needs = bool(experiment.needs_privileged)
         spec = spec_of(experiment.env, experiment.num_envs, privileged=needs)
@@ -360,6 +360,15 @@ def load_trained(
         agent = experiment.agent.build(spec, seed=experiment.seed, device=torch_device)
         bonus = experiment.bonus.build(spec, seed=experiment.seed, device=torch_device)
     with loading(run.folder):
+        state = run.checkpoints.load(
+            lambda state: {
+                "agent": without_buffers(agent, state["agent"]),
+                "bonus": without_buffers(bonus, state["bonus"]),
+                "step": state["step"],
+            }
+        )
+        if state is None:
+            raise UsageError(f"{run.folder} has no checkpoint yet; train it first.")
         restore(agent, state["agent"], "agent")
         restore(bonus, state["bonus"], "bonus")
         steps = check_count(state["step"], "step")

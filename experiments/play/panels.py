@@ -5,7 +5,6 @@ Images are PNG in base64: PNG is lossless, and small for the screens of games.
 
 import base64
 import io
-import json
 import math
 from dataclasses import dataclass, fields, is_dataclass
 from typing import Any
@@ -15,6 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image as Pillow
 
 from ..evaluation.video import Image
+from ..runs.files import to_json
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,15 +104,15 @@ class View:
 
 def pack(state: dict[str, Any], packed_view: bytes) -> bytes:
     """Encode a message of the session's state and an encoded view as JSON."""
-    return b'{"state": %b, "panels": %b}' % (json.dumps(state).encode(), packed_view)
+    return b'{"state": %b, "panels": %b}' % (to_json(state).encode(), packed_view)
 
 
 def pack_view(view: View) -> bytes:
     """Encode the panels of a view as JSON, the main view first."""
-    return json.dumps(_to_json((view.main, *view.panels))).encode()
+    return to_json(_as_plain((view.main, *view.panels))).encode()
 
 
-def _to_json(value: Any) -> Any:
+def _as_plain(value: Any) -> Any:
     """Convert panels and what they hold to JSON values, the classes' names as ``kind``.
 
     Numbers have five significant digits, or are None if they are not finite.
@@ -121,16 +121,16 @@ def _to_json(value: Any) -> Any:
         case float():
             return float(f"{value:.5g}") if math.isfinite(value) else None
         case tuple():
-            return [_to_json(x) for x in value]
+            return [_as_plain(x) for x in value]
         case dict():
-            return {name: _to_json(x) for name, x in value.items()}
+            return {name: _as_plain(x) for name, x in value.items()}
         case np.ndarray() if value.dtype == np.uint8:
             return {"size": value.shape[1::-1], "png": _encode_png(value)}
         case np.ndarray():
             return value.astype(np.float64).round(2).tolist()
         case _ if is_dataclass(value):
             named = {field.name: getattr(value, field.name) for field in fields(value)}
-            return {"kind": type(value).__name__, **_to_json(named)}
+            return {"kind": type(value).__name__, **_as_plain(named)}
     return value
 
 

@@ -25,6 +25,7 @@ from starlette.routing import Mount, WebSocketRoute
 from starlette.staticfiles import StaticFiles
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
+from ..runs.files import to_json
 from .messages import execute
 from .session import Session
 
@@ -143,7 +144,7 @@ class Server:
 
     async def _send(self, socket: WebSocket, unused_frames: asyncio.Semaphore) -> None:
         """Send the newest frame whenever there is an update and the page is ready."""
-        await socket.send_text(json.dumps(self.session.info()))
+        await socket.send_text(to_json(self.session.info()))
         since, updated = -1, self.clock.updated
         updated.set()
         while True:

@@ -1,11 +1,10 @@
 """The committed results: their folder, and the layout of their JSON files."""
 
-import json
 import re
 from pathlib import Path
 from typing import Any
 
-from ..runs.files import read_json
+from ..runs.files import read_json, to_json
 from ..runs.outputs import write_or_keep
 from ..runs.run import Run
 
@@ -21,7 +20,7 @@ def kept_provenance(run: Run) -> dict[str, Any]:
 
 def write_result(path: Path, data: Any) -> None:
     """Write a committed result, each innermost list on one line, and print its path."""
-    text = json.dumps(data, indent=1, allow_nan=False)
+    text = to_json(data, indent=1)
     compact = re.sub(r"\[[^\[\]{}]*\]", lambda m: " ".join(m.group().split()), text)
     write_or_keep(path, compact + "\n")
     print(f"wrote {path}")

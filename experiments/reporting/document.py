@@ -58,11 +58,11 @@ def to_html(title: str, blocks: list[Block]) -> str:
     """Return the document as one HTML file without external resources."""
     headings = [block.text for block in blocks if isinstance(block, Heading)]
     links = "".join(f'<a href="#{_anchor(text)}">{escape(text)}</a>' for text in headings)
-    body = "\n".join(map(_html, blocks))
+    body, style = "\n".join(map(_html, blocks)), STYLE.read_text(encoding="utf-8")
     return (
         f'<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         f'<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{escape(title)}</title>\n<style>\n{STYLE.read_text()}</style>\n</head>\n<body>\n"
+        f"<title>{escape(title)}</title>\n<style>\n{style}</style>\n</head>\n<body>\n"
         f"<header><div><h1>{escape(title)}</h1><nav>{links}</nav></div></header>\n"
         f"<main>\n{body}\n</main>\n</body>\n</html>\n"
     )

@@ -27,7 +27,7 @@ class Published:
 
 def published(games: Collection[str] | None = None) -> list[Published]:
     """Return the published scores in these games (default all), by game, best first."""
-    with PUBLISHED.open(newline="") as file:
+    with PUBLISHED.open(newline="", encoding="utf-8") as file:
         rows = [Published(**row | {"score": float(row["score"])}) for row in csv.DictReader(file)]  # type: ignore[arg-type]
     chosen = [row for row in rows if games is None or row.game in games]
     return sorted(chosen, key=lambda row: (row.game, -row.score))

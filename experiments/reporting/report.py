@@ -5,11 +5,10 @@ configs, videos and figures, and provenance.
 """
 
 import itertools
-import json
 import os
 from pathlib import Path
 
-from ..runs.files import write_file
+from ..runs.files import to_json, write_file
 from ..runs.outputs import check_writable
 from .comparison import Comparison, compare, raw_csv
 from .document import Block, Heading, Media, Paragraph, Table, to_html, write_markdown
@@ -84,7 +83,7 @@ def document(comparisons: list[Comparison], warnings: list[str]) -> list[Block]:
         *published_tables(comparisons),
         Heading("Raw data and provenance"),
         Media("scores.csv", raw_csv(comparisons).encode(), "Raw scores of every episode (CSV)"),
-        Media("configs.json", json.dumps(configs, indent=1).encode(), "All configs (JSON)"),
+        Media("configs.json", to_json(configs, indent=1).encode(), "All configs (JSON)"),
         *_provenance(results),
     ]
 

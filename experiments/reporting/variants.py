@@ -1,11 +1,11 @@
 """Variants: how the configs of runs differ, and the names derived from the differences."""
 
-import json
 from collections import defaultdict
 from dataclasses import dataclass
 from typing import Any
 
 from ..config.registry import part_name
+from ..runs.files import to_json
 from ..runs.run import flatten
 from .intervals import Key
 from .run_results import RunResult
@@ -55,7 +55,7 @@ def make_variants(results: list[RunResult], baseline: str) -> list[Variant]:
     """
     groups: dict[str, list[RunResult]] = defaultdict(list)
     for result in results:
-        groups[json.dumps(result.variant_config, sort_keys=True)].append(result)
+        groups[to_json(result.variant_config, sort_keys=True)].append(result)
     flats = {key: flatten(runs[0].variant_config, part_name) for key, runs in groups.items()}
     named = [key for key, runs in groups.items() if baseline in (x.folder.name for x in runs)]
     first = min(named or groups, key=lambda key: len(flats[key]))

@@ -46,6 +46,7 @@ def pretrain_to_the_end(
 ) -> Run:
     """Pretrain a model unless it is finished; raises KeyboardInterrupt if interrupted."""
     run = pretrain(job, folder, options)
+    run.raise_interrupted()
     if not run.finished:
         raise KeyboardInterrupt
     return run

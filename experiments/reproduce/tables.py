@@ -32,7 +32,7 @@ def verify(*, write: bool = False) -> int:
     """
     num_tables, differing = 0, []
     for name in DOCUMENTS:
-        text = (ROOT / name).read_text()
+        text = (ROOT / name).read_text(encoding="utf-8")
         rebuilt, count = MARK.subn(lambda m: f"{m[1]}{TABLES[m[2]]()}{m[3]}", text)
         num_tables += count
         if write:
@@ -283,7 +283,7 @@ def _of_recipes(kind: str) -> list[dict[str, Any]]:
 
 
 def _read(pattern: str) -> list[Any]:
-    return [json.loads(path.read_text()) for path in sorted(RESULTS.glob(pattern))]
+    return [json.loads(path.read_text(encoding="utf-8")) for path in sorted(RESULTS.glob(pattern))]
 
 
 def _markdown(header: str, rows: Iterable[list[str]], *notes: str) -> str:

@@ -1,9 +1,9 @@
 """Checkpoints: the complete state of a run, from which it resumes bit for bit.
 
 A checkpoint is one small file, named by its agent step. Large tensors are stored beside it in
-content-addressed blocks, files named by the SHA-256 of their bytes: data that has not changed since
-the last checkpoint (most of a replay buffer) is not written again, and damaged data is detected.
-The newest two checkpoints are kept. Nothing is unpickled.
+blocks, which checkpoints share: data that has not changed since the last checkpoint (most of a
+replay buffer) is not written again. A block that is damaged or missing is restored from the parity
+of its group. The newest two checkpoints are kept. Nothing is unpickled.
 """
 
 import errno
@@ -12,8 +12,7 @@ import io
 import os
 import sys
 import threading
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -22,12 +21,11 @@ import torch
 from torch import Tensor
 
 from ...envs.errors import RunError, UsageError
+from .blocks import BLOCK_SIZE, Blocks, BlockWriter, DamagedBlock, Group
 from .files import FORMAT, check_format, remove_partial_files, replacing, sync_folder
 
 NUM_KEPT = 2
 """Number of checkpoints that are kept."""
-BLOCK_SIZE = 4 << 20
-"""Bytes of a block; smaller tensors are stored in the checkpoint's own file."""
 BLOCKS_KEY = "reverie.blocks"
 """Key that marks a dictionary as a large tensor, with the names of its blocks as the value."""
 DIGEST_SIZE = 32
@@ -38,7 +36,7 @@ State = dict[str, Any]
 
 
 class DamagedCheckpoint(Exception):
-    """A file of a checkpoint does not have the content that was written."""
+    """A checkpoint's own file does not have the content that was written."""
 
 
 class Checkpoints:
@@ -51,14 +49,19 @@ class Checkpoints:
     """
 
     def __init__(self, folder: Path) -> None:
-        self.folder, self.blocks = folder, folder / "blocks"
-        self._block_names: dict[int, set[str]] = {}  # by step, of the checkpoints on disk
-        self._verified: set[str] = set()  # blocks written, or read and verified, by this process
-        self._workers = ThreadPoolExecutor(len(os.sched_getaffinity(0)))
+        self.folder, self.blocks = folder, Blocks(folder / "blocks")
+        self._files: dict[int, set[str]] = {}  # names of blocks and parities by step
+        self._groups: Sequence[Group] = ()  # of the last checkpoint that was saved or loaded
 
     def steps(self) -> list[int]:
-        """Return the agent steps of the existing checkpoints in ascending order."""
-        return sorted(int(path.stem) for path in self.folder.glob("*.pt") if path.stem.isdigit())
+        """Return the agent steps of the existing checkpoints in ascending order.
+
+        Raises OSError if the folder cannot be read: its checkpoints are then not taken for missing.
+        """
+        if not self.folder.exists():
+            return []
+        paths = map(Path, os.listdir(self.folder))
+        return sorted(int(x.stem) for x in paths if x.suffix == ".pt" and x.stem.isdigit())
 
     def path(self, step: int) -> Path:
         """Return the file of the checkpoint of an agent step."""
@@ -70,32 +73,37 @@ class Checkpoints:
         Raises RunError if the disk is full.
         """
         with report_full_disk(self.folder):
-            self.blocks.mkdir(parents=True, exist_ok=True)
-            packed = _map_tensors(self._pack, state)
-            sync_folder(self.blocks)
+            self.blocks.folder.mkdir(parents=True, exist_ok=True)
+            writer = BlockWriter(self.blocks, self._groups)
+            packed = _map_tensors(lambda tensor: _pack(tensor, writer), state)
+            self._groups = writer.close()
+            self.blocks.write_restored()
+            sync_folder(self.blocks.folder)
             body = io.BytesIO()
-            torch.save({"format": FORMAT, "state": packed}, body)
+            torch.save({"format": FORMAT, "state": packed, "groups": self._groups}, body)
             with replacing(self.path(step)) as file:
                 file.write(hashlib.sha256(body.getbuffer()).digest())
                 file.write(body.getbuffer())
             sync_folder(self.folder)
-            self._block_names[step] = _names_of_blocks(packed)
+            self._files[step] = _names_of_files(packed, self._groups)
         # A later one could not be read, or this run would have continued from it.
         for later in [s for s in self.steps() if s > step]:
             self.path(later).unlink()
         self._remove_unused()
 
-    def load(self) -> State | None:
+    def load(self, select: Callable[[State], State] | None = None) -> State | None:
         """Load the newest complete checkpoint to the CPU; None if there is no checkpoint.
 
-        Damaged ones are reported on stderr and skipped; nothing in the folder is changed. Raises
+        ``select`` returns the part of a state that is wanted; blocks of the rest are not read, so
+        that their damage does no harm. A block that had to be restored, and a damaged checkpoint,
+        which is skipped, are reported on stderr; nothing in the folder is changed. Raises
         UsageError if there are checkpoints and all are damaged, or if one has another format.
         """
         damages: list[str] = []
         for step in reversed(self.steps()):
             try:
-                state: State = _map_tensors(self._unpack, self._read_packed(step))
-            except (DamagedCheckpoint, OSError) as error:
+                state = self._load(step, select)
+            except (DamagedCheckpoint, DamagedBlock, OSError) as error:
                 damages.append(f"The checkpoint {self.path(step)} is damaged ({error})")
                 continue
             for damage in damages:
@@ -108,8 +116,26 @@ class Checkpoints:
             )
         return None
 
-    def _read_packed(self, step: int) -> State:
-        """Return the state of a checkpoint with the names of its blocks in place of their bytes."""
+    def _load(self, step: int, select: Callable[[State], State] | None) -> State:
+        """Load one checkpoint; report what is damaged and can be restored."""
+        packed, groups = self._read_packed(step)
+        wanted = select(packed) if select else packed
+        self.blocks.restored.clear()
+        state: State = _map_tensors(lambda x: _unpack(x, self.blocks, groups), wanted)
+        if select is None:
+            self.blocks.verify_parities(groups)
+        if names := [name[:12] for name in self.blocks.restored]:
+            print(
+                f"{len(names)} of the blocks in {self.blocks.folder} were damaged or missing and "
+                f"have been restored from their parity ({', '.join(names)}); nothing is lost, and "
+                "the next checkpoint of the run writes them again.",
+                file=sys.stderr,
+            )
+        self._files[step], self._groups = _names_of_files(packed, groups), groups
+        return state
+
+    def _read_packed(self, step: int) -> tuple[State, list[Group]]:
+        """Return a checkpoint's state, with names of blocks for their bytes, and their groups."""
         data = self.path(step).read_bytes()
         digest, body = data[:DIGEST_SIZE], data[DIGEST_SIZE:]
         if hashlib.sha256(body).digest() != digest:
@@ -119,67 +145,52 @@ class Checkpoints:
         except Exception as error:  # torch raises many kinds for data that it refuses to load
             raise DamagedCheckpoint("it holds objects that are not loaded for safety") from error
         check_format(self.path(step), loaded.get("format"), "train again in another folder")
-        packed: State = loaded["state"]
-        return packed
-
-    def _pack(self, tensor: Tensor) -> Any:
-        """Return a copy of a tensor or, if it is large, its type and the names of its blocks."""
-        tensor = tensor.detach().cpu()
-        if tensor.nbytes < BLOCK_SIZE:
-            return tensor.clone(memory_format=torch.contiguous_format)
-        return {
-            BLOCKS_KEY: [*self._workers.map(self._write_block, _split_blocks(tensor.contiguous()))],
-            "dtype": str(tensor.dtype).removeprefix("torch."),
-            "shape": list(tensor.shape),
-        }
-
-    def _unpack(self, packed: Any) -> Tensor:
-        """Invert ``_pack``."""
-        if isinstance(packed, Tensor):
-            return packed
-        tensor = torch.empty(packed["shape"], dtype=getattr(torch, packed["dtype"]))
-        list(self._workers.map(self._read_block, packed[BLOCKS_KEY], _split_blocks(tensor)))
-        return tensor
-
-    def _write_block(self, data: memoryview) -> str:
-        """Write a block unless it is known to be on disk, and return its name."""
-        name = hashlib.sha256(data).hexdigest()
-        if name not in self._verified:
-            with replacing(self.blocks / name) as file:
-                file.write(data)
-            self._verified.add(name)
-        return name
-
-    def _read_block(self, name: str, target: memoryview) -> None:
-        """Read a block into ``target``; raises DamagedCheckpoint if its content is wrong."""
-        self._verified.discard(name)
-        with open(self.blocks / name, "rb") as file:
-            right_size = file.readinto(target) == len(target) and not file.read(1)
-        if not right_size or hashlib.sha256(target).hexdigest() != name:
-            raise DamagedCheckpoint(f"its block {name[:12]} has other content than was written")
-        self._verified.add(name)
+        return loaded["state"], loaded.get("groups", [])
 
     def _remove_unused(self) -> None:
-        """Remove old checkpoints, their unshared blocks, and partly written files."""
-        remove_partial_files(self.folder)
-        for step in self.steps()[:-NUM_KEPT]:
-            self.path(step).unlink()
-        self._block_names = {
-            step: self._block_names.get(step) or self._read_block_names(step)
-            for step in self.steps()
-        }
-        used = set().union(*self._block_names.values())
-        self._verified &= used
-        for path in self.blocks.iterdir():
-            if path.name not in used:
-                path.unlink()
+        """Remove old checkpoints, their unshared blocks, and partly written files.
 
-    def _read_block_names(self, step: int) -> set[str]:
-        """Return the names of the blocks of a checkpoint that another process wrote."""
-        try:
-            return _names_of_blocks(self._read_packed(step))
-        except (DamagedCheckpoint, OSError, UsageError):  # its blocks are of no use
-            return set()
+        Nothing is removed while a checkpoint that is to be kept cannot be read.
+        """
+        remove_partial_files(self.folder)
+        steps = self.steps()
+        kept = steps[-NUM_KEPT:]
+        for step in kept:
+            try:
+                if step not in self._files:
+                    self._files[step] = _names_of_files(*self._read_packed(step))
+            except (DamagedCheckpoint, OSError, UsageError) as error:
+                print(
+                    f"The checkpoint {self.path(step)} cannot be read ({error}); older checkpoints "
+                    "and all blocks are kept until it is replaced, because it may need them.",
+                    file=sys.stderr,
+                )
+                return
+        for step in steps[:-NUM_KEPT]:
+            self.path(step).unlink()
+        self._files = {step: self._files[step] for step in kept}
+        self.blocks.remove_others(set().union(*self._files.values()))
+
+
+def _pack(tensor: Tensor, writer: BlockWriter) -> Any:
+    """Return a copy of a tensor or, if it is large, its type and the names of its blocks."""
+    tensor = tensor.detach().cpu()
+    if tensor.nbytes < BLOCK_SIZE:
+        return tensor.clone(memory_format=torch.contiguous_format)
+    return {
+        BLOCKS_KEY: writer.write(_split_blocks(tensor.contiguous())),
+        "dtype": str(tensor.dtype).removeprefix("torch."),
+        "shape": list(tensor.shape),
+    }
+
+
+def _unpack(packed: Any, blocks: Blocks, groups: Sequence[Group]) -> Tensor:
+    """Invert ``_pack``."""
+    if isinstance(packed, Tensor):
+        return packed
+    tensor = torch.empty(packed["shape"], dtype=getattr(torch, packed["dtype"]))
+    blocks.read(packed[BLOCKS_KEY], _split_blocks(tensor), groups)
+    return tensor
 
 
 def _map_tensors(change: Callable[[Any], Any], state: Any) -> Any:
@@ -193,8 +204,9 @@ def _map_tensors(change: Callable[[Any], Any], state: Any) -> Any:
     return state
 
 
-def _names_of_blocks(packed: State) -> set[str]:
-    names = set[str]()
+def _names_of_files(packed: State, groups: Sequence[Group]) -> set[str]:
+    """Return the names of all blocks and parities of a checkpoint."""
+    names = {name for group in groups for name in group}
     _map_tensors(lambda x: names.update(x[BLOCKS_KEY] if isinstance(x, dict) else ()), packed)
     return names
 

@@ -5,6 +5,7 @@ that is killed or a full disk leaves the previous file as it was.
 """
 
 import json
+import math
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -43,22 +44,36 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
 
 
 def write_file(path: Path, data: bytes | str) -> None:
-    """Create or replace a file, and its folder if needed, atomically and durably."""
+    """Create or replace a file, and its folder if needed, atomically and durably; text in UTF-8."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as file:
-        file.write(data.encode() if isinstance(data, str) else data)
+        # A name of a file that is no UTF-8 is written as it is.
+        file.write(data.encode(errors="surrogateescape") if isinstance(data, str) else data)
     sync_folder(path.parent)
 
 
 def write_json(path: Path, data: Any) -> None:
     """Create or replace a file of indented JSON atomically and durably."""
-    write_file(path, json.dumps(data, indent=1) + "\n")
+    write_file(path, to_json(data, indent=1) + "\n")
+
+
+def to_json(data: Any, *, indent: int | None = None, sort_keys: bool = False) -> str:
+    """Return data as JSON; NaN and infinities, which are no JSON, become null."""
+    return json.dumps(_finite(data), indent=indent, sort_keys=sort_keys, allow_nan=False)
+
+
+def _finite(data: Any) -> Any:
+    if isinstance(data, dict):
+        return {name: _finite(value) for name, value in data.items()}
+    if isinstance(data, list | tuple):
+        return [_finite(value) for value in data]
+    return None if isinstance(data, float) and not math.isfinite(data) else data
 
 
 def read_json(path: Path) -> dict[str, Any]:
     """Read a JSON object; raises UsageError if the file cannot be read or holds something else."""
     try:
-        data = json.loads(path.read_text(), parse_constant=refuse_constant)
+        data = json.loads(path.read_text(encoding="utf-8"), parse_constant=refuse_constant)
     except (ValueError, OSError) as error:
         raise UsageError(f"{path} cannot be read: {error}.") from error
     if not isinstance(data, dict):

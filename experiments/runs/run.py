@@ -8,14 +8,16 @@ encoded JSON; ``config.experiment`` decodes it.
 
 import fcntl
 import json
+import math
 import os
 import platform
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from ...envs.errors import FolderBusy, RunError, UsageError
+from ...envs.errors import FolderBusy, Interrupted, RunError, UsageError
 from .checkpoints import Checkpoints
 from .files import (
     FORMAT,
@@ -23,6 +25,7 @@ from .files import (
     read_json,
     refuse_constant,
     remove_partial_files,
+    to_json,
     write_file,
     write_json,
 )
@@ -33,6 +36,8 @@ REQUIRED_FIELDS = {
     "evaluations.jsonl": ("mean",),
 }
 """Numeric fields of every row of a file, beside its step."""
+UNREADABLE = ".unreadable"
+"""Suffix of the file that keeps the unreadable lines of another one."""
 EXACT_FIELDS = ("torch", "ale-py", "device", "threads", "precision", "compile")
 """Provenance fields that must not change if a run is to continue bit for bit."""
 CHANGEABLE_FIELDS = ("total_timesteps", "num_updates", "imports")
@@ -47,8 +52,18 @@ class Run:
         self.checkpoints = Checkpoints(self.folder / "checkpoints")
         self.finished = False
         """Whether the last session reached the configured length."""
-        self.interrupted = False
+        self.signal = 0
+        """Number of the signal that ended the last session; SIGPIPE if its output was closed."""
+
+    @property
+    def interrupted(self) -> bool:
         """Whether a signal ended the last session."""
+        return self.signal != 0
+
+    def raise_interrupted(self) -> None:
+        """Raise Interrupted if a signal ended the last session."""
+        if self.interrupted:
+            raise Interrupted(self.signal)
 
     @classmethod
     def open(cls, folder: Path | str, config: dict[str, Any]) -> "Run":
@@ -82,7 +97,8 @@ class Run:
             (self.folder / part).mkdir(parents=True, exist_ok=True)
         previous = self._sessions(step)
         sessions = [*previous, {"from_step": step} | provenance]
-        modified = {"modified": any(session.get("modified") for session in sessions)}
+        known = [session.get("modified") for session in sessions]
+        modified = {"modified": True if True in known else None if None in known else False}
         self.write_json("config.json", {"format": FORMAT} | config)
         self.write_json("provenance.json", provenance | modified | {"sessions": sessions})
         last = previous[-1] if previous else {}
@@ -119,28 +135,39 @@ class Run:
 
     def read_lines(self, name: str) -> list[dict[str, Any]]:
         """Return the rows of a .jsonl file without truncated or incomplete lines."""
-        return [row for row in self._rows(name) if row]
+        return [row for _, row in self._lines(name) if row]
 
     def lost_lines(self, name: str) -> int:
         """Return the number of unreadable lines of a .jsonl file."""
-        return sum(row is None for row in self._rows(name))
+        return sum(row is None for _, row in self._lines(name))
 
-    def _rows(self, name: str) -> list[dict[str, Any] | None]:
-        path = self.folder / name
-        lines = path.read_text(errors="replace").splitlines() if path.exists() else []
-        return [_parse_row(line, REQUIRED_FIELDS[name]) for line in lines]
+    def _lines(self, name: str) -> list[tuple[bytes, dict[str, Any] | None]]:
+        """Return the lines of a .jsonl file with their rows; None for one that cannot be read."""
+        lines = _split_lines(self.folder / name)
+        return [(line, _parse_row(line, REQUIRED_FIELDS[name])) for line in lines]
 
     def append_lines(self, name: str, rows: Iterable[dict[str, Any]]) -> None:
         """Append rows to a .jsonl file."""
-        with open(self.folder / name, "a") as file:
-            file.writelines(f"{json.dumps(row)}\n" for row in rows)
+        with open(self.folder / name, "a", encoding="utf-8") as file:
+            file.writelines(f"{to_json(row)}\n" for row in rows)
 
     def truncate_lines(self, name: str, step: int) -> None:
-        """Remove rows later than ``step``: a killed process wrote past its last checkpoint."""
-        path, rows = self.folder / name, self.read_lines(name)
-        kept = "".join(f"{json.dumps(row)}\n" for row in rows if row["step"] <= step)
-        if path.exists() and path.read_text(errors="replace") != kept:
-            write_file(path, kept)
+        """Remove rows later than ``step``: a killed process wrote past its last checkpoint.
+
+        Lines that cannot be read are moved to a file beside it, with a sentence on stderr.
+        """
+        path, lines = self.folder / name, self._lines(name)
+        kept = [line for line, row in lines if row and row["step"] <= step]
+        if unreadable := [line for line, row in lines if row is None]:
+            aside = path.with_name(f"{name}{UNREADABLE}")
+            write_file(aside, _join_lines([*_split_lines(aside), *unreadable]))
+            print(
+                f"{len(unreadable)} of the {len(lines)} lines of {path} cannot be read; they are "
+                f"kept in {aside.name}.",
+                file=sys.stderr,
+            )
+        if path.exists() and path.read_bytes() != _join_lines(kept):
+            write_file(path, _join_lines(kept))
 
 
 @contextmanager
@@ -152,7 +179,7 @@ def locked(folder: Path, activity: str) -> Iterator[None]:
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        file = open(folder / "lock", "a+")  # noqa: SIM115
+        file = open(folder / "lock", "a+", encoding="utf-8")  # noqa: SIM115
     except OSError as error:
         raise UsageError(
             f"The folder {folder} cannot be written ({error.strerror}); "
@@ -233,11 +260,21 @@ def _first_line(error: BaseException) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
 
 
-def _parse_row(line: str, required: tuple[str, ...]) -> dict[str, Any] | None:
+def _split_lines(path: Path) -> list[bytes]:
+    """Return the lines of a file, if there is one, without empty ones."""
+    return [line for line in path.read_bytes().split(b"\n") if line] if path.exists() else []
+
+
+def _join_lines(lines: Iterable[bytes]) -> bytes:
+    return b"".join(line + b"\n" for line in lines)
+
+
+def _parse_row(line: bytes, required: tuple[str, ...]) -> dict[str, Any] | None:
     try:
         row = json.loads(line, parse_constant=refuse_constant)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     if not isinstance(row, dict) or not isinstance(row.get("step"), int):
         return None
-    return row if all(isinstance(row.get(name), int | float) for name in required) else None
+    numbers = [row.get(name) for name in required]
+    return row if all(isinstance(x, int | float) and math.isfinite(x) for x in numbers) else None

@@ -5,14 +5,14 @@ import os
 import re
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import FrameType
 
 import torch
 
-from ...envs.errors import UsageError
+from ...envs.errors import Interrupted, UsageError
 from ...world_models.precision import Precision, PrecisionName, compile_failure
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
@@ -82,21 +82,45 @@ def keep_freed_memory() -> None:
 
 
 @contextmanager
-def interrupts() -> Iterator[list[int]]:
-    """Collect SIGINT and SIGTERM in a list; a second SIGINT raises KeyboardInterrupt at once."""
-    received: list[int] = []
+def interrupts(received: list[int] | None = None) -> Iterator[list[int]]:
+    """Collect SIGINT, SIGTERM and SIGHUP in a list, in a new one by default.
+
+    A second SIGINT raises KeyboardInterrupt at once. Under ``nohup``, SIGHUP stays ignored.
+    """
+    received = [] if received is None else received
 
     def handle(number: int, frame: FrameType | None) -> None:
         if received and number == signal.SIGINT:
             raise KeyboardInterrupt
         received.append(number)
 
-    if threading.current_thread() is not threading.main_thread():
-        yield received  # only the main thread may handle signals
-        return
-    previous = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
+    with _handling(handle):
         yield received
+
+
+@contextmanager
+def raising_interrupted() -> Iterator[None]:
+    """Raise Interrupted on SIGINT, SIGTERM and SIGHUP."""
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        raise Interrupted(number)
+
+    with _handling(handle):
+        yield
+
+
+@contextmanager
+def _handling(handle: Callable[[int, FrameType | None], None]) -> Iterator[None]:
+    """Handle SIGINT, SIGTERM and, unless ``nohup`` ignores it, SIGHUP."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # only the main thread may handle signals
+        return
+    numbers = {signal.SIGINT, signal.SIGTERM}
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        numbers.add(signal.SIGHUP)
+    previous = {number: signal.signal(number, handle) for number in numbers}
+    try:
+        yield
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)

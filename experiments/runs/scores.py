@@ -33,13 +33,16 @@ class Scores:
     """Agent steps of the evaluated checkpoint; 0 for a policy without one."""
     commit: str | None = None
     """Commit of the code that evaluated it, if it is known."""
-    modified: bool = False
-    """Whether files of that commit were modified."""
     truncated: tuple[bool, ...] = ()
     """Whether each episode was cut off, by its env's time limit or after ``max_steps``; empty if it
     is not known."""
     max_steps: int = 0
     """Agent steps after which the evaluation cut off an episode; 0 if it is not known."""
+    modified: bool | None = None
+    """Whether files of that commit were modified, if it is known."""
+    package_version: str | None = None
+    package_hash: str | None = None
+    """SHA-256 of the files of the code that evaluated it."""
 
     @property
     def episodes(self) -> int:

@@ -48,6 +48,8 @@ class Process:
         self.job, self.options = job, options
         self.run, self.runtime, self.resources = run, runtime, resources
         self.step = self.frames = 0
+        self.signals: list[int] = []
+        """Signals received in this session, which end it at its next checkpoint."""
 
     @property
     def can_stop(self) -> bool:
@@ -110,7 +112,7 @@ class Process:
         for callback in self.callbacks:
             callback.on_start(self.step)
 
-    def advance(self, signals: list[int]) -> None:
+    def advance(self) -> None:
         """Iterate until the last step, the time limit or a signal, and write checkpoints."""
         options, callbacks = self.options, self.callbacks
         start_time = save_time = time.monotonic()
@@ -127,7 +129,7 @@ class Process:
             previous = self.step
             if self.can_stop:
                 now = time.monotonic()
-                stop |= bool(signals) or 0 < 60 * options.max_minutes < now - start_time
+                stop |= bool(self.signals) or 0 < 60 * options.max_minutes < now - start_time
                 if stop or now - save_time > 60 * options.checkpoint_minutes:
                     self._save()
                     save_time = time.monotonic()
@@ -181,8 +183,8 @@ def drive(
 ) -> Run:
     """Begin or continue a run of one kind of process, and return it, finished or interrupted.
 
-    A finished run is not changed. Ctrl-C and SIGTERM write a checkpoint as soon as the process can
-    stop, from which the same call continues.
+    A finished run is not changed. Ctrl-C, SIGTERM, SIGHUP and the end of a pipe that reads the
+    output write a checkpoint as soon as the process can stop, from which the same call continues.
     """
     runtime = pick_runtime(options.device, options.threads, options.precision, options.compile)
     run = Run.open(folder, encode_job(job, Path(folder), options.imports))
@@ -211,11 +213,11 @@ def drive(
         for callback in process.callbacks:
             resources.callback(callback.close)
         try:
-            with interrupts() as signals:
+            with interrupts(process.signals):
                 process.begin(state)
                 del state  # its tensors were copied
-                process.advance(signals)
-                run.interrupted = bool(signals)
+                process.advance()
+                run.signal = next(iter(process.signals), 0)
             process.end()
         except (NumericalError, EnvError) as error:
             remedy = f"There was no checkpoint in {run.folder} yet."

@@ -6,7 +6,6 @@ over all pixels and over moving ones: those more than ``MOVING`` levels from the
 in the truth or in the prediction, so that a false object costs as much as a missing one.
 """
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +24,7 @@ from ...world_models.prediction.frame_predictor import FramePredictor
 from ..datasets.batches import Batches
 from ..datasets.dataset import Recording
 from ..evaluation.action_sensitivity import action_sensitivity
+from ..runs.files import to_json
 from ..runs.outputs import check_writable, reporting_failure, write_or_keep
 from ..runs.run import Run, config_differences
 from .prediction_error import (
@@ -180,7 +180,7 @@ def compare_predictors(
     }
     if show:
         show(result)
-    write_or_keep(table, json.dumps(result, indent=1) + "\n")
+    write_or_keep(table, to_json(result, indent=1) + "\n")
     consequence = f"the errors are complete in {table}"
     with reporting_failure(figure, consequence):
         plot_prediction_errors(result, figure)

@@ -139,7 +139,8 @@ def load_model(
     job = read_job(folder)
     if not isinstance(job, Pretraining):
         raise UsageError(f"{folder} is no pretraining; name a run of `reverie pretrain`.")
-    state = run.checkpoints.load()
+    with loading(run.folder):
+        state = run.checkpoints.load(lambda state: {"model": state["model"]})
     if state is None:
         raise UsageError(f"{folder} has no checkpoint yet; pretrain it first.")
     with building("model"):
@@ -181,7 +182,7 @@ class ModelTraining(Process):
             Throughput("updates_per_second"),
             EventLog(run.folder, self.hyperparameters),
             MetricsLog(run),
-            Display(job.num_updates, describe_pretraining, quiet=options.quiet),
+            Display(job.num_updates, describe_pretraining, self.signals, quiet=options.quiet),
         ]
 
     def iterate(self) -> Iterator[tuple[None, Metrics]]:

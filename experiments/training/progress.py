@@ -1,23 +1,66 @@
 """Progress of a run on the console: a bar on a terminal, lines elsewhere."""
 
+import errno
+import signal
 import sys
 from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
+from ..runs.output import discard_output
 from .callbacks import Callback, Row
 from .throughput import without_machine_metrics
 
 
-class Display(Callback):
-    """Messages, and the latest row of metrics, beside a bar of ``total`` steps on a terminal."""
+class RunConsole(Console):
+    """A console on which a run survives the end of its output.
 
-    def __init__(self, total: int, describe: Callable[[Row], str], *, quiet: bool) -> None:
+    If a pipe is no longer read, the run is interrupted, by SIGPIPE among its ``signals``. If a
+    terminal has been closed, the run goes on, unless SIGHUP interrupts it.
+    """
+
+    def __init__(self, signals: list[int], *, quiet: bool, **settings: Any) -> None:
+        super().__init__(quiet=quiet, **settings)
+        self.signals, self.quiet = signals, quiet
+
+    def on_broken_pipe(self) -> None:
+        self.quiet = True
+        self.signals.append(signal.SIGPIPE)
+        discard_output()
+        with suppress(OSError):
+            print("The output is no longer read; the run ends with a checkpoint.", file=sys.stderr)
+
+    def _check_buffer(self) -> None:
+        try:
+            super()._check_buffer()
+        except OSError as error:
+            if error.errno != errno.EIO:
+                raise
+            self.quiet = True
+            discard_output()
+
+
+class Display(Callback):
+    """Messages, and the latest row of metrics, beside a bar of ``total`` steps on a terminal.
+
+    ``signals`` are those of the run's process.
+    """
+
+    def __init__(
+        self, total: int, describe: Callable[[Row], str], signals: list[int], *, quiet: bool
+    ) -> None:
         self.describe = describe
         # Without markup, because rich would interpret brackets in a path.
-        self.console = Console(
-            quiet=quiet, highlight=False, markup=False, emoji=False, soft_wrap=True
+        self.console = RunConsole(
+            signals,
+            quiet=quiet,
+            highlight=False,
+            markup=False,
+            emoji=False,
+            soft_wrap=True,
         )
         self.bar = Progress(
             TextColumn("{task.description}", markup=False),
@@ -31,7 +74,6 @@ class Display(Callback):
 
     def on_message(self, text: str) -> None:
         self.console.print(text)
-        sys.stdout.flush()
 
     def on_start(self, step: int) -> None:
         self.bar.update(self.task, completed=step)

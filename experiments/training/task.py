@@ -65,6 +65,7 @@ class Task:
                 if time.monotonic() > deadline:
                     raise
                 time.sleep(0.2)
+        run.raise_interrupted()
         if not run.finished:
             raise KeyboardInterrupt
         scores = evaluate_run(

@@ -46,7 +46,9 @@ class Throughput(Callback):
         if self.random_sps:
             row[f"charts/{self.metric}_ratio_to_random"] = rate / self.random_sps
         if (statm := Path("/proc/self/statm")).exists():
-            row["system/resident_mb"] = int(statm.read_text().split()[1]) * 4096 / 1e6
+            row["system/resident_mb"] = (
+                int(statm.read_text(encoding="ascii").split()[1]) * 4096 / 1e6
+            )
             row["system/open_files"] = len(list(Path("/proc/self/fd").iterdir()))
         if torch.cuda.is_available():
             row["system/device_mb"] = torch.cuda.memory_allocated() / 1e6

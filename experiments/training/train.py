@@ -47,9 +47,9 @@ def train(
 ) -> Run:
     """Train, or continue training, in a run folder; return the run, finished or interrupted.
 
-    A run that has reached its total timesteps is not changed. Ctrl-C and SIGTERM write a checkpoint
-    after the current timestep, from which the same call continues. ``callbacks`` are called after
-    the run's own ones (see ``Callback``).
+    A run that has reached its total timesteps is not changed. Ctrl-C, SIGTERM and SIGHUP write a
+    checkpoint after the current timestep, from which the same call continues. ``callbacks`` are
+    called after the run's own ones (see ``Callback``).
 
     Raises UsageError for invalid input, and RunError if a model's numbers are no longer finite, an
     emulator does not respond or the disk is full; the last checkpoint is kept in either case.
@@ -119,7 +119,6 @@ class AgentTraining(Process):
             PlanTracking(spec.num_envs, self.envs.device),
             Throughput("SPS", size=spec.num_envs, random_sps=random_sps),
             MetricsLog(run),
-            Display(total, describe_training, quiet=options.quiet),
             PeriodicEvaluation(
                 run,
                 events,
@@ -128,6 +127,7 @@ class AgentTraining(Process):
                 can_play=lambda: self.can_stop,
                 tell=self.tell,
             ),
+            Display(total, describe_training, self.signals, quiet=options.quiet),
         ]
         if options.count_rooms:
             self.callbacks.append(RoomVisits(spec, env.env_name))

@@ -13,8 +13,10 @@ import torch
 from reverie import Experiment, evaluate, load, train
 from reverie.agents.interface import Agent, AgentConfig
 from reverie.agents.loop import interact
-from reverie.envs.batched_env import BatchedEnv
+from reverie.envs.batched_env import BatchedEnv, spec_of
 from reverie.envs.catch import CatchConfig
+from reverie.experiments.runs import blocks, checkpoints
+from reverie.experiments.runs.run import Run
 
 from sample_agents import (
     LAW_AGENTS,
@@ -101,8 +103,39 @@ def test_a_resumed_run_equals_an_uninterrupted_one(
     scores = [[json.loads(line)["score"] for line in text.splitlines()] for text in episodes]
     assert scores[0] == scores[1]
     assert len(scores[0]) > 3
-    agents = [load(tmp_path / name, device="cpu")[1] for name in ("uninterrupted", "resumed")]
-    assert equal(agents[0].state_dict(), agents[1].state_dict())
+    states = [
+        Run(tmp_path / name).checkpoints.load() or {} for name in ("uninterrupted", "resumed")
+    ]
+    assert equal(states[0]["agent"], states[1]["agent"])
+
+
+@each_agent
+def test_it_acts_without_the_buffers_of_its_checkpoint(
+    config: AgentConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All blocks are removed, and those that loading needs are put back."""
+    for module in (blocks, checkpoints):
+        monkeypatch.setattr(module, "BLOCK_SIZE", 256)
+    config = shortened(config)
+    experiment = Experiment(config, SMALL_CATCH, seed=1, total_timesteps=324, num_envs=4)
+    run = train(experiment, tmp_path, OPTIONS)
+    trained = config.build(spec_of(SMALL_CATCH, 4), seed=1)
+    trained.load_state_dict((run.checkpoints.load() or {})["agent"])
+    removed = {x.name: x.read_bytes() for x in run.checkpoints.blocks.folder.iterdir()}
+    for path in run.checkpoints.blocks.folder.iterdir():
+        path.unlink()
+    read = blocks.Blocks._read
+
+    def put_back(self: blocks.Blocks, name: str, target: memoryview) -> None:
+        if name in removed:
+            (self.folder / name).write_bytes(removed.pop(name))
+        read(self, name, target)
+
+    monkeypatch.setattr(blocks.Blocks, "_read", put_back)
+    agent = load(tmp_path, device="cpu")[1]
+    assert [x for x in removed if not x.endswith(blocks.PARITY)], "buffers are not read"
+    scores = [evaluate(x, SMALL_CATCH, episodes=8, threads=1).scores for x in (agent, trained)]
+    assert scores[0] == scores[1]
 
 
 @each_agent

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from reverie import PRESETS, Experiment, load, train
+from reverie import PRESETS, Experiment, train
 from reverie.agents.loop import interact
 from reverie.agents.losses import entropy
 from reverie.agents.networks import MLPConfig
@@ -22,7 +22,7 @@ from reverie.envs.errors import UsageError
 from reverie.envs.interface import EnvConfig
 from reverie.envs.maze import MazeConfig
 from reverie.experiments.config.serialization import encode
-from reverie.experiments.runs.run import config_differences
+from reverie.experiments.runs.run import Run, config_differences
 from reverie.world_models.interface import PlannerConfig
 from reverie.world_models.planning import PLANNERS
 from reverie.world_models.planning.figar import FiGARConfig
@@ -276,8 +276,8 @@ def test_it_resumes_in_the_middle_of_a_plan(tmp_path: Path) -> None:
         replace(experiment, total_timesteps=84), tmp_path / "halved", OPTIONS
     )  # 21 timesteps: in the middle of a segment
     train(experiment, tmp_path / "halved", OPTIONS)
-    agents = [load(tmp_path / name, device="cpu")[1] for name in ("straight", "halved")]
-    assert equal(agents[0].state_dict(), agents[1].state_dict())
+    states = [Run(tmp_path / name).checkpoints.load() or {} for name in ("straight", "halved")]
+    assert equal(states[0]["agent"], states[1]["agent"])
 
 
 @pytest.mark.parametrize(

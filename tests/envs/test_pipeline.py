@@ -11,7 +11,7 @@ import torch
 from gymnasium.spaces import Discrete
 from torch import Tensor
 
-from reverie import Experiment, load, train
+from reverie import Experiment, train
 from reverie.agents.interface import ActOutput, AgentConfig
 from reverie.agents.loop import interact
 from reverie.agents.policies import RandomPolicy
@@ -32,6 +32,7 @@ from reverie.envs.interface import (
     timestep_state,
 )
 from reverie.envs.pipeline import Pipeline
+from reverie.experiments.runs.run import Run
 
 from sample_agents import EXAMPLES, OPTIONS, equal, metric_rows
 from sample_envs import HangingEnv, ScriptedEnv
@@ -142,8 +143,8 @@ def test_a_resumed_pipeline_equals_an_uninterrupted_one(
     train(replace(experiment, total_timesteps=1500), tmp_path / "halved", options)
     train(experiment, tmp_path / "halved", options)
     assert metric_rows(tmp_path / "halved")[-1] == metric_rows(tmp_path / "straight")[-1]
-    agents = [load(tmp_path / name, device="cpu")[1] for name in ("straight", "halved")]
-    assert equal(agents[0].state_dict(), agents[1].state_dict())
+    states = [Run(tmp_path / name).checkpoints.load() or {} for name in ("straight", "halved")]
+    assert equal(states[0]["agent"], states[1]["agent"])
 
 
 def test_a_segment_begun_without_a_pipeline_is_ended_by_the_same_policy(

@@ -22,6 +22,7 @@ from reverie.envs.catch import CatchConfig
 from reverie.envs.interface import timestep_state
 from reverie.experiments.config.registry import AGENTS, BONUSES
 from reverie.experiments.reporting.committed import RESULTS
+from reverie.experiments.runs.run import Run
 from reverie.world_models.density.pixelcnn import PixelCNNConfig
 from reverie.world_models.planning import PLANNERS
 
@@ -50,8 +51,10 @@ def test_a_real_game_resumes_exactly_after_reseeding(protocol: str, tmp_path: Pa
     train(experiment, tmp_path / "uninterrupted", OPTIONS)
     for steps in (16 * 4_321, 16 * 11_100, experiment.total_timesteps):
         train(replace(experiment, total_timesteps=steps), tmp_path / "resumed", OPTIONS)
-    agents = [load(tmp_path / name, device="cpu")[1] for name in ("uninterrupted", "resumed")]
-    assert equal(agents[0].state_dict(), agents[1].state_dict())
+    states = [
+        Run(tmp_path / name).checkpoints.load() or {} for name in ("uninterrupted", "resumed")
+    ]
+    assert equal(states[0]["agent"], states[1]["agent"])
     scores = [
         [json.loads(line)["score"] for line in (tmp_path / name / "episodes.jsonl").open()]
         for name in ("uninterrupted", "resumed")

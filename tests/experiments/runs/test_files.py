@@ -1,5 +1,8 @@
-"""Files are complete or absent."""
+"""Files are complete or absent, and text in them is UTF-8 and valid JSON."""
 
+import ast
+import json
+import math
 import os
 import threading
 from pathlib import Path
@@ -12,6 +15,7 @@ from reverie.experiments.runs.files import (
     check_format,
     remove_partial_files,
     replacing,
+    to_json,
     write_file,
     write_json,
 )
@@ -73,3 +77,37 @@ def test_another_format_is_refused() -> None:
     for found in wrong:
         with pytest.raises(UsageError, match=r"^file has .* or record it again\.$"):
             check_format(Path("file"), found, "record it again")
+
+
+def test_numbers_that_are_no_json_become_null() -> None:
+    data = {"a": [1.5, math.nan, (math.inf,)], "b": -math.inf, "c": "NaN"}
+    assert json.loads(to_json(data)) == {"a": [1.5, None, [None]], "b": None, "c": "NaN"}
+
+
+def calls() -> list[tuple[str, ast.Call]]:
+    """Every call in the package, with the name of its file."""
+    root = Path(__file__).parents[3]
+    return [
+        (path.relative_to(root).as_posix(), node)
+        for part in ("agents", "envs", "experiments", "world_models")
+        for path in sorted((root / part).rglob("*.py"))
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Call)
+    ]
+
+
+def test_one_function_writes_json() -> None:
+    dumps = {
+        name for name, call in calls() if ast.unparse(call.func) in ("json.dumps", "json.dump")
+    }
+    assert dumps == {"experiments/runs/files.py"}
+
+
+def test_text_files_have_an_explicit_encoding() -> None:
+    """By default it is the locale's, in which a name or a sign may not exist."""
+    for name, call in calls():
+        function = ast.unparse(call.func).rpartition(".")[2]
+        encoded = any(keyword.arg == "encoding" for keyword in call.keywords)
+        modes = [x.value for x in call.args if isinstance(x, ast.Constant)]
+        if function in ("read_text", "write_text") or ast.unparse(call.func) == "open":
+            assert encoded or "rb" in modes or "xb" in modes, f"{name}:{call.lineno}"

@@ -26,9 +26,11 @@ from reverie.experiments.config.experiment import Experiment
 from reverie.experiments.config.registry import BONUSES
 from reverie.experiments.config.serialization import read_experiment
 from reverie.experiments.doctor import doctor
+from reverie.experiments.runs import blocks as blocks_module
 from reverie.experiments.runs import checkpoints as checkpoints_module
 from reverie.experiments.runs import random_state
-from reverie.experiments.runs.checkpoints import BLOCK_SIZE, Checkpoints
+from reverie.experiments.runs.blocks import BLOCK_SIZE
+from reverie.experiments.runs.checkpoints import Checkpoints
 from reverie.experiments.runs.files import FORMAT, replacing
 from reverie.experiments.runs.run import Run, locked
 from reverie.experiments.training.event_log import EventLog
@@ -84,21 +86,22 @@ def test_only_changed_blocks_are_written(tmp_path: Path, monkeypatch: pytest.Mon
         written.append(path.name)
         return write(path)
 
-    monkeypatch.setattr(checkpoints_module, "replacing", record)
+    for module in (checkpoints_module, blocks_module):
+        monkeypatch.setattr(module, "replacing", record)
     ring = (
         torch.arange(8 * BLOCK_SIZE, dtype=torch.int64).remainder(251).to(torch.uint8).view(8, -1)
     )
     ring += torch.arange(8, dtype=torch.uint8)[:, None]
     checkpoints.save(1, {"ring": ring})
-    assert len(written) == 8 + 1
+    assert len(written) == 8 + 1 + 1, "eight blocks, their parity and the checkpoint's own file"
     written.clear()
     ring[3, 17] += 1
     checkpoints.save(2, {"ring": ring})
-    assert len(written) == 1 + 1
+    assert len(written) == 1 + 1 + 1
     ring[5:] = 9
     checkpoints.save(3, {"ring": ring})
     assert checkpoints.steps() == [2, 3]
-    assert len(list(checkpoints.blocks.iterdir())) == 8 + 1, "three equal rows are one block"
+    assert len(list(checkpoints.blocks.folder.iterdir())) == 8 + 1 + 2, "equal rows are one block"
     loaded = checkpoints.load()
     assert loaded is not None
     assert torch.equal(loaded["ring"], ring)
@@ -110,21 +113,20 @@ def test_damaged_checkpoint_is_reported_and_skipped(
 ) -> None:
     checkpoints = Checkpoints(tmp_path)
     checkpoints.save(1, random_state_dict(1))
-    before = set(checkpoints.blocks.iterdir())
+    before = set(checkpoints.blocks.folder.iterdir())
     checkpoints.save(2, random_state_dict(2))
-    path = (
-        min(set(checkpoints.blocks.iterdir()) - before)
-        if "block" in damage
-        else checkpoints.path(2)
-    )
-    if damage == "no block":
-        path.unlink()
-    elif "cut" in damage:
-        path.write_bytes(path.read_bytes()[:-1])
-    else:
-        data = bytearray(path.read_bytes())
-        data[len(data) // 2] ^= 1
-        path.write_bytes(data)
+    paths = [checkpoints.path(2)]
+    if "block" in damage:  # one alone is restored from its group
+        paths = sorted(set(checkpoints.blocks.folder.iterdir()) - before)[:2]
+    for path in paths:
+        if damage == "no block":
+            path.unlink()
+        elif "cut" in damage:
+            path.write_bytes(path.read_bytes()[:-1])
+        else:
+            data = bytearray(path.read_bytes())
+            data[len(data) // 2] ^= 1
+            path.write_bytes(data)
     loaded = checkpoints.load()
     assert loaded is not None
     assert torch.equal(loaded["large"], random_state_dict(1)["large"])
@@ -142,9 +144,9 @@ def test_damaged_block_is_written_again(tmp_path: Path) -> None:
     """A block on disk is not trusted before it is read, as it may be damaged."""
     checkpoints = Checkpoints(tmp_path)
     checkpoints.save(1, random_state_dict(1))
-    before = set(checkpoints.blocks.iterdir())
+    before = set(checkpoints.blocks.folder.iterdir())
     checkpoints.save(2, random_state_dict(2))
-    block = min(set(checkpoints.blocks.iterdir()) - before)
+    block = min(set(checkpoints.blocks.folder.iterdir()) - before)
     block.write_bytes(bytes(BLOCK_SIZE))
     again = Checkpoints(tmp_path)
     again.load()
@@ -198,13 +200,13 @@ def test_killed_write_keeps_the_last_checkpoint(
         assert loaded is not None
         assert torch.equal(loaded["large"], random_state_dict(1)["large"])
     monkeypatch.undo()
-    for path in (checkpoints.path(2), checkpoints.blocks / ("0" * 64)):
+    for path in (checkpoints.path(2), checkpoints.blocks.folder / ("0" * 64)):
         path.with_name(f"{path.name}.7.tmp").write_bytes(b"killed here")
     checkpoints.save(3, random_state_dict(1))
     assert not list(tmp_path.rglob("*.tmp"))
-    used = len(list(checkpoints.blocks.iterdir()))
+    used = len(list(checkpoints.blocks.folder.iterdir()))
     checkpoints.save(4, random_state_dict(1))
-    assert len(list(checkpoints.blocks.iterdir())) == used
+    assert len(list(checkpoints.blocks.folder.iterdir())) == used
 
 
 def test_full_disk_stops_the_run_and_keeps_the_checkpoint(
@@ -263,12 +265,48 @@ def test_rows_are_truncated_atomically(tmp_path: Path, monkeypatch: pytest.Monke
     assert path.read_text().startswith(rows)
     monkeypatch.undo()
     run.truncate_lines("metrics.jsonl", 3)
-    assert path.read_text() == rows, "the incomplete line is removed"
+    assert path.read_text() == rows
+    assert (tmp_path / "metrics.jsonl.unreadable").read_text() == '{"step": 4, "fra\n'
     before = path.stat().st_ino
     run.truncate_lines("metrics.jsonl", 3)
     assert path.stat().st_ino == before, "the file is not rewritten if no row is removed"
     run.truncate_lines("metrics.jsonl", 1)
     assert [row["step"] for row in run.read_lines("metrics.jsonl")] == [0, 1]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b'{"step": 2, "score": Infinity}',
+        b'{"step": 2, "score": 1e999}',
+        b'{"step": 2, "score": null}',
+        b'{"step": 2}',
+        b'{"step": 2, "sc\xff',
+        b"\0" * 40,
+        b"[" * 5_000,
+        '{"step": 2, "score": \u2028'.encode(),
+    ],
+    ids=range(8),
+)
+def test_an_unreadable_row_is_kept_aside_and_costs_no_other_row(
+    line: bytes, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run, path = Run(tmp_path), tmp_path / "episodes.jsonl"
+    rows = [b'{"step": %d, "score": 1.50, "length":  9}' % step for step in range(9)]
+    path.write_bytes(b"\n".join([*rows[:3], line, *rows[3:5], line, *rows[5:]]))
+    before = run.read_lines("episodes.jsonl")
+    assert len(before) == 9
+    run.truncate_lines("episodes.jsonl", 6)
+    assert run.read_lines("episodes.jsonl") == before[:7]
+    assert path.read_bytes() == b"".join(row + b"\n" for row in rows[:7]), "as they were written"
+    aside = tmp_path / "episodes.jsonl.unreadable"
+    assert aside.read_bytes() == 2 * (line + b"\n")
+    assert "2 of the 11 lines of" in capsys.readouterr().err
+    with path.open("ab") as file:
+        file.write(line + b"\n")
+    run.truncate_lines("episodes.jsonl", 6)
+    assert aside.read_bytes() == 3 * (line + b"\n")
+    assert run.read_lines("episodes.jsonl") == before[:7]
 
 
 def test_second_process_in_a_folder_is_refused_with_the_id_of_the_first(tmp_path: Path) -> None:
