@@ -18,7 +18,7 @@ from ...envs.checks import at_least, check
 from ...envs.errors import UsageError
 from ..config.presets import default_folder
 from ..evaluation.evaluate import Evaluation, with_protocol
-from ..reporting.committed import RESULTS, write_result
+from ..reporting.committed import RESULTS, require_checkout, write_result
 from ..reporting.comparison import compare
 from ..reporting.report import write_report
 from ..reporting.run_results import read_results
@@ -67,15 +67,14 @@ class AblateOptions:
         return self.workers or max(1, len(os.sched_getaffinity(0)) // self.threads)
 
 
-def ablate(
-    grid: Grid, options: AblateOptions, *, imports: tuple[str, ...] = (), command: str = ""
-) -> int:
+def ablate(grid: Grid, options: AblateOptions, command: str = "") -> int:
     """Run the unfinished runs of a grid, and write a report.
 
-    ``imports`` are modules with parts of the user's own, and ``command`` repeats the grid. Returns
-    the exit status: 0, 1 if runs failed, 130 if interrupted.
+    ``command`` repeats the grid. Returns the exit status: 0, 1 if runs failed, 130 if interrupted.
     """
-    tasks = make_tasks(grid, options, imports)
+    if options.save:
+        require_checkout("reverie ablate --save")
+    tasks = make_tasks(grid, options)
     unfinished = [task for task in tasks if not task.scores]
     _print_grid(grid, tasks, unfinished)
     if options.dry_run:
@@ -93,14 +92,16 @@ def ablate(
             return 1
     folder = tasks[0].folder.parent
     runs, stochastic = [task.folder for task in tasks], options.evaluation.stochastic
-    path = write_report(runs, folder / "report.html", runs[0].name, stochastic=stochastic)
+    path = write_report(
+        runs, folder / "report.html", runs[0].name, stochastic=stochastic, flag="--folder"
+    )
     print(f"report: {path} and {path.with_suffix('.md')}")
     if options.save:
         save_results(options.save, command, runs, stochastic=stochastic)
     return 0
 
 
-def make_tasks(grid: Grid, options: AblateOptions, imports: tuple[str, ...] = ()) -> list[Task]:
+def make_tasks(grid: Grid, options: AblateOptions) -> list[Task]:
     """Return a task for every cell and seed, ordered by seed."""
     timesteps = next(iter(grid.cells)).total_timesteps
     folder = Path(options.folder or f"runs/ablate/{grid.preset}-{timesteps}").resolve()
@@ -115,7 +116,6 @@ def make_tasks(grid: Grid, options: AblateOptions, imports: tuple[str, ...] = ()
                 folder / default_folder(grid.preset, experiment).name,
                 replace(grid.options, threads=options.threads, random_play_seconds=0.0),
                 replace(evaluation, protocols=("", *others), video=evaluation.video and not seed),
-                imports,
             )
         )
     return tasks

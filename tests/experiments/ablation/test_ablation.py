@@ -73,14 +73,15 @@ def test_grid_has_each_combination_of_choices_once() -> None:
 
 
 def test_tasks_evaluate_under_their_own_protocol_and_film_the_first_seed() -> None:
-    grid = make_grid(["mfec", "--precision", "bf16"], "pong")
+    grid = make_grid(["mfec", "--precision", "bf16", "--import", "os"], "pong")
     evaluation = Evaluation(protocols=("mfec", "machado"), stochastic=True, video=True)
     options = AblateOptions(seeds=2, evaluation=evaluation, threads=3)
-    first, second = make_tasks(grid, options, ("os",))
+    first, second = make_tasks(grid, options)
     assert first.evaluation == replace(evaluation, protocols=("", "machado"))
     assert second.evaluation == replace(first.evaluation, video=False)
-    assert first.options == TrainOptions(precision="bf16", threads=3, random_play_seconds=0)
-    assert first.imports == ("os",)
+    assert first.options == TrainOptions(
+        precision="bf16", threads=3, random_play_seconds=0, imports=("os",)
+    )
     assert pickle.loads(pickle.dumps(first)) == first
 
 
@@ -334,7 +335,7 @@ def test_task_fails_after_its_retries_and_others_continue(
     assert "no device 'abacus'" in by_name["wrong"].error
     assert by_name["good"].error == ""
     assert by_name["good"].seconds > 0
-    fatal = Task(EXPERIMENT, tmp_path / "fatal", OPTIONS, imports=("fatal",))
+    fatal = Task(EXPERIMENT, tmp_path / "fatal", replace(OPTIONS, imports=("fatal",)))
     (tmp_path / "fatal.py").write_text("import os, signal; os.kill(os.getpid(), signal.SIGKILL)")
     monkeypatch.chdir(tmp_path)
     (result,) = pool.execute([fatal])
