@@ -21,6 +21,12 @@ from .registry import TABLES, class_name, public_name, registered_class, role_na
 
 C = TypeVar("C")
 
+MOVED = (
+    "a run finds recordings and other runs relative to its own folder, so move them together, or "
+    "correct the path in its config.json"
+)
+"""The remedy if a folder that a run names is missing."""
+
 
 def encode(config: Any, folder: Path | None = None) -> dict[str, Any]:
     """Return a config as JSON values; invert ``decode``.
