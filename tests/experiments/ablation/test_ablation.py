@@ -11,6 +11,8 @@ import threading
 import time
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -26,7 +28,7 @@ from reverie.envs.catch import CatchConfig
 from reverie.envs.deep_sea import DeepSeaConfig
 from reverie.envs.errors import UsageError
 from reverie.experiments.ablation import ablate as ablate_module
-from reverie.experiments.ablation import estimate
+from reverie.experiments.ablation import estimate, ray_pool
 from reverie.experiments.ablation.ablate import AblateOptions, make_tasks
 from reverie.experiments.ablation.grid import Choice, make_grid
 from reverie.experiments.ablation.local_pool import LocalPool
@@ -341,6 +343,39 @@ def test_task_fails_after_its_retries_and_others_continue(
     (result,) = pool.execute([fatal])
     assert result.error == "its process died, the last time with status -9"
     assert result.crashes == 1
+
+
+def test_ray_workers_import_the_modules_of_the_drivers_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A worker has another working folder, and needs a module before it unpickles the parts."""
+    calls: list[Any] = []
+
+    def remote(function: Any) -> Any:
+        return SimpleNamespace(remote=lambda *args: calls.append((function, args)) or "ref")
+
+    def get(reference: str) -> float:
+        monkeypatch.chdir("/")
+        monkeypatch.setattr(sys, "path", [x for x in sys.path if x])
+        monkeypatch.setattr(ray_pool, "seconds_of", lambda task: 3.0)
+        ((function, args),) = calls
+        return float(function(*args))
+
+    fake = SimpleNamespace(
+        is_initialized=lambda: True,
+        remote=lambda **_: remote,
+        wait=lambda references, num_returns: (references, []),
+        get=get,
+        exceptions=SimpleNamespace(RayTaskError=KeyError, RayError=LookupError),
+    )
+    monkeypatch.setitem(sys.modules, "ray", fake)
+    monkeypatch.chdir(tmp_path)
+    Path("ray_part.py").write_text("from pathlib import Path; Path(__file__ + '.done').touch()")
+    task = Task(EXPERIMENT, tmp_path / "run", replace(OPTIONS, imports=("ray_part",)))
+    (result,) = ray_pool.RayPool("auto").execute([task])
+    assert (result.error, result.seconds) == ("", 3.0)
+    assert (tmp_path / "ray_part.py.done").exists()
+    sys.modules.pop("ray_part")
 
 
 def test_runs_checkpoint_and_end_when_the_pool_dies(tmp_path: Path) -> None:
