@@ -16,13 +16,13 @@ LOCAL_FLAGS = ("--folder", "--save", "--workers")
 
 def run(argv: list[str]) -> int:
     """Run the unfinished runs of a grid and write a report; return 130 if interrupted."""
-    command: list[str] = argv
+    repeated = argv
     for flag in LOCAL_FLAGS:
-        command, _ = take_flag(command, flag)
+        repeated, _ = take_flag(repeated, flag)
     options, argv = tyro.cli(
         AblateOptions, args=argv or ["--help"], prog=PROGRAM, return_unknown_args=True
     )
     if any(arg.partition("=")[0] == "--seed" for arg in argv):
         raise UsageError("--seed is for one run; give the number of seeds of a grid as --seeds N.")
-    command = shlex.join(["reverie", "ablate", *command])
+    command = shlex.join(["reverie", "ablate", *repeated])
     return ablate(make_grid(argv, options.games), options, command)

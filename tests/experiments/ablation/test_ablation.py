@@ -352,7 +352,11 @@ def test_ray_workers_import_the_modules_of_the_drivers_folder(
     calls: list[Any] = []
 
     def remote(function: Any) -> Any:
-        return SimpleNamespace(remote=lambda *args: calls.append((function, args)) or "ref")
+        def call(*args: Any) -> str:
+            calls.append((function, args))
+            return "reference"
+
+        return SimpleNamespace(remote=call)
 
     def get(reference: str) -> float:
         monkeypatch.chdir("/")

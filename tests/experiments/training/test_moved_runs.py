@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -34,7 +35,7 @@ def test_a_pretraining_and_its_recording_work_from_any_folder_and_after_a_move(
     collect(RandomPolicy(3), CatchConfig(), "data", frames=120, num_envs=4)
     Path("link").symlink_to(before / "data")
     data = {"relative": Path("data"), "absolute": before / "data", "link": Path("link")}[kind]
-    settings = {"predictor": TINY, "stack": 1, "batch_size": 4}
+    settings: dict[str, Any] = {"predictor": TINY, "stack": 1, "batch_size": 4}
     pretrain(PredictorPretraining(data=(data,), num_updates=1, **settings), "runs/m", OPTIONS)
 
     monkeypatch.chdir(other)
