@@ -1,7 +1,10 @@
-"""A custom environment: any Gymnasium environment whose observations are uint8 images.
+r"""A custom environment: any Gymnasium environment whose observations are uint8 images.
 
-On the command line: ``reverie train mfec env:gym --import own_env --env.id Corridor-v0``; the
-commands that read its run take the same ``--import``.
+On the command line, in the folder of this file or with that folder in PYTHONPATH::
+
+    reverie train mfec env:gym --import own_env --env.id Corridor-v0 --folder runs/corridor \
+        --agent.num-neighbors 1 --agent.gamma 0.9 --total-timesteps 5000 --num-envs 8
+    reverie evaluate runs/corridor --import own_env
 """
 
 from typing import Any

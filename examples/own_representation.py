@@ -1,7 +1,10 @@
-"""A custom representation: a class that encodes observations, and its registered config.
+r"""A custom representation: a class that encodes observations, and its registered config.
 
-On the command line: ``reverie train mfec --import own_representation agent.representation:rows``;
-the commands that read its run take the same ``--import``.
+On the command line, in the folder of this file or with that folder in PYTHONPATH::
+
+    reverie train mfec --import own_representation agent.representation:rows env:catch \
+        --total-timesteps 5000 --num-envs 8 --folder runs/rows
+    reverie evaluate runs/rows --import own_representation
 """
 
 from dataclasses import dataclass

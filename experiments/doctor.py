@@ -73,7 +73,7 @@ def _versions() -> str:
     try:
         versions = [f"{name} {version(name)}" for name in PACKAGES]
     except PackageNotFoundError as error:
-        raise Problem(f"{error.name} is not installed; run `pip install -e .`.") from None
+        raise Problem(f"{error.name} is not installed; run `pip install {error.name}`.") from None
     return ", ".join([f"python {platform.python_version()}", *versions])
 
 

@@ -1,7 +1,10 @@
 """Every example runs, and prints the result that it promises."""
 
+import ast
 import os
 import re
+import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -33,3 +36,26 @@ def test_example_prints_its_result(path: Path, tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert re.search(pattern, done.stdout), done.stdout
+
+
+@pytest.mark.parametrize("name", ["own_env", "own_representation"])
+def test_commands_of_an_example_work_in_its_folder_and_with_its_folder_on_the_path(
+    name: str, tmp_path: Path
+) -> None:
+    text = ast.get_docstring(ast.parse((EXAMPLES / f"{name}.py").read_text()), clean=False)
+    assert text
+    commands = re.findall(r"^ +(reverie .*)", text.replace("\\\n", " "), re.MULTILINE)
+    shutil.copy(EXAMPLES / f"{name}.py", tmp_path)
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    path = os.pathsep.join(filter(None, (str(EXAMPLES), os.environ.get("PYTHONPATH"))))
+    (tmp_path / "elsewhere").mkdir()
+    train, evaluate = (shlex.split(command)[1:] for command in commands)
+    for argv, folder, env in (
+        (train, tmp_path, environment),
+        (evaluate, tmp_path / "elsewhere", environment | {"PYTHONPATH": path}),
+    ):
+        argv = [arg.replace("runs/", f"{tmp_path}/runs/") for arg in argv]
+        command = [sys.executable, "-P", "-m", "reverie.experiments.cli.main", *argv]
+        done = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+    assert re.search(r"mean (0\.[5-9]|1)", done.stdout), done.stdout

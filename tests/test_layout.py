@@ -137,9 +137,17 @@ def test_no_modules_import_each_other_in_a_circle() -> None:
         visit(module, ())
 
 
-def test_no_module_is_named_like_one_of_the_standard_library() -> None:
-    for module, path in modules().items():
-        assert path.stem == "__init__" or path.stem not in sys.stdlib_module_names, module
+def test_nothing_is_named_like_a_module_of_the_standard_library() -> None:
+    """A script that is run by its path has its folder first on the path of modules."""
+    listing = subprocess.run(
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT, capture_output=True, text=True, check=True,
+    ).stdout  # fmt: skip
+    files = [Path(line) for line in listing.splitlines() if line.endswith(".py")]
+    assert {path.parts[0] for path in files} >= {*TOP, "tests", "examples"}
+    for path in files:
+        names = {*path.parent.parts, path.stem} - {"__init__"}
+        assert not names & sys.stdlib_module_names, path
 
 
 def test_files_of_one_name_hold_the_same_concept() -> None:

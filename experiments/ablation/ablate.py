@@ -17,11 +17,11 @@ from ...envs.checks import at_least, check
 from ...envs.errors import UsageError
 from ..config.presets import default_folder
 from ..evaluation.evaluate import Evaluation, with_protocol
-from ..reporting.committed import RESULTS, write_result
+from ..reporting.committed import RESULTS, require_checkout, write_result
 from ..reporting.comparison import compare
 from ..reporting.report import write_report
 from ..reporting.run_results import read_results
-from ..runs.outputs import check_writable, reporting_failure
+from ..runs.outputs import check_writable
 from ..runs.runtime import raising_interrupted
 from ..training.task import Task
 from .estimate import estimate_sps
@@ -68,15 +68,15 @@ class AblateOptions:
         return self.workers or max(1, len(os.sched_getaffinity(0)) // self.threads)
 
 
-def ablate(
-    grid: Grid, options: AblateOptions, *, imports: tuple[str, ...] = (), command: str = ""
-) -> int:
+def ablate(grid: Grid, options: AblateOptions, command: str = "") -> int:
     """Run the unfinished runs of a grid, and write a report.
 
-    ``imports`` are modules with parts of the user's own, and ``command`` repeats the grid. Returns
-    the exit status, 0, or 1 if runs failed. Raises KeyboardInterrupt if interrupted.
+    ``command`` repeats the grid. Returns the exit status, 0, or 1 if runs failed. Raises
+    KeyboardInterrupt if interrupted.
     """
-    tasks = make_tasks(grid, options, imports)
+    if options.save:
+        require_checkout("reverie ablate --save")
+    tasks = make_tasks(grid, options)
     report = tasks[0].folder.parent / "report.html"
     saved = RESULTS / "ablations" / f"{options.save}.json"
     if not options.dry_run:
@@ -99,15 +99,14 @@ def ablate(
             print(f"{failed} runs failed; the same command retries them.")
             return 1
     runs, stochastic = [task.folder for task in tasks], options.evaluation.stochastic
-    with reporting_failure(report, "the runs are complete, and the same command writes it again"):
-        write_report(runs, report, runs[0].name, stochastic=stochastic)
+    write_report(runs, report, runs[0].name, stochastic=stochastic, flag="--folder")
     print(f"report: {report} and {report.with_suffix('.md')}")
     if options.save:
         save_results(options.save, saved, command, runs, stochastic=stochastic)
     return 0
 
 
-def make_tasks(grid: Grid, options: AblateOptions, imports: tuple[str, ...] = ()) -> list[Task]:
+def make_tasks(grid: Grid, options: AblateOptions) -> list[Task]:
     """Return a task for every cell and seed, ordered by seed."""
     timesteps = next(iter(grid.cells)).total_timesteps
     folder = Path(options.folder or f"runs/ablate/{grid.preset}-{timesteps}").resolve()
@@ -122,7 +121,6 @@ def make_tasks(grid: Grid, options: AblateOptions, imports: tuple[str, ...] = ()
                 folder / default_folder(grid.preset, experiment).name,
                 replace(grid.options, threads=options.threads, random_play_seconds=0.0),
                 replace(evaluation, protocols=("", *others), video=evaluation.video and not seed),
-                imports,
             )
         )
     return tasks

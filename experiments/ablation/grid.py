@@ -2,12 +2,12 @@
 
 import itertools
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ...envs.atari.atari import AtariConfig
 from ...envs.atari.games import expand_games
 from ...envs.errors import UsageError
-from ..config.arguments import split_roles
+from ..config.arguments import split_roles, take_imports
 from ..config.experiment import Experiment
 from ..config.presets import PRESETS
 from ..config.registry import choose_all, roles
@@ -54,8 +54,9 @@ def make_grid(argv: list[str], games: str = "") -> Grid:
 
         make_grid(["dqn", "bonus:none,simhash"], "pong,freeway")  # four cells
     """
+    argv, imports = take_imports(argv)
     preset, rest = take_preset(argv)
-    tokens, flags = split_roles(rest, PRESETS[preset])
+    tokens, flags = split_roles(rest, Experiment, TrainOptions)
     alternatives = [_parse_choices(token) for token in tokens]
     game_flags = [["--env.game", game] for game in expand_games(games)] if games else [[]]
     cells: dict[Experiment, tuple[Choice, ...]] = {}
@@ -74,7 +75,7 @@ def make_grid(argv: list[str], games: str = "") -> Grid:
             raise UsageError(
                 f"There is no role '{choice.role}' in any cell; the roles are {known}."
             )
-    return Grid(preset, cells, options)
+    return Grid(preset, cells, replace(options, imports=imports))
 
 
 def _parse_choices(token: str) -> list[Choice]:

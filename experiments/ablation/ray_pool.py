@@ -1,9 +1,13 @@
 """Executor of tasks on many machines: a Ray cluster whose nodes share the folder of the runs."""
 
+import os
+import pickle
+import sys
 from collections.abc import Iterator
 from typing import Any
 
 from ...envs.errors import UsageError
+from ..config.arguments import import_modules
 from ..training.task import Task
 from .executor import TaskResult, seconds_of
 
@@ -12,7 +16,7 @@ class RayPool:
     """A Ray cluster with one remote call for each task.
 
     A task whose node dies continues from the last checkpoint of its run. Every node needs the same
-    checkout, and the folder of the runs under the same path.
+    checkout, and the folder of the runs and the modules of --import under the same path.
     """
 
     def __init__(self, address: str, threads: int = 1, retries: int = 2) -> None:
@@ -20,7 +24,7 @@ class RayPool:
             import ray
         except ImportError as error:
             raise UsageError(
-                "--ray needs the package ray; install it by `pip install -e '.[ray]'`."
+                "--ray needs the package ray; install it by `pip install ray`."
             ) from error
         self.ray: Any = ray
         if not ray.is_initialized():
@@ -30,11 +34,14 @@ class RayPool:
                 raise UsageError(
                     f"There is no Ray cluster at '{address}'; start one by `ray start --head`."
                 ) from error
-        self.remote = ray.remote(num_cpus=threads, max_retries=retries)(seconds_of)
+        self.remote = ray.remote(num_cpus=threads, max_retries=retries)(_execute)
         self.running: dict[Any, Task] = {}  # by the reference of the remote call
 
     def execute(self, tasks: list[Task]) -> Iterator[TaskResult]:
-        self.running = {self.remote.remote(task): task for task in tasks}
+        self.running = {
+            self.remote.remote(pickle.dumps(task), task.options.imports, os.getcwd()): task
+            for task in tasks
+        }
         while self.running:
             (reference,), _ = self.ray.wait(list(self.running), num_returns=1)
             task = self.running.pop(reference)
@@ -51,3 +58,10 @@ class RayPool:
         if self.running:
             self.ray.wait(list(self.running), num_returns=len(self.running), timeout=60)
         self.running.clear()
+
+
+def _execute(pickled_task: bytes, imports: tuple[str, ...], working_folder: str) -> float:
+    """Execute a task, whose parts may be of modules in the driver's working folder."""
+    sys.path.append(working_folder)
+    import_modules(imports)
+    return seconds_of(pickle.loads(pickled_task))

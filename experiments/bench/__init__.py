@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Iterator, Mapping
 
+from ..reporting.committed import require_checkout
 from ..runs.outputs import check_writable
 from ..runs.runtime import pick_device, pick_threads
 from . import interleaved, parts
@@ -32,6 +33,8 @@ def bench(options: BenchOptions, groups: Mapping[str, Group] = GROUPS) -> list[R
 
     Raises UsageError for a device or a peer that is not available.
     """
+    if options.save:
+        require_checkout("reverie bench --save")
     peers = check_peers(options.compare_with)
     device, threads = pick_device(options.device), pick_threads(options.threads)
     if options.save:

@@ -11,7 +11,7 @@ from ...envs.errors import UsageError
 
 PEERS = {"sb3": "stable_baselines3", "envpool": "envpool"}
 """The package of each library."""
-EXTRA = "install it with pip install -e '.[peers]', or leave it out of --compare-with"
+REMEDY = "or leave it out of --compare-with"
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,9 @@ def check_peers(compare_with: str) -> tuple[str, ...]:
         try:
             import_module(PEERS[name])
         except ImportError as error:
-            raise UsageError(f"--compare-with {name}: {error}; {EXTRA}.") from error
+            raise UsageError(
+                f"--compare-with {name}: {error}; run `pip install {PEERS[name]}`, {REMEDY}."
+            ) from error
     return names
 
 
@@ -95,7 +97,9 @@ def _sb3(
     try:
         envs = make_atari_env(f"{_gym_name(game)}NoFrameskip-v4", n_envs=num_envs, seed=0)
     except ImportError as error:  # its Atari wrappers need OpenCV
-        raise UsageError(f"--compare-with sb3: {error}; {EXTRA}.") from error
+        raise UsageError(
+            f"--compare-with sb3: {error}; run `pip install opencv-python-headless`, {REMEDY}."
+        ) from error
     model = getattr(stable_baselines3, algorithm)("CnnPolicy", VecFrameStack(envs, 4), **settings)
     if warmup:
         model.learn(warmup)

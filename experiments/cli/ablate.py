@@ -7,7 +7,7 @@ import tyro
 from ...envs.errors import UsageError
 from ..ablation.ablate import AblateOptions, ablate
 from ..ablation.grid import make_grid
-from ..config.arguments import take_flag, take_imports
+from ..config.arguments import take_flag
 
 PROGRAM = "reverie ablate PRESET [role:a,b ...] [flags of train]"
 LOCAL_FLAGS = ("--folder", "--save", "--workers")
@@ -16,18 +16,13 @@ LOCAL_FLAGS = ("--folder", "--save", "--workers")
 
 def run(argv: list[str]) -> int:
     """Run the unfinished runs of a grid and write a report; return 1 if some failed."""
-    command = argv
+    repeated = argv
     for flag in LOCAL_FLAGS:
-        command, _ = take_flag(command, flag)
-    argv, imports = take_imports(argv)
+        repeated, _ = take_flag(repeated, flag)
     options, argv = tyro.cli(
         AblateOptions, args=argv or ["--help"], prog=PROGRAM, return_unknown_args=True
     )
     if any(arg.partition("=")[0] == "--seed" for arg in argv):
         raise UsageError("--seed is for one run; give the number of seeds of a grid as --seeds N.")
-    return ablate(
-        make_grid(argv, options.games),
-        options,
-        imports=imports,
-        command=shlex.join(["reverie", "ablate", *command]),
-    )
+    command = shlex.join(["reverie", "ablate", *repeated])
+    return ablate(make_grid(argv, options.games), options, command)

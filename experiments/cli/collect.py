@@ -96,7 +96,7 @@ def parse_collect(argv: list[str]) -> tuple[str, EnvConfig, CollectOptions]:
         raise UsageError("Name the player first: random, or a run's folder.")
     player, argv = ("random", argv) if argv[0].startswith("-") else (argv[0], argv[1:])
     argv, protocol = take_flag(argv, "--protocol")
-    tokens, flags = split_roles(expand_game_flag(argv), _Collect())
+    tokens, flags = split_roles(expand_game_flag(argv), CollectOptions)
     if protocol is not None:
         tokens.append(f"env.protocol:{protocol}")
     env_args = [*tokens, *(flag for flag in flags if flag.startswith("--env"))]

@@ -30,6 +30,6 @@ def parse_pretraining(argv: list[str]) -> tuple[Pretraining, PretrainOptions]:
         hint = did_you_mean(role, PRETRAININGS) or f" The roles are {', '.join(PRETRAININGS)}."
         raise UsageError(f"Name what to pretrain first, as ROLE:NAME, not '{role}'.{hint}")
     job = resolve(PRETRAININGS[role])()
-    tokens, flags = split_roles([arg for arg in argv if arg != role], job)
+    tokens, flags = split_roles(argv[argv[0] == role :], type(job), PretrainOptions)
     chosen, options = choose_all(job, tokens), PretrainOptions(imports=imports)
     return parse_job(chosen, options, flags, f"reverie pretrain {argv[0]}")

@@ -7,7 +7,7 @@ from typing import Annotated
 import tyro
 
 from ...envs.errors import UsageError
-from ..config.arguments import parse_flags
+from ..config.arguments import parse_flags, take_imports
 from ..reporting.report import write_report
 
 
@@ -28,16 +28,12 @@ class ReportOptions:
 
 def run(argv: list[str]) -> int:
     """Write a report of runs as HTML and Markdown."""
+    argv, _ = take_imports(argv)
     options = parse_flags(ReportOptions, argv, "reverie report")
     if not options.folders:
         raise UsageError("Name run folders, or folders that hold some.")
-    try:
-        path = write_report(
-            [*options.folders], options.out, options.baseline, stochastic=options.stochastic
-        )
-    except OSError as error:
-        raise UsageError(
-            f"The report cannot be written ({error}); name another file with --out."
-        ) from error
+    path = write_report(
+        [*options.folders], options.out, options.baseline, stochastic=options.stochastic
+    )
     print(f"wrote {path} and {path.with_suffix('.md')}")
     return 0

@@ -8,6 +8,7 @@ import tyro
 
 from ...envs.errors import UsageError
 from ..config.arguments import parse_flags
+from ..reporting.committed import require_checkout
 from ..reproduce.recipes import RECIPES
 from ..reproduce.reproduce import reproduce
 
@@ -34,6 +35,7 @@ def run(argv: list[str]) -> int:
             f"Name what to reproduce{' instead of ' + unknown[0] if unknown else ''}: "
             f"{', '.join(RECIPES)}, or --all."
         )
+    require_checkout("reverie reproduce")
     for name in names:
         reproduce(name, options.folder)
     return 0

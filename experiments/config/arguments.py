@@ -1,15 +1,17 @@
 """Command-line arguments as values: ``role:name`` tokens, flags and imported modules."""
 
 import importlib
+import re
 import sys
 from collections.abc import Sequence
 from dataclasses import make_dataclass
-from typing import Annotated, Any, TypeVar
+from pathlib import Path
+from typing import Annotated, Any, TypeVar, get_type_hints
 
 import tyro
 
 from ...envs.errors import UsageError
-from .registry import roles
+from .registry import TABLES, part_class
 
 T = TypeVar("T")
 Options = TypeVar("Options")
@@ -61,33 +63,66 @@ def take_imports(argv: list[str]) -> tuple[list[str], tuple[str, ...]]:
 
 
 def import_modules(names: Sequence[str]) -> None:
-    """Import modules, also from the working folder; raises UsageError if one cannot be imported."""
+    """Import modules, also from the working folder, which comes last on the path.
+
+    Raises UsageError if one cannot be imported, or if the working folder has a module of that name
+    and another one was imported.
+    """
     if names and "" not in sys.path:
         sys.path.append("")  # the working folder, after the installed packages
     for name in names:
         try:
-            importlib.import_module(name)
-        except Exception as error:  # the user's code may raise anything
-            cause = f"{type(error).__name__}: {error}"
-            raise UsageError(f"--import '{name}' cannot be imported ({cause}).") from error
+            module = importlib.import_module(name)
+        except (Exception, SystemExit) as error:  # the user's code may raise anything
+            cause, remedy = f"{type(error).__name__}: {error}", ""
+            if isinstance(error, ModuleNotFoundError) and f"{name}.".startswith(f"{error.name}."):
+                remedy = (
+                    "; --import takes the name of a module in the working folder, in a folder of "
+                    "PYTHONPATH or installed: my_module for my_module.py"
+                )
+            raise UsageError(f"--import '{name}' cannot be imported ({cause}){remedy}.") from error
+        own, found = Path(f"{name.replace('.', '/')}.py"), getattr(module, "__file__", None)
+        if own.exists() and not (found and own.samefile(found)):
+            raise UsageError(
+                f"--import '{name}' is {found or 'built in'}, not {own}; rename {own}."
+            )
 
 
 def expand_game_flag(argv: list[str]) -> list[str]:
     """Replace ``--game`` by ``--env.game``."""
-    return ["--env.game" if x == "--game" else x.replace("--game=", "--env.game=") for x in argv]
+    return [re.sub("^--game(?==|$)", "--env.game", arg) for arg in argv]
 
 
-def split_roles(argv: list[str], config: Any) -> tuple[list[str], list[str]]:
+def split_roles(argv: list[str], *kinds: type) -> tuple[list[str], list[str]]:
     """Split arguments into ``role:name`` tokens and flags with their values.
 
-    A flag's value may contain a colon, unless it starts with a role of the config.
+    ``kinds`` are the dataclasses, beside the parts, whose fields are flags. An argument with a
+    colon is a token unless the flag before takes it as a value.
     """
-    heads = {path.partition(".")[0] for path, _ in roles(config)}
     tokens: list[str] = []
     flags: list[str] = []
-    for previous, arg in zip(["", *argv], argv, strict=False):
-        names_role = arg.partition(":")[0].partition(".")[0] in heads
-        is_value = previous.startswith("--") and "=" not in previous and not names_role
-        is_token = ":" in arg and not arg.startswith("-") and not is_value
-        (tokens if is_token else flags).append(arg)
+    flag, num_values = "", 0
+    for arg in argv:
+        if arg.startswith("--"):
+            flag, num_values = arg, 0
+            flags.append(arg)
+        elif ":" not in arg or _takes_value(flag, num_values, kinds):
+            num_values += 1
+            flags.append(arg)
+        else:
+            tokens.append(arg)
     return tokens, flags
+
+
+def _takes_value(flag: str, num_values: int, kinds: Sequence[type]) -> bool:
+    """Return whether a flag with ``num_values`` values takes a further one, if it has a colon."""
+    if not flag or "=" in flag or flag == "--help":
+        return False
+    name = flag.lstrip("-").rpartition(".")[2].replace("-", "_")
+    parts = (part_class(entry) for table in TABLES.values() for entry in table.values())
+    types = set()
+    for hints in map(get_type_hints, {*kinds, *parts}):
+        types |= {hints[x] for x in (name, name.removeprefix("no_")) if x in hints}
+    if num_values:
+        return bool({tuple[str, ...], tuple[Path, ...]} & types)
+    return bool not in types

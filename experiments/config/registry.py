@@ -142,6 +142,11 @@ def registered_class(name: Any) -> Any:
     return resolve(found.pop()) if found else None
 
 
+def part_class(entry: Any) -> Any:
+    """Return the class of a table's entry, imported if the table has its name."""
+    return resolve(_class_of(entry))
+
+
 def class_name(entry: Any) -> str:
     """Return the name by which the class of a table's entry is stored.
 
@@ -219,7 +224,9 @@ def _entry(config: Any, path: str, name: str) -> Any:
     if path not in known:
         raise UsageError(f"There is no role '{path}'; the roles here are {', '.join(known)}.")
     if name not in known[path]:
-        hint = did_you_mean(name, known[path]) or f" Choose among {', '.join(known[path])}."
+        hint = did_you_mean(name, known[path]) or (
+            f" Choose among {', '.join(known[path])}; --import MODULE adds parts of your own."
+        )
         raise UsageError(f"There is no {path} '{name}'.{hint}")
     entry, current = resolve(known[path][name]), reduce(getattr, path.split("."), config)
     if not isinstance(entry, type):

@@ -21,6 +21,12 @@ from .registry import TABLES, class_name, public_name, registered_class, role_na
 
 C = TypeVar("C")
 
+MOVED = (
+    "a run finds recordings and other runs relative to its own folder, so move them together, or "
+    "correct the path in its config.json"
+)
+"""The remedy if a folder that a run names is missing."""
+
 
 def encode(config: Any, folder: Path | None = None) -> dict[str, Any]:
     """Return a config as JSON values; invert ``decode``.
@@ -75,7 +81,10 @@ def require_imports(path: Path, names: Any) -> None:
     missing = [name for name in names if name not in imported]
     if missing:
         flags = " ".join(f"--import {name}" for name in missing)
-        raise UsageError(f"{path} was written with modules that are not imported; add {flags}.")
+        raise UsageError(
+            f"{path} was written with modules that are not imported; add {flags} to the command, "
+            f"or import {', '.join(missing)} in your program."
+        )
 
 
 def fingerprint(config: Any) -> str:
@@ -88,6 +97,18 @@ def fingerprint(config: Any) -> str:
 def encode_job(job: Job, folder: Path, imports: Sequence[str]) -> dict[str, Any]:
     """Return the content of a run's ``config.json``: the job, and the modules given by --import."""
     return {"imports": list(imports)} | encode(job, folder)
+
+
+def open_run(folder: Path | str, job: Job, imports: Sequence[str]) -> Run:
+    """Return the run of a folder that is new or holds a run of this job.
+
+    Raises UsageError if it holds another one, or one made with modules that are not imported.
+    """
+    run = Run.open(folder, encode_job(job, Path(folder), imports))
+    path = run.folder / "config.json"
+    if path.exists():
+        require_imports(path, run.config().get("imports", ()))
+    return run
 
 
 def read_job(folder: Path | str) -> Job:

@@ -18,7 +18,7 @@ from ...envs.atari.atari import AtariConfig
 from ...envs.checks import at_least, check
 from ...envs.errors import UsageError
 from ...envs.interface import EnvConfig, Padding, TimeStep
-from ..config.serialization import decode_file, encode
+from ..config.serialization import MOVED, decode_file, encode
 from ..runs.files import (
     FORMAT,
     check_format,
@@ -93,6 +93,8 @@ class Manifest:
                 f"The recording {folder} was interrupted before its end; run the same "
                 "`reverie collect` command again to record it from the start."
             )
+        if not folder.exists():
+            raise UsageError(f"There is no recording {folder}; {MOVED}.")
         if not path.exists():
             raise UsageError(f"{folder} is not a recording: it has no {MANIFEST}.")
         data = read_json(path)

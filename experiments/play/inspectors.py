@@ -137,7 +137,7 @@ class EpisodicMemoryInspector:
             images = [frame_to_image(tables.observations[action, index][-1:]) for index in indices]
             note = "stored frames, with return at key distance"
         elif decoded := decode_keys(
-            self.agent.representation, tables.keys[action, torch.tensor(indices)]
+            self.agent.representation, tables.keys[action, torch.tensor(indices, dtype=torch.int64)]
         ):
             images = decoded
             note = "decoded from keys (frames are not stored), with return at key distance"

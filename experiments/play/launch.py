@@ -99,10 +99,10 @@ def play(argv: list[str]) -> int:
 def record_video(session: Session, path: Path, timesteps: int) -> None:
     """Play for a number of timesteps and record them."""
     video = VideoWriter(path, session.speed)
+    for _ in range(timesteps):
+        session.step()
+        video.add(render_view(session.view, session.caption()))
     try:
-        for _ in range(timesteps):
-            session.step()
-            video.add(render_view(session.view, session.caption()))
         video.close()
     except OSError as error:
         raise UsageError(
@@ -136,7 +136,7 @@ def check_extra() -> None:
     if missing:
         raise UsageError(
             f"The page needs {', '.join(missing)}, which is not installed; "
-            "run `pip install -e '.[play]'`."
+            f"run `pip install {' '.join(missing)}`."
         )
 
 

@@ -1,14 +1,32 @@
 """The committed results: their folder, and the layout of their JSON files."""
 
+import os
 import re
 from pathlib import Path
 from typing import Any
 
+from ...envs.errors import UsageError
 from ..runs.files import read_json, to_json
 from ..runs.outputs import write_or_keep
 from ..runs.run import Run
 
-RESULTS = Path(__file__).parent.parent / "results"
+CHECKOUT = Path(__file__).parents[2]
+RESULTS = CHECKOUT / "experiments" / "results"
+
+
+def require_checkout(command: str, *, writes: bool = True) -> None:
+    """Raise UsageError unless this is a checkout, whose documents and results can be written."""
+    if not (CHECKOUT / "pyproject.toml").exists():
+        raise UsageError(
+            f"{command} works on the documents and results of a checkout, and {CHECKOUT} is an "
+            "installed package; run it in a clone of the repository, installed by `pip install -e "
+            ".`."
+        )
+    if writes and not os.access(RESULTS, os.W_OK):
+        raise UsageError(
+            f"{command} writes into {RESULTS}, which cannot be written; change its permissions or "
+            "use another clone of the repository."
+        )
 
 
 def kept_provenance(run: Run) -> dict[str, Any]:

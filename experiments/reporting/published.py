@@ -8,6 +8,7 @@ import csv
 from collections.abc import Collection
 from dataclasses import dataclass
 
+from ...envs.errors import UsageError
 from .committed import RESULTS
 
 PUBLISHED = RESULTS / "published.csv"
@@ -27,7 +28,13 @@ class Published:
 
 def published(games: Collection[str] | None = None) -> list[Published]:
     """Return the published scores in these games (default all), by game, best first."""
-    with PUBLISHED.open(newline="", encoding="utf-8") as file:
-        rows = [Published(**row | {"score": float(row["score"])}) for row in csv.DictReader(file)]  # type: ignore[arg-type]
+    try:
+        lines = PUBLISHED.read_text(encoding="utf-8").splitlines()
+    except OSError as error:
+        raise UsageError(
+            f"{PUBLISHED} cannot be read ({error.strerror}); it is a part of reverie: install it "
+            "again."
+        ) from error
+    rows = [Published(**row | {"score": float(row["score"])}) for row in csv.DictReader(lines)]  # type: ignore[arg-type]
     chosen = [row for row in rows if games is None or row.game in games]
     return sorted(chosen, key=lambda row: (row.game, -row.score))

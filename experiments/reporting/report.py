@@ -8,6 +8,7 @@ import itertools
 import os
 from pathlib import Path
 
+from ...envs.errors import UsageError
 from ..runs.files import to_json, write_file
 from ..runs.outputs import check_writable
 from .comparison import Comparison, compare, raw_csv
@@ -30,21 +31,33 @@ PROVENANCE_COLUMNS = (
 
 
 def write_report(
-    folders: list[Path], path: Path, baseline: str = "", *, stochastic: bool = False
+    folders: list[Path],
+    path: Path,
+    baseline: str = "",
+    *,
+    stochastic: bool = False,
+    flag: str = "--out",
 ) -> Path:
     """Write the report as HTML to ``path`` and as Markdown beside it; return the path.
 
     With ``stochastic`` it compares the scores of agents that acted as in training. Raises
-    UsageError for folders that ``run_results.read_results`` refuses.
+    UsageError for folders that ``run_results.read_results`` refuses, and for a path that cannot be
+    written, which ``flag`` chooses.
     """
-    check_writable(path, path.with_suffix(".md"), remedy="name another file with --out")
+    check_writable(path, path.with_suffix(".md"), remedy=f"name another with {flag}")
     results, warnings = read_results(folders, stochastic=stochastic)
     comparisons = compare(results, baseline)
     names = list(dict.fromkeys(name for each in comparisons for name in each.env_names))
     title = f"Comparison on {_first_four(names)}"
     blocks = document(comparisons, warnings)
-    write_file(path, to_html(title, blocks))
-    write_markdown(path.with_suffix(".md"), title, blocks)
+    page = to_html(title, blocks)
+    try:
+        write_file(path, page)
+        write_markdown(path.with_suffix(".md"), title, blocks)
+    except OSError as error:
+        raise UsageError(
+            f"The report cannot be written ({error}); choose another place with {flag}."
+        ) from error
     return path
 
 

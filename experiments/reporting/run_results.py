@@ -123,7 +123,9 @@ def curves_at(
 def _read_result(folder: Path, stochastic: bool, warnings: list[str]) -> RunResult | None:
     """Return a run's result, or None if it has none, and append the warnings about it."""
     run, main, name = Run(folder), folder / scores_file(stochastic=stochastic), folder.name
-    config, command = run.config(), f"`reverie evaluate{' --stochastic' * stochastic}`"
+    config = run.config()
+    flags = "".join(f" --import {module}" for module in config.get("imports", ()))
+    command = f"`reverie evaluate{' --stochastic' * stochastic}{flags}`"
     if "data" in config:
         warnings.append(f"{name} is a pretraining, which has no scores; it is left out.")
         return None

@@ -5,21 +5,19 @@ import json
 import re
 import statistics
 from collections.abc import Callable, Iterable
-from pathlib import Path
 from typing import Any
 
 from ...agents.episodic.mfec import MFECConfig
 from ...envs.atari.games import HUMAN_RANDOM_TABLE, human_normalized
 from ..config.compatibility import compatibility
 from ..config.presets import PRESETS
-from ..reporting.committed import RESULTS
+from ..reporting.committed import CHECKOUT, RESULTS, require_checkout
 from ..reporting.comparison import compare_with_baseline
 from ..reporting.intervals import format_count, format_interval, format_mean, format_number
 from ..reporting.published import published
 from ..runs.files import write_file
 from ..runs.scores import Scores
 
-ROOT = Path(__file__).parents[2]
 DOCUMENTS = ("README.md", "docs/usage.md", "docs/results.md", "docs/speed.md")
 LIBRARIES = ("Stable-Baselines3", "EnvPool")
 MARK = re.compile(r"(<!-- table: (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
@@ -30,13 +28,14 @@ def verify(*, write: bool = False) -> int:
 
     With ``write`` the documents are updated instead.
     """
+    require_checkout("reverie verify", writes=write)
     num_tables, differing = 0, []
     for name in DOCUMENTS:
-        text = (ROOT / name).read_text(encoding="utf-8")
+        text = (CHECKOUT / name).read_text(encoding="utf-8")
         rebuilt, count = MARK.subn(lambda m: f"{m[1]}{TABLES[m[2]]()}{m[3]}", text)
         num_tables += count
         if write:
-            write_file(ROOT / name, rebuilt)
+            write_file(CHECKOUT / name, rebuilt)
         elif rebuilt != text:
             differing.append(name)
     if differing:

@@ -32,7 +32,7 @@ def parse_experiment(argv: list[str]) -> tuple[str, list[Experiment], TrainOptio
     preset, argv = take_preset(argv)
     argv, games = take_flag(argv, "--games")
     argv, protocol = take_flag(argv, "--protocol")
-    tokens, flags = split_roles(expand_game_flag(argv), PRESETS[preset])
+    tokens, flags = split_roles(expand_game_flag(argv), Experiment, TrainOptions)
     if protocol is not None:
         tokens.append(f"env.protocol:{protocol}")
     chosen, options = choose_all(PRESETS[preset], tokens), TrainOptions(imports=imports)

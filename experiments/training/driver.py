@@ -15,7 +15,7 @@ import torch
 from ...envs.errors import EnvError, NumericalError, UsageError
 from ...envs.interface import Metrics, Transition
 from ..config.experiment import Job
-from ..config.serialization import encode_job
+from ..config.serialization import encode_job, open_run
 from ..runs import random_state
 from ..runs.checkpoints import report_full_disk
 from ..runs.files import write_file
@@ -187,7 +187,7 @@ def drive(
     output write a checkpoint as soon as the process can stop, from which the same call continues.
     """
     runtime = pick_runtime(options.device, options.threads, options.precision, options.compile)
-    run = Run.open(folder, encode_job(job, Path(folder), options.imports))
+    run = open_run(folder, job, options.imports)
     with locked(run.folder, "training"), report_full_disk(run.folder), ExitStack() as resources:
         state = run.checkpoints.load()
         with loading(run.folder):

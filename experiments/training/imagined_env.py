@@ -11,7 +11,7 @@ from ...envs.errors import UsageError
 from ...envs.interface import EnvConfig
 from ...world_models.precision import FLOAT32, Precision
 from ...world_models.prediction.imagination import Imagination
-from ..config.serialization import read_job
+from ..config.serialization import MOVED, read_job
 from ..datasets.dataset import Recording
 from ..datasets.writer import Manifest
 from .prediction_error import CONTEXT_LENGTH, evenly_spaced
@@ -67,6 +67,8 @@ class ImaginationConfig(EnvConfig):
     def _read_run(self) -> tuple[Path, PredictorPretraining]:
         if self.run is None:
             raise UsageError("env:imagination needs --env.run FOLDER, a run of `reverie pretrain`.")
+        if not self.run.exists():
+            raise UsageError(f"env.run is {self.run}, which does not exist; {MOVED}.")
         job = read_job(self.run)
         if not isinstance(job, PredictorPretraining):
             raise UsageError(

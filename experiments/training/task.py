@@ -24,8 +24,6 @@ class Task:
     """Run folder; absolute if other processes execute the task."""
     options: TrainOptions = TrainOptions()
     evaluation: Evaluation = Evaluation()
-    imports: tuple[str, ...] = ()
-    """Modules with parts of the user's own, which a process imports first."""
 
     @property
     def trained_timesteps(self) -> int:
@@ -55,7 +53,7 @@ class Task:
         Waits ``lock_timeout`` seconds for a folder that an ending process still holds. Raises
         KeyboardInterrupt if training is interrupted, and RunError if a mean score is not finite.
         """
-        import_modules(self.imports)
+        import_modules(self.options.imports)
         deadline = time.monotonic() + lock_timeout
         while True:
             try:

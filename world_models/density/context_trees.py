@@ -5,7 +5,8 @@ resembles the last ones reads memory nearly in order. Functions are named after 
 (SkipCTS, ``python/cts/model.py``: ``update``, ``mix_prediction``, ``update_switching_weights``).
 """
 
-from typing import NamedTuple, no_type_check
+from collections.abc import Callable
+from typing import Any, NamedTuple, no_type_check
 
 import numpy as np
 from numba import njit
@@ -30,6 +31,21 @@ class ContextTrees(NamedTuple):
     """Int64[2]: number of rows in use, of nodes and of leaves."""
 
 
+def compiled(**options: Any) -> Callable[[Any], Any]:
+    """Return numba's decorator, which keeps the machine code on disk if it finds a folder for it.
+
+    The folder is that of NUMBA_CACHE_DIR, of this file or of the user's caches.
+    """
+
+    def decorate(function: Any) -> Any:
+        try:
+            return njit(cache=True, **options)(function)
+        except RuntimeError:  # no folder can be written, as in a container of another user
+            return njit(**options)(function)
+
+    return decorate
+
+
 def reserve(trees: ContextTrees, shape: tuple[int, int], frames: int) -> None:
     """Grow the pools for the most nodes that ``frames`` frames can add, up to complete trees."""
     pixels, levels = shape[0] * shape[1], trees.leaves.shape[1] - 1
@@ -47,7 +63,7 @@ def reserve(trees: ContextTrees, shape: tuple[int, int], frames: int) -> None:
             pool.resize((min(2 * needed, max_rows), *pool.shape[1:]), refcheck=False)
 
 
-@njit(cache=True, error_model="numpy")
+@compiled(error_model="numpy")
 @no_type_check
 def score_and_update(
     trees: ContextTrees, frames: np.ndarray, num_frames: int, update: bool, pixel_probs: np.ndarray
@@ -82,7 +98,7 @@ def score_and_update(
     return before, after
 
 
-@njit(cache=True, error_model="numpy")
+@compiled(error_model="numpy")
 @no_type_check
 def _update_counts(trees, frame, update, path, weight, count, total):
     """Read the weights and counts on each pixel's path; with ``update``, increment the counts.
@@ -126,7 +142,7 @@ def _update_counts(trees, frame, update, path, weight, count, total):
                 leaves[node, levels] += 1
 
 
-@njit(cache=True, error_model="numpy")
+@compiled(error_model="numpy")
 @no_type_check
 def _update_switching_weights(count, total, weight, p, q, prior, rate):
     """Update ``weight`` in place; write each pixel's probability before (p) and after (q) it.
@@ -152,7 +168,7 @@ def _update_switching_weights(count, total, weight, p, q, prior, rate):
             q[k] += w[k] * ((c[k] + prior + 1.0) / (n[k] + 2.0) - q[k])
 
 
-@njit(cache=True)
+@compiled()
 @no_type_check
 def _log_product(p):
     """Return the sum of logarithms, taken only when the product nears the smallest float."""
@@ -165,7 +181,7 @@ def _log_product(p):
     return result + np.log(product)
 
 
-@njit(cache=True, error_model="numpy")
+@compiled(error_model="numpy")
 @no_type_check
 def sample(trees: ContextTrees, uniform: np.ndarray):
     """Sample frames in raster order; each pixel inverts its distribution at a uniform number."""

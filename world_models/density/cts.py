@@ -16,7 +16,6 @@ from torch import Tensor
 
 from ..interface import DensityConfig
 from ..precision import FLOAT32, Precision
-from .context_trees import ContextTrees, reserve, sample, score_and_update
 from .frames import check_frames, check_state
 
 NO_PIXEL_PROBS = np.empty((0, 0))
@@ -57,11 +56,14 @@ class CTS:
         seed: int = 0,
         device: torch.device | str = "cpu",
     ) -> None:
+        from . import context_trees  # imports numba, which other parts do without
+
+        self.kernels = context_trees
         self.shape, self.levels, self.device = shape, levels, device
         self.num_frames = 0  # learned so far
         self.generator = torch.Generator().manual_seed(seed)
         roots = 1 + shape[0] * shape[1]
-        self.trees = ContextTrees(
+        self.trees = self.kernels.ContextTrees(
             np.zeros((roots, 2 * levels + 1), np.int32),
             np.full(roots, 0.5),
             np.zeros((1, levels + 1), np.int32),
@@ -71,14 +73,16 @@ class CTS:
     def log_prob(self, x: UInt8[Tensor, "B H W"]) -> Float[Tensor, " B"]:
         check_frames(x, self.shape, self.levels)
         frames = x.contiguous().numpy(force=True)
-        before, _ = score_and_update(self.trees, frames, self.num_frames, False, NO_PIXEL_PROBS)
+        before, _ = self.kernels.score_and_update(
+            self.trees, frames, self.num_frames, False, NO_PIXEL_PROBS
+        )
         return torch.from_numpy(before).to(self.device)
 
     def pixel_log_probs(self, x: UInt8[Tensor, "B H W"]) -> Float[Tensor, "B H W"]:
         check_frames(x, self.shape, self.levels)
         frames = x.contiguous().numpy(force=True)
         probs = np.empty((len(x), self.shape[0] * self.shape[1]))
-        score_and_update(self.trees, frames, self.num_frames, False, probs)
+        self.kernels.score_and_update(self.trees, frames, self.num_frames, False, probs)
         return torch.from_numpy(np.log(probs)).view(x.shape).to(self.device)
 
     def observe(self, x: UInt8[Tensor, "B H W"]) -> tuple[Float[Tensor, " B"], Float[Tensor, " B"]]:
@@ -87,8 +91,8 @@ class CTS:
         before, after = np.empty(len(x)), np.empty(len(x))
         for i in range(0, len(x), 32):  # in parts of 32, to reserve hardly more than is needed
             part = slice(i, i + 32)
-            reserve(self.trees, self.shape, len(frames[part]))
-            before[part], after[part] = score_and_update(
+            self.kernels.reserve(self.trees, self.shape, len(frames[part]))
+            before[part], after[part] = self.kernels.score_and_update(
                 self.trees, frames[part], self.num_frames, True, NO_PIXEL_PROBS
             )
             self.num_frames += len(frames[part])
@@ -96,7 +100,7 @@ class CTS:
 
     def sample(self, n: int) -> UInt8[Tensor, "{n} H W"]:
         uniform = torch.rand(n, *self.shape, dtype=torch.float64, generator=self.generator)
-        return torch.from_numpy(sample(self.trees, uniform.numpy())).to(self.device)
+        return torch.from_numpy(self.kernels.sample(self.trees, uniform.numpy())).to(self.device)
 
     def state_dict(self) -> dict[str, Any]:
         nodes, leaves = self.trees.used.tolist()
@@ -115,6 +119,8 @@ class CTS:
         nodes, weights, leaves = (
             state[pool].numpy(force=True).copy() for pool in ("nodes", "weights", "leaves")
         )
-        self.trees = ContextTrees(nodes, weights, leaves, np.array([len(nodes), len(leaves)]))
+        self.trees = self.kernels.ContextTrees(
+            nodes, weights, leaves, np.array([len(nodes), len(leaves)])
+        )
         self.num_frames = state["num_frames"]
         self.generator.set_state(state["generator"].cpu())

@@ -11,6 +11,8 @@ import threading
 import time
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -26,7 +28,7 @@ from reverie.envs.catch import CatchConfig
 from reverie.envs.deep_sea import DeepSeaConfig
 from reverie.envs.errors import UsageError
 from reverie.experiments.ablation import ablate as ablate_module
-from reverie.experiments.ablation import estimate
+from reverie.experiments.ablation import estimate, ray_pool
 from reverie.experiments.ablation.ablate import AblateOptions, make_tasks
 from reverie.experiments.ablation.grid import Choice, make_grid
 from reverie.experiments.ablation.local_pool import LocalPool
@@ -73,14 +75,15 @@ def test_grid_has_each_combination_of_choices_once() -> None:
 
 
 def test_tasks_evaluate_under_their_own_protocol_and_film_the_first_seed() -> None:
-    grid = make_grid(["mfec", "--precision", "bf16"], "pong")
+    grid = make_grid(["mfec", "--precision", "bf16", "--import", "os"], "pong")
     evaluation = Evaluation(protocols=("mfec", "machado"), stochastic=True, video=True)
     options = AblateOptions(seeds=2, evaluation=evaluation, threads=3)
-    first, second = make_tasks(grid, options, ("os",))
+    first, second = make_tasks(grid, options)
     assert first.evaluation == replace(evaluation, protocols=("", "machado"))
     assert second.evaluation == replace(first.evaluation, video=False)
-    assert first.options == TrainOptions(precision="bf16", threads=3, random_play_seconds=0)
-    assert first.imports == ("os",)
+    assert first.options == TrainOptions(
+        precision="bf16", threads=3, random_play_seconds=0, imports=("os",)
+    )
     assert pickle.loads(pickle.dumps(first)) == first
 
 
@@ -334,12 +337,49 @@ def test_task_fails_after_its_retries_and_others_continue(
     assert "no device 'abacus'" in by_name["wrong"].error
     assert by_name["good"].error == ""
     assert by_name["good"].seconds > 0
-    fatal = Task(EXPERIMENT, tmp_path / "fatal", OPTIONS, imports=("fatal",))
+    fatal = Task(EXPERIMENT, tmp_path / "fatal", replace(OPTIONS, imports=("fatal",)))
     (tmp_path / "fatal.py").write_text("import os, signal; os.kill(os.getpid(), signal.SIGKILL)")
     monkeypatch.chdir(tmp_path)
     (result,) = pool.execute([fatal])
     assert result.error == "its process died, the last time with status -9"
     assert result.crashes == 1
+
+
+def test_ray_workers_import_the_modules_of_the_drivers_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A worker has another working folder, and needs a module before it unpickles the parts."""
+    calls: list[Any] = []
+
+    def remote(function: Any) -> Any:
+        def call(*args: Any) -> str:
+            calls.append((function, args))
+            return "reference"
+
+        return SimpleNamespace(remote=call)
+
+    def get(reference: str) -> float:
+        monkeypatch.chdir("/")
+        monkeypatch.setattr(sys, "path", [x for x in sys.path if x])
+        monkeypatch.setattr(ray_pool, "seconds_of", lambda task: 3.0)
+        ((function, args),) = calls
+        return float(function(*args))
+
+    fake = SimpleNamespace(
+        is_initialized=lambda: True,
+        remote=lambda **_: remote,
+        wait=lambda references, num_returns: (references, []),
+        get=get,
+        exceptions=SimpleNamespace(RayTaskError=KeyError, RayError=LookupError),
+    )
+    monkeypatch.setitem(sys.modules, "ray", fake)
+    monkeypatch.chdir(tmp_path)
+    Path("ray_part.py").write_text("from pathlib import Path; Path(__file__ + '.done').touch()")
+    task = Task(EXPERIMENT, tmp_path / "run", replace(OPTIONS, imports=("ray_part",)))
+    (result,) = ray_pool.RayPool("auto").execute([task])
+    assert (result.error, result.seconds) == ("", 3.0)
+    assert (tmp_path / "ray_part.py.done").exists()
+    sys.modules.pop("ray_part")
 
 
 def test_runs_checkpoint_and_end_when_the_pool_dies(tmp_path: Path) -> None:

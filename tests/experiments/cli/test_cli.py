@@ -13,14 +13,18 @@ from pathlib import Path
 import pytest
 import torch
 
-from reverie import Experiment
+from reverie import Experiment, TrainOptions
 from reverie.experiments.cli import main as cli
+from reverie.experiments.config.arguments import split_roles
 from reverie.experiments.config.presets import default_folder
 from reverie.experiments.config.serialization import encode
 from reverie.experiments.evaluation import evaluate as evaluate_module
+from reverie.experiments.reporting import committed, published
 from reverie.experiments.runs.run import Run
 from reverie.experiments.runs.scores import Scores
 from reverie.experiments.training.command_line import parse_experiment
+from reverie.experiments.training.predictors import PredictorPretraining
+from reverie.world_models.representation import REPRESENTATIONS
 
 ROOT = Path(__file__).parents[3]
 MAIN = [sys.executable, "-m", "reverie.experiments.cli.main"]
@@ -189,6 +193,104 @@ def test_arguments_are_parsed_into_experiments() -> None:
     assert custom.env.env_name == "MyEnv-v0"
 
 
+@pytest.mark.parametrize(
+    ("text", "tokens"),
+    [
+        ("--env.id env:X env:gym", ["env:gym"]),
+        ("--env.id=density:foo env:gym", ["env:gym"]),
+        ("--label agent:7 agent:dqn", ["agent:dqn"]),
+        ("--out env:x --quiet env:gym", ["env:gym"]),
+        ("--no-quiet env:gym --env.protocol.no-maxpool agent:dqn", ["env:gym", "agent:dqn"]),
+        ("--agent.dueling agent:dqn --agent.n-step 3 bonus:none", ["agent:dqn", "bonus:none"]),
+        ("--env.run env:run --init-from agent:run agent:dqn", ["agent:dqn"]),
+        ("--agent.predictor.channels 3 4 env:catch", ["env:catch"]),
+        ("--data env:a agent:b --seed 3 predictor:mlp", ["predictor:mlp"]),
+        ("--help env:catch", ["env:catch"]),
+    ],
+)
+def test_value_of_a_flag_is_never_a_role(text: str, tokens: list[str]) -> None:
+    argv = text.split()
+    found, flags = split_roles(argv, Experiment, TrainOptions, PredictorPretraining)
+    assert found == tokens
+    assert flags == [arg for arg in argv if arg not in tokens]
+
+
+def test_every_command_that_reads_a_run_takes_the_imports_that_it_names(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Path("corridor.py").write_text((ROOT / "examples" / "own_env.py").read_text())
+    flag, seeds = ["--import", "corridor"], ["--seeds", "1", "--workers", "1", "--episodes", "2"]
+    env = ["env:gym", "--env.id", "corridor:Corridor-v0", "--total-timesteps", "80"]
+    try:
+        cell = ["ablate", "mfec", *env, "--folder", "grid", "--device", "cpu", *seeds]
+        assert run(*cell, *flag) == 0, "the module reaches the process of every cell"
+    finally:
+        sys.modules.pop("corridor")
+    (folder,) = map(str, Path("grid").glob("mfec-*"))
+    assert json.loads(Path(folder, "config.json").read_text())["imports"] == ["corridor"]
+    commands = (
+        ["train", "mfec", *env, "--folder", folder],
+        ["evaluate", folder, "--episodes", "2"],
+        ["play", folder, "--video", "film.mp4", "--timesteps", "2"],
+        ["collect", folder, "--frames", "80", "--folder", "data"],
+    )
+    capsys.readouterr()
+    for command in commands:
+        assert run(*command) == 2
+        assert "add --import corridor to the command" in capsys.readouterr().err
+    for command in (*commands, ["report", folder], ["list"]):
+        with monkeypatch.context() as patch:
+            patch.delitem(sys.modules, "corridor", raising=False)
+            assert run(*command, *flag) == 0
+            sys.modules.pop("corridor", None)
+    assert run("evaluate", "data", *flag) == 2
+
+
+def test_list_shows_parts_of_an_imported_module(capsys: pytest.CaptureFixture[str]) -> None:
+    part = (ROOT / "examples" / "own_representation.py").read_text().replace('"rows"', '"lines"')
+    Path("lines_part.py").write_text(part)
+    try:
+        assert run("list", "roles", "--import=lines_part") == 0
+    finally:
+        REPRESENTATIONS.pop("lines", None)
+        sys.modules.pop("lines_part", None)
+    assert "binary-vae, lines\n" in capsys.readouterr().out
+
+
+def test_module_that_an_installed_one_hides_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("colorsys.py").touch()
+    assert run("list", "--import", "colorsys") == 2
+    assert "not colorsys.py; rename colorsys.py" in capsys.readouterr().err
+    assert run("list", "--import", "own/part.py") == 2
+    assert "takes the name of a module in the working folder" in capsys.readouterr().err
+
+
+def test_commands_for_a_checkout_are_refused_without_one(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(committed, "CHECKOUT", Path("site-packages/reverie"))
+    for command in (
+        ["verify"],
+        ["reproduce", "soak"],
+        ["bench", "--save"],
+        ["ablate", "mfec", "env:catch", "--save", "x"],
+    ):
+        assert run(*command) == 2
+        assert "run it in a clone of the repository" in capsys.readouterr().err
+
+
+def test_report_names_a_missing_data_file_and_not_its_output(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert run("train", "mfec", *SMALL, *QUIET, "--folder", "here") == 0
+    assert run("evaluate", "here", "--episodes", "2") == 0
+    monkeypatch.setattr(published, "PUBLISHED", Path("nowhere.csv"))
+    assert run("report", "here") == 2
+    error = capsys.readouterr().err
+    assert "nowhere.csv cannot be read" in error
+    assert "--out" not in error
+
+
 def test_same_command_resumes_and_another_config_is_refused(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
@@ -260,7 +362,7 @@ def test_missing_peer_is_named_with_the_command_that_installs_it(
 ) -> None:
     monkeypatch.setitem(sys.modules, "envpool", None)
     assert run("bench", "--compare-with", "envpool") == 2
-    assert "pip install -e '.[peers]'" in capsys.readouterr().err
+    assert "pip install envpool" in capsys.readouterr().err
 
 
 def test_training_without_a_compiler_ignores_compile_with_a_notice(

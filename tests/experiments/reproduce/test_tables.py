@@ -12,7 +12,7 @@ from reverie.experiments.reproduce.tables import races_table, verify
 def test_a_table_that_differs_from_the_results_is_reported_and_rewritten(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(tables, "ROOT", tmp_path)
+    monkeypatch.setattr(tables, "CHECKOUT", tmp_path)
     monkeypatch.setattr(tables, "DOCUMENTS", ("current.md", "stale.md"))
     monkeypatch.setitem(tables.TABLES, "two", lambda: "| 2 |\n")
     text = "Before.\n<!-- table: two -->\n{}<!-- end -->\nAfter.\n"
