@@ -6,10 +6,10 @@ configs, videos and figures, and provenance.
 
 import itertools
 import json
-import os
 from pathlib import Path
 
 from ..runs.files import write_file
+from ..runs.names import unique_names
 from .comparison import Comparison, compare, raw_csv
 from .document import Block, Heading, Media, Paragraph, Table, to_html, write_markdown
 from .figures import comparison_curves
@@ -60,7 +60,7 @@ def document(comparisons: list[Comparison], warnings: list[str]) -> list[Block]:
             )
         )
     results = [result for comparison in comparisons for _, result in comparison.results]
-    names = _unique_names([result.folder for result in results])
+    names = unique_names([result.folder for result in results])
     for number, comparison in enumerate(comparisons, 1):
         suffix = f" ({number} of {len(comparisons)})" if len(comparisons) > 1 else ""
         blocks += [
@@ -85,14 +85,6 @@ def document(comparisons: list[Comparison], warnings: list[str]) -> list[Block]:
         Media("configs.json", json.dumps(configs, indent=1).encode(), "All configs (JSON)"),
         *_provenance(results),
     ]
-
-
-def _unique_names(folders: list[Path]) -> dict[Path, str]:
-    """Return a unique name for each run folder: its name, or its path below their common parent."""
-    if len({folder.name for folder in folders}) == len(folders):
-        return {folder: folder.name for folder in folders}
-    parent = os.path.commonpath(folders)
-    return {folder: str(folder.relative_to(parent)) for folder in folders}
 
 
 def _curves(comparison: Comparison) -> list[Block]:

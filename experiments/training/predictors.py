@@ -22,7 +22,8 @@ from ...world_models.prediction.feedforward import FeedforwardConfig
 from ...world_models.prediction.frame_predictor import FramePredictor
 from ..datasets.batches import Batches
 from ..datasets.dataset import Recording
-from ..evaluation.action_sensitivity import action_sensitivity
+from ..evaluation.action_sensitivity import COPY_LAST, action_sensitivity
+from ..runs.names import unique_names
 from ..runs.run import Run, config_differences
 from .prediction_error import (
     CONTEXT_LENGTH,
@@ -82,7 +83,7 @@ class PredictorPretraining(Pretraining):
         starts = self.held_out_starts(recording, 64, longest=max(horizons))
         errors = prediction_errors({"model": model}, recording, starts, self.stack, horizons)
         return {
-            f"{kind}_{h}": errors.error(kind, "model", h) / errors.error(kind, "copy-last", h)
+            f"{kind}_{h}": errors.error(kind, "model", h) / errors.error(kind, COPY_LAST, h)
             for kind in ("all", "moving")
             for h in horizons
         }
@@ -129,9 +130,8 @@ def compare_predictors(
     ``videos/imagined.mp4`` of the first run's predictor into its folder. Raises UsageError if the
     runs are of different envs or held out different episodes.
     """
+    names = unique_names(folders, taken=(COPY_LAST,))
     loaded = {folder: load_model(folder, device=device) for folder in folders}
-    unique = len({folder.name for folder in folders}) == len(folders)
-    names = {folder: folder.name if unique else str(folder) for folder in folders}
     first = folders[0]
     for folder, (job, _) in loaded.items():
         if not isinstance(job, PredictorPretraining):
