@@ -31,7 +31,7 @@ from ..runs.state_checks import check_count, restore
 from .episodes import Episodes
 from .plan_drawings import draw_episode, with_plan
 from .plans import PlanTrace
-from .screen import screen_of
+from .screen import enlarged, newest_frame, screen_of
 from .video import Video
 
 
@@ -120,11 +120,14 @@ def evaluate(
     counted: list[list[dict[str, Any]]] = [[] for _ in range(n)]
     # Emulators that are left open, or amid a step, abort the process when it exits.
     with interrupts() as interrupted, closing(envs):
-        recorder = Video(video, with_plan(screen_of(envs), trace, names)) if video else None
+        screen = screen_of(envs) if video else newest_frame
         carry = behavior.initial(n)
         carry["rng"] = prng.initial_rng(seed, prng.Purpose.EVAL, n).to(envs.device)
-        start = envs.reset(), carry
-        for t in interact(envs, behavior, explore=stochastic, start=start):
+        step = envs.reset()
+        recorder = None
+        if video:
+            recorder = Video(video, step, lambda x: enlarged(screen(x)), with_plan(trace, names))
+        for t in interact(envs, behavior, explore=stochastic, start=(step, carry)):
             for i in t.step.first.nonzero()[:, 0].tolist():
                 if len(counted[i]) < quota[i]:
                     start_digests.add(int(frame_digest(t.step.obs[i : i + 1])))
