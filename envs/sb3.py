@@ -78,7 +78,7 @@ class SB3VecEnv(VecEnv):
             after_reset, reset_infos = self._list_infos.reset(options={"reset_mask": done.copy()})
             mask = done.reshape(-1, *[1] * (obs.ndim - 1))
             obs = np.where(mask, self._convert(after_reset), obs)
-            for i in np.flatnonzero(done):
+            for i in np.flatnonzero(done).tolist():
                 self.reset_infos[i] = reset_infos[i]
         return obs, np.asarray(reward, np.float32), done, infos
 

@@ -43,10 +43,9 @@ class VideoWriter:
         if self.path.suffix == ".gif":
             size = int(GIF_SCALE * image.shape[1]), int(GIF_SCALE * image.shape[0])
             picture = Pillow.fromarray(image).resize(size, Pillow.Resampling.BOX)
-            if self.length % GIF_FRAME_SKIP == 1:
+            self._skipped = None if self.length % GIF_FRAME_SKIP == 1 else picture
+            if self._skipped is None:
                 self._gif.append(picture)
-                picture = None
-            self._skipped = picture
             return
         if self._mp4 is None:
             import imageio.v3 as imageio  # slow to import

@@ -155,7 +155,8 @@ def plot_prediction_errors(result: dict[str, Any], path: Path) -> None:
     for axes, (kind, rows) in zip(figure.subplots(1, 2), result["errors"].items(), strict=True):
         for name, row in rows.items():
             style = {"color": "#777777", "linestyle": "--"} if name == COPY_LAST else {}
-            axes.plot([int(h) for h in row], list(row.values()), marker="o", label=name, **style)
+            label = name.replace("$", r"\$")  # which would begin a formula
+            axes.plot([int(h) for h in row], list(row.values()), marker="o", label=label, **style)
         axes.set_title(f"{result['env_name']}, {kind} pixels", fontsize=10)
         axes.set_xlabel("predicted steps")
         axes.set_ylabel("squared error, gray levels²")

@@ -52,7 +52,7 @@ def test_episodes_are_those_of_the_env_without_the_steps_that_reset_it(config: E
     adapter = SB3VecEnv(config.build(N, threads=1))
     assert adapter.observation_space.shape == spec.obs_shape
     adapter.seed(5)
-    before = adapter.reset()
+    before: Any = adapter.reset()
     assert adapter.observation_space.contains(before[0])
     for timestep in range(min(map(len, expected))):
         obs, reward, done, infos = adapter.step(actions[:, timestep])

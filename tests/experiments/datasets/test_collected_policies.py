@@ -18,6 +18,7 @@ from reverie.envs.batched_env import BatchedEnv
 from reverie.envs.catch import CatchConfig
 from reverie.experiments.datasets.collect import collect
 from reverie.world_models.planning import PLANNERS
+from reverie.world_models.planning.reactive import Reactive
 
 from sample_agents import LAW_AGENTS, MFEC_VAE
 
@@ -55,9 +56,10 @@ def test_actions_are_those_of_the_loop_in_training_or_in_evaluation(
 def test_the_recorded_share_of_each_action_is_its_probability(tmp_path: Path) -> None:
     """PPO samples from logits that are constant here; by argmax it takes the first action."""
     agent = PPOConfig(network=MLPConfig()).build(BatchedEnv(CatchConfig().build(N)).spec)
-    (weight, bias), probs = agent.network.planner.parameters(), torch.tensor([0.6, 0.3, 0.1])
-    torch.nn.init.zeros_(weight)
-    bias.data = probs.log()
+    planner, probs = agent.network.planner, torch.tensor([0.6, 0.3, 0.1])
+    assert isinstance(planner, Reactive)
+    torch.nn.init.zeros_(planner.action_head.weight)
+    planner.action_head.bias.data = probs.log()
     for greedy, expected in ((False, probs), (True, torch.tensor([1.0, 0.0, 0.0]))):
         folder = tmp_path / str(greedy)
         recording = collect(agent, CatchConfig(), folder, frames=1600, num_envs=N, greedy=greedy)
