@@ -55,7 +55,8 @@ def test_episodes_are_those_of_the_env_without_the_steps_that_reset_it(config: E
     before: Any = adapter.reset()
     assert adapter.observation_space.contains(before[0])
     for timestep in range(min(map(len, expected))):
-        obs, reward, done, infos = adapter.step(actions[:, timestep])
+        stepped: Any = adapter.step(actions[:, timestep])
+        obs, reward, done, infos = stepped
         for i, info in enumerate(infos):
             seen, paid, ended, time_out, result = expected[i][timestep]
             assert np.array_equal(before[i], seen)

@@ -270,7 +270,7 @@ class Thin(gymnasium.Env[Any, Any]):
 
 
 def test_a_video_of_frames_of_one_row(tmp_path: Path) -> None:
-    gymnasium.register("Thin-v0", entry_point=lambda: Thin())
+    gymnasium.register("Thin-v0", entry_point=lambda **_: Thin())
     evaluate(RandomPolicy(2), GymConfig("Thin-v0"), episodes=1, video=tmp_path / "thin.mp4")
     frames = imageio.imread(tmp_path / "thin.mp4", plugin="pyav")
     assert np.allclose(frames.mean((1, 2, 3)), [0, 50, 100, 150, 200, 250], atol=4)

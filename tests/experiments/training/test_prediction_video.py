@@ -46,7 +46,7 @@ def test_a_rollout_begins_with_the_frame_that_it_starts_from(
     tmp_path: Path, shape: tuple[int, ...]
 ) -> None:
     name = f"Brightening{'x'.join(map(str, shape))}-v0"
-    gymnasium.register(name, entry_point=lambda: Brightening(shape))
+    gymnasium.register(name, entry_point=lambda **_: Brightening(shape))
     recording = collect(RandomPolicy(2), GymConfig(name), tmp_path / "data", frames=80, num_envs=2)
     starts = recording.start_indices("train", length=EPISODE)
     model = StaticPredictor(recording.obs_shape(1))
