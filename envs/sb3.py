@@ -59,7 +59,7 @@ class SB3VecEnv(VecEnv):
         # None continues the generators of the envs, and a list of None would draw new seeds.
         seeds: Any = None if None in self._seeds else self._seeds
         obs, infos = self._list_infos.reset(seed=seeds)
-        self.reset_infos = infos
+        self.reset_infos[:] = infos
         self._reset_seeds()
         return self._convert(obs)
 

@@ -17,9 +17,9 @@ from reverie.experiments.cli import main as cli
 ROOT = Path(__file__).parent.parent
 
 SMALL = {
-    "train": "--total-timesteps 128 --random-play-seconds 0 --device cpu --quiet",
+    "train": "--total-timesteps 32 --random-play-seconds 0 --device cpu --quiet",
     "evaluate": "--episodes 1 --num-envs 1 --device cpu",
-    "ablate": "--total-timesteps 128 --seeds 1 --episodes 1 --steps-per-second 500",
+    "ablate": "--total-timesteps 32 --seeds 1 --episodes 1 --steps-per-second 500",
     "collect": "--frames 2000 --device cpu",
     "pretrain": "--num-updates 2 --device cpu --quiet",
     "play": "--video play.mp4 --timesteps 2 --device cpu",
@@ -117,7 +117,7 @@ def test_the_documents_steps_are_found() -> None:
 def test_budgets_alone_are_reduced() -> None:
     line = "reverie train dqn --game breakout --total-timesteps 500000  # a comment"
     assert arguments(line, full=True)[:6] == [
-        "train", "dqn", "--game", "breakout", "--total-timesteps", "128",
+        "train", "dqn", "--game", "breakout", "--total-timesteps", "32",
     ]  # fmt: skip
     assert arguments("reverie play runs/a --video docs/a.gif", full=True)[:4] == [
         "play", "runs/a", "--video", "docs/a.gif",
