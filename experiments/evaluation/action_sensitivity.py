@@ -22,6 +22,8 @@ from ...envs.batched_env import BatchedEnv
 from ...envs.interface import EnvConfig
 from ...world_models.interface import Predictor
 
+COPY_LAST = "copy-last"
+"""Name of the baseline that predicts the last frame, which no model may have."""
 BRIGHTNESS_MARGIN = 25
 """Gray levels above the median frame from which on a pixel is the player's."""
 PLAYER_REGIONS = {
@@ -46,9 +48,10 @@ def action_sensitivity(
 ) -> dict[str, Any]:
     """Return each model's error of the player's row after ``num_steps`` equal actions, in pixels.
 
-    The errors are the mean and median over starts and actions of predictions that show a player;
-    ``lost`` is the share of the others. ``spread`` is the mean over starts of the largest distance
-    between the emulator's rows under different actions. Empty for games not in ``PLAYER_REGIONS``.
+    ``errors`` holds by model the mean and median over starts and actions of predictions that show a
+    player; ``lost`` is the share of the others. ``spread`` is the mean over starts of the largest
+    distance between the emulator's rows under different actions. Empty for games not in
+    ``PLAYER_REGIONS``.
     """
     if not (isinstance(env, AtariConfig) and env.game in PLAYER_REGIONS and env.protocol.grayscale):
         return {}
@@ -57,7 +60,7 @@ def action_sensitivity(
     region = PLAYER_REGIONS[env.game]
     env = replace(env, protocol=replace(env.protocol, stack=stack))
     true_rows: list[Tensor] = []
-    predicted_rows: dict[str, list[Tensor]] = {name: [] for name in ("copy-last", *models)}
+    predicted_rows: dict[str, list[Tensor]] = {name: [] for name in (COPY_LAST, *models)}
     num_actions = 1
     while len(true_rows) < num_actions:
         envs = BatchedEnv(env.build(num_starts, threads=1), seed=seed, purpose=prng.Purpose.EVAL)
@@ -72,7 +75,7 @@ def action_sensitivity(
         obs = torch.stack([t.next_step.obs for t in context], 1)
         first = torch.stack([t.next_step.first for t in context], 1)
         actions = torch.stack([t.action for t in context], 1)[:, 1:]
-        predicted_rows["copy-last"].append(player_row(obs[:, -1, -1], median, region))
+        predicted_rows[COPY_LAST].append(player_row(obs[:, -1, -1], median, region))
         for name, model in models.items():
             carry = model.start(obs, actions, first)
             for _ in range(num_steps):
@@ -82,17 +85,18 @@ def action_sensitivity(
     truth = torch.stack(true_rows)  # [A N]
     visible = truth.isfinite().all(0)
     spread = (truth.amax(0) - truth.amin(0))[visible].mean()
-    table: dict[str, Any] = {
-        "timesteps": num_steps,
-        "num_starts": int(visible.sum()),
-        "spread": _rounded(spread),
-    }
+    errors: dict[str, dict[str, float | None]] = {}
     for name, rows in predicted_rows.items():
         error = (torch.stack(rows) - truth).abs()[:, visible]
         lost = error.isnan().float().mean()
         values = {"mean": error.nanmean(), "median": error.nanmedian(), "lost": lost}
-        table[name] = {key: _rounded(x) for key, x in values.items()}
-    return table
+        errors[name] = {key: _rounded(x) for key, x in values.items()}
+    return {
+        "timesteps": num_steps,
+        "num_starts": int(visible.sum()),
+        "spread": _rounded(spread),
+        "errors": errors,
+    }
 
 
 def player_row(

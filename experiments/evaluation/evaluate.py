@@ -37,7 +37,7 @@ from .plan_drawings import draw_episode, with_plan
 from .plans import PlanTrace
 from .progress_line import ProgressLine
 from .quota import EpisodeQuota
-from .screen import screen_of
+from .screen import enlarged, newest_frame, screen_of
 from .video import Video
 
 MAX_STEPS = 27_000
@@ -156,10 +156,13 @@ def evaluate(
 
     # Emulators that are left open, or amid a step, abort the process when it exits.
     with interrupts() as interrupted, closing(envs), closing(progress):
-        recorder = Video(video, with_plan(screen_of(envs), trace, names)) if video else None
+        screen = screen_of(envs) if video else newest_frame
         carry = behavior.initial(n)
         carry["rng"] = prng.initial_rng(seed, purpose, n).to(envs.device)
-        start = envs.reset(), carry
+        step, recorder = envs.reset(), None
+        if video:
+            recorder = Video(video, step, lambda x: enlarged(screen(x)), with_plan(trace, names))
+        start = step, carry
         while not (interrupted or quota.done):
             for t in interact(envs, behavior, explore=stochastic, start=start):
                 for i in t.step.first.nonzero()[:, 0].tolist():

@@ -13,13 +13,14 @@ from PIL import ImageColor, ImageDraw, ImageFont
 
 from ...envs.interface import Transition
 from .plans import Plan, PlanTrace
-from .screen import Screen, enlarged
 from .video import Image
 
 SHOWN_TIMESTEPS = 40
 """Timesteps of a plan that are shown."""
 EXTRA_ROWS = ("window", "replan")
 """Names of the rows below those of the actions."""
+MIN_PANEL_WIDTH = 160
+"""Pixels; a narrower image gets a border on its right."""
 ROW, GAP = 12, 2
 """Height of a row of cells in pixels, and of the gap in it."""
 
@@ -60,18 +61,20 @@ def paint_cells(
 
 
 def with_plan(
-    screen: Screen, trace: PlanTrace, action_names: tuple[str, ...]
-) -> Callable[[Transition], Image]:
-    """Return a renderer of a screen, with a panel of the present plan below it if there is one."""
+    trace: PlanTrace, action_names: tuple[str, ...]
+) -> Callable[[Image, Transition], Image]:
+    """Return a function that adds a panel of the present plan below an image, if there is one."""
 
-    def render(t: Transition) -> Image:
-        image, plan = enlarged(screen(t.next_step)), trace.plan
+    def draw(image: Image, t: Transition) -> Image:
+        plan = trace.plan
         if not (plan and plan.written):
             return image
+        border = max(0, MIN_PANEL_WIDTH - image.shape[1])
+        image = np.pad(image, ((0, 0), (0, border), (0, 0)))
         panel = plan_panel(plan, int(t.action[0]), image.shape[1], action_names)
         return np.concatenate([image, panel])
 
-    return render
+    return draw
 
 
 def plan_panel(plan: Plan, action: int, width: int, action_names: tuple[str, ...]) -> Image:

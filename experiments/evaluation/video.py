@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image as Pillow
 
-from ...envs.interface import Transition
+from ...envs.interface import TimeStep, Transition
 from ..runs.files import write_file
 
 Image = NDArray[np.uint8]
@@ -17,13 +17,16 @@ Image = NDArray[np.uint8]
 
 GIF_COLORS, GIF_SCALE = 48, 2 / 3
 GIF_FRAME_SKIP = 2
-"""A GIF keeps one image in this many."""
+"""A GIF keeps one image in this many, and the last."""
+MIN_SIZE, MAX_SIZE = 16, 2048
+"""Least and greatest height and width of an MP4 in pixels."""
 
 
 class VideoWriter:
-    """Writes RGB images to one MP4 or GIF file; ``length`` is the number of images added.
+    """Writes images of one size to an MP4 or GIF file; ``length`` is the number of images added.
 
-    The video is encoded in memory, an MP4 while images are added. A GIF loops forever.
+    Images of any size are fitted to the format (see ``fit``). The video is encoded in memory, an
+    MP4 while images are added. A GIF loops forever.
     """
 
     def __init__(self, path: Path, frames_per_second: int = 15) -> None:
@@ -31,22 +34,25 @@ class VideoWriter:
         self._buffer = io.BytesIO()
         self._mp4: Any = None
         self._gif: list[Pillow.Image] = []
+        self._skipped: Pillow.Image | None = None
 
     def add(self, image: Image) -> None:
-        """Add an image, cropped to an even height and width, as H.264 requires."""
+        """Add an image."""
         self.length += 1
+        image = fit(image)
         if self.path.suffix == ".gif":
-            if self.length % GIF_FRAME_SKIP == 1:
-                size = int(GIF_SCALE * image.shape[1]), int(GIF_SCALE * image.shape[0])
-                self._gif.append(Pillow.fromarray(image).resize(size, Pillow.Resampling.BOX))
+            size = int(GIF_SCALE * image.shape[1]), int(GIF_SCALE * image.shape[0])
+            picture = Pillow.fromarray(image).resize(size, Pillow.Resampling.BOX)
+            self._skipped = None if self.length % GIF_FRAME_SKIP == 1 else picture
+            if self._skipped is None:
+                self._gif.append(picture)
             return
         if self._mp4 is None:
             import imageio.v3 as imageio  # slow to import
 
             self._mp4 = imageio.imopen(self._buffer, "w", plugin="pyav", extension=".mp4")
             self._mp4.init_video_stream("libx264", fps=self.frames_per_second)
-        height, width = image.shape[0] // 2 * 2, image.shape[1] // 2 * 2
-        self._mp4.write_frame(np.ascontiguousarray(image[:height, :width]))
+        self._mp4.write_frame(np.ascontiguousarray(image))
 
     def close(self) -> None:
         """Finish the file; none is written if no image was added."""
@@ -60,6 +66,7 @@ class VideoWriter:
 
     def _encode_gif(self) -> None:
         """Encode the GIF with one palette for all images."""
+        self._gif += [self._skipped] if self._skipped else []
         sampled = self._gif[:: max(len(self._gif) // 8, 1)]
         palette = Pillow.fromarray(np.concatenate([np.asarray(x) for x in sampled]))
         palette = palette.quantize(GIF_COLORS)
@@ -70,18 +77,46 @@ class VideoWriter:
         )  # fmt: skip
 
 
-class Video:
-    """A recorder of the next whole episode of env 0; ``done`` once its file is written."""
+def fit(image: Image) -> Image:
+    """Return an image of an even height and width within ``MIN_SIZE`` and ``MAX_SIZE``.
 
-    def __init__(self, path: Path, render: Callable[[Transition], Image]) -> None:
-        self.writer, self.render, self.done = VideoWriter(path), render, False
+    A larger image is scaled down, and its last row and column are repeated.
+    """
+    if (scale := MAX_SIZE / max(image.shape[:2])) < 1:
+        size = [max(1, int(scale * x)) for x in (image.shape[1], image.shape[0])]
+        image = np.asarray(Pillow.fromarray(image).resize(size, Pillow.Resampling.BOX))
+    missing = [(0, max(x + x % 2, MIN_SIZE) - x) for x in image.shape[:2]]
+    return np.pad(image, missing + [(0, 0)] * (image.ndim - 2), mode="edge")
+
+
+class Video:
+    """A video of the next whole episode of env 0, from its first observation to its last.
+
+    ``screen`` renders the newest time step of env 0, at first ``step``; ``draw`` adds what belongs
+    to the transition that starts there. ``done`` once the file is written.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        step: TimeStep,
+        screen: Callable[[TimeStep], Image],
+        draw: Callable[[Image, Transition], Image] = lambda image, t: image,
+    ) -> None:
+        self.writer, self.screen, self.draw, self.done = VideoWriter(path), screen, draw, False
+        self.image = screen(step)
+        """Of the newest time step, which is no longer on the screen after the next one."""
 
     def update(self, t: Transition) -> None:
-        """Add one timestep."""
-        if self.done or not (self.writer.length or bool(t.step.first[0])):
+        """Add the observation that a transition starts from, and the last one of the episode."""
+        if self.done:
             return
-        self.writer.add(self.render(t))
-        if bool(t.next_step.last[0]):
+        recording = self.writer.length or bool(t.step.first[0])
+        if recording:
+            self.writer.add(self.draw(self.image, t))
+        self.image = self.screen(t.next_step)
+        if recording and bool(t.next_step.last[0]):
+            self.writer.add(self.draw(self.image, t))
             self.finish()
 
     def finish(self) -> None:

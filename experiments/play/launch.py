@@ -97,12 +97,13 @@ def play(argv: list[str]) -> int:
 
 
 def record_video(session: Session, path: Path, timesteps: int) -> None:
-    """Play for a number of timesteps and record them."""
+    """Play for a number of timesteps and record them, after the present one."""
     video = VideoWriter(path, session.speed)
-    for _ in range(timesteps):
-        session.step()
-        video.add(render_view(session.view, session.caption()))
     try:
+        video.add(render_view(session.view, session.caption()))
+        for _ in range(timesteps):
+            session.step()
+            video.add(render_view(session.view, session.caption()))
         video.close()
     except OSError as error:
         raise UsageError(

@@ -95,7 +95,8 @@ class _Canvas:
         rows, columns = image.shape[:2]
         # The pixels of an Atari screen are wider than high.
         aspect_ratio = 4 / 3 if (rows, columns) == (210, 160) else columns / rows
-        size = min(width, int(height * aspect_ratio)), min(height, int(width / aspect_ratio))
+        drawn = min(width, height * aspect_ratio), min(height, width / aspect_ratio)
+        size = max(1, int(drawn[0])), max(1, int(drawn[1]))
         rgb = Pillow.fromarray(np.ascontiguousarray(image)).convert("RGB")
         self.image.paste(rgb.resize(size, Pillow.Resampling.NEAREST), (left, top))
         return size[1]

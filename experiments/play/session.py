@@ -170,11 +170,12 @@ class Session:
             timestamp = datetime.now().strftime("%Y%m%d-%H%M%S")
             path = self.video_folder / f"{self.mode}-{timestamp}.mp4"
             self.video, self.recording_result = VideoWriter(path, self.speed), ""
+            self.video.add(render_view(self.view, self.caption()))
         elif not recording and self.video is not None:
             video, self.video = self.video, None
             try:
                 video.close()
-                self.recording_result = str(video.path) if video.length else "no frame was played"
+                self.recording_result = str(video.path)
             except OSError as error:
                 self.recording_result = f"failed: {error}"
 
@@ -188,7 +189,7 @@ class Session:
         dream = self.active_dream
         imagined = f"   {dream.horizon} steps imagined" if dream else ""
         player = "manual" if self.manual else self.setup.player
-        action = self.game.action_names[self.last_action]
+        action = self.game.action_names[self.last_action] if self.last_action >= 0 else "start"
         return f"{self.game.env_name}   {player}   {action}   score {self.game.score:g}{imagined}"
 
     @torch.no_grad()

@@ -5,11 +5,11 @@ configs, videos and figures, and provenance.
 """
 
 import itertools
-import os
 from pathlib import Path
 
 from ...envs.errors import UsageError
 from ..runs.files import to_json, write_file
+from ..runs.names import unique_names
 from ..runs.outputs import check_writable
 from .comparison import Comparison, compare, raw_csv
 from .document import Block, Heading, Media, Paragraph, Table, to_html, write_markdown
@@ -74,7 +74,7 @@ def document(comparisons: list[Comparison], warnings: list[str]) -> list[Block]:
             )
         )
     results = [result for comparison in comparisons for _, result in comparison.results]
-    names = _unique_names([result.folder for result in results])
+    names = unique_names([result.folder for result in results])
     for number, comparison in enumerate(comparisons, 1):
         suffix = f" ({number} of {len(comparisons)})" if len(comparisons) > 1 else ""
         blocks += [
@@ -99,14 +99,6 @@ def document(comparisons: list[Comparison], warnings: list[str]) -> list[Block]:
         Media("configs.json", to_json(configs, indent=1).encode(), "All configs (JSON)"),
         *_provenance(results),
     ]
-
-
-def _unique_names(folders: list[Path]) -> dict[Path, str]:
-    """Return a unique name for each run folder: its name, or its path below their common parent."""
-    if len({folder.name for folder in folders}) == len(folders):
-        return {folder: folder.name for folder in folders}
-    parent = os.path.commonpath(folders)
-    return {folder: str(folder.relative_to(parent)) for folder in folders}
 
 
 def _curves(comparison: Comparison) -> list[Block]:

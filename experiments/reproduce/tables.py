@@ -97,12 +97,12 @@ def predictors_table() -> str:
     header, rows = "", []
     for data in _of_recipes("predictors"):
         errors, sensitivity = data["errors"]["moving"], data["action_sensitivity"]
-        horizons = list(errors["copy-last"])
+        horizons = list(next(iter(errors.values())))
         titles = " | ".join(f"{h} step{'s' * (h != '1')}" for h in horizons)
         header = f"game | model | {titles} | player's position after {sensitivity['timesteps']} "
         header += "equal actions"
         for name, error in errors.items():
-            position = sensitivity[name]
+            position = sensitivity["errors"][name]
             mean = [f"{position['mean']:.1f} pixels off"] if position["lost"] < 1 else []
             lost = [f"{position['lost']:.0%} lost"] if position["lost"] else []
             cells = (f"{error[h]:,.0f}" if h in error else "" for h in horizons)

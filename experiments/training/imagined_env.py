@@ -7,8 +7,9 @@ from typing import Any
 from gymnasium.vector import VectorEnv
 
 from ...envs.atari.atari import AtariConfig
+from ...envs.batched_env import spec_of
 from ...envs.errors import UsageError
-from ...envs.interface import EnvConfig
+from ...envs.interface import EnvConfig, EnvSpec
 from ...world_models.precision import FLOAT32, Precision
 from ...world_models.prediction.imagination import Imagination
 from ..config.serialization import MOVED, read_job
@@ -39,8 +40,9 @@ class ImaginationConfig(EnvConfig):
         precision: Precision = FLOAT32,
     ) -> VectorEnv[Any, Any, Any]:
         folder, job = self._read_run()
-        _, model = load_model(folder, device="cpu", precision=precision)
         recording = Recording(*job.data, cache_bytes=0)
+        self._check_real_env(folder, job, recording)
+        _, model = load_model(folder, device="cpu", precision=precision)
         rows = job.rows(recording, "train", length=CONTEXT_LENGTH)
         starts = recording.segments(
             evenly_spaced(rows, self.num_starts), CONTEXT_LENGTH - 1, job.stack
@@ -53,16 +55,34 @@ class ImaginationConfig(EnvConfig):
 
     @property
     def eval_env(self) -> EnvConfig:
-        """Config of the recorded env; raises UsageError if its observations differ in shape."""
-        folder, job = self._read_run()
-        env = Manifest.read(job.data[0]).env_with_stack(job.stack)
-        if isinstance(env, AtariConfig) and env.protocol.stack != job.stack:
-            raise UsageError(
-                f"The predictor of {folder} has observations of {job.stack} color frames and the "
-                "game of one, so an agent trained in imagination cannot play the game; record with "
-                "--format gray."
-            )
-        return env
+        """Config of the recorded env, with the predictor's number of frames where it is a setting.
+
+        An agent that is trained in imagination can play it, because ``build`` compares both.
+        """
+        _, job = self._read_run()
+        return Manifest.read(job.data[0]).env_with_stack(job.stack)
+
+    def _check_real_env(
+        self, folder: Path, job: PredictorPretraining, recording: Recording
+    ) -> None:
+        """Raise UsageError if the recorded env has other observations or actions than the dream."""
+        env, channels = self.eval_env, recording.frame_shape[0]
+        real, shape = spec_of(env), recording.obs_shape(job.stack)
+        dream = EnvSpec(1, recording.num_actions, shape, channels)
+        same_frames = recording.frame_shape == (real.channels, *real.obs_shape[1:])
+        same_actions = dream.num_actions == real.num_actions
+        if dream.obs_shape == real.obs_shape and same_frames and same_actions:
+            return
+        frames, rest = divmod(real.obs_shape[0], real.channels)
+        remedy = f"{env.env_name} has changed since {recording.folders[0]}; record it again"
+        if same_frames and same_actions and not rest:
+            remedy = f"pretrain the predictor with --stack {frames}"
+            if isinstance(env, AtariConfig) and not env.protocol.grayscale:
+                remedy += ", or on a recording with --format gray"
+        raise UsageError(
+            f"The predictor of {folder} has {_describe(dream)}, but {env.env_name} has "
+            f"{_describe(real)}, so an agent trained in imagination could not play it; {remedy}."
+        )
 
     def _read_run(self) -> tuple[Path, PredictorPretraining]:
         if self.run is None:
@@ -75,3 +95,9 @@ class ImaginationConfig(EnvConfig):
                 f"{self.run} holds no predictor; run `reverie pretrain predictor:NAME` first."
             )
         return self.run, job
+
+
+def _describe(spec: EnvSpec) -> str:
+    """Return the observations and actions of an env in words."""
+    frames, shape = spec.obs_shape[0] // spec.channels, "x".join(map(str, spec.obs_shape))
+    return f"observations {shape} ({frames} frames) and {spec.num_actions} actions"

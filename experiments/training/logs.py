@@ -133,6 +133,6 @@ class Videos(Callback):
         is_due = step // self.every > (step - len(t.action)) // self.every
         if is_due and (self.video is None or self.video.done):
             path = self.folder / f"train-{step}.mp4"
-            self.video = Video(path, lambda t: enlarged(newest_frame(t.next_step)))
+            self.video = Video(path, t.step, lambda step: enlarged(newest_frame(step)))
         if self.video:
             self.video.update(t)

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ...world_models.interface import Predictor
 from ..datasets.dataset import Recording
+from ..evaluation.action_sensitivity import COPY_LAST
 
 HORIZONS = (1, 5, 10, 30, 50, 100)
 CONTEXT_LENGTH = 11
@@ -74,7 +75,7 @@ def prediction_errors(
         future = future_rows(recording, rows, longest)
         truths = {h: recording.frames(future[:, h]) for h in (0, *horizons)}
         for h in horizons:
-            errors.add("copy-last", h, truths[0], truths[h], median)
+            errors.add(COPY_LAST, h, truths[0], truths[h], median)
         for name, model in models.items():
             rollout = predicted_frames(model, recording, rows, stack, longest)
             for h, predicted in enumerate(rollout, 1):
@@ -132,14 +133,13 @@ def format_table(result: dict[str, Any]) -> str:
         lines.append(f"{kind + ' pixels':<32}" + "".join(f"{h + ' steps':>11}" for h in horizons))
         for name, row in rows.items():
             lines.append(f"  {name:<30}" + "".join(f"{row[h]:>11,.1f}" for h in horizons))
-    sensitivity = dict(result["action_sensitivity"])
-    if sensitivity:
+    if sensitivity := result["action_sensitivity"]:
         lines.append(
-            f"the player's row after {sensitivity.pop('timesteps')} equal actions, from "
-            f"{sensitivity.pop('num_starts')} starts, in pixels; different actions lead "
-            f"{sensitivity.pop('spread'):.1f} pixels apart"
+            f"the player's row after {sensitivity['timesteps']} equal actions, from "
+            f"{sensitivity['num_starts']} starts, in pixels; different actions lead "
+            f"{sensitivity['spread']:.1f} pixels apart"
         )
-        for name, row in sensitivity.items():
+        for name, row in sensitivity["errors"].items():
             cells = [f"lost in {row['lost']:.0%}"]
             if row["lost"] < 1:
                 cells = [f"mean error {row['mean']:.2f}", f"median {row['median']:.2f}", *cells]
@@ -154,8 +154,9 @@ def plot_prediction_errors(result: dict[str, Any], path: Path) -> None:
     figure = Figure(figsize=(9, 3.8), layout="constrained")
     for axes, (kind, rows) in zip(figure.subplots(1, 2), result["errors"].items(), strict=True):
         for name, row in rows.items():
-            style = {"color": "#777777", "linestyle": "--"} if name == "copy-last" else {}
-            axes.plot([int(h) for h in row], list(row.values()), marker="o", label=name, **style)
+            style = {"color": "#777777", "linestyle": "--"} if name == COPY_LAST else {}
+            label = name.replace("$", r"\$")  # which would begin a formula
+            axes.plot([int(h) for h in row], list(row.values()), marker="o", label=label, **style)
         axes.set_title(f"{result['env_name']}, {kind} pixels", fontsize=10)
         axes.set_xlabel("predicted steps")
         axes.set_ylabel("squared error, gray levels²")

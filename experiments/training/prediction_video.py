@@ -1,5 +1,6 @@
 """Videos of a predictor's predictions beside the recorded frames."""
 
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +12,12 @@ from torch import Tensor
 
 from ...world_models.interface import Predictor
 from ..datasets.dataset import Recording
+from ..evaluation.screen import enlarged, frame_to_image
 from ..evaluation.video import Image, VideoWriter
 from .prediction_error import CONTEXT_LENGTH, evenly_spaced, future_rows, predicted_frames
+
+CAPTION_WIDTH, CAPTION_HEIGHT = 336, 16
+"""Pixels of the line of text, which is wider than a narrow frame."""
 
 
 def write_prediction_video(
@@ -27,18 +32,20 @@ def write_prediction_video(
 ) -> None:
     """Write an MP4 of truth, prediction and error side by side, with the step and the action.
 
-    ``starts`` are the rows at which the context segments begin.
+    ``starts`` are the rows at which the context segments begin. A rollout begins with the frame
+    that it starts from.
     """
     names = recording.manifest.env.action_names(recording.num_actions)
     video = VideoWriter(path)
     for row in torch.split(evenly_spaced(starts, num_rollouts), 1):
         length = min(num_steps, int(recording.columns["steps_left"][row]) - (CONTEXT_LENGTH - 1))
         future = future_rows(recording, row, length)[0]
-        rollout = predicted_frames(model, recording, row, stack, length)
-        for t, (predicted,) in enumerate(rollout, 1):
+        start = recording.frames(future[:1])  # the last observation that the predictor receives
+        rollout = chain([start], predicted_frames(model, recording, row, stack, length))
+        for t, (predicted,) in enumerate(rollout):
             truth = recording.frames(future[t])
             error = (truth.int() - predicted.int()).abs().to(torch.uint8)
-            action = names[int(recording.columns["action"][future[t - 1]])]
+            action = names[int(recording.columns["action"][future[t - 1]])] if t else "start"
             panels = torch.cat([truth, predicted, error], 2)
             video.add(_with_caption(panels, f"step {t:>3}  {action}"))
     video.close()
@@ -46,9 +53,10 @@ def write_prediction_video(
 
 def _with_caption(panels: UInt8[Tensor, "C H W"], caption: str) -> Image:
     """Return an enlarged image with a line of text below."""
-    scale = max(1, 200 // panels.shape[1])
-    pixels = panels.permute(1, 2, 0).expand(-1, -1, 3).numpy().repeat(scale, 0).repeat(scale, 1)
-    image = Pillow.fromarray(np.pad(pixels, ((0, 16), (0, 0), (0, 0))))
+    pixels = enlarged(frame_to_image(panels))
+    height, width = pixels.shape[:2]
+    right = max(0, CAPTION_WIDTH - width)
+    image = Pillow.fromarray(np.pad(pixels, ((0, CAPTION_HEIGHT), (0, right), (0, 0))))
     text = f"truth | predicted | error   {caption}"
-    ImageDraw.Draw(image).text((4, pixels.shape[0] + 2), text, fill="white")
+    ImageDraw.Draw(image).text((4, height + 2), text, fill="white")
     return np.asarray(image)

@@ -23,8 +23,9 @@ from ...world_models.prediction.feedforward import FeedforwardConfig
 from ...world_models.prediction.frame_predictor import FramePredictor
 from ..datasets.batches import Batches
 from ..datasets.dataset import Recording
-from ..evaluation.action_sensitivity import action_sensitivity
+from ..evaluation.action_sensitivity import COPY_LAST, action_sensitivity
 from ..runs.files import to_json
+from ..runs.names import unique_names
 from ..runs.outputs import check_writable, reporting_failure, write_or_keep
 from ..runs.run import Run, config_differences
 from .prediction_error import (
@@ -85,7 +86,7 @@ class PredictorPretraining(Pretraining):
         starts = self.held_out_starts(recording, 64, longest=max(horizons))
         errors = prediction_errors({"model": model}, recording, starts, self.stack, horizons)
         return {
-            f"{kind}_{h}": errors.error(kind, "model", h) / errors.error(kind, "copy-last", h)
+            f"{kind}_{h}": errors.error(kind, "model", h) / errors.error(kind, COPY_LAST, h)
             for kind in ("all", "moving")
             for h in horizons
         }
@@ -134,9 +135,8 @@ def compare_predictors(
     the result before that. Raises UsageError if the runs are of different envs or held out
     different episodes, or if a file could not be written.
     """
+    names = unique_names(folders, taken=(COPY_LAST,))
     loaded = {folder: load_model(folder, device=device) for folder in folders}
-    unique = len({folder.name for folder in folders}) == len(folders)
-    names = {folder: folder.name if unique else str(folder) for folder in folders}
     first = folders[0]
     for folder, (job, _) in loaded.items():
         if not isinstance(job, PredictorPretraining):

@@ -7,17 +7,21 @@ import weakref
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
+import gymnasium
 import imageio.v3 as imageio
 import numpy as np
 import pytest
 import torch
+from gymnasium.spaces import Box, Discrete
 
 from reverie import PRESETS, Experiment, TrainOptions, evaluate, train
 from reverie.agents.episodic.mfec import MFECConfig
 from reverie.agents.interface import ActOutput
 from reverie.agents.loop import interact
 from reverie.agents.policies import RandomPolicy
+from reverie.envs import prng
 from reverie.envs.atari.atari import AtariConfig
 from reverie.envs.atari.protocol import PROTOCOLS
 from reverie.envs.batched_env import BatchedEnv, EmulatorEnvs
@@ -25,10 +29,11 @@ from reverie.envs.catch import CatchConfig
 from reverie.envs.deep_sea import DeepSeaConfig
 from reverie.envs.errors import UsageError
 from reverie.envs.gym import GymConfig
-from reverie.envs.interface import Carry, TimeStep, Transition
+from reverie.envs.interface import Carry, TimeStep
 from reverie.experiments.config.registry import choose_all, roles
 from reverie.experiments.config.serialization import decode, encode, fingerprint
 from reverie.experiments.evaluation.evaluate import Evaluation, evaluate_run
+from reverie.experiments.evaluation.screen import screen_of
 from reverie.experiments.evaluation.video import Image, Video, VideoWriter
 from reverie.experiments.runs.provenance import code_version
 from reverie.experiments.runs.run import config_differences
@@ -68,7 +73,7 @@ def test_scores_of_a_real_game_are_raw_and_carry_their_protocol(tmp_path: Path) 
     assert "machado with noops 30, frames_cap 2000, epsilon 0.001" in str(scores)
     frames = imageio.imread(video, plugin="pyav")
     assert frames.shape[1:] == (420, 640, 3)
-    assert len(frames) == scores.lengths[0]
+    assert len(frames) == scores.lengths[0] + 1, "the first observation, and one after each step"
     assert frames[0].std() > 10
 
 
@@ -168,19 +173,20 @@ def test_an_interrupt_closes_the_emulators_and_leaves_no_video(
 
 
 def test_a_video_is_encoded_during_the_episode_and_written_at_its_end(tmp_path: Path) -> None:
-    images = [np.full((16, 32, 3), 20 * timestep, np.uint8) for timestep in range(9)]
+    images = [np.full((16, 32, 3), 20 * timestep, np.uint8) for timestep in range(10)]
     rendered: list[weakref.ref[Image]] = []
 
-    def render(t: Transition) -> Image:
+    def render(step: TimeStep) -> Image:
         image = images[len(rendered)].copy()
         rendered.append(weakref.ref(image))
         return image
 
-    path = tmp_path / "video.mp4"
-    video = Video(path, render)
-    for t in islice(interact(BatchedEnv(CatchConfig().build(1)), RandomPolicy(3)), 12):
+    path, envs, policy = tmp_path / "video.mp4", BatchedEnv(CatchConfig().build(1)), RandomPolicy(3)
+    step = envs.reset()
+    video = Video(path, step, render)
+    for t in islice(interact(envs, policy, start=(step, policy.initial(1))), 12):
         video.update(t)
-        assert all(image() is None for image in rendered)
+        assert all(image() is None for image in rendered[:-1])
         assert video.done == path.exists()
     assert list(tmp_path.iterdir()) == [path]
     imageio.imwrite(
@@ -198,16 +204,76 @@ def test_a_video_appears_when_it_is_complete(tmp_path: Path, suffix: str) -> Non
         assert not path.parent.exists()
     writer.close()
     assert list(path.parent.iterdir()) == [path]
-    shape = (4, 11, 22) if suffix == ".gif" else (7, 16, 32)
+    shape = (4, 12, 22) if suffix == ".gif" else (7, 18, 34)
     assert imageio.imread(path, index=None).shape[:3] == shape
     unused = VideoWriter(tmp_path / f"unused{suffix}")
     unused.close()
     assert not unused.path.exists()
 
 
-def test_a_video_of_any_env(tmp_path: Path) -> None:
-    evaluate(RandomPolicy(3), CatchConfig(), episodes=1, video=tmp_path / "catch.mp4")
-    assert len(imageio.imread(tmp_path / "catch.mp4", plugin="pyav")) == 9
+@pytest.mark.parametrize("suffix", [".mp4", ".gif"])
+@pytest.mark.parametrize("size", [(1, 1), (1, 500), (37, 1), (17, 33), (3, 3000), (2500, 2100)])
+def test_a_video_of_images_of_any_size(tmp_path: Path, size: tuple[int, int], suffix: str) -> None:
+    writer = VideoWriter(tmp_path / f"video{suffix}")
+    for level in (0, 80, 160, 240):
+        writer.add(np.full((*size, 3), level, np.uint8))
+    writer.close()
+    frames = imageio.imread(writer.path, index=None)[..., :3]
+    assert len(frames) == (3 if suffix == ".gif" else 4)
+    assert frames[0].mean() < 10
+    assert frames[-1].mean() > 230, "the last image is in it, too"
+    assert max(frames.shape[1:3]) <= 2048
+
+
+@pytest.mark.parametrize(("rows", "columns"), [(10, 5), (2, 2), (2, 301), (300, 3)])
+def test_a_video_shows_every_observation_of_an_episode(
+    tmp_path: Path, rows: int, columns: int
+) -> None:
+    env, path = CatchConfig(rows, columns), tmp_path / "catch.mp4"
+    scores = evaluate(RandomPolicy(3), env, episodes=1, video=path)
+    frames = imageio.imread(path, plugin="pyav")
+    assert len(frames) == scores.lengths[0] + 1 == rows
+    for index in (0, rows - 1):
+        height, width = frames.shape[1] // rows, frames.shape[2] // columns
+        row = frames[index, index * height : (index + 1) * height, :, 0]
+        assert (row > 128).sum() >= 0.8 * height * width, "the ball is in the row of the timestep"
+
+
+def test_a_video_of_a_game_begins_with_the_screen_after_the_reset(tmp_path: Path) -> None:
+    env = AtariConfig("breakout", replace(PROTOCOLS["mfec"], frames_cap=24))
+    scores = evaluate(RandomPolicy(4), env, episodes=1, video=tmp_path / "video.mp4", threads=1)
+    frames = imageio.imread(tmp_path / "video.mp4", plugin="pyav")
+    assert len(frames) == scores.lengths[0] + 1 == 7
+    envs = BatchedEnv(env.build(1, threads=1), purpose=prng.Purpose.EVAL)
+    screen = screen_of(envs)
+    expected = screen(envs.reset()).repeat(2, 0).repeat(4, 1)
+    assert np.abs(frames[0].astype(int) - expected).mean() < 4
+    envs.close()
+
+
+class Thin(gymnasium.Env[Any, Any]):
+    """Observations of one row; their brightness is the timestep."""
+
+    observation_space, action_space = Box(0, 255, (1, 30), np.uint8), Discrete(2)
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> Any:
+        super().reset(seed=seed)
+        self.time = 0
+        return self._observe(), {}
+
+    def step(self, action: int) -> Any:
+        self.time += 1
+        return self._observe(), 1.0, self.time == 5, False, {}
+
+    def _observe(self) -> Any:
+        return np.full((1, 30), 50 * self.time, np.uint8)
+
+
+def test_a_video_of_frames_of_one_row(tmp_path: Path) -> None:
+    gymnasium.register("Thin-v0", entry_point=lambda **_: Thin())
+    evaluate(RandomPolicy(2), GymConfig("Thin-v0"), episodes=1, video=tmp_path / "thin.mp4")
+    frames = imageio.imread(tmp_path / "thin.mp4", plugin="pyav")
+    assert np.allclose(frames.mean((1, 2, 3)), [0, 50, 100, 150, 200, 250], atol=4)
 
 
 @dataclass(frozen=True)
@@ -262,6 +328,6 @@ def test_training_records_videos_of_whole_episodes(tmp_path: Path) -> None:
     videos = sorted((tmp_path / "videos").glob("train-*.mp4"))
     assert len(videos) == 2, "the third begins with the last timestep"
     for video in videos:
-        assert len(imageio.imread(video, plugin="pyav")) == 9
+        assert len(imageio.imread(video, plugin="pyav")) == 10
     curve = imageio.imread(tmp_path / "figures" / "learning_curve.png")
     assert curve.std() > 5

@@ -184,9 +184,11 @@ def test_the_panel_shows_the_plan() -> None:
     label_pixels = panel[4 : 4 + ROW * 6, 12 : left - 4].reshape(6, -1).min(1)
     assert (label_pixels < 128).all(), "every row has a label"
     screen = screen_of(envs)
-    height, width, _ = enlarged(screen(t.next_step)).shape
-    assert with_plan(screen, trace, names)(t).shape == (height + len(panel), width, 3)
-    assert with_plan(screen, PlanTrace(), names)(t).shape == (height, width, 3)
+    image = enlarged(screen(t.next_step))
+    height, width, _ = image.shape
+    assert with_plan(trace, names)(image, t).shape == (height + len(panel), width, 3)
+    assert with_plan(trace, names)(image[:, :4], t).shape == (height + len(panel), 160, 3)
+    assert with_plan(PlanTrace(), names)(image, t).shape == (height, width, 3)
 
 
 def test_cells_are_painted_from_empty_to_their_rows_color() -> None:

@@ -168,7 +168,7 @@ def test_recording_writes_a_video(tmp_path: Path) -> None:
     execute(session, {"command": "set_recording", "value": False})
     video = Path(session.recording_result)
     assert video.parent == tmp_path / "videos"
-    assert imageio.imread(video, plugin="pyav").shape == (9, 496, 960, 3)
+    assert imageio.imread(video, plugin="pyav").shape == (10, 496, 960, 3)
 
 
 json_values = st.recursive(

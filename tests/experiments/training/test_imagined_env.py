@@ -3,6 +3,7 @@
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import gymnasium
 import pytest
@@ -13,9 +14,10 @@ from reverie.agents.loop import interact
 from reverie.agents.policies import RandomPolicy
 from reverie.envs.atari.atari import AtariConfig
 from reverie.envs.atari.protocol import PROTOCOLS
-from reverie.envs.batched_env import BatchedEnv
+from reverie.envs.batched_env import BatchedEnv, spec_of
 from reverie.envs.catch import CatchConfig
 from reverie.envs.errors import UsageError
+from reverie.envs.gym import GymConfig
 from reverie.experiments.cli import main as cli
 from reverie.experiments.config.serialization import encode, read_experiment
 from reverie.experiments.datasets.collect import collect
@@ -26,6 +28,7 @@ from reverie.experiments.training.options import PretrainOptions
 from reverie.experiments.training.predictors import PredictorPretraining, compare_predictors
 from reverie.experiments.training.pretrain import pretrain
 
+import sample_envs  # noqa: F401  # registers Counter-v0
 from sample_agents import DQN, OPTIONS, TINY
 
 
@@ -63,6 +66,12 @@ def test_from_a_recording_to_an_agent_trained_in_imagination(
     both = [Path("runs/model"), Path("elsewhere/model")]
     result = compare_predictors(both, num_segments=50, horizons=(1,))
     assert result["errors"]["all"].keys() == {"copy-last", *map(str, both)}
+    both[1].rename("elsewhere/copy-last")
+    both = [Path("elsewhere/copy-last"), Path("runs/model")]
+    result = compare_predictors(both, num_segments=50, horizons=(1,))
+    assert result["errors"]["all"].keys() == {"copy-last", *map(str, both)}
+    baseline, named = (result["errors"]["all"][x]["1"] for x in ("copy-last", str(both[0])))
+    assert baseline != named
     imagined = ImaginationConfig(Path("runs/model"), horizon=20, num_starts=100)
     vector_env = imagined.build(4)
     envs = BatchedEnv(vector_env, seed=1)
@@ -90,18 +99,57 @@ def test_from_a_recording_to_an_agent_trained_in_imagination(
     assert train(longer, moved, OPTIONS).finished, "it is the same experiment"
 
 
-def test_stacks_of_color_frames_cannot_be_evaluated_in_the_emulator(
+def predictor_run(folder: str, stack: int) -> Path:
+    """Return the folder of a pretraining on the recording ``data`` that has no checkpoint yet."""
+    job = PredictorPretraining(data=(Path("data"),), predictor=TINY, stack=stack)
+    config = encode(job, Path(folder))
+    Run.open(folder, config).begin(config, 0, {"modified": False})
+    return Path(folder)
+
+
+COLOR = AtariConfig("pong", replace(PROTOCOLS["mfec"], noops=0))
+
+
+@pytest.mark.parametrize(
+    ("env", "format", "stack", "remedy"),
+    [
+        (CatchConfig(), "own", 4, r"\(4 frames\) .* pretrain the predictor with --stack 1\."),
+        (GymConfig("sample_envs:Counter-v0"), "own", 2, "pretrain the predictor with --stack 1"),
+        (COLOR, "rgb", 4, "with --stack 1, or on a recording with --format gray"),
+    ],
+    ids=["catch", "gym", "color"],
+)
+def test_a_dream_unlike_the_real_env_is_refused_before_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, env: Any, format: Any, stack: int, remedy: str
+) -> None:
+    """The remedy is tried: with its number of frames the predictor passes the check."""
+    monkeypatch.chdir(tmp_path)
+    policy = RandomPolicy(spec_of(env).num_actions)
+    collect(policy, env, "data", frames=64, num_envs=2, format=format)
+    dream = ImaginationConfig(predictor_run("runs/wrong", stack))
+    with pytest.raises(UsageError, match=remedy):
+        train(Experiment(DQN, dream, num_envs=4, total_timesteps=400), "runs/agent", OPTIONS)
+    assert not Path("runs/agent/config.json").exists()
+    with pytest.raises(UsageError, match="no checkpoint yet"):
+        ImaginationConfig(predictor_run("runs/right", 1)).build(1)
+
+
+def test_a_dream_of_an_env_that_has_changed_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    env = AtariConfig("pong", replace(PROTOCOLS["mfec"], noops=0))
-    collect(RandomPolicy(6), env, "data", frames=64, num_envs=2, format="rgb")
-    for stack in (1, 4):
-        job = PredictorPretraining(data=(Path("data"),), predictor=TINY, stack=stack)
-        config = encode(job, Path(f"runs/{stack}"))
-        Run.open(f"runs/{stack}", config).begin(config, 0, {"modified": False})
-    eval_env = ImaginationConfig(Path("runs/1")).eval_env
-    assert isinstance(eval_env, AtariConfig)
-    assert not eval_env.protocol.grayscale
-    with pytest.raises(UsageError, match="observations of 4 color frames"):
-        _ = ImaginationConfig(Path("runs/4")).eval_env
+    collect(RandomPolicy(3), CatchConfig(), "data", frames=64, num_envs=2)
+    manifest = Path("data/manifest.json")
+    manifest.write_text(manifest.read_text().replace('"rows": 10', '"rows": 9'))
+    with pytest.raises(UsageError, match=r"1x10x5 .* but catch has .* 1x9x5 .* record it again"):
+        ImaginationConfig(predictor_run("runs/model", 1)).build(1)
+
+
+def test_the_env_of_evaluation_has_the_predictors_number_of_frames(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    gray = replace(COLOR, protocol=replace(COLOR.protocol, stack=1))
+    collect(RandomPolicy(6), gray, "data", frames=64, num_envs=2)
+    eval_env = ImaginationConfig(predictor_run("runs/model", 4)).eval_env
+    assert eval_env == replace(COLOR, protocol=replace(COLOR.protocol, stack=4))

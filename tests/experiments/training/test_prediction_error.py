@@ -102,7 +102,7 @@ def freeway_table(name: str, predictor: CopyingPredictor, num_steps: int) -> dic
 
 def test_a_copying_predictor_has_the_error_of_the_last_frame() -> None:
     table = freeway_table("copy", CopyingPredictor(1), num_steps=8)
-    assert table["copy"] == table["copy-last"]
+    assert table["errors"]["copy"] == table["errors"]["copy-last"]
     assert table["spread"] > 2
     shown = format_table(RESULT | {"action_sensitivity": table})
     assert "copy                          mean error" in shown
@@ -112,6 +112,6 @@ def test_a_copying_predictor_has_the_error_of_the_last_frame() -> None:
 
 def test_a_predictor_without_a_player_has_no_error_and_is_lost() -> None:
     table = freeway_table("blank", CopyingPredictor(0), num_steps=2)
-    assert table["blank"] == {"mean": None, "median": None, "lost": 1.0}
+    assert table["errors"]["blank"] == {"mean": None, "median": None, "lost": 1.0}
     shown = format_table(RESULT | {"action_sensitivity": table})
     assert "blank                         lost in 100%" in shown
