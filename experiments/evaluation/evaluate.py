@@ -145,6 +145,7 @@ def evaluate(
     finished = [episode for env_episodes in counted for episode in env_episodes]
     return Scores(
         env_name=env.env_name,
+        suite=env.suite,
         protocol=env.protocol_label,
         epsilon=epsilon,
         seed=seed,

@@ -17,6 +17,7 @@ from ..config.presets import PRESETS
 from ..evaluation.evaluate import Evaluation
 from ..training.imagined_env import ImaginationConfig
 from ..training.options import TrainOptions
+from .constant_actions import ConstantActions
 from .endurance import KillStorm, Soak
 from .prediction_benchmark import PredictorBenchmark
 from .recipe import Recipe
@@ -161,6 +162,17 @@ RECIPES: dict[str, Recipe] = {
         f"representations-{game}": RepresentationBenchmark(game)
         for game in ("ms_pacman", "frostbite", "qbert")
     },
+    "constant-actions": ConstantActions(
+        {
+            "freeway": ("machado",),
+            "breakout": ("nature",),
+            "frostbite": ("mfec",),
+            "montezuma_revenge": ("machado",),
+            "ms_pacman": ("mfec", "nature", "machado", "atari100k"),
+            "pong": ("mfec", "nature"),
+            "qbert": ("mfec",),
+        }
+    ),
     "kill-storm": KillStorm(KILLED),
     "soak": Soak(SOAKED),
 }

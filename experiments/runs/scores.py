@@ -35,6 +35,8 @@ class Scores:
     """Commit of the code that evaluated it, if it is known."""
     modified: bool = False
     """Whether files of that commit were modified."""
+    suite: str = ""
+    """The env's suite, such as atari; a game of Atari is known by it, not by its name alone."""
 
     @property
     def episodes(self) -> int:
