@@ -9,6 +9,7 @@ from typing import Any
 from ...envs.atari.protocol import PRESENTATION_FIELDS
 from ..runs.files import read_json
 from .committed import RESULTS
+from .intervals import format_number
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,12 @@ def best_constant_action(game: str, protocol: str) -> ConstantAction | None:
             players = [ConstantAction(x, tuple(y)) for x, y in row["scores"].items()]
             return max(players, key=lambda player: player.mean)
     return None
+
+
+def format_constant_action(game: str, protocol: str) -> str:
+    """Return the mean and the name of the best constant action; an empty string for none."""
+    best = best_constant_action(game, protocol)
+    return f"{format_number(best.mean)} ({best.action})" if best else ""
 
 
 @cache
