@@ -146,8 +146,8 @@ def compare_with_baseline(
     """Compare each variant with the first one, from scores by env and seed.
 
     ``games`` names the Atari game of each env that is one. Runs without a partner of the same env
-    and seed do not count. There is a verdict for each env in raw points, and one for all envs together if there are
-    several and all can be human-normalized.
+    and seed do not count. There is a verdict for each env in raw points, and one for all envs
+    together if there are several and all can be human-normalized.
     """
     baseline, *variants = scores
     verdicts = []

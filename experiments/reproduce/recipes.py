@@ -113,6 +113,7 @@ RECIPES: dict[str, Recipe] = {
             in_game(preset, game, 250_000, **SHORT_DQN),
             replace(BF16, count_rooms=True),
             evaluation=Evaluation(episodes=10),
+            training_score=True,
         )
         for game in ("freeway", "montezuma_revenge")
         for preset in ("dqn", "dqn-cts")
@@ -167,10 +168,10 @@ RECIPES: dict[str, Recipe] = {
             "freeway": ("machado",),
             "breakout": ("nature",),
             "frostbite": ("mfec",),
-            "montezuma_revenge": ("machado",),
             "ms_pacman": ("mfec", "nature", "machado", "atari100k"),
             "pong": ("mfec", "nature"),
             "qbert": ("mfec",),
+            "montezuma_revenge": ("machado",),
         }
     ),
     "kill-storm": KillStorm(KILLED),

@@ -370,7 +370,9 @@ def test_runs_that_cannot_be_reported_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"bad has no scores.*No other run is left"):
         read_results([bad])
     shutil.copytree(good, tmp_path / "copy")
-    assert any("is the same experiment with the same seed" in x for x in read_results([tmp_path])[1])
+    assert any(
+        "is the same experiment with the same seed" in x for x in read_results([tmp_path])[1]
+    )
     with pytest.raises(UsageError, match="holds no run"):
         read_results([good / "figures"])
     with pytest.raises(UsageError, match="nowhere holds no run"):
