@@ -39,8 +39,7 @@ def best_constant_action(game: str, protocol: str) -> ConstantAction | None:
     """
     for row in _committed(RESULTS / "constant-actions.json"):
         if (row["env_name"], row["protocol"]) == (game, scoring_rules(protocol)):
-            players = [ConstantAction(x, tuple(y)) for x, y in row["scores"].items()]
-            return max(players, key=lambda player: player.mean)
+            return ConstantAction(row["action"], tuple(row["scores"]))
     return None
 
 

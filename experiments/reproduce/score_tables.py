@@ -88,9 +88,9 @@ def scores_table() -> str:
         "there are fewer. The score is the evaluation, or the training average for agents with a "
         "bonus and their baselines; ± is the standard error over seeds, given for "
         f"{MIN_RUNS} seeds or more; human-normalized by the table of {HUMAN_RANDOM_TABLE}. The "
-        "best constant action is the one whose repetition has the highest mean over "
-        f"{constant.episodes} episodes of at most {constant.frames_cap:,} frames each, chosen "
-        "after they were played (`reverie reproduce constant-actions`); random play is the mean of "
+        f"best constant action, chosen by {constant.trial_episodes} episodes of every action, is "
+        f"repeated for {constant.episodes} other episodes of at most {constant.frames_cap:,} "
+        "frames (`reverie reproduce constant-actions`); random play is the mean of "
         f"{' or '.join(map(str, sorted(random_episodes)))} episodes.",
         footnotes.lines,
     )
