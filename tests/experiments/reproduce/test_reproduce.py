@@ -22,6 +22,7 @@ from reverie.experiments.evaluation.evaluate import Evaluation
 from reverie.experiments.reporting import committed
 from reverie.experiments.reporting.committed import RESULTS
 from reverie.experiments.reproduce import recipe, reproduce, score_tables
+from reverie.experiments.reproduce.constant_actions import ConstantActions
 from reverie.experiments.reproduce.prediction_benchmark import PredictorBenchmark
 from reverie.experiments.reproduce.recipes import RECIPES
 from reverie.experiments.reproduce.training_recipe import TrainingRecipe
@@ -179,3 +180,15 @@ def test_an_interrupted_recipe_has_the_result_of_an_uninterrupted_one(
     for one, other in zip(read_result(results)["runs"], uninterrupted["runs"], strict=True):
         assert one["evaluation"]["scores"] == other["evaluation"]["scores"]
         assert one["train"] == other["train"]
+
+
+def test_the_best_constant_action_is_played_again(tmp_path: Path) -> None:
+    """In Freeway only UP crosses, for the first time after about 130 agent steps."""
+    short = ConstantActions({"freeway": ("mfec",)}, trial_episodes=1, episodes=2, frames_cap=900)
+    for _ in range(2):
+        ((row,),) = (result["rows"] for result in short.measure(tmp_path))
+        assert (row["env_name"], row["protocol"], row["action"]) == ("freeway", "mfec", "up")
+        assert row["trials"].keys() == {"noop", "up", "down"}
+        assert row["trials"]["noop"] == [0.0]
+        assert min(row["scores"]) >= 1
+        assert len(row["scores"]) == 2
