@@ -115,13 +115,15 @@ def score_table(comparison: Comparison) -> Table:
     human = comparison.has_human_scores
     header = ["env", "variant", "protocol", "agent steps (frames)"]
     header += ["final score of each seed", "mean over seeds", *["human-normalized"] * human]
-    header += [f"last {WINDOW} of training, mean over seeds", "best constant action"]
+    header += [f"last {WINDOW} of training, mean over seeds"]
+    header += ["best constant action"] * bool(comparison.games)
     rows, episodes, with_bonus = [], set(), False
     for env_name, label, results in comparison.rows():
         episodes |= {result.scores.episodes for result in results}
         with_bonus |= any(part_name(x.config["bonus"]["class"]) != "none" for x in results)
         means = [result.scores.mean for result in results]
         game = comparison.games.get(env_name, "")
+        constant = format_constant_action(game, results[0].scores.protocol)
         share = human_normalized(game, float(np.mean(means)))
         last = [result.last_training_mean for result in results]
         rows.append(
@@ -134,7 +136,8 @@ def score_table(comparison: Comparison) -> Table:
                 format_mean(means),
                 *([] if share is None or not human else [f"{share:.3f}"]),
                 "" if np.isnan(last).any() else format_mean(last),
-                format_constant_action(game, results[0].scores.protocol),
+                *[format_constant_action(game, results[0].scores.protocol)]
+                * bool(comparison.games),
             ]
         )
     caption = (

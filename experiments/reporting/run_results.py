@@ -110,7 +110,8 @@ def _without_repetitions(results: list[RunResult], warnings: list[str]) -> list[
     """Return the longest run of each experiment and seed, and name the others in the warnings."""
     longest: dict[str, RunResult] = {}
     for result in sorted(results, key=lambda x: x.length, reverse=True):
-        config = {name: x for name, x in result.config.items() if name != "total_timesteps"}
+        ignored = ("imports", "total_timesteps")
+        config = {name: x for name, x in result.config.items() if name not in ignored}
         counted = longest.setdefault(json.dumps(config, sort_keys=True), result)
         if counted is not result:
             warnings.append(
