@@ -136,8 +136,7 @@ def score_table(comparison: Comparison) -> Table:
                 format_mean(means),
                 *([] if share is None or not human else [f"{share:.3f}"]),
                 "" if np.isnan(last).any() else format_mean(last),
-                *[format_constant_action(game, results[0].scores.protocol)]
-                * bool(comparison.games),
+                *[constant] * bool(comparison.games),
             ]
         )
     caption = (

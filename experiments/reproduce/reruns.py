@@ -43,7 +43,7 @@ RERUNS: dict[str, tuple[str, ...]] = {
 """Faults by the name of a recipe or of a grid."""
 
 BENCH_RERUNS: dict[str, str] = {
-    "watching ": "Measured before the format of the page's messages changed.",
+    "watching ": "Measured while the page received binary messages.",
     "import of ": "Measured before the modules of the package were moved.",
     "import reverie": "Measured before the modules of the package were moved.",
 }
