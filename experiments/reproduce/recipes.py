@@ -17,7 +17,7 @@ from ..config.presets import PRESETS
 from ..evaluation.evaluate import Evaluation
 from ..training.imagined_env import ImaginationConfig
 from ..training.options import TrainOptions
-from .constant_actions import ConstantActions
+from .constant_action_benchmark import ConstantActions
 from .endurance import KillStorm, Soak
 from .prediction_benchmark import PredictorBenchmark
 from .recipe import Recipe

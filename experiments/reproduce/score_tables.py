@@ -25,7 +25,7 @@ from ..reporting.intervals import (
 from ..reporting.published import published
 from ..runs.run import flatten
 from ..runs.scores import Scores, suite_of_label
-from .constant_actions import ConstantActions
+from .constant_action_benchmark import ConstantActions
 from .markdown import Footnotes, markdown_table
 from .recipes import RECIPES
 from .reruns import RERUNS

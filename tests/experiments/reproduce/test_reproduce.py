@@ -22,7 +22,7 @@ from reverie.experiments.evaluation.evaluate import Evaluation
 from reverie.experiments.reporting import committed
 from reverie.experiments.reporting.committed import RESULTS
 from reverie.experiments.reproduce import recipe, reproduce, score_tables
-from reverie.experiments.reproduce.constant_actions import ConstantActions
+from reverie.experiments.reproduce.constant_action_benchmark import ConstantActions
 from reverie.experiments.reproduce.prediction_benchmark import PredictorBenchmark
 from reverie.experiments.reproduce.recipes import RECIPES
 from reverie.experiments.reproduce.training_recipe import TrainingRecipe

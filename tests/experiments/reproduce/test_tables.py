@@ -10,7 +10,7 @@ from reverie.experiments.reporting import committed as reporting_committed
 from reverie.experiments.reporting.committed import RESULTS, committed_results
 from reverie.experiments.reporting.constant_actions import scoring_rules
 from reverie.experiments.reproduce import score_tables, tables
-from reverie.experiments.reproduce.constant_actions import ConstantActions
+from reverie.experiments.reproduce.constant_action_benchmark import ConstantActions
 from reverie.experiments.reproduce.markdown import Footnotes, markdown_table
 from reverie.experiments.reproduce.recipes import RECIPES
 from reverie.experiments.reproduce.reruns import RERUNS
