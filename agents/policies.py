@@ -28,6 +28,19 @@ class RandomPolicy:
 
 
 @dataclass(frozen=True)
+class ConstantPolicy:
+    """One action at every timestep, a baseline that any agent should exceed."""
+
+    action: int
+
+    def initial(self, n: int) -> Carry:
+        return {}
+
+    def act(self, step: TimeStep, carry: Carry, *, explore: bool = True) -> ActOutput:
+        return ActOutput(torch.full_like(step.first, self.action, dtype=torch.int64), carry)
+
+
+@dataclass(frozen=True)
 class EpsilonGreedy:
     """Another policy whose action is replaced by a random one with probability epsilon.
 

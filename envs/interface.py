@@ -181,6 +181,11 @@ class EnvConfig:
         """Short name of the environment for folders and tables: a game, an id."""
         raise NotImplementedError
 
+    @property
+    def suite(self) -> str:
+        """Name of the benchmark that ``env_name`` belongs to, such as atari; empty for none."""
+        return ""
+
     def action_names(self, count: int) -> tuple[str, ...]:
         """Return the names of the ``count`` actions; by default their indices."""
         return tuple(str(action) for action in range(count))

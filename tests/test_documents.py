@@ -1,4 +1,4 @@
-"""Links of the documents lead to files, and the README is short."""
+"""Links of the documents lead to files, their text has no numbers, and the README is short."""
 
 import re
 from pathlib import Path
@@ -18,3 +18,63 @@ def test_relative_links_lead_to_files(document: Path) -> None:
 
 def test_the_readme_has_at_most_1200_words() -> None:
     assert len((ROOT / "README.md").read_text().split()) <= 1200
+
+
+GENERATED_OR_CODE = re.compile(
+    r"<!-- table: .*?<!-- end -->|```.*?```|`[^`]*`|\]\([^)]*\)|^\| `\w+` \| [\d.]+ \|.*?$",
+    re.DOTALL | re.MULTILINE,
+)
+"""Tables that `reverie verify` checks, code, targets of links, and the rows of protocols."""
+NUMBERS_THAT_ARE_NO_RESULTS = re.compile(
+    "|".join(
+        (
+            r"\b(?:19|20)\d\d\b",  # a year
+            r"\bsection \d(?:\.\d)?\b",
+            r"^\d\.",  # an item of a list
+            r"\bPython 3\.\d+\b",
+            r"\b(?:A3C|Stable-Baselines3|bfloat16|\w+\.mp4)\b",
+            # Settings, of ours and of papers.
+            r"\bepsilon is 1e-4\b",
+            r"\b[\d,]+ (?:Adam updates|RMSProp updates on a million)\b",
+            r"\b[\d,]+ (?:frames instead|frames of random play|frames and bootstraps)\b",
+            r"\bdo not end within 300 timesteps\b",
+            r"\bclipped at 2,000 nats\b",
+            r"\bis about 20 pixels\b",
+            r"\bcode of 512 numbers\b",
+            r"\b(?:padded with 1|weight 0|contains 0|episode is 0)\b",
+            r"\b64-dimensional\b",
+            r"\bmazes of 3 x 3 rooms\b",
+        )
+    ),
+    re.MULTILINE | re.IGNORECASE,
+)
+
+
+def typed_numbers(text: str) -> list[str]:
+    """Return the lines of a document's text with numbers that may be results."""
+    prose = NUMBERS_THAT_ARE_NO_RESULTS.sub("", GENERATED_OR_CODE.sub("", text))
+    number = r"\d|\bpercent\b|\b(?:twenty|thirty|forty|fifty|hundred|thousand|million)\b"
+    return [line for line in prose.splitlines() if re.search(number, line)]
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_results_are_written_in_generated_tables_alone(document: Path) -> None:
+    assert not typed_numbers(document.read_text())
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Q*bert reaches 8,365.",
+        "| Q*bert | 8,365 ± 731 |",
+        "In 10 million frames",
+        "slow down by less than 5%",
+        "killed thirty times",
+        "a share of 0.45",
+        "by tens of percent",
+        "2.4 times as fast",
+    ],
+)
+def test_a_result_typed_into_the_text_is_found(text: str) -> None:
+    assert typed_numbers(text)
+    assert not typed_numbers(f"<!-- table: x -->\n{text}\n<!-- end -->")

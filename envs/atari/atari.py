@@ -32,6 +32,10 @@ class AtariConfig(EnvConfig):
     def env_name(self) -> str:
         return self.game
 
+    @property
+    def suite(self) -> str:
+        return "atari"
+
     def action_names(self, count: int) -> tuple[str, ...]:
         return tuple(
             Action(x).name.lower() for x in ReplicaEmulator(self.game, self.protocol).actions

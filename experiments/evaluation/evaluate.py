@@ -196,6 +196,7 @@ def evaluate(
     finished = quota.finished
     scores = Scores(
         env_name=env.env_name,
+        suite=env.suite,
         protocol=env.protocol_label,
         epsilon=epsilon,
         seed=seed,

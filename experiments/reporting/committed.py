@@ -29,6 +29,16 @@ def require_checkout(command: str, *, writes: bool = True) -> None:
         )
 
 
+def committed(pattern: str) -> list[Any]:
+    """Return the contents of the committed files, by name."""
+    return [json.loads(path.read_text()) for path in sorted(RESULTS.glob(pattern))]
+
+
+def committed_results(kind: str) -> list[dict[str, Any]]:
+    """Return the committed results of recipes of a kind, by name."""
+    return [data for data in committed("*.json") if data["kind"] == kind]
+
+
 def kept_provenance(run: Run) -> dict[str, Any]:
     """Return the fields of a run's provenance that a committed result keeps."""
     provenance = read_json(run.folder / "provenance.json")

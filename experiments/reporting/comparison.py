@@ -34,10 +34,16 @@ class Verdict:
     improvement: Interval
     """Probability that a run of the variant beats one of the baseline, by bootstrap."""
     pairs: int
+    """Number of paired runs, from which both are computed."""
 
     @property
     def label(self) -> str:
-        """helps, hurts or inconclusive: the side of 0 on which the whole interval lies."""
+        """helps, hurts or inconclusive: the side of 0 on which the whole interval lies.
+
+        It is "cannot tell" without an interval.
+        """
+        if self.difference.missing:
+            return "cannot tell"
         return {1: "helps", -1: "hurts", 0: "inconclusive"}[self.difference.sign]
 
 
@@ -76,7 +82,13 @@ class Comparison:
     @property
     def has_human_scores(self) -> bool:
         """Whether the scores of every env can be human-normalized."""
-        return all(human_normalized(env_name, 0.0) is not None for env_name in self.env_names)
+        games = [self.games.get(env_name, "") for env_name in self.env_names]
+        return all(human_normalized(game, 0.0) is not None for game in games)
+
+    @property
+    def games(self) -> dict[str, str]:
+        """The Atari game of each env that is one."""
+        return {x.env_name: x.scores.game for _, x in self.results if x.scores.game}
 
     def rows(self) -> Iterator[tuple[str, str, list[RunResult]]]:
         """Yield env name, label and results of each variant that has results in an env."""
@@ -87,7 +99,7 @@ class Comparison:
 
     def verdicts(self) -> list[Verdict]:
         """Compare the final scores of each variant with those of the baseline."""
-        return compare_with_baseline({x.label: x.scores for x in self.variants})
+        return compare_with_baseline({x.label: x.scores for x in self.variants}, self.games)
 
     def part_verdicts(self) -> list[Verdict]:
         """Compare each choice of a part with the baseline's choice, over all other parts.
@@ -103,7 +115,7 @@ class Comparison:
                 scores.setdefault(variant.choices.get(part, ""), {}).update(
                     {(env, (seed, rest)): x for (env, seed), x in variant.scores.items()}
                 )
-            verdicts += compare_with_baseline(scores)
+            verdicts += compare_with_baseline(scores, self.games)
         return verdicts
 
     def to_json(self) -> dict[str, Any]:
@@ -112,6 +124,7 @@ class Comparison:
             "protocol": self.protocol,
             "steps": self.steps,
             "frames": self.frames,
+            "games": self.games,
             "variants": self.labels,
             "runs": [
                 {
@@ -127,19 +140,25 @@ class Comparison:
         }
 
 
-def compare_with_baseline(scores: Mapping[str, Mapping[Key, float]]) -> list[Verdict]:
+def compare_with_baseline(
+    scores: Mapping[str, Mapping[Key, float]], games: Mapping[str, str]
+) -> list[Verdict]:
     """Compare each variant with the first one, from scores by env and seed.
 
-    There is a verdict for each env in raw points, and one for all envs together if there are
-    several and all can be human-normalized.
+    ``games`` names the Atari game of each env that is one. Runs without a partner of the same env
+    and seed do not count. There is a verdict for each env in raw points, and one for all envs
+    together if there are several and all can be human-normalized.
     """
     baseline, *variants = scores
     verdicts = []
     for variant in variants:
-        sides = (scores[variant], scores[baseline])
+        sides = [
+            {key: x for key, x in scores[a].items() if key in scores[b]}
+            for a, b in ((variant, baseline), (baseline, variant))
+        ]
         points = paired_differences(*sides)
         rows = [(env_name, "points", {env_name: each}) for env_name, each in points.items()]
-        shares = paired_differences(*map(normalized, sides))
+        shares = paired_differences(*(normalized(side, games) for side in sides))
         if len(points) > 1 and shares.keys() == points.keys():
             rows.insert(0, ("all envs", "human-normalized", shares))
         for env_name, unit, differences in rows:

@@ -27,6 +27,8 @@ Value = Any
 
 CONFIDENCE = 0.95
 RESAMPLES = 2000
+MIN_RUNS = 3
+"""Runs of an env below which there is neither an interval nor an error."""
 
 
 @dataclass(frozen=True)
@@ -34,8 +36,10 @@ class Interval:
     """An estimate with its bounds, which are nan if they cannot be estimated."""
 
     estimate: float
-    low: float
-    high: float
+    low: float = math.nan
+    high: float = math.nan
+    missing: str = ""
+    """Why there are no bounds."""
 
     @property
     def sign(self) -> int:
@@ -51,12 +55,16 @@ def by_env(scores: Mapping[Key, float]) -> dict[str, Array]:
     return {env_name: np.array(values) for env_name, values in grouped.items()}
 
 
-def normalized(scores: Mapping[Key, float]) -> dict[Key, float]:
+def normalized(scores: Mapping[Key, float], games: Mapping[str, str]) -> dict[Key, float]:
     """Return scores scaled to 0 for random play and 1 for a human, without unlisted envs.
 
-    The table is ``HUMAN_RANDOM_TABLE``.
+    ``games`` names the Atari game of each env that is one; the table is ``HUMAN_RANDOM_TABLE``.
     """
-    scaled = {key: human_normalized(key[0], score) for key, score in scores.items()}
+    scaled = {
+        key: human_normalized(games[key[0]], score)
+        for key, score in scores.items()
+        if key[0] in games
+    }
     return {key: score for key, score in scaled.items() if score is not None}
 
 
@@ -121,15 +129,23 @@ def bootstrap(
     """Return a statistic with its percentile interval from a bootstrap stratified by game.
 
     A statistic of two sets of strata resamples them independently. With fewer than about five runs
-    per game the interval is too narrow; a game with a single run contributes no variance.
+    per game the interval is too narrow; a game with equal runs contributes no variance. There are
+    no bounds if a game has fewer than ``MIN_RUNS`` runs, if a score is not finite, or if the bounds
+    are equal.
     """
+    with np.errstate(invalid="ignore"):
+        estimate = float(statistic(*scores))
+    if missing := _too_few_or_not_finite([x for strata in scores for x in strata]):
+        return Interval(estimate, missing=missing)
     rng = np.random.default_rng(seed)
     samples = [
         [x[rng.integers(len(x), size=(resamples, len(x)))] for x in strata] for strata in scores
     ]
     tail = (1 - CONFIDENCE) / 2
     low, high = np.quantile(statistic(*samples), [tail, 1 - tail])
-    return Interval(float(statistic(*scores)), float(low), float(high))
+    if constant([low, high]):
+        return Interval(estimate, missing="no variance")
+    return Interval(estimate, float(low), float(high))
 
 
 def paired_differences(a: Mapping[Key, float], b: Mapping[Key, float]) -> dict[str, Array]:
@@ -140,20 +156,43 @@ def paired_differences(a: Mapping[Key, float], b: Mapping[Key, float]) -> dict[s
 def mean_difference(differences: Strata) -> Interval:
     """Return the mean over games of the mean paired difference, with its t interval.
 
-    Unlike a bootstrap interval it keeps its coverage with two or three seeds. Each game has its own
+    Unlike a bootstrap interval it keeps its coverage with three seeds. Each game has its own
     variance, with the degrees of freedom of Welch and Satterthwaite; for one game it is the paired
-    t-test. The bounds are nan if a game has a single pair.
+    t-test. There are no bounds if a game has fewer than ``MIN_RUNS`` pairs or equal differences,
+    whose variance is unknown rather than 0, or if a score is not finite.
     """
-    estimate = float(mean(differences))
-    if any(len(x) < 2 for x in differences):
-        return Interval(estimate, math.nan, math.nan)
+    with np.errstate(invalid="ignore"):
+        estimate = float(mean(differences))
+    missing = _too_few_or_not_finite(differences)
+    if not any(x.any() for x in differences):
+        missing = "no difference seen"
+    elif not missing and any(map(constant, differences)):
+        missing = f"equal differences{_in_an_env(differences)}"
+    if missing:
+        return Interval(estimate, missing=missing)
     errors = np.array([x.var(ddof=1) / len(x) for x in differences])
-    if not errors.any():  # all differences of a game are equal: the variance is 0
-        return Interval(estimate, estimate, estimate)
     degrees = np.array([len(x) - 1 for x in differences])
     freedom = errors.sum() ** 2 / (errors**2 / degrees).sum()
     margin = float(stdtrit(freedom, (1 + CONFIDENCE) / 2) * np.sqrt(errors.sum())) / len(errors)
     return Interval(estimate, estimate - margin, estimate + margin)
+
+
+def constant(x: Array | Sequence[float]) -> bool:
+    """Return whether all values are equal but for the rounding of floating-point numbers."""
+    largest = float(np.abs(x).max())
+    return math.isfinite(largest) and float(np.ptp(x)) <= 1e-9 * max(1.0, largest)
+
+
+def _too_few_or_not_finite(strata: Strata) -> str:
+    """Return why an interval cannot be estimated, or an empty string."""
+    if not all(np.isfinite(x).all() for x in strata):
+        return "a score is not finite"
+    fewest = min(map(len, strata))
+    return f"n = {fewest}{_in_an_env(strata)}" if fewest < MIN_RUNS else ""
+
+
+def _in_an_env(strata: Strata) -> str:
+    return " in an env" if len(strata) > 1 else ""
 
 
 def format_number(x: float) -> str:
@@ -165,10 +204,10 @@ def format_number(x: float) -> str:
 
 
 def format_interval(x: Interval, unit: str = "human-normalized") -> str:
-    """Return an estimate and its bounds; "(one seed)" instead of bounds that are nan."""
+    """Return an estimate and its bounds, or why it has none."""
     fmt = format_number if unit == "points" else "{:.3f}".format
     sign = "+" if unit == "points" and x.estimate > 0 else ""
-    bounds = "one seed" if math.isnan(x.low) else f"{fmt(x.low)} to {fmt(x.high)}"
+    bounds = f"no interval: {x.missing}" if x.missing else f"{fmt(x.low)} to {fmt(x.high)}"
     return f"{sign}{fmt(x.estimate)} ({bounds})"
 
 
@@ -177,9 +216,20 @@ def format_count(number: float) -> str:
     return f"{number / 1e6:g}M" if abs(number) >= 1e6 else f"{number / 1e3:g}k" if number else "0"
 
 
-def format_mean(scores: list[float]) -> str:
-    """Return the scores' mean with its standard error, which one score does not have."""
+def standard_error(scores: Sequence[float]) -> float | None:
+    """Return the standard error of the mean.
+
+    It is None for fewer than ``MIN_RUNS`` scores, equal ones, or ones that are not finite.
+    """
+    if len(scores) < MIN_RUNS or not np.isfinite(scores).all() or constant(scores):
+        return None
+    return float(np.std(scores, ddof=1)) / math.sqrt(len(scores))
+
+
+def format_mean(scores: Sequence[float], noun: str = "seed") -> str:
+    """Return the mean, its standard error if there is one, and the number of scores."""
+    error = standard_error(scores)
     text = format_number(float(np.mean(scores)))
-    if len(scores) < 2:
-        return text
-    return f"{text} ± {format_number(float(np.std(scores, ddof=1)) / math.sqrt(len(scores)))}"
+    text += "" if error is None else f" ± {format_number(error)}"
+    equal = ", equal" if len(scores) > 1 and constant(scores) else ""
+    return f"{text} ({len(scores)} {noun}{'s' * (len(scores) != 1)}{equal})"

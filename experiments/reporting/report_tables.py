@@ -5,11 +5,14 @@ from collections import Counter
 import numpy as np
 
 from ...envs.atari.games import HUMAN_RANDOM_TABLE, human_normalized
+from ..config.registry import part_name
 from .comparison import Comparison, Verdict
+from .constant_actions import format_constant_action
 from .document import Block, Chip, Heading, Paragraph, Table
 from .intervals import (
     AGGREGATES,
     CONFIDENCE,
+    MIN_RUNS,
     bootstrap,
     by_env,
     format_interval,
@@ -36,14 +39,19 @@ def verdict_blocks(comparison: Comparison) -> list[Block]:
         ]
     counts = Counter(verdict.label for verdict in verdicts)
     verbs = {"helps": "help", "hurts": "hurt", "inconclusive": "inconclusive"}
+    verbs["cannot tell"] = "cannot be told"
     summary = ", ".join(f"{counts[label]} {verb}" for label, verb in verbs.items() if counts[label])
     caption = (
-        f"Against {baseline}, by the final scores of n runs each, "
-        "paired by env and seed. A variant helps or hurts if the t interval of the mean difference "
-        "is on one side of 0; otherwise the verdict is inconclusive, as it always is with one "
-        "seed. Intervals are not corrected for multiple comparisons."
+        f"Against {baseline}, by the final scores of n pairs of runs with the same env and seed. A "
+        "variant helps or hurts if the t interval of the mean difference is on one side of 0, and "
+        "is inconclusive if it is not. Without an interval nothing can be told: an env has fewer "
+        f"than {MIN_RUNS} pairs, or its differences are equal, so that their variance is unknown. "
+        "Intervals are not corrected for multiple comparisons."
     )
     blocks: list[Block] = [Paragraph(f"Of {_count(len(verdicts), 'comparison')}, {summary}.")]
+    if alone := _without_partner(comparison):
+        sentence = f"These runs have no partner and count in no verdict: {', '.join(alone)}."
+        blocks.append(Paragraph(sentence, warning=True))
     if parts := comparison.part_verdicts():
         part_caption = (
             "Each part against the baseline's choice of it, with runs paired by env, seed and "
@@ -51,6 +59,19 @@ def verdict_blocks(comparison: Comparison) -> list[Block]:
         )
         blocks.append(_verdict_table("part", parts, part_caption))
     return [*blocks, _verdict_table("variant", verdicts, caption)]
+
+
+def _without_partner(comparison: Comparison) -> list[str]:
+    """Return the names of the runs whose env and seed the other side of no verdict has."""
+    baseline, *others = comparison.variants
+    of_others = {key for variant in others for key in variant.scores}
+    partners = [(baseline, of_others), *((variant, baseline.scores.keys()) for variant in others)]
+    return [
+        f"{variant.label} in {env_name} with seed {seed}"
+        for variant, keys in partners
+        for env_name, seed in variant.scores
+        if (env_name, seed) not in keys
+    ]
 
 
 def _verdict_table(column: str, verdicts: list[Verdict], caption: str) -> Table:
@@ -63,9 +84,7 @@ def _verdict_table(column: str, verdicts: list[Verdict], caption: str) -> Table:
             format_interval(verdict.difference, verdict.unit),
             verdict.unit,
             str(verdict.pairs),
-            format_interval(verdict.improvement)
-            if verdict.pairs > 1
-            else format_number(verdict.improvement.estimate),
+            format_interval(verdict.improvement),
         ]
         for verdict in verdicts
     ]
@@ -78,14 +97,15 @@ def aggregate_tables(comparison: Comparison) -> list[Block]:
         return []
     rows = []
     for variant in comparison.variants:
-        strata = list(by_env(normalized(variant.scores)).values())
+        strata = list(by_env(normalized(variant.scores, comparison.games)).values())
         cells = [format_interval(bootstrap(statistic, strata)) for statistic in AGGREGATES.values()]
         runs = sum(map(len, strata))
         rows.append([variant.label, *cells, f"{_count(len(strata), 'env')}, {_count(runs, 'run')}"])
     caption = (
         f"Human-normalized by the table of {HUMAN_RANDOM_TABLE}: 0 is random play, 1 a human. "
         f"{CONFIDENCE:.0%} intervals from a bootstrap over runs within each env "
-        "(Agarwal et al. 2021); with fewer than five seeds they are too narrow."
+        "(Agarwal et al. 2021); with fewer than five seeds they are too narrow, and with fewer "
+        f"than {MIN_RUNS} there is none."
     )
     return [Table(["variant", *AGGREGATES, "from"], rows, caption)]
 
@@ -94,14 +114,18 @@ def score_table(comparison: Comparison) -> Table:
     """Return the table of final and training scores, a row for each variant in each env."""
     human = comparison.has_human_scores
     header = ["env", "variant", "protocol", "agent steps (frames)"]
-    header += ["final score of each seed", "mean ± s.e.", *["human-normalized"] * human]
-    header += [f"last {WINDOW} of training"]
-    rows, episodes = [], set()
+    header += ["final score of each seed", "mean over seeds", *["human-normalized"] * human]
+    header += [f"last {WINDOW} of training, mean over seeds"]
+    header += ["best constant action"] * bool(comparison.games)
+    rows, episodes, with_bonus = [], set(), False
     for env_name, label, results in comparison.rows():
         episodes |= {result.scores.episodes for result in results}
+        with_bonus |= any(part_name(x.config["bonus"]["class"]) != "none" for x in results)
         means = [result.scores.mean for result in results]
-        share = human_normalized(env_name, float(np.mean(means)))
-        last = float(np.mean([result.last_training_mean for result in results]))
+        game = comparison.games.get(env_name, "")
+        constant = format_constant_action(game, results[0].scores.protocol)
+        share = human_normalized(game, float(np.mean(means)))
+        last = [result.last_training_mean for result in results]
         rows.append(
             [
                 env_name,
@@ -111,15 +135,21 @@ def score_table(comparison: Comparison) -> Table:
                 ", ".join(map(format_number, means)),
                 format_mean(means),
                 *([] if share is None or not human else [f"{share:.3f}"]),
-                format_number(last),
+                "" if np.isnan(last).any() else format_mean(last),
+                *[constant] * bool(comparison.games),
             ]
         )
     caption = (
         f"Raw points. A final score is the mean of {' or '.join(map(str, sorted(episodes)))} whole "
         "episodes that the final checkpoint plays in separate envs; ± is the standard error "
-        f"over seeds. Training scores are listed separately: the mean of the last {WINDOW} "
-        "episodes."
+        f"over seeds, given for {MIN_RUNS} seeds or more. Training scores are listed separately: "
+        f"the mean of the last {WINDOW} episodes."
     )
+    if with_bonus:
+        caption += (
+            " An agent with a bonus is evaluated frozen, by action values that contain its bonus "
+            "of that moment; its training score is the more reliable one."
+        )
     return Table(header, rows, caption)
 
 
@@ -137,7 +167,7 @@ def other_protocol_tables(comparison: Comparison) -> list[Block]:
             *([x.mean for x in others if x.conditions == protocol] for protocol in protocols),
         ]
         rows.append([env_name, label, *(format_mean(x) if x else "" for x in columns)])
-    caption = "The same final checkpoints under each protocol: mean over seeds ± standard error."
+    caption = "The same final checkpoints under each protocol: mean ± standard error over seeds."
     return [Table(["env", "variant", comparison.protocol, *protocols], rows, caption)]
 
 
@@ -145,7 +175,7 @@ def published_tables(comparisons: list[Comparison]) -> list[Block]:
     """Return the published scores in the games of these runs, with a heading."""
     rows = [
         [row.game, row.method, format_number(row.score), row.frames, row.protocol, row.source]
-        for row in published({name for each in comparisons for name in each.env_names})
+        for row in published({game for each in comparisons for game in each.games.values()})
     ]
     if not rows:
         return []

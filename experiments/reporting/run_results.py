@@ -1,6 +1,6 @@
 """Results of finished runs: the config, the scores and the training episodes of a run folder."""
 
-import itertools
+import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -11,11 +11,12 @@ import numpy as np
 from jaxtyping import Float
 from numpy.typing import NDArray
 
-from ...envs.atari.protocol import PRESENTATION_FIELDS, AtariProtocol
+from ...envs.atari.protocol import PRESENTATION_FIELDS
 from ...envs.errors import UsageError
 from ..runs.files import read_json
 from ..runs.run import Run
 from ..runs.scores import Scores, read_scores, scores_file
+from .constant_actions import scoring_rules
 from .intervals import Array, trailing_mean
 
 NON_VARIANT_FIELDS = ("imports", "env", "seed", "total_timesteps")
@@ -46,6 +47,11 @@ class RunResult:
         return int(self.config["seed"])
 
     @property
+    def length(self) -> tuple[int, int]:
+        """Agent steps of the evaluated checkpoint, and of the whole run as it was planned."""
+        return self.scores.steps, int(self.config["total_timesteps"])
+
+    @property
     def variant_config(self) -> dict[str, Any]:
         """The fields of the config that define a variant.
 
@@ -56,14 +62,11 @@ class RunResult:
         presentation = {name: x for name, x in protocol.items() if name in PRESENTATION_FIELDS}
         return chosen | ({"protocol": presentation} if presentation else {})
 
-    @cached_property
+    @property
     def scoring_rules(self) -> str:
         """The protocol without its presentation; runs are compared if these are equal."""
-        label, fields = self.scores.protocol, self.config["env"].get("protocol")
-        if not fields:
-            return label
-        protocol = AtariProtocol(**{name: x for name, x in fields.items() if name != "class"})
-        return protocol.scoring_rules.label if protocol.label == label else label
+        label = self.scores.protocol
+        return scoring_rules(label) if self.scores.game else label
 
     @cached_property
     def curve(self) -> tuple[Array, Array]:
@@ -84,9 +87,9 @@ def read_results(
     """Return the results of all runs in these folders or below, and warnings about them.
 
     A warning is a sentence about a run that is left out, that ended early or was trained further
-    after its evaluation, or about scores of another checkpoint. With ``stochastic`` the scores are
-    those of agents that acted as in training. Raises UsageError if no run has scores, a score is
-    not a finite number, or two runs are of the same experiment.
+    after its evaluation, that repeats another one, or about scores of another checkpoint. With
+    ``stochastic`` the scores are those of agents that acted as in training. Raises UsageError if no
+    run has scores, or a score is not a finite number.
     """
     run_folders: dict[Path, None] = {}
     for folder in folders:
@@ -99,13 +102,24 @@ def read_results(
     results = [result for result in read if result]
     if not results:
         raise UsageError(f"{warnings[0]} No other run is left to report.")
-    for a, b in itertools.combinations(results, 2):
-        if (a.config, a.scores.steps) == (b.config, b.scores.steps):
-            raise UsageError(
-                f"{a.folder} and {b.folder} are the same experiment with the same seed; "
-                "report one of them."
-            )
+    results = _without_repetitions(results, warnings)
     return results, warnings
+
+
+def _without_repetitions(results: list[RunResult], warnings: list[str]) -> list[RunResult]:
+    """Return the longest run of each experiment and seed, and name the others in the warnings."""
+    longest: dict[str, RunResult] = {}
+    for result in sorted(results, key=lambda x: x.length, reverse=True):
+        ignored = ("imports", "total_timesteps")
+        config = {name: x for name, x in result.config.items() if name not in ignored}
+        counted = longest.setdefault(json.dumps(config, sort_keys=True), result)
+        if counted is not result:
+            warnings.append(
+                f"{result.folder} (evaluated at step {result.scores.steps:,}) is left out: it is "
+                f"the same experiment with the same seed as {counted.folder} (at step "
+                f"{counted.scores.steps:,})."
+            )
+    return [result for result in results if result in longest.values()]
 
 
 def curves_at(

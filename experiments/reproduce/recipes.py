@@ -17,6 +17,7 @@ from ..config.presets import PRESETS
 from ..evaluation.evaluate import Evaluation
 from ..training.imagined_env import ImaginationConfig
 from ..training.options import TrainOptions
+from .constant_action_benchmark import ConstantActions
 from .endurance import KillStorm, Soak
 from .prediction_benchmark import PredictorBenchmark
 from .recipe import Recipe
@@ -112,6 +113,7 @@ RECIPES: dict[str, Recipe] = {
             in_game(preset, game, 250_000, **SHORT_DQN),
             replace(BF16, count_rooms=True),
             evaluation=Evaluation(episodes=10),
+            training_score=True,
         )
         for game in ("freeway", "montezuma_revenge")
         for preset in ("dqn", "dqn-cts")
@@ -161,6 +163,17 @@ RECIPES: dict[str, Recipe] = {
         f"representations-{game}": RepresentationBenchmark(game)
         for game in ("ms_pacman", "frostbite", "qbert")
     },
+    "constant-actions": ConstantActions(
+        {
+            "freeway": ("machado",),
+            "breakout": ("nature",),
+            "frostbite": ("mfec",),
+            "ms_pacman": ("mfec", "nature", "machado", "atari100k"),
+            "pong": ("mfec", "nature"),
+            "qbert": ("mfec",),
+            "montezuma_revenge": ("machado",),
+        }
+    ),
     "kill-storm": KillStorm(KILLED),
     "soak": Soak(SOAKED),
 }

@@ -29,6 +29,10 @@ class TrainingRecipe(Recipe):
     options: TrainOptions = TrainOptions()
     seeds: tuple[int, ...] = (0, 1)
     evaluation: Evaluation = Evaluation()
+    training_score: bool = False
+    """Whether the score is the mean of the last training episodes (Machado et al. 2018), with the
+    evaluation beside it: so it is for an agent with a bonus, whose evaluation is greedy in values
+    that contain the bonus, and for its baseline."""
     variation: str = ""
     """What distinguishes the agent from that of another recipe in the same table."""
     imagination: PredictorBenchmark | None = None

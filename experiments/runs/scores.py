@@ -10,6 +10,7 @@ from typing import Any, get_type_hints
 from typeguard import CollectionCheckStrategy, TypeCheckError, check_type
 
 from ...envs.atari.games import HUMAN_RANDOM_TABLE, human_normalized
+from ...envs.atari.protocol import PROTOCOLS
 from ...envs.errors import UsageError
 from .files import read_json
 
@@ -43,6 +44,8 @@ class Scores:
     package_version: str | None = None
     package_hash: str | None = None
     """SHA-256 of the files of the code that evaluated it."""
+    suite: str = ""
+    """The env's suite, such as atari; a game of Atari is known by it, not by its name alone."""
 
     @property
     def episodes(self) -> int:
@@ -58,8 +61,8 @@ class Scores:
 
     @property
     def standard_error(self) -> float | None:
-        """Standard error of the mean over episodes; None for one episode."""
-        if self.episodes < 2:
+        """Standard error of the mean over episodes; None for fewer than three, or equal scores."""
+        if self.episodes < 3 or len(set(self.scores)) == 1:
             return None
         return statistics.stdev(self.scores) / math.sqrt(self.episodes)
 
@@ -72,7 +75,12 @@ class Scores:
     @property
     def human_normalized(self) -> float | None:
         """The mean scaled to 0 for random play and 1 for a human; None for an unlisted env."""
-        return human_normalized(self.env_name, self.mean)
+        return human_normalized(self.game, self.mean)
+
+    @property
+    def game(self) -> str:
+        """Name of the Atari game; empty for an env of another suite, whatever its name."""
+        return self.env_name if self.suite == "atari" else ""
 
     @property
     def conditions(self) -> str:
@@ -96,6 +104,7 @@ class Scores:
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> "Scores":
         """Invert ``to_json``; raises ValueError, which names the field, for unusable data."""
+        data = {"suite": suite_of_label(data.get("protocol"))} | dict(data)
         values: dict[str, Any] = {}
         kinds, defaults = get_type_hints(cls), {x.name: x.default for x in fields(cls)}
         for name, kind in kinds.items():
@@ -111,14 +120,17 @@ class Scores:
             raise ValueError("holds no episode, or an incomplete one")
         if values["truncated"] and len(values["truncated"]) != len(values["scores"]):
             raise ValueError("has no truncated for each episode")
+        if not all(map(math.isfinite, values["scores"])):
+            raise ValueError("has a score that is not finite")
         return cls(**values)
 
     def __str__(self) -> str:
-        error = "" if self.standard_error is None else f" ± {self.standard_error:,.1f} (s.e.)"
+        error = "" if self.standard_error is None else f" ± {self.standard_error:,.1f}"
         lines = [
             f"{self.env_name}: mean {self.mean:,.1f}{error}  median {self.median:,.1f}  "
             f"min {min(self.scores):,.1f}  max {max(self.scores):,.1f}  "
-            f"episodes {self.episodes}  distinct starts {self.distinct_starts}",
+            f"episodes {self.episodes}  distinct starts {self.distinct_starts}"
+            + ("  (± standard error over episodes)" if error else ""),
             f"  protocol {self.conditions}, epsilon {self.epsilon:g}, evaluation seed {self.seed}",
         ]
         if cut := sum(self.truncated):
@@ -131,6 +143,11 @@ class Scores:
                 f"table: {HUMAN_RANDOM_TABLE})"
             )
         return "\n".join(lines)
+
+
+def suite_of_label(protocol: Any) -> str:
+    """Return the suite of scores that were stored without it: Atari, by their protocol's label."""
+    return "atari" if str(protocol).partition(" with ")[0] in PROTOCOLS else ""
 
 
 def scores_file(protocol: str = "", *, stochastic: bool) -> str:

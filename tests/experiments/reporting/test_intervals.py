@@ -69,9 +69,9 @@ def test_probability_of_improvement_by_hand_and_by_mann_whitney() -> None:
 
 def test_scores_are_normalized_by_the_named_table() -> None:
     raw: Scores = {("ms_pacman", 0): 307.3, ("ms_pacman", 1): 6951.6}
-    raw |= {("qbert", 0): 163.9, ("qbert", 1): 26746.1, ("catch", 0): 1.0}
-    values = by_env(normalized(raw))
-    assert values.keys() == {"ms_pacman", "qbert"}, "there is no human score of catch"
+    raw |= {("qbert", 0): 163.9, ("qbert", 1): 26746.1, ("pong", 0): 1.0}
+    values = by_env(normalized(raw, {"ms_pacman": "ms_pacman", "qbert": "qbert"}))
+    assert values.keys() == {"ms_pacman", "qbert"}, "this pong is no game of Atari"
     np.testing.assert_allclose(values["ms_pacman"], [0.0, 1.0], atol=1e-12)
     np.testing.assert_allclose(values["qbert"], [0.0, 2.0], atol=1e-12)
     assert values["qbert"][1] == human_normalized("qbert", 26746.1)
@@ -104,14 +104,33 @@ def test_the_interval_of_two_games_is_that_of_welchs_t_test() -> None:
     assert (interval.low, interval.high) == pytest.approx((welch.low / 2, welch.high / 2))
 
 
-def test_intervals_of_one_seed_and_of_equal_seeds() -> None:
-    one = mean_difference([np.array([5.0])])
-    assert one.estimate == 5
-    assert np.isnan([one.low, one.high]).all()
-    assert one.sign == 0
-    assert mean_difference([np.full(3, 0.5)]) == Interval(0.5, 0.5, 0.5)
-    assert mean_difference([np.full(3, 0.99)]).sign == 1
-    assert mean_difference([np.zeros(3)]).sign == 0
+@pytest.mark.parametrize(
+    ("differences", "missing"),
+    [
+        ([[5.0]], "n = 1"),
+        ([[-0.001, -0.001]], "n = 2"),
+        ([[5.0, 9.0]], "n = 2"),
+        ([[0.0, 0.0, 0.0]], "no difference seen"),
+        ([[0.0]], "no difference seen"),
+        ([[0.99, 0.99, 0.99]], "equal differences"),
+        ([[10.0, 10.0, 10.1 - 0.1 + 2e-15]], "equal differences"),
+        ([[1e6 + 0.1 - 1e6, 2e6 + 0.1 - 2e6, 0.1]], "equal differences"),
+        ([[1.0, 2.0, 3.0], [4.0]], "n = 1 in an env"),
+        ([[1.0, 2.0, 3.0], [4.0, 4.0, 4.0]], "equal differences in an env"),
+        ([[1.0, np.nan, 3.0]], "a score is not finite"),
+        ([[np.inf, 1.0, -np.inf]], "a score is not finite"),
+    ],
+)
+def test_there_is_no_interval_without_a_variance(
+    differences: list[list[float]], missing: str
+) -> None:
+    interval = mean_difference([np.array(x) for x in differences])
+    assert np.isnan([interval.low, interval.high]).all()
+    assert (interval.sign, interval.missing) == (0, missing)
+    assert format_interval(interval).endswith(f"(no interval: {missing})")
+
+
+def test_the_sign_is_that_of_the_whole_interval() -> None:
     assert mean_difference([np.array([-1.0, -1.1, -0.9])]).sign == -1
     assert mean_difference([np.array([1.0, 0.1, 0.2])]).sign == 0, (
         "all are above 0, but there are only three seeds"
@@ -141,12 +160,15 @@ def test_bootstrap_intervals_have_about_their_nominal_coverage(name: str) -> Non
 
 def test_a_bootstrap_resamples_within_games_and_is_seeded() -> None:
     apart = [np.array([0.0, 0.0]), np.array([100.0, 100.0])]
-    assert bootstrap(mean, apart) == Interval(50, 50, 50)
+    assert bootstrap(mean, apart).missing == "n = 2 in an env"
+    assert bootstrap(mean, [np.zeros(3), np.full(3, 100.0)]).missing == "no variance"
+    assert bootstrap(interquartile_mean, [np.array([3.0])]).missing == "n = 1"
+    assert bootstrap(mean, [np.array([1.0, np.inf, -np.inf])]).missing == "a score is not finite"
     scores = [random_scores(5, 1)[:, 0], random_scores(3, 1, seed=2)[:, 0]]
     assert bootstrap(mean, scores, seed=3) == bootstrap(mean, scores, seed=3)
     assert bootstrap(mean, scores, seed=3) != bootstrap(mean, scores, seed=4)
     better = bootstrap(probability_of_improvement, [scores[0] + 10], [scores[0]])
-    assert better == Interval(1, 1, 1)
+    assert (better.estimate, better.missing) == (1, "no variance")
 
 
 def test_aggregates_equal_those_of_rliable() -> None:
@@ -167,6 +189,12 @@ def test_scores_are_formatted_with_three_digits() -> None:
     formatted = ["1,234", "100.0", "9.99", "0.123", "0", "-3.14", ""]
     assert [format_number(x) for x in numbers] == formatted
     assert format_interval(Interval(2.0, 1.0, 3.0), "points") == "+2.00 (1.00 to 3.00)"
-    assert format_interval(Interval(0.5, float("nan"), float("nan"))) == "0.500 (one seed)"
-    assert format_mean([1.0, 3.0]) == "2.00 ± 1.00"
-    assert format_mean([1.0]) == "1.00"
+    assert format_interval(Interval(0.5, missing="n = 1")) == "0.500 (no interval: n = 1)"
+
+
+def test_a_mean_has_the_number_of_its_scores_and_an_error_from_three_on() -> None:
+    assert format_mean([1.0, 3.0, 5.0]) == "3.00 ± 1.15 (3 seeds)"
+    assert format_mean([1.0, 3.0]) == "2.00 (2 seeds)"
+    assert format_mean([1.0]) == "1.00 (1 seed)"
+    assert format_mean([2.0, 2.0, 2.0], "episode") == "2.00 (3 episodes, equal)"
+    assert format_mean([2.0, np.inf, 1.0]) == "inf (3 seeds)"

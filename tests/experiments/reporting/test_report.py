@@ -68,8 +68,9 @@ def make_run(
     }
     (folder / "config.json").write_text(json.dumps(config))
     scores = Scores(
-        env_name, protocol, 0.005, 0, 2, (score - 1.0, score + 1.0), (7, 8), steps=steps
-    )
+        env_name, protocol, 0.005, 0, 2, (score - 1.0, score + 1.0), (7, 8), steps=steps,
+        suite="atari" if env is ATARI or "protocol" in env else "",
+    )  # fmt: skip
     (folder / "scores.json").write_text(json.dumps(scores.to_json()))
     if other is not None:
         under = replace(scores, protocol="machado", scores=(other,), lengths=(3,))
@@ -87,7 +88,7 @@ def runs(tmp_path: Path) -> Path:
     """Two games, three seeds, with and without a bonus that helps in one of them."""
     for seed in range(3):
         for env_name, gain in (("pong", 10.0), ("qbert", (-1) ** seed * 100.0)):
-            for name, bonus, more in (("none", NONE, 0.0), ("hash", SIMHASH, gain)):
+            for name, bonus, more in (("none", NONE, 0.0), ("hash", SIMHASH, gain + seed - 1)):
                 make_run(
                     tmp_path / f"runs/{name}-{env_name}-{seed}", 5 + seed / 10 + more,
                     seed=seed, bonus=bonus, env_name=env_name,
@@ -103,11 +104,13 @@ def test_verdicts_by_hand(runs: Path) -> None:
     overall, pong, qbert = comparison.verdicts()
     assert (pong.env_name, pong.label, pong.pairs, pong.unit) == ("pong", "helps", 3, "points")
     assert pong.difference.estimate == pytest.approx(10)
-    assert (pong.improvement.estimate, pong.improvement.low) == (1, 1)
-    # Differences of 100, -100, 100: mean 33.3, s = 115.5, t(2) = 4.303.
+    # Differences of 9, 10, 11: s = 1, t(2) = 4.303.
+    assert pong.difference.low == pytest.approx(10 - 4.302653 / 3**0.5)
+    assert (pong.improvement.estimate, pong.improvement.missing) == (1, "no variance")
+    # Differences of 99, -100, 101: mean 33.3, s = 115.5, t(2) = 4.303.
     assert (qbert.label, qbert.pairs) == ("inconclusive", 3)
     assert qbert.difference.estimate == pytest.approx(100 / 3)
-    assert qbert.difference.high == pytest.approx(100 / 3 + 4.302653 * 115.470054 / 3**0.5)
+    assert qbert.difference.high == pytest.approx(100 / 3 + 4.302653 * 115.473 / 3**0.5, rel=1e-4)
     assert qbert.improvement.estimate == pytest.approx(2 / 3)
     assert qbert.improvement.low < 0.5 < qbert.improvement.high
     # Over both, a point adds 1 / (human - random) of its game.
@@ -117,11 +120,53 @@ def test_verdicts_by_hand(runs: Path) -> None:
     assert (overall.label, overall.pairs) == ("helps", 6)
 
 
+def test_equal_differences_and_two_seeds_decide_nothing(tmp_path: Path) -> None:
+    for seed in (1, 0, 2):
+        make_run(tmp_path / f"a{seed}", 5 + seed / 10, seed=seed)
+        make_run(tmp_path / f"b{seed}", 5 + seed / 10 - 0.001, seed=seed, bonus=SIMHASH)
+    make_run(tmp_path / "alone", 9, seed=7, bonus=SIMHASH)
+    for runs, missing in (([tmp_path], "equal differences"), ([*tmp_path.glob("?[01]")], "n = 2")):
+        (verdict,) = compare(read_results(runs)[0])[0].verdicts()
+        assert (verdict.label, verdict.pairs) == ("cannot tell", 3 if len(runs) == 1 else 2)
+        n = verdict.pairs  # run i of the variant beats runs 0 to i - 1 of the baseline
+        assert verdict.improvement.estimate == pytest.approx((n - 1) / 2 / n)
+        page = write_report(runs, tmp_path / "report.html").with_suffix(".md").read_text()
+        assert f"| **cannot tell** | -0.001 (no interval: {missing}) |" in page
+        assert ("bonus simhash in pong with seed 7" in page) == (len(runs) == 1)
+
+
+def test_the_longest_of_repeated_runs_counts(tmp_path: Path) -> None:
+    make_run(tmp_path / "a", 1, steps=1600)
+    make_run(tmp_path / "b", 2, steps=1600)
+    make_run(tmp_path / "c", 3, steps=1200)
+    config = json.loads((tmp_path / "a/config.json").read_text()) | {"total_timesteps": 1595}
+    (tmp_path / "a/config.json").write_text(json.dumps(config))
+    results, warnings = read_results([tmp_path])
+    assert [result.folder.name for result in results] == ["b"]
+    assert [x.split()[0].rpartition("/")[2] for x in warnings if "is left out" in x] == ["a", "c"]
+    page = write_report([tmp_path], tmp_path / "report.html").read_text()
+    assert "2.00 (1 seed)" in page
+
+
+def test_an_env_that_is_called_pong_is_no_game_of_atari(tmp_path: Path) -> None:
+    for name, bonus in (("a", NONE), ("b", SIMHASH)):
+        for seed in range(3):
+            env = {"class": "GymConfig", "id": "mine:pong-v0"}
+            make_run(tmp_path / f"{name}{seed}", seed, seed=seed, bonus=bonus, env=env)
+    results, _ = read_results([tmp_path])
+    assert {result.scores.human_normalized for result in results} == {None}
+    (comparison,) = compare(results)
+    assert not comparison.has_human_scores
+    page = write_report([tmp_path], tmp_path / "report.html").read_text()
+    assert "uman-normalized" not in page
+    assert "Published scores" not in page
+
+
 def test_each_part_of_a_grid_is_compared_over_the_choices_of_the_others(tmp_path: Path) -> None:
     """A bonus adds 10 alone and 14 with another gamma, which adds 1 alone and 5 with the bonus."""
     points = {(0, 0): 0.0, (1, 0): 10.0, (0, 1): 1.0, (1, 1): 15.0}
     for (with_bonus, other_gamma), score in points.items():
-        for seed in range(2):
+        for seed in range(2):  # four pairs of runs for each part
             agent = {"class": "a:DQNConfig", "gamma": 0.9 + 0.09 * other_gamma}
             folder = tmp_path / "runs" / f"{with_bonus}{other_gamma}{seed}"
             part = SIMHASH if with_bonus else NONE
@@ -188,12 +233,12 @@ def test_the_baseline_has_the_fewest_settings_or_is_named(runs: Path) -> None:
         compare(results, "nobody")
 
 
-def test_a_single_seed_is_inconclusive(tmp_path: Path) -> None:
+def test_a_single_seed_decides_nothing(tmp_path: Path) -> None:
     make_run(tmp_path / "a", 0)
     make_run(tmp_path / "b", 1000, bonus=SIMHASH)
     (verdict,) = compare(read_results([tmp_path])[0])[0].verdicts()
-    assert (verdict.label, verdict.pairs) == ("inconclusive", 1)
-    assert "(one seed)" in write_report([tmp_path], tmp_path / "report.html").read_text()
+    assert (verdict.label, verdict.pairs) == ("cannot tell", 1)
+    assert "(no interval: n = 1)" in write_report([tmp_path], tmp_path / "report.html").read_text()
 
 
 def test_stochastic_and_greedy_scores_are_never_compared(tmp_path: Path) -> None:
@@ -240,14 +285,14 @@ def test_protocols_that_differ_in_presentation_make_variants(tmp_path: Path) -> 
         env = ATARI | {"protocol": ATARI_PROTOCOL | asdict(protocol)}
         for seed in range(3):
             make_run(
-                tmp_path / f"{name}{seed}", 9 * (name == "four") + seed / 10,
+                tmp_path / f"{name}{seed}", (9 + seed) * (name == "four") + seed / 10,
                 seed=seed, env=env, protocol=protocol.label,
             )  # fmt: skip
     presentation, sticky = compare(read_results([tmp_path])[0], "one0")
     assert (presentation.protocol, sticky.protocol) == ("mfec", "mfec with sticky 0.25, stack 4")
     assert [(v.variant, v.label, v.pairs) for v in presentation.verdicts()] == [
         ("protocol.life_loss False, protocol.stack 4", "helps", 3),
-        ("protocol.life_loss True, protocol.stack 4", "inconclusive", 3),
+        ("protocol.life_loss True, protocol.stack 4", "cannot tell", 3),
     ]
     page = write_report([tmp_path], tmp_path / "report.html").with_suffix(".md").read_text()
     for protocol in kinds.values():
@@ -304,11 +349,11 @@ def test_learning_curves_and_training_scores(tmp_path: Path) -> None:
 def test_runs_that_cannot_be_reported_are_refused(tmp_path: Path) -> None:
     good = make_run(tmp_path / "good", 1.0)
     bad = make_run(tmp_path / "bad", 1.0, seed=1)
-    for value in ("NaN", "Infinity", '"much"'):
+    for value in ("NaN", "Infinity", "1e999", '"much"'):
         text = (good / "scores.json").read_text().replace("2.0", value)
         (bad / "scores.json").write_text(text)
         with pytest.raises(
-            UsageError, match=r"bad/scores\.json (cannot be read|has no scores|has the)"
+            UsageError, match=r"bad/scores\.json (cannot be read|has no scores|has the|has a score)"
         ):
             read_results([tmp_path])
     changes: tuple[dict[str, Any], ...] = ({"epsilon": None}, {"steps": "many"}, {"lengths": []})
@@ -325,8 +370,9 @@ def test_runs_that_cannot_be_reported_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"bad has no scores.*No other run is left"):
         read_results([bad])
     shutil.copytree(good, tmp_path / "copy")
-    with pytest.raises(UsageError, match="the same experiment with the same seed"):
-        read_results([tmp_path])
+    assert any(
+        "is the same experiment with the same seed" in x for x in read_results([tmp_path])[1]
+    )
     with pytest.raises(UsageError, match="holds no run"):
         read_results([good / "figures"])
     with pytest.raises(UsageError, match="nowhere holds no run"):
@@ -439,8 +485,8 @@ def test_scores_under_other_protocols_are_listed_for_each_presentation(tmp_path:
         make_run(tmp_path / f"{stack}", 10 * stack, env=env, protocol=protocol.label, other=stack)
     page = write_report([tmp_path], tmp_path / "report.html").with_suffix(".md").read_text()
     assert "| env | variant | mfec | machado |" in page
-    assert "| pong | protocol.stack 1 | 10.0 | 1.00 |" in page
-    assert "| pong | protocol.stack 4 | 40.0 | 4.00 |" in page
+    assert "| pong | protocol.stack 1 | 10.0 (1 seed) | 1.00 (1 seed) |" in page
+    assert "| pong | protocol.stack 4 | 40.0 (1 seed) | 4.00 (1 seed) |" in page
 
 
 def test_a_run_is_evaluated_under_two_protocols(tmp_path: Path) -> None:

@@ -19,12 +19,10 @@ from reverie.experiments.config.presets import PRESETS
 from reverie.experiments.datasets.dataset import Recording
 from reverie.experiments.datasets.writer import Recorder
 from reverie.experiments.evaluation.evaluate import Evaluation
+from reverie.experiments.reporting import committed
 from reverie.experiments.reporting.committed import RESULTS
-from reverie.experiments.reproduce import (
-    recipe,
-    reproduce,
-    tables,
-)
+from reverie.experiments.reproduce import recipe, reproduce, score_tables
+from reverie.experiments.reproduce.constant_action_benchmark import ConstantActions
 from reverie.experiments.reproduce.prediction_benchmark import PredictorBenchmark
 from reverie.experiments.reproduce.recipes import RECIPES
 from reverie.experiments.reproduce.training_recipe import TrainingRecipe
@@ -51,7 +49,7 @@ CATCH = TrainingRecipe(
 @pytest.fixture
 def results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A temporary folder of results, and a short recipe."""
-    for module in (reproduce, tables):
+    for module in (reproduce, committed):
         monkeypatch.setattr(module, "RESULTS", tmp_path / "results")
     monkeypatch.setitem(RECIPES, "catch-ppo", CATCH)
     return tmp_path / "results"
@@ -107,10 +105,10 @@ def test_a_recipe_writes_the_scores_of_each_seed_and_is_not_repeated(
     assert [scores.episodes for scores in evaluations] == [8, 8]
     assert [scores.stochastic for scores in evaluations] == [stochastic] * 2
     assert len(data["random"]["scores"]) == 100
-    cells = tables.scores_table().splitlines()[2].split(" | ")
+    cells = score_tables.scores_table().splitlines()[2].split(" | ")
     assert cells[:3] == ["| catch", "ppo", "own" + ", as in training" * stochastic]
     means = [scores.mean for scores in evaluations]
-    assert [float(mean) for mean in cells[4].split(", ")] == pytest.approx(means, abs=0.051)
+    assert [float(mean) for mean in cells[6].split(", ")] == pytest.approx(means, abs=0.051)
     # Scores of an earlier checkpoint are not used.
     (path, *_) = (tmp_path / "runs").glob("*/scores*.json")
     early = replace(read_scores(path), steps=400, scores=(9.0,) * 8)
@@ -131,10 +129,11 @@ def test_tables_are_made_of_fields(results: Path) -> None:
     (results / "a.json").write_text(json.dumps(data))
     data = json.loads((RESULTS / "maze-straw-cost-0.2.json").read_text())
     (results / "b.json").write_text(json.dumps(data | {"name": "b"}))
-    (imagined,) = [row for row in tables.scores_table().splitlines() if row.startswith("| pong")]
-    assert imagined.startswith("| pong | ppo, in imagination only | mfec with stack 4, as in")
+    rows = score_tables.scores_table().splitlines()
+    (imagined,) = [row for row in rows if row.startswith("| pong")]
+    assert imagined.startswith("| pong | ppo, in imagination only <sup>a</sup> | mfec with stack 4")
     assert "| 500k (imagined) |" in imagined
-    assert tables.mazes_table().splitlines()[2].startswith("| straw-cost-0.2 | 3M |")
+    assert score_tables.mazes_table().splitlines()[2].startswith("| straw-cost-0.2 | 0 | 3M |")
 
 
 def test_a_predictor_is_not_pretrained_on_an_incomplete_recording(
@@ -181,3 +180,15 @@ def test_an_interrupted_recipe_has_the_result_of_an_uninterrupted_one(
     for one, other in zip(read_result(results)["runs"], uninterrupted["runs"], strict=True):
         assert one["evaluation"]["scores"] == other["evaluation"]["scores"]
         assert one["train"] == other["train"]
+
+
+def test_the_best_constant_action_is_played_again(tmp_path: Path) -> None:
+    """In Freeway only UP crosses, for the first time after about 130 agent steps."""
+    short = ConstantActions({"freeway": ("mfec",)}, trial_episodes=1, episodes=2, frames_cap=900)
+    for _ in range(2):
+        ((row,),) = (result["rows"] for result in short.measure(tmp_path))
+        assert (row["env_name"], row["protocol"], row["action"]) == ("freeway", "mfec", "up")
+        assert row["trials"].keys() == {"noop", "up", "down"}
+        assert row["trials"]["noop"] == [0.0]
+        assert min(row["scores"]) >= 1
+        assert len(row["scores"]) == 2

@@ -1,12 +1,21 @@
 """Tables of the documents: rebuilt from the results and compared with them."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
 
-from reverie.experiments.reproduce import tables
+from reverie.experiments.reporting import committed as reporting_committed
+from reverie.experiments.reporting.committed import RESULTS, committed_results
+from reverie.experiments.reporting.constant_actions import scoring_rules
+from reverie.experiments.reproduce import score_tables, tables
+from reverie.experiments.reproduce.constant_action_benchmark import ConstantActions
+from reverie.experiments.reproduce.markdown import Footnotes, markdown_table
+from reverie.experiments.reproduce.recipes import RECIPES
+from reverie.experiments.reproduce.reruns import RERUNS
 from reverie.experiments.reproduce.tables import races_table, verify
+from reverie.experiments.reproduce.training_recipe import TrainingRecipe
 
 
 def test_a_table_that_differs_from_the_results_is_reported_and_rewritten(
@@ -36,7 +45,7 @@ def test_races_are_the_newest_of_our_training_and_a_library(
 
     (tmp_path / "bench").mkdir()
     (tmp_path / "bench" / "cpu.json").write_text(json.dumps([session(100), session(160)]))
-    monkeypatch.setattr(tables, "RESULTS", tmp_path)
+    monkeypatch.setattr(reporting_committed, "RESULTS", tmp_path)
     assert races_table().splitlines()[2:] == [
         "| training dqn, pong | 160 | Stable-Baselines3 DQN | 80 | 2.00 |"
     ]
@@ -44,6 +53,66 @@ def test_races_are_the_newest_of_our_training_and_a_library(
 
 @pytest.mark.parametrize("name", tables.TABLES)
 def test_every_table_can_be_built_from_the_committed_results(name: str) -> None:
-    header, rule, *rows = tables.TABLES[name]().splitlines()
-    assert header.count("|") == rule.count("|")
-    assert rows
+    table, *notes = tables.TABLES[name]().split("\n\n")
+    assert {line.count("|") for line in table.splitlines()} == {table.splitlines()[0].count("|")}
+    assert len(table.splitlines()) > 2
+    letters = set(re.findall(r"<sup>(\w)(?:, (\w))*</sup>", table))
+    assert bool(letters) == any(note.startswith("- <sup>a</sup>") for note in notes)
+
+
+def score_rows() -> dict[str, list[str]]:
+    """Return the cells of each row of the table of scores by the name of its recipe."""
+    lines = [x for x in score_tables.scores_table().splitlines() if x.startswith("| ")][1:]
+    cells = [line.strip("| ").split(" | ") for line in lines]
+    return {row[-1].strip("`").split()[-1]: row for row in cells}
+
+
+def test_a_note_is_written_once_and_marks_its_rows() -> None:
+    notes = Footnotes()
+    about = {"x": ["one", "two"], "y": ["two"], "z": list[str]()}
+    rows = [[notes.marked(name, texts)] for name, texts in about.items()]
+    assert markdown_table("name", rows, notes.lines).splitlines() == [
+        "| name |", "|---|", "| x <sup>a, b</sup> |", "| y <sup>b</sup> |", "| z |", "",
+        "- <sup>a</sup> one", "- <sup>b</sup> two",
+    ]  # fmt: skip
+    assert "sup" not in markdown_table("name", [["z"]], Footnotes().lines)
+
+
+def test_rows_made_before_a_fault_was_mended_are_marked() -> None:
+    named = {path.stem for path in RESULTS.rglob("*.json")}
+    assert RERUNS.keys() <= named
+    rows = score_rows()
+    for name, row in rows.items():
+        assert ("<sup>" in row[1]) == (name in RERUNS)
+    assert "sup" in score_tables.mazes_table()
+
+
+def test_agents_with_a_bonus_are_scored_by_their_training() -> None:
+    """DQN with CTS counts on Freeway: 0.69 and 0.78 in training, 21.5 and 0 in evaluation."""
+    for recipe in RECIPES.values():
+        if isinstance(recipe, TrainingRecipe):
+            with_bonus = type(recipe.experiment.bonus).__name__ != "NoBonusConfig"
+            assert recipe.training_score or not with_bonus
+    row = score_rows()["freeway-dqn-cts"]
+    assert row[4] == "0.735 (2 seeds), training"
+    assert row[6:8] == ["21.5, 0", "0.690, 0.780"]
+
+
+def test_rows_of_one_agent_and_protocol_show_the_settings_that_differ() -> None:
+    rows = score_rows()
+    assert len({tuple(row[:4]) for row in rows.values()}) == len(rows)
+    assert rows["pong-ppo"][1] == "ppo, agent.anneal_steps 2,500,000"
+
+
+def test_a_score_on_atari_has_a_constant_action_beside_it() -> None:
+    rows = score_rows()
+    wanted = RECIPES["constant-actions"]
+    assert isinstance(wanted, ConstantActions)
+    for row in rows.values():
+        rules = scoring_rules(row[2].removesuffix(", as in training"))
+        assert rules in wanted.protocols[row[0]], "the recipe covers every row"
+    assert rows["freeway-dqn-cts"][8].startswith("21."), "a player that only walks up"
+    (data,) = committed_results("constant-actions")
+    played = {(row["env_name"], row["protocol"]): row for row in data["rows"]}
+    assert all(len(row["scores"]) == 10 for row in played.values())
+    assert len(played["freeway", "machado"]["trials"]) == 18

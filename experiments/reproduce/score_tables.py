@@ -1,0 +1,277 @@
+"""Tables of scores, generated from the committed results."""
+
+import json
+import statistics
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import Any
+
+from ...agents.episodic.mfec import MFECConfig
+from ...envs.atari.games import HUMAN_RANDOM_TABLE, human_normalized
+from ..config.presets import PRESETS
+from ..config.registry import part_name
+from ..config.serialization import encode
+from ..evaluation.episodes import NUM_RECENT
+from ..reporting.committed import committed, committed_results
+from ..reporting.comparison import compare_with_baseline
+from ..reporting.constant_actions import format_constant_action
+from ..reporting.intervals import (
+    MIN_RUNS,
+    format_count,
+    format_interval,
+    format_mean,
+    format_number,
+)
+from ..reporting.published import published
+from ..runs.run import flatten
+from ..runs.scores import Scores, suite_of_label
+from .constant_action_benchmark import ConstantActions
+from .markdown import Footnotes, markdown_table
+from .recipes import RECIPES
+from .reruns import RERUNS
+from .training_recipe import TrainingRecipe
+
+PUBLISHED_FRAMES = 10_000_000
+"""Frames of the published scores of episodic control."""
+CURVE_STEPS = (300_000, 1_000_000, 2_000_000, 2_500_000)
+"""Agent steps at which learning curves of episodic control are compared."""
+
+
+def scores_table() -> str:
+    """Return a row per recipe: the scores of every seed beside those of players without learning.
+
+    Agents trained in imagination are scored in the game itself. Mazes have a table of their own.
+    """
+    results = [x for x in committed_results("training") if "mazes" not in x["runs"][0]]
+    differing, footnotes = _differing_settings(results), Footnotes()
+    rows, episodes, random_episodes = [], set(), set()
+    for data in results:
+        name, imagined = data["name"], data["imagined"]
+        recipe = RECIPES.get(name)
+        evaluations = [Scores.from_json(run["evaluation"]) for run in data["runs"]]
+        evaluated = [scores.mean for scores in evaluations]
+        trained = [_training_average(run) for run in data["runs"]]
+        random = Scores.from_json(data["random"])
+        episodes |= {scores.episodes for scores in evaluations}
+        random_episodes.add(random.episodes)
+        by_training = isinstance(recipe, TrainingRecipe) and recipe.training_score
+        score = [x for x in trained if x is not None] if by_training else evaluated
+        normalized = human_normalized(evaluations[0].game, statistics.fmean(score))
+        agent = data["preset"] + ", in imagination only" * imagined
+        frames = "imagined" if imagined else format_count(data["frames"])
+        rows.append(
+            [
+                data["env_name"],
+                footnotes.marked(agent, RERUNS.get(name, ())) + differing.get(name, ""),
+                evaluations[0].conditions,
+                f"{format_count(data['steps'])} ({frames})",
+                format_mean(score) + ", training" * by_training,
+                "" if normalized is None else f"{normalized:.3f}",
+                ", ".join(map(format_number, evaluated)),
+                _training_cell(trained, imagined=imagined) + _visits(data["runs"]),
+                format_constant_action(evaluations[0].game, data["protocol"]),
+                format_number(random.mean),
+                f"`{data['command']}`",
+            ]
+        )
+    constant = RECIPES["constant-actions"]
+    assert isinstance(constant, ConstantActions)
+    return markdown_table(
+        "game | agent | protocol | agent steps (frames) | score, mean over seeds | human-normalized"
+        " | evaluation of each seed | training average of each seed | best constant action "
+        "| random play | command",
+        rows,
+        "Raw game points. The evaluation of a seed is the mean of "
+        f"{' or '.join(map(str, sorted(episodes)))} whole episodes that the final checkpoint plays "
+        'in separate envs, without exploration or ("as in training") sampling from its policy. The '
+        f"training average is the mean of the last {NUM_RECENT} training episodes, or of all if "
+        "there are fewer. The score is the evaluation, or the training average for agents with a "
+        "bonus and their baselines; ± is the standard error over seeds, given for "
+        f"{MIN_RUNS} seeds or more; human-normalized by the table of {HUMAN_RANDOM_TABLE}. The "
+        f"best constant action, chosen by {constant.trial_episodes} episodes of every action, is "
+        f"repeated for {constant.episodes} other episodes of at most {constant.frames_cap:,} "
+        "frames (`reverie reproduce constant-actions`); random play is the mean of "
+        f"{' or '.join(map(str, sorted(random_episodes)))} episodes.",
+        footnotes.lines,
+    )
+
+
+def episodic_table() -> str:
+    """Return the scores of episodic control after as many frames as published ones."""
+    methods = ("MFEC", "NEC", "DQN")
+    rows = []
+    for data in committed_results("training"):
+        agent = PRESETS[data["preset"]].agent
+        if not isinstance(agent, MFECConfig) or data["frames"] != PUBLISHED_FRAMES:
+            continue
+        scores = [Scores.from_json(run["evaluation"]) for run in data["runs"]]
+        means = [each.mean for each in scores]
+        of_one = format_mean(scores[0].scores, "episode") + " of 1 seed"
+        curves = [dict(map(tuple, run["train"]["curve"])) for run in data["runs"]]
+        theirs = {x.method: x.score for x in published({data["env_name"]}) if x.frames == "10M"}
+        rows.append(
+            [
+                data["env_name"],
+                data["protocol"],
+                of_one if len(scores) == 1 else format_mean(means),
+                *(
+                    format_number(statistics.fmean(curve[step] for curve in curves))
+                    for step in CURVE_STEPS
+                ),
+                *(format_number(theirs[method]) for method in methods),
+            ]
+        )
+    return markdown_table(
+        " | ".join(
+            [
+                "game | protocol | MFEC here",
+                *(f"training at {format_count(step)} steps" for step in CURVE_STEPS),
+                *(f"published {method}" for method in methods),
+            ]
+        ),
+        rows,
+        "± is the standard error over the episodes of an evaluation, not over seeds. Training is "
+        f"the mean of the last {NUM_RECENT} training episodes. The published scores are of "
+        "Pritzel et al. 2017, whose protocol is not stated.",
+    )
+
+
+def mazes_table() -> str:
+    """Return a row per planner and seed: returns in held-out mazes, and where it replans."""
+    rows, footnotes = [], Footnotes()
+    for data in committed_results("training"):
+        if "mazes" not in data["runs"][0]:
+            continue
+        agent = "-".join(filter(None, [data["preset"], data["variation"]]))
+        for run in data["runs"]:
+            held_out, larger = run["mazes"]["held_out"], run["mazes"]["larger"]
+            length, junctions = held_out["mean_plan_length"], held_out["junctions"]
+            plans = (
+                f"{junctions['share_of_plans']:.1%} ({junctions['share_by_chance']:.1%}), "
+                f"{junctions['p']:.1g}"
+            )
+            rows.append(
+                [
+                    footnotes.marked(agent, RERUNS.get(data["name"], ())),
+                    str(run["seed"]),
+                    format_count(data["steps"]),
+                    f"{held_out['share_of_best_return']:.1%}",
+                    f"{larger['share_of_best_return']:.1%}",
+                    *([f"{length:.1f}", plans] if length else ["", ""]),
+                    f"`{data['command']}`",
+                ]
+            )
+    return markdown_table(
+        "agent | seed | agent steps | share of the shortest path's return, held-out mazes "
+        "| larger mazes | timesteps a plan is followed "
+        "| plans made at junctions (by chance), p | command",
+        rows,
+        footnotes.lines,
+    )
+
+
+def ablations_table() -> str:
+    """Return the verdicts of each committed grid, computed from its raw scores."""
+    rows, commands, footnotes = [], [], Footnotes()
+    for data in committed("ablations/*.json"):
+        scores: dict[str, dict[tuple[str, int], float]] = {x: {} for x in data["variants"]}
+        for run in data["runs"]:
+            mean = statistics.fmean(run["scores"])
+            scores[run["variant"]][run["env_name"], run["seed"]] = mean
+        grid = f"{data['name']}, {format_count(data['steps'])} agent steps"
+        rows += [
+            [
+                footnotes.marked(grid, RERUNS.get(data["name"], ())),
+                verdict.variant,
+                verdict.env_name,
+                verdict.label,
+                f"{format_interval(verdict.difference, verdict.unit)} {verdict.unit}",
+                str(verdict.pairs),
+            ]
+            for verdict in compare_with_baseline(scores, _games(data))
+        ]
+        commands.append(f"{data['name']}: `{data['command']}`")
+    return markdown_table(
+        "grid | variant | env | verdict | difference (95% interval) | pairs of runs",
+        rows,
+        "Against each grid's first variant, by final scores paired by env and seed: a variant "
+        "helps or hurts if the t interval of the mean difference is on one side of 0. Nothing can "
+        f"be told from fewer than {MIN_RUNS} pairs, or from equal differences, whose variance is "
+        "unknown.",
+        footnotes.lines,
+        *commands,
+    )
+
+
+def endurance_table() -> str:
+    """Return the growth of memory and the slowdown of long runs, and the number of kills."""
+    (soak,), (storm,) = committed_results("soak"), committed_results("kill-storm")
+    rows = [
+        [
+            name,
+            f"{run['minutes']:.0f}",
+            f"{run['megabytes_per_minute']:+.2f} MB",
+            f"{run['slowdown']:+.1%}",
+            " to ".join(map(str, run["open_files"])),
+        ]
+        for name, run in soak["runs"].items()
+    ]
+    minute = next(iter(soak["runs"].values()))["from_minute"]
+    return markdown_table(
+        "agent | minutes of training | growth of memory per minute | slowdown | open files",
+        rows,
+        f"From minute {minute:g} on; the growth is a fit by least squares, the slowdown compares "
+        f"the halves (`{soak['command']}`).",
+        f"A run that was killed {storm['kills']} times at random moments, also while it wrote "
+        f"checkpoints, ended bit for bit as an uninterrupted one (`{storm['command']}`).",
+    )
+
+
+def _training_average(run: dict[str, Any]) -> float | None:
+    """Return the mean of a run's last training episodes; None if it is not recorded."""
+    curve = run["train"]["curve"]
+    return float(curve[-1][1]) if curve else None
+
+
+def _training_cell(trained: Sequence[float | None], *, imagined: bool) -> str:
+    if imagined or None in trained:
+        return "in imagination" if imagined else "not recorded"
+    return ", ".join(format_number(x) for x in trained if x is not None)
+
+
+def _visits(runs: list[dict[str, Any]]) -> str:
+    """Return what the runs visited in training, in parentheses; nothing if it was not counted."""
+    counted = [
+        f"{name} {', '.join(f'{n:,.0f}' for n in counts)}"
+        for name in ("rooms", "keys", "states")
+        if None not in (counts := [run["train"][name] for run in runs])
+    ]
+    return f" ({' and '.join(counted)})" if counted else ""
+
+
+def _differing_settings(results: list[dict[str, Any]]) -> dict[str, str]:
+    """Return the settings by which results differ that have the same env, agent and protocol."""
+    groups: dict[str, dict[str, dict[str, Any]]] = defaultdict(dict)
+    for data in results:
+        key = [data[x] for x in ("env_name", "preset", "protocol", "steps", "imagined")]
+        if isinstance(recipe := RECIPES.get(data["name"]), TrainingRecipe):
+            flat = flatten(encode(recipe.experiment), part_name)
+            groups[json.dumps(key)][data["name"]] = flat
+    return {
+        name: "".join(
+            f", {path} {value:,}" if isinstance(value, int) else f", {path} {value}"
+            for path, value in flat.items()
+            if any(other.get(path) != value for other in group.values())
+        )
+        for group in groups.values()
+        for name, flat in group.items()
+    }
+
+
+def _games(grid: dict[str, Any]) -> dict[str, str]:
+    """Return the Atari game of each env of a grid that is one."""
+    if "games" in grid:
+        games: dict[str, str] = grid["games"]
+        return games
+    names = {run["env_name"] for run in grid["runs"]} if suite_of_label(grid["protocol"]) else ()
+    return {name: name for name in names}
