@@ -201,11 +201,6 @@ class EnvConfig:
         return 1
 
     @property
-    def suite(self) -> str:
-        """Name of the benchmark whose published scores apply; empty for any other environment."""
-        return ""
-
-    @property
     def protocol_label(self) -> str:
         """Label of the protocol that fixes a score's meaning, printed beside every score."""
         return "own"

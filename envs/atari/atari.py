@@ -46,10 +46,6 @@ class AtariConfig(EnvConfig):
         return self.protocol.skip
 
     @property
-    def suite(self) -> str:
-        return "atari"
-
-    @property
     def protocol_label(self) -> str:
         return self.protocol.label
 

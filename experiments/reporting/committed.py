@@ -1,5 +1,6 @@
 """The committed results: their folder, and the layout of their JSON files."""
 
+import json
 import os
 import re
 from pathlib import Path
@@ -31,7 +32,7 @@ def require_checkout(command: str, *, writes: bool = True) -> None:
 
 def committed(pattern: str) -> list[Any]:
     """Return the contents of the committed files, by name."""
-    return [json.loads(path.read_text()) for path in sorted(RESULTS.glob(pattern))]
+    return [json.loads(path.read_text(encoding="utf-8")) for path in sorted(RESULTS.glob(pattern))]
 
 
 def committed_results(kind: str) -> list[dict[str, Any]]:
