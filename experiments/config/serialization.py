@@ -81,10 +81,7 @@ def require_imports(path: Path, names: Any) -> None:
     missing = [name for name in names if name not in imported]
     if missing:
         flags = " ".join(f"--import {name}" for name in missing)
-        raise UsageError(
-            f"{path} was written with modules that are not imported; add {flags} to the command, "
-            f"or import {', '.join(missing)} in your program."
-        )
+        raise UsageError(f"{path} was written with modules that are not imported; add {flags}.")
 
 
 def fingerprint(config: Any) -> str:

@@ -237,7 +237,7 @@ def test_every_command_that_reads_a_run_takes_the_imports_that_it_names(
     capsys.readouterr()
     for command in commands:
         assert run(*command) == 2
-        assert "add --import corridor to the command" in capsys.readouterr().err
+        assert "add --import corridor." in capsys.readouterr().err
     for command in (*commands, ["report", folder], ["list"]):
         with monkeypatch.context() as patch:
             patch.delitem(sys.modules, "corridor", raising=False)
