@@ -27,7 +27,12 @@ SMALL = {
 """Flags of each command that replace the document's, or are added to them."""
 GAMES = {"atari26": "pong"}
 """Values of ``--games`` that are too many to play."""
-REDUCED = [(r"\.learn\(10_000\)", ".learn(256)")]
+REDUCED = [
+    (r"total_timesteps=20_000", "total_timesteps=2_000"),
+    (r"episodes=100", "episodes=10"),
+    (r"num_updates=300", "num_updates=30"),
+    (r"\.learn\([\d_]+\)", ".learn(256)"),
+]
 """Patterns of Python that are replaced, with what replaces them."""
 NOT_RUN = {
     "make demo": "installs a virtual environment; test_examples.py runs its script",
