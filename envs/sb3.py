@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from stable_baselines3.common.vec_env import VecEnv
 
 from .errors import UsageError
-from .spaces import check_autoreset, read_spaces
+from .spaces import ObservationReader, check_autoreset
 
 Array = NDArray[Any]
 
@@ -36,8 +36,8 @@ class SB3VecEnv(VecEnv):
 
     def __init__(self, env: VectorEnv[Any, Any, Any]) -> None:
         check_autoreset(env)
-        spec, self._channels_first = read_spaces(env)
-        name, base = type(env.unwrapped).__name__, env.unwrapped
+        self._observations = ObservationReader(env)
+        spec, name, base = self._observations.spec, self._observations.name, env.unwrapped
         if not env.metadata.get("reset_mask") and not isinstance(
             base, SyncVectorEnv | AsyncVectorEnv
         ):
@@ -50,9 +50,9 @@ class SB3VecEnv(VecEnv):
             raise UsageError(f"{name} returns tensors; build it with tensors=False.")
         self.env, self._list_infos = env, DictInfoToList(env)
         self._actions: Array = np.zeros(spec.num_envs, np.int64)
-        space: Any = env.single_observation_space
-        low, high = (self._channels_first(bound[None])[0] for bound in (space.low, space.high))
-        super().__init__(spec.num_envs, Box(low, high, dtype=np.uint8), env.single_action_space)
+        self._timestep = 0
+        space = Box(0, 255, spec.obs_shape, np.uint8)
+        super().__init__(spec.num_envs, space, env.single_action_space)
 
     def reset(self) -> Array:
         """Start new episodes in all envs, seeded if ``seed`` was called since the last reset."""
@@ -109,7 +109,8 @@ class SB3VecEnv(VecEnv):
 
     def _convert(self, obs: Any) -> Array:
         """Return a copy of observations as [N K H W]; the env may reuse its own array."""
-        return np.array(self._channels_first(np.asarray(obs)))
+        self._timestep += 1
+        return np.array(self._observations.read(obs, first=None, timestep=self._timestep))
 
 
 def _layers(env: Any) -> Iterator[Any]:

@@ -17,7 +17,7 @@ from reverie.envs.errors import UsageError
 from reverie.envs.gym import GymConfig
 from reverie.envs.interface import EnvConfig
 from reverie.envs.sb3 import SB3VecEnv
-from reverie.envs.spaces import read_spaces
+from reverie.envs.spaces import ObservationReader
 from reverie.world_models.prediction.imagination import Imagination
 
 from sample_envs import LAW_ENVS, ScriptedEnv
@@ -30,15 +30,19 @@ N = 3
 def test_episodes_are_those_of_the_env_without_the_steps_that_reset_it(config: EnvConfig) -> None:
     """Both act by each env's own sequence; a step that resets is one more under NEXT_STEP."""
     env, timesteps = config.build(N, threads=1), 150
-    spec, channels_first = read_spaces(env)
+    reader = ObservationReader(env)
+    spec = reader.spec
     actions = np.random.default_rng(0).integers(spec.num_actions, size=(N, timesteps))
     obs, _ = env.reset(seed=[5, 6, 7])  # type: ignore[arg-type]
     expected: list[list[tuple[Any, ...]]] = [[] for _ in range(N)]
-    first_obs, done = channels_first(np.asarray(obs)).copy(), np.zeros(N, np.bool_)
+    first_obs, done = (
+        reader.read(np.asarray(obs), first=None, timestep=0).copy(),
+        np.zeros(N, np.bool_),
+    )
     taken, pending = np.zeros(N, np.int64), [*first_obs]
     for _ in range(timesteps):
         obs, reward, terminated, truncated, _ = env.step(actions[np.arange(N), taken])
-        obs, first = channels_first(np.asarray(obs)).copy(), done
+        obs, first = reader.read(np.asarray(obs), first=None, timestep=0).copy(), done
         done = np.asarray(terminated) | np.asarray(truncated)
         for i in range(N):
             if not first[i]:

@@ -2,6 +2,7 @@
 
 import errno
 import hashlib
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -213,7 +214,7 @@ def test_a_folder_that_cannot_be_listed_is_not_taken_for_an_empty_one(
     def fail(path: Path) -> list[str]:
         raise OSError(errno.EIO, "Input/output error")
 
-    monkeypatch.setattr(checkpoints_module.os, "listdir", fail)
+    monkeypatch.setattr(os, "listdir", fail)
     with pytest.raises(OSError, match="Input/output error"):
         Checkpoints(tmp_path).load()
 
