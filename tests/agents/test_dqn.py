@@ -28,6 +28,7 @@ from reverie.envs import prng
 from reverie.envs.batched_env import BatchedEnv
 from reverie.envs.catch import CatchConfig
 from reverie.envs.errors import UsageError
+from reverie.envs.layout import Layout
 from reverie.experiments.runs.checkpoints import Checkpoints
 from reverie.world_models.precision import FLOAT32, Precision, shared_autocast_cache
 
@@ -164,7 +165,7 @@ def test_a_bonus_counts_as_reward_within_the_total_clip() -> None:
 def test_a_convolutional_agent_resumes_from_a_checkpoint_bit_for_bit(tmp_path: Path) -> None:
     """A checkpoint keeps no memory layout, and optimizer states are restored in their weights'."""
     config = DQNConfig(buffer_size=400, learning_starts=10, exploration_steps=100, batch_size=4)
-    envs = BatchedEnv(ScriptedEnv(2, shape=(4, 36, 36)))
+    envs = BatchedEnv(ScriptedEnv(2, shape=(4, 36, 36), layout=Layout("CHW")))
     agent = trained(config, envs, 20)
     resumed = config.build(envs.spec, seed=5)
     Checkpoints(tmp_path).save(1, agent.state_dict())

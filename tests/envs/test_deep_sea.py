@@ -99,7 +99,7 @@ class TabularQLearning:
 
     def learn(self, t: Transition) -> None:
         cell, value = self.cell(t.step), self.values[self.cell(t.next_step)].amax(1)
-        target = t.next_step.reward + t.bonus + t.next_step.discount * value
+        target = t.next_step.reward.float() + t.bonus + t.next_step.discount * value
         old = self.values[cell, t.action]
         self.values[cell, t.action] = torch.where(t.valid, old + 0.3 * (target - old), old)
 

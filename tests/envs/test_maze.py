@@ -93,7 +93,7 @@ def test_a_walker_stops_at_walls_and_episodes_are_truncated() -> None:
         assert (env.time[truncated.numpy()] == 7).all()
         at_goal = t.next_step.last & ~truncated
         torch.testing.assert_close(
-            t.next_step.reward[at_goal], torch.full((int(at_goal.sum()),), 0.98)
+            t.next_step.reward[at_goal], torch.full((int(at_goal.sum()),), 0.98).double()
         )
         assert (env.steps_to_goal[at_goal.numpy()] == 0).all()
 

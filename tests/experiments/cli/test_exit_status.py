@@ -79,7 +79,7 @@ def test_every_command_has_the_documented_statuses(
 def test_the_statuses_are_those_of_the_documents() -> None:
     text = (ROOT / "docs" / "usage.md").read_text(encoding="utf-8")
     _, _, section = text.partition("## Exit status")
-    assert {int(x) for x in re.findall(r"^\| (\d+) \|", section, re.MULTILINE)} == {*STATUSES}
+    assert {int(x) for x in re.findall(r"^\| `(\d+)` \|", section, re.MULTILINE)} == {*STATUSES}
 
 
 @pytest.mark.parametrize("args", [["list"], ["--help"], ["train", "mfec", "--help"]])
