@@ -1,9 +1,7 @@
 """TensorBoard's event files of a run, exact when it continues."""
 
 import time
-from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from functools import cache
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -13,8 +11,6 @@ from numpy.typing import NDArray
 from .callbacks import Callback, Row
 
 PATTERN = "events.out.tfevents.*"
-FEW = 16
-"""Records of one length whose checksums are computed one by one."""
 
 
 class EventLog(Callback):
@@ -65,9 +61,12 @@ class EventLog(Callback):
             self.file.close()
 
     def _write(self, events: list[Any]) -> None:
-        if events:
-            assert self.file
-            self.file.write(_records([event.SerializeToString() for event in events]))
+        from tensorboard.summary.writer.record_writer import RecordWriter
+
+        assert self.file
+        writer = RecordWriter(self.file)
+        for event in events:
+            writer.write(event.SerializeToString())
 
 
 def _stamp(path: Path) -> int:
@@ -109,45 +108,3 @@ def _table(values: Mapping[str, Any]) -> str:
     """Return values by name as a table in Markdown."""
     rows = [f"|{name}|{str(value).replace('|', '&#124;')}|" for name, value in values.items()]
     return "\n".join(["|setting|value|", "|-|-|", *rows])
-
-
-def _records(data: list[bytes]) -> bytes:
-    """Return records of TensorFlow's format: length, its checksum, data, its checksum."""
-    parts = []
-    for record, checksum in zip(data, _checksums(data), strict=True):
-        parts += [_header(len(record)), record, checksum.to_bytes(4, "little")]
-    return b"".join(parts)
-
-
-@cache
-def _header(length: int) -> bytes:
-    header = length.to_bytes(8, "little")
-    return header + _checksums([header])[0].to_bytes(4, "little")
-
-
-def _checksums(data: list[bytes]) -> list[int]:
-    """Return the masked CRC-32C of each record.
-
-    Those of many records of one length are computed together, because Python's speed, a fifth of a
-    microsecond a byte, would be felt where an episode ends every millisecond.
-    """
-    from tensorboard.compat.tensorflow_stub.pywrap_tensorflow import CRC_TABLE, masked_crc32c
-
-    by_length, checksums = defaultdict[int, list[int]](list), [0] * len(data)
-    for i, record in enumerate(data):
-        by_length[len(record)].append(i)
-    for indices in by_length.values():
-        if len(indices) < FEW:
-            for i in indices:
-                checksums[i] = masked_crc32c(data[i])
-            continue
-        table = np.array(CRC_TABLE, np.uint32)
-        columns = np.frombuffer(b"".join(data[i] for i in indices), np.uint8)
-        crc = np.full(len(indices), 0xFFFFFFFF, np.uint32)
-        for column in columns.reshape(len(indices), -1).T:
-            crc = table[(crc ^ column) & 0xFF] ^ (crc >> 8)
-        crc ^= 0xFFFFFFFF
-        masked = ((crc >> 15) | (crc << 17)) + np.uint32(0xA282EAD8)
-        for i, checksum in zip(indices, masked.tolist(), strict=True):
-            checksums[i] = checksum
-    return checksums

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-from tensorboard.compat.tensorflow_stub.pywrap_tensorflow import masked_crc32c
 
 from reverie import Experiment, train
 from reverie.agents.ppo import PPOConfig
@@ -155,9 +154,3 @@ def test_pipelined_envs_are_evaluated_where_no_action_is_pending(tmp_path: Path)
     experiment = replace(CATCH, agent=ppo, total_timesteps=96)
     run = train(experiment, tmp_path, replace(LOGGED, pipeline=2, eval_every=40))
     assert [row["step"] for row in run.read_lines("evaluations.jsonl")] == [64, 96]
-
-
-def test_checksums_of_many_records_are_those_of_each() -> None:
-    rng = np.random.default_rng(0)
-    records = [rng.bytes(n) for n in [5] * 40 + [9] * 3 + [0] * 20]
-    assert event_log._checksums(records) == [masked_crc32c(record) for record in records]
