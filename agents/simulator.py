@@ -26,6 +26,7 @@ class ModelBasedConfig(AgentConfig):
     """Base of the configs of agents that use a predictor."""
 
     predictor: PredictorConfig = SMALL
+    """The model of the next frame, reward and discount."""
     model_buffer_size: int = 100_000
     """Frames in the replay buffer that the predictor learns from."""
     model_learning_starts: int = 1_000

@@ -13,6 +13,8 @@ def log_evidence(
 ) -> tuple[Float[Tensor, " B"], Float[Tensor, " B"]]:
     """Estimate log p(x) by importance sampling; return it with its standard error, in nats.
 
+        log p(x) = log((1 / S) sum_s w_s),  error = std(w) / (mean(w) sqrt(S))
+
     The error is the relative standard error of the mean weight (delta method). As it is estimated
     from the same weights, it is too small where few of them dominate the sum.
     """
@@ -26,6 +28,8 @@ def bits_per_dimension(
     log_evidence: Float[Tensor, " B"], dimensions: int, bin_width: float = 1.0
 ) -> Float[Tensor, " B"]:
     """Convert the evidence in nats per frame to bits per pixel.
+
+        -(log p(x) / dimensions + log(bin_width)) / log(2)
 
     ``bin_width`` is the difference of two levels of a pixel in the units of a continuous
     likelihood, such as 1 / 255: times it, a density is about the probability of a level. It is 1

@@ -36,7 +36,13 @@ class FiGARConfig(PlannerConfig):
 
 
 class FiGAR(nn.Module):
-    """A planner that chooses an action and its repetitions, then repeats it until they are over."""
+    """A planner that chooses an action and its repetitions, then repeats it until they are over.
+
+        a ~ softmax(W_a x),  n ~ q = softmax(W_n x),  KL = sum_n q(n) log(W q(n))
+
+    Both are drawn at replanning, from the features x of that timestep. The divergence is that of
+    the number of repetitions n in 1..W from a uniform distribution.
+    """
 
     def __init__(
         self, features: int, num_actions: int, max_repetitions: int, *, seed: int = 0

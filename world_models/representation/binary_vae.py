@@ -27,8 +27,11 @@ class BinaryVAEConfig(VariationalConfig):
     """A binary VAE trained by VIMCO on the importance-weighted bound."""
 
     alpha: float = IWAE
+    """The bound to maximize: 1 for the ELBO, 0 importance-weighted, -inf VR-max."""
     samples: int = 4
+    """Codes sampled per frame; vimco needs 2 or more."""
     estimator: Estimator = "vimco"
+    """Estimator of the bound's gradient; binary codes have no pathwise gradient."""
     latent: int = 64
     """Number of bits of the code; a key holds the probability of each."""
 
