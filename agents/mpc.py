@@ -1,6 +1,6 @@
 """Model-predictive control: plan by sampling action sequences and predicting their returns.
 
-With random shooting (Nagabandi et al. 2018, section IV-B), or with the cross-entropy method over
+With random shooting (Nagabandi et al. 2018, section IV), or with the cross-entropy method over
 categorical actions (Chua et al. 2018, section 5; Botev et al. 2013), which samples the sequences
 again from the action frequencies of the best ones. Only the predictor is learned.
 """

@@ -1,6 +1,6 @@
 """PixelCNN: a gated convolutional network that is autoregressive over pixels in raster order.
 
-The small network of Ostrovski et al. 2017 (section 4), with the vertical and horizontal stacks of
+The small network of Ostrovski et al. 2017, with the vertical and horizontal stacks of
 van den Oord et al. 2016 ("Conditional Image Generation with PixelCNN Decoders", section 2.2), whose
 receptive field has no blind spot. It is trained online, by one RMSProp update per frame at a
 constant learning rate.

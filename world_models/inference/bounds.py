@@ -1,6 +1,6 @@
 """Bounds on the evidence log p(x), as functions of log-weights log p(x, z_s) - log q(z_s | x).
 
-One function of alpha covers most of them: the variational Renyi bound (Li & Turner 2016, eq. 8).
+One function of alpha covers most of them: the variational Renyi bound (Li & Turner 2016).
 """
 
 import math
@@ -81,7 +81,7 @@ def draw_weights(
 
 
 def bound(log_weights: Float[Tensor, "S B"], alpha: float = ELBO) -> Float[Tensor, " B"]:
-    """Return the variational Renyi bound on log p(x) (Li & Turner 2016, eq. 8), in nats.
+    """Return the variational Renyi bound on log p(x) (Li & Turner 2016), in nats.
 
         L_alpha = log((1 / S) sum_s w_s^(1 - alpha)) / (1 - alpha)
 
@@ -110,7 +110,7 @@ def analytic_elbo(
         (1 / S) sum_s log p(x | z_s) - beta sum_d KL(q(z_d | x) || p(z_d))
 
     ``free_bits`` is the KL of a latent, in nats, that is not penalized: a mean over the batch below
-    it counts as ``free_bits`` (Kingma et al. 2016, eq. 15).
+    it counts as ``free_bits`` (Kingma et al. 2016).
     """
     penalized = torch.where(kl.mean(0) > free_bits, kl, free_bits)
     return log_likelihood.mean(0) - beta * penalized.sum(1)

@@ -36,7 +36,7 @@ def nvil(
         gradient = grad L + (L - b) sum_s grad log q(z_s | x)
 
     L is the bound and b = b(x) the ``baseline``, which the surrogate also trains, by minus half its
-    squared error, (L - b)^2 / 2 (section 2.3).
+    squared error, (L - b)^2 / 2 (section 2).
     """
     value = bound(log_weights, alpha)
     signal = value.detach() - baseline
@@ -55,7 +55,7 @@ def vimco(
         gradient = grad L + sum_s (L - L_{-s}) grad log q(z_s | x)
 
     L is the bound, and L_{-s} the bound in which the geometric mean of the other weights replaces
-    the weight of code s (eq. 8). Raises ValueError for fewer than 2 samples.
+    the weight of code s. Raises ValueError for fewer than 2 samples.
     """
     samples = len(log_weights)
     if samples < 2:
@@ -91,7 +91,7 @@ class Baseline(nn.Module):
     """NVIL's prediction of the bound from features of x, by a small network.
 
     The network's output is scaled by the running mean and standard deviation of past bounds (Mnih &
-    Gregor 2014, section 2.4).
+    Gregor 2014, section 2).
     """
 
     mean: Tensor

@@ -43,6 +43,6 @@ def active_units(
 ) -> Bool[Tensor, " D"]:
     """Return which latents' posterior means have a variance over x above the threshold.
 
-    Burda et al. 2016, section 5.1.
+    Burda et al. 2016, section 5.
     """
     return posterior_means.var(0) > threshold

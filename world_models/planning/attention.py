@@ -1,7 +1,7 @@
 """Gaussian attention along one axis: K filters over T positions, through which to read and write.
 
 DRAW's windows (Gregor et al. 2015, section 3.2) are two such filter banks, one per axis of an
-image; STRAW's (Vezhnevets et al. 2016, section 2.1) is one, along time.
+image; STRAW's (Vezhnevets et al. 2016, section 2) is one, along time.
 """
 
 import math

@@ -24,7 +24,7 @@ class FiGARConfig(PlannerConfig):
     """A softmax over actions and one over 1..max_repetitions, both linear in the features."""
 
     max_repetitions: int = 30
-    """W: the most timesteps for which one action is repeated (section 4: 30)."""
+    """W: the most timesteps for which one action is repeated (the paper: 30)."""
 
     def __post_init__(self) -> None:
         check(self, "planner", at_least(1), "max_repetitions")

@@ -27,7 +27,7 @@ INITIAL_LOG_SCALE = -2.0
 """Log standard deviation of STRAWe's code at first. Its means differ by more between states: while
 a code is mostly noise, plans gain nothing from it, and the KL divergence alone shapes it."""
 COMMITMENT_PEAK = 40.0
-"""e: the logit that a new commitment plan adds where the commitment ends (section 2.1)."""
+"""e: the logit that a new commitment plan adds where the commitment ends (section 2)."""
 
 
 @dataclass(frozen=True)
@@ -196,7 +196,7 @@ class IdentityEncoder(nn.Module):
 
 
 class GaussianEncoder(nn.Module):
-    """The code of STRAWe: a sample of q(z|x), and KL[q(z|x) || p(z|x)] in nats (section 2.3)."""
+    """The code of STRAWe: a sample of q(z|x), and KL[q(z|x) || p(z|x)] in nats (section 2)."""
 
     def __init__(self, features: int, size: int, prior: str) -> None:
         super().__init__()

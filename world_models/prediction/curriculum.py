@@ -1,4 +1,4 @@
-"""Curriculum of multi-step prediction (Oh et al. 2015, section 3.3)."""
+"""Curriculum of multi-step prediction (Oh et al. 2015, section 3)."""
 
 from dataclasses import dataclass
 

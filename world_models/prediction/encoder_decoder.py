@@ -103,7 +103,7 @@ class Encoder(nn.Module):
 
 
 class Transformation(nn.Module):
-    """h' = W_dec((W_enc h) * (W_act a)) + b: one matrix per action, factored (equation 5).
+    """h' = W_dec((W_enc h) * (W_act a)) + b: one matrix per action, factored.
 
     For an action of zeros, W_act a is a constant and the prediction is unconditional.
     """

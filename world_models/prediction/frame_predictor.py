@@ -1,7 +1,7 @@
 """Frame predictor: a network that predicts frames, as a simulator with reward and discount.
 
 Training minimizes the error of the network's own predictions over several steps (Oh et al. 2015,
-section 3.3), with horizons, learning rates and batch sizes from a ``CurriculumConfig``.
+section 3), with horizons, learning rates and batch sizes from a ``CurriculumConfig``.
 """
 
 from dataclasses import dataclass

@@ -39,7 +39,7 @@ def heads_loss(
 
 
 def symlog(x: Tensor) -> Tensor:
-    """Compute sign(x) ln(|x| + 1) (Hafner et al. 2023, eq. 9)."""
+    """Compute sign(x) ln(|x| + 1) (Hafner et al. 2023)."""
     return x.sign() * x.abs().log1p()
 
 

@@ -104,7 +104,7 @@ class BinaryVAE(VariationalModel):
 
 
 class AutoregressiveBernoulli(Distribution):
-    """p(z_d = 1 | z_<d) = sigmoid(logits_d + sum over e < d of weight_de z_e) (DARN, eq. 2)."""
+    """p(z_d = 1 | z_<d) = sigmoid(logits_d + sum over e < d of weight_de z_e) (DARN)."""
 
     has_rsample = False
     arg_constraints: ClassVar[dict[str, constraints.Constraint]] = {}
