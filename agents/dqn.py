@@ -97,7 +97,10 @@ class DQNConfig(AgentConfig):
 
 
 class DQN(HasState):
-    """Epsilon-greedy agent that learns Q-values off-policy."""
+    """Epsilon-greedy agent that learns Q-values off-policy, from a replay buffer of all envs.
+
+    Raises UsageError if buffer_size is too small for the envs or too large for the memory.
+    """
 
     STATE = ("q_network", "target_network", "replay", "optimizer", "steps", "schedule")
     BUFFERS = ("replay",)

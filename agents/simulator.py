@@ -46,7 +46,10 @@ class ModelBasedConfig(AgentConfig):
 
 
 class Simulator(HasState):
-    """A predictor with its training schedule, and recorded states to imagine from."""
+    """A predictor with its training schedule, and recorded states to imagine from.
+
+    Raises UsageError if model_buffer_size is too small for the envs or too large for the memory.
+    """
 
     STATE = ("predictor", "replay", "steps", "schedule", "pretrained")
     BUFFERS = ("replay",)
@@ -152,7 +155,10 @@ class Simulator(HasState):
 
 
 class ModelBased(HasState):
-    """Base of the agents with a ``Simulator``, whose predictor can be pretrained."""
+    """Base of the agents with a ``Simulator``, whose predictor can be pretrained.
+
+    Raises UsageError if model_buffer_size is too small for the envs or too large for the memory.
+    """
 
     simulator: Simulator
 

@@ -356,7 +356,10 @@ class EmulatorEnvs(BatchedEnv):
 
 
 def spec_of(env: EnvConfig, num_envs: int = 1, *, privileged: bool = False) -> EnvSpec:
-    """Return the spec of ``num_envs`` copies of an environment; one is built to read it from."""
+    """Return the spec of ``num_envs`` copies of an environment; one is built to read it from.
+
+    Raises UsageError for an environment that a ``BatchedEnv`` refuses.
+    """
     envs = BatchedEnv(env.build(1, privileged=privileged))
     envs.close()
     return replace(envs.spec, num_envs=num_envs)

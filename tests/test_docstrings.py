@@ -186,7 +186,10 @@ def functions() -> dict[tuple[str, str], tuple[ModuleType, ast.FunctionDef]]:
 
 
 def raised(module: ModuleType, node: ast.AST, owner: type | None, seen: frozenset[str]) -> set[str]:
-    """The errors that a function raises: itself, or by private methods and functions it calls."""
+    """The errors that a function raises: itself, or by what it calls by name in the packages.
+
+    Of the built-in errors those of its own module alone: another's are seldom for its caller.
+    """
     found: set[str] = set()
     for part in ast.walk(node):
         if isinstance(part, ast.Raise) and isinstance(part.exc, ast.Call):
@@ -194,11 +197,12 @@ def raised(module: ModuleType, node: ast.AST, owner: type | None, seen: frozense
         if isinstance(part, ast.Call) and (called := ast.unparse(part.func)) not in seen:
             scope: Any = owner if called.startswith("self._") else module
             function = getattr(scope, called.removeprefix("self."), None)
+            made = function if isinstance(function, type) else None
+            function = made.__init__ if made else function
             key = getattr(function, "__module__", ""), getattr(function, "__qualname__", "")
-            if not isinstance(function, type) and key in functions():
-                errors_of_called = raised(*functions()[key], owner, seen | {called})
-                elsewhere = functions()[key][0] is not module
-                found |= errors_of_called & OWN if elsewhere else errors_of_called
+            if key in functions():
+                of_called = raised(*functions()[key], made or owner, seen | {called})
+                found |= of_called & OWN if functions()[key][0] is not module else of_called
     return found & (OWN | BUILT_IN)
 
 
