@@ -46,10 +46,12 @@ class DQNConfig(AgentConfig):
     dueling: bool = False
     """Q-values as a state value plus advantages, both linear in the features."""
     n_step: int = 1
+    """Rewards of a temporal-difference target before it bootstraps."""
     monte_carlo_weight: float = 0.1
     """eta: weight of the Monte-Carlo return in the target. If it is not 0, a transition can be
     sampled only after its episode has ended; its weight is 0 if a time-out ended the episode."""
     gamma: float = 0.99
+    """Discount factor per agent step."""
     reward_clip: float | None = 1.0
     """Rewards are clipped to plus or minus this before a bonus is added."""
     total_clip: float | None = None
@@ -65,6 +67,7 @@ class DQNConfig(AgentConfig):
     replay_ratio: float = 0.25
     """Updates per step: floor((steps - learning_starts) * replay_ratio) in total."""
     batch_size: int = 32
+    """Transitions per update."""
     target_network_frequency: int = 10_000
     """Steps between copies into the target network, rounded to a whole number of updates."""
     learning_rate: float = 6.25e-5
@@ -94,7 +97,10 @@ class DQNConfig(AgentConfig):
 
 
 class DQN(HasState):
-    """Epsilon-greedy agent that learns Q-values off-policy."""
+    """Epsilon-greedy agent that learns Q-values off-policy, from a replay buffer of all envs.
+
+    Raises UsageError if buffer_size is too small for the envs or too large for the memory.
+    """
 
     STATE = ("q_network", "target_network", "replay", "optimizer", "steps", "schedule")
     BUFFERS = ("replay",)
@@ -154,7 +160,10 @@ class DQN(HasState):
         return ActOutput(action, {"rng": prng.next_rng(rng)})
 
     def learn(self, t: Transition) -> Metrics:
-        """Store the transition and make the updates that are due."""
+        """Store the transition and make the updates that are due.
+
+        Raises UsageError, with a batch size that fits, if the batch is too large for the memory.
+        """
         clip, total_clip = self.config.reward_clip, self.config.total_clip
         reward = learning_reward(t.next_step.reward, t.bonus, clip=clip, total_clip=total_clip)
         self.replay.append(t, reward)
@@ -210,7 +219,12 @@ class DQN(HasState):
     def loss(self, batch: Batch) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
         """Return the Huber loss of the TD errors and the mean Q-value of the actions taken.
 
-        The Huber loss clips the gradient at errors of 1 (Mnih et al. 2015).
+            y = (1 - w) (R + d Q'(s', argmax_a Q(s', a))) + w G
+            loss = mean h(Q(s, a) - y),  h(x) = x^2 / 2 if abs(x) <= 1 else abs(x) - 1/2
+
+        R, d and s' are the reward, discount and next observation after n steps. w is the weight of
+        the Monte-Carlo return G (Bellemare et al. 2016), 0 where G is not known. h clips the
+        gradient (Mnih et al. 2015).
         """
         q_value = self.q_network(batch.obs).gather(1, batch.action[:, None])[:, 0]
         with torch.no_grad():

@@ -1,4 +1,4 @@
-"""Informed exploration (Oh et al. 2015, section 4.3): explore towards rarely visited frames.
+"""Informed exploration (Oh et al. 2015, section 4): explore towards rarely visited frames.
 
 The exploratory action of epsilon-greedy is not random: it is the one whose predicted next frame is
 least similar to the frames of the recent trajectory.
@@ -172,10 +172,12 @@ def visit_frequency(
     sigma: float,
     delta: float,
 ) -> Float[Tensor, " N"]:
-    """Compute n_D(x) = sum_i k(x, x_i) over the filled frames of the trajectory.
+    """Compute how often frames like these were visited in the recent trajectory (section 4).
 
-    k = exp(-sum_j min(max((x_j - y_j)^2 - delta, 0), 1) / sigma), with pixels in 0..255
-    (section 4.3).
+        n(x) = sum_i k(x, x_i)
+        k(x, y) = exp(-sum_j min(max((x_j - y_j)^2 - delta, 0), 1) / sigma)
+
+    i runs over the ``filled`` frames of the trajectory, j over pixels, which are in 0..255.
     """
     excess = (frame[:, None].int() - trajectory.int()).square().float() - delta
     num_different = excess.clamp(0, 1).flatten(2).sum(2)

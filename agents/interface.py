@@ -39,9 +39,15 @@ class Policy(Protocol):
 
     Example::
 
-        carry = policy.initial(envs.spec.num_envs)
-        output = policy.act(envs.reset(), carry)
+        from reverie.agents.policies import RandomPolicy
+        from reverie.envs.batched_env import BatchedEnv
+        from reverie.envs.catch import CatchConfig
+
+        envs = BatchedEnv(CatchConfig().build(8), seed=0)
+        policy = RandomPolicy(envs.spec.num_actions)
+        output = policy.act(envs.reset(), policy.initial(8))
         step = envs.step(output.action)
+        output = policy.act(step, output.carry)
     """
 
     def initial(self, n: int) -> Carry:
@@ -73,7 +79,7 @@ class Pretrainable(Protocol):
 
 @dataclass(frozen=True)
 class AgentConfig:
-    """Base of every agent's config."""
+    """Base of every agent's config; raises UsageError for a setting out of its range."""
 
     on_policy: ClassVar[bool] = False
     """Whether the agent can learn only from actions that it chose itself."""

@@ -21,11 +21,7 @@ def interact(
 ) -> Iterator[Transition]:
     """Yield the transitions of a policy in environments, without end.
 
-    Logging, video, evaluation and checkpoints consume the iterator and never enter the loop::
-
-        for t in islice(interact(envs, agent), 1000):
-            metrics = agent.learn(t)
-
+    Logging, video, evaluation and checkpoints consume the iterator and never enter the loop.
     ``start=(t.next_step, t.next_carry)`` continues after transition t; ``timestep`` is the number
     of timesteps before ``start``.
 
@@ -33,6 +29,19 @@ def interact(
     as observations arrive, before the consumer learns from the current transition. At every
     ``sync_every``-th timestep no action is pending: there the loop can be restarted, and all
     actions of a rollout that ends there are chosen by one policy.
+
+    Example::
+
+        from itertools import islice
+        from reverie.agents.dqn import DQNConfig
+        from reverie.agents.loop import interact
+        from reverie.envs.batched_env import BatchedEnv
+        from reverie.envs.catch import CatchConfig
+
+        envs = BatchedEnv(CatchConfig().build(8), seed=0)
+        agent = DQNConfig(buffer_size=10_000).build(envs.spec)
+        for t in islice(interact(envs, agent), 100):
+            metrics = agent.learn(t)
     """
     parts = envs.parts
     ends = list(accumulate(part.spec.num_envs for part in parts))

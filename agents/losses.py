@@ -1,7 +1,7 @@
 """The losses of PPO and A2C, per timestep, as pure functions.
 
-``logratio`` is log pi(a) - log pi_old(a), the change of the action's log-probability since it was
-taken.
+``logratio`` is log rho = log pi(a) - log pi_old(a), the change of the action's log-probability
+since it was taken.
 """
 
 from jaxtyping import Bool, Float, Int64
@@ -16,7 +16,7 @@ def action_log_prob(
 
 
 def entropy(log_pi: Float[Tensor, "*s A"]) -> Float[Tensor, "*s"]:
-    """Return the entropy of distributions over actions, in nats."""
+    """Return H = -sum_a pi(a) log pi(a) of distributions over actions, in nats."""
     return -(log_pi.exp() * log_pi).sum(-1)
 
 
@@ -28,7 +28,12 @@ def mean_weight(mask: Bool[Tensor, "*s"]) -> Float[Tensor, "*s"]:
 def normalize_advantages(
     advantages: Float[Tensor, "*s"], weight: Float[Tensor, "*s"]
 ) -> Float[Tensor, "*s"]:
-    """Scale to mean 0 and standard deviation 1 under weights that sum to 1."""
+    """Scale to mean 0 and standard deviation 1 under weights w that sum to 1.
+
+        (A - m) / (sqrt(sum w (A - m)^2) + 1e-8)
+
+    m is the mean, sum w A.
+    """
     centered = advantages - (weight * advantages).sum()
     return centered / ((weight * centered.square()).sum().sqrt() + 1e-8)
 
@@ -36,9 +41,12 @@ def normalize_advantages(
 def ppo_policy_loss(
     logratio: Float[Tensor, "*s"], advantages: Float[Tensor, "*s"], clip_coef: float | None
 ) -> Float[Tensor, "*s"]:
-    """Return PPO's clipped surrogate loss (Schulman et al. 2017, eq. 7).
+    """Return PPO's clipped surrogate loss of each timestep (Schulman et al. 2017, eq. 7).
 
-    With ``clip_coef=None`` its gradient at logratio 0 is A2C's.
+        -min(rho A, clip(rho, 1 - epsilon, 1 + epsilon) A)
+
+    epsilon is ``clip_coef``. Without a clip the loss is -rho A, whose gradient at rho = 1 is A2C's,
+    -A grad log pi(a).
     """
     ratio = logratio.exp()
     surrogate = ratio * advantages
@@ -53,10 +61,11 @@ def ppo_value_loss(
     returns: Float[Tensor, "*s"],
     clip_coef: float | None,
 ) -> Float[Tensor, "*s"]:
-    """Return half the squared error of the value.
+    """Return half the squared error of each timestep's value v, with a clipped change if asked.
 
-    With ``clip_coef`` the greater of two errors counts: that of the value, and that of the value
-    clipped to within ``clip_coef`` of the old one (Huang et al. 2022).
+        max((v - G)^2, (v_old + clip(v - v_old, -epsilon, epsilon) - G)^2) / 2
+
+    epsilon is ``clip_coef`` (Huang et al. 2022); without a clip the loss is (v - G)^2 / 2.
     """
     error = (value - returns).square()
     if clip_coef is not None:

@@ -1,6 +1,6 @@
 """Model-predictive control: plan by sampling action sequences and predicting their returns.
 
-With random shooting (Nagabandi et al. 2018, section IV-B), or with the cross-entropy method over
+With random shooting (Nagabandi et al. 2018, section IV), or with the cross-entropy method over
 categorical actions (Chua et al. 2018, section 5; Botev et al. 2013), which samples the sequences
 again from the action frequencies of the best ones. Only the predictor is learned.
 """
@@ -36,6 +36,7 @@ class MPCConfig(ModelBasedConfig):
     smoothing: float = 0.1
     """Weight of the uniform distribution in the fitted one."""
     gamma: float = 0.99
+    """Discount factor per agent step."""
     epsilon: float = 0.05
     """Probability of a random action in training."""
 
@@ -140,7 +141,12 @@ def refit(
     elite_ratio: float,
     smoothing: float,
 ) -> Float[Tensor, "N H A"]:
-    """Return the action frequencies of the best sequences, mixed with the uniform distribution."""
+    """Return the action frequencies of the best sequences, mixed with the uniform distribution.
+
+        p(a) = (1 - smoothing) f(a) + smoothing / A
+
+    f(a) is the frequency of action a at a position of the best ``elite_ratio`` of the sequences.
+    """
     num_elites = max(1, round(elite_ratio * plans.shape[1]))
     elites = returns.topk(num_elites, 1).indices
     actions = plans.gather(1, elites[:, :, None].expand(-1, -1, plans.shape[2]))
@@ -151,7 +157,12 @@ def refit(
 def imagined_return(
     predictor: Predictor, carry: Carry, plans: Int64[Tensor, "B H"], gamma: float
 ) -> Float[Tensor, " B"]:
-    """Return sum_t gamma^t (d_0 ... d_{t-1}) r_t of the predicted rewards and discounts."""
+    """Return the predicted return of each sequence of actions, with no value after the last.
+
+        sum_{t=0}^{H-1} gamma^t d_1 ... d_t r_{t+1}
+
+    r and d are the predicted rewards and discounts.
+    """
     total = torch.zeros(len(plans), device=plans.device)
     weight = torch.ones_like(total)
     for action in plans.unbind(1):

@@ -31,6 +31,7 @@ class Network(nn.Module):
         self.layers, self.features, self.precision = layers, features, precision
 
     def forward(self, obs: UInt8[Tensor, "B K H W"]) -> Float[Tensor, "B D"]:
+        """Return features of uint8 observations, float32 whatever the precision of the layers."""
         # Convolutions are faster in channels-last format, and uint8 is cheap to reorder.
         pixels = to_channels_last(obs).to(self.precision.dtype).div_(255)
         with self.precision.autocast(obs.device):
@@ -49,9 +50,13 @@ class NetworkConfig:
 
 @dataclass(frozen=True)
 class NatureConfig(NetworkConfig):
-    """Three convolutions and a hidden layer (Mnih et al. 2015, Methods)."""
+    """Three convolutions and a hidden layer (Mnih et al. 2015, Methods).
+
+    Raises UsageError for frames smaller than 36 x 36 pixels.
+    """
 
     hidden: int = 512
+    """Units of the hidden layer, which are the features."""
 
     def build(self, obs_shape: tuple[int, int, int], precision: Precision = FLOAT32) -> Network:
         channels, height, width = obs_shape
@@ -80,7 +85,9 @@ class ImpalaConfig(NetworkConfig):
     """Fifteen convolutions in three residual sections (Espeholt et al. 2018, figure 3, right)."""
 
     channels: tuple[int, ...] = (16, 32, 32)
+    """Channels of each residual section, which halves rows and columns."""
     hidden: int = 256
+    """Units of the hidden layer, which are the features."""
 
     def build(self, obs_shape: tuple[int, int, int], precision: Precision = FLOAT32) -> Network:
         in_channels, rows, columns = obs_shape
@@ -118,6 +125,7 @@ class MLPConfig(NetworkConfig):
     """Hidden layers over the flattened pixels, for frames too small for convolutions."""
 
     hidden: tuple[int, ...] = (64, 64)
+    """Units of each hidden layer; the last one holds the features."""
 
     def build(self, obs_shape: tuple[int, int, int], precision: Precision = FLOAT32) -> Network:
         layers: list[nn.Module] = [nn.Flatten()]
@@ -154,6 +162,12 @@ class QNetwork(nn.Module):
         self.head = nn.Linear(trunk.features, num_actions + dueling)
 
     def forward(self, obs: UInt8[Tensor, "B K H W"]) -> Float[Tensor, "B A"]:
+        """Return Q(s, a) of every action.
+
+            Q(s, a) = V(s) + A(s, a) - mean_b A(s, b)
+
+        This is the dueling form (Wang et al. 2016, eq. 9); otherwise Q is linear in the features.
+        """
         values: Tensor = self.head(self.trunk(obs))
         if not self.dueling:
             return values

@@ -10,8 +10,10 @@ class Notice:
 
     Example::
 
+        from reverie.agents.notices import Notice
+
         notice = Notice(patience=10_000)
-        notice.update(num_envs, happened=num_episodes > 0, sentence="No episode has ended.")
+        notice.update(8, happened=False, sentence="No episode has ended.")
     """
 
     def __init__(self, patience: int) -> None:

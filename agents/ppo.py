@@ -46,6 +46,7 @@ class PPOConfig(AgentConfig):
     """
 
     on_policy: ClassVar[bool] = True
+    """Whether the agent can learn only from actions that it chose itself."""
 
     network: NetworkConfig = AutoConfig()
     """Feature extractor of stacked frames."""
@@ -128,7 +129,10 @@ class PPOConfig(AgentConfig):
 
 
 class PPO(HasState):
-    """An agent that samples from a policy and updates it whenever a rollout is full."""
+    """An agent that samples from a policy and updates it whenever a rollout is full.
+
+    Raises UsageError if the settings contradict each other, or a rollout does not fit in memory.
+    """
 
     STATE = ("network", "rollout", "optimizer", "rng", "steps")
     BUFFERS = ("rollout",)
@@ -211,7 +215,10 @@ class PPO(HasState):
         return ActOutput(action, next_carry, extras)
 
     def learn(self, t: Transition) -> Metrics:
-        """Store a transition, and learn from the rollout if it is full."""
+        """Store a transition, and learn from the rollout if it is full.
+
+        Raises UsageError if a minibatch does not fit in memory.
+        """
         self.rollout.append(t)
         self.steps += self.spec.num_envs
         if len(self.rollout) < self.config.num_steps:
@@ -227,7 +234,8 @@ class PPO(HasState):
     def train_on(self, segment: Segment, next_value: Float[Tensor, " B"]) -> Metrics:
         """Update for several epochs on a segment collected by the present policy.
 
-        ``next_value`` is the value of the observation after the last action.
+        ``next_value`` is the value of the observation after the last action. Raises UsageError if a
+        minibatch does not fit in memory.
         """
         learning_rate = self._anneal_learning_rate()
         batch = self.estimate_advantages(segment, next_value)
@@ -302,8 +310,13 @@ class PPO(HasState):
     def ppo_loss(self, batch: Batch) -> tuple[Float[Tensor, ""], dict[str, Tensor]]:
         """Return PPO's loss and the means of its terms.
 
-        The value loss is averaged over all timesteps but automatic resets, the other terms over
-        those of them at which the planner decides.
+            policy_loss + vf_coef value_loss - ent_coef entropy
+            + plan_kl_coef kl + replan_coef replan_prob
+
+        The terms are those of ``losses`` and of ``PlannerOutput``. The value loss is averaged over
+        all timesteps but automatic resets, the other terms over those of them at which the planner
+        decides. The metric approx_kl is the mean of rho - 1 - log rho, clipfrac the fraction with
+        abs(rho - 1) > clip_coef.
         """
         config = self.config
         logits, value, plan, _ = self.network(

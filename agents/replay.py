@@ -66,10 +66,19 @@ class Replay:
 
     Example::
 
-        replay = Replay(spec, capacity=100_000, gamma=0.99, monte_carlo=False)
-        replay.append(t, t.next_step.reward)
+        from itertools import islice
+        from reverie.agents.loop import interact
+        from reverie.agents.policies import RandomPolicy
+        from reverie.agents.replay import Replay
+        from reverie.envs.batched_env import BatchedEnv
+        from reverie.envs.catch import CatchConfig
+
+        envs = BatchedEnv(CatchConfig().build(8), seed=0)
+        replay = Replay(envs.spec, capacity=10_000, gamma=0.99)
+        for t in islice(interact(envs, RandomPolicy(envs.spec.num_actions)), 100):
+            replay.append(t, t.next_step.reward)
         batch = replay.sample(32)
-        segment = replay.sample_segments(32, timesteps=10)
+        segment = replay.sample_segments(32, timesteps=5)
     """
 
     def __init__(
@@ -157,7 +166,13 @@ class Replay:
         self.head += 1
 
     def sample(self, batch_size: int) -> Batch:
-        """Sample transitions uniformly, with replacement."""
+        """Sample transitions uniformly, with replacement.
+
+            reward = r_{t+1} + gamma_{t+1} r_{t+2} + gamma_{t+1} gamma_{t+2} r_{t+3} + ...
+            discount = gamma_{t+1} gamma_{t+2} ... gamma_{t+n}
+
+        The sum has n terms, or fewer where the episode ended before.
+        """
         return self.gather(self._sample_ranks(batch_size))
 
     def gather(self, ranks: Int64[Tensor, " B"]) -> Batch:
@@ -276,6 +291,7 @@ class Replay:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore the written rows; raises ValueError for stacks of another padding."""
         if state["padding"] != self.padding:
             raise ValueError(f"its replay has stacks of padding {state['padding']}")
         self.head, self.pending, self.rng = state["head"], state["pending"].clone(), state["rng"]

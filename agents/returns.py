@@ -1,8 +1,10 @@
 """Rewards, returns and advantages as pure functions.
 
-Tensors are batch-major [B, T]; ``value`` has T+1 columns, the last of which is the value of the
-observation after the last action. Where ``valid`` is false the timestep is an automatic reset:
-it has no reward, and returns are computed across it without crossing into the next episode.
+Tensors are batch-major. Column t of ``reward`` and ``discount``, [B, T], holds r_{t+1} and
+gamma_{t+1}, which follow the action of column t; column t of ``value``, [B, T+1], holds v_t, and
+its last one the value of the observation after the last action. Where ``valid`` is false the
+timestep is an automatic reset: it has no reward, and returns are computed across it without
+crossing into the next episode.
 """
 
 import torch
@@ -19,7 +21,10 @@ def learning_reward(
 ) -> Float[Tensor, "*s"]:
     """Return the reward that learners use: the raw reward clipped, plus the bonus, clipped again.
 
-    The clips are to [-clip, clip] and [-total_clip, total_clip]; rewards are learned in float32.
+        clip(clip(r, -clip, clip) + bonus, -total_clip, total_clip)
+
+    None omits a clip; the result is float32. The bonus is added after the first clip, so that it
+    keeps its scale beside large game scores.
     """
     reward = reward.float()
     if clip is not None:
@@ -35,10 +40,22 @@ def lambda_returns(
     valid: Bool[Tensor, "B T"],
     lambda_: float = 1.0,
 ) -> Float[Tensor, "B T"]:
-    """Compute G_t = r_t + d_t ((1 - lambda) v_{t+1} + lambda G_{t+1}) backward from the last value.
+    """Return lambda-returns [B, T], computed backward from the last value.
 
-    Sutton & Barto 2018, eq. 12.18 with general discounts. A time-out (discount 1 before a reset)
-    bootstraps from the value of its last observation, never from the next episode.
+        G_t = r_{t+1} + gamma_{t+1} ((1 - lambda) v_{t+1} + lambda G_{t+1}),  G_T = v_T
+
+    Sutton & Barto 2018, eq. 12.18. On an automatic reset G_t = v_t: a time-out, whose discount is
+    not 0, bootstraps from the value of its last observation, never from the next episode. Lambda 0
+    gives one-step targets, lambda 1 the discounted sum of rewards.
+
+    Example::
+
+        import torch
+        from reverie.agents.returns import lambda_returns
+
+        reward, discount = torch.tensor([[0.0, 1.0]]), torch.tensor([[0.9, 0.0]])
+        value, valid = torch.zeros(1, 3), torch.tensor([[True, True]])
+        lambda_returns(reward, discount, value, valid)  # [[0.9, 1.0]]
     """
     # G_t is base + slope * G_{t+1}; on a reset it is the value of the last observation.
     base = torch.where(valid, reward + (1 - lambda_) * discount * value[:, 1:], value[:, :-1])
@@ -58,10 +75,12 @@ def generalized_advantages(
     valid: Bool[Tensor, "B T"],
     lambda_: float,
 ) -> Float[Tensor, "B T"]:
-    """Compute generalized advantage estimates, 0 on resets (Schulman et al. 2016, eq. 16).
+    """Return generalized advantage estimates [B, T], 0 on resets (Schulman et al. 2016, eq. 16).
 
-    The discounted sum of TD errors r_t + d_t v_{t+1} - v_t equals the lambda-return minus the
-    value.
+        A_t = delta_t + gamma_{t+1} lambda A_{t+1},  A_T = 0
+        delta_t = r_{t+1} + gamma_{t+1} v_{t+1} - v_t
+
+    A_t equals G_t - v_t with the lambda-return G_t, and is computed so.
     """
     return lambda_returns(reward, discount, value, valid, lambda_) - value[:, :-1]
 
@@ -69,7 +88,12 @@ def generalized_advantages(
 def returns_to_go(
     reward: Float[Tensor, "B T"], discount: Float[Tensor, "B T"], valid: Bool[Tensor, "B T"]
 ) -> Float[Tensor, "B T"]:
-    """Compute the discounted sum of the remaining rewards, with no value after the last."""
+    """Return the discounted sums of the remaining rewards [B, T], with no value after the last.
+
+        G_t = r_{t+1} + gamma_{t+1} G_{t+1},  G_T = 0
+
+    On resets G_t = 0.
+    """
     value = torch.zeros(reward.shape[0], reward.shape[1] + 1, device=reward.device)
     return lambda_returns(reward, discount, value, valid)
 
@@ -77,7 +101,12 @@ def returns_to_go(
 def explained_variance(
     residual: Float[Tensor, " n"], returns: Float[Tensor, " n"]
 ) -> Float[Tensor, ""]:
-    """Return 1 - Var[residual] / Var[returns] of values; nan for returns that do not vary."""
+    """Return the share of the returns' variance that values explain.
+
+        1 - Var[G - v] / Var[G]
+
+    ``residual`` holds G - v. The result is nan for returns that do not vary, or fewer than two.
+    """
     if len(returns) < 2:
         return returns.new_tensor(torch.nan)
     variance = returns.var()
@@ -90,6 +119,12 @@ def double_q_targets(
     online_q: Float[Tensor, "B A"],
     target_q: Float[Tensor, "B A"],
 ) -> Float[Tensor, " B"]:
-    """Compute r + d Q'(s, argmax_a Q(s, a)), s the next state (van Hasselt et al. 2016, eq. 4)."""
+    """Return the targets of double Q-learning (van Hasselt et al. 2016, eq. 4).
+
+        y = r + gamma Q'(s', argmax_a Q(s', a))
+
+    At the next state s' the online network Q chooses the action, and the target network Q'
+    evaluates it. gamma is ``discount``, 0 after a death.
+    """
     best = online_q.argmax(1, keepdim=True)
     return reward + discount * target_q.gather(1, best)[:, 0]

@@ -20,7 +20,23 @@ class Rollout:
     """A buffer for ``num_steps`` timesteps of every env, emptied as one segment.
 
     Rewards of automatic resets are stored as 0. Of a policy's extras it keeps those named in
-    ``extras``, and of its carries one every ``carry_every`` timesteps.
+    ``extras``, and of its carries one every ``carry_every`` timesteps. Raises UsageError if the
+    observations do not fit in memory.
+
+    Example::
+
+        from itertools import islice
+        from reverie.agents.loop import interact
+        from reverie.agents.policies import RandomPolicy
+        from reverie.agents.rollout import Rollout
+        from reverie.envs.batched_env import BatchedEnv
+        from reverie.envs.catch import CatchConfig
+
+        envs = BatchedEnv(CatchConfig().build(8), seed=0)
+        rollout = Rollout(envs.spec, num_steps=16)
+        for t in islice(interact(envs, RandomPolicy(envs.spec.num_actions)), 16):
+            rollout.append(t)
+        segment = rollout.pop()  # actions [8, 16], observations [8, 17, ...]
     """
 
     def __init__(
@@ -114,6 +130,7 @@ class Rollout:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore the timesteps stored."""
         self.length = state["length"]
         self.carries = [
             {name: x.to(self.device) for name, x in carry.items()} for carry in state["carries"]

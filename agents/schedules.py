@@ -9,12 +9,15 @@ from ..world_models.state import HasState
 class Ratio(HasState):
     """The updates that are due: ``ratio`` for each agent step from ``start`` on.
 
-    After DreamerV3's ``Ratio``. Updates that were missed are made up later, ``at_most`` at a time.
+    After DreamerV3's ``Ratio``. After n steps floor((n - start) ratio) updates are due in all;
+    those that were missed are made up later, ``at_most`` at a time.
 
     Example::
 
+        from reverie.agents.schedules import Ratio
+
         schedule = Ratio(0.25, start=1_000)
-        for update in schedule(steps):
+        for update in schedule(1_008):  # 1, 2
             ...
     """
 
@@ -36,6 +39,8 @@ class Ratio(HasState):
 
 def linear(step: int, *, begin: float, end: float, over: int) -> float:
     """Interpolate from ``begin`` at step 0 to ``end`` at step ``over``, constant outside.
+
+        (1 - f) begin + f end,  f = min(max(step / over, 0), 1)
 
     Mnih et al. 2015 decay epsilon in this way.
     """

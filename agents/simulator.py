@@ -26,6 +26,7 @@ class ModelBasedConfig(AgentConfig):
     """Base of the configs of agents that use a predictor."""
 
     predictor: PredictorConfig = SMALL
+    """The model of the next frame, reward and discount."""
     model_buffer_size: int = 100_000
     """Frames in the replay buffer that the predictor learns from."""
     model_learning_starts: int = 1_000
@@ -45,7 +46,10 @@ class ModelBasedConfig(AgentConfig):
 
 
 class Simulator(HasState):
-    """A predictor with its training schedule, and recorded states to imagine from."""
+    """A predictor with its training schedule, and recorded states to imagine from.
+
+    Raises UsageError if model_buffer_size is too small for the envs or too large for the memory.
+    """
 
     STATE = ("predictor", "replay", "steps", "schedule", "pretrained")
     BUFFERS = ("replay",)
@@ -151,7 +155,10 @@ class Simulator(HasState):
 
 
 class ModelBased(HasState):
-    """Base of the agents with a ``Simulator``, whose predictor can be pretrained."""
+    """Base of the agents with a ``Simulator``, whose predictor can be pretrained.
+
+    Raises UsageError if model_buffer_size is too small for the envs or too large for the memory.
+    """
 
     simulator: Simulator
 

@@ -31,13 +31,20 @@ class BatchedEnv:
 
     ``first_env`` is the index of the first copy if the run has others elsewhere; ``timeout`` is in
     seconds. Raises UsageError for an unsupported autoreset mode or action space, and for
-    observations that are no uint8 images or whose layout is not known (see ``Layout``).
+    observations that are no uint8 images or whose layout is not known (see ``Layout``). Every
+    method that steps raises EmulatorTimeout if the environment does not return in time, and
+    EnvError if it raises an exception of its own or returns an invalid reward.
 
     Example::
+
+        import torch
+        from reverie.envs.batched_env import BatchedEnv
+        from reverie.envs.catch import CatchConfig
 
         envs = BatchedEnv(CatchConfig().build(8), seed=0)
         step = envs.reset()
         step = envs.step(torch.zeros(8, dtype=torch.int64))
+        envs.close()
     """
 
     def __new__(cls, env: Any, **settings: Any) -> "BatchedEnv":
@@ -97,7 +104,8 @@ class BatchedEnv:
     def receive(self) -> TimeStep:
         """Return the result of the step that was started by ``send``.
 
-        Raises EmulatorTimeout if there is none within ``timeout`` seconds.
+        Raises EmulatorTimeout if there is none within ``timeout`` seconds, and RuntimeError if no
+        step was started.
         """
         raise NotImplementedError
 
@@ -348,7 +356,10 @@ class EmulatorEnvs(BatchedEnv):
 
 
 def spec_of(env: EnvConfig, num_envs: int = 1, *, privileged: bool = False) -> EnvSpec:
-    """Return the spec of ``num_envs`` copies of an environment; one is built to read it from."""
+    """Return the spec of ``num_envs`` copies of an environment; one is built to read it from.
+
+    Raises UsageError for an environment that a ``BatchedEnv`` refuses.
+    """
     envs = BatchedEnv(env.build(1, privileged=privileged))
     envs.close()
     return replace(envs.spec, num_envs=num_envs)

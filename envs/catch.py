@@ -19,7 +19,9 @@ class CatchConfig(EnvConfig):
     """Settings of Catch."""
 
     rows: int = 10
+    """Rows of the board; the ball falls by one per step."""
     columns: int = 5
+    """Columns of the board; the ball starts in a random one."""
 
     def __post_init__(self) -> None:
         check(self, "env", at_least(2), "rows", "columns")

@@ -28,6 +28,8 @@ class GymConfig(EnvConfig):
     """Settings of a registered Gymnasium environment; every copy is one Python object.
 
     What is not set is read from Gymnasium's wrappers or guessed where only one choice is possible.
+    Raises UsageError for a setting out of its range, for an id that Gymnasium cannot make, and
+    where several layouts of the observations are possible.
     """
 
     id: str = ""

@@ -54,8 +54,10 @@ class EnvSpec:
 
     @property
     def stored_channels(self) -> int:
-        """Channels that a store keeps of each observation: those of its newest frame, or all where
-        its older frames cannot be rebuilt."""
+        """Channels that a store keeps of each observation.
+
+        Those of its newest frame, or all where its older frames cannot be rebuilt.
+        """
         return self.obs_shape[0] if self.padding == "stored" else self.channels
 
 
@@ -72,8 +74,11 @@ class TimeStep:
     reward: Float64[Tensor, " N"]
     """Raw, in float64, so that scores are exact sums."""
     discount: Float[Tensor, " N"]
+    """0 after a death or a counted lost life, else 1; an agent multiplies it by its own gamma."""
     first: Bool[Tensor, " N"]
+    """The observation begins an episode."""
     last: Bool[Tensor, " N"]
+    """The observation ends an episode, by death or by a time-out."""
     frame: UInt8[Tensor, "N C H W"]
     """The newest frame of ``obs``, in host memory; a predictor's frames stay on its device."""
     privileged: UInt8[Tensor, "N P"] | None = None
@@ -103,11 +108,13 @@ class Transition:
 
     step: TimeStep
     carry: Carry
+    """The policy's before ``step``."""
     action: Int64[Tensor, " N"]
     extras: Extras
     """What the policy handed over beside the action; see ``ActOutput``."""
     next_step: TimeStep
     next_carry: Carry
+    """The policy's after ``step``, from which it acts at ``next_step``."""
     bonus: Float[Tensor, " N"]
     """Exploration bonus, beside the raw reward of ``next_step``."""
 
@@ -128,8 +135,10 @@ class Segment:
     action: Int64[Tensor, "B T"]
     obs: UInt8[Tensor, "B T+1 K H W"]
     reward: Float[Tensor, "B T"]
+    """Of each action, at its next timestep; 0 on reset steps."""
     bonus: Float[Tensor, "B T"]
     discount: Float[Tensor, "B T"]
+    """Of each action, at its next timestep."""
     first: Bool[Tensor, "B T+1"]
     last: Bool[Tensor, "B T+1"]
     privileged: UInt8[Tensor, "B T+1 P"] | None = None
@@ -155,14 +164,16 @@ class Segment:
 class Stateful(Protocol):
     """Part of a checkpoint; its state is tensors and plain values, never pickled objects."""
 
-    def state_dict(self) -> dict[str, Any]: ...
+    def state_dict(self) -> dict[str, Any]:
+        """Return what ``load_state_dict`` restores: tensors and plain values."""
 
-    def load_state_dict(self, state: dict[str, Any]) -> Any: ...
+    def load_state_dict(self, state: dict[str, Any]) -> Any:
+        """Restore the state that ``state_dict`` returned."""
 
 
 @dataclass(frozen=True)
 class EnvConfig:
-    """Base class of every environment's config."""
+    """Base of every environment's config; raises UsageError for a setting out of its range."""
 
     def build(
         self, num_envs: int, *, threads: int = 0, privileged: bool = False

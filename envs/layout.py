@@ -36,6 +36,8 @@ class Layout:
 
     Example::
 
+        from reverie.envs.layout import Layout
+
         Layout("KHWC", padding="first")  # stacked RGB frames, padded by the first one
     """
 

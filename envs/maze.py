@@ -40,6 +40,7 @@ class MazeConfig(EnvConfig):
     max_episode_steps: int = 100
     """Steps after which an episode is truncated."""
     split: Literal["train", "held-out"] = "train"
+    """The mazes to draw from: those of training, or the held-out ones."""
 
     def __post_init__(self) -> None:
         check(self, "env", at_least(3), "rooms")  # with fewer there are too few mazes to split
@@ -104,7 +105,7 @@ class Maze(SmallEnv):
 
     @property
     def best_return(self) -> Array:
-        """Return of the shortest path from each walker to its goal."""
+        """Return of the shortest path from each walker to its goal: 1 - step_cost steps_to_goal."""
         return 1 - self.config.step_cost * self.steps_to_goal
 
     @property

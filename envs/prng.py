@@ -2,10 +2,14 @@
 
 A policy carries one key per environment in ``carry["rng"]`` and advances it with ``next_rng`` once
 per timestep. A draw does not depend on the rest of the batch, and unrolling a segment again from
-its first carry repeats every draw::
+its first carry repeats every draw.
+
+Example::
+
+    from reverie.envs.prng import Purpose, initial_rng, next_rng, randint
 
     rng = initial_rng(seed=0, purpose=Purpose.TRAIN, n=8)
-    action = randint(rng, num_actions, Purpose.ACTION)
+    action = randint(rng, 4, Purpose.ACTION)  # in 0..3, one per key
     rng = next_rng(rng)
 
 The mixing function is splitmix64 (Steele, Lea & Flood 2014, "Fast splittable pseudorandom number
@@ -148,7 +152,12 @@ def randint(rng: Int64[Tensor, " N"], high: int, purpose: int = 0) -> Int64[Tens
 def categorical(
     logits: Float[Tensor, "N C"], rng: Int64[Tensor, " N"], purpose: int = 0
 ) -> Int64[Tensor, " N"]:
-    """Draw one category per row from the softmax of ``logits`` (Gumbel-max)."""
+    """Draw one category per row from the softmax of ``logits`` (Gumbel-max).
+
+        argmax_i (logits_i - log(-log u_i))
+
+    The u_i are uniform, so the second term is Gumbel noise.
+    """
     uniforms = uniform(rng, logits.shape[1], purpose).clamp_(min=2.0**-25)
     return (logits - (-uniforms.log()).log()).argmax(1)
 

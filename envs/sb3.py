@@ -30,8 +30,12 @@ class SB3VecEnv(VecEnv):
 
     Example::
 
-        dream = ImaginationConfig(run=Path("runs/freeway")).build(8)
-        PPO("CnnPolicy", SB3VecEnv(dream)).learn(100_000)
+        from stable_baselines3 import PPO
+        from reverie.envs.catch import CatchConfig
+        from reverie.envs.sb3 import SB3VecEnv
+
+        envs = SB3VecEnv(CatchConfig().build(8))
+        PPO("MlpPolicy", envs, n_steps=16, n_epochs=1).learn(128)
     """
 
     def __init__(self, env: VectorEnv[Any, Any, Any]) -> None:

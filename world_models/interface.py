@@ -17,21 +17,37 @@ from .precision import FLOAT32, Precision
 
 @runtime_checkable
 class Density(Stateful, Protocol):
-    """A probability model of frames, whose pixels are symbols 0..levels-1."""
+    """A probability model of frames, whose pixels are symbols 0..levels-1.
+
+    Example::
+
+        import torch
+        from reverie.world_models.density.cts import CTSConfig
+
+        density = CTSConfig().build(shape=(42, 42), levels=8)
+        x = torch.zeros(1, 42, 42, dtype=torch.uint8)
+        before, after = density.observe(x)  # the frame has become more likely: before < after
+        gain = density.log_prob(x) - before  # as after - before
+    """
 
     def log_prob(self, x: UInt8[Tensor, "B H W"]) -> Float[Tensor, " B"]:
-        """Return log-probabilities in nats, without an update."""
+        """Return log p(x) of each frame in nats, without an update."""
 
     def observe(self, x: UInt8[Tensor, "B H W"]) -> tuple[Float[Tensor, " B"], Float[Tensor, " B"]]:
-        """Learn the frames in order; return each one's log-prob just before and after, in nats."""
+        """Learn the frames in order; return each one's log p(x) just before and after, in nats."""
 
     def sample(self, n: int) -> UInt8[Tensor, "{n} H W"]:
-        """Sample frames from the model."""
+        """Sample ``n`` frames x ~ p; successive calls draw other frames."""
 
 
 @runtime_checkable
 class PixelwiseDensity(Density, Protocol):
-    """A density that is a product over pixels, each given earlier pixels."""
+    """A density that is a product over pixels, each given earlier pixels.
+
+        log p(x) = sum_i log p(x_i | x_1, ..., x_{i-1})
+
+    Pixels i are in raster order.
+    """
 
     def pixel_log_probs(self, x: UInt8[Tensor, "B H W"]) -> Float[Tensor, "B H W"]:
         """Return the log-probability of each pixel in nats; they sum to ``log_prob``."""
@@ -39,7 +55,17 @@ class PixelwiseDensity(Density, Protocol):
 
 @runtime_checkable
 class Representation(Stateful, Protocol):
-    """An encoder of observations as vectors with meaningful Euclidean distances."""
+    """An encoder of observations as vectors with meaningful Euclidean distances.
+
+    Example::
+
+        import torch
+        from reverie.world_models.representation.projection import ProjectionConfig
+
+        representation = ProjectionConfig(dim=64).build(obs_shape=(4, 84, 84))
+        obs = torch.zeros(8, 4, 84, 84, dtype=torch.uint8)
+        keys = representation.encode(obs)  # [8, 64]
+    """
 
     dim: int
 
@@ -55,14 +81,29 @@ class Prediction:
     """A predicted time step."""
 
     obs: UInt8[Tensor, "B K H W"]
+    """The older frames of the stack, and the predicted one last."""
     reward: Float[Tensor, " B"]
+    """Predicted raw reward of the step."""
     discount: Float[Tensor, " B"]
     """In 0..1: the probability that the episode does not terminate."""
 
 
 @runtime_checkable
 class Predictor(Stateful, Protocol):
-    """A model of the next frame, reward and discount, given an action."""
+    """A model of the next frame, reward and discount, given an action.
+
+    Example::
+
+        import torch
+        from reverie.world_models.prediction.feedforward import FeedforwardConfig
+
+        predictor = FeedforwardConfig(size="tiny").build(obs_shape=(1, 10, 5), num_actions=3)
+        obs = torch.zeros(8, 1, 1, 10, 5, dtype=torch.uint8)  # 8 envs, one observation each
+        none = torch.zeros(8, 0, dtype=torch.int64)  # no action between one observation
+        carry = predictor.start(obs, none, first=torch.ones(8, 1, dtype=torch.bool))
+        for action in torch.randint(3, (5, 8)):
+            prediction, carry = predictor.predict(carry, action)
+    """
 
     obs_shape: tuple[int, int, int]
     """(K, H, W) of its inputs and predictions."""
@@ -118,6 +159,18 @@ class Planner(Stateful, Protocol):
 
     The agent adds ``rng`` to its carry and advances it once per timestep; where ``initial`` has an
     ``action``, the agent sets it to the action taken.
+
+    Example::
+
+        import torch
+        from reverie.envs import prng
+        from reverie.world_models.planning.figar import FiGARConfig
+
+        planner = FiGARConfig().build(features=64, num_actions=4)
+        carry = planner.initial(8) | {"rng": prng.initial_rng(0, prng.Purpose.TRAIN, 8)}
+        first = torch.ones(8, dtype=torch.bool)
+        logits, carry, output = planner.advance(torch.randn(8, 64), carry, first)
+        carry["action"] = logits.argmax(1)  # which the next timesteps repeat
     """
 
     context_size: int
@@ -148,7 +201,7 @@ class Planner(Stateful, Protocol):
 
 @dataclass(frozen=True)
 class DensityConfig:
-    """Base of the configs of densities."""
+    """Base of the configs of densities; raises UsageError for a setting out of its range."""
 
     def build(
         self,
@@ -165,7 +218,7 @@ class DensityConfig:
 
 @dataclass(frozen=True)
 class RepresentationConfig:
-    """Base of the configs of representations."""
+    """Base of the configs of representations; raises UsageError for a setting out of its range."""
 
     trainable: ClassVar[bool] = False
     """Whether ``update`` trains it; an agent fits such a representation before use."""
@@ -184,7 +237,7 @@ class RepresentationConfig:
 
 @dataclass(frozen=True)
 class PredictorConfig:
-    """Base of the configs of predictors."""
+    """Base of the configs of predictors; raises UsageError for a setting out of its range."""
 
     def build(
         self,
@@ -202,7 +255,7 @@ class PredictorConfig:
 
 @dataclass(frozen=True)
 class PlannerConfig:
-    """Base of every planner's config."""
+    """Base of every planner's config; raises UsageError for a setting out of its range."""
 
     def build(
         self, *, features: int, num_actions: int, seed: int = 0, device: torch.device | str = "cpu"

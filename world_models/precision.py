@@ -30,11 +30,18 @@ class Precision:
 
     Example::
 
-        agent = config.build(envs.spec, precision=Precision("bf16"))
+        from reverie.envs.batched_env import spec_of
+        from reverie.envs.catch import CatchConfig
+        from reverie.agents.ppo import PPOConfig
+        from reverie.world_models.precision import Precision
+
+        spec = spec_of(CatchConfig(), num_envs=8)
+        agent = PPOConfig().build(spec, precision=Precision("bf16"))
     """
 
     name: PrecisionName = "fp32"
     compile: bool = False
+    """Whether networks and losses are compiled by torch.compile."""
 
     @property
     def dtype(self) -> torch.dtype:

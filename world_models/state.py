@@ -17,8 +17,15 @@ class HasState:
 
     Example::
 
+        from reverie.world_models.state import HasState
+
         class Counter(HasState):
-            STATE = ("network", "optimizer", "updates")
+            STATE = ("count",)
+
+            def __init__(self) -> None:
+                self.count = 0
+
+        Counter().load_state_dict({"count": 3})
     """
 
     STATE: ClassVar[tuple[str, ...]] = ()

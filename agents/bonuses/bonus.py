@@ -21,15 +21,36 @@ from ..notices import Notice
 
 @runtime_checkable
 class Bonus(Stateful, Protocol):
-    """An intrinsic reward, which learns from the transitions that it is computed for."""
+    """An intrinsic reward, which learns from the transitions that it is computed for.
+
+    The loop's consumer adds it to a transition; ``learning_reward`` adds it to the reward.
+
+    Example::
+
+        from itertools import islice
+        from reverie.agents.bonuses.density_bonus import PseudoCountConfig
+        from reverie.agents.dqn import DQNConfig
+        from reverie.agents.loop import interact
+        from reverie.envs.batched_env import BatchedEnv
+        from reverie.envs.catch import CatchConfig
+
+        envs = BatchedEnv(CatchConfig().build(8), seed=0)
+        agent = DQNConfig(buffer_size=10_000).build(envs.spec)
+        bonus = PseudoCountConfig().build(envs.spec)
+        for t in islice(interact(envs, agent), 100):
+            agent.learn(t.with_bonus(bonus(t)))
+    """
 
     def __call__(self, t: Transition) -> Float[Tensor, " N"]:
-        """Return the bonus of each env, 0 or more; raises NumericalError if it is not finite."""
+        """Return the bonus of each env, 0 or more, and learn from the transition.
+
+        Raises NumericalError if a bonus is not finite.
+        """
 
 
 @dataclass(frozen=True)
 class BonusConfig:
-    """Base of every bonus's config."""
+    """Base of every bonus's config; raises UsageError for a setting out of its range."""
 
     def build(
         self,

@@ -85,7 +85,10 @@ PUBLISHED_SCALES = {"bellemare": 0.05, "gain": 1.0}
 
 
 class PseudoCount(HasState):
-    """A bonus of scale (N + 0.01)^(-1/2) or scale N^(-1/2) for pseudo-count N."""
+    """A bonus of scale (N + 0.01)^(-1/2), or scale N^(-1/2), for the pseudo-count N of a frame.
+
+    Raises NumericalError if a log-probability or the bonus is not finite.
+    """
 
     STATE = ("density",)
 
@@ -139,7 +142,13 @@ class SurpriseConfig(DensityBonusConfig):
 
 
 class Surprise(HasState):
-    """A bonus of scale (-log p) / pixels, in nats, before the density's update on the frame."""
+    """A bonus by the surprise of a frame before the density's update on it.
+
+        scale (-log p(x)) / (rows columns)
+
+    x is the downsampled frame, so the surprise is in nats per pixel. Raises NumericalError if a
+    log-probability is not finite.
+    """
 
     STATE = ("density",)
 

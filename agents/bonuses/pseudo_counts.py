@@ -1,7 +1,8 @@
 """Pseudo-counts: visit counts of frames, derived from a density's update on them.
 
-Log-probabilities are in nats, of the same frame just before and just after the update. A frame
-whose probability did not increase has an infinite count, and hence no bonus.
+Log-probabilities are in nats, of the same frame just before (log rho) and just after (log rho') the
+update; the prediction gain is log rho' - log rho. A frame whose probability did not increase has an
+infinite count, and hence no bonus.
 """
 
 import torch
@@ -13,7 +14,13 @@ MIN_COUNT = 0.01
 
 
 def pseudo_count(before: Float[Tensor, " N"], after: Float[Tensor, " N"]) -> Float[Tensor, " N"]:
-    """Return N = rho (1 - rho') / (rho' - rho), from logarithms (Bellemare et al. 2016, eq. 2)."""
+    """Return the pseudo-count of frames (Bellemare et al. 2016, eq. 2).
+
+        N = rho (1 - rho') / (rho' - rho)
+
+    It solves rho = N / n and rho' = (N + 1) / (n + 1) for the count N of the frame and the total n,
+    and is computed as (1 - rho') / (exp(gain) - 1), which does not underflow.
+    """
     count = -after.clamp(max=0).expm1() / (after - before).expm1()
     return torch.where(after > before, count, torch.inf)
 

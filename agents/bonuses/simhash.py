@@ -73,16 +73,21 @@ class SimHash:
         return self.scale * torch.tensor(counts).rsqrt()
 
     def code(self, frames: UInt8[Tensor, "n C H W"]) -> Bool[Tensor, "n bits"]:
-        """Return sign(A x) of the pixels, which are in -128..127 to center them."""
+        """Return the code sign(A x) of each frame, for a fixed Gaussian matrix A.
+
+        x holds the downsampled gray pixels, which are in -128..127 to center them.
+        """
         pixels = quantize_frames(frames, self.shape, 256).flatten(1).to(torch.float32) - 128
         return pixels @ self.projection > 0
 
     def state_dict(self) -> dict[str, Any]:
+        """Return the digests of the codes visited, and the number of their visits."""
         return {
             "codes": torch.tensor(list(self.counts), dtype=torch.int64),
             "counts": torch.tensor(list(self.counts.values()), dtype=torch.int64),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore the visit counts."""
         pairs = zip(state["codes"].tolist(), state["counts"].tolist(), strict=True)
         self.counts = dict(pairs)

@@ -99,6 +99,7 @@ class RepresentationFitter:
         return metrics, True
 
     def state_dict(self) -> dict[str, Any]:
+        """Return the counters, the frames stored and, with refits, the copy in training."""
         state = {name: getattr(self, name) for name in COUNTERS}
         state["frames"] = self.frames[: self.num_frames]
         if self.trained is not self.representation:
@@ -106,6 +107,7 @@ class RepresentationFitter:
         return state
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore the counters, and the frames if the state has them."""
         for name in COUNTERS:
             setattr(self, name, state[name])
         if self.done:

@@ -72,6 +72,7 @@ class KeyStorage:
         self.full = full[:, :0].clone()
 
     def state_dict(self, sizes: Sequence[int]) -> dict[str, Any]:
+        """Return the first ``sizes[action]`` keys of each action, in the format of the storage."""
         tables = {"full": self.full}
         if self.halves:
             tables = {"upper": self.halves[0], "lower": self.halves[1]}

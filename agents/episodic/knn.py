@@ -32,10 +32,13 @@ class KNNIndex(KeyStorage):
 
     Example::
 
+        import torch
+        from reverie.agents.episodic.knn import KNNIndex
+
         index = KNNIndex(num_actions=2, dim=64)
         index.grow(1000)
-        index[0, :1000] = keys
-        distances, indices = index.search(queries, sizes=[1000, 0], k=11)
+        index[0, :1000] = torch.randn(1000, 64)
+        distances, indices = index.search(torch.randn(8, 64), sizes=[1000, 0], k=11)  # [2, 11, 8]
     """
 
     def __init__(self, num_actions: int, dim: int, device: torch.device | str = "cpu") -> None:

@@ -34,6 +34,7 @@ class MFECConfig(AgentConfig):
     """k of the nearest-neighbor search. An action with fewer keys is always tried, so an
     environment with few states needs a small k."""
     gamma: float = 1.0
+    """Discount factor per agent step; 1 on Atari, as published."""
     epsilon: float = 0.005
     """Probability of a random action during training, constant."""
     capacity: int = 1_000_000
@@ -45,6 +46,7 @@ class MFECConfig(AgentConfig):
     fit_updates: int = 4_000
     """Updates of a fit, one per agent step, still of random play; then it is frozen."""
     fit_batch_size: int = 16
+    """Frames per update of a fit."""
     refit_every: int = 0
     """Agent steps between later fits, each to the newest ``fit_after`` frames, after which all keys
     are recomputed; 0 for none. The tables then store an observation per key (7 kB on Atari)."""
@@ -231,6 +233,7 @@ class EpisodeBuffer:
         self.episode_starts = [start - finished for start in self.episode_starts]
 
     def state_dict(self) -> dict[str, Any]:
+        """Return the timesteps since the oldest unfinished episode began."""
         finished = min(self.episode_starts)
         return {
             "episode_starts": [start - finished for start in self.episode_starts],
@@ -238,6 +241,7 @@ class EpisodeBuffer:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore the timesteps; raises ValueError if an episode starts outside of them."""
         starts, self.num_rows, self.fields = state["episode_starts"], 0, {}
         for row in zip(*state["fields"].values(), strict=True):
             timestep = zip(state["fields"], row, strict=True)

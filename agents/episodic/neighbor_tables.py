@@ -22,9 +22,14 @@ class NeighborTables:
 
     Example::
 
-        tables = NeighborTables(num_actions, dim=64, capacity=1_000_000, num_neighbors=11)
-        tables.update(action, keys, digests, returns)
-        values, exact = tables.estimate(queries, query_digests)
+        import torch
+        from reverie.agents.episodic.neighbor_tables import NeighborTables
+
+        tables = NeighborTables(num_actions=2, dim=64, capacity=1_000, num_neighbors=11)
+        keys, digests = torch.randn(100, 64), torch.arange(100)
+        for action in range(2):
+            tables.update(action, keys, digests, returns=torch.randn(100))
+        values, exact = tables.estimate(keys, digests)  # [2, 100], and all exact
     """
 
     def __init__(
@@ -54,9 +59,11 @@ class NeighborTables:
     ) -> tuple[Float[Tensor, "A B"], Float[Tensor, "A B"]]:
         """Return the value of each action in each state, and 1 where the state is stored.
 
-        The value of a stored state is its own return, that of any other state the mean return of
-        its nearest neighbors (eq. 2). An action with fewer than ``num_neighbors`` keys has value
-        +inf, so that it is tried. ``digests`` identify the observations exactly.
+            Q(s, a) = the stored return if (s, a) is in the table, else (1 / k) sum_i Q(s_i, a)
+
+        The sum is over the k = ``num_neighbors`` nearest keys s_i of the action (eq. 2). An action
+        with fewer than k keys has value +inf, so that it is tried. ``digests`` identify the
+        observations exactly.
         """
         if not any(size >= self.num_neighbors for size in self.sizes):
             zeros = queries.new_zeros(len(self.sizes), len(queries))
@@ -102,7 +109,12 @@ class NeighborTables:
         returns: Float[Tensor, " M"],
         observations: UInt8[Tensor, "M K H W"] | None = None,
     ) -> None:
-        """Add visits in their order; a key keeps the maximum of its returns (eq. 1)."""
+        """Add visits in their order; a key keeps the maximum of its returns (eq. 1).
+
+            Q(s, a) <- G if (s, a) is new, else max(Q(s, a), G)
+
+        ``keys`` and ``digests`` are those of the states s, ``returns`` holds G.
+        """
         unique, inverse = torch.unique(digests, return_inverse=True)
         best = torch.full_like(unique, -torch.inf, dtype=returns.dtype)
         best.scatter_reduce_(0, inverse, returns, "amax")
@@ -164,6 +176,7 @@ class NeighborTables:
             setattr(self, name, grown(getattr(self, name), num_rows))
 
     def state_dict(self) -> dict[str, Any]:
+        """Return the rows in use of every table."""
         keys = self.keys.state_dict(self.sizes)
         state: dict[str, Any] = {"num_visits": self.num_visits, "keys": keys}
         for name in self.columns:
@@ -172,6 +185,7 @@ class NeighborTables:
         return state
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore the tables, growing them where needed."""
         self.num_visits = state["num_visits"]
         self.sizes = [len(table) for table in state["digests"]]
         if max(self.sizes) > self.keys.num_rows:

@@ -23,7 +23,9 @@ class AtariConfig(EnvConfig):
     """Settings of an Atari 2600 game: its name and the protocol."""
 
     game: str = "ms_pacman"
+    """Name of the ROM, one of those that reverie list games prints."""
     protocol: AtariProtocol = PROTOCOLS["mfec"]
+    """What fixes the meaning of a score; its settings may be changed one by one."""
 
     def build(self, num_envs: int, *, threads: int = 0, privileged: bool = False) -> "Atari":
         return Atari(self.game, num_envs, self.protocol, threads=threads, privileged=privileged)
@@ -61,7 +63,8 @@ class Atari(AtariVectorEnv):  # type: ignore[misc]  # ale_py's base is untyped
     here a life is lost if 0 < new < old lives. Under ``fire_reset`` the next action is then FIRE, a
     function of the seeds and actions before it like all else. With ``privileged``,
     ``info["privileged"]`` is the true state of a game listed in ``ram.RAM``, read from a replica
-    emulator of every env.
+    emulator of every env. Raises UsageError for a game that does not exist, and RuntimeError if a
+    replica diverges from its env.
     """
 
     def __init__(

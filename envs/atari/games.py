@@ -131,7 +131,10 @@ def expand_games(text: str) -> tuple[str, ...]:
 
 
 def human_normalized(game: str, score: float) -> float | None:
-    """Return (score - random) / (human - random), or None if the game's are unknown."""
+    """Return (score - random) / (human - random), or None if the game's scores are unknown.
+
+    0 is the score of random play, 1 that of the human of ``HUMAN_RANDOM_TABLE``.
+    """
     if game not in HUMAN_RANDOM:
         return None
     random, human = HUMAN_RANDOM[game]

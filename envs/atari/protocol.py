@@ -12,9 +12,13 @@ from ..errors import UsageError
 
 @dataclass(frozen=True)
 class AtariProtocol:
-    """Settings of the emulator, of observations and of evaluation; rewards are always raw."""
+    """Settings of the emulator, of observations and of evaluation; rewards are always raw.
+
+    Raises UsageError for a setting out of its range, and for a stack of color frames.
+    """
 
     name: str
+    """Name of the protocol that the settings come from."""
     sticky: float = 0.0
     """Probability, at every frame, that the emulator repeats the previous action."""
     noops: int = 30
@@ -35,8 +39,11 @@ class AtariProtocol:
     stack: int = 4
     """Frames per observation."""
     height: int = 84
+    """Rows of an observation, to which the screen is scaled."""
     width: int = 84
+    """Columns of an observation, to which the screen is scaled."""
     grayscale: bool = True
+    """Observe gray frames; color frames need a stack of 1."""
     eval_epsilon: float = 0.001
     """Probability of a random action in evaluation."""
 

@@ -32,7 +32,10 @@ class Snapshot:
 
 
 class ReplicaEmulator:
-    """One game, seeded and stepped as one env of ``Atari`` is."""
+    """One game, seeded and stepped as one env of ``Atari`` is.
+
+    Raises UsageError for a game that does not exist.
+    """
 
     def __init__(self, game: str, protocol: AtariProtocol) -> None:
         ALEInterface.setLoggerMode(LoggerMode.Error)

@@ -36,7 +36,9 @@ class BoundConfig(DensityConfig):
     samples: int = 16
     """Codes sampled per frame: more give a tighter bound."""
     latent: int = 16
+    """Dimensions of the Gaussian code."""
     learning_rate: float = 3e-4
+    """Of RMSProp."""
 
     def __post_init__(self) -> None:
         check(self, "density", at_least(1), "samples", "latent")
@@ -88,8 +90,10 @@ class SymbolVAE(nn.Module):
 class BoundDensity(HasState):
     """Density whose log-probability is a lower bound, in nats.
 
-    The probabilities of all frames sum to at most about one. Codes without a pathwise gradient are
-    trained by VIMCO. Raises UsageError for frames or states of another shape or number of levels.
+    log p(x) is ``bounds.bound`` of ``samples`` codes, alpha as in the config. The probabilities of
+    all frames sum to at most about one. Codes without a pathwise gradient are trained by VIMCO,
+    which raises ValueError for fewer than 2 samples. Raises UsageError for frames or states of
+    another shape or number of levels.
     """
 
     STATE = (

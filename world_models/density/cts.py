@@ -41,11 +41,15 @@ class CTSConfig(DensityConfig):
 class CTS:
     """p(x) as the product over pixels of each context tree's prediction given its neighbors.
 
-    Estimators are Dirichlet-multinomials with the Perks prior 1/levels, the prior probability of
-    staying is 1/2, the switching rate at the t-th frame is 1/(t+1), and pixels outside the frame
-    count as symbol 0. Log-probabilities are in nats. The trees are in host memory, the results on
-    ``device``. At 42 x 42 pixels and 8 levels they take at most 340 MB, and usually a tenth of it.
-    Raises UsageError for frames or states of another shape or number of levels.
+        p_node(x) = w e(x) + (1 - w) p_child(x),  e(x) = (count(x) + 1 / levels) / (total + 1)
+
+    A pixel's prediction is that of its root; the neighbors' symbols choose the children, and a leaf
+    predicts e(x), the Dirichlet-multinomial estimate with the Perks prior. w is the posterior
+    probability of staying, 1/2 at first (see ``context_trees`` for its update); the switching rate
+    at the t-th frame is 1 / (t + 1), and pixels outside the frame count as symbol 0.
+    Log-probabilities are in nats. The trees are in host memory, the results on ``device``. At 42 x
+    42 pixels and 8 levels they take at most 340 MB, and usually a tenth of it. Raises UsageError
+    for frames or states of another shape or number of levels.
     """
 
     def __init__(
@@ -103,6 +107,7 @@ class CTS:
         return torch.from_numpy(self.kernels.sample(self.trees, uniform.numpy())).to(self.device)
 
     def state_dict(self) -> dict[str, Any]:
+        """Return the rows in use of the trees, and the generator."""
         nodes, leaves = self.trees.used.tolist()
         return {
             "shape": self.shape,
@@ -115,6 +120,7 @@ class CTS:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore the trees; raises UsageError for those of another shape or number of levels."""
         check_state(state, self.shape, self.levels)
         nodes, weights, leaves = (
             state[pool].numpy(force=True).copy() for pool in ("nodes", "weights", "leaves")

@@ -1,6 +1,6 @@
 """PixelCNN: a gated convolutional network that is autoregressive over pixels in raster order.
 
-The small network of Ostrovski et al. 2017 (section 4), with the vertical and horizontal stacks of
+The small network of Ostrovski et al. 2017, with the vertical and horizontal stacks of
 van den Oord et al. 2016 ("Conditional Image Generation with PixelCNN Decoders", section 2.2), whose
 receptive field has no blind spot. It is trained online, by one RMSProp update per frame at a
 constant learning rate.
@@ -35,6 +35,7 @@ class PixelCNNConfig(DensityConfig):
     head: int = 64
     """Width of the last hidden layer."""
     learning_rate: float = 1e-3
+    """Of RMSProp, constant (Ostrovski et al. 2017)."""
     rmsprop_alpha: float = 0.95
     """Decay of RMSProp's mean square; the papers give the learning rate only."""
     rmsprop_eps: float = 1e-4
@@ -184,6 +185,7 @@ class GatedPixelCNN(nn.Module):
         )
 
     def forward(self, x: Float[Tensor, "B H W"]) -> Float[Tensor, "B levels H W"]:
+        """Return the logits of each pixel's symbol, for symbols scaled to 0..1."""
         # Both kernels end one pixel before the one that is predicted.
         v = self.vertical(pad(x[:, None], (3, 3, 3, 0))[:, :, :-1])
         h = self.horizontal(pad(x[:, None], (3, 0))[..., :-1]) + self.vertical_to_horizontal(v)
@@ -207,6 +209,7 @@ class GatedBlock(nn.Module):
     def forward(
         self, v: Float[Tensor, "B pairs H W"], h: Float[Tensor, "B maps H W"]
     ) -> tuple[Float[Tensor, "B pairs H W"], Float[Tensor, "B maps H W"]]:
+        """Return the next layer of the vertical and of the horizontal stack."""
         v = self.vertical(pad(gate(v), (1, 1, 1, 0)))
         residual = self.horizontal(pad(h, (1, 0))) + self.vertical_to_horizontal(v)
         return v, h + self.output(gate(residual))

@@ -1,6 +1,6 @@
 """Bounds on the evidence log p(x), as functions of log-weights log p(x, z_s) - log q(z_s | x).
 
-One function of alpha covers most of them: the variational Renyi bound (Li & Turner 2016, eq. 8).
+One function of alpha covers most of them: the variational Renyi bound (Li & Turner 2016).
 """
 
 import math
@@ -44,9 +44,12 @@ class ImportanceWeights:
     log_posterior: Float[Tensor, "S B"]
 
     def log_weights(self, beta: float = 1.0) -> Float[Tensor, "S B"]:
-        """Return log p(x, z) - log q(z | x), with the KL term weighted by beta (beta-VAE).
+        """Return the log-weights of the codes, with the KL term weighted by beta.
 
-        Higgins et al. 2017 introduce beta.
+            log w_s = log p(x | z_s) + beta (log p(z_s) - log q(z_s | x))
+
+        At beta 1 these are log p(x, z_s) - log q(z_s | x); other values make a beta-VAE (Higgins et
+        al. 2017).
         """
         return self.log_likelihood + beta * (self.log_prior - self.log_posterior)
 
@@ -78,11 +81,14 @@ def draw_weights(
 
 
 def bound(log_weights: Float[Tensor, "S B"], alpha: float = ELBO) -> Float[Tensor, " B"]:
-    """Return the log of the (1 - alpha)-power mean of the weights.
+    """Return the variational Renyi bound on log p(x) (Li & Turner 2016), in nats.
 
-    For alpha >= 0 it is a lower bound on the evidence in expectation; it decreases in alpha. Alpha
-    1 is the ELBO for every S; 0 is the importance-weighted bound, which increases with S to the
-    evidence; -inf is the best sample (VR-max), which is no bound at finite S.
+        L_alpha = log((1 / S) sum_s w_s^(1 - alpha)) / (1 - alpha)
+
+    For alpha >= 0 it is a lower bound on the evidence in expectation; it decreases in alpha. Its
+    limit at alpha 1 is the ELBO, (1 / S) sum_s log w_s. Alpha 0 is the importance-weighted bound,
+    log((1 / S) sum_s w_s), which increases with S to the evidence (Burda et al. 2016); -inf is the
+    best sample, max_s log w_s (VR-max), which is no bound at finite S.
     """
     if alpha == ELBO:
         return log_weights.mean(0)
@@ -99,10 +105,12 @@ def analytic_elbo(
     beta: float = 1.0,
     free_bits: float = 0.0,
 ) -> Float[Tensor, " B"]:
-    """Return the ELBO from KL(q(z_d | x) || p(z_d)) of each latent d (Kingma & Welling, eq. 7).
+    """Return the ELBO in nats from the KL divergence of each latent (Kingma & Welling, eq. 7).
+
+        (1 / S) sum_s log p(x | z_s) - beta sum_d KL(q(z_d | x) || p(z_d))
 
     ``free_bits`` is the KL of a latent, in nats, that is not penalized: a mean over the batch below
-    it counts as ``free_bits`` (Kingma et al. 2016, eq. 15).
+    it counts as ``free_bits`` (Kingma et al. 2016).
     """
     penalized = torch.where(kl.mean(0) > free_bits, kl, free_bits)
     return log_likelihood.mean(0) - beta * penalized.sum(1)

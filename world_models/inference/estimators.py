@@ -17,7 +17,10 @@ Estimator = Literal["pathwise", "nvil", "vimco"]
 
 
 def pathwise(log_weights: Float[Tensor, "S B"], *, alpha: float = ELBO) -> Float[Tensor, " B"]:
-    """Return the surrogate of reparameterized codes (Kingma & Welling 2014)."""
+    """Return the surrogate of reparameterized codes z_s = g(x, noise_s) (Kingma & Welling 2014).
+
+    It is the bound itself, whose gradient flows through the codes.
+    """
     return bound(log_weights, alpha)
 
 
@@ -28,9 +31,12 @@ def nvil(
     *,
     alpha: float = ELBO,
 ) -> Float[Tensor, " B"]:
-    """Return the score-function surrogate with a learned baseline (Mnih & Gregor 2014, sec. 2.3).
+    """Return the score-function surrogate with a learned baseline (Mnih & Gregor 2014).
 
-    The surrogate also trains the baseline, by minus half its squared error.
+        gradient = grad L + (L - b) sum_s grad log q(z_s | x)
+
+    L is the bound and b = b(x) the ``baseline``, which the surrogate also trains, by minus half its
+    squared error, (L - b)^2 / 2 (section 2).
     """
     value = bound(log_weights, alpha)
     signal = value.detach() - baseline
@@ -44,10 +50,12 @@ def vimco(
     *,
     alpha: float = ELBO,
 ) -> Float[Tensor, " B"]:
-    """Return the score-function surrogate with leave-one-out baselines (Mnih & Rezende 2016, eq 8).
+    """Return the score-function surrogate with leave-one-out baselines (Mnih & Rezende 2016).
 
-    The baseline of a code is the bound in which the geometric mean of the other weights replaces
-    its own. Raises ValueError for fewer than 2 samples.
+        gradient = grad L + sum_s (L - L_{-s}) grad log q(z_s | x)
+
+    L is the bound, and L_{-s} the bound in which the geometric mean of the other weights replaces
+    the weight of code s. Raises ValueError for fewer than 2 samples.
     """
     samples = len(log_weights)
     if samples < 2:
@@ -68,7 +76,10 @@ def surrogate(
     *,
     alpha: float = ELBO,
 ) -> Float[Tensor, " B"]:
-    """Return the surrogate of the estimator of this name."""
+    """Return the surrogate of the estimator of this name.
+
+    Raises ValueError for vimco with fewer than 2 samples.
+    """
     if estimator == "pathwise":
         return pathwise(log_weights, alpha=alpha)
     if estimator == "nvil":
@@ -80,7 +91,7 @@ class Baseline(nn.Module):
     """NVIL's prediction of the bound from features of x, by a small network.
 
     The network's output is scaled by the running mean and standard deviation of past bounds (Mnih &
-    Gregor 2014, section 2.4).
+    Gregor 2014, section 2).
     """
 
     mean: Tensor
@@ -94,6 +105,7 @@ class Baseline(nn.Module):
         self.register_buffer("std", torch.ones(()))
 
     def forward(self, features: Float[Tensor, "B D"]) -> Float[Tensor, " B"]:
+        """Return the predicted bound of each x; no gradient flows into the features."""
         normalized: Tensor = self.net(features.detach())[:, 0]
         return self.mean + self.std * normalized
 

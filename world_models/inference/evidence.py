@@ -13,6 +13,8 @@ def log_evidence(
 ) -> tuple[Float[Tensor, " B"], Float[Tensor, " B"]]:
     """Estimate log p(x) by importance sampling; return it with its standard error, in nats.
 
+        log p(x) = log((1 / S) sum_s w_s),  error = std(w) / (mean(w) sqrt(S))
+
     The error is the relative standard error of the mean weight (delta method). As it is estimated
     from the same weights, it is too small where few of them dominate the sum.
     """
@@ -27,6 +29,8 @@ def bits_per_dimension(
 ) -> Float[Tensor, " B"]:
     """Convert the evidence in nats per frame to bits per pixel.
 
+        -(log p(x) / dimensions + log(bin_width)) / log(2)
+
     ``bin_width`` is the difference of two levels of a pixel in the units of a continuous
     likelihood, such as 1 / 255: times it, a density is about the probability of a level. It is 1
     for a discrete likelihood.
@@ -39,6 +43,6 @@ def active_units(
 ) -> Bool[Tensor, " D"]:
     """Return which latents' posterior means have a variance over x above the threshold.
 
-    Burda et al. 2016, section 5.1.
+    Burda et al. 2016, section 5.
     """
     return posterior_means.var(0) > threshold

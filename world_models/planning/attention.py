@@ -1,7 +1,7 @@
 """Gaussian attention along one axis: K filters over T positions, through which to read and write.
 
 DRAW's windows (Gregor et al. 2015, section 3.2) are two such filter banks, one per axis of an
-image; STRAW's (Vezhnevets et al. 2016, section 2.1) is one, along time.
+image; STRAW's (Vezhnevets et al. 2016, section 2) is one, along time.
 """
 
 import math
@@ -30,8 +30,11 @@ def gaussian_filters(
 ) -> Float[Tensor, "B {count} {length}"]:
     """Return ``count`` Gaussians, ``stride`` positions apart around ``center``, that sum to 1.
 
-    DRAW, eqs. 19-26. A Gaussian is normalized by a softmax, so that one narrower than the distance
-    to the nearest position selects that position instead of being 0 / 0.
+        F[i, t] = exp(-(t - m_i)^2 / (2 variance)) / Z_i
+        m_i = center + (i - (count - 1) / 2) stride
+
+    DRAW, eqs. 19-26, with i and t from 0. A Gaussian is normalized by a softmax, so that one
+    narrower than the distance to the nearest position selects that position instead of being 0 / 0.
     """
     offset = torch.arange(count, device=center.device) - (count - 1) / 2
     mean = center[:, None] + offset * stride[:, None]
@@ -68,10 +71,20 @@ def center_and_stride_params(
 
 
 def read(line: Float[Tensor, "B A T"], window: AttentionWindow) -> Float[Tensor, "B A K"]:
-    """Return the weighted mean of each row under each filter, times the gain."""
+    """Return the weighted mean of each row of ``line`` under each filter, times the gain.
+
+        gain (line F^T)
+
+    F holds the filters, [K T].
+    """
     return window.gain[:, None, None] * (line @ window.filters.mT)
 
 
 def write(patch: Float[Tensor, "B A K"], window: AttentionWindow) -> Float[Tensor, "B A T"]:
-    """Return the sum of the filters weighted by the patch, divided by the gain."""
+    """Return the sum of the filters weighted by the patch, divided by the gain.
+
+        (patch F) / gain
+
+    F holds the filters, [K T].
+    """
     return (patch @ window.filters) / window.gain[:, None, None]

@@ -24,7 +24,7 @@ class FiGARConfig(PlannerConfig):
     """A softmax over actions and one over 1..max_repetitions, both linear in the features."""
 
     max_repetitions: int = 30
-    """W: the most timesteps for which one action is repeated (section 4: 30)."""
+    """W: the most timesteps for which one action is repeated (the paper: 30)."""
 
     def __post_init__(self) -> None:
         check(self, "planner", at_least(1), "max_repetitions")
@@ -36,7 +36,13 @@ class FiGARConfig(PlannerConfig):
 
 
 class FiGAR(nn.Module):
-    """A planner that chooses an action and its repetitions, then repeats it until they are over."""
+    """A planner that chooses an action and its repetitions, then repeats it until they are over.
+
+        a ~ softmax(W_a x),  n ~ q = softmax(W_n x),  KL = sum_n q(n) log(W q(n))
+
+    Both are drawn at replanning, from the features x of that timestep. The divergence is that of
+    the number of repetitions n in 1..W from a uniform distribution.
+    """
 
     def __init__(
         self, features: int, num_actions: int, max_repetitions: int, *, seed: int = 0

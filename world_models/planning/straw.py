@@ -27,7 +27,7 @@ INITIAL_LOG_SCALE = -2.0
 """Log standard deviation of STRAWe's code at first. Its means differ by more between states: while
 a code is mostly noise, plans gain nothing from it, and the KL divergence alone shapes it."""
 COMMITMENT_PEAK = 40.0
-"""e: the logit that a new commitment plan adds where the commitment ends (section 2.1)."""
+"""e: the logit that a new commitment plan adds where the commitment ends (section 2)."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,17 @@ class STRAWeConfig(STRAWConfig):
 
 
 class STRAW(nn.Module):
-    """One timestep of Algorithm 1 per call; environments that are committed keep their plan."""
+    """One timestep of Algorithm 1 per call; environments that are committed keep their plan.
+
+        g_t ~ Bernoulli(first entry of shift(c_{t-1})),  psi = f_psi(z)
+        xi = h([read(shift(A_{t-1}), psi); z])
+        A_t = shift(A_{t-1}) + g_t write(f_A(xi), psi)
+        c_t = g_t sigmoid(b + write(e, f_c([psi; xi]))) + (1 - g_t) shift(c_{t-1})
+        logits of the action = first column of A_t
+
+    A is the action plan, c the commitment plan and z the code of the features. At an episode's
+    first timestep A is 0 and c is 1, so that g is 1. The plan is read after it was shifted.
+    """
 
     def __init__(
         self, config: STRAWConfig, encoder: "IdentityEncoder | GaussianEncoder", num_actions: int
@@ -181,11 +191,12 @@ class IdentityEncoder(nn.Module):
     def forward(
         self, features: Float[Tensor, "B D"], rng: Int64[Tensor, " B"]
     ) -> tuple[Float[Tensor, "B D"], Float[Tensor, " B"]]:
+        """Return the features as the code, and KL divergences of 0."""
         return features, features.new_zeros(len(features))
 
 
 class GaussianEncoder(nn.Module):
-    """The code of STRAWe: a sample of q(z|x), and KL[q(z|x) || p(z|x)] in nats (section 2.3)."""
+    """The code of STRAWe: a sample of q(z|x), and KL[q(z|x) || p(z|x)] in nats (section 2)."""
 
     def __init__(self, features: int, size: int, prior: str) -> None:
         super().__init__()
@@ -206,6 +217,12 @@ class GaussianEncoder(nn.Module):
     def forward(
         self, features: Float[Tensor, "B D"], rng: Int64[Tensor, " B"]
     ) -> tuple[Float[Tensor, "B Z"], Float[Tensor, " B"]]:
+        """Draw the codes of the features, and return them with their KL divergences in nats.
+
+            z = mu(x) + sigma(x) noise,  noise ~ N(0, I)
+
+        The noise is a function of the key ``rng``.
+        """
         q, p = gaussian(self.posterior(features)), gaussian(self.prior(features))
         code = q.mean + q.stddev * prng.normal(rng, self.size, prng.Purpose.PLAN_NOISE)
         return code, kl_divergence(q, p).sum(1)
@@ -219,6 +236,7 @@ class StandardNormalParams(nn.Module):
         self.size = size
 
     def forward(self, features: Float[Tensor, "B D"]) -> Float[Tensor, "B P"]:
+        """Return means and log standard deviations of 0."""
         return features.new_zeros(len(features), 2 * self.size)
 
 

@@ -1,4 +1,4 @@
-"""Curriculum of multi-step prediction (Oh et al. 2015, section 3.3)."""
+"""Curriculum of multi-step prediction (Oh et al. 2015, section 3)."""
 
 from dataclasses import dataclass
 
@@ -8,7 +8,10 @@ from ..interface import PredictorConfig
 
 @dataclass(frozen=True)
 class CurriculumConfig(PredictorConfig):
-    """Training phases; entry i of each field belongs to phase i, and the last phase never ends."""
+    """Training phases; entry i of each field belongs to phase i, and the last phase never ends.
+
+    Raises UsageError unless all fields have as many entries, each above 0.
+    """
 
     horizons: tuple[int, ...] = (1, 3, 5)
     """Steps predicted from the network's own predictions."""
@@ -17,6 +20,7 @@ class CurriculumConfig(PredictorConfig):
     batch_sizes: tuple[int, ...] = (32, 8, 8)
     """Segments per update."""
     updates: tuple[int, ...] = (1_500_000, 1_000_000, 1_000_000)
+    """Updates of each phase."""
 
     def __post_init__(self) -> None:
         phases = (self.horizons, self.learning_rates, self.batch_sizes, self.updates)

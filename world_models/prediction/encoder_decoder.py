@@ -97,12 +97,13 @@ class Encoder(nn.Module):
         )
 
     def forward(self, obs: Float[Tensor, "B K H W"]) -> Float[Tensor, "B D"]:
+        """Return the features of centered observations."""
         features: Tensor = self.hidden(self.convolutions(obs).flatten(1))
         return features
 
 
 class Transformation(nn.Module):
-    """h' = W_dec((W_enc h) * (W_act a)) + b: one matrix per action, factored (equation 5).
+    """h' = W_dec((W_enc h) * (W_act a)) + b: one matrix per action, factored.
 
     For an action of zeros, W_act a is a constant and the prediction is unconditional.
     """
@@ -116,6 +117,7 @@ class Transformation(nn.Module):
     def forward(
         self, features: Float[Tensor, "B D"], action: Float[Tensor, "B A"]
     ) -> Float[Tensor, "B D"]:
+        """Return h' of features h and an action a, as one-hot or zeros."""
         transformed: Tensor = self.decode(self.encode(features) * self.act(action))
         return transformed
 
@@ -155,6 +157,7 @@ class Decoder(nn.Module):
         self.deconvolutions = nn.Sequential(*deconvolutions)
 
     def forward(self, features: Float[Tensor, "B D"]) -> Float[Tensor, "B C H W"]:
+        """Return one centered frame."""
         frame: Tensor = self.deconvolutions(self.hidden(features).unflatten(1, self.grid))
         return frame
 

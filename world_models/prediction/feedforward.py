@@ -1,9 +1,9 @@
-"""The feed-forward network of Oh et al. 2015 ("Action-Conditional Video Prediction using Deep
-Networks in Atari Games", section 3.1, left), from four frames and an action to the next frame.
+"""The feed-forward network of Oh et al. 2015, from four frames and an action to the next frame.
 
-The small size applies the transformation at each position of a grid of convolutional features
-instead of to one vector. Motion is learned once for all positions, so training takes minutes on a
-CPU where the published network takes days; its receptive field reaches about 20 pixels.
+"Action-Conditional Video Prediction using Deep Networks in Atari Games", section 3.1, left. The
+small size applies the transformation at each position of a grid of convolutional features instead
+of to one vector. Motion is learned once for all positions, so training takes minutes on a CPU where
+the published network takes days; its receptive field reaches about 20 pixels.
 """
 
 from dataclasses import dataclass

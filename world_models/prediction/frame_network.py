@@ -23,7 +23,10 @@ class FrameOutput:
 
 
 class FrameNetwork(nn.Module):
-    """Predicts one frame; a subclass is the network of one paper."""
+    """Predicts one frame; a subclass is the network of one paper.
+
+    Raises UsageError for frames that are too small for the layers of its size.
+    """
 
     num_features: int
     """Size of ``FrameOutput.features``."""

@@ -1,7 +1,7 @@
 """Frame predictor: a network that predicts frames, as a simulator with reward and discount.
 
 Training minimizes the error of the network's own predictions over several steps (Oh et al. 2015,
-section 3.3), with horizons, learning rates and batch sizes from a ``CurriculumConfig``.
+section 3), with horizons, learning rates and batch sizes from a ``CurriculumConfig``.
 """
 
 from dataclasses import dataclass
@@ -61,15 +61,24 @@ class FramePredictorConfig(CurriculumConfig):
 class FramePredictor(HasState):
     """A ``FrameNetwork`` as a ``Predictor``.
 
-    The loss of a step is half the squared error summed over pixels, as published, plus the losses
-    of the reward and discount heads. Raises UsageError for observations of another shape and, on a
-    CPU, for actions out of range.
+    Raises UsageError for observations of another shape and, on a CPU, for actions out of range.
 
     Example::
 
+        from itertools import islice
+        from reverie.agents.loop import interact
+        from reverie.agents.policies import RandomPolicy
+        from reverie.agents.replay import Replay
+        from reverie.envs.batched_env import BatchedEnv
+        from reverie.envs.catch import CatchConfig
+        from reverie.world_models.prediction.feedforward import FeedforwardConfig
+
+        envs = BatchedEnv(CatchConfig().build(8), seed=0)
+        replay = Replay(envs.spec, capacity=10_000, gamma=1.0, monte_carlo=False)
+        for t in islice(interact(envs, RandomPolicy(3)), 100):
+            replay.append(t, t.next_step.reward)
         predictor = FeedforwardConfig(size="tiny").build(obs_shape=(1, 10, 5), num_actions=3)
-        carry = predictor.start(obs, context_action, first)
-        prediction, carry = predictor.predict(carry, action)
+        metrics = predictor.update(replay.sample_segments(*predictor.batch_shape))
     """
 
     STATE = ("network", "heads", "optimizer", "mean_frame", "seed", "updates")
@@ -169,7 +178,14 @@ class FramePredictor(HasState):
         return metrics
 
     def loss(self, segment: Segment, phase: int) -> tuple[Float[Tensor, ""], Metrics]:
-        """Return the multi-step loss of a segment, and its terms; steps after an end count 0."""
+        """Return the multi-step loss of a segment, and its terms; steps after an end count 0.
+
+            mean over steps of  |x' - x|^2 / 2 + heads_loss + KL
+
+        x' is the predicted and x the true frame, both in 0..1; the squared error is summed over
+        pixels, as published. A step's input are the predictions before it, or true frames under
+        teacher forcing.
+        """
         obs, action = segment.obs.to(self.device), segment.action.to(self.device)
         discount = segment.discount.to(self.device)
         symlog_reward = symlog(segment.reward.to(self.device, torch.float32))

@@ -26,7 +26,12 @@ def heads_loss(
     symlog_reward: Float[Tensor, " B"],
     discount: Float[Tensor, " B"],
 ) -> Float[Tensor, " B"]:
-    """Half the squared error of the symlog reward, plus the discount's binary cross-entropy."""
+    """Return the loss of the reward's and the discount's heads, per step.
+
+        (u - symlog(r))^2 / 2 - d log(sigmoid(l)) - (1 - d) log(1 - sigmoid(l))
+
+    u and l are the columns of ``output``, r the reward and d the discount.
+    """
     cross_entropy = functional.binary_cross_entropy_with_logits(
         output[:, 1], discount, reduction="none"
     )
@@ -34,10 +39,10 @@ def heads_loss(
 
 
 def symlog(x: Tensor) -> Tensor:
-    """Compute sign(x) ln(|x| + 1) (Hafner et al. 2023, eq. 9)."""
+    """Compute sign(x) ln(|x| + 1) (Hafner et al. 2023)."""
     return x.sign() * x.abs().log1p()
 
 
 def symexp(x: Tensor) -> Tensor:
-    """Compute the inverse of ``symlog``."""
+    """Compute the inverse of ``symlog``, sign(x) (exp(|x|) - 1)."""
     return x.sign() * x.abs().expm1()

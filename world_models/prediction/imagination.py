@@ -32,6 +32,17 @@ class Imagination(VectorEnv[Any, Any, Any]):
 
     Example::
 
+        import torch
+        from reverie.envs.interface import Segment
+        from reverie.world_models.prediction.feedforward import FeedforwardConfig
+        from reverie.world_models.prediction.imagination import Imagination
+
+        predictor = FeedforwardConfig(size="tiny").build(obs_shape=(1, 10, 5), num_actions=3)
+        empty, never = torch.zeros(4, 0), torch.zeros(4, 1, dtype=torch.bool)
+        starts = Segment(  # 4 contexts of one observation
+            action=empty.long(), obs=torch.zeros(4, 1, 1, 10, 5, dtype=torch.uint8), reward=empty,
+            bonus=empty, discount=empty, first=~never, last=never,
+        )
         env = Imagination(predictor, starts, num_envs=64, horizon=100)
         obs, _ = env.reset(seed=0)
         obs, reward, terminated, truncated, info = env.step(env.action_space.sample())

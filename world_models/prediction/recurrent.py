@@ -26,7 +26,9 @@ class RecurrentConfig(FramePredictorConfig):
     context: int = 11
     """Frames observed before the first prediction."""
     horizons: tuple[int, ...] = (10, 3, 5)
+    """Steps predicted after the context; the first phase feeds true frames."""
     batch_sizes: tuple[int, ...] = (4, 4, 4)
+    """Segments per update."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

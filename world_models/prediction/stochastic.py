@@ -4,7 +4,11 @@ A deterministic network predicts the mean of the possible next frames, which is 
 latent is drawn at every step and concatenated to the action: from a prior given observation and
 action or, in training, from a posterior that is also given the next frame (Denton & Fergus 2018,
 "Stochastic Video Generation with a Learned Prior"). The loss is the negative evidence lower bound
-with an analytic KL divergence, multiplied by the pixels' variance.
+with an analytic KL divergence, multiplied by the pixels' variance:
+
+    |x' - x|^2 / 2 + pixel_std^2 KL(q(z | obs, action, x) || p(z | obs, action))
+
+x' is the predicted and x the true next frame.
 """
 
 from dataclasses import dataclass, replace

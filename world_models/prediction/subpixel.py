@@ -45,6 +45,7 @@ class SubpixelConvTranspose2d(nn.ConvTranspose2d):
     def forward(
         self, grid: Float[Tensor, "B D H W"], output_size: list[int] | None = None
     ) -> Float[Tensor, "B C H_ W_"]:
+        """Return the image of a grid, as ``nn.ConvTranspose2d`` does."""
         padding, output_padding = _pair(self.padding), _pair(self.output_padding)
         if grid.device.type != "cpu" or _uncovered(padding, output_padding):
             return super().forward(grid, output_size)
@@ -55,6 +56,7 @@ class SubpixelConv2d(nn.Conv2d):
     """A convolution of an image, with a fast gradient with respect to the image."""
 
     def forward(self, image: Float[Tensor, "B C H W"]) -> Float[Tensor, "B D H_ W_"]:
+        """Return the grid of an image, as ``nn.Conv2d`` does."""
         padding, kernel, stride = _pair(self.padding), self.kernel_size[0], self.stride[0]
         height, width = image.shape[2:]
         output_padding = (

@@ -27,8 +27,11 @@ class BinaryVAEConfig(VariationalConfig):
     """A binary VAE trained by VIMCO on the importance-weighted bound."""
 
     alpha: float = IWAE
+    """The bound to maximize: 1 for the ELBO, 0 importance-weighted, -inf VR-max."""
     samples: int = 4
+    """Codes sampled per frame; vimco needs 2 or more."""
     estimator: Estimator = "vimco"
+    """Estimator of the bound's gradient; binary codes have no pathwise gradient."""
     latent: int = 64
     """Number of bits of the code; a key holds the probability of each."""
 
@@ -101,7 +104,7 @@ class BinaryVAE(VariationalModel):
 
 
 class AutoregressiveBernoulli(Distribution):
-    """p(z_d = 1 | z_<d) = sigmoid(logits_d + sum over e < d of weight_de z_e) (DARN, eq. 2)."""
+    """p(z_d = 1 | z_<d) = sigmoid(logits_d + sum over e < d of weight_de z_e) (DARN)."""
 
     has_rsample = False
     arg_constraints: ClassVar[dict[str, constraints.Constraint]] = {}

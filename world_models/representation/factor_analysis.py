@@ -38,7 +38,12 @@ class FactorAnalysis:
             self.noise = self._with_floor(variance - explained)
 
     def encode(self, x: Float[Tensor, "B P"]) -> Float[Tensor, "B D"]:
-        """Return the posterior means."""
+        """Return the posterior means of the factors.
+
+            E[z | x] = (I + W^T N^-1 W)^-1 W^T N^-1 (x - mean)
+
+        N is the diagonal matrix of the noise.
+        """
         return self._posterior_mean(x - self.mean)
 
     def log_prob(self, x: Float[Tensor, "B P"]) -> Float[Tensor, " B"]:

@@ -57,6 +57,7 @@ class Encoder(nn.Module):
         return hidden
 
     def forward(self, x: Float[Tensor, "B K H W"]) -> Float[Tensor, "B outputs"]:
+        """Return the outputs of the network plus those of the skip connection, float32."""
         centered = self._centered(x)
         out: Tensor = self.outputs(self.features(centered))
         linear: Tensor = self.skip(centered.flatten(1))
@@ -105,6 +106,7 @@ class Decoder(nn.Module):
         nn.init.normal_(self.last.weight, std=0.01 / channels**0.5)  # small, so the bias dominates
 
     def forward(self, z: Float[Tensor, "*S D"]) -> Float[Tensor, "*S maps H W"]:
+        """Return each pixel's parameters, the sum of network, skip connection and bias, float32."""
         z, shape = z.flatten(0, -2), (*z.shape[:-1], *self.bias.shape)
         hidden = self.layers[:4](z)
         image = self.layers[4](hidden).contiguous(memory_format=torch.channels_last)

@@ -30,6 +30,7 @@ class VariationalConfig(RepresentationConfig):
     """The bound, the estimator of its gradient and the optimizer of a latent-variable model."""
 
     trainable: ClassVar[bool] = True
+    """Whether ``update`` trains it."""
 
     alpha: float = ELBO
     """The bound to maximize: 1 for the ELBO, 0 importance-weighted, -inf VR-max."""
@@ -42,7 +43,9 @@ class VariationalConfig(RepresentationConfig):
     free_bits: float = 0.0
     """KL of each latent that is not penalized, in nats; for the ELBO with analytic KL only."""
     optimizer: Literal["adam", "rmsprop"] = "adam"
+    """Optimizer of the bound, with torch's settings but the learning rate."""
     learning_rate: float = 1e-3
+    """Initial learning rate of the optimizer."""
     max_grad_norm: float = 2000.0
     """Largest norm of the bound's gradient, in nats per frame. At 84 x 84 pixels it clips most
     gradients, so that a batch with an unusually large one takes no larger step."""
@@ -66,6 +69,7 @@ class VariationalModel(nn.Module):
     dim: int
     """Length of a key, whose first ``latent`` numbers are the mean of the code."""
     latent: int
+    """Length of a code."""
     bin_width: float
     """Difference of two levels of a pixel in the likelihood's units; 1 if it is discrete."""
 
