@@ -16,7 +16,7 @@ from ...envs.errors import UsageError
 from ..config.arguments import parse_flags, take_imports
 from ..evaluation.video import VideoWriter
 from ..runs.runtime import pick_threads
-from .rendering import render_view
+from .film import render_view
 from .session import REAL_TIME, SPEEDS, Mode, Session
 from .setup import load_setup
 
