@@ -21,6 +21,8 @@ TITLE = 26.0
 """Height of a panel's title, with the space below it."""
 PLOT = 104.0
 """Height of a line chart's axes."""
+PICTURE = 168.0
+"""Height of a picture at most, twice that of a frame of 84 x 84."""
 SERIES_STYLES = ("amber", "blue")
 
 
@@ -179,13 +181,13 @@ def _draw_lines(panel: LineChart) -> Drawing:
 
 def _draw_images(panel: Images) -> Drawing:
     count = len(panel.pictures)
-    columns = 3 if count == 3 or count > 6 else 2
+    columns = 3 if count == 3 or count > 6 else min(count, 2)
     width = (WIDTH - (columns - 1) * GAP) / columns
     marks: list[Mark] = []
     y = TITLE
     for start in range(0, count, columns):
         row = panel.pictures[start : start + columns]
-        sizes = [fit(picture.image, width, width) for picture in row]
+        sizes = [fit(picture.image, width, min(width, PICTURE)) for picture in row]
         captions = [wrap(picture.caption, width) for picture in row]
         height = max(size[1] for size in sizes)
         for column, (picture, size, lines) in enumerate(zip(row, sizes, captions, strict=True)):

@@ -38,6 +38,7 @@ def render_view(view: View, caption: str) -> Image:
     columns = 3 if len(view.pictures) > 1 else 2
     left = FILM_WIDTH - MARGIN - columns * (CARD + GAP) + GAP
     if columns == 3 or not view.panels:
+        left = MARGIN
         height = bottom - top if not view.panels else (bottom - top) * 3 // 5
         top = film.pictures(view.pictures, top, FILM_WIDTH - 2 * MARGIN, height) + GAP
     else:

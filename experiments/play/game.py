@@ -6,8 +6,9 @@ from ...envs import prng
 from ...envs.atari.atari import Atari
 from ...envs.batched_env import BatchedEnv
 from ...envs.interface import EnvConfig, TimeStep
-from ..evaluation.screen import screen_of
+from ..evaluation.screen import frame_to_image, newest_frame, screen_of
 from ..evaluation.video import Image
+from .panels import Images, Picture
 
 
 class Game:
@@ -48,6 +49,15 @@ class Game:
         ended = float(step.discount[0]) == 0 or 0 < self.lives < lives_before
         self.life_lost = ended and not bool(step.last[0])
         return step
+
+    def observation(self) -> Images | None:
+        """Return the newest frame that the agent observes; None if that is the screen."""
+        if self._render is newest_frame:
+            return None
+        frame = self.time_step.frame[0]
+        (stacked, height, width), channels = self.spec.obs_shape, len(frame)
+        note = f"the newest of {stacked // channels} stacked frames of {height} x {width} pixels"
+        return Images("Observation", (Picture(frame_to_image(frame)),), note)
 
     def screen(self) -> Image:
         """Return the emulator's color screen, the rendered maze, or else the newest frame."""

@@ -80,7 +80,7 @@ class PolicyInspector:
             )
             if plan.written:
                 levels, labels = plan_levels(plan), (*context.action_names, *EXTRA_ROWS)
-                note = "planned probabilities: dark is 0, full color is 1"
+                note = "planned probabilities, from 0 (no color) to 1 (full color)"
                 axis = "timesteps ahead; 0 is the current one"
                 panels = [Heatmap("Plan", labels, levels, axis, EXTRA_ROWS, note)]
         chart = BarChart(

@@ -220,7 +220,8 @@ class Session:
         if dream := self.active_dream:
             pictures, panels = dream.pictures(), [*dream.panels(), *panels]
         else:
-            pictures = (Picture(self.game.screen(), "game"),)
+            pictures, observation = (Picture(self.game.screen(), "game"),), self.game.observation()
+            panels = [observation, *panels] if observation else panels
         parts = (*self.setup.parts, dream and dream.predictor)
         view = View(pictures, tuple(panels), untrained(*parts))
         step = self.game.time_step

@@ -81,15 +81,18 @@ export class Timeline {
       [context.fillStyle, context.textAlign] = [colors[mark], align];
       context.fillText(glyph, left, baseline);
     };
-    context.globalAlpha = 0.35;
-    if (low <= high) for (const value of axisValues(low, high, 2)) rect("end", LEFT, y(value), width, 1);
-    context.globalAlpha = 1;
-    if (low <= high) {
-      for (const value of axisValues(low, high, 2)) text("end", format(value), LEFT - 5, y(value) + 4, "right");
-    } else text("end", "no value", LEFT - 5, (TOP + bottom) / 2, "right");
+    for (const value of low <= high ? axisValues(low, high, 2) : []) {
+      context.globalAlpha = 0.35;
+      rect("end", LEFT, y(value), width, 1);
+      context.globalAlpha = 1;
+      text("end", format(value), LEFT - 5, y(value) + 4, "right");
+    }
     const shownTimesteps = axisValues(this.oldest, this.oldest + this.span, Math.min(10, width / 90));
-    shownTimesteps.forEach((timestep, i) => text("end", i ? format(timestep) : `timestep ${format(timestep)}`,
-      Math.max(x(timestep), 35), height - 5));
+    shownTimesteps.forEach((timestep, i) => {
+      const label = i ? format(timestep) : `timestep ${format(timestep)}`;
+      const half = context.measureText(label).width / 2;
+      text("end", label, Math.min(Math.max(x(timestep), half), width - half - 1), height - 5);
+    });
     for (const [timestep, , , last] of events) {
       if (last) for (let top = 2; top < bottom; top += 6) rect("end", x(timestep), top, 1.5, 3);
     }

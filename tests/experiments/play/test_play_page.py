@@ -52,8 +52,8 @@ def test_the_page_with_manual_control_and_with_an_agent(browser: Any, tmp_path: 
         browser_page = page.page
         page.wait_for(lambda state: state.get("timestep", 0) > 3)
         assert browser_page.title() == "catch · reverie play"
-        assert browser_page.locator("#watch").get_attribute("aria-selected") == "true"
-        assert "Action values" in browser_page.locator("#inspection").inner_text()
+        assert browser_page.locator("#watch").get_attribute("aria-pressed") == "true"
+        assert "Action values" in browser_page.locator("#inspection").text_content()
 
         # Keys control the paused game, one timestep at a time.
         browser_page.locator("#pause").click()
@@ -97,7 +97,7 @@ def test_the_page_with_manual_control_and_with_an_agent(browser: Any, tmp_path: 
         positions = browser_page.locator("#panels > article").evaluate_all(left)
         assert max(positions) < 1280, "the panels do not overflow sideways"
         main_view = browser_page.locator("#main-view").bounding_box()
-        controls = browser_page.locator("#playback").bounding_box()
+        controls = browser_page.locator(".controls").first.bounding_box()
         assert main_view["y"] + main_view["height"] <= controls["y"], "no overlap"
         browser_page.locator("#resync").click()
         page.wait_for(lambda state: state["horizon"] < 2)
@@ -133,7 +133,7 @@ def test_a_run_without_a_predictor_has_no_dream_mode(browser: Any, tmp_path: Pat
         page.wait_for(lambda state: state.get("timestep", 0) > 20)
         assert page.page.locator("#dream").is_disabled()
         assert "no predictor" in page.page.locator("#status").inner_text()
-        inspection = page.page.locator("#inspection").inner_text()
+        inspection = page.page.locator("#inspection").text_content()
         for title in ("Action values", "Counts of CTS", "pseudo-count", "Surprise", "fire"):
             assert title in inspection
         assert page.page.evaluate("document.body.scrollHeight <= 720"), "the page fits 1280 x 720"
