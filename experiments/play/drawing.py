@@ -203,10 +203,10 @@ def _x_axis(
 ) -> list[Mark]:
     """Draw grid lines from top to bottom at round values of x, and the values below them."""
     marks: list[Mark] = []
-    for value in axis_values(low, high):
+    for value in axis_values(low, high, min(max(int((right - left) / 60), 1), 4)):
         x = left + (right - left) * (value - low) / (high - low)
         text = number(value)
-        end = min(x + text_width(text) / 2, WIDTH)
+        center = min(x, WIDTH - text_width(text) / 2)
         marks += [Box(min(x, WIDTH - 1), top, 1, bottom - top, "grid")]
-        marks += [Text(end - text_width(text) / 2, bottom + 13, text, anchor="middle")]
+        marks += [Text(center, bottom + 13, text, anchor="middle")]
     return marks

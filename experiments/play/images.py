@@ -6,6 +6,8 @@ from numpy.typing import NDArray
 
 from ..evaluation.video import Image
 
+INFERNO: Image = colormaps["inferno"](np.arange(256), bytes=True)[:, :3]
+
 
 def pixel_aspect(image: Image) -> float:
     """Return the width of a pixel in heights; an Atari console fills a display of 4:3."""
@@ -22,7 +24,7 @@ def fit(image: Image, width: float, height: float) -> tuple[float, float]:
 
 def heat_map(values: NDArray[np.floating]) -> Image:
     """Map values in [0, 1] to the inferno color map."""
-    colors: Image = colormaps["inferno"](values, bytes=True)[..., :3]
+    colors: Image = INFERNO[np.minimum(values * 256, 255).astype(np.uint8)]
     return colors
 
 

@@ -50,10 +50,10 @@ def shortened(text: str, width: float) -> str:
 
 
 def number(value: float) -> str:
-    """Format a value with three significant digits, or as a whole number from 1,000 on."""
+    """Format a value with three significant digits, or as a whole number in the thousands."""
     if not math.isfinite(value):
         return "untried"
-    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
+    return f"{value:,.0f}" if 1000 <= abs(value) < 1e7 else f"{value:.3g}"
 
 
 def axis_values(low: float, high: float, count: int = 4) -> list[float]:
