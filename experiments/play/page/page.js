@@ -25,7 +25,7 @@ const frameTimes = []; // of the last second, in milliseconds
 const send = (command, fields = {}) => {
   if (socket.readyState === WebSocket.OPEN) socket.send(JSON.stringify({ command, ...fields }));
 };
-const seek = (timestep) => send("seek", { value: timestep });
+const seek = (timestep) => send("seek", { value: timeline.within(timestep) });
 const timeline = new Timeline(get("timeline"), get("legend"), seek);
 new ResizeObserver(() => fitPictures(get("main-view"))).observe(get("main-view"));
 window.reverie = { frames: 0, state: null }; // read by tests and by `reverie bench`

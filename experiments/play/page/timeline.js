@@ -21,7 +21,7 @@ export class Timeline {
     canvas.addEventListener("pointermove", onPointer);
     canvas.addEventListener("keydown", ({ key }) => {
       const moves = { ArrowLeft: -1, ArrowRight: 1, PageUp: -15, PageDown: 15 };
-      if (key in moves) seek(this.within(this.timestep + moves[key]));
+      if (key in moves) seek(this.timestep + moves[key]);
       if (key === "Home") seek(this.oldest);
       if (key === "End") seek(this.newest);
     });
@@ -50,13 +50,14 @@ export class Timeline {
     this.draw();
   }
 
+  /** The kept timestep nearest to this one. */
   within(timestep) {
     return Math.min(Math.max(timestep, this.oldest), this.newest);
   }
 
   timestepAt(x) {
     const fraction = (x - LEFT) / (this.canvas.clientWidth - LEFT - RIGHT);
-    return this.within(Math.round(this.oldest + fraction * this.span));
+    return Math.round(this.oldest + fraction * this.span);
   }
 
   draw() {
