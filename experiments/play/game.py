@@ -6,7 +6,7 @@ from ...envs import prng
 from ...envs.atari.atari import Atari
 from ...envs.batched_env import BatchedEnv
 from ...envs.interface import EnvConfig, TimeStep
-from ..evaluation.screen import frame_to_image, newest_frame, screen_of
+from ..evaluation.screen import frame_to_image, screen_of
 from ..evaluation.video import Image
 from .panels import Images, Picture
 
@@ -51,13 +51,15 @@ class Game:
         return step
 
     def observation(self) -> Images | None:
-        """Return the newest frame that the agent observes; None if that is the screen."""
-        if self._render is newest_frame:
-            return None
+        """Return the newest frame that the agent observes; None if that is the screen itself."""
         frame = self.time_step.frame[0]
+        if (image := frame_to_image(frame)).shape == self.screen().shape:
+            return None
         (stacked, height, width), channels = self.spec.obs_shape, len(frame)
-        note = f"the newest of {stacked // channels} stacked frames of {height} x {width} pixels"
-        return Images("Observation", (Picture(frame_to_image(frame)),), note)
+        count = stacked // channels
+        which = f"the newest of {count} stacked frames" if count > 1 else "the observed frame"
+        note = f"{which}, {height} x {width} pixels"
+        return Images("Observation", (Picture(image),), note)
 
     def screen(self) -> Image:
         """Return the emulator's color screen, the rendered maze, or else the newest frame."""

@@ -36,13 +36,8 @@ def parts_of(*parts: Any) -> Iterator[Any]:
             yield from parts_of(*(getattr(part, name, None) for name in names))
 
 
-def untrained(*parts: Any) -> tuple[str, ...]:
-    """Return a sentence for each part, or part of it, that is still as it was initialized."""
-    reasons = {_untrained_reason(part): None for part in parts_of(*parts)}  # in order, each once
-    return tuple(filter(None, reasons))
-
-
-def _untrained_reason(part: Any) -> str:
+def untrained_reason(part: Any) -> str:
+    """Return a sentence if a part is still as it was initialized, or else an empty string."""
     name = type(part).__name__
     match part:
         case HasOptimizer(optimizer=optimizer) if not optimizer.state:

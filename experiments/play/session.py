@@ -21,7 +21,7 @@ from .history import Entry, Event, History
 from .inspectors import build_inspectors
 from .keys import Keyboard
 from .panels import Picture, View
-from .parts import untrained
+from .parts import parts_of, untrained_reason
 from .setup import PlaySetup
 
 SPEEDS = (1, 2, 5, 10, 15, 30, 60, 120)
@@ -41,6 +41,8 @@ class Session:
         self.keyboard = Keyboard(self.game.action_names)
         self.dream = Dream(setup.predictor) if setup.predictor else None
         self.inspectors = list(build_inspectors(*setup.parts))
+        self.untrained = [*parts_of(*setup.parts, setup.predictor)]
+        """The parts that have not learned anything yet."""
         self.mode: Mode = "dream" if self.dream and not self.inspectors else "watch"
         self.playing, self.manual = True, False
         self.stochastic, self.agent_sees_dream = False, False
@@ -222,8 +224,9 @@ class Session:
         else:
             pictures, observation = (Picture(self.game.screen(), "game"),), self.game.observation()
             panels = [observation, *panels] if observation else panels
-        parts = (*self.setup.parts, dream and dream.predictor)
-        view = View(pictures, tuple(panels), untrained(*parts))
+        self.untrained = [part for part in self.untrained if untrained_reason(part)]
+        reasons = dict.fromkeys(map(untrained_reason, self.untrained))  # in order, each once
+        view = View(pictures, tuple(panels), tuple(reasons))
         step = self.game.time_step
         state = {
             "lastAction": self.game.action_names[self.last_action] if self.last_action >= 0 else "",

@@ -18,10 +18,14 @@ def font(bold: bool = False) -> ImageFont.FreeTypeFont:
     return ImageFont.truetype(str(FONTS / f"DejaVuSans{'-Bold' * bold}.ttf"), SIZE)
 
 
-@lru_cache(maxsize=4096)
+@lru_cache
+def _letter_width(letter: str) -> float:
+    return font().getlength(letter)
+
+
 def text_width(text: str) -> float:
-    """Return the width of a text in pixels."""
-    return font().getlength(text)
+    """Return the width of a text in pixels, without kerning."""
+    return sum(map(_letter_width, text))
 
 
 @lru_cache(maxsize=1024)

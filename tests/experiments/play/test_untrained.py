@@ -8,7 +8,7 @@ from reverie.agents.bonuses.density_bonus import PseudoCountConfig
 from reverie.agents.loop import interact
 from reverie.envs.batched_env import BatchedEnv
 from reverie.envs.catch import CatchConfig
-from reverie.experiments.play.parts import untrained
+from reverie.experiments.play.parts import parts_of, untrained_reason
 from reverie.world_models.prediction.mlp import MLPPredictorConfig
 from reverie.world_models.representation.vae import VAEConfig
 
@@ -28,7 +28,7 @@ def test_an_agent_is_untrained_until_it_has_learned(name: str) -> None:
     envs = BatchedEnv(CatchConfig().build(2), seed=1)
     for t in islice(interact(envs, agent), 600):
         agent.learn(t)
-        if not untrained(agent):
+        if not any(map(untrained_reason, parts_of(agent))):
             break
     envs.close()
     assert session.step()
@@ -41,7 +41,7 @@ def test_models_are_untrained_until_their_first_update() -> None:
     session = build_session(predictor=predictor)
     assert session.mode == "dream"
     assert "has made no update yet" in session.view.untrained[0]
-    assert untrained(VAEConfig(latent=4).build(obs_shape=(1, 10, 5), seed=1))
+    assert untrained_reason(VAEConfig(latent=4).build(obs_shape=(1, 10, 5), seed=1))
 
 
 def test_a_density_learns_during_play() -> None:
