@@ -22,8 +22,8 @@ from ..evaluation.plans import Plan, follow_plan
 from ..evaluation.screen import frame_to_image
 from .bonus_inspectors import DensityBonusInspector, HasDensity, SimHashInspector
 from .context import Inspection, Inspector, StepContext
+from .learned_parts import HasTables, parts_of
 from .panels import BarChart, Heatmap, Images, Panel, Picture, Table
-from .parts import HasTables, parts_of
 from .representation_inspector import RepresentationInspector, decode_keys
 
 

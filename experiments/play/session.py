@@ -20,8 +20,8 @@ from .film import render_view
 from .history import Entry, Event, History
 from .inspectors import build_inspectors
 from .keys import Keyboard
+from .learned_parts import parts_of, untrained_reason
 from .panels import Picture, View
-from .parts import parts_of, untrained_reason
 from .setup import PlaySetup
 
 SPEEDS = (1, 2, 5, 10, 15, 30, 60, 120)
