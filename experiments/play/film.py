@@ -48,7 +48,8 @@ def render_view(view: View, caption: str) -> Image:
         column = min(range(columns), key=tops.__getitem__)
         height = int(drawing.height) + 2 * PADDING
         if tops[column] + height <= bottom:
-            film.card(drawing, left + column * (CARD + GAP), tops[column], height)
+            x, y = left + column * (CARD + GAP), tops[column]
+            film.card(drawing, x, y, y + height)
             tops[column] += height + GAP
     film.text(MARGIN, FILM_HEIGHT - 14, caption, "text")
     return np.asarray(image)
@@ -94,9 +95,9 @@ class _Film:
             bottom = max(bottom, top + int(size[1] + LINE))
         return bottom
 
-    def card(self, drawing: Drawing, left: int, top: int, height: int) -> None:
+    def card(self, drawing: Drawing, left: int, top: int, bottom: int) -> None:
         """Draw a panel on its background."""
-        box = (left, top, left + CARD, top + height)
+        box = (left, top, left + CARD, bottom)
         self.canvas.rounded_rectangle(box, 8, palette()["card"])
         x0, y0 = left + PADDING, top + PADDING
         for mark in drawing.marks:
