@@ -12,7 +12,7 @@ from ...envs.interface import Carry, TimeStep
 from ...world_models.interface import Prediction, Predictor
 from ..evaluation.screen import frame_to_image
 from .images import heat_map
-from .panels import Images, LineChart, Panel, Picture, Table
+from .panels import LineChart, Panel, Picture, Table
 
 MAX_ERRORS = 300
 """Imagined steps whose errors are plotted."""
@@ -89,16 +89,15 @@ class Dream:
         obs = self.carry["obs"].to(step.obs.device)
         return replace(step, obs=obs, frame=obs[:, -self.predictor.channels :])
 
-    def images(self) -> Images:
+    def pictures(self) -> tuple[Picture, ...]:
         """Return the emulator's frame, the imagined frame and their difference, side by side."""
         imagined = self.carry["obs"][0, -self.predictor.channels :]
         error = self._error().abs().mean(0).numpy() / 255
-        pictures = (
+        return (
             Picture(frame_to_image(self._true_frame()), "emulator"),
             Picture(frame_to_image(imagined), "imagined"),
-            Picture(heat_map(np.sqrt(error)), "error"),
+            Picture(heat_map(np.sqrt(error)), "error, from 0 (black) to 255 (yellow)"),
         )
-        return Images("Dream", pictures)
 
     def panels(self) -> list[Panel]:
         """Return the errors and rewards of the rollout, beside those of the emulator."""
@@ -112,8 +111,9 @@ class Dream:
         if self.prediction:
             rows.append(("predicted discount", f"{float(self.prediction.discount[0]):.3f}"))
         series = {"imagined": tuple(self.errors), "frozen frame": tuple(self.frozen_errors)}
-        note = "mean squared error in gray levels; baseline: the frame at the last resync"
-        return [Table("Dream", tuple(rows)), LineChart("Error by horizon", series, note)]
+        note = "frozen frame: the error of repeating the frame at the last resync"
+        axes = "imagined steps since resync", "mean squared error, squared gray levels"
+        return [Table("Dream", tuple(rows)), LineChart("Error by horizon", series, *axes, note)]
 
     def _append(self, step: TimeStep) -> None:
         """Keep the observation; stack frames, on zeros at first, if the predictor's has more."""

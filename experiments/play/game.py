@@ -3,10 +3,12 @@
 import torch
 
 from ...envs import prng
+from ...envs.atari.atari import Atari
 from ...envs.batched_env import BatchedEnv
 from ...envs.interface import EnvConfig, TimeStep
-from ..evaluation.screen import screen_of
+from ..evaluation.screen import frame_to_image, screen_of
 from ..evaluation.video import Image
+from .panels import Images, Picture
 
 
 class Game:
@@ -26,20 +28,38 @@ class Game:
         self.action_names = env.action_names(self.spec.num_actions)
         self._render = screen_of(self.envs)
         self.score, self.length = 0.0, 0
+        self.life_lost = False
+        """Whether the newest step cost a life, but not the last one."""
         self.time_step = self.envs.reset()
+        self.lives = self._count_lives()
 
     def reset(self) -> None:
         """Begin a new episode with the next seed."""
-        self.score, self.length = 0.0, 0
+        self.score, self.length, self.life_lost = 0.0, 0, False
         self.time_step = self.envs.reset(int(self.envs.seed_index[0]) + 1)
+        self.lives = self._count_lives()
 
     def step(self, action: int) -> TimeStep:
         """Take one agent step; after the last step of an episode this begins the next one."""
         if bool(self.time_step.last[0]):
             self.score, self.length = 0.0, -1
-        self.time_step = self.envs.step(torch.tensor([action], device=self.envs.device))
-        self.score, self.length = self.score + float(self.time_step.reward[0]), self.length + 1
-        return self.time_step
+        step = self.time_step = self.envs.step(torch.tensor([action], device=self.envs.device))
+        self.score, self.length = self.score + float(step.reward[0]), self.length + 1
+        lives_before, self.lives = self.lives, self._count_lives()
+        ended = float(step.discount[0]) == 0 or 0 < self.lives < lives_before
+        self.life_lost = ended and not bool(step.last[0])
+        return step
+
+    def observation(self) -> Images | None:
+        """Return the newest frame that the agent observes; None if that is the screen itself."""
+        frame = self.time_step.frame[0]
+        if (image := frame_to_image(frame)).shape == self.screen().shape:
+            return None
+        (stacked, height, width), channels = self.spec.obs_shape, len(frame)
+        count = stacked // channels
+        which = f"the newest of {count} stacked frames" if count > 1 else "the observed frame"
+        note = f"{which}, {height} x {width} pixels"
+        return Images("Observation", (Picture(image),), note)
 
     def screen(self) -> Image:
         """Return the emulator's color screen, the rendered maze, or else the newest frame."""
@@ -47,3 +67,8 @@ class Game:
 
     def close(self) -> None:
         self.envs.close()
+
+    def _count_lives(self) -> int:
+        """Return the lives of an Atari game, whatever its protocol; 0 for other envs."""
+        env = self.envs.env
+        return env.follow(0).ale.lives() if isinstance(env, Atari) else 0

@@ -16,6 +16,8 @@ class Event(NamedTuple):
     reward: float
     value: float | None
     last: bool
+    life_lost: bool = False
+    """Whether the player lost a life, but not the last one."""
 
 
 @dataclass(slots=True)

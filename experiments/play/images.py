@@ -1,4 +1,4 @@
-"""Images of per-pixel values."""
+"""Images: their size on a display, and images of per-pixel values."""
 
 import numpy as np
 from matplotlib import colormaps
@@ -6,10 +6,25 @@ from numpy.typing import NDArray
 
 from ..evaluation.video import Image
 
+INFERNO: Image = colormaps["inferno"](np.arange(256), bytes=True)[:, :3]
+
+
+def pixel_aspect(image: Image) -> float:
+    """Return the width of a pixel in heights; an Atari console fills a display of 4:3."""
+    return 4 / 3 * 210 / 160 if image.shape[:2] == (210, 160) else 1.0
+
+
+def fit(image: Image, width: float, height: float) -> tuple[float, float]:
+    """Return the largest size within a rectangle, of whole pixels per row from twice on."""
+    rows, columns = image.shape[0], image.shape[1] * pixel_aspect(image)
+    scale = min(width / columns, height / rows)
+    scale = int(scale) if scale >= 2 else scale
+    return columns * scale, rows * scale
+
 
 def heat_map(values: NDArray[np.floating]) -> Image:
     """Map values in [0, 1] to the inferno color map."""
-    colors: Image = colormaps["inferno"](values, bytes=True)[..., :3]
+    colors: Image = INFERNO[np.minimum(values * 256, 255).astype(np.uint8)]
     return colors
 
 

@@ -13,10 +13,8 @@ from typing import Any, Protocol, runtime_checkable
 import torch
 
 from ...agents.bonuses.simhash import SimHash
-from ...agents.episodic.neighbor_tables import NeighborTables
 from ...agents.networks import PolicyNetwork, QNetwork
 from ...agents.simulator import Simulator
-from ...world_models.interface import Representation
 from ...world_models.precision import InferenceCopy
 from ...world_models.representation.variational import VariationalRepresentation
 from ..evaluation.plan_drawings import EXTRA_ROWS, plan_levels
@@ -24,6 +22,7 @@ from ..evaluation.plans import Plan, follow_plan
 from ..evaluation.screen import frame_to_image
 from .bonus_inspectors import DensityBonusInspector, HasDensity, SimHashInspector
 from .context import Inspection, Inspector, StepContext
+from .learned_parts import HasTables, parts_of
 from .panels import BarChart, Heatmap, Images, Panel, Picture, Table
 from .representation_inspector import RepresentationInspector, decode_keys
 
@@ -36,12 +35,6 @@ class HasQNetwork(Protocol):
 @runtime_checkable
 class HasPolicyNetwork(Protocol):
     inference_copy: InferenceCopy[PolicyNetwork]
-
-
-@runtime_checkable
-class HasTables(Protocol):
-    tables: NeighborTables
-    representation: Representation
 
 
 @runtime_checkable
@@ -87,8 +80,9 @@ class PolicyInspector:
             )
             if plan.written:
                 levels, labels = plan_levels(plan), (*context.action_names, *EXTRA_ROWS)
-                note = f"the next {levels.shape[1]} timesteps, the current one on the left"
-                panels = [Heatmap("Plan", labels, levels, EXTRA_ROWS, note)]
+                note = "planned probabilities, from 0 (no color) to 1 (full color)"
+                axis = "timesteps ahead; 0 is the current one"
+                panels = [Heatmap("Plan", labels, levels, axis, EXTRA_ROWS, note)]
         chart = BarChart(
             "Policy", context.action_names, tuple(probs.tolist()), context.action, "probabilities"
         )
@@ -189,12 +183,6 @@ INSPECTORS: tuple[tuple[Any, Any], ...] = (
 
 
 def build_inspectors(*parts: Any) -> Iterator[Inspector]:
-    """Build the inspectors of agents, of the agents that they wrap, of models and of bonuses.
-
-    The inspector of a wrapped agent comes first, because that agent selects the actions.
-    """
-    for part in parts:
-        if part is not None:
-            yield from build_inspectors(getattr(part, "inner", None))
-            yield from (inspector(part) for role, inspector in INSPECTORS if isinstance(part, role))
-            yield from build_inspectors(getattr(part, "representation", None))
+    """Build the inspectors of agents, models and bonuses, and of the parts inside them."""
+    for part in parts_of(*parts):
+        yield from (inspector(part) for role, inspector in INSPECTORS if isinstance(part, role))

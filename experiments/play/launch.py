@@ -17,7 +17,7 @@ from ..config.arguments import parse_flags, take_imports
 from ..evaluation.video import VideoWriter
 from ..runs.outputs import check_writable
 from ..runs.runtime import pick_threads
-from .rendering import render_view
+from .film import render_view
 from .session import REAL_TIME, SPEEDS, Mode, Session
 from .setup import load_setup
 

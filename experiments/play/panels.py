@@ -1,20 +1,15 @@
-"""Panels: the contents of the page as data, and their encoding as JSON.
+"""Panels: the contents of the page and of a film, as data.
 
-Images are PNG in base64: PNG is lossless, and small for the screens of games.
+``drawing.py`` lays a panel out, once for both. A new kind of panel is a class here and a function
+there.
 """
 
-import base64
-import io
-import math
-from dataclasses import dataclass, fields, is_dataclass
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image as Pillow
 
 from ..evaluation.video import Image
-from ..runs.files import to_json
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,12 +21,27 @@ class Picture:
 
 
 @dataclass(frozen=True, slots=True)
+class Slider:
+    """A value that the user can override on the page."""
+
+    title: str
+    name: str
+    minimum: float
+    maximum: float
+    step: float
+    value: float | None
+    """The user's value; None if it is not overridden."""
+    model_value: float
+
+
+@dataclass(frozen=True, slots=True)
 class Images:
-    """Pictures side by side."""
+    """Pictures side by side, with sliders below them on the page."""
 
     title: str
     pictures: tuple[Picture, ...]
     note: str = ""
+    sliders: tuple[Slider, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +54,7 @@ class BarChart:
     highlighted: int = -1
     """Index of the highlighted bar; -1 for none."""
     note: str = ""
+    """What the values are, and their unit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +65,7 @@ class Heatmap:
     labels: tuple[str, ...]
     values: NDArray[np.float32]
     """[rows, columns]."""
+    x_label: str
     highlighted: tuple[str, ...] = ()
     """Labels of the rows in the highlight color."""
     note: str = ""
@@ -61,10 +73,12 @@ class Heatmap:
 
 @dataclass(frozen=True, slots=True)
 class LineChart:
-    """Time series by name, oldest value first."""
+    """Two time series by name, oldest value first, on axes from 0."""
 
     title: str
     series: dict[str, tuple[float, ...]]
+    x_label: str
+    y_label: str
     note: str = ""
 
 
@@ -77,65 +91,14 @@ class Table:
     note: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Slider:
-    """A value that the user can override."""
-
-    title: str
-    name: str
-    minimum: float
-    maximum: float
-    step: float
-    value: float | None
-    """The user's value; None if it is not overridden."""
-    model_value: float
-
-
-Panel = Images | BarChart | Heatmap | LineChart | Table | Slider
+Panel = Images | BarChart | Heatmap | LineChart | Table
 
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """The contents of the page at one timestep: the main view and the inspection panels."""
+    """What is shown of one timestep: the main pictures and the inspection panels."""
 
-    main: Images
+    pictures: tuple[Picture, ...]
     panels: tuple[Panel, ...] = ()
-
-
-def pack(state: dict[str, Any], packed_view: bytes) -> bytes:
-    """Encode a message of the session's state and an encoded view as JSON."""
-    return b'{"state": %b, "panels": %b}' % (to_json(state).encode(), packed_view)
-
-
-def pack_view(view: View) -> bytes:
-    """Encode the panels of a view as JSON, the main view first."""
-    return to_json(_as_plain((view.main, *view.panels))).encode()
-
-
-def _as_plain(value: Any) -> Any:
-    """Convert panels and what they hold to JSON values, the classes' names as ``kind``.
-
-    Numbers have five significant digits, or are None if they are not finite.
-    """
-    match value:
-        case float():
-            return float(f"{value:.5g}") if math.isfinite(value) else None
-        case tuple():
-            return [_as_plain(x) for x in value]
-        case dict():
-            return {name: _as_plain(x) for name, x in value.items()}
-        case np.ndarray() if value.dtype == np.uint8:
-            return {"size": value.shape[1::-1], "png": _encode_png(value)}
-        case np.ndarray():
-            return value.astype(np.float64).round(2).tolist()
-        case _ if is_dataclass(value):
-            named = {field.name: getattr(value, field.name) for field in fields(value)}
-            return {"kind": type(value).__name__, **_as_plain(named)}
-    return value
-
-
-def _encode_png(image: Image) -> str:
-    """Encode an image as PNG, at the fastest compression level, in base64."""
-    file = io.BytesIO()
-    Pillow.fromarray(np.ascontiguousarray(image)).save(file, "PNG", compress_level=1)
-    return base64.b64encode(file.getvalue()).decode()
+    untrained: tuple[str, ...] = ()
+    """Why parts that are shown have not learned anything yet, one sentence each."""

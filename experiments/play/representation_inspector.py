@@ -38,13 +38,11 @@ class RepresentationInspector:
             Picture(reconstruction, "reconstruction"),
             Picture(changed, f"latent at {float(changed_code[0, latent]):.2f}"),
         )
-        return Inspection(
-            (
-                Images("Representation", pictures),
-                Slider("latent, strongest effect first", "rank", 0, max_rank, 1, self.rank, 0),
-                Slider(f"latent {latent}", "latent", low, high, 0.05, self.value, model_value),
-            )
+        sliders = (
+            Slider("latent, strongest effect first", "rank", 0, max_rank, 1, self.rank, 0),
+            Slider(f"latent {latent}", "latent", low, high, 0.05, self.value, model_value),
         )
+        return Inspection((Images("Representation", pictures, sliders=sliders),))
 
     def set_slider(self, name: str, value: float | None) -> None:
         """Select a latent by its rank, or set its value."""

@@ -15,11 +15,13 @@ from ...envs import prng
 from ..evaluation.video import VideoWriter
 from .context import AdjustableInspector, StepContext
 from .dream import Dream
+from .encoding import pack, pack_view
+from .film import render_view
 from .history import Entry, Event, History
 from .inspectors import build_inspectors
 from .keys import Keyboard
-from .panels import Images, Picture, View, pack, pack_view
-from .rendering import render_view
+from .learned_parts import parts_of, untrained_reason
+from .panels import Picture, View
 from .setup import PlaySetup
 
 SPEEDS = (1, 2, 5, 10, 15, 30, 60, 120)
@@ -39,6 +41,8 @@ class Session:
         self.keyboard = Keyboard(self.game.action_names)
         self.dream = Dream(setup.predictor) if setup.predictor else None
         self.inspectors = list(build_inspectors(*setup.parts))
+        self.untrained = [*parts_of(*setup.parts, setup.predictor)]
+        """The parts that have not learned anything yet."""
         self.mode: Mode = "dream" if self.dream and not self.inspectors else "watch"
         self.playing, self.manual = True, False
         self.stochastic, self.agent_sees_dream = False, False
@@ -217,10 +221,13 @@ class Session:
         values = (x.value for x in inspections if x.value is not None and math.isfinite(x.value))
         value = next(values, None)
         if dream := self.active_dream:
-            main, panels = dream.images(), [*dream.panels(), *panels]
+            pictures, panels = dream.pictures(), [*dream.panels(), *panels]
         else:
-            main = Images("Game", (Picture(self.game.screen(), "game"),))
-        view = View(main, tuple(panels))
+            pictures, observation = (Picture(self.game.screen(), "game"),), self.game.observation()
+            panels = [observation, *panels] if observation else panels
+        self.untrained = [part for part in self.untrained if untrained_reason(part)]
+        reasons = dict.fromkeys(map(untrained_reason, self.untrained))  # in order, each once
+        view = View(pictures, tuple(panels), tuple(reasons))
         step = self.game.time_step
         state = {
             "lastAction": self.game.action_names[self.last_action] if self.last_action >= 0 else "",
@@ -228,6 +235,7 @@ class Session:
             "length": self.game.length,
             "horizon": dream.horizon if dream else 0,
         }
-        event = Event(self.timestep, float(step.reward[0]), value, bool(step.last[0]))
+        reward, last = float(step.reward[0]), bool(step.last[0])
+        event = Event(self.timestep, reward, value, last, self.game.life_lost)
         self.history.add(Entry(event, state, pack_view(view)))
         return view

@@ -1,6 +1,6 @@
 // The page of `reverie play`: renders the session's messages, and sends commands to it.
 
-import { element, showPanels, updateFigures } from "./panels.js";
+import { decodeImages, element, fitPictures, showPanels, showPictures } from "./panels.js";
 import { Timeline } from "./timeline.js";
 
 const get = (id) => document.getElementById(id);
@@ -25,7 +25,9 @@ const frameTimes = []; // of the last second, in milliseconds
 const send = (command, fields = {}) => {
   if (socket.readyState === WebSocket.OPEN) socket.send(JSON.stringify({ command, ...fields }));
 };
-const timeline = new Timeline(get("timeline"), (timestep) => send("seek", { value: timestep }));
+const seek = (timestep) => send("seek", { value: timeline.within(timestep) });
+const timeline = new Timeline(get("timeline"), get("legend"), seek);
+new ResizeObserver(() => fitPictures(get("main-view"))).observe(get("main-view"));
 window.reverie = { frames: 0, state: null }; // read by tests and by `reverie bench`
 
 let rendering = Promise.resolve(); // frames are rendered in order
@@ -47,34 +49,46 @@ function showInfo(message) {
   get("dream").disabled = Boolean(info.noDreamReason);
   get("dream").title = info.noDreamReason;
   get("status").textContent = info.noDreamReason;
+  // The game moves: where reduced motion is asked for, it waits for Play.
+  if (matchMedia("(prefers-reduced-motion: reduce)").matches) send("set_playing", { value: false });
   get("speed").replaceChildren(...info.speeds.map((speed) =>
     element("option", { value: speed }, speed === 15 ? "15/s, real time" : `${speed}/s`)));
   get("max-horizon").replaceChildren(...MAX_HORIZONS.map((horizon) =>
     element("option", { value: horizon }, horizon ? `${horizon} steps` : "unlimited")));
-  get("keys").replaceChildren(...info.keys.map((key) =>
-    element("kbd", { "data-key": key }, KEY_LABELS[key] || key.replace("Digit", ""))));
+  const labels = info.keys.map((key) => [key, KEY_LABELS[key] || key.replace("Digit", "")]);
+  get("keys").replaceChildren(...labels.map(([key, label]) =>
+    element("kbd", { "data-key": key }, label)));
+  const rows = Object.entries(SHORTCUTS).map(([key, [, help]]) => [key, help]);
+  if (labels.length) {
+    rows.push([labels.map(([, label]) => label).join(" "), "actions under manual control"]);
+  }
+  get("shortcuts").replaceChildren(...rows.map(([key, help]) => element("tr", {},
+    element("td", {}, element("kbd", {}, key)), element("td", {}, help))));
 }
 
-/** Render a message: JSON with the state, and with the panels, whose images are PNG in base64. */
+/** Render a message: JSON with the state, and with the view, whose images are PNG in base64. */
 async function render(data) {
-  const message = JSON.parse(new TextDecoder().decode(data));
-  const [mainView, ...panels] = message.panels;
+  const message = JSON.parse(new TextDecoder().decode(data)), { view } = message;
   state = message.state;
-  const pictures = message.panels.flatMap((panel) => panel.pictures || []);
-  await Promise.all(pictures.map(async (picture) => {
-    const png = Uint8Array.from(atob(picture.image.png), (character) => character.charCodeAt(0));
-    picture.bitmap = await createImageBitmap(new Blob([png], { type: "image/png" }));
-  }));
+  const images = await decodeImages(view);
   document.body.classList.toggle("dream", state.mode === "dream");
-  updateFigures(get("main-view"), mainView.pictures);
-  showPanels(get("panels"), panels, (name, value) => send("set_slider", { name, value }));
-  for (const picture of pictures) picture.bitmap.close();
+  document.body.classList.toggle("untrained", view.untrained.length > 0);
+  get("untrained").hidden = !view.untrained.length;
+  setText(get("untrained").lastElementChild, view.untrained.join(" "));
+  showPictures(get("main-view"), view.pictures);
+  showPanels(get("panels"), view.panels, (name, value) => send("set_slider", { name, value }));
+  for (const { bitmap } of images) bitmap.close();
   timeline.update(state);
   showState();
   window.reverie.frames += 1;
   window.reverie.state = state;
   window.reverie.onFrame?.(state);
   send("frame_shown");
+}
+
+/** Set a text only if it is new, so that screen readers announce changes alone. */
+function setText(node, text) {
+  if (node.textContent !== text) node.textContent = text;
 }
 
 function showState() {
@@ -88,7 +102,7 @@ function showState() {
   get("horizon").textContent = state.horizon;
   get("pause").textContent = running ? "Pause" : "Play";
   for (const mode of ["watch", "dream"]) {
-    get(mode).setAttribute("aria-selected", state.mode === mode);
+    get(mode).setAttribute("aria-pressed", state.mode === mode);
   }
   get("agent").setAttribute("aria-pressed", !state.manual);
   get("manual").setAttribute("aria-pressed", state.manual);
@@ -106,36 +120,58 @@ function showState() {
   if (state.recordingResult) notes.push(`recording: ${state.recordingResult}`);
   if (state.ignoredMessages) notes.push(`${state.ignoredMessages} messages ignored`);
   if (info.noDreamReason) notes.push(info.noDreamReason);
-  get("status").textContent = notes.join("  ·  ");
+  setText(get("status"), notes.join("  ·  "));
 }
 
+// What a button does, its key, and the key's help.
 const BUTTONS = {
-  pause: () => send("set_playing", { value: !(state.playing && state.live) }),
-  step: () => send("step"),
-  "new-episode": () => send("new_episode"),
-  resync: () => send("resync"),
-  live: () => send("go_live"),
-  record: () => send("set_recording", { value: state.recordedFrames === null }),
-  agent: () => send("set_manual", { value: false }),
-  manual: () => send("set_manual", { value: true }),
-  watch: () => send("set_mode", { value: "watch" }),
-  dream: () => send("set_mode", { value: "dream" }),
+  pause: [() => send("set_playing", { value: !(state.playing && state.live) }), "P", "pause or play"],
+  step: [() => send("step"), "N", "pause, and take one step"],
+  "new-episode": [() => send("new_episode"), "E", "begin a new episode"],
+  record: [() => send("set_recording", { value: state.recordedFrames === null }), "V",
+    "start or stop recording a video"],
+  agent: [() => send("set_manual", { value: false })],
+  manual: [() => send("set_manual", { value: !state.manual }), "H", "manual control, or the agent"],
+  watch: [() => send("set_mode", { value: "watch" }), "W", "watch the agent"],
+  dream: [() => send("set_mode", { value: "dream" }), "D", "watch the dream of the predictor"],
+  resync: [() => send("resync"), "R", "restart the dream from the emulator"],
+  live: [() => send("go_live"), "L", "go to the newest timestep"],
+  theme: [toggleTheme, "T", "light or dark colors"],
+  help: [() => get("help-dialog").showModal(), "?", "this list"],
 };
-for (const [id, onClick] of Object.entries(BUTTONS)) {
-  get(id).addEventListener("click", () => {
-    onClick();
-    get(id).blur(); // so that the space key controls the game, not the button
+const SHORTCUTS = {
+  ",": [() => seek(state.timestep - 1), "one timestep back"],
+  ".": [() => seek(state.timestep + 1), "one timestep forward"],
+};
+for (const [id, [press, key, help]] of Object.entries(BUTTONS)) {
+  get(id).addEventListener("click", (event) => {
+    press();
+    if (event.detail) get(id).blur(); // after a click the space key controls the game again
   });
+  if (!key) continue;
+  SHORTCUTS[key] = [() => get(id).disabled || press(), help];
+  get(id).title ||= `${help} (${key})`;
+  get(id).setAttribute("aria-keyshortcuts", key);
 }
+
+function toggleTheme() {
+  const root = document.documentElement;
+  const dark = getComputedStyle(root).colorScheme === "dark"
+    || (!root.dataset.theme && matchMedia("(prefers-color-scheme: dark)").matches);
+  localStorage.theme = root.dataset.theme = dark ? "light" : "dark";
+  timeline.resetColors();
+}
+if (localStorage.theme) document.documentElement.dataset.theme = localStorage.theme;
+matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => timeline.resetColors());
+timeline.resetColors();
+
 for (const [key, [id, property, command]] of Object.entries(SETTINGS)) {
   get(id).addEventListener("change", () => {
     pending[key] = property === "value" ? Number(get(id).value) : get(id).checked;
     send(command, { value: pending[key] });
-    get(id).blur();
   });
 }
 
-const SHORTCUTS = { KeyP: "pause", KeyN: "step", KeyR: "resync" };
 function setHeldKeys(keys) {
   heldKeys = keys;
   for (const keyLabel of get("keys").children) {
@@ -144,13 +180,14 @@ function setHeldKeys(keys) {
   send("set_keys", { value: heldKeys });
 }
 window.addEventListener("keydown", (event) => {
-  if (event.ctrlKey || event.metaKey || event.altKey) return;
-  if (event.target.matches("input[type=range], select")) return;
-  if (info.keys?.includes(event.code)) {
+  const { code, key, target } = event;
+  if (event.ctrlKey || event.metaKey || event.altKey || get("help-dialog").open) return;
+  if (target.matches("input[type=range], select, #timeline") && !SHORTCUTS[key.toUpperCase()]) return;
+  if (code === "Space" && target.matches("button, input")) return; // presses the focused control
+  if (info.keys?.includes(code)) {
     event.preventDefault();
-    if (!heldKeys.includes(event.code)) setHeldKeys([...heldKeys, event.code]);
-  } else if (event.code === "KeyH") send("set_manual", { value: !state.manual });
-  else if (SHORTCUTS[event.code]) BUTTONS[SHORTCUTS[event.code]]();
+    if (!heldKeys.includes(code)) setHeldKeys([...heldKeys, code]);
+  } else if (!event.repeat || ",.".includes(key)) SHORTCUTS[key.toUpperCase()]?.[0]();
 });
 window.addEventListener("keyup", ({ code }) => {
   if (heldKeys.includes(code)) setHeldKeys(heldKeys.filter((key) => key !== code));

@@ -1,12 +1,16 @@
-// The timeline: value estimates as a curve, rewards as marks, ends of episodes as lines.
+// The timeline: a curve of the value estimates with axes, and the marks that its legend lists.
 
-import { color } from "./panels.js";
+const GLYPHS = { value: "—", gain: "▲", loss: "▼", life: "✕", end: "┊", shown: "┃" };
+const LEFT = 56, RIGHT = 8, TOP = 16, BOTTOM = 18; // room for axis numbers and marks, in pixels
 
 export class Timeline {
-  /** Clicking or dragging on the canvas calls `seek` with a timestep. */
-  constructor(canvas, seek) {
+  /** Clicking, dragging, or a key on the canvas calls `seek` with a timestep. */
+  constructor(canvas, legend, seek) {
     this.canvas = canvas;
-    this.events = []; // [timestep, reward, value, last], oldest first
+    this.events = []; // [timestep, reward, value, last, lifeLost], oldest first
+    for (const item of legend.children) item.dataset.glyph = GLYPHS[item.dataset.mark];
+    this.color = (mark) => getComputedStyle(legend.querySelector(`[data-mark=${mark}]`), "::before").color;
+    this.resetColors();
     const onPointer = (event) => {
       if (event.buttons && this.events.length) seek(this.timestepAt(event.offsetX));
     };
@@ -15,6 +19,19 @@ export class Timeline {
       onPointer(event);
     });
     canvas.addEventListener("pointermove", onPointer);
+    canvas.addEventListener("keydown", ({ key }) => {
+      const moves = { ArrowLeft: -1, ArrowRight: 1, PageUp: -15, PageDown: 15 };
+      if (key in moves) seek(this.timestep + moves[key]);
+      if (key === "Home") seek(this.oldest);
+      if (key === "End") seek(this.newest);
+    });
+    new ResizeObserver(() => this.draw()).observe(canvas);
+  }
+
+  /** Read the colors of the legend again, after the theme has changed. */
+  resetColors() {
+    this.colors = Object.fromEntries(Object.keys(GLYPHS).map((mark) => [mark, this.color(mark)]));
+    this.draw();
   }
 
   /** Add new events, drop those that the server has dropped, and draw. */
@@ -25,47 +42,88 @@ export class Timeline {
     }
     const firstKept = this.events.findIndex((event) => event[0] >= state.oldest);
     if (firstKept > 0) this.events.splice(0, firstKept);
-    this.oldest = state.oldest;
+    [this.oldest, this.newest, this.timestep] = [state.oldest, state.newest, state.timestep];
     this.span = Math.max(state.newest - state.oldest, 300);
-    this.draw(state.timestep);
+    const { canvas } = this, values = { min: this.oldest, max: this.newest, now: this.timestep };
+    for (const name in values) canvas.setAttribute(`aria-value${name}`, values[name]);
+    canvas.setAttribute("aria-valuetext", `timestep ${this.timestep} of ${this.newest}`);
+    this.draw();
+  }
+
+  /** The kept timestep nearest to this one. */
+  within(timestep) {
+    return Math.min(Math.max(timestep, this.oldest), this.newest);
   }
 
   timestepAt(x) {
-    const newest = this.events.at(-1)[0];
-    const timestep = Math.round(this.oldest + (x / this.canvas.clientWidth) * this.span);
-    return Math.min(Math.max(timestep, this.oldest), newest);
+    const fraction = (x - LEFT) / (this.canvas.clientWidth - LEFT - RIGHT);
+    return Math.round(this.oldest + fraction * this.span);
   }
 
-  draw(currentTimestep) {
-    const { canvas } = this, scale = window.devicePixelRatio;
+  draw() {
+    const { canvas, colors, events } = this, scale = window.devicePixelRatio;
     const [width, height] = [canvas.clientWidth, canvas.clientHeight];
+    if (!events.length || !width) return;
     [canvas.width, canvas.height] = [width * scale, height * scale];
     const context = canvas.getContext("2d");
     context.scale(scale, scale);
-    const x = (timestep) => ((timestep - this.oldest) / this.span) * width;
-    const values = this.events.map((event) => event[2]).filter((value) => value !== null);
-    const low = Math.min(...values), range = Math.max(...values) - low || 1;
-    const y = (value) => height - 8 - ((height - 24) * (value - low)) / range;
-    context.strokeStyle = color("border");
-    context.beginPath();
-    for (const [timestep, , , last] of this.events) {
-      if (last) context.rect(x(timestep), 0, 0.5, height);
+    context.font = "11px system-ui, sans-serif";
+    const bottom = height - BOTTOM;
+    const x = (timestep) => LEFT + ((timestep - this.oldest) / this.span) * (width - LEFT - RIGHT);
+    let low = Infinity, high = -Infinity;
+    for (const [, , value] of events) {
+      if (value === null) continue;
+      low = Math.min(low, value);
+      high = Math.max(high, value);
     }
-    context.stroke();
-    context.strokeStyle = color("blue");
+    const y = (value) => bottom - ((bottom - TOP) * (value - low)) / (high - low || 1);
+    const rect = (mark, ...box) => { context.fillStyle = colors[mark]; context.fillRect(...box); };
+    const text = (mark, glyph, left, baseline, align = "center") => {
+      [context.fillStyle, context.textAlign] = [colors[mark], align];
+      context.fillText(glyph, left, baseline);
+    };
+    for (const value of low <= high ? axisValues(low, high, 2) : []) {
+      context.globalAlpha = 0.35;
+      rect("end", LEFT, y(value), width, 1);
+      context.globalAlpha = 1;
+      text("end", format(value), LEFT - 5, y(value) + 4, "right");
+    }
+    const shownTimesteps = axisValues(this.oldest, this.oldest + this.span, Math.min(10, width / 90));
+    shownTimesteps.forEach((timestep, i) => {
+      const label = i ? format(timestep) : `timestep ${format(timestep)}`;
+      const half = context.measureText(label).width / 2;
+      text("end", label, Math.min(Math.max(x(timestep), half), width - half - 1), height - 5);
+    });
+    for (const [timestep, , , last] of events) {
+      if (last) for (let top = 2; top < bottom; top += 6) rect("end", x(timestep), top, 1.5, 3);
+    }
+    context.strokeStyle = colors.value;
+    context.lineWidth = 1.5;
     context.beginPath();
-    const stride = Math.max(1, Math.floor(this.events.length / (2 * width)));
-    for (let i = 0; i < this.events.length; i += stride) {
-      const [timestep, , value] = this.events[i];
+    const stride = Math.max(1, Math.floor(events.length / (2 * width)));
+    for (let i = 0; i < events.length; i += stride) {
+      const [timestep, , value] = events[i];
       if (value !== null) context.lineTo(x(timestep), y(value));
     }
     context.stroke();
-    for (const [timestep, reward] of this.events) {
-      if (!reward) continue;
-      context.fillStyle = color(reward > 0 ? "green" : "red");
-      context.fillRect(x(timestep) - 0.5, reward > 0 ? 2 : height - 10, 1.5, 8);
+    for (const [timestep, reward, , , lifeLost] of events) {
+      if (reward > 0) text("gain", GLYPHS.gain, x(timestep), 11);
+      if (reward < 0) text("loss", GLYPHS.loss, x(timestep), bottom);
+      if (lifeLost) text("life", GLYPHS.life, x(timestep), bottom);
     }
-    context.fillStyle = color("amber");
-    context.fillRect(Math.min(x(currentTimestep), width - 2), 0, 2, height);
+    rect("shown", Math.min(x(this.timestep), width - 3) - 1, 0, 3, bottom);
   }
+}
+
+/** Up to `count` + 1 round values within bounds, or the one value if they are equal. */
+function axisValues(low, high, count) {
+  if (high === low) return [low];
+  const power = 10 ** Math.floor(Math.log10((high - low) / count));
+  const step = [1, 2, 5, 10].map((factor) => factor * power).find((x) => (high - low) / x <= count);
+  const first = Math.ceil(low / step - 1e-9), last = Math.floor(high / step + 1e-9);
+  return Array.from({ length: last - first + 1 }, (_, i) => (first + i) * step);
+}
+
+function format(x) {
+  return x.toLocaleString("en", { maximumSignificantDigits: 6 });
 }

@@ -16,18 +16,11 @@ from hypothesis import strategies as st
 from reverie.agents.dqn import DQNConfig
 from reverie.agents.interface import ActOutput
 from reverie.agents.networks import MLPConfig
+from reverie.experiments.play.encoding import pack, pack_view
 from reverie.experiments.play.history import Entry, Event, History
 from reverie.experiments.play.keys import Keyboard
 from reverie.experiments.play.messages import execute
-from reverie.experiments.play.panels import (
-    BarChart,
-    Heatmap,
-    Images,
-    Picture,
-    View,
-    pack,
-    pack_view,
-)
+from reverie.experiments.play.panels import BarChart, Images, Picture, Slider, View
 from reverie.world_models.planning.figar import FiGARConfig
 
 from play_fixtures import STRAW, StaticPredictor, build_session
@@ -67,18 +60,24 @@ def test_an_env_without_a_noop_waits_for_a_key() -> None:
 def test_a_packed_view_unpacks_to_the_same_panels() -> None:
     noise = np.random.default_rng(0).integers(0, 256, (7, 5, 3), np.uint8)
     gray = np.arange(6, dtype=np.uint8).reshape(2, 3)
-    main = Images("main", (Picture(noise, "a"), Picture(gray, "b")))
-    bars = BarChart("bars", ("x", "y"), (1.0, float("inf")), 1)
-    plan = Heatmap("plan", ("x",), np.array([[0.0, 1.0]], np.float32))
-    message = json.loads(pack({"timestep": 3}, pack_view(View(main, (bars, plan)))))
-    panels = message["panels"]
+    pictures = Picture(noise, "a"), Picture(gray, "b")
+    slider = Slider("latent", "latent", -3, 3, 0.05, None, 0.5)
+    bars = BarChart("<bars>", ("x", "y"), (1.0, float("inf")), 1)
+    view = View(pictures, (Images("images", pictures, "", (slider,)), bars), ("no update",))
+    message = json.loads(pack({"timestep": 3}, pack_view(view)))
     assert message["state"] == {"timestep": 3}
-    for picture, image in zip(panels[0]["pictures"], (noise, gray), strict=True):
-        decoded = imageio.imread(base64.b64decode(picture["image"]["png"]))
-        assert np.array_equal(decoded, image)
-        assert picture["image"]["size"] == [image.shape[1], image.shape[0]]
-    assert (panels[1]["kind"], panels[1]["values"]) == ("BarChart", [1.0, None])
-    assert panels[2]["values"] == [[0.0, 1.0]]
+    shown = message["view"]
+    images, packed_bars = shown["panels"]
+    for packed in (shown["pictures"], images["images"]):
+        for picture, image in zip(packed, (noise, gray), strict=True):
+            decoded = imageio.imread(base64.b64decode(picture["image"]["png"]))
+            assert np.array_equal(decoded, image)
+            assert picture["image"]["size"] == [image.shape[1], image.shape[0]]
+    assert [picture["caption"] for picture in shown["pictures"]] == ["a", "b"]
+    assert images["sliders"][0]["value"] is None
+    assert "&lt;bars&gt;" in packed_bars["svg"]
+    assert "untried" in packed_bars["svg"]
+    assert shown["untrained"] == ["no update"]
 
 
 def test_manual_control_overrides_the_policy() -> None:
@@ -122,14 +121,14 @@ def test_seeking_shows_the_recorded_message() -> None:
     execute(session, {"command": "seek", "value": 11})
     assert not session.running
     sought, recorded = json.loads(session.message(30)), json.loads(messages[11])
-    assert sought["panels"] == recorded["panels"]
+    assert sought["view"] == recorded["view"]
     state, recorded_state = sought["state"], recorded["state"]
     assert (state["timestep"], state["live"]) == (11, False)
     assert state["lastAction"] == recorded_state["lastAction"]
     assert [event[0] for event in recorded_state["events"]] == [11]
     execute(session, {"command": "go_live"})
     newest = json.loads(session.message())
-    assert newest["panels"] == json.loads(messages[30])["panels"]
+    assert newest["view"] == json.loads(messages[30])["view"]
     state = newest["state"]
     assert [event[0] for event in state["events"]] == list(range(31))
     rewards = [event[1] for event in state["events"] if event[3]]
@@ -168,7 +167,7 @@ def test_recording_writes_a_video(tmp_path: Path) -> None:
     execute(session, {"command": "set_recording", "value": False})
     video = Path(session.recording_result)
     assert video.parent == tmp_path / "videos"
-    assert imageio.imread(video, plugin="pyav").shape == (10, 496, 960, 3)
+    assert imageio.imread(video, plugin="pyav").shape == (10, 720, 1280, 3)
 
 
 json_values = st.recursive(

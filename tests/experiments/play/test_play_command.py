@@ -108,7 +108,7 @@ def record(run: Path, video: Path, timesteps: int) -> int:
 def test_the_command_records_a_video(run: Path, capsys: Any) -> None:
     video = run / "watch.gif"
     assert record(run, video, 12) == 0
-    assert imageio.imread(video, index=None).shape[:3] == (7, 330, 640)
+    assert imageio.imread(video, index=None).shape[:3] == (7, 480, 853)
     assert "12 timesteps in" in capsys.readouterr().out
 
 

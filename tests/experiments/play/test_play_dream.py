@@ -29,7 +29,7 @@ def test_a_static_predictor_has_the_error_of_a_frozen_frame() -> None:
     assert max(chart.series["imagined"]) > 0
     execute(session, {"command": "resync"})
     assert session.dream.horizon == 0
-    emulator, imagined, error = session.view.main.pictures
+    emulator, imagined, error = session.view.pictures
     assert np.array_equal(emulator.image, imagined.image)
     assert not error.image.any() or (error.image == error.image[0, 0]).all()
 

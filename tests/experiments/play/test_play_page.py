@@ -21,7 +21,7 @@ from reverie.envs.batched_env import BatchedEnv
 from reverie.experiments.play.session import Session
 
 from play_fixtures import Page, build_session, chromium, open_page, serving
-from sample_agents import EXAMPLES, shortened
+from sample_agents import EXAMPLES, SMALL_PPO, shortened
 
 
 def dyna_session(speed: int = 15) -> Session:
@@ -52,8 +52,8 @@ def test_the_page_with_manual_control_and_with_an_agent(browser: Any, tmp_path: 
         browser_page = page.page
         page.wait_for(lambda state: state.get("timestep", 0) > 3)
         assert browser_page.title() == "catch · reverie play"
-        assert browser_page.locator("#watch").get_attribute("aria-selected") == "true"
-        assert "Action values" in browser_page.locator("#inspection").inner_text()
+        assert browser_page.locator("#watch").get_attribute("aria-pressed") == "true"
+        assert "Action values" in browser_page.locator("#inspection").text_content()
 
         # Keys control the paused game, one timestep at a time.
         browser_page.locator("#pause").click()
@@ -97,7 +97,7 @@ def test_the_page_with_manual_control_and_with_an_agent(browser: Any, tmp_path: 
         positions = browser_page.locator("#panels > article").evaluate_all(left)
         assert max(positions) < 1280, "the panels do not overflow sideways"
         main_view = browser_page.locator("#main-view").bounding_box()
-        controls = browser_page.locator("#playback").bounding_box()
+        controls = browser_page.locator(".controls").first.bounding_box()
         assert main_view["y"] + main_view["height"] <= controls["y"], "no overlap"
         browser_page.locator("#resync").click()
         page.wait_for(lambda state: state["horizon"] < 2)
@@ -133,7 +133,7 @@ def test_a_run_without_a_predictor_has_no_dream_mode(browser: Any, tmp_path: Pat
         page.wait_for(lambda state: state.get("timestep", 0) > 20)
         assert page.page.locator("#dream").is_disabled()
         assert "no predictor" in page.page.locator("#status").inner_text()
-        inspection = page.page.locator("#inspection").inner_text()
+        inspection = page.page.locator("#inspection").text_content()
         for title in ("Action values", "Counts of CTS", "pseudo-count", "Surprise", "fire"):
             assert title in inspection
         assert page.page.evaluate("document.body.scrollHeight <= 720"), "the page fits 1280 x 720"
@@ -156,6 +156,116 @@ def test_a_session_continues_on_a_reloaded_and_on_a_second_page(browser: Any) ->
                 assert other.errors == []
         thread.join(20)
         assert not thread.is_alive()
+
+
+OVERFLOWING = """() => [...document.querySelectorAll('body *:not(svg *)')].filter((node) => {
+  const { left, right, width } = node.getBoundingClientRect();
+  const block = getComputedStyle(node).display !== 'inline';
+  const wide = block && node.scrollWidth > node.clientWidth + 1;
+  return width && (wide || left < -0.5 || right > innerWidth + 0.5);
+}).map((node) => `${node.tagName} ${node.id} ${node.scrollWidth} ${node.clientWidth}`)"""
+"""Returns the elements that are wider than the window, or than their box."""
+OVERLAPPING = """() => {
+  const cards = innerWidth < 1100 ? 'article' : '#inspection'; // which scrolls from there on
+  const boxes = [...document.querySelectorAll(`header > *, #game > *, footer > *, ${cards}`)]
+    .map((node) => [node.id || node.tagName, node.getBoundingClientRect()])
+    .filter(([, box]) => box.width && box.height);
+  return boxes.flatMap(([a, p], i) => boxes.slice(i + 1)
+    .filter(([, q]) => p.left < q.right - 1 && q.left < p.right - 1 && p.top < q.bottom - 1
+      && q.top < p.bottom - 1).map(([b]) => `${a} over ${b}`));
+}"""
+
+
+def test_the_page_fits_every_window_in_both_themes(browser: Any) -> None:
+    """An untrained agent of 18 actions, with pictures, bars and a plan; nothing overflows."""
+    env = AtariConfig("montezuma_revenge", PROTOCOLS["machado"])
+    bonus = PseudoCountConfig().build(BatchedEnv(env.build(1)).spec)
+    session = build_session(DQNConfig(buffer_size=400), bonus, env=env, timesteps=0)
+    with serving(session) as (address, _), open_page(browser, address) as page:
+        requests = list[str]()
+        page.page.on("request", lambda request: requests.append(request.url))
+        page.page.reload()
+        widths = []
+        for width in (360, 768, 1280, 1920, 2560):
+            page.page.set_viewport_size({"width": width, "height": width * 9 // 16 + 200})
+            timestep = page.state().get("timestep", 0)
+            page.wait_for(lambda state, t=timestep: state.get("timestep", 0) > t + 2)  # type: ignore[misc]
+            assert page.page.evaluate(OVERFLOWING) == [], width
+            assert page.page.evaluate(OVERLAPPING) == [], width
+            widths.append(page.page.locator("#main-view canvas").bounding_box()["width"])
+        assert widths[0] > 0.75 * 360
+        assert widths[-1] > 900, "the picture uses the room"
+        assert widths[1:] == sorted(widths[1:])
+        assert page.page.locator("#untrained").is_visible()
+        assert "made no update yet" in page.page.locator("#untrained").inner_text()
+        color = "getComputedStyle(document.body).backgroundColor"
+        before = page.page.evaluate(color)
+        page.page.keyboard.press("t")
+        assert page.page.evaluate(color) != before
+        page.page.emulate_media(color_scheme="dark")
+        page.page.keyboard.press("t")
+        assert page.page.evaluate(color) == before
+        assert requests
+        assert all(url.startswith((address, "blob:")) for url in requests), "no other host"
+        assert page.errors == []
+
+
+def test_the_page_is_used_without_a_mouse(browser: Any) -> None:
+    session = build_session(SMALL_PPO)
+    with serving(session) as (address, _), open_page(browser, address) as page:
+        page.page.emulate_media(reduced_motion="reduce")
+        page.page.reload()
+        page.wait_for(lambda state: state.get("playing") is False)
+        assert page.page.locator("#untrained").is_hidden()
+        for _ in range(5):
+            timestep = page.state()["timestep"]
+            page.page.keyboard.press("n")
+            page.wait_for(lambda state, t=timestep: state["timestep"] == t + 1)  # type: ignore[misc]
+        newest = page.state()["newest"]
+        page.page.keyboard.press(",")
+        page.wait_for(lambda state: state["timestep"] == newest - 1)
+        page.page.locator("#timeline").focus()
+        page.page.keyboard.press("ArrowLeft")
+        page.wait_for(lambda state: state["timestep"] == newest - 2)
+        assert page.page.locator("#timeline").get_attribute("aria-valuenow") == str(newest - 2)
+        page.page.keyboard.press("Home")
+        page.wait_for(lambda state: state["timestep"] == 0)
+        page.page.keyboard.press("l")
+        page.wait_for(lambda state: state["live"])
+
+        page.page.keyboard.press("?")
+        dialog = page.page.locator("#help-dialog")
+        assert dialog.is_visible()
+        keys = dialog.locator("tr td:first-child").all_inner_texts()
+        named = page.page.locator("[aria-keyshortcuts]").evaluate_all(
+            "nodes => nodes.map((node) => node.getAttribute('aria-keyshortcuts'))"
+        )
+        assert len(named) >= 10
+        assert {*named, ",", ".", "← →"} == {*keys}
+        page.page.keyboard.press("Escape")
+        assert dialog.is_hidden()
+
+        controls = page.page.locator("button, select, input, #timeline, #inspection")
+        ids = controls.evaluate_all(
+            "nodes => nodes.filter(x => x.offsetParent && !x.disabled).map(x => x.id)"
+        )
+        reached = set()
+        for _ in range(len(ids) + 4):
+            page.page.keyboard.press("Tab")
+            reached.add(page.page.evaluate("document.activeElement.id"))
+            unmarked = "document.activeElement !== document.body && getComputedStyle"
+            unmarked += "(document.activeElement).outlineStyle === 'none'"
+            assert not page.page.evaluate(unmarked), "the focus is visible"
+        assert {*ids} <= reached
+        unnamed = controls.evaluate_all(
+            """nodes => nodes.filter((x) => x.offsetParent && !x.innerText && !x.ariaLabel
+              && !x.labels?.length).map((x) => x.id)"""
+        )
+        assert unnamed == []
+        legend = page.page.locator("#legend li").all_inner_texts()
+        for word in ("reward above 0", "lost life", "episode end", "shown timestep"):
+            assert word in legend
+        assert page.errors == []
 
 
 # Without a browser.

@@ -1,0 +1,121 @@
+"""A film's image of a view: the main pictures, and the drawings of the panels in columns."""
+
+import re
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+from PIL import Image as Pillow
+from PIL import ImageColor, ImageDraw
+
+from ..evaluation.video import Image
+from .drawing import LINE, WIDTH, Box, Drawing, Line, PlacedImage, Text, draw
+from .images import fit
+from .panels import Picture, View
+from .text import font, wrap
+
+FILM_WIDTH, FILM_HEIGHT = 1280, 720
+MARGIN, GAP, PADDING = 16, 10, 10
+CARD = int(WIDTH) + 2 * PADDING
+"""Width of a panel with its background."""
+STYLE_SHEET = Path(__file__).parent / "page" / "page.css"
+
+
+@lru_cache
+def palette() -> dict[str, str]:
+    """Return the page's colors in the dark by name, from its style sheet."""
+    return dict(re.findall(r"--(\w+): light-dark\(#\w+, (#\w+)\)", STYLE_SHEET.read_text()))
+
+
+def render_view(view: View, caption: str) -> Image:
+    """Render a view as an RGB image with a caption; panels that do not fit are left out.
+
+    The panels are beside one main picture, and below several.
+    """
+    image = Pillow.new("RGB", (FILM_WIDTH, FILM_HEIGHT), palette()["background"])
+    film, bottom = _Film(image), FILM_HEIGHT - 36
+    top = film.banner(view.untrained, MARGIN)
+    columns = 3 if len(view.pictures) > 1 else 2
+    left = FILM_WIDTH - MARGIN - columns * (CARD + GAP) + GAP
+    if columns == 3 or not view.panels:
+        left = MARGIN
+        height = bottom - top if not view.panels else (bottom - top) * 3 // 5
+        top = film.pictures(view.pictures, top, FILM_WIDTH - 2 * MARGIN, height) + GAP
+    else:
+        film.pictures(view.pictures, top, left - MARGIN - 2 * GAP, bottom - top)
+    tops = [top] * columns
+    for drawing in map(draw, view.panels):
+        column = min(range(columns), key=tops.__getitem__)
+        height = int(drawing.height) + 2 * PADDING
+        if tops[column] + height <= bottom:
+            x, y = left + column * (CARD + GAP), tops[column]
+            film.card(drawing, x, y, y + height)
+            tops[column] += height + GAP
+    film.text(MARGIN, FILM_HEIGHT - 14, caption, "text")
+    return np.asarray(image)
+
+
+class _Film:
+    """Draws on an image in the page's colors."""
+
+    def __init__(self, image: Pillow.Image) -> None:
+        self.image, self.canvas = image, ImageDraw.Draw(image)
+
+    def text(self, x: float, y: float, text: str, style: str, anchor: str = "start") -> None:
+        """Draw a text whose baseline is at y."""
+        color = palette()["text" if style == "title" else style]
+        anchors = {"start": "ls", "middle": "ms", "end": "rs"}
+        self.canvas.text((x, y), text, color, font(style == "title"), anchor=anchors[anchor])
+
+    def paste(self, image: Image, x: float, y: float, width: float, height: float) -> None:
+        """Draw an image with sharp pixels."""
+        rgb = Pillow.fromarray(np.ascontiguousarray(image)).convert("RGB")
+        size = max(1, round(width)), max(1, round(height))
+        self.image.paste(rgb.resize(size, Pillow.Resampling.NEAREST), (round(x), round(y)))
+
+    def banner(self, reasons: tuple[str, ...], top: int) -> int:
+        """Draw why parts are untrained, if any, and return the top of what comes below."""
+        if not reasons:
+            return top
+        lines = wrap(f"UNTRAINED: {' '.join(reasons)}", FILM_WIDTH - 2 * MARGIN - 2 * PADDING)
+        bottom = top + int(LINE) * len(lines) + PADDING
+        self.canvas.rectangle((MARGIN, top, FILM_WIDTH - MARGIN, bottom), palette()["amber"])
+        for i, line in enumerate(lines):
+            self.text(MARGIN + PADDING, top + LINE * (i + 1), line, "background")
+        return bottom + GAP
+
+    def pictures(self, pictures: tuple[Picture, ...], top: int, width: int, height: int) -> int:
+        """Draw the main pictures as large as they fit, and return the bottom of their captions."""
+        cell = (width - (len(pictures) - 1) * GAP) // len(pictures)
+        bottom = top
+        for i, picture in enumerate(pictures):
+            x, size = MARGIN + i * (cell + GAP), fit(picture.image, cell, height - LINE)
+            self.paste(picture.image, x, top, *size)
+            self.text(x, top + size[1] + 14, picture.caption, "muted")
+            bottom = max(bottom, top + int(size[1] + LINE))
+        return bottom
+
+    def card(self, drawing: Drawing, left: int, top: int, bottom: int) -> None:
+        """Draw a panel on its background."""
+        box = (left, top, left + CARD, bottom)
+        self.canvas.rounded_rectangle(box, 8, palette()["card"])
+        x0, y0 = left + PADDING, top + PADDING
+        for mark in drawing.marks:
+            match mark:
+                case Box(x, y, width, height, style, opacity):
+                    end = (x0 + x + max(width - 1, 0), y0 + y + height - 1)
+                    self.canvas.rectangle((x0 + x, y0 + y, *end), _blend(style, opacity))
+                case Line(points, style):
+                    shifted = [(x0 + x, y0 + y) for x, y in points]
+                    self.canvas.line(shifted, palette()[style], 2)
+                case Text(x, y, text, style, anchor):
+                    self.text(x0 + x, y0 + y, text, style, anchor)
+                case PlacedImage(x, y, width, height, image):
+                    self.paste(image, x0 + x, y0 + y, width, height)
+
+
+@lru_cache
+def _blend(style: str, opacity: float) -> tuple[int, ...]:
+    """Return a color of the page over the background of a panel."""
+    color, card = (ImageColor.getrgb(palette()[name]) for name in (style, "card"))
+    return tuple(round(opacity * a + (1 - opacity) * b) for a, b in zip(color, card, strict=True))

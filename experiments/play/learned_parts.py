@@ -1,0 +1,49 @@
+"""The parts of an agent, and which of them have not learned anything yet."""
+
+from collections.abc import Iterator
+from typing import Any, Protocol, runtime_checkable
+
+import torch
+
+from ...agents.bonuses.density_bonus import FrameDensity
+from ...agents.episodic.neighbor_tables import NeighborTables
+from ...world_models.interface import Representation
+
+
+@runtime_checkable
+class HasTables(Protocol):
+    tables: NeighborTables
+    representation: Representation
+
+
+@runtime_checkable
+class HasOptimizer(Protocol):
+    """A part that learns by gradient descent."""
+
+    optimizer: torch.optim.Optimizer
+
+
+def parts_of(*parts: Any) -> Iterator[Any]:
+    """Yield agents, models and bonuses with the parts inside them.
+
+    A wrapped agent comes before the agent around it, because it selects the actions.
+    """
+    for part in parts:
+        if part is not None:
+            yield from parts_of(getattr(part, "inner", None))
+            yield part
+            names = "simulator", "predictor", "representation", "density"
+            yield from parts_of(*(getattr(part, name, None) for name in names))
+
+
+def untrained_reason(part: Any) -> str:
+    """Return a sentence if a part is still as it was initialized, or else an empty string."""
+    name = type(part).__name__
+    match part:
+        case HasOptimizer(optimizer=optimizer) if not optimizer.state:
+            return f"{name} has made no update yet: its weights are random."
+        case HasTables(tables=tables) if not any(tables.sizes):
+            return f"{name} has stored no return yet: its actions are random."
+        case FrameDensity(num_frames=0):
+            return f"The density {part.name} has learned no frame yet."
+    return ""
