@@ -1,6 +1,5 @@
 """Results of finished runs: the config, the scores and the training episodes of a run folder."""
 
-import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,7 +12,7 @@ from numpy.typing import NDArray
 
 from ...envs.atari.protocol import PRESENTATION_FIELDS
 from ...envs.errors import UsageError
-from ..runs.files import read_json
+from ..runs.files import read_json, to_json
 from ..runs.run import Run
 from ..runs.scores import Scores, read_scores, scores_file
 from .constant_actions import scoring_rules
@@ -112,7 +111,7 @@ def _without_repetitions(results: list[RunResult], warnings: list[str]) -> list[
     for result in sorted(results, key=lambda x: x.length, reverse=True):
         ignored = ("imports", "total_timesteps")
         config = {name: x for name, x in result.config.items() if name not in ignored}
-        counted = longest.setdefault(json.dumps(config, sort_keys=True), result)
+        counted = longest.setdefault(to_json(config, sort_keys=True), result)
         if counted is not result:
             warnings.append(
                 f"{result.folder} (evaluated at step {result.scores.steps:,}) is left out: it is "

@@ -1,6 +1,5 @@
 """Tables of scores, generated from the committed results."""
 
-import json
 import statistics
 from collections import defaultdict
 from collections.abc import Sequence
@@ -23,6 +22,7 @@ from ..reporting.intervals import (
     format_number,
 )
 from ..reporting.published import published
+from ..runs.files import to_json
 from ..runs.run import flatten
 from ..runs.scores import Scores, suite_of_label
 from .constant_action_benchmark import ConstantActions
@@ -256,7 +256,7 @@ def _differing_settings(results: list[dict[str, Any]]) -> dict[str, str]:
         key = [data[x] for x in ("env_name", "preset", "protocol", "steps", "imagined")]
         if isinstance(recipe := RECIPES.get(data["name"]), TrainingRecipe):
             flat = flatten(encode(recipe.experiment), part_name)
-            groups[json.dumps(key)][data["name"]] = flat
+            groups[to_json(key)][data["name"]] = flat
     return {
         name: "".join(
             f", {path} {value:,}" if isinstance(value, int) else f", {path} {value}"

@@ -234,7 +234,7 @@ def test_a_video_shows_every_observation_of_an_episode(
     frames = imageio.imread(path, plugin="pyav")
     assert len(frames) == scores.lengths[0] + 1 == rows
     for index in (0, rows - 1):
-        height, width = frames.shape[1] // rows, frames.shape[2] // columns
+        height = width = min(frames.shape[1] // rows, frames.shape[2] // columns)
         row = frames[index, index * height : (index + 1) * height, :, 0]
         assert (row > 128).sum() >= 0.8 * height * width, "the ball is in the row of the timestep"
 

@@ -89,7 +89,7 @@ def test_every_episode_row_and_evaluation_is_an_event(whole: Run) -> None:
     assert board["eval/length"] == [(120 * i, 4.0) for i in (1, 2, 3, 4)]
     (text,) = texts(whole.folder)
     assert "|agent.learning_rate|0.002|" in text
-    assert "|command|reverie " in text
+    assert "|command|reverie" in text
 
 
 @pytest.mark.parametrize(
