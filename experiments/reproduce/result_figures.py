@@ -147,8 +147,7 @@ def _forest(axes: Any, title: str, rows: list[tuple[str, Verdict]], theme: Theme
         axes.plot(difference.estimate, y, "o", ms=6, mec=color, mfc=face)
         axes.text(
             *(1.02, y),
-            f"{verdict.label}, n = {verdict.pairs}\n"
-            f"{format_interval(difference, verdict.unit)}",
+            f"{verdict.label}, n = {verdict.pairs}\n{format_interval(difference, verdict.unit)}",
             transform=axes.get_yaxis_transform(),
             fontsize=9,
             va="center",
@@ -159,7 +158,6 @@ def _forest(axes: Any, title: str, rows: list[tuple[str, Verdict]], theme: Theme
     axes.set_yticks(range(len(rows)), [label for label, _ in rows])
     axes.set_ylim(len(rows) - 0.4, -0.6)
     axes.spines["left"].set_visible(False)
-    axes.tick_params(axis="y", length=0)
     axes.set_title(title, loc="left", fontsize=11, weight="bold")
 
 

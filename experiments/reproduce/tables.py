@@ -49,8 +49,8 @@ def verify(*, write: bool = False) -> int:
             differing.append(name)
     if differing:
         print(
-            f"{' and '.join(differing)}: differs from what experiments/results/ gives; "
-            "update it with `reverie verify --write`."
+            f"{' and '.join(differing)}: not what experiments/results/ gives; update with "
+            "`reverie verify --write`."
         )
         return 1
     print(
