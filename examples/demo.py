@@ -118,7 +118,10 @@ def draw_memories(memories: Memories, env: AtariConfig, path: Path, moments: int
     with closing(BatchedEnv(env.build(1), seed=1, device=agent.device)) as envs:
         steps = list(islice(interact(envs, agent, explore=False), 400))[50::100][:moments]
     figure = Figure(figsize=(1.8 * (columns + 1), 2.1 * len(steps)), layout="constrained")
-    figure.suptitle("An observation, and its nearest memories with the return that followed each")
+    figure.suptitle(
+        "An observation, and its nearest memories: the discounted return that followed each, and "
+        "the distance of its key"
+    )
     grid: Any = figure.subplots(len(steps), columns + 1, squeeze=False)
     for axes, t in zip(grid, steps, strict=True):
         action = int(t.action)
@@ -127,13 +130,15 @@ def draw_memories(memories: Memories, env: AtariConfig, path: Path, moments: int
         axes[0].set_title(f"now: chooses {names[action]}", fontsize=9, weight="bold")
         nearest = zip(distances[action, :, 0].tolist(), indices[action, :, 0].tolist(), strict=True)
         for axis, (distance, index) in zip(axes[1:], nearest, strict=False):
+            if distance == float("inf"):  # the action has fewer memories
+                break
             frame = memories.frames.get(int(tables.digests[action, index]))
-            if frame is None or distance == float("inf"):  # of an earlier session, or no memory
+            if frame is None:  # of an earlier session
                 continue
             pixels = np.frombuffer(zlib.decompress(frame), np.uint8).reshape(t.step.obs.shape[2:])
             axis.imshow(pixels, cmap="gray", vmin=0, vmax=255)
             value = float(tables.returns[action, index])
-            axis.set_title(f"{value:,.0f} at {max(distance, 0) ** 0.5:,.0f}", fontsize=9)
+            axis.set_title(f"{value:,.0f} at {max(distance, 0) ** 0.5:,.1f}", fontsize=9)
     for axis in grid.flat:
         axis.set_axis_off()
     path.parent.mkdir(parents=True, exist_ok=True)
