@@ -48,9 +48,10 @@ def verify(*, write: bool = False) -> int:
         elif not path.exists() or path.read_bytes() != data:
             differing.append(name)
     if differing:
+        remedy = " with the matplotlib of constraints.txt" * differing[0].endswith(".svg")
         print(
-            f"{' and '.join(differing)}: not what experiments/results/ gives; update with "
-            "`reverie verify --write`."
+            f"{', '.join(differing)}: not what experiments/results/ gives; update by "
+            f"`reverie verify --write`{remedy}."
         )
         return 1
     print(

@@ -29,7 +29,7 @@ def test_a_table_that_differs_from_the_results_is_reported_and_rewritten(
     (tmp_path / "current.md").write_text(text.format("| 2 |\n"))
     (tmp_path / "stale.md").write_text(text.format("| 3 |\n"))
     assert verify() == 1
-    assert capsys.readouterr().out.startswith("docs/a.svg and stale.md: ")
+    assert capsys.readouterr().out.startswith("docs/a.svg, stale.md: ")
     assert verify(write=True) == 0
     assert (tmp_path / "docs" / "a.svg").read_bytes() == b"<svg/>"
     assert (tmp_path / "stale.md").read_text() == text.format("| 2 |\n")
