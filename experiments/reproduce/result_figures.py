@@ -49,7 +49,6 @@ def learning_curves(theme: Theme) -> Any:
     from matplotlib.figure import Figure  # slow to import
 
     figure = Figure(figsize=(8, 6.4), layout="constrained")
-    figure.get_layout_engine().set(h_pad=0.12)  # between a panel's axis and the title below it
     named = {data["name"]: data for data in committed_results("training")}
     for axes, (role, names) in zip(figure.subplots(2, 2).flat, ROLES.items(), strict=True):
         _role_panel(axes, role, [named[name] for name in names], theme)
@@ -119,7 +118,7 @@ def verdicts(theme: Theme) -> Any:
             label = _contrast(verdict.variant, data["variants"][0]) + mark
             panels.setdefault(title, []).append((label, verdict))
     heights = [len(rows) + 1 for rows in panels.values()]
-    figure = Figure(figsize=(8, 0.36 * sum(heights) + 1.3), layout="constrained")
+    figure = Figure(figsize=(8, 0.45 * sum(heights) + 1.3), layout="constrained")
     axes = figure.subplots(len(panels), 1, height_ratios=heights, squeeze=False)[:, 0]
     for each, (title, rows) in zip(axes, panels.items(), strict=True):
         _forest(each, title, rows, theme)
@@ -186,8 +185,9 @@ def figure_files() -> Iterator[tuple[str, bytes]]:
     from matplotlib import rc_context  # slow to import
 
     for theme_name, theme in THEMES.items():
-        style: dict[str, Any] = {
+        style: Any = {
             "svg.fonttype": "none",
+            "figure.constrained_layout.h_pad": 0.1,
             "font.sans-serif": FONTS,
             "font.size": 10,
             "axes.spines.top": False,
