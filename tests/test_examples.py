@@ -19,8 +19,9 @@ EXPECTED = {
     "own_env.py": ([], r"Corridor-v0: mean (0\.[89]|1)"),
     "demo.py": (
         ["--total-timesteps", "1600", "--num-envs", "2", "--episodes", "1"],
-        r"(?s)trained agent +ms_pacman: mean.*protocol mfec with stack 4.*random play +ms_pacman: "
-        r"mean.*always upright +ms_pacman: mean.*memories\.png.*\nreverie play runs/demo\n$",
+        r"(?s)trained agent +ms_pacman: mean.*protocol mfec with stack 4, eval_epsilon 0.*"
+        r"random play +ms_pacman: mean.*always upright +ms_pacman: mean.*memories\.png.*"
+        r"\nreverie play runs/demo\n$",
     ),
 }
 """Arguments of each example, and a pattern of its output."""
