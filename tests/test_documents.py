@@ -12,8 +12,23 @@ DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
 def test_relative_links_lead_to_files(document: Path) -> None:
     links = re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", document.read_text())
+    links += re.findall(r'(?:src|srcset)="([^":]+)"', document.read_text())
     missing = [link for link in links if not (document.parent / link).exists()]
     assert not missing
+
+
+def test_pictures_have_a_light_and_a_dark_version_that_differ_in_colors_alone() -> None:
+    dark = sorted((ROOT / "docs" / "figures").glob("*-dark.svg"))
+    assert [path.name.removesuffix("-dark.svg") for path in dark] == [
+        "architecture", "learning-curves", "verdicts",
+    ]  # fmt: skip
+    for path in dark:
+        without_colors = [
+            re.sub("#[0-9a-f]{6}|[mp][0-9a-f]{10}", "", each.read_text())
+            for each in (path, path.with_name(path.name.replace("dark", "light")))
+        ]
+        assert without_colors[0] == without_colors[1], "colors, and matplotlib's names of paths"
+        assert path.stat().st_size < 150_000
 
 
 def test_the_readme_has_at_most_1200_words() -> None:

@@ -3,6 +3,7 @@
 import ast
 import os
 import re
+import runpy
 import shlex
 import shutil
 import subprocess
@@ -17,11 +18,22 @@ EXPECTED = {
     "own_representation.py": ([], r"catch: mean (0\.[5-9]|1)"),
     "own_env.py": ([], r"Corridor-v0: mean (0\.[89]|1)"),
     "demo.py": (
-        ["--total-timesteps", "800", "--num-envs", "8", "--episodes", "1"],
-        r"(?s)trained, ms_pacman: mean.*random,  ms_pacman: mean.*protocol mfec with stack 4",
+        ["--total-timesteps", "1600", "--num-envs", "2", "--episodes", "1"],
+        r"(?s)trained agent +ms_pacman: mean.*protocol mfec with stack 4, eval_epsilon 0.*"
+        r"random play +ms_pacman: mean.*always upright +ms_pacman: mean.*memories\.png.*"
+        r"\nreverie play runs/demo\n$",
     ),
 }
 """Arguments of each example, and a pattern of its output."""
+
+
+def test_the_demo_draws_a_curve_from_its_first_to_its_last_point() -> None:
+    demo = runpy.run_path(str(EXAMPLES / "demo.py"))
+    blocks, rising = demo["blocks"], "▁▂▃▄▅▆▇█"
+    assert blocks(range(8)) == blocks([0.0, 3.0, 6.0, 9.0, 12.0, 15.0, 18.0, 21.0]) == rising
+    assert blocks(range(800), width=8) == rising, "more points than characters"
+    assert blocks([5.0]) == "▁"
+    assert blocks([5.0] * 3) == "▁▁▁"
 
 
 @pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.py")), ids=lambda path: path.stem)

@@ -114,8 +114,8 @@ def run_document(document: Path, folder: Path, *, full: bool) -> list[str]:
 
 def test_the_documents_steps_are_found() -> None:
     kinds = [kind for kind, _ in steps(ROOT / "README.md")]
-    assert kinds.count("python") >= 3
-    assert kinds.count("reverie") >= 7
+    assert kinds.count("python") >= 1
+    assert kinds.count("reverie") >= 5
     assert [kind for kind, _ in steps(ROOT / "docs/usage.md")].count("reverie") >= 30
 
 

@@ -53,8 +53,6 @@ def learning_curve(run: Run) -> Path | None:
 
 def comparison_curves(comparison: Comparison, env_name: str) -> Media:
     """Draw the training scores of every variant in one env, as SVG."""
-    from matplotlib import rc_context
-
     figure, axes = _score_figure(env_name, "training score, raw points")
     grid = np.linspace(0, comparison.steps, 200)
     for color, variant in zip(itertools.cycle(COLORS), comparison.variants):
@@ -71,11 +69,19 @@ def comparison_curves(comparison: Comparison, env_name: str) -> Media:
     axes.set_xlim(0, comparison.steps)
     for text in figure.legend(*axes.get_legend_handles_labels(), **LEGEND).get_texts():
         text.set_parse_math(False)
+    slug = re.sub(r"\W", "-", f"{env_name}-{comparison.protocol}-{comparison.steps}")
+    return Media(f"curves-{slug}.svg", svg(figure), f"{env_name}, {comparison.title}")
+
+
+def svg(figure: Any, *, transparent: bool = False) -> bytes:
+    """Return a figure as SVG: equal bytes for equal figures, coordinates in hundredths."""
+    from matplotlib import rc_context  # slow to import
+
     data = io.BytesIO()
     with rc_context({"svg.hashsalt": "reverie"}):
-        figure.savefig(data, format="svg", metadata={"Date": None})
-    slug = re.sub(r"\W", "-", f"{env_name}-{comparison.protocol}-{comparison.steps}")
-    return Media(f"curves-{slug}.svg", data.getvalue(), f"{env_name}, {comparison.title}")
+        figure.savefig(data, format="svg", metadata={"Date": None}, transparent=transparent)
+    decimals = re.compile(rb"(\.\d\d)\d+")
+    return re.sub(rb"<[^>]*>", lambda tag: decimals.sub(rb"\1", tag[0]), data.getvalue())
 
 
 def _score_figure(title: str, ylabel: str) -> tuple[Any, Any]:

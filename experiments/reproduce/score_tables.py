@@ -12,7 +12,7 @@ from ..config.registry import part_name
 from ..config.serialization import encode
 from ..evaluation.episodes import NUM_RECENT
 from ..reporting.committed import committed, committed_results
-from ..reporting.comparison import compare_with_baseline
+from ..reporting.comparison import Verdict, compare_with_baseline
 from ..reporting.constant_actions import format_constant_action
 from ..reporting.intervals import (
     MIN_RUNS,
@@ -174,10 +174,6 @@ def ablations_table() -> str:
     """Return the verdicts of each committed grid, computed from its raw scores."""
     rows, commands, footnotes = [], [], Footnotes()
     for data in committed("ablations/*.json"):
-        scores: dict[str, dict[tuple[str, int], float]] = {x: {} for x in data["variants"]}
-        for run in data["runs"]:
-            mean = statistics.fmean(run["scores"])
-            scores[run["variant"]][run["env_name"], run["seed"]] = mean
         grid = f"{data['name']}, {format_count(data['steps'])} agent steps"
         rows += [
             [
@@ -188,7 +184,7 @@ def ablations_table() -> str:
                 f"{format_interval(verdict.difference, verdict.unit)} {verdict.unit}",
                 str(verdict.pairs),
             ]
-            for verdict in compare_with_baseline(scores, _games(data))
+            for verdict in grid_verdicts(data)
         ]
         commands.append(f"{data['name']}: `{data['command']}`")
     return markdown_table(
@@ -201,6 +197,15 @@ def ablations_table() -> str:
         footnotes.lines,
         *commands,
     )
+
+
+def grid_verdicts(data: dict[str, Any]) -> list[Verdict]:
+    """Compare the variants of a committed grid with the first, from its raw scores."""
+    scores: dict[str, dict[tuple[str, int], float]] = {x: {} for x in data["variants"]}
+    for run in data["runs"]:
+        mean = statistics.fmean(run["scores"])
+        scores[run["variant"]][run["env_name"], run["seed"]] = mean
+    return compare_with_baseline(scores, _games(data))
 
 
 def endurance_table() -> str:

@@ -12,6 +12,7 @@ from ..reporting.published import published
 from ..runs.files import write_file
 from .markdown import Footnotes, markdown_table
 from .reruns import BENCH_RERUNS
+from .result_figures import figure_files
 from .score_tables import (
     ablations_table,
     endurance_table,
@@ -26,27 +27,37 @@ MARK = re.compile(r"(<!-- table: (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
 def verify(*, write: bool = False) -> int:
-    """Rebuild the tables of the documents and compare them; return 1 if one differs.
+    """Rebuild the tables and figures of the documents and compare; return 1 if one differs.
 
-    With ``write`` the documents are updated instead.
+    With ``write`` the documents and figures are updated instead. The bytes of a figure are those
+    of the matplotlib version of constraints.txt.
     """
     require_checkout("reverie verify", writes=write)
-    num_tables, differing = 0, []
+    num_tables, rebuilt = 0, dict(figure_files())
+    num_figures = len(rebuilt)
     for name in DOCUMENTS:
         text = (CHECKOUT / name).read_text(encoding="utf-8")
-        rebuilt, count = MARK.subn(lambda m: f"{m[1]}{TABLES[m[2]]()}{m[3]}", text)
+        new, count = MARK.subn(lambda m: f"{m[1]}{TABLES[m[2]]()}{m[3]}", text)
         num_tables += count
+        rebuilt[name] = new.encode()
+    differing = []
+    for name, data in rebuilt.items():
+        path = CHECKOUT / name
         if write:
-            write_file(CHECKOUT / name, rebuilt)
-        elif rebuilt != text:
+            write_file(path, data)
+        elif not path.exists() or path.read_bytes() != data:
             differing.append(name)
     if differing:
+        remedy = " with the matplotlib of constraints.txt" * differing[0].endswith(".svg")
         print(
-            f"{' and '.join(differing)}: the tables differ from experiments/results/; "
-            "update them with `reverie verify --write`."
+            f"{', '.join(differing)}: not what experiments/results/ gives; update by "
+            f"`reverie verify --write`{remedy}."
         )
         return 1
-    print(f"{num_tables} tables of {', '.join(DOCUMENTS)} agree with experiments/results/.")
+    print(
+        f"{num_tables} tables of {', '.join(DOCUMENTS)} and {num_figures} figures agree with "
+        "experiments/results/."
+    )
     return 0
 
 

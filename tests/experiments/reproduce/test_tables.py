@@ -23,13 +23,15 @@ def test_a_table_that_differs_from_the_results_is_reported_and_rewritten(
 ) -> None:
     monkeypatch.setattr(tables, "CHECKOUT", tmp_path)
     monkeypatch.setattr(tables, "DOCUMENTS", ("current.md", "stale.md"))
+    monkeypatch.setattr(tables, "figure_files", lambda: iter([("docs/a.svg", b"<svg/>")]))
     monkeypatch.setitem(tables.TABLES, "two", lambda: "| 2 |\n")
     text = "Before.\n<!-- table: two -->\n{}<!-- end -->\nAfter.\n"
     (tmp_path / "current.md").write_text(text.format("| 2 |\n"))
     (tmp_path / "stale.md").write_text(text.format("| 3 |\n"))
     assert verify() == 1
-    assert capsys.readouterr().out.startswith("stale.md: ")
+    assert capsys.readouterr().out.startswith("docs/a.svg, stale.md: ")
     assert verify(write=True) == 0
+    assert (tmp_path / "docs" / "a.svg").read_bytes() == b"<svg/>"
     assert (tmp_path / "stale.md").read_text() == text.format("| 2 |\n")
     assert verify() == 0
 
