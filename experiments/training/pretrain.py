@@ -5,6 +5,7 @@ driver runs. Each role adds a subclass of ``Pretraining`` and an entry of
 ``PRETRAININGS`` in ``config/registry.py``.
 """
 
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -32,7 +33,7 @@ from .driver import Process, drive
 from .event_log import EventLog
 from .logs import Means, MetricsLog
 from .options import PretrainOptions
-from .progress import Display, describe_pretraining
+from .progress import Display
 from .throughput import Throughput
 
 
@@ -176,22 +177,32 @@ class ModelTraining(Process):
             f"{job.model_name} on {len(self.recording):,} frames of {env.env_name}, "
             f"{job.num_updates:,} updates with batches of {self.batches.batch_size}"
         )
+        self.latest: Metrics = {}
+        """Metrics of the latest update."""
+        self.held_out = HeldOutMetrics(self)
         self.callbacks = [
             Means(),
-            HeldOutMetrics(self),
+            self.held_out,
             Throughput("updates_per_second"),
             EventLog(run.folder, self.hyperparameters),
             MetricsLog(run),
-            Display(job.num_updates, describe_pretraining, self.signals, quiet=options.quiet),
+            Display(job, self.status, self.signals, quiet=options.quiet),
         ]
 
     def iterate(self) -> Iterator[tuple[None, Metrics]]:
         while True:
             self._follow_curriculum()
-            metrics = self.job.update(self.model, next(self.batches))
+            self.latest = self.job.update(self.model, next(self.batches))
             self.step += 1
             self.frames += self.batches.batch_size
-            yield None, metrics
+            yield None, self.latest
+
+    def status(self) -> tuple[int, Sequence[str]]:
+        """Return the present update, and its loss with the newest held-out metrics, as texts."""
+        name = "loss" if "loss" in self.latest else next(iter(self.latest), "loss")
+        loss = f"{name.rpartition('/')[2]} {float(self.latest.get(name, math.nan)):.4g}"
+        held_out = [f"{name} {float(x):.3g}" for name, x in self.held_out.latest.items()]
+        return self.step, (", ".join([loss, *held_out]), ", ".join([loss, *held_out[:1]]), loss)
 
     def _follow_curriculum(self) -> None:
         """Rebuild the batches if the model has reached another phase."""
@@ -223,13 +234,18 @@ class HeldOutMetrics(Callback):
 
     def __init__(self, training: ModelTraining) -> None:
         self.training = training
+        self.latest: Metrics = {}
 
     def metrics(self) -> Metrics:
+        if not self.latest:
+            self.training.tell("Evaluating on held-out episodes, as before each row of metrics.")
         held_out = self.training.job.evaluate(self.training.model, self.training.recording)
-        return {f"eval/{name}": x for name, x in held_out.items()}
+        self.latest = {f"eval/{name}": x for name, x in held_out.items()}
+        return self.latest
 
     def on_end(self, step: int) -> None:
         training = self.training
         if training.run.finished:
             run, device = training.run, training.runtime.device
+            training.tell("Writing the figures and tables of held-out episodes.")
             training.job.finish(run, training.model, training.recording, device)

@@ -415,7 +415,7 @@ def test_interrupted_training_continues_by_the_same_command() -> None:
     process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     for line in process.stdout:
-        if line.startswith("step"):
+        if "steps/s" in line:
             break
     process.send_signal(signal.SIGINT)
     rest = process.stdout.read()
