@@ -47,7 +47,9 @@ def run(argv: list[str]) -> int:
     options = parse_flags(EvaluateOptions, argv, "reverie evaluate")
     evaluation, targets = options.evaluation, options.targets
     if not targets:
-        raise UsageError("Name what to evaluate: run folders, or the word random.")
+        raise UsageError(
+            "Name what to evaluate, run folders or the word random, as in reverie evaluate runs."
+        )
     device, threads = pick_device(options.device), pick_threads(options.threads)
     execution: dict[str, Any] = {
         "seed": options.seed,

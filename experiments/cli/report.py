@@ -31,7 +31,7 @@ def run(argv: list[str]) -> int:
     argv, _ = take_imports(argv)
     options = parse_flags(ReportOptions, argv, "reverie report")
     if not options.folders:
-        raise UsageError("Name run folders, or folders that hold some.")
+        raise UsageError("Name run folders, or folders that hold some, as in reverie report runs.")
     path = write_report(
         [*options.folders], options.out, options.baseline, stochastic=options.stochastic
     )

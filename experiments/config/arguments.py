@@ -3,25 +3,67 @@
 import importlib
 import re
 import sys
-from collections.abc import Sequence
-from dataclasses import make_dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import MISSING, fields, is_dataclass, make_dataclass
 from pathlib import Path
 from typing import Annotated, Any, TypeVar, get_type_hints
 
 import tyro
+from tyro.constructors import (
+    MISSING_NONPROP,
+    ConstructorRegistry,
+    StructConstructorSpec,
+    StructFieldSpec,
+    StructTypeInfo,
+)
 
+from ...envs.atari.games import did_you_mean
 from ...envs.errors import UsageError
+from .field_texts import class_text, field_texts
 from .registry import TABLES, part_class
 
 T = TypeVar("T")
 Options = TypeVar("Options")
 
+TEXTS = ConstructorRegistry()
+"""Makes tyro show the texts of fields and classes as ``field_texts`` gives them."""
+
+
+@TEXTS.struct_rule
+def _describe_fields(info: StructTypeInfo) -> StructConstructorSpec | None:
+    kind = info.type
+    if not is_dataclass(kind):
+        return None
+    hints, texts = get_type_hints(kind, include_extras=True), field_texts(kind)
+    specs = []
+    for field in fields(kind):
+        default = MISSING_NONPROP if field.default is MISSING else field.default
+        if isinstance(info.default, kind):
+            default = getattr(info.default, field.name)
+        text = texts.get(field.name, "")
+        if is_dataclass(default):
+            text = class_text(type(default))
+        specs.append(StructFieldSpec(field.name, hints[field.name], default, text))
+    return StructConstructorSpec(kind, tuple(specs))
+
 
 def parse_flags(kind: type[T], argv: list[str], program: str, default: T | None = None) -> T:
     """Parse flags into a frozen dataclass with tyro, which exits with status 2 on a wrong flag."""
-    if default is None:
-        return tyro.cli(kind, args=argv, prog=program)
-    return tyro.cli(kind, args=argv, prog=program, default=default)
+    settings: dict[str, Any] = {} if default is None else {"default": default}
+    text = class_text(kind)
+    return tyro.cli(kind, args=argv, prog=program, registry=TEXTS, description=text, **settings)
+
+
+def parse_known_flags(kind: type[T], argv: list[str], program: str) -> tuple[T, list[str]]:
+    """Parse the flags of a frozen dataclass, and return the other arguments too."""
+    return tyro.cli(
+        kind,
+        args=argv,
+        prog=program,
+        registry=TEXTS,
+        description=class_text(kind),
+        return_unknown_args=True,
+    )
 
 
 def parse_job(job: T, options: Options, argv: list[str], program: str) -> tuple[T, Options]:
@@ -86,6 +128,21 @@ def import_modules(names: Sequence[str]) -> None:
             raise UsageError(
                 f"--import '{name}' is {found or 'built in'}, not {own}; rename {own}."
             )
+
+
+def check_flags(argv: Iterable[str], flags: Sequence[str], *kinds: type) -> None:
+    """Raise UsageError for a flag without a dot that is similar to a known one, and is none.
+
+    Known are ``flags`` and those of the fields of ``kinds``.
+    """
+    names = {field.name.replace("_", "-") for kind in kinds for field in fields(kind)}
+    known = [*flags, *(f"--{name}" for name in (names - {"imports"}) | {"help"})]
+    negated = {flag.replace("--", "--no-", 1) for flag in known}
+    for flag in (arg.partition("=")[0].replace("_", "-") for arg in argv if arg.startswith("--")):
+        if "." in flag or flag in known or flag in negated:
+            continue
+        if hint := did_you_mean(flag, known):
+            raise UsageError(f"There is no flag '{flag}'.{hint}")
 
 
 def expand_game_flag(argv: list[str]) -> list[str]:

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 from ...envs.maze import MazeConfig
 from ..config.experiment import Experiment
-from ..config.presets import default_folder
+from ..config.run_names import default_folder
 from ..evaluation.evaluate import Evaluation, load, random_play
 from ..evaluation.mazes import evaluate_mazes
 from ..reporting.committed import kept_provenance

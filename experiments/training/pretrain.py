@@ -8,7 +8,7 @@ driver runs. Each role adds a subclass of ``Pretraining`` and an entry of
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -21,6 +21,7 @@ from ...envs.errors import UsageError
 from ...envs.interface import Metrics, Stateful
 from ...world_models.precision import FLOAT32, Precision
 from ..config.experiment import Job
+from ..config.run_names import changes
 from ..config.serialization import read_job
 from ..datasets.batches import Batches
 from ..datasets.dataset import Recording, Split
@@ -49,9 +50,11 @@ class Pretraining(Job):
     data: tuple[Path, ...] = ()
     """Folders of recordings of one env."""
     seed: int = 0
+    """Seed of the model's weights and of its batches."""
     num_updates: int = 20_000
     """Gradient steps."""
     batch_size: int = 32
+    """Observations per gradient step."""
     held_out: float = 0.1
     """Fraction of the frames that is held out, by whole episodes."""
     split: int = 0
@@ -78,9 +81,13 @@ class Pretraining(Job):
 
     @property
     def default_folder(self) -> Path:
-        """runs/pretrain-MODEL-ENV-sSEED."""
+        """runs/pretrain-MODEL-ENV-sSEED, with the settings that are not the default ones."""
         env_name = Recording(*self.data, cache_bytes=0).env_name
-        return Path("runs") / f"pretrain-{self.model_name}-{env_name}-s{self.seed}"
+        default = replace(type(self)(), data=self.data, seed=self.seed)
+        default = replace(default, **{self.role: type(self.part)()})
+        parts = ["pretrain", self.model_name, env_name, f"s{self.seed}"]
+        label = changes(default, self, env_name)
+        return Path("runs") / "-".join(filter(None, [*parts, label]))
 
     def rows(self, recording: Recording, split: Split, *, length: int = 0) -> Int64[Tensor, " M"]:
         """Return the rows of a split with at least ``length`` more timesteps in their episode."""

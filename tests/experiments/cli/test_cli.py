@@ -16,7 +16,7 @@ import torch
 from reverie import Experiment, TrainOptions
 from reverie.experiments.cli import main as cli
 from reverie.experiments.config.arguments import split_roles
-from reverie.experiments.config.presets import default_folder
+from reverie.experiments.config.run_names import default_folder
 from reverie.experiments.config.serialization import encode
 from reverie.experiments.evaluation import evaluate as evaluate_module
 from reverie.experiments.reporting import committed, published
