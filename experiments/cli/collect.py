@@ -99,7 +99,8 @@ def parse_collect(argv: list[str]) -> tuple[str, EnvConfig, CollectOptions]:
     """
     if not argv or (argv[0].startswith("-") and argv[0] not in ("-h", "--help")):
         raise UsageError(
-            "Name the player first, random or a run's folder, as in reverie collect random --game pong."
+            "Name the player first, random or a run's folder, as in reverie collect random --game "
+            "pong."
         )
     player, argv = ("random", argv) if argv[0].startswith("-") else (argv[0], argv[1:])
     argv, protocol = take_flag(argv, "--protocol")

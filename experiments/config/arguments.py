@@ -1,5 +1,6 @@
 """Command-line arguments as values: ``role:name`` tokens, flags and imported modules."""
 
+import difflib
 import importlib
 import re
 import sys
@@ -17,8 +18,8 @@ from tyro.constructors import (
     StructTypeInfo,
 )
 
-from ...envs.atari.games import did_you_mean
 from ...envs.errors import UsageError
+from ..runs.terminal_text import paragraph
 from .field_texts import class_text, field_texts
 from .registry import TABLES, part_class
 
@@ -50,20 +51,22 @@ def _describe_fields(info: StructTypeInfo) -> StructConstructorSpec | None:
 def parse_flags(kind: type[T], argv: list[str], program: str, default: T | None = None) -> T:
     """Parse flags into a frozen dataclass with tyro, which exits with status 2 on a wrong flag."""
     settings: dict[str, Any] = {} if default is None else {"default": default}
-    text = class_text(kind)
-    return tyro.cli(kind, args=argv, prog=program, registry=TEXTS, description=text, **settings)
+    _print_description(kind, argv)
+    return tyro.cli(kind, args=argv, prog=program, registry=TEXTS, description="", **settings)
 
 
 def parse_known_flags(kind: type[T], argv: list[str], program: str) -> tuple[T, list[str]]:
     """Parse the flags of a frozen dataclass, and return the other arguments too."""
-    return tyro.cli(
-        kind,
-        args=argv,
-        prog=program,
-        registry=TEXTS,
-        description=class_text(kind),
-        return_unknown_args=True,
-    )
+    _print_description(kind, argv)
+    settings: dict[str, Any] = {"prog": program, "registry": TEXTS, "description": ""}
+    return tyro.cli(kind, args=argv, return_unknown_args=True, **settings)
+
+
+def _print_description(kind: type, argv: list[str]) -> None:
+    """Print the docstring of a dataclass before its help, in lines that fit the terminal."""
+    text = class_text(kind)
+    if {"-h", "--help"} & {*argv} and not text.startswith(f"{kind.__name__}("):  # made by Python
+        print("\n\n".join(map(paragraph, text.split("\n\n"))) + "\n")
 
 
 def parse_job(job: T, options: Options, argv: list[str], program: str) -> tuple[T, Options]:
@@ -136,13 +139,15 @@ def check_flags(argv: Iterable[str], flags: Sequence[str], *kinds: type) -> None
     Known are ``flags`` and those of the fields of ``kinds``.
     """
     names = {field.name.replace("_", "-") for kind in kinds for field in fields(kind)}
-    known = [*flags, *(f"--{name}" for name in (names - {"imports"}) | {"help"})]
-    negated = {flag.replace("--", "--no-", 1) for flag in known}
-    for flag in (arg.partition("=")[0].replace("_", "-") for arg in argv if arg.startswith("--")):
-        if "." in flag or flag in known or flag in negated:
+    known = {*(flag.removeprefix("--") for flag in flags), *(names - {"imports"}), "help"}
+    given = [arg.partition("=")[0] for arg in argv if arg.startswith("--")]
+    for name in (flag.removeprefix("--").replace("_", "-") for flag in given):
+        if "." in name or name.removeprefix("no-") in known:
             continue
-        if hint := did_you_mean(flag, known):
-            raise UsageError(f"There is no flag '{flag}'.{hint}")
+        if near := difflib.get_close_matches(name, known, n=2):
+            raise UsageError(
+                f"There is no flag --{name}. Did you mean {' or '.join(f'--{x}' for x in near)}?"
+            )
 
 
 def expand_game_flag(argv: list[str]) -> list[str]:

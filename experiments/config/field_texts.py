@@ -6,6 +6,7 @@ import re
 import textwrap
 from dataclasses import fields, is_dataclass
 from functools import cache
+from itertools import pairwise
 from typing import Any
 
 from .registry import part_class, resolve
@@ -22,7 +23,7 @@ def field_texts(kind: type) -> dict[str, str]:
             continue
         assert isinstance(tree.body[0], ast.ClassDef)
         body = tree.body[0].body
-        for node, text in zip(body, body[1:], strict=False):
+        for node, text in pairwise(body):
             if isinstance(node, ast.AnnAssign) and isinstance(text, ast.Expr):
                 texts[ast.unparse(node.target)] = _plain(ast.literal_eval(text.value))
     return texts

@@ -28,7 +28,7 @@ def default_folder(preset: str, experiment: Experiment) -> Path:
 
 
 def repeated_folder(folder: Path, base: Experiment, experiment: Experiment) -> Path:
-    """Return the folder, beside that of a run of ``base``, of a run of an experiment that varies it.
+    """Return the folder of an experiment that varies that of a run, beside the run's folder.
 
     Its name has the env, the seed and the changes of the experiment, or ends with ``-again``.
     """
