@@ -40,6 +40,13 @@ class TrainingRecipe(Recipe):
 
     kind: ClassVar[str] = "training"
 
+    @property
+    def cost(self) -> str:
+        return (
+            f"{len(self.seeds)} x {self.experiment.total_timesteps:,} steps"
+            f"{' + a model' * bool(self.imagination)}"
+        )
+
     def measure(self, folder: Path) -> Iterator[dict[str, Any]]:
         experiment, env = self.experiment, self.experiment.env
         if self.imagination and isinstance(env, ImaginationConfig):

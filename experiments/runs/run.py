@@ -170,6 +170,14 @@ class Run:
             write_file(path, _join_lines(kept))
 
 
+def find_runs(folder: Path) -> list[Path]:
+    """Return the run folders in or below a folder; raises UsageError if there is none."""
+    runs = sorted(path.parent for path in folder.rglob("config.json"))
+    if not runs:
+        raise UsageError(f"{folder} holds no run: no config.json is in it or below it.")
+    return runs
+
+
 @contextmanager
 def locked(folder: Path, activity: str) -> Iterator[None]:
     """Create a folder if needed, and hold an exclusive lock on it, which ends with the process.

@@ -51,7 +51,8 @@ class ImaginationConfig(EnvConfig):
 
     @property
     def env_name(self) -> str:
-        return "imagination"
+        """The name of the recorded env, after "imagined-"."""
+        return f"imagined-{self.eval_env.env_name}"
 
     @property
     def eval_env(self) -> EnvConfig:

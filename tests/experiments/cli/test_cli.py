@@ -103,7 +103,7 @@ def in_temporary_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
         (["evaluate", "nowhere", "--games", "pong"], "leave out --games"),
         (["evaluate", "random", "--games", "pingpong"], "There is no game 'pingpong'"),
         (["list", "gaems"], "There is no list of 'gaems'"),
-        (["reproduce"], "Name what to reproduce"),
+        (["reproduce", "pong-pppo"], "Did you mean pong-ppo"),
         (["train", "ppo", "agent.network:nature", *SMALL], "choose agent.network:mlp"),
         (["train", "ppo", "env:gym", "--env.id", "CartPole-v1"], "uint8 images"),
         (["train", "ppo", "--agent.num-steps", "0"], "agent.num_steps is 0"),
