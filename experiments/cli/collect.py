@@ -35,8 +35,11 @@ class CollectOptions:
     privileged: bool = False
     """Record the true state of an Atari game, bytes of its memory; small envs always offer it."""
     seed: int = 0
+    """Seed of the envs and of the policy's draws."""
     num_envs: int = 8
+    """Parallel envs."""
     device: str = "auto"
+    """cpu, cuda, or auto: a GPU if there is one."""
     threads: int = 0
     """CPU threads; 0 for all cores."""
     folder: Path | None = None

@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from ...envs.atari.games import did_you_mean
 from ...envs.errors import FolderBusy, Interrupted, RunError, UsageError
 from .checkpoints import Checkpoints
 from .files import (
@@ -124,7 +125,9 @@ class Run:
         """
         path = self.folder / "config.json"
         if not path.exists():
-            raise UsageError(f"{self.folder} is no run folder: it has no config.json.")
+            near = [x.parent for x in self.folder.parent.glob("*/config.json")]
+            hint = did_you_mean(str(self.folder), map(str, near))
+            raise UsageError(f"{self.folder} is no run folder: it has no config.json.{hint}")
         data = read_json(path)
         check_format(path, data.pop("format", None), "train again in another folder")
         return data
