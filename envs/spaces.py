@@ -143,7 +143,8 @@ def _action_remedy(space: Space[Any]) -> str:
     elif isinstance(space, Discrete):
         wrapper = f"TransformAction(env, lambda a: a + {space.start}, Discrete({space.n}))"
     elif isinstance(space, MultiDiscrete | MultiBinary):
-        sizes = [2] * int(space.n) if isinstance(space, MultiBinary) else space.nvec.tolist()
+        binary = isinstance(space, MultiBinary)
+        sizes = [2] * math.prod(space.shape) if binary else space.nvec.tolist()
         wrapper = (
             f"TransformAction(env, lambda a: np.array(np.unravel_index(a, {sizes})), "
             f"Discrete({math.prod(sizes)}))"

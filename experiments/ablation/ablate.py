@@ -22,9 +22,9 @@ from ..reporting.comparison import compare
 from ..reporting.report import write_report
 from ..reporting.run_results import read_results
 from ..runs.outputs import check_writable
+from ..runs.progress_text import duration
 from ..runs.runtime import raising_interrupted
 from ..runs.terminal_text import paragraph
-from ..training.progress import duration
 from ..training.task import Task
 from .estimate import estimate_sps
 from .executor import Executor, TaskResult

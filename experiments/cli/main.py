@@ -30,7 +30,7 @@ USAGES = {
 EXAMPLES = """\
 Start with:
   reverie train ppo --game pong --total-timesteps 200000
-A part is chosen as role:name and tuned as --role.parameter value:
+A part is chosen as role:name, tuned as --role.parameter:
   reverie train mfec agent.representation:vae \\
     --agent.representation.latent 16"""
 

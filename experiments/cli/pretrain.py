@@ -27,7 +27,7 @@ def parse_pretraining(argv: list[str]) -> tuple[Pretraining, PretrainOptions]:
         names = ", ".join(f"{role}:{name}" for role in known for name in known[role].get(role, ()))
         print(paragraph(f"reverie pretrain ROLE:NAME --data FOLDER; ROLE:NAME is one of {names}."))
         print(paragraph("reverie pretrain ROLE:NAME --help shows every setting of that model."))
-        print(f"Example: {EXAMPLE}")
+        print(paragraph(f"Example: {EXAMPLE}"))
         raise SystemExit(0)
     role = argv[0].partition(":")[0] if argv else ""
     if role not in PRETRAININGS:

@@ -52,7 +52,9 @@ def parse_flags(kind: type[T], argv: list[str], program: str, default: T | None 
     """Parse flags into a frozen dataclass with tyro, which exits with status 2 on a wrong flag."""
     settings: dict[str, Any] = {} if default is None else {"default": default}
     _print_description(kind, argv)
-    return tyro.cli(kind, args=argv, prog=program, registry=TEXTS, description="", **settings)
+    settings |= {"prog": program, "registry": TEXTS, "description": ""}
+    parsed: T = tyro.cli(kind, args=argv, **settings)
+    return parsed
 
 
 def parse_known_flags(kind: type[T], argv: list[str], program: str) -> tuple[T, list[str]]:

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Collection, Iterator
-from dataclasses import fields, is_dataclass, replace
+from dataclasses import dataclass, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,21 @@ from .serialization import fingerprint
 
 MAX_LABEL = 80
 """Characters of what was changed; of more the beginning is kept, before a fingerprint."""
+
+
+@dataclass(frozen=True)
+class Start:
+    """What a new run varies: a preset, or the experiment of another run."""
+
+    name: str
+    """Name of the preset, or the run folder."""
+    experiment: Experiment
+
+    def folder(self, experiment: Experiment) -> Path:
+        """Return the default folder of a run of an experiment that varies this one."""
+        if self.name in PRESETS:
+            return default_folder(self.name, experiment)
+        return repeated_folder(Path(self.name), self.experiment, experiment)
 
 
 def default_folder(preset: str, experiment: Experiment) -> Path:

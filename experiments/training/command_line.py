@@ -1,10 +1,10 @@
 """The arguments of ``reverie train`` as experiments: a preset or a run, ``role:name`` and flags."""
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from ...envs.atari.atari import AtariConfig
-from ...envs.atari.games import GAME_LISTS, did_you_mean, expand_games
+from ...envs.atari.games import did_you_mean, expand_games
 from ...envs.errors import UsageError
 from ..config.arguments import (
     check_flags,
@@ -15,36 +15,15 @@ from ..config.arguments import (
     take_imports,
 )
 from ..config.experiment import Experiment
-from ..config.presets import DESCRIPTIONS, PRESETS
-from ..config.registry import choose_all, chosen_name, part_at, roles
-from ..config.run_names import default_folder, repeated_folder
+from ..config.introduction import EXAMPLE, introduction, overview
+from ..config.presets import PRESETS
+from ..config.registry import choose_all
+from ..config.run_names import Start
 from ..config.serialization import read_experiment
-from ..runs.terminal_text import description_list, paragraph
 from .options import TrainOptions
 
-EXAMPLE = "reverie train ppo --game pong --total-timesteps 200000"
 OWN_FLAGS = ("--config", "--game", "--games", "--import", "--protocol")
 """Flags beside those of the settings."""
-
-
-@dataclass(frozen=True)
-class Start:
-    """What the arguments vary: a preset, or the experiment of a run."""
-
-    name: str
-    """Name of the preset, or the run folder."""
-    experiment: Experiment
-
-    @property
-    def is_preset(self) -> bool:
-        """Whether it is a preset."""
-        return self.name in PRESETS
-
-    def folder(self, experiment: Experiment) -> Path:
-        """Return the default folder of a run of an experiment that varies this one."""
-        if self.is_preset:
-            return default_folder(self.name, experiment)
-        return repeated_folder(Path(self.name), self.experiment, experiment)
 
 
 def parse_experiment(argv: list[str]) -> tuple[Start, list[Experiment], TrainOptions]:
@@ -56,7 +35,7 @@ def parse_experiment(argv: list[str]) -> tuple[Start, list[Experiment], TrainOpt
     """
     argv, imports = take_imports(argv)
     if argv[:1] in (["-h"], ["--help"]):
-        print(_overview())
+        print(overview())
         raise SystemExit(0)
     start, argv = _take_start(argv)
     argv, games = take_flag(argv, "--games")
@@ -67,7 +46,7 @@ def parse_experiment(argv: list[str]) -> tuple[Start, list[Experiment], TrainOpt
     chosen, options = choose_all(start.experiment, tokens), TrainOptions(imports=imports)
     check_flags(flags, OWN_FLAGS, Experiment, TrainOptions)
     if {"-h", "--help"} & {*flags}:
-        print(_introduction(start, chosen))
+        print(introduction(start.name, chosen))
     experiment, options = parse_job(chosen, options, flags, f"reverie train {start.name}")
     if games is None:
         return start, [experiment], options
@@ -98,54 +77,3 @@ def _take_start(argv: list[str]) -> tuple[Start, list[str]]:
         raise UsageError(f"--config is {config}, which is instead of the preset {argv[0]}.")
     folder = Path(config).parent if Path(config).name == "config.json" else Path(config)
     return Start(str(folder), read_experiment(folder)), argv
-
-
-def _overview() -> str:
-    """Return the help of ``reverie train`` without a preset."""
-    return "\n".join(
-        [
-            "Train an agent: a preset, with other parts and settings as you like.",
-            "",
-            "  reverie train PRESET [role:name ...] [--flags]",
-            "  reverie train --config RUN/config.json [--flags]   runs it again",
-            "",
-            paragraph(f"Example: {EXAMPLE}"),
-            "",
-            "Presets:",
-            description_list([(name, x.text) for name, x in DESCRIPTIONS.items()]),
-            "",
-            paragraph("reverie train PRESET --help shows the choices and settings of a preset."),
-        ]
-    )
-
-
-def _introduction(start: Start, experiment: Experiment) -> str:
-    """Return what is varied, the most useful flags, and the choices of each role."""
-    flags = [("--import MODULE", "Module with parts of your own; may be repeated.")]
-    example = f"reverie train --config {start.name}/config.json --seed 1"
-    about = [f"The experiment of {start.name}, again."]
-    if start.is_preset:
-        description = DESCRIPTIONS[start.name]
-        about = [description.text, f"Paper: {description.paper}."]
-        steps = min(200_000, start.experiment.total_timesteps)
-        example = f"reverie train {start.name} --total-timesteps {steps}"
-    if isinstance(experiment.env, AtariConfig):
-        example += " --game pong" * start.is_preset
-        flags = [
-            ("--game GAME", f"The game, now {experiment.env.game}; reverie list games prints all."),
-            ("--games GAMES", f"One run per game: {', '.join(GAME_LISTS)}, or names with commas."),
-            ("--protocol NAME", f"The protocol, now {experiment.env.protocol_label}."),
-            *flags,
-        ]
-    choices = []
-    for path, table in roles(experiment):
-        chosen = chosen_name(part_at(experiment, path), table)
-        choices.append((path, " ".join(f"[{x}]" if x == chosen else x for x in table)))
-    texts = [
-        *map(paragraph, about),
-        paragraph(f"Example: {example}"),
-        description_list(flags),
-        "Choices of each role, as role:name; [the present one]:",
-        description_list(choices),
-    ]
-    return "\n\n".join(["\n".join(texts[: len(about)]), *texts[len(about) :]]) + "\n"

@@ -16,11 +16,12 @@ from reverie.envs.layout import find_layout
 
 IMAGE = Box(0, 255, (5, 4), np.uint8)
 VECTOR = Box(-1.0, 1.0, (4,), np.float32)
-SPACES = {
+PAIR: tuple[Any, ...] = (VECTOR, IMAGE)
+SPACES: dict[str, tuple[spaces.Space[Any], spaces.Space[Any]]] = {
     "vector": (VECTOR, Discrete(2)),
     "state": (Discrete(5), Discrete(2)),
     "dict": (spaces.Dict({"image": IMAGE, "position": VECTOR}), Discrete(2)),
-    "tuple": (spaces.Tuple([VECTOR, IMAGE]), Discrete(2)),
+    "tuple": (spaces.Tuple(PAIR), Discrete(2)),
     "float image": (Box(0.0, 1.0, (5, 4), np.float32), Discrete(2)),
     "centered image": (Box(-1.0, 1.0, (5, 4), np.float32), Discrete(2)),
     "wide image": (Box(0, 255, (5, 4), np.int64), Discrete(2)),

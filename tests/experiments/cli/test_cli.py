@@ -462,7 +462,7 @@ def test_unresponsive_emulator_ends_the_run_and_keeps_its_checkpoint() -> None:
     assert state["step"] == 2 * 149
 
 
-@pytest.mark.parametrize("width", [60, 80, 120])
+@pytest.mark.parametrize("width", [60, 80])
 @pytest.mark.parametrize(
     "args",
     [
@@ -478,8 +478,8 @@ def test_help_fits_the_terminal_without_markup(
     assert run(*args.split()) == 0
     printed = capsys.readouterr().out
     assert "`" not in printed
-    long = [line for line in printed.splitlines() if len(line) > max(width, 80)]
-    assert not long
+    lines = [line for line in printed.splitlines() if not line.startswith("usage: ")]
+    assert max(map(len, lines)) <= (80 if args == "list" else width)  # the table of presets
 
 
 def test_help_of_a_preset_opens_with_what_it_is(capsys: pytest.CaptureFixture[str]) -> None:
