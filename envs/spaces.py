@@ -143,8 +143,7 @@ def _action_remedy(space: Space[Any]) -> str:
     elif isinstance(space, Discrete):
         wrapper = f"TransformAction(env, lambda a: a + {space.start}, Discrete({space.n}))"
     elif isinstance(space, MultiDiscrete | MultiBinary):
-        binary = isinstance(space, MultiBinary)
-        sizes = [2] * math.prod(space.shape) if binary else space.nvec.tolist()
+        sizes = space.nvec.tolist() if isinstance(space, MultiDiscrete) else [2] * space.shape[0]
         wrapper = (
             f"TransformAction(env, lambda a: np.array(np.unravel_index(a, {sizes})), "
             f"Discrete({math.prod(sizes)}))"

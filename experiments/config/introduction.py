@@ -4,10 +4,8 @@ from ...envs.atari.atari import AtariConfig
 from ...envs.atari.games import GAME_LISTS
 from ..runs.terminal_text import description_list, paragraph
 from .experiment import Experiment
-from .presets import DESCRIPTIONS, PRESETS
+from .presets import DESCRIPTIONS, EXAMPLE, PRESETS
 from .registry import chosen_name, part_at, roles
-
-EXAMPLE = "reverie train ppo --game pong --total-timesteps 200000"
 
 
 def overview() -> str:

@@ -11,7 +11,9 @@ from ...agents.informed import InformedConfig
 from ...agents.mpc import MPCConfig
 from ...agents.ppo import PPOConfig
 from ...envs.atari.atari import AtariConfig
+from ...envs.atari.games import did_you_mean
 from ...envs.atari.protocol import PROTOCOLS
+from ...envs.errors import UsageError
 from ...world_models.density.pixelcnn import PixelCNNConfig
 from ...world_models.planning.figar import FiGARConfig
 from ...world_models.planning.straw import STRAWConfig, STRAWeConfig
@@ -39,6 +41,8 @@ PPO = Experiment(
     PPOConfig(), AtariConfig(protocol=PROTOCOLS["nature"]), total_timesteps=10_000_000, num_envs=8
 )
 
+
+EXAMPLE = "reverie train ppo --game pong --total-timesteps 200000"
 
 PRESETS: dict[str, Experiment] = {
     "mfec": Experiment(),
@@ -219,3 +223,13 @@ DESCRIPTIONS: dict[str, Description] = {
     ),
 }
 """What each preset is."""
+
+
+def take_preset(argv: list[str]) -> tuple[str, list[str]]:
+    """Return the preset that the arguments begin with, and the others; raises UsageError."""
+    if not argv or argv[0].startswith("-"):
+        raise UsageError(f"Name a preset first: {', '.join(PRESETS)}. For example: {EXAMPLE}")
+    if argv[0] not in PRESETS:
+        hint = did_you_mean(argv[0], PRESETS) or f" The presets are {', '.join(PRESETS)}."
+        raise UsageError(f"There is no preset '{argv[0]}'.{hint}")
+    return argv[0], argv[1:]

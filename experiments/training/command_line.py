@@ -4,7 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from ...envs.atari.atari import AtariConfig
-from ...envs.atari.games import did_you_mean, expand_games
+from ...envs.atari.games import expand_games
 from ...envs.errors import UsageError
 from ..config.arguments import (
     check_flags,
@@ -15,8 +15,8 @@ from ..config.arguments import (
     take_imports,
 )
 from ..config.experiment import Experiment
-from ..config.introduction import EXAMPLE, introduction, overview
-from ..config.presets import PRESETS
+from ..config.introduction import introduction, overview
+from ..config.presets import PRESETS, take_preset
 from ..config.registry import choose_all
 from ..config.run_names import Start
 from ..config.serialization import read_experiment
@@ -55,16 +55,6 @@ def parse_experiment(argv: list[str]) -> tuple[Start, list[Experiment], TrainOpt
         raise UsageError("--games needs env:atari; train in one other env at a time.")
     each = [replace(experiment, env=replace(env, game=game)) for game in expand_games(games)]
     return start, each, options
-
-
-def take_preset(argv: list[str]) -> tuple[str, list[str]]:
-    """Return the preset that the arguments begin with, and the others; raises UsageError."""
-    if not argv or argv[0].startswith("-"):
-        raise UsageError(f"Name a preset first: {', '.join(PRESETS)}. For example: {EXAMPLE}")
-    if argv[0] not in PRESETS:
-        hint = did_you_mean(argv[0], PRESETS) or f" The presets are {', '.join(PRESETS)}."
-        raise UsageError(f"There is no preset '{argv[0]}'.{hint}")
-    return argv[0], argv[1:]
 
 
 def _take_start(argv: list[str]) -> tuple[Start, list[str]]:
