@@ -85,6 +85,9 @@ class DQNConfig(AgentConfig):
         check(self, "agent", above(0), "replay_ratio", "learning_rate", "max_grad_norm")
         check(self, "agent", above(0), "reward_clip", "total_clip")
 
+    def first_update(self, num_envs: int) -> int:
+        return self.learning_starts + math.ceil(1 / self.replay_ratio)
+
     def build(
         self,
         spec: EnvSpec,

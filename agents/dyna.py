@@ -64,6 +64,11 @@ class DynaConfig(ModelBasedConfig):
     def no_bonus_reason(self) -> str:
         return "a bonus is paid for real visits, and it learns from imagined rollouts"
 
+    def first_update(self, num_envs: int) -> int:
+        round_steps = self.imagination_envs * self.horizon
+        rounds = -(-self.inner.first_update(self.imagination_envs) // round_steps)
+        return self.model_learning_starts + max(rounds - 1, 0) * self.imagination_every
+
     def build(
         self,
         spec: EnvSpec,

@@ -62,6 +62,9 @@ class InformedConfig(ModelBasedConfig):
         check(self, "agent", within(0, 1), "end_epsilon")
         check(self, "agent", above(0), "exploration_steps", "trajectory_length", "sigma")
 
+    def first_update(self, num_envs: int) -> int:
+        return self.inner.first_update(num_envs)
+
     @property
     def no_bonus_reason(self) -> str:
         return self.inner.no_bonus_reason

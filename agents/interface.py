@@ -98,6 +98,10 @@ class AgentConfig:
         """
         return 128
 
+    def first_update(self, num_envs: int) -> int:
+        """Return the agent steps of the first update; 0 if the settings do not fix them."""
+        return 0
+
     @property
     def untrained_reason(self) -> str:
         """Why a part of the agent never learns unless it is pretrained; empty if all learn."""

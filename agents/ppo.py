@@ -117,6 +117,9 @@ class PPOConfig(AgentConfig):
     def rollout_length(self) -> int:
         return self.num_steps
 
+    def first_update(self, num_envs: int) -> int:
+        return self.num_steps * num_envs
+
     def build(
         self,
         spec: EnvSpec,

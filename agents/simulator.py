@@ -38,6 +38,9 @@ class ModelBasedConfig(AgentConfig):
         check(self, "agent", at_least(1), "model_learning_starts")
         check(self, "agent", at_least(0), "model_replay_ratio")
 
+    def first_update(self, num_envs: int) -> int:
+        return self.model_learning_starts
+
     @property
     def untrained_reason(self) -> str:
         if self.model_replay_ratio > 0:

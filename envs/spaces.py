@@ -1,9 +1,10 @@
 """Spaces of a Gymnasium vector environment: checks, and its observations as [N K H W]."""
 
+import math
 from typing import Any
 
 import numpy as np
-from gymnasium.spaces import Box, Discrete
+from gymnasium.spaces import Box, Dict, Discrete, MultiBinary, MultiDiscrete, Space, Tuple
 from gymnasium.vector import AutoresetMode, SyncVectorEnv, VectorEnv
 from jaxtyping import Bool, UInt8
 from numpy.typing import NDArray
@@ -44,12 +45,12 @@ class ObservationReader:
         if not isinstance(actions, Discrete) or actions.start != 0:
             raise UsageError(
                 f"{self.name} has action space {actions}; a BatchedEnv needs Discrete actions "
-                "from 0."
+                f"from 0. {_action_remedy(actions)}"
             )
         if not isinstance(space, Box) or space.dtype != np.uint8:
             raise UsageError(
                 f"{self.name} has observation space {space}; a BatchedEnv needs uint8 images (a "
-                "Box)."
+                f"Box). {_observation_remedy(space)}"
             )
         self.shape, self.layout = space.shape, layout_of(env)
         images = self.layout.images(np.empty((1, *self.shape), np.uint8))
@@ -133,3 +134,46 @@ def _privileged_names(env: Any) -> tuple[str, ...]:
     if isinstance(env, SyncVectorEnv):
         env = env.envs[0].unwrapped
     return tuple(getattr(env, "privileged_names", ()))
+
+
+def _action_remedy(space: Space[Any]) -> str:
+    """Return how a wrapper gives an env with other actions Discrete ones from 0."""
+    if isinstance(space, Box):
+        wrapper = "DiscretizeAction(env, bins=5)"
+    elif isinstance(space, Discrete):
+        wrapper = f"TransformAction(env, lambda a: a + {space.start}, Discrete({space.n}))"
+    elif isinstance(space, MultiDiscrete | MultiBinary):
+        sizes = space.nvec.tolist() if isinstance(space, MultiDiscrete) else [2] * space.shape[0]
+        wrapper = (
+            f"TransformAction(env, lambda a: np.array(np.unravel_index(a, {sizes})), "
+            f"Discrete({math.prod(sizes)}))"
+        )
+    else:
+        wrapper = "TransformAction(env, function, Discrete(n))"
+    return _advice(wrapper)
+
+
+def _observation_remedy(space: Space[Any]) -> str:
+    """Return how a wrapper gives an env with other observations uint8 images."""
+    if isinstance(space, Dict | Tuple):
+        parts = list(space.items() if isinstance(space, Dict) else enumerate(space))
+        key = max(parts, key=lambda part: len(part[1].shape or ()))[0]  # an image, if there is one
+        choose = f"lambda obs: obs[{key!r}], env.observation_space[{key!r}]"
+        return _advice(f"TransformObservation(env, {choose})")
+    if not isinstance(space, Box) or len(space.shape) < 2:
+        return _advice(
+            "AddRenderObservation(env), with gymnasium.make(ID, render_mode='rgb_array'), whose "
+            "observations are pictures; ResizeObservation makes them smaller"
+        )
+    low, high = float(space.low.min()), float(space.high.max())
+    scaled = f"(obs - {low:g}) * {255 / (high - low):g}"
+    if not math.isfinite(high - low):
+        scaled = "scale(obs)"
+    elif low == 0:
+        scaled = "obs" if high == 255 else f"obs * {255 / high:g}"
+    image = f"Box(0, 255, {space.shape}, np.uint8)"
+    return _advice(f"TransformObservation(env, lambda obs: ({scaled}).astype(np.uint8), {image})")
+
+
+def _advice(wrapper: str) -> str:
+    return f"Register an id for the env in gymnasium.wrappers.{wrapper}."

@@ -63,6 +63,9 @@ class MFECConfig(AgentConfig):
     def no_bonus_reason(self) -> str:
         return "its maximum over returns keeps a bonus after the bonus has decayed"
 
+    def first_update(self, num_envs: int) -> int:
+        return self.fit_after + self.fit_updates if self.representation.trainable else 0
+
     def build(
         self,
         spec: EnvSpec,

@@ -15,14 +15,16 @@ import tyro
 
 from ...envs.checks import at_least, check
 from ...envs.errors import UsageError
-from ..config.presets import default_folder
+from ..config.run_names import default_folder
 from ..evaluation.evaluate import Evaluation, with_protocol
 from ..reporting.committed import RESULTS, require_checkout, write_result
 from ..reporting.comparison import compare
 from ..reporting.report import write_report
 from ..reporting.run_results import read_results
 from ..runs.outputs import check_writable
+from ..runs.progress_text import duration
 from ..runs.runtime import raising_interrupted
+from ..runs.terminal_text import paragraph
 from ..training.task import Task
 from .estimate import estimate_sps
 from .executor import Executor, TaskResult
@@ -190,15 +192,15 @@ def _print_estimate(tasks: list[Task], unfinished: list[Task], options: AblateOp
         rates, source = [options.steps_per_second] * len(tasks), "given by --steps-per-second"
     else:
         rates, source = estimate_sps(tasks)
-    hours = sum(
-        task.remaining_timesteps / rate / 3600
+    seconds = sum(
+        task.remaining_timesteps / rate
         for task, rate in zip(tasks, rates, strict=True)
         if task in unfinished
     )
-    elapsed = f"{options.num_workers} at a time, {hours / options.num_workers:,.2f} hours"
+    elapsed = f"{duration(seconds / options.num_workers)} with {options.num_workers} at a time"
     extremes = dict.fromkeys(f"{rate:,.0f}" for rate in (min(rates), max(rates)))
     print(
-        f"About {hours:,.2f} hours of {options.threads} thread{'s' * (options.threads > 1)} at "
-        f"{' to '.join(extremes)} agent steps/s per run ({source}), without evaluation; "
-        f"{'on the cluster' if options.ray else elapsed}"
+        f"About {duration(seconds)} of {options.threads} thread{'s' * (options.threads > 1)} in "
+        f"all, {'on the cluster' if options.ray else elapsed}, without evaluation."
     )
+    print(paragraph(f"It rests on {' to '.join(extremes)} agent steps/s per run, {source}."))

@@ -1,6 +1,7 @@
 """Estimate of the throughput of a grid's runs, from their metrics or from short trials."""
 
 import tempfile
+import time
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import fields, is_dataclass, replace
@@ -9,8 +10,10 @@ from typing import Any
 
 from ...envs.atari.atari import AtariConfig
 from ...envs.errors import UsageError
+from ...envs.interface import Transition
 from ..config.experiment import Experiment
 from ..runs.run import Run
+from ..training.callbacks import Callback
 from ..training.options import TrainOptions
 from ..training.task import Task
 from ..training.train import train
@@ -41,7 +44,10 @@ def estimate_sps(tasks: Sequence[Task]) -> tuple[list[float], str]:
         for variant in rates:
             rates[variant] = [_run_trial(variant, tasks[0].options)]
         seconds = 60 * TRIAL_MINUTES
-        source = f"trials of {seconds:.0f} s per variant; later steps may be slower"
+        source = (
+            f"measured after the first update in trials of {seconds:.0f} s per variant, one at a "
+            "time; parallel runs and later steps may be slower"
+        )
     overall = [rate for values in rates.values() for rate in values]
     return [harmonic_mean(rates[variant] or overall) for variant in variants], source
 
@@ -54,23 +60,47 @@ def _variant(experiment: Experiment, first: Experiment) -> Experiment:
     return replace(experiment, env=env, seed=0)
 
 
+class Clock(Callback):
+    """The wall time at each agent step, which rows of metrics would slow down."""
+
+    def __init__(self) -> None:
+        self.marks: list[tuple[int, float]] = []
+
+    def on_transition(self, t: Transition, step: int) -> None:
+        self.marks.append((step, time.perf_counter()))
+
+
 def _run_trial(experiment: Experiment, options: TrainOptions) -> float:
     """Train in a temporary folder for a few seconds, and return the agent steps per second."""
-    options = replace(
-        options, max_minutes=TRIAL_MINUTES, log_every=10 * experiment.num_envs, quiet=True
-    )
+    options = replace(options, max_minutes=TRIAL_MINUTES, quiet=True)
     experiment = replace(experiment, agent=_with_short_warmup(experiment.agent))
+    clock = Clock()
     with tempfile.TemporaryDirectory() as folder:
-        run = train(experiment, folder, options)
-        rows = run.read_lines("metrics.jsonl")
+        run = train(experiment, folder, options, callbacks=[clock])
     run.raise_interrupted()
-    if not rows:
+    agent, num_envs = experiment.agent, experiment.num_envs
+    cycle = agent.rollout_length * num_envs
+    return measured_sps(clock.marks, agent.first_update(num_envs), cycle)
+
+
+def measured_sps(marks: Sequence[tuple[int, float]], first_update: int, cycle: int) -> float:
+    """Return the agent steps per second after the first update, over whole cycles of updates.
+
+    Of a trial that was too short for that, it is the speed of the second half. Raises UsageError
+    for fewer than ten marks.
+    """
+    if len(marks) < 10:
         raise UsageError(
             f"Ten timesteps took more than {60 * TRIAL_MINUTES:.0f} s; give the agent steps per "
             "second by --steps-per-second."
         )
-    # In the first half the agent may not learn yet, and caches are cold.
-    return float(harmonic_mean([row["charts/SPS"] for row in rows[len(rows) // 2 :]]))
+    learning = [mark for mark in marks if mark[0] >= first_update]
+    if len(learning) < 10:
+        learning = list(marks[len(marks) // 2 :])
+    (first, start), (last, _) = learning[0], learning[-1]
+    whole = first + (last - first) // cycle * cycle
+    end, stop = next(mark for mark in learning if mark[0] >= (whole if whole > first else last))
+    return (end - first) / (stop - start)
 
 
 def _with_short_warmup(config: Any) -> Any:

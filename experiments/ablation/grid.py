@@ -9,9 +9,9 @@ from ...envs.atari.games import expand_games
 from ...envs.errors import UsageError
 from ..config.arguments import split_roles, take_imports
 from ..config.experiment import Experiment
-from ..config.presets import PRESETS
+from ..config.presets import PRESETS, take_preset
 from ..config.registry import choose_all, roles
-from ..training.command_line import parse_experiment, take_preset
+from ..training.command_line import parse_experiment
 from ..training.options import TrainOptions
 
 

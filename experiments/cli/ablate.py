@@ -2,12 +2,10 @@
 
 import shlex
 
-import tyro
-
 from ...envs.errors import UsageError
 from ..ablation.ablate import AblateOptions, ablate
 from ..ablation.grid import make_grid
-from ..config.arguments import take_flag
+from ..config.arguments import parse_known_flags, take_flag
 
 PROGRAM = "reverie ablate PRESET [role:a,b ...] [flags of train]"
 LOCAL_FLAGS = ("--folder", "--save", "--workers")
@@ -19,9 +17,7 @@ def run(argv: list[str]) -> int:
     repeated = argv
     for flag in LOCAL_FLAGS:
         repeated, _ = take_flag(repeated, flag)
-    options, argv = tyro.cli(
-        AblateOptions, args=argv or ["--help"], prog=PROGRAM, return_unknown_args=True
-    )
+    options, argv = parse_known_flags(AblateOptions, argv or ["--help"], PROGRAM)
     if any(arg.partition("=")[0] == "--seed" for arg in argv):
         raise UsageError("--seed is for one run; give the number of seeds of a grid as --seeds N.")
     command = shlex.join(["reverie", "ablate", *repeated])

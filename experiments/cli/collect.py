@@ -35,8 +35,11 @@ class CollectOptions:
     privileged: bool = False
     """Record the true state of an Atari game, bytes of its memory; small envs always offer it."""
     seed: int = 0
+    """Seed of the envs and of the policy's draws."""
     num_envs: int = 8
+    """Parallel envs."""
     device: str = "auto"
+    """cpu, cuda, or auto: a GPU if there is one."""
     threads: int = 0
     """CPU threads; 0 for all cores."""
     folder: Path | None = None
@@ -49,6 +52,11 @@ class CollectOptions:
 
 @dataclass(frozen=True)
 class _Collect:
+    """Record the frames that a run's agent, or random play, observes.
+
+    Example: reverie collect random --game pong --frames 20000
+    """
+
     env: EnvConfig = AtariConfig()
     """The env of random play; a run plays in its own."""
     options: Annotated[CollectOptions, tyro.conf.arg(name="")] = CollectOptions()
@@ -93,7 +101,10 @@ def parse_collect(argv: list[str]) -> tuple[str, EnvConfig, CollectOptions]:
     The env is that of random play.
     """
     if not argv or (argv[0].startswith("-") and argv[0] not in ("-h", "--help")):
-        raise UsageError("Name the player first: random, or a run's folder.")
+        raise UsageError(
+            "Name the player first, random or a run's folder, as in reverie collect random --game "
+            "pong."
+        )
     player, argv = ("random", argv) if argv[0].startswith("-") else (argv[0], argv[1:])
     argv, protocol = take_flag(argv, "--protocol")
     tokens, flags = split_roles(expand_game_flag(argv), CollectOptions)

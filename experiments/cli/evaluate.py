@@ -14,7 +14,7 @@ from ..config.arguments import parse_flags, take_imports
 from ..config.registry import choose_all
 from ..config.serialization import read_job
 from ..evaluation.evaluate import Evaluation, evaluate_run, evaluation_video, random_play
-from ..runs.run import Run
+from ..runs.run import Run, find_runs
 from ..runs.runtime import pick_device, pick_threads
 from ..training.prediction_error import format_table
 from ..training.predictors import compare_predictors
@@ -26,7 +26,7 @@ class EvaluateOptions:
     """What is evaluated, and how. Pretrained predictors are compared on held-out segments."""
 
     targets: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
-    """Run folders, or the word random."""
+    """Run folders, folders that hold some, or the word random."""
     evaluation: Annotated[Evaluation, tyro.conf.arg(name="")] = Evaluation()
     games: str = ""
     """Random play only: atari26, atari57, hard or names separated by commas; by default ms_pacman.
@@ -47,7 +47,9 @@ def run(argv: list[str]) -> int:
     options = parse_flags(EvaluateOptions, argv, "reverie evaluate")
     evaluation, targets = options.evaluation, options.targets
     if not targets:
-        raise UsageError("Name what to evaluate: run folders, or the word random.")
+        raise UsageError(
+            "Name what to evaluate, run folders or the word random, as in reverie evaluate runs."
+        )
     device, threads = pick_device(options.device), pick_threads(options.threads)
     execution: dict[str, Any] = {
         "seed": options.seed,
@@ -68,23 +70,46 @@ def run(argv: list[str]) -> int:
         return 0
     if options.games:
         raise UsageError("A run is evaluated on its own game; leave out --games.")
-    if isinstance(read_job(targets[0]), Pretraining):
+    folders = list(dict.fromkeys(run for target in targets for run in _runs(Path(target))))
+    if isinstance(read_job(folders[0]), Pretraining):
         if evaluation.stochastic or evaluation.protocols:
             raise UsageError(
-                f"{targets[0]} is a pretraining, which plays nothing; leave out --stochastic and "
+                f"{folders[0]} is a pretraining, which plays nothing; leave out --stochastic and "
                 "--protocols."
             )
-        folders = [Path(target) for target in targets]
         compare_predictors(
             folders,
             device=device,
             video=evaluation.video,
             show=lambda result: print(format_table(result)),
         )
+        if evaluation.video:
+            print(f"  video: {folders[0] / 'videos' / 'imagined.mp4'}")
         return 0
-    for target in targets:
-        evaluate_run(target, evaluation, device=device, show=print, **execution)
+    for folder in folders:
+        if len(folders) > 1:
+            print(f"{folder}:")
+        evaluate_run(folder, evaluation, device=device, show=print, **execution)
         if evaluation.video:
             for protocol in protocols:
-                print(f"  video: {evaluation_video(Run(target), protocol)}")
+                print(f"  video: {evaluation_video(Run(folder), protocol)}")
     return 0
+
+
+def _runs(target: Path) -> list[Path]:
+    """Return a run, or the runs with a checkpoint below a folder.
+
+    Those of agents come alone, unless all are pretrainings.
+    """
+    if (target / "config.json").exists() or not target.is_dir():
+        return [target]
+    runs = find_runs(target)
+    left_out = {x: "has no checkpoint yet" for x in runs if not Run(x).checkpoints.steps()}
+    models = [x for x in runs if x not in left_out and isinstance(read_job(x), Pretraining)]
+    if len(models) + len(left_out) < len(runs):
+        left_out |= dict.fromkeys(models, "is a pretraining, which plays nothing")
+    for folder, reason in left_out.items():
+        print(f"{folder} {reason}; it is left out.")
+    if len(left_out) == len(runs):
+        raise UsageError(f"No run in {target} has a checkpoint yet; train one first.")
+    return [x for x in runs if x not in left_out]

@@ -1,7 +1,10 @@
 """``reverie list [games | presets | roles] [--import MODULE ...]``."""
 
-from ...envs.atari.games import GAME_LISTS, all_games
+from collections.abc import Iterator
+
+from ...envs.atari.games import GAME_LISTS, all_games, did_you_mean
 from ...envs.errors import UsageError
+from ..runs.terminal_text import description_list, paragraph, table
 
 TOPICS = ("games", "presets", "roles")
 
@@ -10,8 +13,10 @@ def run(argv: list[str]) -> int:
     """Print lists of games, presets and roles; without a topic, presets and roles."""
     if {"-h", "--help"} & set(argv):
         print(
-            f"reverie list [{' | '.join(TOPICS)}] [--import MODULE ...]; by default presets and "
-            "roles. MODULE adds parts of your own."
+            paragraph(
+                f"reverie list [{' | '.join(TOPICS)}] [--import MODULE ...]; by default presets "
+                "and roles. MODULE adds parts of your own. Example: reverie list games"
+            )
         )
         return 0
     if "--import" in " ".join(argv):
@@ -21,22 +26,47 @@ def run(argv: list[str]) -> int:
     topics = argv or ["presets", "roles"]
     for topic in topics:
         if topic not in TOPICS:
-            raise UsageError(f"There is no list of '{topic}'; the lists are {', '.join(TOPICS)}.")
+            hint = did_you_mean(topic, TOPICS) or f" The lists are {', '.join(TOPICS)}."
+            raise UsageError(f"There is no list of '{topic}'.{hint}")
     if "games" in topics:
-        for name, games in [*GAME_LISTS.items(), ("all", all_games())]:
-            print(f"{name} ({len(games)}): {' '.join(games)}")
+        print("\n\n".join(_games()))
     if topics == ["games"]:
         return 0
-    from ..config.presets import PRESETS  # imports torch
-    from ..config.registry import TABLES, role_name, roles
-
     if "presets" in topics:
-        for name, preset in PRESETS.items():
-            steps = preset.total_timesteps
-            print(f"preset {name}: {type(preset.agent).__name__}, {steps:,} timesteps")
+        print("Presets, for reverie train PRESET, whose --help describes it:\n")
+        print(_presets())
     if "roles" in topics:
-        for base, table in TABLES.items():
-            print(f"{role_name(base)}: {', '.join(table)}")
-        for name, preset in PRESETS.items():
-            print(f"roles in preset {name}: {', '.join(path for path, _ in roles(preset))}")
+        if "presets" in topics:
+            print()
+        print("Parts, chosen as role:name; the roles of a preset are in its --help:\n")
+        print("\n\n".join(_roles()))
     return 0
+
+
+def _games() -> Iterator[str]:
+    for name, games in [*GAME_LISTS.items(), ("all", all_games())]:
+        yield f"{name} ({len(games)}):\n{paragraph(' '.join(games), indent=2)}"
+
+
+def _presets() -> str:
+    """Return a table of the presets: the agent, the generative model and the paper."""
+    from ..config.presets import DESCRIPTIONS, PRESETS  # imports torch
+    from ..config.registry import AGENTS, chosen_name
+
+    rows = [("preset", "agent", "model", "paper")]
+    for name, about in DESCRIPTIONS.items():
+        agent = chosen_name(PRESETS[name].agent, AGENTS)
+        rows.append((name, agent, about.model or "-", about.authors))
+    return table(rows)
+
+
+def _roles() -> Iterator[str]:
+    """Yield each role with its parts."""
+    from ..config.experiment import Job  # imports torch
+    from ..config.field_texts import part_text
+    from ..config.registry import TABLES, role_name
+
+    for base, parts in TABLES.items():
+        if base is not Job:
+            rows = [(name, part_text(entry)) for name, entry in parts.items()]
+            yield f"{role_name(base)}:\n{description_list(rows)}"

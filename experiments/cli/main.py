@@ -4,38 +4,51 @@ import os
 import signal
 import sys
 from importlib import import_module
+from importlib.metadata import version
 
 from ...envs.atari.games import did_you_mean
 from ...envs.errors import EmulatorTimeout, Interrupted, RunError, UsageError
 from ..runs.output import discard_output, prepare_output
+from ..runs.terminal_text import description_list, paragraph, plain
 
-USAGE = """\
-reverie: reinforcement-learning agents built on generative models
+USAGES = {
+    "train": ("PRESET [role:name ...]", "Train an agent: --game GAME --total-timesteps N."),
+    "evaluate": ("RUN ... | random", "Play whole episodes: --episodes N --video."),
+    "play": ("RUN", "Watch an agent and its models in the browser."),
+    "ablate": ("PRESET role:a,b ...", "Compare parts: --games GAMES --seeds N --dry-run."),
+    "report": ("DIR ...", "Write the results of runs as HTML and Markdown."),
+    "collect": ("RUN | random", "Record frames: --frames N --format own|gray|rgb."),
+    "pretrain": ("ROLE:NAME --data DIR", "Fit a model to recorded frames."),
+    "list": ("[games | presets | roles]", "Print what there is to choose from."),
+    "reproduce": ("[NAME ... | --all]", "Repeat the runs behind a results table."),
+    "verify": ("[--write]", "Compare the documents with the results."),
+    "bench": ("", "Measure the speed of this machine."),
+    "doctor": ("", "Test whether this machine can run all of it."),
+}
+"""Arguments and purpose of each command."""
 
-  reverie train PRESET [role:name ...] [--game GAME | --games GAMES] [--total-timesteps N] ...
-  reverie evaluate RUN ... | random   [--episodes N] [--protocols A,B] [--video] ...
-  reverie ablate PRESET role:a,b ...  [--games GAMES] [--seeds N] [--dry-run] ...
-  reverie report DIR ...              results of runs as one HTML file and as Markdown
-  reverie collect RUN | random        [--frames N] [--format own|gray|rgb] [--epsilon E] ...
-  reverie pretrain ROLE:NAME --data FOLDER [--num-updates N] ...
-  reverie play RUN                    watch an agent and its models in the browser
-  reverie list [games | presets | roles]
-  reverie reproduce NAME ... | --all  repeat the runs behind a results table
-  reverie verify [--write]            compare the tables of the documents with the results
-  reverie bench                       speed on this machine
-  reverie doctor                      test whether this machine can run all of it
+EXAMPLES = """\
+Start with:
+  reverie train ppo --game pong --total-timesteps 200000
+A part is chosen as role:name, tuned as --role.parameter:
+  reverie train mfec agent.representation:vae \\
+    --agent.representation.latent 16"""
 
-A part is chosen as role:name and tuned as --role.parameter value:
-  reverie train mfec agent.representation:projection --agent.representation.dim 32
-  reverie train mfec --game qbert --protocol machado
-GAMES is atari26, atari57, hard, or names separated by commas. `reverie COMMAND --help` shows every
-flag. A module with parts of your own is imported by --import my_module."""
+NOTES = (
+    "GAMES is atari26, atari57, hard, or names separated by commas. A module with parts of your "
+    "own is imported by --import my_module. reverie COMMAND --help, or reverie help COMMAND, shows "
+    "every flag of a command."
+)
 
-COMMANDS = (
-    "train", "evaluate", "ablate", "report", "collect", "pretrain", "list", "reproduce", "verify",
-    "bench", "doctor", "play",
-)  # fmt: skip
+COMMANDS = tuple(USAGES)
 """Each command is a module of this package, whose ``run(argv)`` returns the exit status."""
+
+
+def usage() -> str:
+    """Return the help of ``reverie``."""
+    rows = [(f"{name} {args}".strip(), text) for name, (args, text) in USAGES.items()]
+    title = "reverie: reinforcement-learning agents built on generative models"
+    return "\n\n".join([paragraph(title), description_list(rows), EXAMPLES, paragraph(NOTES)])
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -57,8 +70,13 @@ def main(argv: list[str] | None = None) -> int:
 
 def _run_command(argv: list[str]) -> int:
     try:
-        if not argv or argv[0] in ("-h", "--help", "help"):
-            print(USAGE)
+        if argv[:1] == ["help"]:
+            argv = [*argv[1:], "--help"]
+        if not argv or argv[0] in ("-h", "--help"):
+            print(usage())
+            return 0
+        if argv[0] == "--version":
+            print(f"reverie {version('reverie')}")
             return 0
         command, rest = argv[0], argv[1:]
         if command not in COMMANDS:
@@ -68,14 +86,14 @@ def _run_command(argv: list[str]) -> int:
         status: int = import_module(f".{module}", __package__).run(rest)
         return status
     except UsageError as error:
-        print(f"reverie: {error}", file=sys.stderr)
+        print(f"reverie: {plain(str(error))}", file=sys.stderr)
         return 2
     except Interrupted as interrupted:
         return 128 + interrupted.number
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
     except RunError as error:
-        print(f"reverie: {error}", file=sys.stderr)
+        print(f"reverie: {plain(str(error))}", file=sys.stderr)
         if isinstance(error, EmulatorTimeout):
             sys.stdout.flush()
             os._exit(1)  # the thread that waits for the emulator would abort a regular exit

@@ -1,5 +1,6 @@
 """``reverie report DIR ... [--flags]``."""
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -17,8 +18,9 @@ class ReportOptions:
 
     folders: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="DIR")]
     """Run folders, or folders that hold some."""
-    out: Path = Path("report.html")
-    """The HTML file; the Markdown file and its figures are written beside it."""
+    out: Path | None = None
+    """The HTML file; the Markdown file and its figures are written beside it. By default
+    report.html in the folder that holds the runs."""
     baseline: str = ""
     """Name of the run folder whose variant the others are compared with; by default the variant
     with the fewest settings, such as the one without a bonus."""
@@ -31,9 +33,15 @@ def run(argv: list[str]) -> int:
     argv, _ = take_imports(argv)
     options = parse_flags(ReportOptions, argv, "reverie report")
     if not options.folders:
-        raise UsageError("Name run folders, or folders that hold some.")
-    path = write_report(
-        [*options.folders], options.out, options.baseline, stochastic=options.stochastic
-    )
+        raise UsageError("Name run folders, or folders that hold some, as in reverie report runs.")
+    out = options.out or _common_folder(options.folders) / "report.html"
+    path = write_report([*options.folders], out, options.baseline, stochastic=options.stochastic)
     print(f"wrote {path} and {path.with_suffix('.md')}")
     return 0
+
+
+def _common_folder(folders: tuple[Path, ...]) -> Path:
+    """Return the folder that holds all runs in these folders, and is no run itself."""
+    common = Path(os.path.commonpath([folder.resolve() for folder in folders]))
+    common = common.parent if (common / "config.json").exists() else common
+    return Path(os.path.relpath(common))

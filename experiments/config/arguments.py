@@ -1,27 +1,74 @@
 """Command-line arguments as values: ``role:name`` tokens, flags and imported modules."""
 
+import difflib
 import importlib
 import re
 import sys
-from collections.abc import Sequence
-from dataclasses import make_dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import MISSING, fields, is_dataclass, make_dataclass
 from pathlib import Path
 from typing import Annotated, Any, TypeVar, get_type_hints
 
 import tyro
+from tyro.constructors import (
+    MISSING_NONPROP,
+    ConstructorRegistry,
+    StructConstructorSpec,
+    StructFieldSpec,
+    StructTypeInfo,
+)
 
 from ...envs.errors import UsageError
+from ..runs.terminal_text import paragraph
+from .field_texts import class_text, field_texts
 from .registry import TABLES, part_class
 
 T = TypeVar("T")
 Options = TypeVar("Options")
 
+TEXTS = ConstructorRegistry()
+"""Makes tyro show the texts of fields and classes as ``field_texts`` gives them."""
+
+
+@TEXTS.struct_rule
+def _describe_fields(info: StructTypeInfo) -> StructConstructorSpec | None:
+    kind = info.type
+    if not is_dataclass(kind):
+        return None
+    hints, texts = get_type_hints(kind, include_extras=True), field_texts(kind)
+    specs = []
+    for field in fields(kind):
+        default = MISSING_NONPROP if field.default is MISSING else field.default
+        if isinstance(info.default, kind):
+            default = getattr(info.default, field.name)
+        text = texts.get(field.name, "")
+        if is_dataclass(default):
+            text = class_text(type(default))
+        specs.append(StructFieldSpec(field.name, hints[field.name], default, text))
+    return StructConstructorSpec(kind, tuple(specs))
+
 
 def parse_flags(kind: type[T], argv: list[str], program: str, default: T | None = None) -> T:
     """Parse flags into a frozen dataclass with tyro, which exits with status 2 on a wrong flag."""
-    if default is None:
-        return tyro.cli(kind, args=argv, prog=program)
-    return tyro.cli(kind, args=argv, prog=program, default=default)
+    settings: dict[str, Any] = {} if default is None else {"default": default}
+    _print_description(kind, argv)
+    settings |= {"prog": program, "registry": TEXTS, "description": ""}
+    parsed: T = tyro.cli(kind, args=argv, **settings)
+    return parsed
+
+
+def parse_known_flags(kind: type[T], argv: list[str], program: str) -> tuple[T, list[str]]:
+    """Parse the flags of a frozen dataclass, and return the other arguments too."""
+    _print_description(kind, argv)
+    settings: dict[str, Any] = {"prog": program, "registry": TEXTS, "description": ""}
+    return tyro.cli(kind, args=argv, return_unknown_args=True, **settings)
+
+
+def _print_description(kind: type, argv: list[str]) -> None:
+    """Print the docstring of a dataclass before its help, in lines that fit the terminal."""
+    text = class_text(kind)
+    if {"-h", "--help"} & {*argv} and not text.startswith(f"{kind.__name__}("):  # made by Python
+        print("\n\n".join(map(paragraph, text.split("\n\n"))) + "\n")
 
 
 def parse_job(job: T, options: Options, argv: list[str], program: str) -> tuple[T, Options]:
@@ -85,6 +132,23 @@ def import_modules(names: Sequence[str]) -> None:
         if own.exists() and not (found and own.samefile(found)):
             raise UsageError(
                 f"--import '{name}' is {found or 'built in'}, not {own}; rename {own}."
+            )
+
+
+def check_flags(argv: Iterable[str], flags: Sequence[str], *kinds: type) -> None:
+    """Raise UsageError for a flag without a dot that is similar to a known one, and is none.
+
+    Known are ``flags`` and those of the fields of ``kinds``.
+    """
+    names = {field.name.replace("_", "-") for kind in kinds for field in fields(kind)}
+    known = {*(flag.removeprefix("--") for flag in flags), *(names - {"imports"}), "help"}
+    given = [arg.partition("=")[0] for arg in argv if arg.startswith("--")]
+    for name in (flag.removeprefix("--").replace("_", "-") for flag in given):
+        if "." in name or name.removeprefix("no-") in known:
+            continue
+        if near := difflib.get_close_matches(name, known, n=2):
+            raise UsageError(
+                f"There is no flag --{name}. Did you mean {' or '.join(f'--{x}' for x in near)}?"
             )
 
 

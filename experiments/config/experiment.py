@@ -40,6 +40,7 @@ class Experiment(Job):
     env: EnvConfig = AtariConfig()
     bonus: BonusConfig = NoBonusConfig()
     seed: int = 0
+    """Seed of every random number of the run."""
     total_timesteps: int = 1_000_000
     """Agent steps, summed over all envs."""
     num_envs: int = 16

@@ -1,7 +1,6 @@
-"""Named experiments; an ablation is ``replace(PRESET, ...)``."""
+"""Named experiments, and what each is; an ablation is ``replace(PRESET, ...)``."""
 
-from dataclasses import replace
-from pathlib import Path
+from dataclasses import dataclass, replace
 
 from ...agents.bonuses.density_bonus import PseudoCountConfig, SurpriseConfig
 from ...agents.bonuses.simhash import SimHashConfig
@@ -12,14 +11,15 @@ from ...agents.informed import InformedConfig
 from ...agents.mpc import MPCConfig
 from ...agents.ppo import PPOConfig
 from ...envs.atari.atari import AtariConfig
+from ...envs.atari.games import did_you_mean
 from ...envs.atari.protocol import PROTOCOLS
+from ...envs.errors import UsageError
 from ...world_models.density.pixelcnn import PixelCNNConfig
 from ...world_models.planning.figar import FiGARConfig
 from ...world_models.planning.straw import STRAWConfig, STRAWeConfig
 from ...world_models.representation.binary_vae import BinaryVAEConfig
 from ...world_models.representation.vae import VAEConfig
 from .experiment import Experiment
-from .serialization import fingerprint
 
 # Machado et al. 2018: sticky actions, all 18 actions, episodes rather than lives. Every preset of
 # its family shares double Q and the Monte-Carlo weight, so that presets differ in the bonus, and in
@@ -42,15 +42,13 @@ PPO = Experiment(
 )
 
 
+EXAMPLE = "reverie train ppo --game pong --total-timesteps 200000"
+
 PRESETS: dict[str, Experiment] = {
-    # Blundell et al. 2016, section 4.1: the key is a projection of one frame.
     "mfec": Experiment(),
-    # With a VAE's posterior as the key, fitted to the frames of the agent's first, random steps.
     "mfec-vae": Experiment(MFECConfig(representation=VAEConfig())),
-    # Higgins et al. 2017.
     "mfec-beta-vae": Experiment(MFECConfig(representation=VAEConfig(beta=4.0))),
     "mfec-binary-vae": Experiment(MFECConfig(representation=BinaryVAEConfig())),
-    # As published: fitted to a million frames (7 GB of memory) in 400,000 updates.
     "mfec-vae-published": Experiment(
         MFECConfig(
             representation=VAEConfig(optimizer="rmsprop", learning_rate=1e-5),
@@ -61,7 +59,6 @@ PRESETS: dict[str, Experiment] = {
         total_timesteps=10_000_000,
     ),
     "dqn": DQN,
-    # Bellemare et al. 2016.
     "dqn-cts": replace(DQN, bonus=PseudoCountConfig()),
     # Ostrovski et al. 2017: bonuses of up to 10, their sum with the reward clipped to [-1, 1].
     "dqn-pixelcnn": replace(
@@ -69,11 +66,9 @@ PRESETS: dict[str, Experiment] = {
         agent=DQNConfig(total_clip=1.0),
         bonus=PseudoCountConfig(density=PixelCNNConfig(), form="gain"),
     ),
-    # Tang et al. 2017.
     "dqn-simhash": replace(DQN, bonus=SimHashConfig()),
     "dqn-surprise": replace(DQN, bonus=SurpriseConfig()),
     "ppo": PPO,
-    # Mnih et al. 2016, with Adam: one update per segment of five timesteps.
     "a2c": replace(
         PPO,
         agent=PPOConfig(
@@ -87,9 +82,7 @@ PRESETS: dict[str, Experiment] = {
         ),
         num_envs=16,
     ),
-    # Sharma et al. 2017.
     "figar": replace(PPO, agent=PPOConfig(planner=FiGARConfig())),
-    # Vezhnevets et al. 2016.
     "straw": replace(PPO, agent=PPOConfig(planner=STRAWConfig())),
     "strawe": replace(PPO, agent=PPOConfig(planner=STRAWeConfig())),
     # Mohamed 2016: generalizes STRAWe; KL divergence and entropy are part of the return. Its
@@ -104,22 +97,139 @@ PRESETS: dict[str, Experiment] = {
         ),
     ),
     "dqn-short": SHORT,
-    # The same with a learned model: imagined training between real steps, and planning at each.
     "dyna": replace(SHORT, agent=DynaConfig(inner=SHORT.agent)),
     "mpc": replace(SHORT, agent=MPCConfig()),
-    # Oh et al. 2015, section 4.3.
     "dqn-informed": replace(
         SHORT, agent=InformedConfig(inner=SHORT.agent, exploration_steps=20_000)
     ),
 }
 
 
-def default_folder(preset: str, experiment: Experiment) -> Path:
-    """Return runs/PRESET-ENV-sSEED, with a fingerprint if the preset's settings were changed."""
-    plain = replace(
-        PRESETS[preset], seed=experiment.seed, total_timesteps=experiment.total_timesteps
-    )
-    if isinstance(plain.env, AtariConfig) and isinstance(experiment.env, AtariConfig):
-        plain = replace(plain, env=replace(plain.env, game=experiment.env.game))
-    suffix = "" if plain == experiment else f"-{fingerprint(experiment)}"
-    return Path("runs") / f"{preset}-{experiment.env.env_name}-s{experiment.seed}{suffix}"
+@dataclass(frozen=True)
+class Description:
+    """What a preset is, for the terminal and the documentation."""
+
+    text: str
+    """One sentence."""
+    paper: str
+    """The paper that it follows, with the section where that tells it apart."""
+    model: str = ""
+    """The generative model, if there is one."""
+
+    @property
+    def authors(self) -> str:
+        """The authors and the year of the paper, or of the first one."""
+        return self.paper.partition(", ")[0].partition("; ")[0]
+
+
+MFEC_PAPER = "Blundell et al. 2016, Model-Free Episodic Control"
+DQN_PAPER = "Mnih et al. 2015, Human-level control through deep RL; van Hasselt et al. 2016"
+DESCRIPTIONS: dict[str, Description] = {
+    "mfec": Description(
+        "Episodic control that remembers returns by a random projection of one frame.",
+        f"{MFEC_PAPER}, section 4.1",
+        "projection",
+    ),
+    "mfec-vae": Description(
+        "Episodic control whose keys are codes of a VAE, fitted to the first, random steps.",
+        f"{MFEC_PAPER}, section 3.1",
+        "VAE",
+    ),
+    "mfec-beta-vae": Description(
+        "Episodic control with the codes of a beta-VAE, whose KL term weighs four times as much.",
+        "Higgins et al. 2017, beta-VAE",
+        "beta-VAE",
+    ),
+    "mfec-binary-vae": Description(
+        "Episodic control with the binary codes of a VAE with Bernoulli latents.",
+        "Mnih & Rezende 2016, Variational Inference for Monte Carlo Objectives",
+        "binary VAE",
+    ),
+    "mfec-vae-published": Description(
+        "Episodic control with a VAE fitted as published: a million frames (7 GB of memory).",
+        f"{MFEC_PAPER}, section 3.1",
+        "VAE",
+    ),
+    "dqn": Description(
+        "Double DQN with mixed Monte-Carlo returns: the baseline of the bonuses.",
+        DQN_PAPER,
+    ),
+    "dqn-cts": Description(
+        "DQN with a bonus for rare frames: pseudo-counts of a CTS density.",
+        "Bellemare et al. 2016, Unifying Count-Based Exploration and Intrinsic Motivation",
+        "CTS density",
+    ),
+    "dqn-pixelcnn": Description(
+        "DQN with a bonus for rare frames: pseudo-counts of a PixelCNN's prediction gain.",
+        "Ostrovski et al. 2017, Count-Based Exploration with Neural Density Models",
+        "PixelCNN",
+    ),
+    "dqn-simhash": Description(
+        "DQN with a bonus for rare frames, which are counted by a hash of their pixels.",
+        "Tang et al. 2017, #Exploration",
+        "hash counts",
+    ),
+    "dqn-surprise": Description(
+        "DQN with a bonus for frames that a density finds improbable.",
+        "Bellemare et al. 2016, whose density is used; the bonus is this project's",
+        "CTS density",
+    ),
+    "ppo": Description(
+        "PPO with CleanRL's Atari settings: the baseline of the planners.",
+        "Schulman et al. 2017, Proximal Policy Optimization; Huang et al. 2022",
+    ),
+    "a2c": Description(
+        "A2C with Adam: one update per segment of five timesteps.",
+        "Mnih et al. 2016, Asynchronous Methods for Deep Reinforcement Learning",
+    ),
+    "figar": Description(
+        "PPO that chooses an action together with the number of its repetitions.",
+        "Sharma et al. 2017, Learning to Repeat",
+        "FiGAR planner",
+    ),
+    "straw": Description(
+        "PPO that writes a plan of actions, follows it, and decides when to revise it.",
+        "Vezhnevets et al. 2016, Strategic Attentive Writer",
+        "STRAW planner",
+    ),
+    "strawe": Description(
+        "STRAW with a noisy code between the features and the plan.",
+        "Vezhnevets et al. 2016, Strategic Attentive Writer, section 2.3",
+        "STRAWe planner",
+    ),
+    "variational-mdp": Description(
+        "STRAWe with a learned prior, whose KL divergence and entropy are part of the return.",
+        "Mohamed 2016, Building Machines that Imagine and Reason",
+        "STRAWe planner",
+    ),
+    "dqn-short": Description(
+        "DQN for 100,000 steps, with a schedule and a replay buffer to match.",
+        "Kaiser et al. 2020, Model-Based Reinforcement Learning for Atari (the protocol)",
+    ),
+    "dyna": Description(
+        "DQN that learns in the dreams of a predictor, between its real steps.",
+        "Sutton 1990, Integrated Architectures for Learning, Planning, and Reacting",
+        "frame predictor",
+    ),
+    "mpc": Description(
+        "Planning at every step by random shooting in a learned predictor.",
+        "Nagabandi et al. 2018, section IV-B; Chua et al. 2018, section 5",
+        "frame predictor",
+    ),
+    "dqn-informed": Description(
+        "DQN that explores towards the frames that its predictor finds most novel.",
+        "Oh et al. 2015, Action-Conditional Video Prediction, section 4.3",
+        "frame predictor",
+    ),
+}
+"""What each preset is."""
+
+
+def take_preset(argv: list[str]) -> tuple[str, list[str]]:
+    """Return the preset that the arguments begin with, and the others; raises UsageError."""
+    if not argv or argv[0].startswith("-"):
+        raise UsageError(f"Name a preset first: {', '.join(PRESETS)}. For example: {EXAMPLE}")
+    if argv[0] not in PRESETS:
+        hint = did_you_mean(argv[0], PRESETS) or f" The presets are {', '.join(PRESETS)}."
+        raise UsageError(f"There is no preset '{argv[0]}'.{hint}")
+    return argv[0], argv[1:]

@@ -188,6 +188,18 @@ def part_name(name: str) -> str:
     return name.rpartition(":")[2].removesuffix("Config")
 
 
+def part_at(config: Any, path: str) -> Any:
+    """Return the part of a config that fills the role at a dotted path."""
+    return reduce(getattr, path.split("."), config)
+
+
+def chosen_name(part: Any, table: Mapping[str, Any]) -> str:
+    """Return the name of a part in a role's table; empty if its settings are those of no entry."""
+    entries = [(name, resolve(entry)) for name, entry in table.items()]
+    alike = [name for like in (part, type(part)) for name, entry in entries if entry == like]
+    return alike[0] if alike else ""
+
+
 def _class_of(entry: Any) -> Any:
     return entry if isinstance(entry, type | str) else type(entry)
 
@@ -222,13 +234,14 @@ def _entry(config: Any, path: str, name: str) -> Any:
     """The named part; a part of the same class keeps the settings of its preset."""
     known = dict(roles(config))
     if path not in known:
-        raise UsageError(f"There is no role '{path}'; the roles here are {', '.join(known)}.")
+        hint = did_you_mean(path, known) or f" The roles here are {', '.join(known)}."
+        raise UsageError(f"There is no role '{path}'.{hint}")
     if name not in known[path]:
         hint = did_you_mean(name, known[path]) or (
             f" Choose among {', '.join(known[path])}; --import MODULE adds parts of your own."
         )
         raise UsageError(f"There is no {path} '{name}'.{hint}")
-    entry, current = resolve(known[path][name]), reduce(getattr, path.split("."), config)
+    entry, current = resolve(known[path][name]), part_at(config, path)
     if not isinstance(entry, type):
         return entry
     return current if type(current) is entry else entry()

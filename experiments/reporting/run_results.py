@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from ...envs.atari.protocol import PRESENTATION_FIELDS
 from ...envs.errors import UsageError
 from ..runs.files import read_json, to_json
-from ..runs.run import Run
+from ..runs.run import Run, find_runs
 from ..runs.scores import Scores, read_scores, scores_file
 from .constant_actions import scoring_rules
 from .intervals import Array, trailing_mean
@@ -92,10 +92,7 @@ def read_results(
     """
     run_folders: dict[Path, None] = {}
     for folder in folders:
-        runs = sorted(path.parent.resolve() for path in folder.rglob("config.json"))
-        if not runs:
-            raise UsageError(f"{folder} holds no run: no config.json is in it or below it.")
-        run_folders |= dict.fromkeys(runs)
+        run_folders |= dict.fromkeys(run.resolve() for run in find_runs(folder))
     warnings: list[str] = []
     read = [_read_result(folder, stochastic, warnings) for folder in run_folders]
     results = [result for result in read if result]

@@ -34,6 +34,10 @@ class ConstantActions(Recipe):
 
     kind: ClassVar[str] = "constant-actions"
 
+    @property
+    def cost(self) -> str:
+        return f"every action of {len(self.protocols)} games"
+
     def measure(self, folder: Path) -> Iterator[dict[str, Any]]:
         """Yield the result after each game and protocol; finished ones are kept."""
         rows = []

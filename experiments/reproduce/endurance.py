@@ -42,6 +42,10 @@ class KillStorm(Recipe):
 
     kind: ClassVar[str] = "kill-storm"
 
+    @property
+    def cost(self) -> str:
+        return f"{self.kills} kills of a short run"
+
     def measure(self, folder: Path) -> Iterator[dict[str, Any]]:
         """Yield the agent steps at which the run was killed.
 
@@ -81,6 +85,10 @@ class Soak(Recipe):
     minutes: float = 15.0
 
     kind: ClassVar[str] = "soak"
+
+    @property
+    def cost(self) -> str:
+        return f"{len(self.experiments)} x {self.minutes:g} minutes"
 
     def measure(self, folder: Path) -> Iterator[dict[str, Any]]:
         """Yield the summary of each experiment; finished measurements are kept."""

@@ -30,6 +30,10 @@ class PredictorBenchmark(Recipe):
 
     kind: ClassVar[str] = "predictors"
 
+    @property
+    def cost(self) -> str:
+        return f"{len(PREDICTORS)} x {self.num_updates:,} updates"
+
     def measure(self, folder: Path) -> Iterator[dict[str, Any]]:
         runs = [self.fit(name, folder) for name in PREDICTORS]
         errors = compare_predictors([run.folder for run in runs], video=True)

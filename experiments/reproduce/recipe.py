@@ -20,6 +20,11 @@ class Recipe:
     kind: ClassVar[str]
     """What is measured; the tables of the documents choose results by it."""
 
+    @property
+    def cost(self) -> str:
+        """What is computed, in a few words."""
+        raise NotImplementedError
+
     def measure(self, folder: Path) -> Iterator[dict[str, Any]]:
         """Yield the result, first of a part if it has several, without repeating finished runs.
 

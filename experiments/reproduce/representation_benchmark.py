@@ -49,6 +49,10 @@ class RepresentationBenchmark(Recipe):
 
     kind: ClassVar[str] = "representations"
 
+    @property
+    def cost(self) -> str:
+        return f"1 x {self.pretraining.num_updates:,} updates"
+
     def measure(self, folder: Path) -> Iterator[dict[str, Any]]:
         env = AtariConfig(self.game, PROTOCOLS["mfec"])
         data = folder / f"{self.game}-random"

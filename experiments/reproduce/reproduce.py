@@ -22,3 +22,4 @@ def reproduce(name: str, folder: Path) -> None:
         write_result(path, about | result)
     if video := recipe.video(folder):
         shutil.copyfile(video, path.with_suffix(".mp4"))
+        print(f"video: {path.with_suffix('.mp4')}")

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 from ...envs.maze import MazeConfig
 from ..config.experiment import Experiment
-from ..config.presets import default_folder
+from ..config.run_names import default_folder
 from ..evaluation.evaluate import Evaluation, load, random_play
 from ..evaluation.mazes import evaluate_mazes
 from ..reporting.committed import kept_provenance
@@ -39,6 +39,13 @@ class TrainingRecipe(Recipe):
     """The benchmark whose first predictor is fitted first, if the env is its imagination."""
 
     kind: ClassVar[str] = "training"
+
+    @property
+    def cost(self) -> str:
+        return (
+            f"{len(self.seeds)} x {self.experiment.total_timesteps:,} steps"
+            f"{' + a model' * bool(self.imagination)}"
+        )
 
     def measure(self, folder: Path) -> Iterator[dict[str, Any]]:
         experiment, env = self.experiment, self.experiment.env

@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from ...envs.atari.games import did_you_mean
 from ...envs.errors import FolderBusy, Interrupted, RunError, UsageError
 from .checkpoints import Checkpoints
 from .files import (
@@ -124,7 +125,9 @@ class Run:
         """
         path = self.folder / "config.json"
         if not path.exists():
-            raise UsageError(f"{self.folder} is no run folder: it has no config.json.")
+            near = [x.parent for x in self.folder.parent.glob("*/config.json")]
+            hint = did_you_mean(str(self.folder), map(str, near))
+            raise UsageError(f"{self.folder} is no run folder: it has no config.json.{hint}")
         data = read_json(path)
         check_format(path, data.pop("format", None), "train again in another folder")
         return data
@@ -168,6 +171,14 @@ class Run:
             )
         if path.exists() and path.read_bytes() != _join_lines(kept):
             write_file(path, _join_lines(kept))
+
+
+def find_runs(folder: Path) -> list[Path]:
+    """Return the run folders in or below a folder; raises UsageError if there is none."""
+    runs = sorted(path.parent for path in folder.rglob("config.json"))
+    if not runs:
+        raise UsageError(f"{folder} holds no run: no config.json is in it or below it.")
+    return runs
 
 
 @contextmanager

@@ -143,6 +143,8 @@ class Process:
         if run.finished:
             write_file(run.folder / FINISHED_FILE, str(self.step))
             self.tell(f"Done: {self.step:,} {unit}s in {run.folder}")
+            if videos := sorted((run.folder / "videos").glob("*.mp4")):
+                self.tell(f"Videos: {', '.join(map(str, videos))}")
         else:
             self.tell(f"Stopped at {unit} {self.step:,}; the same command continues.")
 

@@ -51,7 +51,9 @@ class ImaginationConfig(EnvConfig):
 
     @property
     def env_name(self) -> str:
-        return "imagination"
+        """The name of the recorded env, if its run is there, after "imagined-"."""
+        found = self.run is not None and self.run.exists()
+        return f"imagined-{self.eval_env.env_name}" if found else "imagined"
 
     @property
     def eval_env(self) -> EnvConfig:

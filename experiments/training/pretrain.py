@@ -5,9 +5,10 @@ driver runs. Each role adds a subclass of ``Pretraining`` and an entry of
 ``PRETRAININGS`` in ``config/registry.py``.
 """
 
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -20,6 +21,7 @@ from ...envs.errors import UsageError
 from ...envs.interface import Metrics, Stateful
 from ...world_models.precision import FLOAT32, Precision
 from ..config.experiment import Job
+from ..config.run_names import changes
 from ..config.serialization import read_job
 from ..datasets.batches import Batches
 from ..datasets.dataset import Recording, Split
@@ -32,7 +34,7 @@ from .driver import Process, drive
 from .event_log import EventLog
 from .logs import Means, MetricsLog
 from .options import PretrainOptions
-from .progress import Display, describe_pretraining
+from .progress import Display
 from .throughput import Throughput
 
 
@@ -48,9 +50,11 @@ class Pretraining(Job):
     data: tuple[Path, ...] = ()
     """Folders of recordings of one env."""
     seed: int = 0
+    """Seed of the model's weights and of its batches."""
     num_updates: int = 20_000
     """Gradient steps."""
     batch_size: int = 32
+    """Observations per gradient step."""
     held_out: float = 0.1
     """Fraction of the frames that is held out, by whole episodes."""
     split: int = 0
@@ -77,9 +81,13 @@ class Pretraining(Job):
 
     @property
     def default_folder(self) -> Path:
-        """runs/pretrain-MODEL-ENV-sSEED."""
+        """runs/pretrain-MODEL-ENV-sSEED, with the settings that are not the default ones."""
         env_name = Recording(*self.data, cache_bytes=0).env_name
-        return Path("runs") / f"pretrain-{self.model_name}-{env_name}-s{self.seed}"
+        default = replace(type(self)(), data=self.data, seed=self.seed)
+        default = replace(default, **{self.role: type(self.part)()})
+        parts = ["pretrain", self.model_name, env_name, f"s{self.seed}"]
+        label = changes(default, self, env_name)
+        return Path("runs") / "-".join(filter(None, [*parts, label]))
 
     def rows(self, recording: Recording, split: Split, *, length: int = 0) -> Int64[Tensor, " M"]:
         """Return the rows of a split with at least ``length`` more timesteps in their episode."""
@@ -176,22 +184,32 @@ class ModelTraining(Process):
             f"{job.model_name} on {len(self.recording):,} frames of {env.env_name}, "
             f"{job.num_updates:,} updates with batches of {self.batches.batch_size}"
         )
+        self.latest: Metrics = {}
+        """Metrics of the latest update."""
+        self.held_out = HeldOutMetrics(self)
         self.callbacks = [
             Means(),
-            HeldOutMetrics(self),
+            self.held_out,
             Throughput("updates_per_second"),
             EventLog(run.folder, self.hyperparameters),
             MetricsLog(run),
-            Display(job.num_updates, describe_pretraining, self.signals, quiet=options.quiet),
+            Display(job, self.status, self.signals, quiet=options.quiet),
         ]
 
     def iterate(self) -> Iterator[tuple[None, Metrics]]:
         while True:
             self._follow_curriculum()
-            metrics = self.job.update(self.model, next(self.batches))
+            self.latest = self.job.update(self.model, next(self.batches))
             self.step += 1
             self.frames += self.batches.batch_size
-            yield None, metrics
+            yield None, self.latest
+
+    def status(self) -> tuple[int, Sequence[str]]:
+        """Return the present update, and its loss with the newest held-out metrics, as texts."""
+        name = "loss" if "loss" in self.latest else next(iter(self.latest), "loss")
+        loss = f"{name.rpartition('/')[2]} {float(self.latest.get(name, math.nan)):.4g}"
+        held_out = [f"{name} {float(x):.3g}" for name, x in self.held_out.latest.items()]
+        return self.step, (", ".join([loss, *held_out]), ", ".join([loss, *held_out[:1]]), loss)
 
     def _follow_curriculum(self) -> None:
         """Rebuild the batches if the model has reached another phase."""
@@ -223,13 +241,18 @@ class HeldOutMetrics(Callback):
 
     def __init__(self, training: ModelTraining) -> None:
         self.training = training
+        self.latest: Metrics = {}
 
     def metrics(self) -> Metrics:
+        if not self.latest:
+            self.training.tell("Evaluating on held-out episodes, as before each row of metrics.")
         held_out = self.training.job.evaluate(self.training.model, self.training.recording)
-        return {f"eval/{name}": x for name, x in held_out.items()}
+        self.latest = {f"eval/{name}": x for name, x in held_out.items()}
+        return self.latest
 
     def on_end(self, step: int) -> None:
         training = self.training
         if training.run.finished:
             run, device = training.run, training.runtime.device
+            training.tell("Writing the figures and tables of held-out episodes.")
             training.job.finish(run, training.model, training.recording, device)

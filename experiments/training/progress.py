@@ -1,58 +1,45 @@
-"""Progress of a run on the console: a bar on a terminal, lines elsewhere."""
+"""Progress of a run on the console: a live line on a terminal, a line now and then elsewhere.
 
-import errno
-import signal
-import sys
-from collections.abc import Callable
-from contextlib import suppress
-from typing import Any
+The line is refreshed by wall time, whatever the speed of the run, and fits the console's width.
+"""
 
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+import time
+from collections.abc import Callable, Sequence
 
-from ..runs.output import discard_output
-from .callbacks import Callback, Row
-from .throughput import without_machine_metrics
+from rich.live import Live
+from rich.text import Text
 
+from ...envs.interface import Metrics
+from ..config.experiment import Job
+from ..runs.console import RunConsole
+from ..runs.progress_text import Speed, duration, progress_line, remaining_seconds
+from .callbacks import Callback
 
-class RunConsole(Console):
-    """A console on which a run survives the end of its output.
-
-    If a pipe is no longer read, the run is interrupted, by SIGPIPE among its ``signals``. If a
-    terminal has been closed, the run goes on, unless SIGHUP interrupts it.
-    """
-
-    def __init__(self, signals: list[int], *, quiet: bool, **settings: Any) -> None:
-        super().__init__(quiet=quiet, **settings)
-        self.signals, self.quiet = signals, quiet
-
-    def on_broken_pipe(self) -> None:
-        self.quiet = True
-        self.signals.append(signal.SIGPIPE)
-        discard_output()
-        with suppress(OSError):
-            print("The output is no longer read; the run ends with a checkpoint.", file=sys.stderr)
-
-    def _check_buffer(self) -> None:
-        try:
-            super()._check_buffer()
-        except OSError as error:
-            if error.errno != errno.EIO:
-                raise
-            self.quiet = True
-            discard_output()
+LIVE_SECONDS = 0.5
+"""Seconds between two refreshes of the line on a terminal."""
+PLAIN_SECONDS = 15.0
+"""Seconds between two lines elsewhere; the first one comes after ``FIRST_SECONDS``."""
+FIRST_SECONDS = 2.0
+LONG_HOURS = 1.0
+"""Remaining hours of which the user is warned."""
 
 
 class Display(Callback):
-    """Messages, and the latest row of metrics, beside a bar of ``total`` steps on a terminal.
+    """Messages, and a line with the score, the progress, the remaining time and the speed.
 
+    ``status`` returns the present step and the score as texts, the most detailed one first.
     ``signals`` are those of the run's process.
     """
 
     def __init__(
-        self, total: int, describe: Callable[[Row], str], signals: list[int], *, quiet: bool
+        self,
+        job: Job,
+        status: Callable[[], tuple[int, Sequence[str]]],
+        signals: list[int],
+        *,
+        quiet: bool,
     ) -> None:
-        self.describe = describe
+        self.job, self.status = job, status
         # Without markup, because rich would interpret brackets in a path.
         self.console = RunConsole(
             signals,
@@ -62,46 +49,60 @@ class Display(Callback):
             emoji=False,
             soft_wrap=True,
         )
-        self.bar = Progress(
-            TextColumn("{task.description}", markup=False),
-            BarColumn(bar_width=30),
-            TextColumn("{task.percentage:>3.0f}%"),
-            TimeRemainingColumn(),
-            console=self.console,
-            disable=not self.console.is_terminal,
-        )
-        self.task = self.bar.add_task("", total=total)
+        self.live = Live(console=self.console, auto_refresh=False, transient=True)
+        self.speed = Speed()
+        self.start_time = self.next_time = time.monotonic()
+        self.warned = False
+
+    @property
+    def is_live(self) -> bool:
+        """Whether the line is overwritten, as a terminal can."""
+        return self.console.is_terminal and not self.console.quiet
 
     def on_message(self, text: str) -> None:
         self.console.print(text)
 
     def on_start(self, step: int) -> None:
-        self.bar.update(self.task, completed=step)
-        self.bar.start()
+        self.start_time = time.monotonic()
+        self.next_time = self.start_time + (LIVE_SECONDS if self.is_live else FIRST_SECONDS)
+        self.speed.update(self.start_time, step)
+        if self.is_live:
+            self.live.start()
 
-    def on_row(self, row: Row) -> None:
-        self.bar.update(self.task, completed=row.step, description=self.describe(row))
-        if not self.console.is_terminal:
-            self.on_message(self.describe(row))
+    def on_metrics(self, metrics: Metrics) -> None:
+        now = time.monotonic()
+        if now < self.next_time:
+            return
+        self.next_time = now + (LIVE_SECONDS if self.is_live else PLAIN_SECONDS)
+        step, scores = self.status()
+        self.speed.update(now, step)
+        if not self.warned and now - self.start_time >= PLAIN_SECONDS:
+            self._warn_of_a_long_run(step)
+        line = self._line(step, scores)
+        if self.is_live:
+            self.live.update(Text(line, no_wrap=True, overflow="crop"), refresh=True)
+        else:
+            self.on_message(line)
+
+    def on_end(self, step: int) -> None:
+        step, scores = self.status()
+        self.speed.update(time.monotonic(), step)
+        self.live.stop()
+        self.on_message(self._line(step, scores))
 
     def close(self) -> None:
-        self.bar.stop()
+        self.live.stop()
 
+    def _line(self, step: int, scores: Sequence[str]) -> str:
+        rate, job = self.speed.steps_per_second, self.job
+        return progress_line(self.console.width, scores, step, job.length, job.unit, rate)
 
-def describe_training(row: Row) -> str:
-    """Return the throughput, the number of episodes and their mean score."""
-    metrics = row.metrics
-    ratio, mean = metrics.get("charts/SPS_ratio_to_random"), metrics["charts/mean_episodic_return"]
-    ratio_text = f" ({ratio:.0%} of random play)" if ratio else ""
-    mean_text = f"{mean:,.1f}" if mean == mean else "none yet"
-    return (
-        f"step {row.step:>9,}  {metrics['charts/SPS']:>6,.0f} steps/s{ratio_text}  "
-        f"{metrics['charts/episodes']:>6,.0f} episodes, mean of last 100: {mean_text}"
-    )
-
-
-def describe_pretraining(row: Row) -> str:
-    """Return the throughput and the metrics."""
-    metrics = "  ".join(f"{k} {x:.4g}" for k, x in without_machine_metrics(row.metrics).items())
-    rate = row.metrics["charts/updates_per_second"]
-    return f"update {row.step:>8,}  {rate:>6,.1f} updates/s  {metrics}"
+    def _warn_of_a_long_run(self, step: int) -> None:
+        seconds = remaining_seconds(step, self.job.length, self.speed.steps_per_second)
+        if seconds > 3600 * LONG_HOURS:
+            self.warned = True
+            flag = self.job.length_field.replace("_", "-")
+            self.on_message(
+                f"At the present speed the run takes {duration(seconds)} more; Ctrl-C stops it "
+                f"with a checkpoint, and --{flag} sets its length."
+            )

@@ -34,7 +34,7 @@ from .initialization import initialize
 from .logs import EpisodeLog, Means, MetricsLog, PlanTracking, Videos
 from .options import TrainOptions
 from .periodic_evaluation import PeriodicEvaluation
-from .progress import Display, describe_training
+from .progress import Display
 from .throughput import Throughput
 from .visits import RoomVisits, StateCounts
 
@@ -112,10 +112,12 @@ class AgentTraining(Process):
         with building("bonus"):
             self.bonus = experiment.bonus.build(spec, **settings)
         events = EventLog(run.folder, self.hyperparameters)
+        fresh = options.resume == "fresh-episodes"
+        self.episode_log = EpisodeLog(run, events, spec.num_envs, fresh=fresh)
         self.callbacks = [
             Means(),
             events,
-            EpisodeLog(run, events, spec.num_envs, fresh=options.resume == "fresh-episodes"),
+            self.episode_log,
             PlanTracking(spec.num_envs, self.envs.device),
             Throughput("SPS", size=spec.num_envs, random_sps=random_sps),
             MetricsLog(run),
@@ -127,7 +129,7 @@ class AgentTraining(Process):
                 can_play=lambda: self.can_stop,
                 tell=self.tell,
             ),
-            Display(total, describe_training, self.signals, quiet=options.quiet),
+            Display(experiment, self.status, self.signals, quiet=options.quiet),
         ]
         if options.count_rooms:
             self.callbacks.append(RoomVisits(spec, env.env_name))
@@ -146,6 +148,14 @@ class AgentTraining(Process):
     @property
     def can_stop(self) -> bool:
         return self.timestep % self.sync_every == 0
+
+    def status(self) -> tuple[int, Sequence[str]]:
+        """Return the present step and the mean score of the last episodes, as texts."""
+        recent = self.episode_log.episodes.recent
+        if not recent:
+            return self.step, ("no episode yet",)
+        score = f"{sum(recent) / len(recent):,.1f}"
+        return self.step, (f"mean score {score} of {len(recent)} episodes", f"score {score}")
 
     def evaluate(self) -> Scores:
         """Return the scores of the present agent; they do not depend on the training's envs."""
@@ -179,6 +189,13 @@ class AgentTraining(Process):
 
     def start(self) -> None:
         """Initialize the agent from another run if the experiment names one."""
+        first = self.job.agent.first_update(self.job.num_envs)
+        if self.job.total_timesteps < first:
+            self.tell(
+                f"This run learns nothing: the agent's first update is at step {first:,}, and "
+                f"total_timesteps is {self.job.total_timesteps:,}; choose a larger "
+                "--total-timesteps, or change the agent's settings."
+            )
         if self.job.init_from is None:
             return
         spec, device, total = self.envs.spec, self.envs.device, self.job.total_timesteps

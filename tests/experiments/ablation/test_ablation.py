@@ -156,15 +156,17 @@ def test_dry_run_prints_an_estimate_and_runs_nothing(
     monkeypatch.setattr(estimate, "TRIAL_MINUTES", 1 / 60)
     assert cli.main(args) == 0
     output = capsys.readouterr().out
-    assert re.search(r"About \d\.\d\d hours of 1 thread at [\d,]{2,} agent steps/s per run", output)
-    assert "(trials of 1 s per variant" in output
+    assert re.search(r"About \d+ (s|min) of 1 thread in all, \d+ (s|min) with 2 at a time", output)
+    output = " ".join(output.split())
+    assert re.search(r"It rests on [\d,]{2,} agent steps/s per run, measured after the", output)
+    assert "in trials of 1 s per variant" in output
     assert cli.main([*args, "--steps-per-second", "2"]) == 0
     output = capsys.readouterr().out
     assert "1 cells x 4 seeds = 4 runs" in output
     assert "0 finished before; 4 to run, 28,800 agent steps" in output
     # 28,800 steps at 2 per second are 4 hours of one thread, 2 hours with two runs at a time.
-    assert "About 4.00 hours of 1 thread at 2 agent steps/s per run (given" in output
-    assert "2 at a time, 2.00 hours" in output
+    assert "About 4.0 h of 1 thread in all, 2.0 h with 2 at a time" in output
+    assert "It rests on 2 agent steps/s per run, given by" in output
     assert not list(tmp_path.iterdir())
 
 
@@ -173,7 +175,7 @@ def test_interrupted_trial_ends_the_dry_run(
 ) -> None:
     trials = []
 
-    def interrupt(experiment: Experiment, folder: str, options: TrainOptions) -> Run:
+    def interrupt(experiment: Experiment, folder: str, options: TrainOptions, **more: Any) -> Run:
         trials.append(experiment)
         threading.Timer(0.5, signal.raise_signal, [signal.SIGINT]).start()
         return train(experiment, folder, options)
@@ -191,9 +193,9 @@ def test_trial_has_the_options_of_the_command(
     """The trial has the requested precision, and a short warmup."""
     trials = []
 
-    def record(experiment: Experiment, folder: str, options: TrainOptions) -> Run:
+    def record(experiment: Experiment, folder: str, options: TrainOptions, **more: Any) -> Run:
         trials.append((experiment, options))
-        return train(experiment, folder, options)
+        return train(experiment, folder, options, **more)
 
     monkeypatch.setattr(estimate, "train", record)
     monkeypatch.setattr(estimate, "TRIAL_MINUTES", 1 / 60)
@@ -208,11 +210,23 @@ def test_trial_has_the_options_of_the_command(
         "2",
     ]
     assert cli.main([*args, "--folder", str(tmp_path), "--dry-run"]) == 0
-    assert "(trials of" in capsys.readouterr().out
+    assert "measured after the first update" in capsys.readouterr().out
     ((experiment, options),) = trials
     assert (options.precision, options.threads) == ("bf16", 1)
     assert isinstance(experiment.agent, DQNConfig)
     assert experiment.agent.learning_starts == 500
+
+
+def test_a_trial_is_measured_over_whole_cycles_after_the_first_update() -> None:
+    """Steps of 10 take 1 s; the first update is at 100, and every tenth step updates for 5 s."""
+    marks, now = list[tuple[int, float]](), 0.0
+    for step in range(10, 560, 10):
+        now += 6.0 if step >= 100 and step % 100 == 0 else 1.0
+        marks.append((step, now))
+    assert estimate.measured_sps(marks, 100, 100) == pytest.approx(100 / 15)
+    assert estimate.measured_sps(marks[:30], 10_000, 100) == pytest.approx(100 / 15, rel=0.2)
+    with pytest.raises(UsageError, match="--steps-per-second"):
+        estimate.measured_sps(marks[:9], 100, 100)
 
 
 def test_estimate_is_the_mean_of_the_started_runs_of_a_variant(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ import hashlib
 import io
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -16,7 +17,7 @@ import torch
 from reverie import Experiment, TrainOptions
 from reverie.experiments.cli import main as cli
 from reverie.experiments.config.arguments import split_roles
-from reverie.experiments.config.presets import default_folder
+from reverie.experiments.config.run_names import default_folder
 from reverie.experiments.config.serialization import encode
 from reverie.experiments.evaluation import evaluate as evaluate_module
 from reverie.experiments.reporting import committed, published
@@ -103,7 +104,7 @@ def in_temporary_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
         (["evaluate", "nowhere", "--games", "pong"], "leave out --games"),
         (["evaluate", "random", "--games", "pingpong"], "There is no game 'pingpong'"),
         (["list", "gaems"], "There is no list of 'gaems'"),
-        (["reproduce"], "Name what to reproduce"),
+        (["reproduce", "pong-pppo"], "Did you mean pong-ppo"),
         (["train", "ppo", "agent.network:nature", *SMALL], "choose agent.network:mlp"),
         (["train", "ppo", "env:gym", "--env.id", "CartPole-v1"], "uint8 images"),
         (["train", "ppo", "--agent.num-steps", "0"], "agent.num_steps is 0"),
@@ -175,7 +176,7 @@ def test_folder_name_is_printed_without_markup(capsys: pytest.CaptureFixture[str
 
 
 def test_arguments_are_parsed_into_experiments() -> None:
-    preset, (experiment,), options = parse_experiment(
+    start, (experiment,), options = parse_experiment(
         ["mfec", "--seed", "3", "--protocol", "machado", "agent.representation:projection",
          "--agent.representation.dim", "32", "--game", "qbert", "--env.protocol.stack", "2"]
     )  # fmt: skip
@@ -183,7 +184,7 @@ def test_arguments_are_parsed_into_experiments() -> None:
     assert experiment.env.env_name == "qbert"
     assert experiment.env.protocol_label == "machado with stack 2"
     assert experiment.agent.representation.dim == 32  # type: ignore[attr-defined]
-    assert default_folder(preset, experiment).name.startswith("mfec-qbert-s3-")
+    assert start.folder(experiment) == Path("runs/mfec-qbert-s3-dim=32-machado-stack=2")
     assert options.folder is None
     _, (plain,), _ = parse_experiment(["mfec", "--game", "pong", "--seed", "1"])
     assert default_folder("mfec", plain) == Path("runs/mfec-pong-s1")
@@ -254,7 +255,7 @@ def test_list_shows_parts_of_an_imported_module(capsys: pytest.CaptureFixture[st
     finally:
         REPRESENTATIONS.pop("lines", None)
         sys.modules.pop("lines_part", None)
-    assert "binary-vae, lines\n" in capsys.readouterr().out
+    assert "  lines       " in capsys.readouterr().out
 
 
 def test_module_that_an_installed_one_hides_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
@@ -415,7 +416,7 @@ def test_interrupted_training_continues_by_the_same_command() -> None:
     process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     for line in process.stdout:
-        if line.startswith("step"):
+        if "steps/s" in line:
             break
     process.send_signal(signal.SIGINT)
     rest = process.stdout.read()
@@ -459,3 +460,118 @@ def test_unresponsive_emulator_ends_the_run_and_keeps_its_checkpoint() -> None:
     state = Run("run").checkpoints.load()
     assert state is not None
     assert state["step"] == 2 * 149
+
+
+@pytest.mark.parametrize("width", [60, 80])
+@pytest.mark.parametrize(
+    "args",
+    [
+        "", "list", "list games", "train --help", "train dyna --help", "help train", "pretrain -h",
+        "pretrain predictor:small --help", "ablate --help", "collect --help", "evaluate --help",
+        "report --help", "reproduce --help", "list --help",
+    ],
+)  # fmt: skip
+def test_help_fits_the_terminal_without_markup(
+    args: str, width: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(width))
+    assert run(*args.split()) == 0
+    printed = capsys.readouterr().out
+    assert "`" not in printed
+    lines = [line for line in printed.splitlines() if not line.startswith("usage: ")]
+    assert max(map(len, lines)) <= (80 if args == "list" else width)  # the table of presets
+
+
+def test_help_of_a_preset_opens_with_what_it_is(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("train", "figar", "--help") == 0
+    head = capsys.readouterr().out.partition("usage:")[0]
+    for text in (
+        "PPO that chooses an action together with",
+        "Paper: Sharma et al. 2017",
+        "Example: reverie train figar",
+        *("--game GAME", "--protocol NAME", "--import MODULE"),
+        "reactive [figar] straw",
+        "env.protocol   mfec [nature]",
+    ):
+        assert text in head
+
+
+def test_version_and_a_missing_argument_say_what_to_type(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert run("--version") == 0
+    assert capsys.readouterr().out.startswith("reverie 0.")
+    for command in ("train", "evaluate", "collect", "pretrain", "report", "play"):
+        assert run(command) == 2
+        assert f"reverie {command} " in capsys.readouterr().err.removeprefix("reverie: ")
+    assert run("reproduce") == 0
+    table = capsys.readouterr().out
+    assert "pong-ppo " in table
+    assert "1 x 2,500,000 steps" in table
+
+
+@pytest.mark.parametrize(
+    ("args", "hint"),
+    [
+        ("train dqn --gaem pong", "--game"),
+        ("train dqn --protocl nature", "--protocol"),
+        ("train dqn --sed=3", "--seed"),
+        ("train dqn --no-quite", "--quiet"),
+        ("train dqn agnet:ppo", "agent"),
+        ("train dqn bonsu.density:cts", "bonus"),
+        ("train dqn --agent.gama 0.9", "--agent.gamma"),
+        ("ablate dqn bonus:none --gaem pong", "--game"),
+        ("list gams", "games"),
+        ("reproduce pong-pppo", "pong-ppo"),
+        ("pretrain predictr:mlp", "predictor"),
+        ("evaluate here/runn", "here/run"),
+        ("help trian", "train"),
+    ],
+)
+def test_a_typo_names_the_nearest(args: str, hint: str, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = Path("here/run")
+    folder.mkdir(parents=True)
+    (folder / "config.json").touch()
+    assert run(*args.split()) == 2
+    printed = " ".join(capsys.readouterr().err.split())
+    assert re.search(rf"(Did you mean|meant:).* {hint}", printed)
+
+
+def test_a_config_is_run_again_in_another_folder(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("train", "mfec", *SMALL, *QUIET, "--folder", "x/first") == 0
+    config = ["train", "--config", "x/first/config.json", *QUIET]
+    assert run(*config) == 0
+    assert run(*config, "--seed", "3", "--agent.gamma", "0.5") == 0
+    assert {path.name for path in Path("x").iterdir()} == {
+        "first", "first-catch-s0", "first-catch-s3-gamma=0.5"
+    }  # fmt: skip
+    first, again = (Run(f"x/{name}").config() for name in ("first", "first-catch-s0"))
+    assert first == again
+    assert run("train", "dqn", *config[1:]) == 2
+    assert "instead of the preset dqn" in capsys.readouterr().err
+
+
+def test_a_folder_of_runs_is_evaluated_and_reported_beside_them(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    for name in ("a", "b"):
+        flags = ["--seed", str(ord(name)), "--folder", f"grid/{name}"]
+        assert run("train", "mfec", *SMALL, *QUIET, *flags) == 0
+    Path("grid/new").mkdir()
+    Path("grid/new/config.json").write_text(Path("grid/a/config.json").read_text())
+    assert run("evaluate", "grid", "--episodes", "2", "--video", "--device", "cpu") == 0
+    printed = capsys.readouterr().out
+    assert "grid/new has no checkpoint yet; it is left out." in printed
+    assert "video: grid/b/videos/evaluation.mp4" in printed
+    for folders in (["grid"], ["grid/a", "grid/b"], ["grid/a"]):
+        assert run("report", *folders) == 0
+        assert "wrote grid/report.html and grid/report.md" in capsys.readouterr().out
+
+
+def test_a_first_run_from_another_starts(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("train", "dqn", *SMALL, *QUIET, "--folder", "first") == 0
+    loud = [*SMALL, *QUIET[1:], "--init-from", "first", "--folder", "second"]
+    assert run("train", "dqn", *loud) == 0
+    printed = capsys.readouterr().out
+    assert "second starts" in printed
+    assert "ontinu" not in printed

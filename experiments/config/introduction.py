@@ -1,0 +1,64 @@
+"""What `reverie train --help` opens with: the presets, or what one is and what it can vary."""
+
+from ...envs.atari.atari import AtariConfig
+from ...envs.atari.games import GAME_LISTS
+from ..runs.terminal_text import description_list, paragraph
+from .experiment import Experiment
+from .presets import DESCRIPTIONS, EXAMPLE, PRESETS
+from .registry import chosen_name, part_at, roles
+
+
+def overview() -> str:
+    """Return the help of ``reverie train`` without a preset."""
+    return "\n".join(
+        [
+            paragraph("Train an agent: a preset, with other parts and settings as you like."),
+            "",
+            "  reverie train PRESET [role:name ...] [--flags]",
+            "  reverie train --config RUN/config.json [--flags]",
+            "",
+            paragraph("--config runs the experiment of a run again, in another folder."),
+            "",
+            paragraph(f"Example: {EXAMPLE}"),
+            "",
+            "Presets:",
+            description_list([(name, x.text) for name, x in DESCRIPTIONS.items()]),
+            "",
+            paragraph("reverie train PRESET --help shows the choices and settings of a preset."),
+        ]
+    )
+
+
+def introduction(name: str, experiment: Experiment) -> str:
+    """Return what a preset or the config of a run is, its main flags, and the choices of each role.
+
+    ``name`` is that of the preset, or the run folder.
+    """
+    flags = [("--import MODULE", "Module with parts of your own; may be repeated.")]
+    example = f"reverie train --config {name}/config.json --seed 1"
+    about = [f"The experiment of {name}, again."]
+    if name in PRESETS:
+        description = DESCRIPTIONS[name]
+        about = [description.text, f"Paper: {description.paper}."]
+        steps = min(200_000, experiment.total_timesteps)
+        example = f"reverie train {name} --total-timesteps {steps}"
+    if isinstance(experiment.env, AtariConfig):
+        example += " --game pong" * (name in PRESETS)
+        flags = [
+            ("--game GAME", f"The game, now {experiment.env.game}; reverie list games prints all."),
+            ("--games GAMES", f"One run per game: {', '.join(GAME_LISTS)}, or names with commas."),
+            ("--protocol NAME", f"The protocol, now {experiment.env.protocol_label}."),
+            *flags,
+        ]
+    choices = []
+    for path, table in roles(experiment):
+        chosen = chosen_name(part_at(experiment, path), table)
+        choices.append((path, " ".join(f"[{x}]" if x == chosen else x for x in table)))
+    texts = [
+        *map(paragraph, about),
+        paragraph(f"Example: {example}"),
+        description_list(flags),
+        "Choices of each role, as role:name; [the present one]:",
+        description_list(choices),
+    ]
+    return "\n\n".join(["\n".join(texts[: len(about)]), *texts[len(about) :]]) + "\n"

@@ -1,0 +1,47 @@
+"""Text that fits the terminal: paragraphs, and lists of names with their descriptions."""
+
+import shutil
+import textwrap
+from collections.abc import Sequence
+
+MAX_WIDTH = 100
+"""Columns of text on a wider terminal."""
+
+
+def width() -> int:
+    """Return the columns of text: those of the terminal, of ``COLUMNS``, or 80."""
+    return min(shutil.get_terminal_size().columns, MAX_WIDTH)
+
+
+def plain(text: str) -> str:
+    """Return a text with its commands in quotation marks instead of Markdown's backticks."""
+    return text.replace("`", "'")
+
+
+def paragraph(text: str, indent: int = 0) -> str:
+    """Return a text in lines that fit the terminal."""
+    space = " " * indent
+    return textwrap.fill(text, width(), initial_indent=space, subsequent_indent=space)
+
+
+def description_list(rows: Sequence[tuple[str, str]], indent: int = 2) -> str:
+    """Return (name, description) rows in two columns; long descriptions are continued below."""
+    start = indent + max((len(name) for name, _ in rows), default=0) + 2
+    return "\n".join(
+        textwrap.fill(
+            text,
+            max(width(), start + 20),
+            initial_indent=f"{' ' * indent}{name}".ljust(start),
+            subsequent_indent=" " * start,
+            break_on_hyphens=False,
+        )
+        or f"{' ' * indent}{name}"
+        for name, text in rows
+    )
+
+
+def table(rows: Sequence[Sequence[str]], indent: int = 2) -> str:
+    """Return rows of equal length in aligned columns."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = ("  ".join(x.ljust(n) for x, n in zip(row, widths, strict=True)) for row in rows)
+    return "\n".join(f"{' ' * indent}{line}".rstrip() for line in lines)
