@@ -1,0 +1,140 @@
+"""What MkDocs adds to the pages: the API of every module, every command's help, links to source.
+
+Links in the repository's Markdown lead to its files, so that they work there; a link to a module
+leads to the module's page here, and a link to another file outside ``docs/`` becomes its name.
+"""
+
+import io
+import os
+import posixpath
+import re
+from collections.abc import Iterator
+from contextlib import redirect_stderr, redirect_stdout, suppress
+from pathlib import Path
+
+import griffe
+from mkdocs.config.defaults import MkDocsConfig
+from mkdocs.structure.files import File, Files
+from mkdocs.structure.pages import Page
+
+ROOT = Path(__file__).parent.parent
+WIDTH = 96
+"""Columns of the help texts, which fit beside the navigation."""
+PACKAGES = ("agents", "envs", "world_models")
+PUBLIC = """\
+# reverie
+
+These names are imported from `reverie`; they load torch when they are first used.
+
+::: reverie
+    options:
+      members: [train, TrainOptions, load, evaluate, Experiment, register, Callback]
+      show_root_heading: false
+      show_root_toc_entry: false
+      heading_level: 1
+"""
+
+
+def modules(package: str) -> Iterator[str]:
+    """Yield the names of a package's modules, those of subpackages after it."""
+    folder = ROOT / package.replace(".", "/")
+    for path in sorted(folder.glob("*.py")):
+        if path.stem != "__init__":
+            yield f"{package}.{path.stem}"
+    for path in sorted(folder.glob("*/__init__.py")):
+        yield from modules(f"{package}.{path.parent.name}")
+
+
+def on_config(config: MkDocsConfig) -> None:
+    """Add the pages of the API to the navigation, before the results."""
+    assert config.nav is not None
+    sections = [{x: [f"api/{name}.md" for name in modules(x)]} for x in PACKAGES]
+    config.nav.insert(-4, {"API": [{"reverie": "api/reverie.md"}, *sections]})
+
+
+def on_files(files: Files, config: MkDocsConfig) -> Files:
+    """Generate a page per module, and the page of commands."""
+    files.append(File.generated(config, "api/reverie.md", content=PUBLIC))
+    for name in (name for package in PACKAGES for name in modules(package)):
+        title = name.partition(".")[2]
+        text = f"---\ntitle: {title}\n---\n\n::: reverie.{name}\n"
+        files.append(File.generated(config, f"api/{name}.md", content=text))
+    return files
+
+
+def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
+    """Insert the help texts where ``<!-- help -->`` stands, and direct the links to source."""
+    if "<!-- help -->" in markdown:
+        markdown = markdown.replace("<!-- help -->", "\n\n".join(help_sections()))
+    return re.sub(
+        r"(?<!!)\[([^\]]*)\]\(([^)#:]+)\)",
+        lambda link: redirected(link[0], link[1], link[2], page.file.src_uri),
+        markdown,
+    )
+
+
+def redirected(link: str, text: str, target: str, page: str) -> str:
+    """Return a page's link if it stays in ``docs/``; else one to a module's page, or its text."""
+    folder = posixpath.dirname(f"docs/{page}")
+    path = posixpath.normpath(f"{folder}/{target}")
+    if path.startswith("docs/"):
+        return link
+    if path.endswith(".py") and path.partition("/")[0] in PACKAGES:
+        api = posixpath.relpath(f"docs/api/{path.removesuffix('.py').replace('/', '.')}.md", folder)
+        return f"[{text}]({api})"
+    return text if text.startswith("`") else f"`{text}`" if "." in text else text
+
+
+def help_sections() -> Iterator[str]:
+    """Yield a heading and the help of every command, and folded that of its presets or parts."""
+    from reverie.experiments.cli.main import COMMANDS
+    from reverie.experiments.config.presets import PRESETS
+    from reverie.experiments.config.registry import PREDICTORS, REPRESENTATIONS
+
+    parts = {
+        "train": [*PRESETS],
+        "pretrain": [
+            *(f"predictor:{name}" for name in PREDICTORS),
+            *(f"representation:{name}" for name in REPRESENTATIONS),
+        ],
+    }
+    for command in COMMANDS:
+        yield f"## reverie {command}\n\n{fenced(help_text(command))}"
+        for part in parts.get(command, ()):
+            text = fenced(help_text(command, part)).replace("\n", "\n    ")
+            yield f'??? note "reverie {command} {part} --help"\n\n    {text}'
+
+
+def help_text(*argv: str) -> str:
+    """Return what ``reverie ARGV --help`` prints in a terminal of ``WIDTH`` columns."""
+    from reverie.experiments.cli.main import main
+
+    os.environ["COLUMNS"] = str(WIDTH)
+    out, err = io.StringIO(), io.StringIO()
+    with redirect_stdout(out), redirect_stderr(err), suppress(SystemExit):
+        main([*argv, "--help"])
+    if not out.getvalue().strip():
+        raise ValueError(f"`reverie {' '.join(argv)} --help` prints nothing: {err.getvalue()}")
+    return out.getvalue()
+
+
+def fenced(text: str) -> str:
+    """Return a text as a block of code, without the spaces at the ends of its lines."""
+    lines = (line.rstrip() for line in text.strip("\n").splitlines())
+    return "``` { .text .no-copy }\n" + "\n".join(lines) + "\n```"
+
+
+class Examples(griffe.Extension):
+    """Makes the examples of docstrings, which follow ``::``, highlighted blocks of Python."""
+
+    def on_instance(self, *, obj: griffe.Object, **kwargs: object) -> None:
+        if obj.docstring:
+            text = obj.docstring.value
+            text = re.sub(r"^Example::\n\n((?:(?: {4}.*)?\n?)+)", example, text, flags=re.MULTILINE)
+            obj.docstring.value = text
+
+
+def example(match: re.Match[str]) -> str:
+    """Return an example as a heading and a block of code."""
+    code = re.sub(r"^ {4}", "", match[1], flags=re.MULTILINE).rstrip()
+    return f"Example:\n\n```python\n{code}\n```\n\n"
