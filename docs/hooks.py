@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterator
 from contextlib import redirect_stderr, redirect_stdout, suppress
 from pathlib import Path
+from textwrap import dedent
 
 import griffe
 from mkdocs.config.defaults import MkDocsConfig
@@ -18,21 +19,10 @@ from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 
 ROOT = Path(__file__).parent.parent
-WIDTH = 96
-"""Columns of the help texts, which fit beside the navigation."""
+WIDTH = 80
+"""Columns of the help texts."""
 PACKAGES = ("agents", "envs", "world_models")
-PUBLIC = """\
-# reverie
-
-These names are imported from `reverie`; they load torch when they are first used.
-
-::: reverie
-    options:
-      members: [train, TrainOptions, load, evaluate, Experiment, register, Callback]
-      show_root_heading: false
-      show_root_toc_entry: false
-      heading_level: 1
-"""
+PUBLIC = ("train", "TrainOptions", "load", "evaluate", "Experiment", "register", "Callback")
 
 
 def modules(package: str) -> Iterator[str]:
@@ -54,7 +44,14 @@ def on_config(config: MkDocsConfig) -> None:
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Generate a page per module, and the page of commands."""
-    files.append(File.generated(config, "api/reverie.md", content=PUBLIC))
+    text = (
+        "# reverie\n\nThese names are imported from `reverie`, and load torch when they are used.\n"
+    )
+    for name in PUBLIC:
+        text += (
+            f"\n::: reverie.{name}\n    options: {{heading_level: 2, show_root_full_path: false}}\n"
+        )
+    files.append(File.generated(config, "api/reverie.md", content=text))
     for name in (name for package in PACKAGES for name in modules(package)):
         title = name.partition(".")[2]
         text = f"---\ntitle: {title}\n---\n\n::: reverie.{name}\n"
@@ -125,16 +122,15 @@ def fenced(text: str) -> str:
 
 
 class Examples(griffe.Extension):
-    """Makes the examples of docstrings, which follow ``::``, highlighted blocks of Python."""
+    """Makes the code of docstrings, which follows ``::``, highlighted blocks of Python."""
 
     def on_instance(self, *, obj: griffe.Object, **kwargs: object) -> None:
+        """Rewrite the docstring of a module, class, function or attribute."""
         if obj.docstring:
-            text = obj.docstring.value
-            text = re.sub(r"^Example::\n\n((?:(?: {4}.*)?\n?)+)", example, text, flags=re.MULTILINE)
-            obj.docstring.value = text
+            code = r"::\n\n((?:(?: {4}.*)?(?:\n|\Z))+)"
+            obj.docstring.value = re.sub(code, highlighted, obj.docstring.value)
 
 
-def example(match: re.Match[str]) -> str:
-    """Return an example as a heading and a block of code."""
-    code = re.sub(r"^ {4}", "", match[1], flags=re.MULTILINE).rstrip()
-    return f"Example:\n\n```python\n{code}\n```\n\n"
+def highlighted(match: re.Match[str]) -> str:
+    """Return indented code as a fenced block."""
+    return f":\n\n```python\n{dedent(match[1]).strip()}\n```\n\n"
