@@ -22,7 +22,6 @@ ROOT = Path(__file__).parent.parent
 WIDTH = 80
 """Columns of the help texts."""
 PACKAGES = ("agents", "envs", "world_models")
-PUBLIC = ("train", "TrainOptions", "load", "evaluate", "Experiment", "register", "Callback")
 
 
 def modules(package: str) -> Iterator[str]:
@@ -43,18 +42,10 @@ def on_config(config: MkDocsConfig) -> None:
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
-    """Generate a page per module, and the page of commands."""
-    text = (
-        "# reverie\n\nThese names are imported from `reverie`, and load torch when they are used.\n"
-    )
-    for name in PUBLIC:
-        text += (
-            f"\n::: reverie.{name}\n    options: {{heading_level: 2, show_root_full_path: false}}\n"
-        )
-    files.append(File.generated(config, "api/reverie.md", content=text))
+    """Generate a page per module, which a search lists after the written pages."""
     for name in (name for package in PACKAGES for name in modules(package)):
         title = name.partition(".")[2]
-        text = f"---\ntitle: {title}\n---\n\n::: reverie.{name}\n"
+        text = f"---\ntitle: {title}\nsearch: {{boost: 0.5}}\n---\n\n::: reverie.{name}\n"
         files.append(File.generated(config, f"api/{name}.md", content=text))
     return files
 
