@@ -25,7 +25,7 @@ GENERATED_OR_CODE = re.compile(
     r"^    options: .*?$",
     re.DOTALL | re.MULTILINE,
 )
-"""Tables that `reverie verify` checks, code, targets of links, the rows of protocols, and mkdocstrings' options."""
+"""Tables that `reverie verify` checks, code, targets of links, rows of protocols, and options."""
 NUMBERS_THAT_ARE_NO_RESULTS = re.compile(
     "|".join(
         (
