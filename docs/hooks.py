@@ -1,4 +1,4 @@
-"""What MkDocs adds to the pages: the API of every module, every command's help, links to source.
+"""What is added to the pages of MkDocs: every module's API, every command's help, links to source.
 
 Links in the repository's Markdown lead to its files, so that they work there; a link to a module
 leads to the module's page here, and a link to another file outside ``docs/`` becomes its name.
@@ -15,6 +15,7 @@ from textwrap import dedent
 
 import griffe
 from mkdocs.config.defaults import MkDocsConfig
+from mkdocs.exceptions import PluginError
 from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 
@@ -54,30 +55,38 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
     """Insert the help texts where ``<!-- help -->`` stands, and direct the links to source."""
     if "<!-- help -->" in markdown:
         markdown = markdown.replace("<!-- help -->", "\n\n".join(help_sections()))
-    return re.sub(
-        r"(?<!!)\[([^\]]*)\]\(([^)#:]+)\)",
-        lambda link: redirected(link[0], link[1], link[2], page.file.src_uri),
-        markdown,
-    )
+    return redirect_links(markdown, page.file.src_uri)
 
 
-def redirected(link: str, text: str, target: str, page: str) -> str:
-    """Return a page's link if it stays in ``docs/``; else one to a module's page, or its text."""
+def on_post_page(output: str, page: Page, config: MkDocsConfig) -> str:
+    """Refuse a page that needs the network when it is read."""
+    if found := re.search(r'<(?:script|img|link|iframe)\b[^>]*="https?://[^"]*"', output):
+        raise PluginError(f"{page.file.src_uri} loads a file of another site: {found[0]}>")
+    return output
+
+
+def redirect_links(markdown: str, page: str) -> str:
+    """Replace a page's links out of ``docs/``: by one to the module's page, or by their text."""
     folder = posixpath.dirname(f"docs/{page}")
-    path = posixpath.normpath(f"{folder}/{target}")
-    if path.startswith("docs/"):
-        return link
-    if path.endswith(".py") and path.partition("/")[0] in PACKAGES:
-        api = posixpath.relpath(f"docs/api/{path.removesuffix('.py').replace('/', '.')}.md", folder)
-        return f"[{text}]({api})"
-    return text if text.startswith("`") else f"`{text}`" if "." in text else text
+
+    def redirected(link: re.Match[str]) -> str:
+        text, path = link[1], posixpath.normpath(f"{folder}/{link[2]}")
+        if path.startswith("docs/"):
+            return link[0]
+        if not path.endswith(".py") or path.partition("/")[0] not in PACKAGES:
+            return f"`{text}`" if "." in text else text
+        name = path.removesuffix(".py").replace("/", ".")
+        return f"[{text}]({posixpath.relpath(f'docs/api/{name}.md', folder)})"
+
+    return re.sub(r"(?<!!)\[([^\]]*)\]\(([^)#:]+)\)", redirected, markdown)
 
 
 def help_sections() -> Iterator[str]:
     """Yield a heading and the help of every command, and folded that of its presets or parts."""
     from reverie.experiments.cli.main import COMMANDS
     from reverie.experiments.config.presets import PRESETS
-    from reverie.experiments.config.registry import PREDICTORS, REPRESENTATIONS
+    from reverie.world_models.prediction import PREDICTORS
+    from reverie.world_models.representation import REPRESENTATIONS
 
     parts = {
         "train": [*PRESETS],
