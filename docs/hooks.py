@@ -59,10 +59,10 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
 
 
 def on_post_page(output: str, page: Page, config: MkDocsConfig) -> str:
-    """Refuse a page that needs the network when it is read."""
+    """Name source files from the root; refuse a page that needs the network when it is read."""
     if found := re.search(r'<(?:script|img|link|iframe)\b[^>]*="https?://[^"]*"', output):
         raise PluginError(f"{page.file.src_uri} loads a file of another site: {found[0]}>")
-    return output
+    return output.replace(".typing/reverie/", "")
 
 
 def redirect_links(markdown: str, page: str) -> str:

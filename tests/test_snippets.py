@@ -68,7 +68,7 @@ def steps(document: Path) -> Iterator[tuple[str, str]]:
     for language, text in blocks(document):
         if language == "python" or "." in language:
             yield language, text
-        else:
+        elif language != "text":
             lines = filter(None, map(str.strip, text.replace("\\\n", " ").splitlines()))
             yield from (("reverie" if x.startswith("reverie ") else language, x) for x in lines)
 
