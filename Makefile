@@ -2,11 +2,11 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test test-long check results gpu renew-trajectories clean
+.PHONY: demo test test-long check docs results gpu renew-trajectories clean
 
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev,play]'
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev,play,docs]'
 	touch $@
 
 demo: .venv/installed  ## train MFEC on Ms. Pac-Man for a few minutes, evaluate it, make a video
@@ -18,11 +18,14 @@ test: .venv/installed  ## laws, closed forms, small runs on the real games
 test-long: .venv/installed  ## every two parts that fit together, trained for a few updates
 	$(BIN)/pytest -m long -n auto
 
-check: .venv/installed  ## format, lint, types, and the tables of the documents against the results
+check: .venv/installed docs  ## format, lint, types, documents, and their tables against the results
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/reverie verify
+
+docs: .venv/installed  ## the documentation as HTML, in build/docs; a broken link is an error
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 results: .venv/installed  ## repeat every committed result and run the long tests (days on a CPU)
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev,play,results]'

@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 
-@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
 def test_relative_links_lead_to_files(document: Path) -> None:
     links = re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", document.read_text())
     links += re.findall(r'(?:src|srcset)="([^":]+)"', document.read_text())
@@ -36,10 +36,11 @@ def test_the_readme_has_at_most_1200_words() -> None:
 
 
 GENERATED_OR_CODE = re.compile(
-    r"<!-- table: .*?<!-- end -->|```.*?```|`[^`]*`|\]\([^)]*\)|^\| `\w+` \| [\d.]+ \|.*?$",
+    r"<!-- table: .*?<!-- end -->|```.*?```|`[^`]*`|\]\([^)]*\)|^\| `\w+` \| [\d.]+ \|.*?$|"
+    r"^    options: .*?$",
     re.DOTALL | re.MULTILINE,
 )
-"""Tables that `reverie verify` checks, code, targets of links, and the rows of protocols."""
+"""Tables that `reverie verify` checks, code, targets of links, rows of protocols, and options."""
 NUMBERS_THAT_ARE_NO_RESULTS = re.compile(
     "|".join(
         (
@@ -72,7 +73,7 @@ def typed_numbers(text: str) -> list[str]:
     return [line for line in prose.splitlines() if re.search(number, line)]
 
 
-@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
 def test_results_are_written_in_generated_tables_alone(document: Path) -> None:
     assert not typed_numbers(document.read_text())
 

@@ -1,18 +1,21 @@
 """The commands and the Python of the documents run as they stand, outside the checkout.
 
-Every fenced block of a document runs in the order of the document, in one empty folder. Budgets
-alone are reduced, by the rules of ``SMALL`` and ``REDUCED``; ``NOT_RUN`` lists the lines that are
-left out.
+Every fenced block of a document runs in the order of the document, in one empty folder; a block
+with a title is saved under it. Budgets alone are reduced, by the rules of ``SMALL`` and
+``REDUCED``; ``NOT_RUN`` lists the lines that are left out.
 """
 
 import re
 import shlex
+import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from reverie.experiments.cli import main as cli
+from reverie.experiments.config.registry import TABLES
 
 ROOT = Path(__file__).parent.parent
 
@@ -28,10 +31,13 @@ SMALL = {
 GAMES = {"atari26": "pong"}
 """Values of ``--games`` that are too many to play."""
 REDUCED = [
-    (r"total_timesteps=20_000", "total_timesteps=2_000"),
-    (r"episodes=100", "episodes=10"),
-    (r"num_updates=300", "num_updates=30"),
-    (r"\.learn\([\d_]+\)", ".learn(256)"),
+    (r"total_timesteps=20_000", "total_timesteps=320"),
+    (r"episodes=100", "episodes=4"),
+    (r"num_updates=300", "num_updates=4"),
+    (r"frames=2_000", "frames=500"),
+    (r"agent\), 600\)", "agent), 30)"),
+    (r"n_steps=\d+", "n_steps=4"),
+    (r"\.learn\([\d_]+\)", ".learn(64)"),
 ]
 """Patterns of Python that are replaced, with what replaces them."""
 NOT_RUN = {
@@ -39,36 +45,31 @@ NOT_RUN = {
     "make test": "installs a virtual environment, and runs this test",
 }
 """Lines that are not run, and why."""
-FILES = {
-    "my_pkg.py": """
-import gymnasium, numpy as np
-class MyEnv(gymnasium.Env):
-    observation_space = gymnasium.spaces.Box(0, 255, (36, 36), np.uint8)
-    action_space = gymnasium.spaces.Discrete(3)
-    def reset(self, *, seed=None, options=None):
-        super().reset(seed=seed)
-        return self.observation_space.sample(), {}
-    def step(self, action):
-        return self.observation_space.sample(), 1.0, bool(self.np_random.random() < 0.2), False, {}
-gymnasium.register("MyEnv-v0", entry_point=MyEnv)
-"""
+DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+WITH_BLOCKS = [x.relative_to(ROOT).as_posix() for x in DOCUMENTS if "```" in x.read_text()]
+HEAVY = {
+    *("docs/index.md", "docs/concepts/loop.md", "docs/concepts/roles.md"),
+    *("docs/concepts/protocols.md", "docs/howto/train.md", "docs/howto/evaluate.md"),
+    *("docs/howto/ablate.md", "docs/howto/record.md", "docs/howto/pretrain.md"),
+    *("docs/howto/play.md",),
 }
-"""What the documents take for granted: the reader's own files."""
+"""Pages whose commands play Atari games or train large networks, or stand in the README, too."""
 
 
 def blocks(document: Path) -> Iterator[tuple[str, str]]:
-    """Yield the language and the text of every fenced block."""
-    for match in re.finditer(r"^```(\w*)\n(.*?)^```", document.read_text(), re.S | re.M):
-        yield match.group(1), match.group(2)
+    """Yield the language, or the file that it is to be saved as, and the text of every block."""
+    fence = r'^```(\w*)(?: title="(.*?)")?\n(.*?)^```'
+    for match in re.finditer(fence, document.read_text(), re.S | re.M):
+        yield match[2] or match[1], match[3]
 
 
 def steps(document: Path) -> Iterator[tuple[str, str]]:
-    """Yield ("python", a block), or ("reverie", a line), or (another language, a line)."""
+    """Yield ("python" or a file's name, a block), or ("reverie" or another language, a line)."""
     for language, text in blocks(document):
-        if language == "python":
+        if language == "python" or "." in language:
             yield language, text
-        else:
-            lines = filter(None, map(str.strip, text.splitlines()))
+        elif language != "text":
+            lines = filter(None, map(str.strip, text.replace("\\\n", " ").splitlines()))
             yield from (("reverie" if x.startswith("reverie ") else language, x) for x in lines)
 
 
@@ -96,14 +97,15 @@ def arguments(line: str, *, full: bool) -> list[str]:
 
 def run_document(document: Path, folder: Path, *, full: bool) -> list[str]:
     """Run every step of a document in a folder, and return the lines that were not run."""
-    for name, text in FILES.items():
-        (folder / name).write_text(text)
+    namespace: dict[str, Any] = {"__name__": "__main__"}
     not_run = []
     for kind, text in steps(document):
-        if kind == "python":
+        if "." in kind:
+            (folder / kind).write_text(text)
+        elif kind == "python":
             for pattern, small in REDUCED:
                 text = re.sub(pattern, small, text)
-            exec(compile(text, str(document), "exec"), {"__name__": "__main__"})
+            exec(compile(text, str(document), "exec"), namespace)
         elif kind == "reverie":
             argv = arguments(text, full=full)
             assert cli.main(argv) == 0, f"{text}\nran as: reverie {shlex.join(argv)}"
@@ -112,11 +114,28 @@ def run_document(document: Path, folder: Path, *, full: bool) -> list[str]:
     return not_run
 
 
+@pytest.fixture
+def reader(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """An empty working folder; what is registered and imported in it is forgotten afterwards."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    tables, modules = {base: dict(table) for base, table in TABLES.items()}, {*sys.modules}
+    yield tmp_path
+    for base, table in tables.items():
+        TABLES[base].clear()
+        TABLES[base].update(table)
+    for name in {*sys.modules} - modules:
+        if str(tmp_path) in str(getattr(sys.modules[name], "__file__", "")):
+            del sys.modules[name]
+
+
 def test_the_documents_steps_are_found() -> None:
     kinds = [kind for kind, _ in steps(ROOT / "README.md")]
     assert kinds.count("python") >= 1
     assert kinds.count("reverie") >= 5
-    assert [kind for kind, _ in steps(ROOT / "docs/usage.md")].count("reverie") >= 30
+    kinds = [kind for kind, _ in steps(ROOT / "docs/tutorials/density.md")]
+    assert kinds.count("my_density.py") == 1
+    assert kinds.count("reverie") >= 5
 
 
 def test_budgets_alone_are_reduced() -> None:
@@ -129,19 +148,26 @@ def test_budgets_alone_are_reduced() -> None:
     ]  # fmt: skip
 
 
-def test_the_readme_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.syspath_prepend(tmp_path)
-    not_run = run_document(ROOT / "README.md", tmp_path, full=False)
-    assert {line.split("#")[0].strip() for line in not_run} == NOT_RUN.keys()
+@pytest.mark.parametrize("name", [name for name in WITH_BLOCKS if name not in HEAVY])
+def test_the_documents_run(reader: Path, name: str) -> None:
+    not_run = run_document(ROOT / name, reader, full=False)
+    assert {line.split("#")[0].strip() for line in not_run} <= NOT_RUN.keys()
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("name", ["README.md", "docs/usage.md", "CONTRIBUTING.md"])
-def test_the_documents_run_with_their_grids(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.syspath_prepend(tmp_path)
-    not_run = run_document(ROOT / name, tmp_path, full=True)
+@pytest.mark.parametrize("name", WITH_BLOCKS)
+def test_the_documents_run_with_their_grids(reader: Path, name: str) -> None:
+    not_run = run_document(ROOT / name, reader, full=True)
     assert {line.split("#")[0].strip() for line in not_run} <= NOT_RUN.keys()
+
+
+def test_lines_that_are_not_run_are_in_the_documents() -> None:
+    text = (ROOT / "README.md").read_text()
+    assert all(line in text for line in NOT_RUN)
+
+
+@pytest.mark.parametrize("part", ["density", "bonus", "env", "predictor"])
+def test_a_part_of_ones_own_takes_fifteen_lines_beside_its_imports(part: str) -> None:
+    module = next(text for name, text in blocks(ROOT / f"docs/tutorials/{part}.md") if "." in name)
+    lines = [x for x in module.splitlines() if x and not x.startswith(("import ", "from "))]
+    assert len(lines) <= 15

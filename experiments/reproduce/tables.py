@@ -21,7 +21,7 @@ from .score_tables import (
     scores_table,
 )
 
-DOCUMENTS = ("README.md", "docs/usage.md", "docs/results.md", "docs/speed.md")
+DOCUMENTS = ("README.md", "docs/concepts/roles.md", "docs/results.md", "docs/speed.md")
 LIBRARIES = ("Stable-Baselines3", "EnvPool")
 MARK = re.compile(r"(<!-- table: (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
 

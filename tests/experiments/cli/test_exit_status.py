@@ -77,7 +77,7 @@ def test_every_command_has_the_documented_statuses(
 
 
 def test_the_statuses_are_those_of_the_documents() -> None:
-    text = (ROOT / "docs" / "usage.md").read_text(encoding="utf-8")
+    text = (ROOT / "docs" / "command-line.md").read_text(encoding="utf-8")
     _, _, section = text.partition("## Exit status")
     assert {int(x) for x in re.findall(r"^\| `(\d+)` \|", section, re.MULTILINE)} == {*STATUSES}
 
