@@ -51,9 +51,9 @@ class ImaginationConfig(EnvConfig):
 
     @property
     def env_name(self) -> str:
-        """The name of the recorded env, if its run is there, after "imagined-"."""
+        """The name of the recorded env, if its run is there, after "imagination-"."""
         found = self.run is not None and self.run.exists()
-        return f"imagined-{self.eval_env.env_name}" if found else "imagined"
+        return f"imagination-{self.eval_env.env_name}" if found else "imagination"
 
     @property
     def eval_env(self) -> EnvConfig:
