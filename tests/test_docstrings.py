@@ -198,7 +198,7 @@ def raised(module: ModuleType, node: ast.AST, owner: type | None, seen: frozense
             scope: Any = owner if called.startswith("self._") else module
             function = getattr(scope, called.removeprefix("self."), None)
             made = function if isinstance(function, type) else None
-            function = made.__init__ if made else function
+            function = vars(made).get("__init__", function) if made else function
             key = getattr(function, "__module__", ""), getattr(function, "__qualname__", "")
             if key in functions():
                 of_called = raised(*functions()[key], made or owner, seen | {called})
