@@ -37,7 +37,7 @@ class PlaySetup:
             return ""
         return (
             "This run has no predictor, so the dream mode is not available; play a run of "
-            "`reverie pretrain predictor:small` or of `reverie train dyna`."
+            "reverie pretrain predictor:small or of reverie train dyna."
         )
 
 
