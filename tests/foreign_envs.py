@@ -125,7 +125,7 @@ register("UndeclaredBits", high=1)
 register("UndeclaredTen", high=10)
 register("Shifted", low=100, high=110, declared=(100, 110))
 register("OneStep", shortest=1, longest=1)
-register("Endless", shortest=10**6, longest=10**6)
+register("NeverEnds", shortest=10**6, longest=10**6)
 register("OneAction", num_actions=1)
 register("ManyActions", num_actions=300)
 register("Infos", Infos)
@@ -162,7 +162,7 @@ LAYOUTS: dict[str, tuple[GymConfig, tuple[int, int, int], int, str]] = {
     "ten": (GymConfig("UndeclaredTen-v0"), (1, 9, 7), 1, "zero"),
     "shifted": (GymConfig("Shifted-v0"), (1, 9, 7), 1, "zero"),
     "one step": (GymConfig("OneStep-v0"), (1, 9, 7), 1, "zero"),
-    "endless": (GymConfig("Endless-v0"), (1, 9, 7), 1, "zero"),
+    "endless": (GymConfig("NeverEnds-v0"), (1, 9, 7), 1, "zero"),
     "one action": (GymConfig("OneAction-v0"), (1, 9, 7), 1, "zero"),
     "many actions": (GymConfig("ManyActions-v0"), (1, 9, 7), 1, "zero"),
     "infos": (GymConfig("Infos-v0"), (1, 9, 7), 1, "zero"),

@@ -24,7 +24,9 @@ STYLE_SHEET = Path(__file__).parent / "page" / "page.css"
 @lru_cache
 def palette() -> dict[str, str]:
     """Return the page's colors in the dark by name, from its style sheet."""
-    return dict(re.findall(r"--(\w+): light-dark\(#\w+, (#\w+)\)", STYLE_SHEET.read_text()))
+    return dict(
+        re.findall(r"--(\w+): light-dark\(#\w+, (#\w+)\)", STYLE_SHEET.read_text(encoding="utf-8"))
+    )
 
 
 def render_view(view: View, caption: str) -> Image:

@@ -306,7 +306,7 @@ def test_recordings_of_different_envs_are_refused_by_their_difference() -> None:
         (["collect", "random", "--game", "breakout", "--privileged"], "offers no true state"),
         (["collect", "random", "env:catch", "--frames", "9", "--folder", "data"], "already holds"),
         (["collect", "some/run", "--game", "pong"], "plays in its own env; leave out --env.game"),
-        (["pretrain", "predicter:feedforward"], "as ROLE:NAME"),
+        (["pretrain", "predicter:feedforward"], "Did you mean predictor?"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
