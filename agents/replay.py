@@ -59,10 +59,11 @@ class Batch:
 class Replay:
     """A ring buffer of up to ``capacity`` frames of all envs.
 
-    With ``monte_carlo``, a transition can be sampled after its episode has ended and its return is
-    known (Bellemare et al. 2016); otherwise after n steps. Frames are on ``device``, the other
-    columns in host memory. Raises UsageError, which names the ``setting``, if the capacity is too
-    small for a transition or too large for the memory.
+    An observation that is stored whole counts as all its frames. With ``monte_carlo``, a transition
+    can be sampled after its episode has ended and its return is known (Bellemare et al. 2016);
+    otherwise after n steps. Frames are on ``device``, the other columns in host memory. Raises
+    UsageError, which names the ``setting``, if the capacity is too small for a transition or too
+    large for the memory.
 
     Example::
 
@@ -94,14 +95,15 @@ class Replay:
         setting: str = "agent.buffer_size",
     ) -> None:
         self.gamma, self.n_step, self.monte_carlo = gamma, n_step, monte_carlo
-        self.num_envs, self.num_rows = spec.num_envs, capacity // spec.num_envs
         channels = spec.stored_channels
+        frames_per_row = spec.num_envs * channels // spec.channels
+        self.num_envs, self.num_rows = spec.num_envs, capacity // frames_per_row
         self.stack = spec.obs_shape[0] // channels  # frames per observation
         self.padding = spec.padding if self.stack > 1 else "zero"  # which has no effect on one
         if self.num_rows < self.stack + n_step:
             raise UsageError(
                 f"{setting} is {capacity}, too few frames for {self.num_envs} envs; "
-                f"it must be {self.num_envs * (self.stack + n_step)} or more."
+                f"it must be {frames_per_row * (self.stack + n_step)} or more."
             )
         shape = self.num_rows, self.num_envs
         try:  # the system commits host memory when it is first written

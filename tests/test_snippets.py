@@ -9,6 +9,7 @@ import re
 import shlex
 import sys
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -86,7 +87,7 @@ def arguments(line: str, *, full: bool) -> list[str]:
         argv += [] if full else ["--dry-run"]
     small = shlex.split(SMALL.get(command, ""))
     flags = [i for i, arg in enumerate(small) if arg.startswith("--")]
-    for start, end in zip(flags, [*flags[1:], len(small)], strict=True):
+    for start, end in pairwise([*flags, len(small)]):
         flag, *value = small[start:end]
         if flag not in argv:
             argv += [flag, *value]

@@ -1,6 +1,7 @@
 """Tests of Replay: against a reference that keeps every transition, its memory and its sampling."""
 
 import copy
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -221,3 +222,14 @@ def test_segments_lie_within_one_episode_and_have_its_rewards() -> None:
     length = segment.valid.long().sum(1)
     assert (length <= 3 - time[:, 0]).all()
     assert length.min() >= 1
+
+
+def test_whole_observations_count_as_all_their_frames() -> None:
+    """So that the memory of a buffer does not depend on what is stored of an observation."""
+    spec = EnvSpec(2, 3, (4, 6, 6))
+    newest = Replay(spec, capacity=80, gamma=1.0)
+    whole = Replay(replace(spec, padding="stored"), capacity=80, gamma=1.0)
+    assert newest.frames.numel() == whole.frames.numel()
+    assert whole.num_rows == 10
+    with pytest.raises(UsageError, match="it must be 16 or more"):
+        Replay(replace(spec, padding="stored"), capacity=15, gamma=1.0)
