@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from .experiments.config.presets import PRESETS as PRESETS
     from .experiments.config.registry import register as register
     from .experiments.evaluation.evaluate import evaluate as evaluate
-    from .experiments.evaluation.evaluate import load as load
+    from .experiments.evaluation.trained_agent import load as load
     from .experiments.training.callbacks import Callback as Callback
     from .experiments.training.options import TrainOptions as TrainOptions
     from .experiments.training.train import train as train
@@ -32,7 +32,7 @@ _MODULES = {
     "PRESETS": "experiments.config.presets",
     "TrainOptions": "experiments.training.options",
     "evaluate": "experiments.evaluation.evaluate",
-    "load": "experiments.evaluation.evaluate",
+    "load": "experiments.evaluation.trained_agent",
     "register": "experiments.config.registry",
     "train": "experiments.training.train",
 }

@@ -24,12 +24,8 @@ from reverie.envs.atari.atari import AtariConfig
 from reverie.envs.batched_env import BatchedEnv
 from reverie.envs.interface import Transition
 from reverie.experiments.config.arguments import take_flag
-from reverie.experiments.evaluation.evaluate import (
-    Evaluation,
-    evaluate_run,
-    evaluation_video,
-    random_play,
-)
+from reverie.experiments.evaluation.evaluate import random_play
+from reverie.experiments.evaluation.run_evaluation import Evaluation, evaluate_run, evaluation_video
 from reverie.experiments.reporting.constant_actions import best_constant_action
 from reverie.experiments.runs.run import Run
 from reverie.experiments.runs.scores import Scores

@@ -13,7 +13,7 @@ from reverie.agents.policies import RandomPolicy
 from reverie.agents.ppo import PPOConfig
 from reverie.envs.catch import CatchConfig
 from reverie.experiments.datasets.collect import collect
-from reverie.experiments.evaluation.evaluate import Evaluation, evaluate_run
+from reverie.experiments.evaluation.run_evaluation import Evaluation, evaluate_run
 from reverie.world_models.density.histogram import HistogramConfig
 from reverie.world_models.planning.straw import STRAWeConfig
 

@@ -16,7 +16,7 @@ import tyro
 from ...envs.checks import at_least, check
 from ...envs.errors import UsageError
 from ..config.run_names import default_folder
-from ..evaluation.evaluate import Evaluation, with_protocol
+from ..evaluation.run_evaluation import Evaluation, with_protocol
 from ..reporting.committed import RESULTS, require_checkout, write_result
 from ..reporting.comparison import compare
 from ..reporting.report import write_report

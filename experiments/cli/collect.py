@@ -16,7 +16,8 @@ from ...envs.interface import EnvConfig
 from ..config.arguments import expand_game_flag, parse_flags, split_roles, take_flag, take_imports
 from ..config.registry import choose_all, class_name
 from ..datasets.collect import Format, collect
-from ..evaluation.evaluate import load, random_policy
+from ..evaluation.evaluate import random_policy
+from ..evaluation.trained_agent import load
 from ..runs.runtime import pick_device, pick_threads
 
 

@@ -13,7 +13,8 @@ from ...envs.errors import UsageError
 from ..config.arguments import parse_flags, take_imports
 from ..config.registry import choose_all
 from ..config.serialization import read_job
-from ..evaluation.evaluate import Evaluation, evaluate_run, evaluation_video, random_play
+from ..evaluation.evaluate import random_play
+from ..evaluation.run_evaluation import Evaluation, evaluate_run, evaluation_video
 from ..runs.run import Run, find_runs
 from ..runs.runtime import pick_device, pick_threads
 from ..training.prediction_error import format_table

@@ -10,7 +10,7 @@ from ...envs.errors import UsageError
 from ...world_models.interface import Predictor
 from ..config.serialization import read_job
 from ..datasets.writer import Manifest
-from ..evaluation.evaluate import load_trained
+from ..evaluation.trained_agent import load_trained
 from ..training.predictors import PredictorPretraining
 from ..training.pretrain import Pretraining, load_model
 from ..training.representations import RepresentationPretraining

@@ -14,7 +14,7 @@ from ...world_models.planning.reactive import ReactiveConfig
 from ...world_models.planning.straw import STRAWConfig, STRAWeConfig
 from ..config.experiment import Experiment
 from ..config.presets import PRESETS
-from ..evaluation.evaluate import Evaluation
+from ..evaluation.run_evaluation import Evaluation
 from ..training.imagined_env import ImaginationConfig
 from ..training.options import TrainOptions
 from .constant_action_benchmark import ConstantActions

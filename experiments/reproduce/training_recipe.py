@@ -8,8 +8,10 @@ from typing import Any, ClassVar
 from ...envs.maze import MazeConfig
 from ..config.experiment import Experiment
 from ..config.run_names import default_folder
-from ..evaluation.evaluate import Evaluation, load, random_play
+from ..evaluation.evaluate import random_play
 from ..evaluation.mazes import evaluate_mazes
+from ..evaluation.run_evaluation import Evaluation
+from ..evaluation.trained_agent import load
 from ..reporting.committed import kept_provenance
 from ..runs.run import Run
 from ..training.imagined_env import ImaginationConfig

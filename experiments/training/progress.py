@@ -6,20 +6,15 @@ The line is refreshed by wall time, whatever the speed of the run, and fits the 
 import time
 from collections.abc import Callable, Sequence
 
-from rich.live import Live
-from rich.text import Text
-
 from ...envs.interface import Metrics
 from ..config.experiment import Job
 from ..runs.console import RunConsole
+from ..runs.live_line import LiveLine
 from ..runs.progress_text import Speed, duration, progress_line, remaining_seconds
 from .callbacks import Callback
 
-LIVE_SECONDS = 0.5
-"""Seconds between two refreshes of the line on a terminal."""
-PLAIN_SECONDS = 15.0
-"""Seconds between two lines elsewhere; the first one comes after ``FIRST_SECONDS``."""
-FIRST_SECONDS = 2.0
+SETTLE_SECONDS = 15.0
+"""Seconds after which the speed is known well enough to estimate the remaining time."""
 LONG_HOURS = 1.0
 """Remaining hours of which the user is warned."""
 
@@ -49,51 +44,38 @@ class Display(Callback):
             emoji=False,
             soft_wrap=True,
         )
-        self.live = Live(console=self.console, auto_refresh=False, transient=True)
+        self.line = LiveLine(self.console)
         self.speed = Speed()
-        self.start_time = self.next_time = time.monotonic()
+        self.start_time = time.monotonic()
         self.warned = False
-
-    @property
-    def is_live(self) -> bool:
-        """Whether the line is overwritten, as a terminal can."""
-        return self.console.is_terminal and not self.console.quiet
 
     def on_message(self, text: str) -> None:
         self.console.print(text)
 
     def on_start(self, step: int) -> None:
         self.start_time = time.monotonic()
-        self.next_time = self.start_time + (LIVE_SECONDS if self.is_live else FIRST_SECONDS)
         self.speed.update(self.start_time, step)
-        if self.is_live:
-            self.live.start()
+        self.line.start()
 
     def on_metrics(self, metrics: Metrics) -> None:
-        now = time.monotonic()
-        if now < self.next_time:
+        if not self.line.due():
             return
-        self.next_time = now + (LIVE_SECONDS if self.is_live else PLAIN_SECONDS)
-        step, scores = self.status()
+        now, (step, scores) = time.monotonic(), self.status()
         self.speed.update(now, step)
-        if not self.warned and now - self.start_time >= PLAIN_SECONDS:
+        if not self.warned and now - self.start_time >= SETTLE_SECONDS:
             self._warn_of_a_long_run(step)
-        line = self._line(step, scores)
-        if self.is_live:
-            self.live.update(Text(line, no_wrap=True, overflow="crop"), refresh=True)
-        else:
-            self.on_message(line)
+        self.line.show(self._describe(step, scores))
 
     def on_end(self, step: int) -> None:
         step, scores = self.status()
         self.speed.update(time.monotonic(), step)
-        self.live.stop()
-        self.on_message(self._line(step, scores))
+        self.line.close()
+        self.on_message(self._describe(step, scores))
 
     def close(self) -> None:
-        self.live.stop()
+        self.line.close()
 
-    def _line(self, step: int, scores: Sequence[str]) -> str:
+    def _describe(self, step: int, scores: Sequence[str]) -> str:
         rate, job = self.speed.steps_per_second, self.job
         return progress_line(self.console.width, scores, step, job.length, job.unit, rate)
 

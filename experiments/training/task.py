@@ -8,7 +8,7 @@ from pathlib import Path
 from ...envs.errors import FolderBusy, RunError
 from ..config.arguments import import_modules
 from ..config.experiment import Experiment
-from ..evaluation.evaluate import Evaluation, evaluate_run
+from ..evaluation.run_evaluation import Evaluation, evaluate_run
 from ..runs.run import Run
 from ..runs.scores import Scores, find_scores, scores_file
 from .options import TrainOptions

@@ -33,7 +33,7 @@ from reverie.experiments.ablation.ablate import AblateOptions, make_tasks
 from reverie.experiments.ablation.grid import Choice, make_grid
 from reverie.experiments.ablation.local_pool import LocalPool
 from reverie.experiments.cli import main as cli
-from reverie.experiments.evaluation.evaluate import Evaluation, with_protocol
+from reverie.experiments.evaluation.run_evaluation import Evaluation, with_protocol
 from reverie.experiments.runs.run import Run, locked
 from reverie.experiments.runs.scores import read_scores
 from reverie.experiments.training.task import Task

@@ -14,7 +14,7 @@ import pytest
 from reverie import Experiment, TrainOptions
 from reverie.agents.episodic.mfec import MFECConfig
 from reverie.envs.catch import CatchConfig
-from reverie.experiments.evaluation.evaluate import Evaluation
+from reverie.experiments.evaluation.run_evaluation import Evaluation
 from reverie.experiments.reporting.committed import RESULTS
 from reverie.experiments.reporting.comparison import compare, compare_with_baseline
 from reverie.experiments.reporting.run_results import read_results

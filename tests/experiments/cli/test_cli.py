@@ -19,7 +19,7 @@ from reverie.experiments.cli import main as cli
 from reverie.experiments.config.arguments import split_roles
 from reverie.experiments.config.run_names import default_folder
 from reverie.experiments.config.serialization import encode
-from reverie.experiments.evaluation import evaluate as evaluate_module
+from reverie.experiments.evaluation import run_evaluation
 from reverie.experiments.reporting import committed, published
 from reverie.experiments.runs.run import Run
 from reverie.experiments.runs.scores import Scores
@@ -318,8 +318,8 @@ def test_each_protocol_has_its_own_video_and_figure(monkeypatch: pytest.MonkeyPa
         return Scores("ms_pacman", "mfec", 0.0, 0, 1, (1.0,), (1,))
 
     loaded = Experiment(), None, None, 80
-    monkeypatch.setattr(evaluate_module, "load_trained", lambda *_, **options: loaded)
-    monkeypatch.setattr(evaluate_module, "evaluate", record)
+    monkeypatch.setattr(run_evaluation, "load_trained", lambda *_, **options: loaded)
+    monkeypatch.setattr(run_evaluation, "evaluate", record)
     assert run("evaluate", "here", "--video", "--protocols", "mfec,machado") == 0
     assert run("evaluate", "here", "--video") == 0
     assert [(video.name, figure.name) for video, figure in outputs] == [

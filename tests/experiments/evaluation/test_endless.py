@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,8 +21,8 @@ from reverie.envs.atari.protocol import PROTOCOLS
 from reverie.envs.catch import CatchConfig
 from reverie.envs.gym import GymConfig
 from reverie.experiments.cli import main as cli
-from reverie.experiments.evaluation import progress_line
 from reverie.experiments.evaluation.evaluate import _longest_episode
+from reverie.experiments.runs import live_line
 from reverie.experiments.runs.run import Run
 from reverie.experiments.runs.scores import Scores
 
@@ -101,16 +102,22 @@ def test_the_default_cap_leaves_atari_protocols_as_they_are() -> None:
 def test_a_long_evaluation_shows_its_progress(
     live: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(progress_line, "INTERVAL", 0.0)
-    monkeypatch.setattr(progress_line, "LIVE_INTERVAL", 0.0)
+    for name in ("LIVE_SECONDS", "PLAIN_SECONDS", "FIRST_SECONDS"):
+        monkeypatch.setattr(live_line, name, 0.0)
     monkeypatch.setattr("sys.stderr.isatty", lambda: live)
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "60")
     env = GymConfig("AlwaysEndless-v0")
     evaluate(RandomPolicy(2), env, episodes=1, max_steps=3)
     out, err = capsys.readouterr()
     assert not out
-    assert "0 of 1 episodes, the longest present one at 2 of at most 3 steps; 2 steps, " in err
-    assert err.count("\n") == (0 if live else 3)
-    assert err.endswith("\r\x1b[K") == live
+    assert "AlwaysEndless-v0: 0 of 1 episodes, the longest now at 2 of 3" in err
+    if live:
+        shown = re.sub(r"\x1b\[[?\d;]*\w", "\n", err).replace("\r", "\n")
+        assert max(map(len, shown.splitlines())) <= 60, "a longer line would not be overwritten"
+        assert err.endswith("\x1b[2K"), "the line is erased"
+    else:
+        assert err.count("\n") == 3
     told: list[str] = []
     evaluate(RandomPolicy(2), env, episodes=1, max_steps=3, tell=told.append)
     assert len(told) == 3

@@ -32,7 +32,7 @@ from reverie.envs.gym import GymConfig
 from reverie.envs.interface import Carry, TimeStep
 from reverie.experiments.config.registry import choose_all, roles
 from reverie.experiments.config.serialization import decode, encode, fingerprint
-from reverie.experiments.evaluation.evaluate import Evaluation, evaluate_run
+from reverie.experiments.evaluation.run_evaluation import Evaluation, evaluate_run
 from reverie.experiments.evaluation.screen import screen_of
 from reverie.experiments.evaluation.video import Image, Video, VideoWriter
 from reverie.experiments.runs.provenance import code_version

@@ -18,7 +18,7 @@ from reverie.experiments.config.arguments import take_flag
 from reverie.experiments.config.presets import PRESETS
 from reverie.experiments.datasets.dataset import Recording
 from reverie.experiments.datasets.writer import Recorder
-from reverie.experiments.evaluation.evaluate import Evaluation
+from reverie.experiments.evaluation.run_evaluation import Evaluation
 from reverie.experiments.reporting import committed
 from reverie.experiments.reporting.committed import RESULTS
 from reverie.experiments.reproduce import recipe, reproduce, score_tables

@@ -21,7 +21,7 @@ from reverie.envs.gym import GymConfig
 from reverie.experiments.cli import main as cli
 from reverie.experiments.config.serialization import encode, read_experiment
 from reverie.experiments.datasets.collect import collect
-from reverie.experiments.evaluation.evaluate import Evaluation, evaluate_run
+from reverie.experiments.evaluation.run_evaluation import Evaluation, evaluate_run
 from reverie.experiments.runs.run import Run
 from reverie.experiments.training.imagined_env import ImaginationConfig
 from reverie.experiments.training.options import PretrainOptions

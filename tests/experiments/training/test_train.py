@@ -20,7 +20,7 @@ from reverie.envs.gym import GymConfig
 from reverie.envs.interface import EnvSpec, Metrics, TimeStep, Transition
 from reverie.experiments.config.registry import BONUSES
 from reverie.experiments.datasets.collect import collect
-from reverie.experiments.evaluation.evaluate import Evaluation, evaluate_run
+from reverie.experiments.evaluation.run_evaluation import Evaluation, evaluate_run
 from reverie.experiments.training.callbacks import Callback, Row
 from reverie.experiments.training.logs import Means
 from reverie.experiments.training.options import PretrainOptions
