@@ -4,7 +4,6 @@ An environment in numpy runs in a thread of its own (``EmulatorEnvs``), one of t
 (``TensorEnvs``).
 """
 
-import math
 import traceback
 from collections.abc import Callable
 from dataclasses import replace
@@ -21,6 +20,7 @@ from . import prng
 from .errors import EmulatorTimeout, EnvError, RunError, UsageError
 from .interface import DISCOUNT, EnvConfig, EnvSpec, TimeStep
 from .spaces import ObservationReader, check_autoreset
+from .transfer import timestep_from_arrays
 from .worker import Worker
 
 Array = NDArray[Any]
@@ -332,27 +332,10 @@ class EmulatorEnvs(BatchedEnv):
     ) -> TimeStep:
         timestep = int(self.steps_since_seed.max())
         images = self._observations.read(obs, first=first, timestep=timestep)
-        n, on_gpu = len(images), self.device.type != "cpu"
-        # A copy, because many environments write the next observation into the same buffer; in
-        # one piece, so that a timestep goes to the device in one transfer.
-        size = 14 * n + images.size + self._privileged.size
-        buffer = torch.empty(size, dtype=torch.uint8, pin_memory=on_gpu)
-        host = _timestep_views(buffer, images.shape, self._privileged.shape)
-        host["obs"].numpy()[:] = images
-        for name, x in (
-            ("reward", reward),
-            ("discount", discount),
-            ("first", first),
-            ("last", last),
-            ("privileged", self._privileged),
-        ):
-            if name in host:
-                host[name].numpy()[:] = x
-        tensors = host
-        if on_gpu:
-            on_device = buffer.to(self.device, non_blocking=True)
-            tensors = _timestep_views(on_device, images.shape, self._privileged.shape)
-        return TimeStep(**tensors, frame=host["obs"][:, -self.spec.channels :])
+        columns = {"reward": reward, "discount": discount, "first": first, "last": last}
+        if self.spec.privileged:
+            columns["privileged"] = self._privileged
+        return timestep_from_arrays(images, columns, self.spec.channels, self.device)
 
 
 def spec_of(env: EnvConfig, num_envs: int = 1, *, privileged: bool = False) -> EnvSpec:
@@ -363,22 +346,3 @@ def spec_of(env: EnvConfig, num_envs: int = 1, *, privileged: bool = False) -> E
     envs = BatchedEnv(env.build(1, privileged=privileged))
     envs.close()
     return replace(envs.spec, num_envs=num_envs)
-
-
-def _timestep_views(
-    buffer: UInt8[Tensor, " bytes"],
-    obs_shape: tuple[int, ...],
-    privileged_shape: tuple[int, ...],
-) -> dict[str, Tensor]:
-    """Return views of a timestep's fields in its buffer; ``obs_shape`` is (N, K, H, W)."""
-    n = obs_shape[0]
-    sizes = [8 * n, 4 * n, n, n, math.prod(obs_shape), math.prod(privileged_shape)]
-    reward, discount, first, last, obs, privileged = torch.split(buffer, sizes)
-    views = {
-        "obs": obs.view(obs_shape),
-        "reward": reward.view(torch.float64),
-        "discount": discount.view(torch.float32),
-        "first": first.view(torch.bool),
-        "last": last.view(torch.bool),
-    }
-    return views | ({"privileged": privileged.view(privileged_shape)} if len(privileged) else {})

@@ -84,7 +84,8 @@ def test_images_are_the_environments_pixels(name: str) -> None:
 def test_replay_returns_what_the_policy_saw(env: EnvConfig) -> None:
     """Observations, actions, rewards in float32 and discounts, of transitions and of segments."""
     spec = replace(spec_of(env), num_envs=3)
-    replay = Replay(spec, capacity=300, gamma=1.0, monte_carlo=False)
+    capacity = 300 * spec.stored_channels // spec.channels  # in frames
+    replay = Replay(spec, capacity=capacity, gamma=1.0, monte_carlo=False)
     transitions = list(play(env, 90))
     for t in transitions:
         replay.append(t, t.next_step.reward)

@@ -19,7 +19,7 @@ from reverie.agents.ppo import PPO, PPOConfig
 from reverie.envs import prng
 from reverie.envs.atari.atari import AtariConfig
 from reverie.envs.atari.protocol import PROTOCOLS
-from reverie.envs.batched_env import BatchedEnv, _timestep_views
+from reverie.envs.batched_env import BatchedEnv
 from reverie.envs.catch import CatchConfig
 from reverie.envs.errors import EmulatorTimeout, UsageError
 from reverie.envs.interface import (
@@ -193,19 +193,6 @@ def test_a_hanging_part_raises_a_timeout() -> None:
     with pytest.raises(EmulatorTimeout, match="did not return within"):
         for _ in islice(loop, 5):
             pass
-
-
-def test_views_of_a_copied_buffer_have_the_same_values() -> None:
-    """With a size of observations that is not a multiple of four bytes."""
-    buffer = torch.zeros(14 * 3 + 3 * 5, dtype=torch.uint8)
-    written = _timestep_views(buffer, (3, 1, 1, 5), (3, 0))
-    written["obs"].copy_(torch.arange(15).view(3, 1, 1, 5))
-    written["reward"][:] = torch.tensor([1.5, -2.0, 1e9])
-    written["discount"][1], written["first"][2], written["last"][0] = 1.0, True, True
-    read = _timestep_views(buffer.clone(), (3, 1, 1, 5), (3, 0))
-    assert equal(written, read)
-    assert read["reward"].tolist() == [1.5, -2.0, 1e9]
-    assert read["first"].tolist() == [False, False, True]
 
 
 @pytest.mark.parametrize(("num_envs", "pipeline"), [(5, 2), (4, 0), (1, 2)])
