@@ -116,7 +116,7 @@ def test_it_acts_without_the_buffers_of_its_checkpoint(
 ) -> None:
     """All blocks are removed, and those that loading needs are put back."""
     for module in (blocks, checkpoints):
-        monkeypatch.setattr(module, "BLOCK_SIZE", 256)
+        monkeypatch.setattr(module, "BLOCK_SIZE", 4096)
     config = shortened(config)
     experiment = Experiment(config, SMALL_CATCH, seed=1, total_timesteps=324, num_envs=4)
     run = train(experiment, tmp_path, OPTIONS)
