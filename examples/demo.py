@@ -2,7 +2,7 @@
 
 The agent plays 30 episodes, beside random play and the best constant action, and a picture shows
 the memories that it acts by. Run again, the example continues, or prints the results of the
-finished run. `--total-timesteps N` and `--episodes N` shorten it.
+finished run. `--total-timesteps N` and `--episodes N` shorten it; `--folder DIR` is its run folder.
 """
 
 import sys
@@ -23,6 +23,7 @@ from reverie.agents.policies import ConstantPolicy
 from reverie.envs.atari.atari import AtariConfig
 from reverie.envs.batched_env import BatchedEnv
 from reverie.envs.interface import Transition
+from reverie.experiments.cli.main import exit_status
 from reverie.experiments.config.arguments import take_flag
 from reverie.experiments.evaluation.evaluate import random_play
 from reverie.experiments.evaluation.run_evaluation import Evaluation, evaluate_run, evaluation_video
@@ -32,8 +33,6 @@ from reverie.experiments.runs.scores import Scores
 from reverie.experiments.training.callbacks import Callback
 from reverie.experiments.training.command_line import parse_experiment
 
-FOLDER = Path("runs/demo")
-PICTURE = FOLDER / "figures" / "memories.png"
 # Few envs and a discount make it learn faster per step than the published settings. It is evaluated
 # without random actions: it repeats remembered games, which one random action can ruin.
 SETTINGS = (
@@ -44,15 +43,17 @@ SETTINGS = (
 
 def main(argv: list[str]) -> int:
     argv, number = take_flag(argv, "--episodes")
-    episodes = int(number or 30)
+    argv, name = take_flag(argv, "--folder")
+    episodes, folder = int(number or 30), Path(name or "runs/demo")
+    picture = folder / "figures" / "memories.png"
     _, (experiment,), _ = parse_experiment([*SETTINGS.split(), *argv])
     memories = Memories()
-    run = train(experiment, FOLDER, TrainOptions(max_minutes=5), [memories])
+    run = train(experiment, folder, TrainOptions(max_minutes=5), [memories])
     if run.interrupted:
         return 130
     assert isinstance(experiment.env, AtariConfig)
     print(f"\nEvaluating {episodes} episodes of the agent and of two players that do not learn.")
-    (trained,) = evaluate_run(FOLDER, Evaluation(episodes=episodes, video=True))
+    (trained,) = evaluate_run(folder, Evaluation(episodes=episodes, video=True))
     print(f"\ntrained agent    {trained}\n")
     print(f"random play      {_short(random_play(experiment.env, episodes=episodes))}")
     if best := best_constant_action(experiment.env.game, experiment.env.protocol.name):
@@ -61,15 +62,15 @@ def main(argv: list[str]) -> int:
         print(f"always {best.action:9} {_short(scores)}")
     print(f"\nTraining scores, mean of the last 100 episodes:\n  {_training(run)}\n")
     if memories.frames:  # none if the run had finished before
-        draw_memories(memories, experiment.env, PICTURE)
+        draw_memories(memories, folder, experiment.env, picture)
     for title, path in {
-        "Learning curve": FOLDER / "figures" / "learning_curve.png",
-        "What it remembers": PICTURE,
+        "Learning curve": folder / "figures" / "learning_curve.png",
+        "What it remembers": picture,
         "One episode": evaluation_video(run),
     }.items():
         if path.exists():
             print(f"{title + ':':18} {path}")
-    print(f"\nWatch it play, with its estimates:\nreverie play {FOLDER}")
+    print(f"\nWatch it play, with its estimates:\nreverie play {folder}")
     return 0
 
 
@@ -108,11 +109,13 @@ class Memories(Callback):
 
 
 @torch.no_grad()
-def draw_memories(memories: Memories, env: AtariConfig, path: Path, moments: int = 4) -> None:
+def draw_memories(
+    memories: Memories, folder: Path, env: AtariConfig, path: Path, moments: int = 4
+) -> None:
     """Draw some observations of an episode, each beside the memories that its action relies on."""
     from matplotlib.figure import Figure
 
-    _, agent = load(FOLDER)
+    _, agent = load(folder)
     assert isinstance(agent, MFEC)
     tables, names, columns = agent.tables, env.action_names(0), 5
     with closing(BatchedEnv(env.build(1), seed=1, device=agent.device)) as envs:
@@ -146,4 +149,4 @@ def draw_memories(memories: Memories, env: AtariConfig, path: Path, moments: int
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(exit_status(lambda: main(sys.argv[1:])))

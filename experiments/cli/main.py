@@ -3,6 +3,7 @@
 import os
 import signal
 import sys
+from collections.abc import Callable
 from importlib import import_module
 from importlib.metadata import version
 
@@ -52,7 +53,12 @@ def usage() -> str:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run one command and return its exit status.
+    """Run one command and return its exit status."""
+    return exit_status(lambda: _run_command(list(sys.argv[1:] if argv is None else argv)))
+
+
+def exit_status(run: Callable[[], int]) -> int:
+    """Return the exit status of ``run``, whose expected errors are printed as one sentence.
 
     0; 1 for a failed run, a difference or a problem that was found; 2 for unusable input; and 128
     and the number of the signal if one ended the command: SIGPIPE if its output is no longer read.
@@ -60,7 +66,7 @@ def main(argv: list[str] | None = None) -> int:
     prepare_output()
     try:
         try:
-            return _run_command(list(sys.argv[1:] if argv is None else argv))
+            return _status(run)
         finally:
             sys.stdout.flush()
     except BrokenPipeError:
@@ -68,23 +74,9 @@ def main(argv: list[str] | None = None) -> int:
         return 128 + signal.SIGPIPE
 
 
-def _run_command(argv: list[str]) -> int:
+def _status(run: Callable[[], int]) -> int:
     try:
-        if argv[:1] == ["help"]:
-            argv = [*argv[1:], "--help"]
-        if not argv or argv[0] in ("-h", "--help"):
-            print(usage())
-            return 0
-        if argv[0] == "--version":
-            print(f"reverie {version('reverie')}")
-            return 0
-        command, rest = argv[0], argv[1:]
-        if command not in COMMANDS:
-            hint = did_you_mean(command, COMMANDS) or f" The commands are {', '.join(COMMANDS)}."
-            raise UsageError(f"There is no command '{command}'.{hint}")
-        module = "list_parts" if command == "list" else command
-        status: int = import_module(f".{module}", __package__).run(rest)
-        return status
+        return run()
     except UsageError as error:
         print(f"reverie: {plain(str(error))}", file=sys.stderr)
         return 2
@@ -98,6 +90,24 @@ def _run_command(argv: list[str]) -> int:
             sys.stdout.flush()
             os._exit(1)  # the thread that waits for the emulator would abort a regular exit
         return 1
+
+
+def _run_command(argv: list[str]) -> int:
+    if argv[:1] == ["help"]:
+        argv = [*argv[1:], "--help"]
+    if not argv or argv[0] in ("-h", "--help"):
+        print(usage())
+        return 0
+    if argv[0] == "--version":
+        print(f"reverie {version('reverie')}")
+        return 0
+    command, rest = argv[0], argv[1:]
+    if command not in COMMANDS:
+        hint = did_you_mean(command, COMMANDS) or f" The commands are {', '.join(COMMANDS)}."
+        raise UsageError(f"There is no command '{command}'.{hint}")
+    module = "list_parts" if command == "list" else command
+    status: int = import_module(f".{module}", __package__).run(rest)
+    return status
 
 
 if __name__ == "__main__":

@@ -73,13 +73,16 @@ def comparison_curves(comparison: Comparison, env_name: str) -> Media:
     return Media(f"curves-{slug}.svg", svg(figure), f"{env_name}, {comparison.title}")
 
 
-def svg(figure: Any, *, transparent: bool = False) -> bytes:
-    """Return a figure as SVG: equal bytes for equal figures, coordinates in hundredths."""
+def svg(figure: Any) -> bytes:
+    """Return a figure as SVG on a transparent ground.
+
+    Equal figures give equal bytes; text stays text, and coordinates are in hundredths.
+    """
     from matplotlib import rc_context  # slow to import
 
     data = io.BytesIO()
-    with rc_context({"svg.hashsalt": "reverie"}):
-        figure.savefig(data, format="svg", metadata={"Date": None}, transparent=transparent)
+    with rc_context({"svg.hashsalt": "reverie", "svg.fonttype": "none"}):
+        figure.savefig(data, format="svg", metadata={"Date": None}, transparent=True)
     decimals = re.compile(rb"(\.\d\d)\d+")
     return re.sub(rb"<[^>]*>", lambda tag: decimals.sub(rb"\1", tag[0]), data.getvalue())
 

@@ -186,7 +186,6 @@ def figure_files() -> Iterator[tuple[str, bytes]]:
 
     for theme_name, theme in THEMES.items():
         style: Any = {
-            "svg.fonttype": "none",
             "figure.constrained_layout.h_pad": 0.1,
             "font.sans-serif": FONTS,
             "font.size": 10,
@@ -200,4 +199,4 @@ def figure_files() -> Iterator[tuple[str, bytes]]:
         }
         with rc_context(style):
             for name, draw in FIGURES.items():
-                yield f"docs/figures/{name}-{theme_name}.svg", svg(draw(theme), transparent=True)
+                yield f"docs/figures/{name}-{theme_name}.svg", svg(draw(theme))
