@@ -1,6 +1,7 @@
 """A film's image of a view: the main pictures, and the drawings of the panels in columns."""
 
 import re
+from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 
@@ -37,24 +38,34 @@ def render_view(view: View, caption: str) -> Image:
     image = Pillow.new("RGB", (FILM_WIDTH, FILM_HEIGHT), palette()["background"])
     film, bottom = _Film(image), FILM_HEIGHT - 36
     top = film.banner(view.untrained, MARGIN)
-    columns = 3 if len(view.pictures) > 1 else 2
-    left = FILM_WIDTH - MARGIN - columns * (CARD + GAP) + GAP
-    if columns == 3 or not view.panels:
-        left = MARGIN
-        height = bottom - top if not view.panels else (bottom - top) * 3 // 5
-        top = film.pictures(view.pictures, top, FILM_WIDTH - 2 * MARGIN, height) + GAP
+    drawings = [draw(panel) for panel in view.panels]
+    if len(view.pictures) > 1 or not drawings:
+        columns, left, width = 3, MARGIN, FILM_WIDTH - 2 * MARGIN
+        height = (bottom - top) * 3 // 5 if drawings else bottom - top
+        top = film.pictures(view.pictures, top, width, height) + GAP
     else:
+        columns = 1 if _fit_one_column(drawings, FILM_HEIGHT - MARGIN - top) else 2
+        left = FILM_WIDTH - MARGIN - columns * (CARD + GAP) + GAP
         film.pictures(view.pictures, top, left - MARGIN - 2 * GAP, bottom - top)
+        bottom = FILM_HEIGHT - MARGIN  # of the cards, which are beside the caption
     tops = [top] * columns
-    for drawing in map(draw, view.panels):
-        column = min(range(columns), key=tops.__getitem__)
-        height = int(drawing.height) + 2 * PADDING
+    for drawing in drawings:
+        column, height = min(range(columns), key=tops.__getitem__), _card_height(drawing)
         if tops[column] + height <= bottom:
             x, y = left + column * (CARD + GAP), tops[column]
             film.card(drawing, x, y, y + height)
             tops[column] += height + GAP
     film.text(MARGIN, FILM_HEIGHT - 14, caption, "text")
     return np.asarray(image)
+
+
+def _card_height(drawing: Drawing) -> int:
+    return int(drawing.height) + 2 * PADDING
+
+
+def _fit_one_column(drawings: Sequence[Drawing], height: int) -> bool:
+    """Return whether all cards fit below each other, which leaves more width to the picture."""
+    return sum(_card_height(x) + GAP for x in drawings) - GAP <= height
 
 
 class _Film:

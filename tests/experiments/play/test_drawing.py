@@ -13,7 +13,9 @@ from reverie.experiments.play.drawing import WIDTH, Box, Drawing, Line, PlacedIm
 from reverie.experiments.play.encoding import to_svg
 from reverie.experiments.play.film import (
     CARD,
+    FILM_HEIGHT,
     FILM_WIDTH,
+    GAP,
     MARGIN,
     PADDING,
     STYLE_SHEET,
@@ -163,11 +165,22 @@ def test_the_page_and_a_film_show_the_same_drawing() -> None:
     amber = (film == ImageColor.getrgb(palette()["amber"])).all(-1)
     rows, columns = amber.any(1).nonzero()[0], amber.any(0).nonzero()[0]
     bar = next(x for x in drawing.marks if isinstance(x, Box) and x.style == "amber")
-    left = FILM_WIDTH - MARGIN - 2 * CARD - 10 + PADDING
+    left = FILM_WIDTH - MARGIN - CARD + PADDING
     assert columns[0] == pytest.approx(left + bar.x, abs=1)
     assert columns[-1] == pytest.approx(left + bar.x + bar.width, abs=2)
     assert rows[0] == pytest.approx(MARGIN + PADDING + bar.y, abs=1)
     assert f"M{bar.x:.1f} {bar.y:.1f}h{bar.width:.1f}" in svg
+
+
+def test_a_film_has_one_column_of_cards_if_all_fit_and_else_two() -> None:
+    panel = PANELS["bars"]
+    card = np.array(ImageColor.getrgb(palette()["card"]))
+    height, left = int(draw(panel).height) + 2 * PADDING, FILM_WIDTH - MARGIN - CARD
+    for number in range(1, 9):
+        film = render_view(View(pictures(1), (panel,) * number), "")
+        fits = number * (height + GAP) - GAP <= FILM_HEIGHT - 2 * MARGIN
+        drawn = (film[:, left - CARD - GAP : left - GAP] == card).all(-1).any()
+        assert drawn == (not fits)
 
 
 @pytest.mark.parametrize("size", [(10, 5), (3, 9), (1, 1), (84, 84), (210, 160)])
