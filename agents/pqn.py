@@ -115,9 +115,10 @@ class PQN(OnPolicyAgent[QBatch]):
 
     @property
     def epsilon(self) -> float:
-        """Current probability of a random action."""
+        """Current probability of a random action, that at the first step of the rollout."""
+        step = self.steps - self.spec.num_envs * len(self.rollout)
         end, over = self.config.end_epsilon, self.config.exploration_steps
-        return linear(self.steps, begin=1.0, end=end, over=over)
+        return linear(step, begin=1.0, end=end, over=over)
 
     def initial(self, n: int) -> Carry:
         return {"rng": prng.initial_rng(self.seed, prng.Purpose.TRAIN, n).to(self.device)}
@@ -138,11 +139,18 @@ class PQN(OnPolicyAgent[QBatch]):
         return self._forward(step.obs).amax(1)
 
     def train_on(self, segment: Segment, next_value: Float[Tensor, " B"]) -> Metrics:
-        obs = to_channels_last(segment.obs[:, :-1])  # once for all epochs
-        returns = self.estimate_returns(segment, next_value)
-        columns = {"obs": obs, "action": segment.action, "returns": returns, "valid": segment.valid}
-        batch = QBatch(**{name: x.flatten(0, 1) for name, x in columns.items()})
+        batch = self.batch_of(segment, next_value)
         return {"charts/epsilon": self.epsilon, **self.fit(batch)}
+
+    def batch_of(self, segment: Segment, next_value: Float[Tensor, " B"]) -> QBatch:
+        """Return the timesteps of a segment as rows."""
+        columns = {
+            "obs": to_channels_last(segment.obs[:, :-1]),  # once for all epochs
+            "action": segment.action,
+            "returns": self.estimate_returns(segment, next_value),
+            "valid": segment.valid,
+        }
+        return QBatch(**{name: x.flatten(0, 1) for name, x in columns.items()})
 
     def estimate_returns(
         self, segment: Segment, next_value: Float[Tensor, " B"]
