@@ -263,10 +263,10 @@ def orthogonal_(module: nn.Module, gain: float = math.sqrt(2)) -> None:
 
 
 def insert_layer_norm_(module: nn.Module) -> None:
-    """Normalize the outputs of every linear layer and convolution in a module (Ba et al. 2016).
+    """Insert a LayerNorm after every linear layer and convolution in a module (Ba et al. 2016).
 
-    The features of an example are scaled to mean 0 and variance 1, then by learned weights; those
-    of a convolution are its channels, at each pixel apart.
+    The outputs of a layer for one example are scaled to mean 0 and variance 1, then by learned
+    weights; of a convolution these are the channels of one pixel.
     """
     for name, layer in module.named_children():
         if isinstance(layer, nn.Linear):

@@ -29,6 +29,7 @@ class OnPolicyConfig(AgentConfig):
     """Base of the configs of agents that learn from rollouts; steps are summed over all envs."""
 
     on_policy: ClassVar[bool] = True
+    """Whether the agent can learn only from actions that it chose itself."""
 
     network: NetworkConfig = AutoConfig()
     """Feature extractor of stacked frames."""
@@ -70,12 +71,12 @@ class OnPolicyConfig(AgentConfig):
 class OnPolicyAgent(HasState, Generic[B]):
     """Base of agents that learn from a rollout of all envs whenever it is full."""
 
-    STATE = ("network", "rollout", "optimizer", "rng", "steps")
+    STATE = ("rollout", "optimizer", "rng", "steps")
     BUFFERS = ("rollout",)
 
     config: OnPolicyConfig
-    network: nn.Module
     inference_copy: InferenceCopy[Any]
+    """Its source is the network that is trained."""
     rollout: Rollout
     optimizer: torch.optim.Optimizer
     _loss: Callable[[B], tuple[Float[Tensor, ""], dict[str, Tensor]]]
@@ -140,7 +141,8 @@ class OnPolicyAgent(HasState, Generic[B]):
             size,
             lambda fits: self._out_of_memory_message(size, fits),
         )
-        nn.utils.clip_grad_norm_(self.network.parameters(), self.config.max_grad_norm)
+        parameters = self.inference_copy.source.parameters()
+        nn.utils.clip_grad_norm_(parameters, self.config.max_grad_norm)
         self.optimizer.step()
         return {name: x.clone() for name, x in metrics.items()}
 

@@ -102,8 +102,9 @@ class PPO(OnPolicyAgent[SequenceBatch]):
     Raises UsageError if the settings contradict each other, or a rollout does not fit in memory.
     """
 
+    STATE = ("network", *OnPolicyAgent.STATE)
+
     config: PPOConfig
-    network: PolicyNetwork
 
     def __init__(
         self,

@@ -87,8 +87,9 @@ class PQN(OnPolicyAgent[QBatch]):
     Raises UsageError if a rollout does not fit in memory.
     """
 
+    STATE = ("q_network", *OnPolicyAgent.STATE)
+
     config: PQNConfig
-    network: QNetwork
 
     def __init__(
         self,
@@ -104,13 +105,13 @@ class PQN(OnPolicyAgent[QBatch]):
             trunk = config.network.build(spec.obs_shape, precision)
             if config.layer_norm:
                 insert_layer_norm_(trunk)
-            network = QNetwork(trunk, spec.num_actions, dueling=False)
-            orthogonal_(network)
-        self.network = network.to(self.device)
-        self.inference_copy = inference_copy(self.network, precision)
+            q_network = QNetwork(trunk, spec.num_actions, dueling=False)
+            orthogonal_(q_network)
+        self.q_network = q_network.to(self.device)
+        self.inference_copy = inference_copy(self.q_network, precision)
         self._forward = precision.maybe_compile(self.inference_copy.network.forward, self.device)
         self._loss = precision.maybe_compile(self.td_loss, self.device)
-        self.optimizer = torch.optim.RAdam(self.network.parameters(), lr=config.learning_rate)
+        self.optimizer = torch.optim.RAdam(self.q_network.parameters(), lr=config.learning_rate)
         self.rollout = Rollout(spec, config.num_steps, extras=("value",), device=self.device)
 
     @property
@@ -173,7 +174,7 @@ class PQN(OnPolicyAgent[QBatch]):
         Means are over all timesteps but automatic resets.
         """
         weight = mean_weight(batch.valid)
-        q_value = self.network(batch.obs).gather(1, batch.action[:, None])[:, 0]
+        q_value = self.q_network(batch.obs).gather(1, batch.action[:, None])[:, 0]
         loss = (weight * (q_value - batch.returns).square()).sum() / 2
         mean = (weight * q_value).sum()
         return loss, {"losses/td_loss": loss.detach(), "losses/q_values": mean.detach()}

@@ -88,7 +88,7 @@ def test_the_loss_is_half_the_mean_square_without_resets() -> None:
     assert len(batch) == 32
     assert int(batch.valid.sum()) == 24
     loss, metrics = agent.td_loss(batch)
-    q_values = agent.network(batch.obs).detach()
+    q_values = agent.q_network(batch.obs).detach()
     rows = [i for i in range(32) if batch.valid[i]]
     taken = [float(q_values[i, batch.action[i]]) for i in rows]
     squares = [(q - float(batch.returns[i])) ** 2 for q, i in zip(taken, rows, strict=True)]
@@ -103,7 +103,7 @@ def test_the_values_of_acting_are_those_of_the_network_that_plays_the_rollout() 
     """Maxima over actions, also where a random action was taken."""
     agent = small_agent()
     for t in collect(agent, 24):
-        expected = agent.network(t.step.obs).max(1).values
+        expected = agent.q_network(t.step.obs).max(1).values
         assert torch.allclose(t.extras["value"], expected)
         assert torch.allclose(agent.value(t.step, t.carry), expected)
 
@@ -155,8 +155,8 @@ def test_with_layer_norm_the_scale_of_no_layer_matters(name: str) -> None:
 
 
 def test_layer_norm_can_be_left_out() -> None:
-    assert any(isinstance(x, nn.LayerNorm) for x in small_agent().network.modules())
-    without = small_agent(layer_norm=False).network
+    assert any(isinstance(x, nn.LayerNorm) for x in small_agent().q_network.modules())
+    without = small_agent(layer_norm=False).q_network
     assert not any(isinstance(x, nn.LayerNorm) for x in without.modules())
 
 

@@ -170,7 +170,8 @@ def test_a_trained_agent_is_fine_tuned_in_another_env(agent: AgentConfig) -> Non
         assert equal(first["agent"]["q_network"], source["agent"]["q_network"])
     elif isinstance(agent, OnPolicyConfig):
         assert first["agent"]["steps"] == 4 + 8
-        assert equal(first["agent"]["network"], source["agent"]["network"])
+        network = "q_network" if isinstance(agent, PQNConfig) else "network"
+        assert equal(first["agent"][network], source["agent"][network])
     other = final_state(train(replace(tuned, total_timesteps=4, seed=2), "other", OPTIONS))
     assert not equal(first["next_carry"]["rng"], other["next_carry"]["rng"])
 
