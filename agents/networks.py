@@ -262,6 +262,27 @@ def orthogonal_(module: nn.Module, gain: float = math.sqrt(2)) -> None:
             nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
 
 
+def insert_layer_norm_(module: nn.Module) -> None:
+    """Insert a LayerNorm after every linear layer and convolution in a module (Ba et al. 2016).
+
+    The outputs of a layer for one example are scaled to mean 0 and variance 1, then by learned
+    weights; of a convolution these are the channels of one pixel.
+    """
+    for name, layer in module.named_children():
+        if isinstance(layer, nn.Linear):
+            setattr(module, name, nn.Sequential(layer, nn.LayerNorm(layer.out_features)))
+        elif isinstance(layer, nn.Conv2d):
+            setattr(module, name, nn.Sequential(layer, _ChannelNorm(layer.out_channels)))
+        else:
+            insert_layer_norm_(layer)
+
+
+class _ChannelNorm(nn.LayerNorm):
+    def forward(self, x: Float[Tensor, "B C H W"]) -> Float[Tensor, "B C H W"]:
+        # Images in channels-last format are contiguous here, and are so again afterwards.
+        return super().forward(x.movedim(1, -1)).movedim(-1, 1)
+
+
 def stack_planner_outputs(outputs: Sequence[PlannerOutput]) -> PlannerOutput:
     """Return the outputs of successive timesteps, [B], as one [B, T]."""
     names = [x.name for x in fields(PlannerOutput) if getattr(outputs[0], x.name) is not None]

@@ -7,21 +7,19 @@ first timestep, from which the network is unrolled again.
 
 import math
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar
 
 import torch
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..envs import prng
 from ..envs.checks import above, at_least, check, within
 from ..envs.errors import UsageError
-from ..envs.interface import Carry, EnvSpec, Metrics, Segment, TimeStep, Transition
+from ..envs.interface import Carry, EnvSpec, Metrics, Segment, TimeStep
 from ..world_models.interface import PlannerConfig
 from ..world_models.planning.reactive import ReactiveConfig
-from ..world_models.precision import FLOAT32, Precision, run_with_oom_hint, to_channels_last
-from ..world_models.state import HasState
-from .interface import ActOutput, AgentConfig
+from ..world_models.precision import FLOAT32, Precision, to_channels_last
+from .interface import ActOutput
 from .losses import (
     action_log_prob,
     entropy,
@@ -30,26 +28,21 @@ from .losses import (
     ppo_policy_loss,
     ppo_value_loss,
 )
-from .networks import AutoConfig, NetworkConfig, PolicyNetwork, inference_copy
+from .networks import PolicyNetwork, inference_copy
+from .on_policy import OnPolicyAgent, OnPolicyConfig
 from .policies import sample
 from .returns import explained_variance, generalized_advantages, learning_reward
-from .rollout import Batch, Rollout, select, split_sequences
-from .schedules import linear
+from .rollout import Rollout, SequenceBatch, split_sequences
 
 
 @dataclass(frozen=True)
-class PPOConfig(AgentConfig):
+class PPOConfig(OnPolicyConfig):
     """PPO with CleanRL's Atari settings; steps are agent steps, summed over all envs.
 
-    A2C (Mnih et al. 2016) is ``update_epochs 1, num_minibatches 1, clip_coef None, clip_vloss
-    False`` with a short rollout.
+    The optimizer is Adam with epsilon 1e-5. A2C (Mnih et al. 2016) is ``update_epochs 1,
+    num_minibatches 1, clip_coef None, clip_vloss False`` with a short rollout.
     """
 
-    on_policy: ClassVar[bool] = True
-    """Whether the agent can learn only from actions that it chose itself."""
-
-    network: NetworkConfig = AutoConfig()
-    """Feature extractor of stacked frames."""
     lstm: int = 0
     """Units of an LSTM on top of the features; 0 for no LSTM."""
     planner: PlannerConfig = ReactiveConfig()
@@ -65,21 +58,8 @@ class PPOConfig(AgentConfig):
     bptt_length: int = 32
     """Timesteps of backpropagation through time: a rollout is split into sequences of this length,
     each with the carry it started from."""
-    num_steps: int = 128
-    """Timesteps per env in a rollout."""
-    update_epochs: int = 4
-    """Passes over a rollout."""
-    num_minibatches: int = 4
-    """Minibatches per epoch, one update each. They consist of timesteps, or of sequences where the
-    network is recurrent."""
-    gamma: float = 0.99
-    """Discount factor."""
     gae_lambda: float = 0.95
     """Lambda of generalized advantage estimation."""
-    reward_clip: float | None = 1.0
-    """Clip rewards to plus or minus this value before a bonus is added; None for no clip."""
-    total_clip: float | None = None
-    """Clip the sum of reward and bonus to plus or minus this value; None for no clip."""
     clip_coef: float | None = 0.1
     """Clip of the surrogate objective's probability ratio to 1 +- this value; None for no clip."""
     clip_vloss: bool = True
@@ -90,35 +70,20 @@ class PPOConfig(AgentConfig):
     """Coefficient of the value loss."""
     ent_coef: float = 0.01
     """Coefficient of the policy's entropy, per nat."""
-    learning_rate: float = 2.5e-4
-    """Initial learning rate of Adam, with epsilon 1e-5."""
-    anneal_steps: int = 10_000_000
-    """Steps in which the learning rate decays to 0; 0 keeps it constant."""
-    max_grad_norm: float = 0.5
-    """Gradients are clipped to this norm."""
 
     def __post_init__(self) -> None:
-        check(self, "agent", at_least(1), "num_steps", "update_epochs", "num_minibatches")
+        super().__post_init__()
         check(self, "agent", at_least(1), "bptt_length")
-        check(self, "agent", at_least(0), "lstm", "anneal_steps")
+        check(self, "agent", at_least(0), "lstm")
         check(self, "agent", at_least(0), "plan_kl_coef", "replan_coef", "ent_coef")
-        check(self, "agent", within(0, 1), "gamma", "gae_lambda")
+        check(self, "agent", within(0, 1), "gae_lambda")
         check(self, "agent", above(0), "clip_coef", "vf_coef")
-        check(self, "agent", above(0), "learning_rate", "max_grad_norm")
-        check(self, "agent", above(0), "reward_clip", "total_clip")
         if self.free_energy and self.plan_kl_coef != self.ent_coef:
             raise UsageError(
                 f"agent.plan_kl_coef is {self.plan_kl_coef} and agent.ent_coef is "
                 f"{self.ent_coef}; under agent.free_energy both are the temperature, so make "
                 "them equal."
             )
-
-    @property
-    def rollout_length(self) -> int:
-        return self.num_steps
-
-    def first_update(self, num_envs: int) -> int:
-        return self.num_steps * num_envs
 
     def build(
         self,
@@ -131,14 +96,15 @@ class PPOConfig(AgentConfig):
         return PPO(self, spec, seed=seed, device=device, precision=precision)
 
 
-class PPO(HasState):
+class PPO(OnPolicyAgent[SequenceBatch]):
     """An agent that samples from a policy and updates it whenever a rollout is full.
 
     Raises UsageError if the settings contradict each other, or a rollout does not fit in memory.
     """
 
-    STATE = ("network", "rollout", "optimizer", "rng", "steps")
-    BUFFERS = ("rollout",)
+    STATE = ("network", *OnPolicyAgent.STATE)
+
+    config: PPOConfig
 
     def __init__(
         self,
@@ -149,8 +115,7 @@ class PPO(HasState):
         device: torch.device | str,
         precision: Precision = FLOAT32,
     ) -> None:
-        self.config, self.spec, self.seed = config, spec, seed
-        self.device = torch.device(device)
+        super().__init__(config, spec, seed=seed, device=device)
         with prng.seeded(seed):
             trunk = config.network.build(spec.obs_shape, precision)
             features = config.lstm or trunk.features
@@ -181,8 +146,6 @@ class PPO(HasState):
             carry_every=self.sequence_length if recurrent else config.num_steps,
             device=self.device,
         )
-        self.rng = prng.initial_rng(seed, prng.Purpose.REPLAY, 1)
-        self.steps = 0
 
     def initial(self, n: int) -> Carry:
         carry = self.network.initial(n) | {
@@ -217,17 +180,6 @@ class PPO(HasState):
                 extras[name] = x[:, 0].clone()
         return ActOutput(action, next_carry, extras)
 
-    def learn(self, t: Transition) -> Metrics:
-        """Store a transition, and learn from the rollout if it is full.
-
-        Raises UsageError if a minibatch does not fit in memory.
-        """
-        self.rollout.append(t)
-        self.steps += self.spec.num_envs
-        if len(self.rollout) < self.config.num_steps:
-            return {}
-        return self.train_on(self.rollout.pop(), self.value(t.next_step, t.next_carry))
-
     @torch.no_grad()
     def value(self, step: TimeStep, carry: Carry) -> Float[Tensor, " N"]:
         """Return the value of each env's observation."""
@@ -235,30 +187,16 @@ class PPO(HasState):
         return value[:, 0].clone()
 
     def train_on(self, segment: Segment, next_value: Float[Tensor, " B"]) -> Metrics:
-        """Update for several epochs on a segment collected by the present policy.
-
-        ``next_value`` is the value of the observation after the last action. Raises UsageError if a
-        minibatch does not fit in memory.
-        """
-        learning_rate = self._anneal_learning_rate()
         batch = self.estimate_advantages(segment, next_value)
         residual, returns = (x[batch.valid] for x in (batch.advantage, batch.returns))
-        batch = replace(batch, obs=to_channels_last(batch.obs))  # once for all epochs
-        updates = []
-        for _ in range(self.config.update_epochs):
-            bits = prng.bits(self.rng, len(batch.action), prng.Purpose.SAMPLE)[0]
-            order = bits.argsort().to(self.device)
-            self.rng = prng.next_rng(self.rng)
-            minibatches = order.chunk(self.config.num_minibatches)
-            updates += [self.update(select(batch, rows)) for rows in minibatches]
-        self.inference_copy.refresh()
         return {
-            "charts/learning_rate": learning_rate,
             "losses/explained_variance": explained_variance(residual, returns),
-            **{name: torch.stack([x[name] for x in updates]).mean() for name in updates[0]},
+            **self.fit(replace(batch, obs=to_channels_last(batch.obs))),  # once for all epochs
         }
 
-    def estimate_advantages(self, segment: Segment, next_value: Float[Tensor, " B"]) -> Batch:
+    def estimate_advantages(
+        self, segment: Segment, next_value: Float[Tensor, " B"]
+    ) -> SequenceBatch:
         """Return the segment as sequences, with advantages from the values of its timesteps."""
         config, extras = self.config, segment.extras
         value = torch.cat([extras["value"], next_value[:, None]], 1)
@@ -280,37 +218,9 @@ class PPO(HasState):
             ),
         }
         rows = {name: split_sequences(x, self.sequence_length) for name, x in columns.items()}
-        return Batch(**rows, carry=segment.carry if self.network.recurrent else {})
+        return SequenceBatch(**rows, carry=segment.carry if self.network.recurrent else {})
 
-    def update(self, batch: Batch) -> dict[str, Tensor]:
-        """Make one gradient step on a minibatch and return its metrics.
-
-        Raises UsageError if the minibatch does not fit in memory.
-        """
-        size, rows = len(batch.action), torch.arange(len(batch.action), device=self.device)
-        metrics = run_with_oom_hint(
-            lambda n: self._backward(select(batch, rows[:n]) if n < size else batch),
-            size,
-            lambda fits: self._out_of_memory_message(size, fits),
-        )
-        nn.utils.clip_grad_norm_(self.network.parameters(), self.config.max_grad_norm)
-        self.optimizer.step()
-        return {name: x.clone() for name, x in metrics.items()}
-
-    def _backward(self, batch: Batch) -> dict[str, Tensor]:
-        loss, metrics = self._loss(batch)
-        self.optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        return metrics
-
-    def _out_of_memory_message(self, size: int, fits: int) -> str:
-        remedy = "nor does a smaller one; lower --num-envs or choose a smaller agent.network"
-        if fits:
-            minibatches = math.ceil(self.config.num_minibatches * size / fits)
-            remedy = f"but {fits} rows fit; choose --agent.num_minibatches {minibatches}"
-        return f"A minibatch of {size} rows does not fit in the memory of {self.device}, {remedy}."
-
-    def ppo_loss(self, batch: Batch) -> tuple[Float[Tensor, ""], dict[str, Tensor]]:
+    def ppo_loss(self, batch: SequenceBatch) -> tuple[Float[Tensor, ""], dict[str, Tensor]]:
         """Return PPO's loss and the means of its terms.
 
             policy_loss + vf_coef value_loss - ent_coef entropy
@@ -351,17 +261,3 @@ class PPO(HasState):
             + config.replan_coef * means["plan/replan_prob"]
         )
         return loss, {name: mean.detach() for name, mean in means.items()}
-
-    def _anneal_learning_rate(self) -> float:
-        """Set and return the learning rate at the first step of the rollout just collected."""
-        config, learning_rate = self.config, self.config.learning_rate
-        if config.anneal_steps:
-            step = self.steps - self.spec.num_envs * config.num_steps
-            learning_rate = linear(step, begin=learning_rate, end=0.0, over=config.anneal_steps)
-        for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate
-        return learning_rate
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        super().load_state_dict(state)
-        self.inference_copy.refresh()

@@ -48,6 +48,11 @@ def lambda_returns(
     not 0, bootstraps from the value of its last observation, never from the next episode. Lambda 0
     gives one-step targets, lambda 1 the discounted sum of rewards.
 
+    With v_t = max_a Q(s_t, a) they are the returns of Q(lambda) (Peng & Williams 1996), which do
+    not end where the action taken was not the greedy one:
+
+        G_t = r_{t+1} + gamma_{t+1} ((1 - lambda) max_a Q(s_{t+1}, a) + lambda G_{t+1})
+
     Example::
 
         import torch

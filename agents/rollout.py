@@ -1,7 +1,7 @@
-"""The rollout buffer of an on-policy agent, and the batch of sequences that it learns from."""
+"""The rollout buffer of an on-policy agent, and the batches that it learns from."""
 
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, fields, replace
+from typing import Any, TypeVar
 
 import torch
 from jaxtyping import Bool, Float, Int64, UInt8
@@ -143,17 +143,27 @@ class Rollout:
             self.extras[name] = column
 
 
-BATCH_FIELDS = ("obs", "first", "valid", "action", "decision", "log_prob", "value", "advantage")
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Timesteps of a rollout for a loss, one row each; an agent adds columns of its own."""
+
+    obs: UInt8[Tensor, "B *t K H W"]
+    action: Int64[Tensor, " B *t"]
+    valid: Bool[Tensor, " B *t"]
+
+    def __len__(self) -> int:
+        """Return the number of rows."""
+        return len(self.action)
+
+
+B = TypeVar("B", bound=Batch)
 
 
 @dataclass(frozen=True, slots=True)
-class Batch:
+class SequenceBatch(Batch):
     """Sequences of T timesteps, with the outputs of the policy and value that collected them."""
 
-    obs: UInt8[Tensor, "B T K H W"]
     first: Bool[Tensor, "B T"]
-    valid: Bool[Tensor, "B T"]
-    action: Int64[Tensor, "B T"]
     decision: Int64[Tensor, "B T"]
     """The planner's."""
     log_prob: Float[Tensor, "B T"]
@@ -169,10 +179,16 @@ class Batch:
         return self.advantage + self.value
 
 
-def select(batch: Batch, rows: Int64[Tensor, " b"]) -> Batch:
+def select(batch: B, rows: Int64[Tensor, " b"]) -> B:
     """Return the given rows of a batch."""
-    carry = {name: x[rows] for name, x in batch.carry.items()}
-    return Batch(**{name: getattr(batch, name)[rows] for name in BATCH_FIELDS}, carry=carry)
+    columns = {x.name: getattr(batch, x.name) for x in fields(batch)}
+    return replace(batch, **{name: _select(x, rows) for name, x in columns.items()})
+
+
+def _select(column: Tensor | Carry, rows: Int64[Tensor, " b"]) -> Tensor | Carry:
+    if isinstance(column, Tensor):
+        return column[rows]
+    return {name: x[rows] for name, x in column.items()}
 
 
 def split_sequences(x: Tensor, length: int) -> Tensor:

@@ -22,7 +22,8 @@ from reverie.agents.loop import interact
 from reverie.agents.mpc import MPCConfig
 from reverie.agents.networks import MLPConfig
 from reverie.agents.ppo import PPO, PPOConfig
-from reverie.agents.rollout import Batch, Rollout
+from reverie.agents.pqn import PQNConfig
+from reverie.agents.rollout import Rollout, SequenceBatch
 from reverie.agents.simulator import ModelBasedConfig
 from reverie.envs.atari.atari import AtariConfig
 from reverie.envs.atari.protocol import PROTOCOLS
@@ -90,6 +91,14 @@ EXAMPLES: dict[str, AgentConfig] = {
         clip_coef=0.2,
         learning_rate=5e-3,
         anneal_steps=0,
+    ),
+    "pqn": PQNConfig(
+        network=MLPConfig(),
+        num_steps=16,
+        num_minibatches=4,
+        end_epsilon=0.1,
+        exploration_steps=3000,
+        learning_rate=2e-3,
     ),
 }
 """Settings with which an agent learns Catch within a test, if its defaults do not suffice."""
@@ -190,7 +199,7 @@ def next_value(agent: PPO, transitions: list[Transition]) -> Tensor:
     return agent.value(transitions[-1].next_step, transitions[-1].next_carry)
 
 
-def batch_of(agent: PPO, transitions: list[Transition]) -> Batch:
+def batch_of(agent: PPO, transitions: list[Transition]) -> SequenceBatch:
     segment = segment_of(agent, transitions, agent.rollout.carry_every)
     return agent.estimate_advantages(segment, next_value(agent, transitions))
 

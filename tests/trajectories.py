@@ -27,6 +27,7 @@ from reverie.agents.loop import interact
 from reverie.agents.mpc import MPCConfig
 from reverie.agents.networks import MLPConfig
 from reverie.agents.ppo import PPOConfig
+from reverie.agents.pqn import PQNConfig
 from reverie.envs import prng
 from reverie.envs.atari.atari import AtariConfig
 from reverie.envs.batched_env import BatchedEnv
@@ -38,7 +39,7 @@ from reverie.world_models.prediction.feedforward import FeedforwardConfig
 
 GOLDEN = Path(__file__).parent / "golden" / "trajectories.json"
 THREADS = 1
-ATARI = {"mfec", "mfec-beta-vae", "dqn", "dqn-cts", "dqn-simhash", "ppo", "straw"}
+ATARI = {"mfec", "mfec-beta-vae", "dqn", "dqn-cts", "dqn-simhash", "ppo", "pqn", "straw"}
 """Presets recorded on two envs of Breakout; the others are recorded on two envs of Catch."""
 TINY = FeedforwardConfig(
     size="tiny", horizons=(1, 4), learning_rates=(3e-3, 1e-3), batch_sizes=(16, 8), updates=(60, 1)
@@ -79,6 +80,11 @@ def short_agent(agent: AgentConfig, network: Any) -> AgentConfig:
             agent, num_steps=16, bptt_length=8, update_epochs=min(2, agent.update_epochs),
             num_minibatches=min(2, agent.num_minibatches), learning_rate=1e-3, anneal_steps=1000,
             **small,
+        )  # fmt: skip
+    if isinstance(agent, PQNConfig):
+        return replace(
+            agent, num_steps=16, num_minibatches=2, exploration_steps=200, learning_rate=1e-3,
+            anneal_steps=1000, **small,
         )  # fmt: skip
     if isinstance(agent, DynaConfig):
         return replace(

@@ -10,6 +10,7 @@ from ...agents.episodic.mfec import MFECConfig
 from ...agents.informed import InformedConfig
 from ...agents.mpc import MPCConfig
 from ...agents.ppo import PPOConfig
+from ...agents.pqn import PQNConfig
 from ...envs.atari.atari import AtariConfig
 from ...envs.atari.games import did_you_mean
 from ...envs.atari.protocol import PROTOCOLS
@@ -39,6 +40,11 @@ SHORT = Experiment(
 # Huang et al. 2022, as CleanRL's ppo_atari: 8 envs, 40 million frames.
 PPO = Experiment(
     PPOConfig(), AtariConfig(protocol=PROTOCOLS["nature"]), total_timesteps=10_000_000, num_envs=8
+)
+
+# Gallici et al. 2024: 128 envs, 200 million frames.
+PQN = Experiment(
+    PQNConfig(), AtariConfig(protocol=PROTOCOLS["nature"]), total_timesteps=50_000_000, num_envs=128
 )
 
 
@@ -82,6 +88,8 @@ PRESETS: dict[str, Experiment] = {
         ),
         num_envs=16,
     ),
+    "pqn": PQN,
+    "pqn-cts": replace(PQN, bonus=PseudoCountConfig()),
     "figar": replace(PPO, agent=PPOConfig(planner=FiGARConfig())),
     "straw": replace(PPO, agent=PPOConfig(planner=STRAWConfig())),
     "strawe": replace(PPO, agent=PPOConfig(planner=STRAWeConfig())),
@@ -181,6 +189,16 @@ DESCRIPTIONS: dict[str, Description] = {
     "a2c": Description(
         "A2C with Adam: one update per segment of five timesteps.",
         "Mnih et al. 2016, Asynchronous Methods for Deep Reinforcement Learning",
+    ),
+    "pqn": Description(
+        "Parallel Q-learning without a replay buffer or a target network, for many envs.",
+        "Gallici et al. 2024, Simplifying Deep Temporal Difference Learning",
+    ),
+    "pqn-cts": Description(
+        "PQN with a bonus for rare frames: pseudo-counts of a CTS density.",
+        "Gallici et al. 2024; Bellemare et al. 2016, Unifying Count-Based Exploration and "
+        "Intrinsic Motivation",
+        "CTS density",
     ),
     "figar": Description(
         "PPO that chooses an action together with the number of its repetitions.",

@@ -24,6 +24,7 @@ from ...agents.interface import AgentConfig
 from ...agents.mpc import MPCConfig
 from ...agents.networks import NETWORKS, NetworkConfig
 from ...agents.ppo import PPOConfig
+from ...agents.pqn import PQNConfig
 from ...envs.atari.atari import AtariConfig
 from ...envs.atari.games import did_you_mean
 from ...envs.atari.protocol import PROTOCOLS, AtariProtocol
@@ -52,6 +53,7 @@ AGENTS: dict[str, type[AgentConfig]] = {
     "mfec": MFECConfig,
     "dqn": DQNConfig,
     "ppo": PPOConfig,
+    "pqn": PQNConfig,
     "dyna": DynaConfig,
     "mpc": MPCConfig,
     "informed": InformedConfig,

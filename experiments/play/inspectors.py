@@ -34,6 +34,7 @@ class HasQNetwork(Protocol):
 
 @runtime_checkable
 class HasPolicyNetwork(Protocol):
+    network: PolicyNetwork
     inference_copy: InferenceCopy[PolicyNetwork]
 
 

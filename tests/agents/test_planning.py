@@ -15,7 +15,7 @@ from reverie.agents.networks import MLPConfig
 from reverie.agents.policies import EpsilonGreedy, RandomPolicy
 from reverie.agents.ppo import PPO, PPOConfig
 from reverie.agents.returns import lambda_returns
-from reverie.agents.rollout import Batch
+from reverie.agents.rollout import SequenceBatch
 from reverie.envs.batched_env import BatchedEnv
 from reverie.envs.catch import CatchConfig
 from reverie.envs.errors import UsageError
@@ -138,7 +138,7 @@ def test_later_epochs_repeat_the_decisions(planner: PlannerConfig) -> None:
     assert not torch.equal(other, replanned), "decisions have no effect"
 
 
-def policy_gradients(agent: PPO, batch: Batch) -> list[torch.Tensor]:
+def policy_gradients(agent: PPO, batch: SequenceBatch) -> list[torch.Tensor]:
     """Return the gradients of the planner's parameters."""
     agent.network.zero_grad()
     agent.ppo_loss(batch)[0].backward()  # type: ignore[no-untyped-call]

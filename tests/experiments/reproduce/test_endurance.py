@@ -88,6 +88,7 @@ SMALL = {
     "--agent.fit-batch-size 4",
     "dqn": "--agent.buffer-size 4000 --agent.learning-starts 300 --agent.batch-size 4",
     "ppo": "--agent.num-steps 32",
+    "pqn": "--agent.num-steps 16 --agent.num-minibatches 2",
     "a2c": "",
     "straw": "--agent.num-steps 32 --agent.planner.length 20",
     "variational-mdp": "--agent.num-steps 32 --agent.planner.length 20",

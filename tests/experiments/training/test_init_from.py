@@ -13,8 +13,10 @@ from reverie.agents.episodic.mfec import MFECConfig
 from reverie.agents.interface import AgentConfig
 from reverie.agents.mpc import MPCConfig
 from reverie.agents.networks import MLPConfig
+from reverie.agents.on_policy import OnPolicyConfig
 from reverie.agents.policies import RandomPolicy
 from reverie.agents.ppo import PPOConfig
+from reverie.agents.pqn import PQNConfig
 from reverie.envs.catch import CatchConfig
 from reverie.envs.errors import UsageError
 from reverie.envs.interface import EnvConfig
@@ -151,9 +153,10 @@ def test_runs_that_do_not_fit_are_refused() -> None:
     [
         DQNConfig(MLPConfig((16,)), buffer_size=4000, learning_starts=10, exploration_steps=100),
         PPOConfig(MLPConfig((16,)), num_steps=12, num_minibatches=1, anneal_steps=120),
+        PQNConfig(MLPConfig((16,)), num_steps=12, num_minibatches=1, exploration_steps=100),
         MFECConfig(num_neighbors=2, capacity=100),
     ],
-    ids=["dqn", "ppo", "mfec"],
+    ids=["dqn", "ppo", "pqn", "mfec"],
 )
 def test_a_trained_agent_is_fine_tuned_in_another_env(agent: AgentConfig) -> None:
     """It keeps what it has learned and stored; schedules, steps and seeds are new."""
@@ -165,9 +168,10 @@ def test_a_trained_agent_is_fine_tuned_in_another_env(agent: AgentConfig) -> Non
     if isinstance(agent, DQNConfig):
         assert first["agent"]["steps"] == 4 + 8, "with the time-out and the reset"
         assert equal(first["agent"]["q_network"], source["agent"]["q_network"])
-    elif isinstance(agent, PPOConfig):
+    elif isinstance(agent, OnPolicyConfig):
         assert first["agent"]["steps"] == 4 + 8
-        assert equal(first["agent"]["network"], source["agent"]["network"])
+        network = "q_network" if isinstance(agent, PQNConfig) else "network"
+        assert equal(first["agent"][network], source["agent"][network])
     other = final_state(train(replace(tuned, total_timesteps=4, seed=2), "other", OPTIONS))
     assert not equal(first["next_carry"]["rng"], other["next_carry"]["rng"])
 
