@@ -33,6 +33,7 @@ from ...envs.errors import UsageError
 from ...envs.gym import GymConfig
 from ...envs.interface import EnvConfig
 from ...envs.maze import MazeConfig
+from ...envs.minatar import MinAtarConfig
 from ...world_models.density import DENSITIES
 from ...world_models.interface import (
     DensityConfig,
@@ -70,6 +71,7 @@ ENVS: dict[str, type[EnvConfig]] = {
     "deep-sea": DeepSeaConfig,
     "gym": GymConfig,
     "maze": MazeConfig,
+    "minatar": MinAtarConfig,
 }
 
 TRAINING = "reverie.experiments.training"
