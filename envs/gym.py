@@ -34,9 +34,6 @@ class GymConfig(EnvConfig):
 
     id: str = ""
     """Id for ``gymnasium.make``; in ``package:Name-v0`` the package must be imported already."""
-    wrappers: tuple[str, ...] = ()
-    """Wrappers around the env, innermost first, as ``module:Class``; the module must be imported
-    already."""
     axes: str = ""
     """Axes of an observation, one letter each: H, W, C for the channels of a frame, K for stacked
     frames, oldest first."""
@@ -48,6 +45,9 @@ class GymConfig(EnvConfig):
     high: int | None = None
     """Greatest pixel value, to scale pixels to 0..255; by default that of the observation space,
     or 1 or 15 if no greater one occurs in a few random steps."""
+    wrappers: tuple[str, ...] = ()
+    """Wrappers around the env, innermost first, as ``module:Class``; the module must be imported
+    already."""
 
     def __post_init__(self) -> None:
         check(self, "env", within(1, 255), "high")
