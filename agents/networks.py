@@ -121,6 +121,35 @@ class _ResidualBlock(nn.Module):
 
 
 @dataclass(frozen=True)
+class SmallConvConfig(NetworkConfig):
+    """One 3 x 3 convolution and a hidden layer, for grids of planes (Young & Tian 2019).
+
+    Raises UsageError for frames smaller than 3 x 3 pixels.
+    """
+
+    channels: int = 16
+    """Filters of the convolution."""
+    hidden: int = 128
+    """Units of the hidden layer, which are the features."""
+
+    def build(self, obs_shape: tuple[int, int, int], precision: Precision = FLOAT32) -> Network:
+        in_channels, height, width = obs_shape
+        if min(height, width) < 3:
+            raise UsageError(
+                f"agent.network:small-conv needs frames of at least 3 x 3 pixels, but this env's "
+                f"are {height} x {width}; choose agent.network:mlp."
+            )
+        layers = nn.Sequential(
+            nn.Conv2d(in_channels, self.channels, 3),
+            nn.ReLU(),
+            nn.Flatten(),
+            nn.Linear(self.channels * (height - 2) * (width - 2), self.hidden),
+            nn.ReLU(),
+        )
+        return Network(layers, self.hidden, precision)
+
+
+@dataclass(frozen=True)
 class MLPConfig(NetworkConfig):
     """Hidden layers over the flattened pixels, for frames too small for convolutions."""
 
@@ -149,6 +178,7 @@ NETWORKS: dict[str, type[NetworkConfig]] = {
     "auto": AutoConfig,
     "nature": NatureConfig,
     "impala": ImpalaConfig,
+    "small-conv": SmallConvConfig,
     "mlp": MLPConfig,
 }
 

@@ -24,7 +24,9 @@ class RecordedEnv(VectorEnv[Any, Any, Any]):
 
     def __init__(self, segment: Segment, spec: EnvSpec, device: torch.device) -> None:
         self.num_envs = len(segment.action)
-        self.layout = Layout("KHW", spec.channels, padding="stored", trusted=True)
+        self.layout = Layout(
+            "KHW", spec.channels, padding="stored", trusted=True, planes=spec.planes
+        )
         self.metadata = {"autoreset_mode": AutoresetMode.NEXT_STEP}
         self.single_observation_space = Box(0, 255, spec.obs_shape, np.uint8)
         self.single_action_space = Discrete(spec.num_actions)

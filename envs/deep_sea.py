@@ -1,8 +1,9 @@
-"""DeepSea: a hard-exploration grid of size N x N (Osband et al. 2019; as in bsuite).
+"""DeepSea: a hard-exploration grid of size N x N (Osband et al. 2020, bsuite), without noise.
 
 A diver moves down a row per step, and left or right. Every move to the right costs 0.01 / N; a
 move to the right in the bottom-right corner gives a reward of 1. The optimal return is 0.99;
 moving left throughout gives 0, and a uniform policy finds the treasure about once in 2^N episodes.
+Given the same ``mapping_seed``, the actions, rewards and observations are those of bsuite.
 """
 
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from .base import Array, SmallEnv
-from .checks import at_least, check
+from .checks import check, within
 from .interface import EnvConfig
 
 
@@ -20,12 +21,13 @@ class DeepSeaConfig(EnvConfig):
     """Settings of DeepSea; the environment is deterministic, whatever its seed."""
 
     size: int = 14
-    """N: rows, columns, and steps of an episode."""
-    mapping_seed: int = 0
-    """Seed that draws which of the two actions moves right in each cell."""
+    """N: rows, columns, and steps of an episode; bsuite's are 10, 12, ... 50."""
+    mapping_seed: int = 42
+    """Seed that draws which of the two actions moves right in each cell; bsuite's is 42."""
 
     def __post_init__(self) -> None:
-        check(self, "env", at_least(2), "size")
+        check(self, "env", within(2, 255), "size")
+        check(self, "env", within(0, 2**32 - 1), "mapping_seed")
 
     def build(self, num_envs: int, *, threads: int = 0, privileged: bool = False) -> "DeepSea":
         return DeepSea(num_envs, self.size, self.mapping_seed)
@@ -40,10 +42,11 @@ class DeepSea(SmallEnv):
 
     STATE = ("row", "column")
 
-    def __init__(self, num_envs: int, size: int = 14, mapping_seed: int = 0) -> None:
+    def __init__(self, num_envs: int, size: int = 14, mapping_seed: int = 42) -> None:
         super().__init__(num_envs, (1, size, size), 2, ("row", "column"))
         self.size = size
-        self.right_action = np.random.default_rng(mapping_seed).integers(2, size=(size, size))
+        generator = np.random.RandomState(mapping_seed)  # bsuite's
+        self.right_action = generator.binomial(1, 0.5, (size, size))
         self.row, self.column = np.zeros((2, num_envs), np.int64)
 
     def reset_envs(self, mask: Array) -> None:

@@ -2,7 +2,7 @@
 
 import random
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
@@ -45,6 +45,9 @@ class GymConfig(EnvConfig):
     high: int | None = None
     """Greatest pixel value, to scale pixels to 0..255; by default that of the observation space,
     or 1 or 15 if no greater one occurs in a few random steps."""
+    wrappers: tuple[str, ...] = ()
+    """Wrappers around the env, innermost first, as ``module:Class``; the module must be imported
+    already."""
 
     def __post_init__(self) -> None:
         check(self, "env", within(1, 255), "high")
@@ -67,6 +70,10 @@ class GymConfig(EnvConfig):
     def env_name(self) -> str:
         return self.id.rpartition(":")[2].replace("/", "-")
 
+    @property
+    def protocol_label(self) -> str:
+        return ", ".join(x.rpartition(":")[2] for x in self.wrappers) or super().protocol_label
+
     def _make(self) -> gymnasium.Env[Any, Any]:
         if not self.id:
             raise UsageError(
@@ -77,8 +84,12 @@ class GymConfig(EnvConfig):
             raise UsageError(
                 f"env.id is {self.id}, and {module} is not imported; add --import {module}."
             )
+        wrappers = [_wrapper(path) for path in self.wrappers]
         try:
-            return OwnInfo(gymnasium.make(self.id))
+            env = gymnasium.make(self.id)
+            for wrapper in wrappers:
+                env = wrapper(env)
+            return OwnInfo(env)
         except (gymnasium.error.Error, ModuleNotFoundError) as error:
             raise UsageError(
                 f"Gymnasium cannot make '{self.id}' ({error}); if a module of yours registers it, "
@@ -86,9 +97,35 @@ class GymConfig(EnvConfig):
             ) from error
         except Exception as error:
             raise UsageError(
-                f"The constructor of {self.id} raised {type(error).__name__} ({error}); "
-                f"gymnasium.make('{self.id}') must return an environment."
+                f"The constructor of {' in '.join([*self.wrappers[::-1], self.id])} raised "
+                f"{type(error).__name__} ({error}); gymnasium.make('{self.id}') must return an "
+                "environment, and a wrapper takes nothing but that."
             ) from error
+
+
+def _wrapper(path: str) -> Callable[[gymnasium.Env[Any, Any]], gymnasium.Env[Any, Any]]:
+    """Return the wrapper class that ``module:Class`` names.
+
+    A stored config imports nothing by itself, and calls nothing but wrappers. Raises UsageError if
+    the module is not imported, or if it has no such wrapper.
+    """
+    module, _, name = path.partition(":")
+    if not module or not name:
+        raise UsageError(
+            f"env.wrappers is {path}; write module:Class, such as "
+            "gymnasium.wrappers:GrayscaleObservation."
+        )
+    if module not in sys.modules:
+        raise UsageError(
+            f"env.wrappers is {path}, and {module} is not imported; add --import {module}."
+        )
+    found = getattr(sys.modules[module], name, None)
+    if not (isinstance(found, type) and issubclass(found, gymnasium.Wrapper)):
+        raise UsageError(
+            f"env.wrappers is {path}, and {name} is no subclass of gymnasium.Wrapper in {module}; "
+            "name one that is."
+        )
+    return found
 
 
 class OwnInfo(gymnasium.Wrapper[Any, Any, Any, Any]):

@@ -46,6 +46,8 @@ class EnvSpec:
     padding: Padding = "zero"
     privileged: tuple[str, ...] = ()
     """Names of the bytes of ``TimeStep.privileged``; empty without a true state."""
+    planes: bool = False
+    """Whether the channels of a frame are planes, each on (255) or off (0) in a pixel."""
 
     @property
     def stack(self) -> int:

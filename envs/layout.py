@@ -52,6 +52,8 @@ class Layout:
     """Greatest pixel value; None for the one of the observation space."""
     trusted: bool = False
     """Whether observations are known to be as declared, so that they are not checked."""
+    planes: bool = False
+    """Whether the channels of a frame are planes, each on or off in a pixel, and not a color."""
 
     def frame_channels(self, shape: tuple[int, ...]) -> int:
         """Return the number of channels of one frame of observations of this shape."""

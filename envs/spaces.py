@@ -61,6 +61,7 @@ class ObservationReader:
             self.layout.frame_channels(self.shape),
             self.layout.padding,
             _privileged_names(env.unwrapped),
+            self.layout.planes,
         )
         self.low, self.high = int(space.low.min()), int(space.high.max())
         if self.layout.high is not None:

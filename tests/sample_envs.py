@@ -18,6 +18,7 @@ from reverie.envs.deep_sea import DeepSeaConfig
 from reverie.envs.gym import GymConfig
 from reverie.envs.interface import EnvConfig, Segment
 from reverie.envs.layout import Layout
+from reverie.envs.minatar import MinAtarConfig
 from reverie.experiments.config.registry import ENVS
 from reverie.world_models.prediction.feedforward import FeedforwardConfig
 from reverie.world_models.prediction.imagination import Imagination
@@ -30,6 +31,7 @@ EXAMPLES: dict[str, list[EnvConfig]] = {
         AtariConfig("pong", AtariProtocol("short", sticky=0.25, stack=1, frames_cap=240)),
     ],
     "deep-sea": [DeepSeaConfig(size=5)],
+    "minatar": [MinAtarConfig(), MinAtarConfig("seaquest", max_episode_steps=40)],
     "gym": [GymConfig("sample_envs:Counter-v0")],
 }
 """Configs that the laws of environments are tested on; others are tested with their defaults."""

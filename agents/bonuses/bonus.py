@@ -138,8 +138,3 @@ def check_finite(values: Float[Tensor, " n"], name: str) -> Float[Tensor, " n"]:
         value = values[~values.isfinite()][0]
         raise NumericalError(f"The {name} is {float(value)}.")
     return values
-
-
-def downsampled_shape(spec: EnvSpec, resolution: int) -> tuple[int, int]:
-    """Return the rows and columns of downsampled frames: at most ``resolution`` of each."""
-    return min(resolution, spec.obs_shape[1]), min(resolution, spec.obs_shape[2])

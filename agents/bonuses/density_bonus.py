@@ -14,7 +14,7 @@ from torch import Tensor
 from ...envs.checks import above, at_least, check, refuse, within
 from ...envs.interface import EnvSpec, Transition
 from ...world_models.density.cts import CTSConfig
-from ...world_models.density.quantization import quantize_frames
+from ...world_models.density.quantization import FrameQuantizer
 from ...world_models.interface import DensityConfig
 from ...world_models.precision import FLOAT32, Precision
 from ...world_models.state import HasState
@@ -23,7 +23,6 @@ from .bonus import (
     VarietyCheck,
     bonus_of_next_frames,
     check_finite,
-    downsampled_shape,
 )
 from .pseudo_counts import count_bonus, gain_count_bonus, gain_pseudo_count, pseudo_count
 
@@ -37,7 +36,7 @@ class DensityBonusConfig(BonusConfig):
     resolution: int = 42
     """Rows and columns that frames are downsampled to; smaller frames keep their size."""
     levels: int = 8
-    """Gray levels that frames are quantized to."""
+    """Gray levels that frames are quantized to; frames of planes have one more than planes."""
 
     def __post_init__(self) -> None:
         check(self, "bonus", at_least(1), "resolution")
@@ -166,7 +165,7 @@ class Surprise(HasState):
         self, before: Float[Tensor, " n"], after: Float[Tensor, " n"]
     ) -> Float[Tensor, " n"]:
         """Return the bonus of frames from their log-probabilities."""
-        height, width = self.density.shape
+        height, width = self.density.quantizer.shape
         return self.scale * (-before / (height * width)).clamp(min=0)
 
 
@@ -184,20 +183,20 @@ class FrameDensity(HasState):
         device: torch.device | str = "cpu",
         precision: Precision = FLOAT32,
     ) -> None:
-        self.shape, self.levels = downsampled_shape(spec, config.resolution), config.levels
+        self.quantizer = FrameQuantizer(spec, resolution=config.resolution, levels=config.levels)
         self.name = type(config.density).__name__.removesuffix("Config")
         self.density = config.density.build(
-            shape=self.shape,
-            levels=self.levels,
+            shape=self.quantizer.shape,
+            levels=self.quantizer.levels,
             seed=seed,
             device=device,
             precision=precision,
         )
         self.num_frames = 0
-        self.variety = VarietyCheck(
-            type(config).__name__.removesuffix("Config"),
-            {"levels": config.levels, "resolution": config.resolution},
-        )
+        settings = {"resolution": config.resolution}
+        if not spec.planes:
+            settings = {"levels": config.levels} | settings
+        self.variety = VarietyCheck(type(config).__name__.removesuffix("Config"), settings)
 
     def observe(
         self, frames: UInt8[Tensor, "n C H W"]
@@ -206,7 +205,7 @@ class FrameDensity(HasState):
 
         Raises NumericalError if a log-probability is not finite.
         """
-        symbols = quantize_frames(frames, self.shape, self.levels)
+        symbols = self.quantizer(frames)
         self.variety.update(frames, symbols)
         before, after = self.density.observe(symbols)
         self.num_frames += len(frames)

@@ -14,9 +14,9 @@ from torch import Tensor
 from ...envs.checks import at_least, check
 from ...envs.digest import frame_digest
 from ...envs.interface import EnvSpec, Transition
-from ...world_models.density.quantization import quantize_frames
+from ...world_models.density.quantization import FrameQuantizer
 from ...world_models.precision import FLOAT32, Precision
-from .bonus import BonusConfig, VarietyCheck, bonus_of_next_frames, downsampled_shape
+from .bonus import BonusConfig, VarietyCheck, bonus_of_next_frames
 
 
 @dataclass(frozen=True)
@@ -49,10 +49,11 @@ class SimHash:
     """A bonus of scale n^(-1/2) at the n-th visit of a frame's code, computed on the CPU."""
 
     def __init__(self, config: SimHashConfig, spec: EnvSpec, *, seed: int = 0) -> None:
-        self.shape = downsampled_shape(spec, config.resolution)
+        self.quantizer = FrameQuantizer(spec, resolution=config.resolution, levels=256)
         self.scale = 0.01 * 256 / config.bits if config.scale is None else config.scale
         generator = torch.Generator().manual_seed(seed)
-        gaussian = torch.randn(self.shape[0] * self.shape[1], config.bits, generator=generator)
+        rows, columns = self.quantizer.shape
+        gaussian = torch.randn(rows * columns, config.bits, generator=generator)
         # Rounded to sixteenths: integer sums are exact, so a code never depends on the batch.
         self.projection = (16 * gaussian).round()
         self.counts: dict[int, int] = {}  # number of visits by digest of the code
@@ -77,7 +78,8 @@ class SimHash:
 
         x holds the downsampled gray pixels, which are in -128..127 to center them.
         """
-        pixels = quantize_frames(frames, self.shape, 256).flatten(1).to(torch.float32) - 128
+        gray = self.quantizer.gray(self.quantizer(frames))
+        pixels = gray.flatten(1).to(torch.float32) - 128
         return pixels @ self.projection > 0
 
     def state_dict(self) -> dict[str, Any]:

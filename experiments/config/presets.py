@@ -9,12 +9,14 @@ from ...agents.dyna import DynaConfig
 from ...agents.episodic.mfec import MFECConfig
 from ...agents.informed import InformedConfig
 from ...agents.mpc import MPCConfig
+from ...agents.networks import MLPConfig, SmallConvConfig
 from ...agents.ppo import PPOConfig
 from ...agents.pqn import PQNConfig
 from ...envs.atari.atari import AtariConfig
 from ...envs.atari.games import did_you_mean
 from ...envs.atari.protocol import PROTOCOLS
 from ...envs.errors import UsageError
+from ...envs.minatar import MinAtarConfig
 from ...world_models.density.pixelcnn import PixelCNNConfig
 from ...world_models.planning.figar import FiGARConfig
 from ...world_models.planning.straw import STRAWConfig, STRAWeConfig
@@ -45,6 +47,41 @@ PPO = Experiment(
 # Gallici et al. 2024: 128 envs, 200 million frames.
 PQN = Experiment(
     PQNConfig(), AtariConfig(protocol=PROTOCOLS["nature"]), total_timesteps=50_000_000, num_envs=128
+)
+
+# Obando-Ceron & Castro 2021, "Revisiting Rainbow": their DQN of MinAtar with Adam. The network is
+# that of Young & Tian 2019.
+DQN_MINATAR = Experiment(
+    DQNConfig(
+        network=SmallConvConfig(),
+        monte_carlo_weight=0.0,
+        reward_clip=None,
+        end_epsilon=0.01,
+        exploration_steps=250_000,
+        buffer_size=100_000,
+        learning_starts=1_000,
+        target_network_frequency=1_000,
+        learning_rate=2.5e-4,
+    ),
+    MinAtarConfig(),
+    num_envs=4,
+)
+
+# Lange 2022, gymnax, whose published agents of MinAtar have these settings.
+PPO_MINATAR = Experiment(
+    PPOConfig(
+        network=MLPConfig((256, 256)),
+        num_steps=128,
+        num_minibatches=8,
+        gamma=0.999,
+        reward_clip=None,
+        clip_coef=0.2,
+        learning_rate=5e-4,
+        anneal_steps=0,
+    ),
+    MinAtarConfig(),
+    total_timesteps=10_000_000,
+    num_envs=64,
 )
 
 
@@ -104,6 +141,8 @@ PRESETS: dict[str, Experiment] = {
             ent_coef=1e-3,
         ),
     ),
+    "dqn-minatar": DQN_MINATAR,
+    "ppo-minatar": PPO_MINATAR,
     "dqn-short": SHORT,
     "dyna": replace(SHORT, agent=DynaConfig(inner=SHORT.agent)),
     "mpc": replace(SHORT, agent=MPCConfig()),
@@ -219,6 +258,14 @@ DESCRIPTIONS: dict[str, Description] = {
         "STRAWe with a learned prior, whose KL divergence and entropy are part of the return.",
         "Mohamed 2016, Building Machines that Imagine and Reason",
         "STRAWe planner",
+    ),
+    "dqn-minatar": Description(
+        "DQN in MinAtar, five games on a grid of 10 x 10 cells, for a million steps.",
+        "Obando-Ceron & Castro 2021, Revisiting Rainbow; Young & Tian 2019, MinAtar",
+    ),
+    "ppo-minatar": Description(
+        "PPO in MinAtar with 64 envs, for ten million steps.",
+        "Lange 2022, gymnax; Young & Tian 2019, MinAtar",
     ),
     "dqn-short": Description(
         "DQN for 100,000 steps, with a schedule and a replay buffer to match.",

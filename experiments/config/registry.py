@@ -34,6 +34,7 @@ from ...envs.errors import UsageError
 from ...envs.gym import GymConfig
 from ...envs.interface import EnvConfig
 from ...envs.maze import MazeConfig
+from ...envs.minatar import MinAtarConfig
 from ...world_models.density import DENSITIES
 from ...world_models.interface import (
     DensityConfig,
@@ -72,6 +73,7 @@ ENVS: dict[str, type[EnvConfig]] = {
     "deep-sea": DeepSeaConfig,
     "gym": GymConfig,
     "maze": MazeConfig,
+    "minatar": MinAtarConfig,
 }
 
 TRAINING = "reverie.experiments.training"

@@ -1,6 +1,8 @@
 """The screen of env 0 as a person sees it."""
 
+import colorsys
 from collections.abc import Callable
+from functools import lru_cache
 
 import numpy as np
 from jaxtyping import UInt8
@@ -10,6 +12,7 @@ from ...envs.atari.atari import Atari
 from ...envs.batched_env import BatchedEnv
 from ...envs.interface import TimeStep
 from ...envs.maze import Maze
+from ...world_models.density.quantization import highest_planes
 from .video import Image
 
 VIDEO_SIZE = 336
@@ -39,9 +42,24 @@ def newest_frame(step: TimeStep) -> Image:
 
 
 def frame_to_image(frame: UInt8[Tensor, "C H W"]) -> Image:
-    """Convert a frame to an image: RGB for 3 channels, otherwise the last channel in gray."""
+    """Convert a frame to an image: gray for one channel, RGB for three.
+
+    Other numbers of channels are planes; a pixel has the color of the highest one that is on.
+    """
     pixels: Image = frame.cpu().numpy()
-    return pixels.transpose(1, 2, 0) if len(pixels) == 3 else pixels[-1]
+    if len(pixels) == 3:
+        return pixels.transpose(1, 2, 0)
+    if len(pixels) == 1:
+        return pixels[0]
+    highest = highest_planes(frame[None], (frame.shape[1], frame.shape[2]))[0].cpu().numpy()
+    return plane_colors(len(pixels))[highest]
+
+
+@lru_cache
+def plane_colors(count: int) -> Image:
+    """Return black and then a color per plane, RGB [count + 1, 3], hues evenly spaced."""
+    colors = [colorsys.hsv_to_rgb(i / count, 0.75, 1.0) for i in range(count)]
+    return np.round(255 * np.array([(0, 0, 0), *colors])).astype(np.uint8)
 
 
 def enlarged(image: Image) -> Image:

@@ -14,7 +14,7 @@ from ...agents.bonuses.density_bonus import FrameDensity, PseudoCount
 from ...agents.bonuses.simhash import SimHash
 from ...envs.digest import frame_digest
 from ...envs.interface import TimeStep
-from ...world_models.density.quantization import grayscale, quantize_frames
+from ...world_models.density.quantization import grayscale
 from ...world_models.interface import PixelwiseDensity
 from .context import Inspection, StepContext
 from .images import overlay_heat_map
@@ -61,7 +61,8 @@ class DensityBonusInspector(CountingInspector[HasDensity]):
 
     def observe(self, step: TimeStep) -> list[Panel]:
         frame_density = self.bonus.density
-        symbols = quantize_frames(step.frame, frame_density.shape, frame_density.levels)
+        quantizer = frame_density.quantizer
+        symbols = quantizer(step.frame)
         density, nats = frame_density.density, None
         if isinstance(density, PixelwiseDensity):
             nats = -density.pixel_log_probs(symbols)[0].float().cpu().numpy()
@@ -80,11 +81,11 @@ class DensityBonusInspector(CountingInspector[HasDensity]):
         if nats is None:
             note = "not available per pixel: this density bounds the probability of whole frames"
             return [counts, Table("Surprise", (), note)]
-        frame = grayscale(step.frame)[0].cpu().numpy()
-        quantized = symbols[0].float() * 255 / (frame_density.levels - 1)
+        quantized = quantizer.gray(symbols)
+        frame = quantized if quantizer.planes else grayscale(step.frame)
         pictures = (
-            Picture(quantized.to(torch.uint8).cpu().numpy(), "input of the density"),
-            Picture(overlay_heat_map(frame, nats), "-log p of each pixel"),
+            Picture(quantized[0].cpu().numpy(), "input of the density"),
+            Picture(overlay_heat_map(frame[0].cpu().numpy(), nats), "-log p of each pixel"),
         )
         return [counts, Images("Surprise", pictures, f"maximum: {nats.max():.1f} nats")]
 

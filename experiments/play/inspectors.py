@@ -129,7 +129,8 @@ class EpisodicMemoryInspector:
         """Show the neighbors in an action's table, by their indices, as frames if possible."""
         tables, indices = self.agent.tables, list(captions)
         if "observations" in tables.columns:
-            images = [frame_to_image(tables.observations[action, index][-1:]) for index in indices]
+            newest = tables.observations[action, indices][:, -self.agent.spec.channels :]
+            images = list(map(frame_to_image, newest))
             note = "stored frames, with return at key distance"
         elif decoded := decode_keys(
             self.agent.representation, tables.keys[action, torch.tensor(indices, dtype=torch.int64)]

@@ -41,13 +41,13 @@ class ImaginationConfig(EnvConfig):
     ) -> VectorEnv[Any, Any, Any]:
         folder, job = self._read_run()
         recording = Recording(*job.data, cache_bytes=0)
-        self._check_real_env(folder, job, recording)
+        real = self._check_real_env(folder, job, recording)
         _, model = load_model(folder, device="cpu", precision=precision)
         rows = job.rows(recording, "train", length=CONTEXT_LENGTH)
         starts = recording.segments(
             evenly_spaced(rows, self.num_starts), CONTEXT_LENGTH - 1, job.stack
         )
-        return Imagination(model, starts, num_envs, horizon=self.horizon)
+        return Imagination(model, starts, num_envs, horizon=self.horizon, planes=real.planes)
 
     @property
     def env_name(self) -> str:
@@ -66,15 +66,18 @@ class ImaginationConfig(EnvConfig):
 
     def _check_real_env(
         self, folder: Path, job: PredictorPretraining, recording: Recording
-    ) -> None:
-        """Raise UsageError if the recorded env has other observations or actions than the dream."""
+    ) -> EnvSpec:
+        """Return the spec of the recorded env.
+
+        Raises UsageError if it has other observations or actions than the dream.
+        """
         env, channels = self.eval_env, recording.frame_shape[0]
         real, shape = spec_of(env), recording.obs_shape(job.stack)
         dream = EnvSpec(1, recording.num_actions, shape, channels)
         same_frames = recording.frame_shape == (real.channels, *real.obs_shape[1:])
         same_actions = dream.num_actions == real.num_actions
         if dream.obs_shape == real.obs_shape and same_frames and same_actions:
-            return
+            return real
         frames, rest = divmod(real.obs_shape[0], real.channels)
         remedy = f"{env.env_name} has changed since {recording.folders[0]}; record it again"
         if same_frames and same_actions and not rest:

@@ -1,5 +1,6 @@
 """DeepSea: rewards and observations by hand, and exploration with and without counts."""
 
+import json
 from itertools import islice
 
 import numpy as np
@@ -18,6 +19,7 @@ from reverie.envs.errors import UsageError
 from reverie.envs.interface import Carry, TimeStep, Transition
 from reverie.experiments.config.registry import BONUSES
 
+from bsuite_golden import GOLDEN
 from sample_agents import solved_at
 
 
@@ -53,6 +55,27 @@ def test_the_mapping_seed_alone_fixes_the_actions() -> None:
     assert 0.3 < same.right_action.mean() < 0.7
 
 
+def test_every_step_is_bsuites() -> None:
+    """Three episodes of each of bsuite's sizes, recorded from it: found, missed, and at random."""
+    for recorded in json.loads(GOLDEN.read_text())["episodes"]:
+        size, bad = recorded["size"], []
+        env = DeepSea(1, size)
+        actions, expected = (
+            iter(recorded["actions"]),
+            zip(recorded["cells"], recorded["rewards"], strict=True),
+        )
+        for _ in range(3):
+            env.reset()
+            terminated = np.zeros(1, np.bool_)
+            while not terminated[0]:
+                obs, reward, terminated, _, _ = env.step(np.array([int(next(actions))]))
+                cell = int(obs.argmax()) if obs.any() else -1
+                assert (cell, float(reward[0])) == next(expected)
+            bad.append(bool(reward[0] < 0.5))
+        assert np.cumsum(bad).tolist() == recorded["bad"]
+        assert next(expected, None) is None
+
+
 def test_only_masked_divers_are_reset() -> None:
     env = DeepSea(2, 4)
     env.reset()
@@ -71,7 +94,7 @@ def test_random_play_does_not_find_the_treasure() -> None:
 
 
 def test_a_size_below_2_is_refused() -> None:
-    with pytest.raises(UsageError, match=r"env\.size is 1; it must be 2 or more"):
+    with pytest.raises(UsageError, match=r"env\.size is 1; it must be in 2..255"):
         DeepSeaConfig(size=1)
 
 

@@ -28,6 +28,7 @@ from reverie.envs.gym import GymConfig
 from reverie.envs.interface import Carry, EnvConfig, TimeStep, Transition
 from reverie.envs.layout import Layout
 from reverie.envs.maze import MazeConfig
+from reverie.envs.minatar import MinAtarConfig
 from reverie.experiments.cli import main as cli
 from reverie.experiments.datasets.collect import collect
 from reverie.experiments.play.game import Game
@@ -36,7 +37,11 @@ from sample_agents import DQN, OPTIONS, equal
 from sample_envs import DreamConfig
 
 CONFIGS = {name: config for name, (config, *_) in LAYOUTS.items()}
-OWN = {"catch of 3 columns": CatchConfig(rows=6, columns=3), "maze": MazeConfig(rooms=3)}
+OWN = {
+    "catch of 3 columns": CatchConfig(rows=6, columns=3),
+    "maze": MazeConfig(rooms=3),
+    "minatar": MinAtarConfig("space_invaders"),
+}
 ALL: dict[str, EnvConfig] = CONFIGS | OWN
 each_env = pytest.mark.parametrize("env", ALL.values(), ids=ALL)
 SMALL_DQN = replace(DQN, learning_starts=20, replay_ratio=0.5, n_step=1, exploration_steps=100)

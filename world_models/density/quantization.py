@@ -1,7 +1,8 @@
 """Quantization of frames to symbols: grayscale, area-averaged to a small size, in a few levels.
 
 The preprocessing of Bellemare et al. 2016 (section 3): 42 x 42 pixels of 3 bits. It is exact
-integer arithmetic, so a frame has the same symbols in every batch and on every machine.
+integer arithmetic, so a frame has the same symbols in every batch and on every machine. Frames of
+planes, as MinAtar's, have no gray: their symbol is the highest plane that is on.
 """
 
 from math import gcd
@@ -9,6 +10,42 @@ from math import gcd
 import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
+from torch.nn import functional
+
+from ...envs.interface import EnvSpec
+
+
+class FrameQuantizer:
+    """Maps the frames of an environment to symbols 0..levels-1, at most ``resolution`` per side.
+
+    Of planes, ``levels`` is their number plus one, whatever the one asked for.
+    """
+
+    def __init__(self, spec: EnvSpec, *, resolution: int, levels: int) -> None:
+        self.planes = spec.planes
+        self.shape = min(resolution, spec.obs_shape[1]), min(resolution, spec.obs_shape[2])
+        self.levels = spec.channels + 1 if spec.planes else levels
+
+    def __call__(self, frames: UInt8[Tensor, "N C H W"]) -> UInt8[Tensor, "N h w"]:
+        """Return the symbols of frames."""
+        if self.planes:
+            return highest_planes(frames, self.shape)
+        return quantize_frames(frames, self.shape, self.levels)
+
+    def gray(self, symbols: UInt8[Tensor, "N h w"]) -> UInt8[Tensor, "N h w"]:
+        """Return symbols as gray pixels, spread over 0..255."""
+        return symbols * (255 // (self.levels - 1))
+
+
+def highest_planes(
+    frames: UInt8[Tensor, "N C H W"], shape: tuple[int, int]
+) -> UInt8[Tensor, "N h w"]:
+    """Return 1 + the index of the highest plane that is on in a pixel's area, or 0 for none."""
+    number = torch.arange(1, frames.shape[1] + 1, dtype=torch.uint8, device=frames.device)
+    highest = ((frames > 127) * number[:, None, None]).amax(1)
+    if highest.shape[1:] == shape:
+        return highest
+    return functional.adaptive_max_pool2d(highest.float(), shape).to(torch.uint8)
 
 
 def quantize_frames(

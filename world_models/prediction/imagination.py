@@ -57,6 +57,7 @@ class Imagination(VectorEnv[Any, Any, Any]):
         horizon: int = 50,
         num_actions: int | None = None,
         tensors: bool = False,
+        planes: bool = False,
     ) -> None:
         if horizon < 1 or num_envs < 1 or not len(starts.obs):
             raise UsageError(
@@ -73,7 +74,9 @@ class Imagination(VectorEnv[Any, Any, Any]):
         self.predictor, self.num_envs, self.horizon = predictor, num_envs, horizon
         self.tensors = tensors
         # Starts are recorded observations, whose older frames are real.
-        self.layout = Layout("KHW", predictor.channels, padding="stored", trusted=True)
+        self.layout = Layout(
+            "KHW", predictor.channels, padding="stored", trusted=True, planes=planes
+        )
         self.metadata = {"autoreset_mode": AutoresetMode.NEXT_STEP, "reset_mask": True}
         self.single_observation_space = Box(0, 255, predictor.obs_shape, np.uint8)
         self.single_action_space = Discrete(num_actions)
