@@ -144,7 +144,7 @@ class MFEC(HasState):
 
     def learn(self, t: Transition) -> Metrics:
         """Store the timestep; when an episode ends, update the tables (section 2, Algorithm 1)."""
-        metrics, keys_changed = self.fitter.update(t.step.obs[t.valid])
+        metrics, keys_changed = self.fitter.update(t.step.obs, t.valid)
         if "key" not in t.extras:  # random play is for the fit only
             return metrics
         obs = {"obs": t.step.obs} if self.fitter.refit_every else {}
