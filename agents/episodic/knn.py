@@ -87,14 +87,19 @@ class KNNIndex(KeyStorage):
         """Pass once over the products, in compiled code that keeps the k smallest of each query."""
         from .selection import keep_smallest  # imports numba, which other parts do without
 
-        shape = len(actions), right.shape[1], k
+        num_queries = right.shape[1]
+        shape = len(actions), num_queries, k
         smallest, index = right.new_full(shape, torch.inf), torch.zeros(shape, dtype=torch.int64)
+        largest = max(sizes[action] for action in actions)
+        buffer = self._buffer(right.dtype, min(CHUNK_SIZE, largest), num_queries)
+        products = buffer.numpy()
         for action, *kept in zip(actions, smallest.numpy(), index.numpy(), strict=True):
             for start in range(0, sizes[action], CHUNK_SIZE):
-                rows = slice(start, min(start + CHUNK_SIZE, sizes[action]))
-                products = self._buffer(right.dtype, rows.stop - start, right.shape[1])
-                torch.mm(self._with_squares(action, rows), right, out=products)
-                keep_smallest(products.numpy(), start, *kept)
+                keys = self._with_squares(
+                    action, slice(start, min(start + CHUNK_SIZE, sizes[action]))
+                )
+                torch.mm(keys, right, out=buffer[: len(keys)])
+                keep_smallest(products[: len(keys)], start, *kept)
         return smallest.transpose(1, 2), index.transpose(1, 2)
 
     def _search_in_blocks(
