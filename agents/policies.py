@@ -84,9 +84,30 @@ def argmax_with_random_ties(
     values: Tensor, rng: Int64[Tensor, " N"], purpose: Purpose = Purpose.TIE_BREAK
 ) -> Int64[Tensor, " N"]:
     """Return the action of the greatest value in each row of [N, A]; ties are broken at random."""
+    return _argmax(values, prng.uniform(rng, values.shape[1], purpose))
+
+
+def epsilon_greedy_with_random_ties(
+    values: Tensor, rng: Int64[Tensor, " N"], epsilon: float
+) -> Int64[Tensor, " N"]:
+    """Return ``epsilon_greedy`` of ``argmax_with_random_ties``, whose numbers are drawn together.
+
+    Small tensors cost a call's overhead, which is paid once for the three draws.
+    """
+    num_actions = values.shape[1]
+    ties, explores, action = prng.bits_together(
+        rng, (Purpose.TIE_BREAK, num_actions), (Purpose.EXPLORE, 1), (Purpose.ACTION, 1)
+    )
+    return torch.where(
+        prng.to_uniform(explores[:, 0]) < epsilon,
+        prng.to_randint(action[:, 0], num_actions),
+        _argmax(values, prng.to_uniform(ties)),
+    )
+
+
+def _argmax(values: Tensor, tie_breaks: Float[Tensor, "N A"]) -> Int64[Tensor, " N"]:
     best = values == values.amax(1, keepdim=True)
-    uniforms = prng.uniform(rng, values.shape[1], purpose)
-    return torch.where(best, uniforms, -1.0).argmax(1)
+    return torch.where(best, tie_breaks, -1.0).argmax(1)
 
 
 def sample(

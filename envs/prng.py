@@ -19,6 +19,7 @@ generators") in wrapping 64-bit integers, so draws are the same on every device.
 from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import IntEnum
+from functools import lru_cache
 
 import torch
 from jaxtyping import Float, Int64
@@ -125,15 +126,36 @@ def next_rng(rng: Int64[Tensor, " N"]) -> Int64[Tensor, " N"]:
 
 def bits(rng: Int64[Tensor, " N"], count: int, purpose: int = 0) -> Int64[Tensor, "N {count}"]:
     """Draw ``count`` 64-bit integers per key."""
-    index = torch.arange(1, count + 1, device=rng.device) * GOLDEN_GAMMA
-    return splitmix64(
-        (rng + _signed((purpose & 0xFF) * _PURPOSE_GAMMA % (1 << 64)))[:, None] + index
-    )
+    return splitmix64(rng[:, None] + _offset(purpose, count, rng.device))
+
+
+def _offset(purpose: int, count: int, device: torch.device) -> Int64[Tensor, " {count}"]:
+    index = torch.arange(1, count + 1, device=device) * GOLDEN_GAMMA
+    return index + _signed((purpose & 0xFF) * _PURPOSE_GAMMA % (1 << 64))
+
+
+def bits_together(
+    rng: Int64[Tensor, " N"], *draws: tuple[Purpose, int]
+) -> tuple[Int64[Tensor, "N _"], ...]:
+    """Draw as ``bits`` does for each purpose and count, in one pass over all of them."""
+    mixed = splitmix64(rng[:, None] + _offsets(draws, rng.device))
+    return mixed.split([count for _, count in draws], 1)
+
+
+@lru_cache
+def _offsets(draws: tuple[tuple[Purpose, int], ...], device: torch.device) -> Int64[Tensor, " C"]:
+    """Return what ``bits`` adds to a key for each number."""
+    return torch.cat([_offset(*draw, device) for draw in draws])
 
 
 def uniform(rng: Int64[Tensor, " N"], count: int, purpose: int = 0) -> Float[Tensor, "N {count}"]:
     """Draw ``count`` numbers per key uniformly from [0, 1), float32."""
-    return _shift(bits(rng, count, purpose), 40).to(torch.float32) * 2.0**-24
+    return to_uniform(bits(rng, count, purpose))
+
+
+def to_uniform(bits: Int64[Tensor, "*s"]) -> Float[Tensor, "*s"]:
+    """Return uniform numbers in [0, 1), float32, from random integers of 64 bits."""
+    return _shift(bits, 40).to(torch.float32) * 2.0**-24
 
 
 def normal(rng: Int64[Tensor, " N"], count: int, purpose: int = 0) -> Float[Tensor, "N {count}"]:
@@ -146,7 +168,12 @@ def normal(rng: Int64[Tensor, " N"], count: int, purpose: int = 0) -> Float[Tens
 
 def randint(rng: Int64[Tensor, " N"], high: int, purpose: int = 0) -> Int64[Tensor, " N"]:
     """Draw one integer per key from 0..high-1 (bias below high / 2^63)."""
-    return _shift(bits(rng, 1, purpose)[:, 0], 1) % high
+    return to_randint(bits(rng, 1, purpose)[:, 0], high)
+
+
+def to_randint(bits: Int64[Tensor, "*s"], high: int) -> Int64[Tensor, "*s"]:
+    """Return integers in 0..high-1 from random integers of 64 bits."""
+    return _shift(bits, 1) % high
 
 
 def categorical(

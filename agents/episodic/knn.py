@@ -76,24 +76,50 @@ class KNNIndex(KeyStorage):
     ) -> SearchResult:
         """Search some of the actions with float32 products; queries are relative to the origin."""
         right = torch.cat([-2 * query, torch.ones_like(query[:, :1])], 1).T.contiguous()
+        search = self._search_in_order if query.device.type == "cpu" else self._search_in_blocks
+        distance, index = search(right, actions, sizes, k)
+        distance = (distance + query.square().sum(1)).clamp_(min=0)
+        return distance, index.clamp_(max=self.num_rows - 1)
+
+    def _search_in_order(
+        self, right: Float[Tensor, "C B"], actions: Sequence[int], sizes: Sequence[int], k: int
+    ) -> SearchResult:
+        """Pass once over the products, in compiled code that keeps the k smallest of each query."""
+        from .selection import keep_smallest  # imports numba, which other parts do without
+
+        num_queries = right.shape[1]
+        shape = len(actions), num_queries, k
+        smallest, index = right.new_full(shape, torch.inf), torch.zeros(shape, dtype=torch.int64)
+        largest = max(sizes[action] for action in actions)
+        buffer = self._buffer(right.dtype, min(CHUNK_SIZE, largest), num_queries)
+        products = buffer.numpy()
+        for action, *kept in zip(actions, smallest.numpy(), index.numpy(), strict=True):
+            for start in range(0, sizes[action], CHUNK_SIZE):
+                keys = self._with_squares(
+                    action, slice(start, min(start + CHUNK_SIZE, sizes[action]))
+                )
+                torch.mm(keys, right, out=buffer[: len(keys)])
+                keep_smallest(products[: len(keys)], start, *kept)
+        return smallest.transpose(1, 2), index.transpose(1, 2)
+
+    def _search_in_blocks(
+        self, right: Float[Tensor, "C B"], actions: Sequence[int], sizes: Sequence[int], k: int
+    ) -> SearchResult:
+        """Select from the products with tensor operations, which run on every device."""
         num_rows = _round_up(max(k, *(sizes[action] for action in actions)), BLOCK_SIZE)
         distances, indices = [], []
         for start in range(0, num_rows, CHUNK_SIZE):
-            shape = len(actions), min(CHUNK_SIZE, num_rows - start), len(query)
-            chunk = self._buffer(torch.float32, *shape)
+            shape = len(actions), min(CHUNK_SIZE, num_rows - start), right.shape[1]
+            chunk = self._buffer(right.dtype, *shape)
             for out, action in zip(chunk, actions, strict=True):
                 stop = min(start + shape[1], sizes[action])
                 keys = self._with_squares(action, slice(start, max(start, stop)))
                 _matmul_into(keys, right, out)
-            distance, index = _top_k(chunk, _block_minima(chunk), min(k, len(chunk[0])))
+            distance, index = _top_k(chunk, _block_minima(chunk), min(k, shape[1]))
             distances.append(distance)
             indices.append(index + start)
-        distance, index = distances[0], indices[0]
-        if len(distances) > 1:
-            distance, order = torch.cat(distances, 1).topk(k, dim=1, largest=False)
-            index = torch.cat(indices, 1).gather(1, order)
-        distance = (distance + query.square().sum(1)).clamp_(min=0)
-        return distance, index.clamp_(max=self.num_rows - 1)
+        distance, order = torch.cat(distances, 1).topk(k, dim=1, largest=False)
+        return distance, torch.cat(indices, 1).gather(1, order)
 
     def _search_halves(
         self,

@@ -20,7 +20,7 @@ from ...world_models.representation.projection import ProjectionConfig
 from ...world_models.state import HasState
 from ..interface import ActOutput, AgentConfig
 from ..notices import Notice
-from ..policies import argmax_with_random_ties, epsilon_greedy
+from ..policies import epsilon_greedy_with_random_ties
 from ..returns import learning_reward, returns_to_go
 from .fitting import RepresentationFitter
 from .neighbor_tables import Encode, NeighborTables
@@ -134,17 +134,14 @@ class MFEC(HasState):
             return ActOutput(action, next_carry)
         key, digest = self.representation.encode(step.obs), frame_digest(step.obs)
         values, exact = self.tables.estimate(key, digest)  # [A, N]
-        action = argmax_with_random_ties(values.T, carry["rng"])
-        if explore:
-            action = epsilon_greedy(
-                action, carry["rng"], self.spec.num_actions, self.config.epsilon
-            )
+        epsilon = self.config.epsilon if explore else 0.0
+        action = epsilon_greedy_with_random_ties(values.T, carry["rng"], epsilon)
         extras = {"key": key, "digest": digest, "exact": exact.amax(0)}
         return ActOutput(action, next_carry, extras)
 
     def learn(self, t: Transition) -> Metrics:
         """Store the timestep; when an episode ends, update the tables (section 2, Algorithm 1)."""
-        metrics, keys_changed = self.fitter.update(t.step.obs[t.valid])
+        metrics, keys_changed = self.fitter.update(t.step.obs, t.valid)
         if "key" not in t.extras:  # random play is for the fit only
             return metrics
         obs = {"obs": t.step.obs} if self.fitter.refit_every else {}

@@ -22,6 +22,7 @@ from ...agents.policies import RandomPolicy
 from ...agents.ppo import PPOConfig
 from ...envs.atari.atari import AtariConfig
 from ...envs.atari.protocol import PROTOCOLS
+from ...envs.batched_env import BatchedEnv
 from ...envs.interface import Transition
 from ...world_models.planning import PLANNERS
 from ...world_models.planning.straw import STRAWConfig
@@ -30,6 +31,7 @@ from ..config.experiment import Experiment
 from ..config.presets import PRESETS
 from ..training.envs import make_batched_env
 from .peers import Contender, emulators, envpool_emulators, sb3_dqn, sb3_ppo
+from .plain_mfec import PlainMFEC
 from .session import BenchSession, Row, row
 
 GAME = "breakout"
@@ -101,14 +103,41 @@ def dqn(session: BenchSession) -> Iterator[Row]:
 
 
 def mfec(session: BenchSession) -> Iterator[Row]:
-    """Measure MFEC, which slows down as its tables grow, beside random play."""
+    """Measure MFEC from empty tables on beside its emulators; it slows down as the tables grow.
+
+    62 rounds are the first 200,000 agent steps.
+    """
     experiment, num_timesteps = PRESETS["mfec"], 200
     contenders = [
+        bare_emulators(session, experiment, num_timesteps),
         random_play(session, experiment, num_timesteps),
         agent_loop(session, "training mfec", experiment, FLOAT32, num_timesteps),
     ]
     title = f"{experiment.env.env_name}, {experiment.num_envs} envs x {num_timesteps} timesteps"
-    return compare(session, contenders, title, [RANDOM_PLAY])
+    return compare(session, contenders, title, [EMULATORS, RANDOM_PLAY])
+
+
+def episodic(session: BenchSession) -> Iterator[Row]:
+    """Measure MFEC and plain numpy with tables of 2,000 and 50,000 random keys over all actions.
+
+    Plain numpy acts on the CPU.
+    """
+    experiment, num_timesteps = PRESETS["mfec"], 25
+    for num_keys in (2_000, 50_000):
+        ours = agent_loop(session, "training mfec", experiment, FLOAT32, num_timesteps)
+        envs = make_batched_env(experiment, torch.device("cpu"), session.threads)
+        capacity = num_keys + 20_000  # over all rounds no table is full
+        plain = PlainMFEC(envs.spec, capacity=capacity)
+        digests = torch.arange(num_keys, device=session.device)
+        for action in range(envs.spec.num_actions):
+            part = digests[action :: envs.spec.num_actions]
+            keys = torch.randn(len(part), 64)
+            ours.agent.tables.update(action, keys.to(session.device), part, part.float())
+            for key, value in zip(keys.numpy(), part.tolist(), strict=True):
+                plain.tables[action].update(key, value)
+        contenders = [ours, plain_loop(envs, plain, num_timesteps)]
+        title = f"{num_keys:,} keys, {experiment.env.env_name}, {experiment.num_envs} envs"
+        yield from compare(session, contenders, title, ["plain numpy"])
 
 
 def planners(session: BenchSession) -> Iterator[Row]:
@@ -160,7 +189,13 @@ def compare(
 
 def breakout_emulators(session: BenchSession, num_envs: int, num_timesteps: int) -> Contender:
     """Return the vector env of Breakout under random actions, without BatchedEnv."""
-    env: Any = BREAKOUT.build(num_envs, threads=session.threads)
+    return bare_emulators(session, Experiment(env=BREAKOUT, num_envs=num_envs), num_timesteps)
+
+
+def bare_emulators(session: BenchSession, experiment: Experiment, num_timesteps: int) -> Contender:
+    """Return the vector env of an experiment under random actions, without BatchedEnv."""
+    num_envs = experiment.num_envs
+    env: Any = experiment.env.build(num_envs, threads=session.threads)
     env.reset(seed=list(range(num_envs)))
     num_actions = env.single_action_space.n
     return emulators(EMULATORS, env, num_actions, num_envs=num_envs, num_timesteps=num_timesteps)
@@ -212,6 +247,18 @@ def agent_loop(
         return num_timesteps * experiment.num_envs
 
     return AgentLoop(name, run, envs.close, agent, loop)
+
+
+def plain_loop(envs: BatchedEnv, agent: PlainMFEC, num_timesteps: int) -> Contender:
+    """Return the training loop of episodic control in plain numpy."""
+    loop = interact(envs, agent)
+
+    def run() -> int:
+        for t in islice(loop, num_timesteps):
+            agent.learn(t)
+        return num_timesteps * envs.spec.num_envs
+
+    return Contender("plain numpy", run, envs.close)
 
 
 def precision_label(precision: Precision, pipeline: int = 1) -> str:

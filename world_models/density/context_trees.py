@@ -5,11 +5,11 @@ resembles the last ones reads memory nearly in order. Functions are named after 
 (SkipCTS, ``python/cts/model.py``: ``update``, ``mix_prediction``, ``update_switching_weights``).
 """
 
-from collections.abc import Callable
-from typing import Any, NamedTuple, no_type_check
+from typing import NamedTuple, no_type_check
 
 import numpy as np
-from numba import njit
+
+from ..machine_code import compiled
 
 DEPTH = 4
 """Length of a context: the pixels left, up, up-left and up-right, in order of importance."""
@@ -29,21 +29,6 @@ class ContextTrees(NamedTuple):
     """Int32[leaves, levels + 1]: count of each symbol, total count."""
     used: np.ndarray
     """Int64[2]: number of rows in use, of nodes and of leaves."""
-
-
-def compiled(**options: Any) -> Callable[[Any], Any]:
-    """Return numba's decorator, which keeps the machine code on disk if it finds a folder for it.
-
-    The folder is that of NUMBA_CACHE_DIR, of this file or of the user's caches.
-    """
-
-    def decorate(function: Any) -> Any:
-        try:
-            return njit(cache=True, **options)(function)
-        except RuntimeError:  # no folder can be written, as in a container of another user
-            return njit(**options)(function)
-
-    return decorate
 
 
 def reserve(trees: ContextTrees, shape: tuple[int, int], frames: int) -> None:

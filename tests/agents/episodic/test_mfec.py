@@ -9,7 +9,11 @@ import torch
 
 from reverie.agents.episodic.mfec import MFEC, MFECConfig
 from reverie.agents.loop import interact
-from reverie.agents.policies import argmax_with_random_ties, epsilon_greedy
+from reverie.agents.policies import (
+    argmax_with_random_ties,
+    epsilon_greedy,
+    epsilon_greedy_with_random_ties,
+)
 from reverie.envs import prng
 from reverie.envs.batched_env import BatchedEnv
 from reverie.envs.catch import CatchConfig
@@ -181,3 +185,12 @@ def test_digests_of_frames_are_equal_for_equal_frames_only() -> None:
 def test_invalid_settings_are_refused(wrong: dict[str, float]) -> None:
     with pytest.raises(UsageError, match=f"agent.{next(iter(wrong))}"):
         MFECConfig(**wrong)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("epsilon", [0.0, 0.3, 1.0])
+def test_draws_made_together_are_those_made_apart(epsilon: float) -> None:
+    rng = prng.initial_rng(0, prng.Purpose.TRAIN, 500)
+    values = torch.randint(3, (500, 5), generator=torch.Generator().manual_seed(0)).float()
+    greedy = argmax_with_random_ties(values, rng)
+    apart = epsilon_greedy(greedy, rng, 5, epsilon)
+    assert torch.equal(epsilon_greedy_with_random_ties(values, rng, epsilon), apart)

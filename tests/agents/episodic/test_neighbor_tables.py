@@ -119,6 +119,60 @@ def test_search_is_exact_over_blocks_and_chunks() -> None:
     torch.testing.assert_close(distances[0].T, expected.values.float(), rtol=1e-4, atol=1e-4)
 
 
+@settings(max_examples=40, deadline=None)
+@given(
+    seed=st.integers(0, 2**31),
+    sizes=st.tuples(*[st.sampled_from([0, 2, 16, 33, 130])] * 3),
+    chunk=st.sampled_from([16, 64, 1 << 14]),
+    num_queries=st.sampled_from([1, 5, 16]),
+)
+def test_of_equal_distances_the_lowest_row_is_kept(
+    seed: int, sizes: tuple[int, ...], chunk: int, num_queries: int
+) -> None:
+    """Keys of small integers have exact distances and many ties, whatever the chunks."""
+    generator = torch.Generator().manual_seed(seed)
+    keys = torch.randint(-2, 3, (3, 130, 4), generator=generator).float()
+    query = torch.randint(-2, 3, (num_queries, 4), generator=generator).float()
+    index = knn.KNNIndex(3, 4)
+    index.grow(130)
+    for action, size in enumerate(sizes):
+        index[action, :size] = keys[action, :size]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(knn, "CHUNK_SIZE", chunk)
+        distances, indices = index.search(query, sizes, 5)
+    for action, size in enumerate(sizes):
+        exact = (keys[action, :size, None] - query).square().sum(2)
+        expected = exact.sort(dim=0, stable=True)
+        count = min(size, 5)
+        assert torch.equal(distances[action, :count], expected.values[:count])
+        assert torch.equal(indices[action, :count], expected.indices[:count])
+        assert bool(distances[action, count:].isinf().all())
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    seed=st.integers(0, 2**31),
+    sizes=st.tuples(*[st.sampled_from([0, 3, 40, 500])] * 3),
+    chunk=st.sampled_from([64, 1 << 14]),
+)
+def test_tensor_operations_find_the_neighbors_that_compiled_code_finds(
+    seed: int, sizes: tuple[int, ...], chunk: int
+) -> None:
+    """A GPU selects in blocks, a CPU in one compiled pass."""
+    generator = torch.Generator().manual_seed(seed)
+    index = knn.KNNIndex(3, 8)
+    index.grow(500)
+    index[0, :500], index[1, :500], index[2, :500] = torch.randn(3, 500, 8, generator=generator)
+    right = torch.cat([torch.randn(8, 5, generator=generator), torch.ones(1, 5)])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(knn, "CHUNK_SIZE", chunk)
+        found = index._search_in_order(right, range(3), sizes, 4)
+        expected = index._search_in_blocks(right, range(3), sizes, 4)
+    torch.testing.assert_close(found[0], expected[0])
+    exists = expected[0].isfinite()
+    assert torch.equal(found[1][exists], expected[1][exists])
+
+
 @settings(max_examples=100, deadline=None)
 @given(
     seed=st.integers(0, 2**31),
