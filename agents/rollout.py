@@ -143,7 +143,8 @@ class Rollout:
             self.extras[name] = column
 
 
-BATCH_FIELDS = ("obs", "first", "valid", "action", "decision", "log_prob", "value", "advantage")
+BATCH_COLUMNS = ("first", "valid", "action", "decision", "log_prob", "value", "advantage")
+"""Fields of a batch with one number per timestep."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,9 +171,12 @@ class Batch:
 
 
 def select(batch: Batch, rows: Int64[Tensor, " b"]) -> Batch:
-    """Return the given rows of a batch."""
+    """Return the given rows of a batch, with observations in channels-last memory format."""
+    columns = {name: getattr(batch, name)[rows] for name in BATCH_COLUMNS}
+    # Each row is copied as a whole; indexing copies channels-last observations byte by byte.
+    obs = batch.obs.movedim(-3, -1).index_select(0, rows).movedim(-1, -3)
     carry = {name: x[rows] for name, x in batch.carry.items()}
-    return Batch(**{name: getattr(batch, name)[rows] for name in BATCH_FIELDS}, carry=carry)
+    return Batch(obs=obs, **columns, carry=carry)
 
 
 def split_sequences(x: Tensor, length: int) -> Tensor:
