@@ -1,8 +1,8 @@
 """DQN (Mnih et al. 2015): Q-learning from a replay buffer, with a target network.
 
-With double Q-learning (van Hasselt et al. 2016), optionally dueling (Wang et al. 2016), n-step, and
-mixed with Monte-Carlo returns (Bellemare et al. 2016), which propagate a rare bonus along an
-episode at once.
+With double Q-learning (van Hasselt et al. 2016) unless it is turned off, optionally dueling (Wang
+et al. 2016), n-step, and mixed with Monte-Carlo returns (Bellemare et al. 2016), which propagate a
+rare bonus along an episode at once.
 """
 
 import copy
@@ -30,7 +30,7 @@ from .networks import AutoConfig, NetworkConfig, QNetwork, inference_copy
 from .notices import Notice
 from .policies import epsilon_greedy
 from .replay import Batch, Replay
-from .returns import double_q_targets, learning_reward
+from .returns import double_q_targets, learning_reward, q_targets
 from .schedules import Ratio, linear
 
 
@@ -38,11 +38,15 @@ from .schedules import Ratio, linear
 class DQNConfig(AgentConfig):
     """Settings of double DQN with the mixed Monte-Carlo target.
 
-    Steps are agent steps, summed over all envs.
+    Steps are agent steps, summed over all envs. The DQN of Mnih et al. 2015 has the target of
+    ``double_q False, monte_carlo_weight 0``.
     """
 
     network: NetworkConfig = AutoConfig()
     """Network from stacked frames to features."""
+    double_q: bool = True
+    """Let the online network choose the action whose value the target network estimates. Otherwise
+    the target is the target network's greatest value, and an update has one forward pass less."""
     dueling: bool = False
     """Q-values as a state value plus advantages, both linear in the features."""
     n_step: int = 1
@@ -225,15 +229,18 @@ class DQN(HasState):
             y = (1 - w) (R + d Q'(s', argmax_a Q(s', a))) + w G
             loss = mean h(Q(s, a) - y),  h(x) = x^2 / 2 if abs(x) <= 1 else abs(x) - 1/2
 
-        R, d and s' are the reward, discount and next observation after n steps. w is the weight of
-        the Monte-Carlo return G (Bellemare et al. 2016), 0 where G is not known. h clips the
-        gradient (Mnih et al. 2015).
+        R, d and s' are the reward, discount and next observation after n steps; without double
+        Q-learning the argmax is that of Q'. w is the weight of the Monte-Carlo return G (Bellemare
+        et al. 2016), 0 where G is not known. h clips the gradient (Mnih et al. 2015).
         """
         q_value = self.q_network(batch.obs).gather(1, batch.action[:, None])[:, 0]
         with torch.no_grad():
-            online = self.q_network(batch.next_obs)
             target = self._target_inference.network(batch.next_obs)
-            td_target = double_q_targets(batch.reward, batch.discount, online, target)
+            if self.config.double_q:
+                online = self.q_network(batch.next_obs)
+                td_target = double_q_targets(batch.reward, batch.discount, online, target)
+            else:
+                td_target = q_targets(batch.reward, batch.discount, target)
             weight = self.config.monte_carlo_weight * batch.complete
             mixed_target = torch.lerp(td_target, batch.returns, weight)
         return functional.smooth_l1_loss(q_value, mixed_target), q_value.detach().mean()

@@ -118,6 +118,18 @@ def explained_variance(
     return torch.where(variance > 0, 1 - residual.var() / variance, torch.nan)
 
 
+def q_targets(
+    reward: Float[Tensor, " B"], discount: Float[Tensor, " B"], target_q: Float[Tensor, "B A"]
+) -> Float[Tensor, " B"]:
+    """Return the targets of Q-learning with a target network Q' (Mnih et al. 2015).
+
+        y = r + gamma max_a Q'(s', a)
+
+    gamma is ``discount``, 0 after a death.
+    """
+    return reward + discount * target_q.amax(1)
+
+
 def double_q_targets(
     reward: Float[Tensor, " B"],
     discount: Float[Tensor, " B"],

@@ -180,9 +180,11 @@ class SequenceBatch(Batch):
 
 
 def select(batch: B, rows: Int64[Tensor, " b"]) -> B:
-    """Return the given rows of a batch."""
+    """Return the given rows of a batch, with observations in channels-last memory format."""
     columns = {x.name: getattr(batch, x.name) for x in fields(batch)}
-    return replace(batch, **{name: _select(x, rows) for name, x in columns.items()})
+    # Each row is copied as a whole; indexing copies channels-last observations byte by byte.
+    obs = columns.pop("obs").movedim(-3, -1).index_select(0, rows).movedim(-1, -3)
+    return replace(batch, obs=obs, **{name: _select(x, rows) for name, x in columns.items()})
 
 
 def _select(column: Tensor | Carry, rows: Int64[Tensor, " b"]) -> Tensor | Carry:

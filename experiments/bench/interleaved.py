@@ -30,7 +30,7 @@ from ...world_models.precision import FLOAT32, Precision
 from ..config.experiment import Experiment
 from ..config.presets import PRESETS
 from ..training.envs import make_batched_env
-from .peers import Contender, emulators, envpool_emulators, sb3_dqn, sb3_ppo
+from .peers import Contender, cleanrl_ppo, emulators, envpool_emulators, sb3_dqn, sb3_ppo
 from .plain_mfec import PlainMFEC
 from .session import BenchSession, Row, row
 
@@ -67,14 +67,22 @@ def ppo(session: BenchSession) -> Iterator[Row]:
         for pipeline in (1, 2) if precision.name == "bf16" else (1,):
             name = f"training ppo, {precision_label(precision, pipeline)}"
             contenders.append(agent_loop(session, name, experiment, precision, 128, pipeline))
+    settings: dict[str, Any] = {"num_envs": num_envs, "device": session.device.type}
     if "sb3" in session.peers:
-        contenders.append(sb3_ppo(GAME, num_envs=num_envs, device=str(session.device)))
+        contenders.append(sb3_ppo(GAME, **settings))
+    if "cleanrl" in session.peers:
+        checkout = session.peers["cleanrl"]
+        contenders.append(cleanrl_ppo(checkout, GAME, threads=session.threads, **settings))
     title = f"{GAME}, {num_envs} envs x 128 timesteps x 4 epochs"
-    return compare(session, contenders, title, [EMULATORS, "Stable-Baselines3 PPO"])
+    baselines = [EMULATORS, "Stable-Baselines3 PPO", "CleanRL PPO on EnvPool"]
+    return compare(session, contenders, title, baselines)
 
 
 def dqn(session: BenchSession) -> Iterator[Row]:
-    """Measure DQN without Monte-Carlo returns, its components in sequence, and DQN with CTS."""
+    """Measure DQN without Monte-Carlo returns, its components in sequence, and DQN with CTS.
+
+    Without double Q-learning its updates are those of Stable-Baselines3's DQN.
+    """
     num_envs, num_timesteps, learning_starts = 8, 50, 2_000
     config = DQNConfig(monte_carlo_weight=0.0, learning_starts=learning_starts, buffer_size=20_000)
     plain = Experiment(config, BREAKOUT, num_envs=num_envs)
@@ -85,7 +93,11 @@ def dqn(session: BenchSession) -> Iterator[Row]:
     *_, (fastest_training, (_, fastest)) = training.items()
     label, with_bonus = precision_label(fastest), replace(plain, bonus=PseudoCountConfig())
     components = f"components of dqn in sequence, {label}"
-    workloads = training | {f"training dqn-cts, {label}": (with_bonus, fastest)}
+    without_double_q = replace(plain, agent=replace(config, double_q=False))
+    workloads = training | {
+        f"training dqn without double Q, {label}": (without_double_q, fastest),
+        f"training dqn-cts, {label}": (with_bonus, fastest),
+    }
     workloads[components] = plain, fastest
     contenders: list[Contender] = []
     for name, (experiment, precision) in workloads.items():

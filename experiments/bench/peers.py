@@ -1,16 +1,27 @@
-"""Other libraries at the same settings, for comparison; the extra `peers` installs them."""
+"""Other libraries at the same settings, for comparison.
 
+The extra `peers` installs Stable-Baselines3 and EnvPool. CleanRL is scripts, not a package: its PPO
+runs from a checkout of the user's, in a process that waits between rounds.
+"""
+
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 
 from ...envs.errors import UsageError
 
-PEERS = {"sb3": "stable_baselines3", "envpool": "envpool"}
-"""The package of each library."""
+PACKAGES = {"sb3": "stable_baselines3", "envpool": "envpool"}
+"""The package of each library that is one."""
+CLEANRL_SCRIPT = Path("cleanrl", "ppo_atari_envpool.py")
+"""In a checkout of CleanRL. It prints its speed after every rollout and the updates on it."""
 REMEDY = "or leave it out of --compare-with"
 
 
@@ -23,19 +34,43 @@ class Contender:
     close: Callable[[], None] = lambda: None
 
 
-def check_peers(compare_with: str) -> tuple[str, ...]:
-    """Return the named libraries; raises UsageError if one is unknown or not installed."""
-    names = tuple(filter(None, compare_with.split(",")))
-    for name in names:
-        if name not in PEERS:
-            raise UsageError(f"Unknown library '{name}'; --compare-with takes {', '.join(PEERS)}.")
-        try:
-            import_module(PEERS[name])
-        except ImportError as error:
+def check_peers(compare_with: str) -> dict[str, str]:
+    """Return the named libraries, each with the folder given for it (``sb3,cleanrl=FOLDER``).
+
+    Raises UsageError if one is unknown or not installed.
+    """
+    peers: dict[str, str] = {}
+    for named in filter(None, compare_with.split(",")):
+        name, _, peers[name] = named.partition("=")
+        if name == "cleanrl":
+            _cleanrl_script(peers[name])
+        elif named in PACKAGES:
+            _check_package(name)
+        else:
             raise UsageError(
-                f"--compare-with {name}: {error}; run `pip install {PEERS[name]}`, {REMEDY}."
-            ) from error
-    return names
+                f"Unknown library '{named}'; --compare-with takes {', '.join(PACKAGES)} and "
+                "cleanrl=FOLDER, separated by commas."
+            )
+    return peers
+
+
+def _check_package(name: str) -> None:
+    try:
+        import_module(PACKAGES[name])
+    except ImportError as error:
+        raise UsageError(
+            f"--compare-with {name}: {error}; run `pip install {PACKAGES[name]}`, {REMEDY}."
+        ) from error
+
+
+def _cleanrl_script(checkout: str) -> Path:
+    script = Path(checkout).resolve() / CLEANRL_SCRIPT
+    if not script.is_file():
+        raise UsageError(
+            f"--compare-with cleanrl={checkout}: there is no file {script}; name the folder of a "
+            f"checkout of https://github.com/vwxyzjn/cleanrl, {REMEDY}."
+        )
+    return script
 
 
 def emulators(
@@ -109,6 +144,69 @@ def _sb3(
         return steps
 
     return Contender(f"Stable-Baselines3 {algorithm}", run, envs.close)
+
+
+PAUSING = """
+import builtins, runpy, sys
+write = builtins.print
+def wait():
+    if not sys.stdin.readline():
+        sys.exit()
+def print_and_wait(*values, **options):
+    write(*values, **options, flush=True)
+    if values[:1] == ("SPS:",):
+        wait()
+builtins.print = print_and_wait
+sys.argv = sys.argv[1:]
+wait()
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+"""Program that runs a script, and waits for a line of input before it and after every rollout."""
+
+
+def cleanrl_ppo(checkout: str, game: str, *, num_envs: int, threads: int, device: str) -> Contender:
+    """Return CleanRL's PPO on EnvPool at its Atari settings; a round is one rollout.
+
+    It runs under the Python of the checkout's ``.venv``, or under this one. EnvPool chooses the
+    number of its threads. ``run`` raises UsageError if the script fails.
+    """
+    script = _cleanrl_script(checkout)
+    environment = script.parents[1] / ".venv"
+    python = environment / "bin" / "python"
+    if not python.exists():
+        python = Path(sys.executable)
+    settings = ["--env-id", f"{_gym_name(game)}-v5", "--num-envs", str(num_envs)]
+    settings += ["--no-cuda"] * (device == "cpu")
+    folder = TemporaryDirectory()
+    log = Path(folder.name, "stderr.txt")
+    with log.open("w") as stderr:
+        process = subprocess.Popen(
+            [str(python), "-c", PAUSING, str(script), *settings], cwd=folder.name, text=True,
+            env=os.environ | {"OMP_NUM_THREADS": str(threads)}, stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE, stderr=stderr,
+        )  # fmt: skip
+    requests, lines = process.stdin, process.stdout
+    assert requests is not None
+    assert lines is not None
+
+    def run() -> int:
+        requests.write("\n")
+        requests.flush()
+        if not any(line.startswith("SPS:") for line in lines):
+            *_, reason = ["it has no error message", *log.read_text().splitlines()]
+            raise UsageError(
+                f"--compare-with cleanrl: {script} ended under {python}: {reason}; install "
+                f"CleanRL's requirements (envpool 0.6 to 0.8, gym 0.23) in {environment}, {REMEDY}."
+            )
+        return 128 * num_envs
+
+    def close() -> None:
+        requests.close()
+        process.wait()
+        lines.close()
+        folder.cleanup()
+
+    return Contender("CleanRL PPO on EnvPool", run, close)
 
 
 def _gym_name(game: str) -> str:

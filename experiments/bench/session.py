@@ -3,8 +3,8 @@
 import json
 import statistics
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from ...envs.checks import at_least, check
-from ...world_models.precision import FLOAT32, Precision, compile_failure
+from ...world_models.precision import FLOAT32, Precision, compile_failure, native_bfloat16
 from ..reporting.committed import RESULTS
 from ..runs.files import to_json
 from ..runs.outputs import write_or_keep
@@ -33,7 +33,8 @@ class BenchOptions:
     threads: int = 0
     """CPU threads of torch and of the emulators; 0 for all cores."""
     compare_with: str = ""
-    """Other libraries to run at the same settings, interleaved with ours: sb3,envpool."""
+    """Other libraries to run at the same settings, interleaved with ours: sb3,envpool, and
+    cleanrl=FOLDER with the folder of a checkout of CleanRL."""
     rounds: int = 5
     """Rounds of every interleaved comparison; each contender is timed once per round."""
     save: bool = False
@@ -50,19 +51,26 @@ class BenchSession:
     options: BenchOptions
     device: torch.device
     threads: int
-    peers: tuple[str, ...]
+    peers: Mapping[str, str]
+    """The other libraries, each with the folder given for it."""
 
     def num_envs(self, *, cpu: int) -> int:
         """Return the number of envs of a comparison: 256 on a GPU."""
         return 256 if self.device.type == "cuda" else cpu
 
     def precisions(self) -> list[Precision]:
-        """Return the precisions that this machine supports, the compiled one last."""
+        """Return the precisions that this machine is fast in, the compiled one last.
+
+        bfloat16 is left out on a CPU that does not multiply in it.
+        """
+        eager = [FLOAT32]
+        if self.device.type != "cpu" or native_bfloat16():
+            eager.append(Precision("bf16"))
         failure = compile_failure(self.device)
         if failure:
             print(f"Compiled variants are skipped, as compilation fails: {failure}")
-        compiled = [] if failure else [Precision("bf16", compile=True)]
-        return [FLOAT32, Precision("bf16"), *compiled]
+            return eager
+        return [*eager, replace(eager[-1], compile=True)]
 
 
 def results_file(device: torch.device) -> Path:

@@ -22,7 +22,7 @@ from reverie.agents.networks import (
     QNetwork,
     inference_copy,
 )
-from reverie.agents.returns import double_q_targets
+from reverie.agents.returns import double_q_targets, q_targets
 from reverie.agents.schedules import linear
 from reverie.envs import prng
 from reverie.envs.batched_env import BatchedEnv
@@ -46,21 +46,24 @@ def trained(config: DQNConfig, envs: BatchedEnv, timesteps: int) -> DQN:
     return agent
 
 
-def test_double_q_targets_by_hand() -> None:
-    """The online network selects the next action, the target network evaluates it."""
-    targets = double_q_targets(
-        reward=torch.tensor([1.0, 0.5, -1.0]),
-        discount=torch.tensor([0.9, 0.0, 0.5]),
-        online_q=torch.tensor([[1.0, 2.0], [5.0, 1.0], [0.0, -1.0]]),
-        target_q=torch.tensor([[10.0, 3.0], [7.0, 7.0], [4.0, 100.0]]),
-    )
-    assert targets.tolist() == pytest.approx([1 + 0.9 * 3, 0.5, -1 + 0.5 * 4])
+def test_targets_by_hand() -> None:
+    """With double Q the online network selects the next action, and the target network evaluates
+    it; without, the target network does both."""
+    reward, discount = torch.tensor([1.0, 0.5, -1.0]), torch.tensor([0.9, 0.0, 0.5])
+    online_q = torch.tensor([[1.0, 2.0], [5.0, 1.0], [0.0, -1.0]])
+    target_q = torch.tensor([[10.0, 3.0], [7.0, 7.0], [4.0, 100.0]])
+    double = double_q_targets(reward, discount, online_q, target_q)
+    assert double.tolist() == pytest.approx([1 + 0.9 * 3, 0.5, -1 + 0.5 * 4])
+    plain = q_targets(reward, discount, target_q)
+    assert plain.tolist() == pytest.approx([1 + 0.9 * 10, 0.5, -1 + 0.5 * 100])
 
 
-def test_the_loss_mixes_in_complete_returns_only_and_is_linear_beyond_one() -> None:
+@pytest.mark.parametrize("double_q", [True, False])
+def test_the_loss_mixes_in_complete_returns_only_and_is_linear_beyond_one(double_q: bool) -> None:
     """With deaths and time-outs, against the definition, one transition at a time."""
     config = DQNConfig(
         network=MLPConfig(hidden=(16,)),
+        double_q=double_q,
         monte_carlo_weight=0.4,
         n_step=2,
         gamma=0.9,
@@ -71,17 +74,21 @@ def test_the_loss_mixes_in_complete_returns_only_and_is_linear_beyond_one() -> N
         target_network_frequency=28,
     )
     agent = trained(config, BatchedEnv(ScriptedEnv(4, shape=(1, 4, 4))), 40)
+    for x in agent.target_network.head.parameters():  # the networks prefer different actions
+        x.copy_(x.flip(0))
     before = copy.deepcopy(agent)
     loss, mean_value = agent.update()
     batch = before.replay.sample(32)
     assert 0 < batch.complete.sum() < 32
-    losses, values = [], []
+    losses, values, num_disagreements = [], [], 0
     before.q_network.requires_grad_(False)
     for i in range(32):
         online, target = (
             net(batch.next_obs[i : i + 1])[0] for net in (before.q_network, before.target_network)
         )
-        td_target = float(batch.reward[i] + batch.discount[i] * target[online.argmax()])
+        best = (online if double_q else target).argmax()
+        num_disagreements += int(online.argmax() != target.argmax())
+        td_target = float(batch.reward[i] + batch.discount[i] * target[best])
         if batch.complete[i]:
             td_target = 0.6 * td_target + 0.4 * float(batch.returns[i])
         value = float(before.q_network(batch.obs[i : i + 1])[0, batch.action[i]])
@@ -89,6 +96,7 @@ def test_the_loss_mixes_in_complete_returns_only_and_is_linear_beyond_one() -> N
         losses.append(0.5 * error**2 if error < 1 else error - 0.5)
         values.append(value)
     assert min(losses) < 0.5 < max(losses), "both pieces of the loss are tested"
+    assert num_disagreements, "the two targets differ"
     assert float(loss) == pytest.approx(sum(losses) / 32, rel=1e-4)
     assert float(mean_value) == pytest.approx(sum(values) / 32, rel=1e-4)
 

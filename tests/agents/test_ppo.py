@@ -14,6 +14,7 @@ from reverie.agents.losses import normalize_advantages, ppo_policy_loss, ppo_val
 from reverie.agents.networks import MLPConfig
 from reverie.agents.policies import sample
 from reverie.agents.ppo import PPO, PPOConfig
+from reverie.agents.rollout import BATCH_COLUMNS, select
 from reverie.envs import prng
 from reverie.envs.batched_env import BatchedEnv
 from reverie.envs.catch import CatchConfig
@@ -37,6 +38,16 @@ def collect(agent: PPO, env: Any, timesteps: int) -> list[Transition]:
 
 def agent_for(config: PPOConfig, env: Any, seed: int = 0) -> PPO:
     return config.build(BatchedEnv(env).spec, seed=seed)
+
+
+def test_minibatches_are_rows_with_observations_in_channels_last_format() -> None:
+    agent = agent_for(SMALL, CatchConfig().build(4))
+    batch = batch_of(agent, collect(agent, CatchConfig().build(4), 8))
+    rows = torch.tensor([5, 0, 5, 31])
+    minibatch = select(batch, rows)
+    for name in (*BATCH_COLUMNS, "obs"):
+        assert torch.equal(getattr(minibatch, name), getattr(batch, name)[rows]), name
+    assert minibatch.obs.movedim(-3, -1).is_contiguous()
 
 
 def test_policy_loss_by_hand() -> None:
