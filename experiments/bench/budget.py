@@ -3,9 +3,11 @@
 import math
 import time
 from collections.abc import Mapping
+from contextlib import closing
 from dataclasses import replace
 
 from ..runs.provenance import hash_of_files
+from ..runs.runtime import raising_interrupted
 from .measurement import Measurement, MeasuringProcess
 from .session import BenchSession, Row, save, saved_sessions
 
@@ -51,10 +53,10 @@ def measure(table: Mapping[str, Measurement], session: BenchSession) -> list[Row
     options, rows, left_out = session.options, list[Row](), list[str]()
     end = time.monotonic() + 60 * options.minutes if options.minutes else math.inf
     kept = sum(measurement.seconds for measurement in table.values() if measurement.fills)
-    process = MeasuringProcess()
-    try:
+    kept = kept if kept < 60 * options.minutes else 0
+    with raising_interrupted(), closing(MeasuringProcess(session.device)) as process:
         for name, measurement in table.items():
-            kept -= measurement.seconds if measurement.fills else 0
+            kept = 0 if measurement.fills else kept
             begin = time.monotonic()
             left = end - begin - kept
             if left < max(measurement.seconds, 1):
@@ -69,8 +71,6 @@ def measure(table: Mapping[str, Measurement], session: BenchSession) -> list[Row
             if options.save:
                 save(session, own)
             rows += own
-    finally:
-        process.stop()
     if left_out:
         print(f"Left for a later call, beyond {options.minutes:g} minutes: {'; '.join(left_out)}.")
     return rows

@@ -171,7 +171,7 @@ def breakout_emulators(session: BenchSession, num_envs: int, num_timesteps: int)
     """Return the vector env of Breakout under random actions, without BatchedEnv."""
     env: Any = BREAKOUT.build(num_envs, threads=session.threads)
     env.reset(seed=list(range(num_envs)))
-    num_actions = env.single_action_space.n
+    num_actions = int(env.single_action_space.n)
     return emulators(EMULATORS, env, num_actions, num_envs=num_envs, num_timesteps=num_timesteps)
 
 

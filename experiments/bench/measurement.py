@@ -4,6 +4,7 @@ import gc
 import math
 import os
 import signal
+import sys
 import time
 import traceback
 from collections.abc import Callable, Iterator
@@ -40,7 +41,9 @@ class MeasuringProcess:
     with it. The process and all that it starts are one group, which is ended as a whole.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, device: torch.device) -> None:
+        # A GPU that one process has used cannot be used in its forks.
+        self._context: Any = get_context("fork" if device.type == "cpu" else "spawn")
         self._process: Any = None
         self._connection: connection.Connection[Any, Any] | None = None
 
@@ -72,10 +75,10 @@ class MeasuringProcess:
                 error = row
                 break
             yield row
-        self.stop()
+        self.close()
         yield {"name": name, "error": error, "shown": f"failed: {error}"}
 
-    def stop(self) -> None:
+    def close(self) -> None:
         """End the process, and the processes that it started."""
         if self._connection is not None:
             self._connection.close()
@@ -87,17 +90,19 @@ class MeasuringProcess:
         self._connection = None
 
     def _start(self) -> "connection.Connection[Any, Any]":
-        context = get_context("spawn")  # a GPU cannot be used in a fork
-        own_end, other_end = context.Pipe()
-        self._process = context.Process(target=_serve, args=(other_end,), daemon=False)
+        own_end, other_end = self._context.Pipe()
+        self._process = self._context.Process(target=_serve, args=(other_end, own_end))
         self._process.start()
         other_end.close()
-        return own_end
+        return own_end  # type: ignore[no-any-return]
 
 
-def _serve(requests: "connection.Connection[Any, Any]") -> None:
+def _serve(
+    requests: "connection.Connection[Any, Any]", other_end: "connection.Connection[Any, Any]"
+) -> None:
     """Make measurements until one fails or nothing more is asked for."""
     os.setpgrp()
+    other_end.close()  # else this process would not see that the other one has ended
     while True:
         try:
             measurement, session = requests.recv()
@@ -112,5 +117,7 @@ def _serve(requests: "connection.Connection[Any, Any]") -> None:
             requests.send(" ".join(f"{type(error).__name__}: {error}".split())[:500])
             return
         requests.send(None)
+        if "torch._dynamo" in sys.modules:  # its limit of compilations counts those of all agents
+            torch.compiler.reset()
         gc.collect()  # the memory of its models, for the next one
         torch.cuda.empty_cache()

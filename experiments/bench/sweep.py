@@ -68,7 +68,7 @@ class Size:
     """Least time for the training."""
 
 
-GPU = Size((256, 64, 1024), 16_000, (210, 160), training_envs=128, training_seconds=200)
+GPU = Size((256, 64, 1024), 16_000, (210, 160), training_envs=128, training_seconds=150)
 CPU = Size((4, 2), 64, (64, 64), training_envs=2, training_seconds=15)
 
 
@@ -85,7 +85,7 @@ def sweep(device: torch.device) -> dict[str, Measurement]:
     predictors = [name for name in PREDICTORS if not name.startswith("small")]
     plan: list[tuple[str, Measurement]] = []
     if device.type != "cpu":
-        plan.append(("CUDA tests", Measurement(cuda_tests, seconds=90)))
+        plan.append(("CUDA tests", Measurement(cuda_tests, seconds=60)))
     first, *others = size.num_envs
     plan.append(_rollout(learners[0], first, FASTEST, size))
     plan += [_training(name, first, FASTEST, size) for name in learners]
@@ -197,7 +197,7 @@ def _experiment(name: str, num_envs: int) -> Experiment:
 
 def _seconds(mode: Mode, steps: int = 0) -> float:
     """Return the expected seconds of building, compiling, and five rounds at 14,000 steps/s."""
-    return 10 + 30 * mode[0].compile + 5 * steps / 14_000
+    return 10 + 20 * mode[0].compile + 5 * steps / 14_000
 
 
 def _rollout(name: str, num_envs: int, mode: Mode, size: Size) -> tuple[str, Measurement]:
