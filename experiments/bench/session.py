@@ -150,7 +150,7 @@ def gpu_seconds(function: Callable[[], T]) -> tuple[T, float]:
     return result, covered(
         (event.time_range.start / 1e6, event.time_range.end / 1e6)
         for event in profile.events()
-        if event.device_type != torch.autograd.DeviceType.CPU and not event.is_user_annotation
+        if event.device_type.name != "CPU" and not event.is_user_annotation
     )
 
 

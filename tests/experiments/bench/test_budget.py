@@ -131,10 +131,10 @@ def test_what_was_never_measured_comes_first_and_what_failed_last(
 
 def test_a_budget_keeps_time_for_what_fills_the_rest() -> None:
     table = {
-        "fits": Measurement(partial(quick, name="fits"), seconds=20),
+        "fits": Measurement(partial(quick, name="fits"), seconds=5),
         "too long": Measurement(partial(quick, name="too long"), seconds=30),
         "fills": Measurement(says_what_is_left, seconds=35, fills=True),
-        "after it": Measurement(partial(quick, name="after it"), seconds=58),
+        "after it": Measurement(partial(quick, name="after it"), seconds=40),
     }
     session = BenchSession(BenchOptions(minutes=1), CPU, threads=1, peers=())
     rows = measure(table, session)
