@@ -1,8 +1,12 @@
 # On a fresh machine: `make demo` and `make test`.
 PYTHON ?= python3
 BIN := .venv/bin
+WHEELS_PYTHON := 3.12
+WHEELS_PLATFORMS := $(foreach libc,manylinux_2_28 manylinux_2_27 manylinux_2_17 manylinux2014,--platform $(libc)_x86_64)
+# Without a .venv: the Python that has torch, and the packages of `make wheels` beside it.
+GPU_PYTHON = $(if $(wildcard $(BIN)/python),PYTHONPATH=$(CURDIR)/.typing $(BIN)/python,PYTHONPATH=$(CURDIR)/.typing:$(CURDIR)/build/site $(PYTHON))
 
-.PHONY: demo test test-long check docs results gpu renew-trajectories clean
+.PHONY: demo test test-long check docs results gpu wheels renew-trajectories clean
 
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
@@ -33,9 +37,17 @@ results: .venv/installed  ## repeat every committed result and run the long test
 	$(BIN)/pytest -m results
 	$(BIN)/pytest tests -k intervals
 
-gpu: .venv/installed  ## on a machine with a GPU: equality with the CPU, and the benchmark's rows
-	$(BIN)/pytest tests -k cuda
-	$(BIN)/reverie bench --device cuda --save
+gpu: $(if $(wildcard $(BIN)/python),,build/site)  ## on a machine with a GPU, 8 minutes at most; again for the rows still missing
+	$(GPU_PYTHON) -m reverie.experiments.cli.main bench --sweep --device cuda --minutes 7.5 --rounds 3 --save
+
+wheels:  ## what `make gpu` needs beside torch, for a machine without a network, in build/wheels
+	$(PYTHON) -c 'import tomllib; project = tomllib.load(open("pyproject.toml", "rb"))["project"]; print(*[x for x in project["dependencies"] if not x.startswith("torch")], "pytest", "hypothesis", "beartype", sep="\n")' \
+	| $(PYTHON) -m pip download --dest build/wheels --requirement /dev/stdin --constraint constraints.txt \
+	--only-binary :all: --python-version $(WHEELS_PYTHON) $(WHEELS_PLATFORMS)
+
+build/site: $(wildcard build/wheels/*.whl)
+	$(PYTHON) -m pip install --quiet --no-index --no-deps --upgrade --target $@ build/wheels/*.whl
+	touch $@
 
 renew-trajectories: .venv/installed  ## record the trajectories of all presets anew, after an intended change
 	$(BIN)/python tests/trajectories.py

@@ -315,7 +315,7 @@ class _ChannelNorm(nn.LayerNorm):
 
 def stack_planner_outputs(outputs: Sequence[PlannerOutput]) -> PlannerOutput:
     """Return the outputs of successive timesteps, [B], as one [B, T]."""
-    names = [x.name for x in fields(PlannerOutput) if getattr(outputs[0], x.name) is not None]
+    names = [x.name for x in fields(outputs[0]) if getattr(outputs[0], x.name) is not None]
     return PlannerOutput(
         **{name: torch.stack([getattr(x, name) for x in outputs], 1) for name in names}
     )

@@ -29,7 +29,9 @@ def timestep_from_arrays(
 
     Many environments write the next observation into the same array, so there is a copy even on the
     host. It is one buffer, so that a timestep goes to a GPU in one transfer, from pinned memory;
-    the newest frame, of ``channels`` channels, stays in host memory.
+    the newest frame, of ``channels`` channels, stays in host memory. Several transfers may be in
+    flight: torch gives pinned memory out again only after the copies from it, and after the last
+    reference to the frame in it.
     """
     arrays = columns | {"obs": images}
     shapes = {name: arrays[name].shape for name in DTYPES if name in arrays}

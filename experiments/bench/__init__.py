@@ -1,38 +1,39 @@
 """Benchmark of this machine: rates and their ratios, printed and stored as JSON."""
 
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 
 from ..reporting.committed import require_checkout
 from ..runs.outputs import check_writable
 from ..runs.runtime import pick_device, pick_threads
 from . import interleaved, parts
+from .budget import due, measure, print_plan
+from .measurement import Measurement
 from .peers import check_peers
-from .session import BenchOptions, BenchSession, Row, results_file, save
+from .session import BenchOptions, BenchSession, Row, results_file
+from .sweep import sweep
 
-Group = Callable[[BenchSession], Iterator[Row]]
-
-GROUPS: dict[str, Group] = {
-    "commands": parts.commands,
-    "rollouts": interleaved.rollouts,
-    "ppo": interleaved.ppo,
-    "dqn": interleaved.dqn,
-    "mfec": interleaved.mfec,
-    "episodic": interleaved.episodic,
-    "replay": parts.replay,
-    "tables": parts.tables,
-    "checkpoints": parts.checkpoints,
-    "densities": parts.densities,
-    "representations": parts.representations,
-    "predictors": parts.predictors,
-    "planners": interleaved.planners,
+GROUPS: dict[str, Measurement] = {
+    "commands": Measurement(parts.commands),
+    "rollouts": Measurement(interleaved.rollouts),
+    "ppo": Measurement(interleaved.ppo),
+    "dqn": Measurement(interleaved.dqn),
+    "mfec": Measurement(interleaved.mfec),
+    "episodic": Measurement(interleaved.episodic),
+    "replay": Measurement(parts.replay),
+    "tables": Measurement(parts.tables),
+    "checkpoints": Measurement(parts.checkpoints),
+    "densities": Measurement(parts.densities),
+    "representations": Measurement(parts.representations),
+    "predictors": Measurement(parts.predictors),
+    "planners": Measurement(interleaved.planners),
 }
 
 
-def bench(options: BenchOptions, groups: Mapping[str, Group] = GROUPS) -> list[Row]:
-    """Measure the selected groups and return their rows.
+def bench(options: BenchOptions, groups: Mapping[str, Measurement] = GROUPS) -> list[Row]:
+    """Measure the selected groups, or the selected rows of the sweep, and return what was measured.
 
-    Raises UsageError for a device or a peer that is not available.
+    One that fails leaves a row with its ``error``, and the others are measured. Raises UsageError
+    for a device or a peer that is not available.
     """
     if options.save:
         require_checkout("reverie bench --save")
@@ -41,15 +42,11 @@ def bench(options: BenchOptions, groups: Mapping[str, Group] = GROUPS) -> list[R
     if options.save:
         check_writable(results_file(device), remedy="leave out --save, or make it writable")
     session = BenchSession(options, device, threads, peers)
-    measured: list[Row] = []
-    for group, measure in groups.items():
-        if options.only in group:
-            begin, rows = time.perf_counter(), []
-            for row in measure(session):
-                print(f"{row['name']:<64} {row['shown']}", flush=True)
-                rows.append(row)
-            print(f"{group}: {time.perf_counter() - begin:.0f} s", flush=True)
-            measured += rows
-            if options.save:
-                save(session, rows)
-    return measured
+    table = sweep(device) if options.sweep else groups
+    selected = {name: x for name, x in table.items() if options.only in name}
+    if options.sweep and options.save:
+        selected = due(selected, session)
+    if options.dry_run:
+        print_plan(selected)
+        return []
+    return measure(selected, session)

@@ -32,7 +32,7 @@ from ..config.presets import PRESETS
 from ..training.envs import make_batched_env
 from .peers import Contender, cleanrl_ppo, emulators, envpool_emulators, sb3_dqn, sb3_ppo
 from .plain_mfec import PlainMFEC
-from .session import BenchSession, Row, row
+from .session import BenchSession, Row, gpu_seconds, row
 
 GAME = "breakout"
 BREAKOUT = AtariConfig(GAME, PROTOCOLS["nature"])
@@ -171,7 +171,9 @@ def compare(
 ) -> Iterator[Row]:
     """Time the contenders in interleaved rounds; yield their rates and ratios to the baselines.
 
-    ``baselines`` are names of contenders; names of others are ignored.
+    ``baselines`` are names of contenders; names of others are ignored. On a GPU every contender is
+    profiled in one more round: ``gpu_idle`` is 1 - (busy time per step) x (rate), so that the time
+    that profiling takes does not count as idle.
     """
     rates: dict[str, list[float]] = {contender.name: [] for contender in contenders}
     num_rounds = session.options.rounds
@@ -186,6 +188,8 @@ def compare(
                 rates[contender.name].append(rate)
             label = f"round {index} of {num_rounds}" if index else "warm-up"
             print(f"  {label}, {contender.name}: {rate:,.0f} agent steps/s", flush=True)
+    on_gpu = session.device.type == "cuda"
+    profiles = {x.name: gpu_seconds(x.run) for x in contenders} if on_gpu else {}
     for contender in contenders:
         contender.close()
     for name, own in rates.items():
@@ -194,9 +198,14 @@ def compare(
             for baseline in baselines
             if baseline in rates and baseline != name
         }
-        remark = ", ".join(f"{ratio:.2f} x {baseline}" for baseline, ratio in ratios.items())
-        measured = row(f"{name}, {title}", "steps_per_second", statistics.median(own), remark)
-        yield measured | {"rounds": own, "ratios": ratios}
+        rate, details = statistics.median(own), {"rounds": own, "ratios": ratios}
+        remarks = [f"{ratio:.2f} x {baseline}" for baseline, ratio in ratios.items()]
+        steps, busy = profiles.get(name, (0, 0.0))
+        if busy:
+            details["gpu_idle"] = max(0.0, 1 - busy * rate / steps)
+            remarks.append(f"the GPU is idle for {details['gpu_idle']:.0%} of the time")
+        remark = ", ".join(remarks)
+        yield row(f"{name}, {title}", "steps_per_second", rate, remark, **details)
 
 
 def breakout_emulators(session: BenchSession, num_envs: int, num_timesteps: int) -> Contender:
@@ -209,7 +218,7 @@ def bare_emulators(session: BenchSession, experiment: Experiment, num_timesteps:
     num_envs = experiment.num_envs
     env: Any = experiment.env.build(num_envs, threads=session.threads)
     env.reset(seed=list(range(num_envs)))
-    num_actions = env.single_action_space.n
+    num_actions = int(env.single_action_space.n)
     return emulators(EMULATORS, env, num_actions, num_envs=num_envs, num_timesteps=num_timesteps)
 
 

@@ -23,6 +23,7 @@ from ...envs.interface import EnvSpec, Segment, Transition
 from ...world_models.density import DENSITIES
 from ...world_models.density.pixelcnn import PixelCNNConfig
 from ...world_models.density.quantization import quantize_frames
+from ...world_models.interface import PredictorConfig
 from ...world_models.precision import FLOAT32, Precision
 from ...world_models.prediction.feedforward import SMALL
 from ...world_models.prediction.imagination import Imagination
@@ -144,24 +145,39 @@ def representations(session: BenchSession) -> Iterator[Row]:
 
 def predictors(session: BenchSession) -> Iterator[Row]:
     """Measure imagined steps and one-step updates with observations of 4 x 84 x 84."""
-    num_envs, device, threads = 256, session.device, session.threads
-    starts = _random_segment(num_envs)
-    variants = {"small": FLOAT32, "small, bf16": Precision("bf16")}
-    for name, precision in variants.items():
-        model = SMALL.build(
-            obs_shape=(4, 84, 84), num_actions=6, device=device, precision=precision
-        )
-        batch_size = model.batch_shape[0]
-        segment = _random_segment(batch_size)
-        env = Imagination(model, starts, num_envs, tensors=True)
-        env.reset(seed=0)
-        action = torch.zeros(num_envs, dtype=torch.int64, device=device)
-        imagined = num_envs / median(partial(env.step, action), device)
-        learned = batch_size / median(partial(model.update, segment), device)
-        title = f"predictor {name}: imagination in {num_envs} envs, {threads} threads"
-        yield row(title, "imagined_steps_per_second", imagined)
-        title = f"predictor {name}: learning in batches of {batch_size}, {threads} threads"
-        yield row(title, "frames_per_second", learned)
+    for precision in (FLOAT32, Precision("bf16")):
+        yield from predictor(session, "small", SMALL, (4, 84, 84), precision=precision)
+
+
+def predictor(
+    session: BenchSession,
+    name: str,
+    config: PredictorConfig,
+    obs_shape: tuple[int, int, int],
+    *,
+    channels: int = 1,
+    num_envs: int = 256,
+    precision: Precision = FLOAT32,
+) -> Iterator[Row]:
+    """Measure imagined steps of a predictor, and the predicted frames that it learns from."""
+    device, threads = session.device, session.threads
+    model = config.build(
+        obs_shape=obs_shape, num_actions=6, channels=channels, device=device, precision=precision
+    )
+    name += "" if precision == FLOAT32 else f", {precision.name}"
+    batch_size, timesteps = model.batch_shape
+    segment = _random_segment(batch_size, timesteps, obs_shape)
+    starts = _random_segment(num_envs, model.context, obs_shape)
+    env = Imagination(model, starts, num_envs, tensors=True)
+    env.reset(seed=0)
+    action = torch.zeros(num_envs, dtype=torch.int64, device=device)
+    imagined = num_envs / median(partial(env.step, action), device)
+    num_frames = batch_size * (timesteps - model.context + 1)
+    learned = num_frames / median(partial(model.update, segment), device)
+    title = f"predictor {name}: imagination in {num_envs} envs, {threads} threads"
+    yield row(title, "imagined_steps_per_second", imagined)
+    title = f"predictor {name}: learning in batches of {batch_size}, {threads} threads"
+    yield row(title, "frames_per_second", learned)
 
 
 def _random_play(
@@ -175,8 +191,9 @@ def _random_play(
     return envs.spec, transitions
 
 
-def _random_segment(batch_size: int) -> Segment:
-    """Return random observations of one transition per segment."""
-    obs = torch.randint(256, (batch_size, 2, 4, 84, 84), dtype=torch.uint8)
-    zeros, false = torch.zeros(batch_size, 1), torch.zeros(batch_size, 2, dtype=torch.bool)
+def _random_segment(batch_size: int, timesteps: int, obs_shape: tuple[int, int, int]) -> Segment:
+    """Return segments of random observations."""
+    size = batch_size, timesteps
+    obs = torch.randint(256, (batch_size, timesteps + 1, *obs_shape), dtype=torch.uint8)
+    zeros, false = torch.zeros(size), torch.zeros(batch_size, timesteps + 1, dtype=torch.bool)
     return Segment(zeros.long(), obs, zeros, zeros, zeros + 1, false, false)

@@ -1,11 +1,13 @@
 """``reverie bench [--flags]``."""
 
 import shutil
+import sys
 from collections.abc import Iterator
 from importlib.util import find_spec
 
 from ...envs.errors import UsageError
 from ..bench import GROUPS, bench
+from ..bench.measurement import Measurement
 from ..bench.session import BenchOptions, BenchSession, Row, row
 from ..config.arguments import parse_flags
 from ..play.launch import REQUIRED_MODULES
@@ -14,13 +16,15 @@ from ..play.launch import REQUIRED_MODULES
 def run(argv: list[str]) -> int:
     """Measure speed on this machine."""
     options = parse_flags(BenchOptions, argv, "reverie bench")
-    groups = GROUPS | {"pages": measure_pages}
-    if not any(options.only in group for group in groups):
+    groups = GROUPS | {"pages": Measurement(measure_pages)}
+    if not options.sweep and not any(options.only in group for group in groups):
         raise UsageError(
             f"There is no benchmark group '{options.only}'; the groups are {', '.join(groups)}."
         )
-    bench(options, groups)
-    return 0
+    failed = [measured for measured in bench(options, groups) if "error" in measured]
+    for failure in failed:
+        print(f"reverie: {failure['name']} failed: {failure['error']}", file=sys.stderr)
+    return 1 if failed else 0
 
 
 def measure_pages(session: BenchSession) -> Iterator[Row]:

@@ -135,7 +135,7 @@ def races_table() -> str:
 
 
 def bench_table() -> str:
-    """Return the newest measurement of each row, by machine."""
+    """Return the newest measurement of each row, by machine, without those that failed."""
     rows: list[list[str]] = []
     footnotes = Footnotes()
     for sessions in committed("bench/*.json"):
@@ -143,6 +143,8 @@ def bench_table() -> str:
         for session in sessions:
             about = [session["machine"], f"`{session['provenance']['command']}`"]
             for row in session["rows"]:
+                if "error" in row:
+                    continue
                 changes = [x for name, x in BENCH_RERUNS.items() if row["name"].startswith(name)]
                 name = footnotes.marked(row["name"], changes)
                 newest[row["name"]] = [name, row["shown"], *about]
