@@ -89,6 +89,14 @@ class DeviceTensor(Tensor):
     def tolist(self) -> Any:
         return self.detach().cpu().tolist()
 
+    def numpy(self, *, force: bool = False) -> Any:
+        if force:
+            return self.detach().cpu().numpy()
+        raise TypeError(f"can't convert {self.device} device type tensor to numpy.")
+
+    def __array__(self, dtype: Any = None) -> Any:
+        return self.numpy()
+
     def __reduce_ex__(self, protocol: Any) -> Any:
         """Save the values; they are loaded as from a GPU with ``map_location="cpu"``."""
         return self.detach().cpu().__reduce_ex__(protocol)

@@ -8,7 +8,7 @@ from copy import deepcopy
 from typing import Any
 
 import torch
-from jaxtyping import UInt8
+from jaxtyping import Bool, UInt8
 from torch import Tensor
 
 from ...envs import prng
@@ -63,14 +63,17 @@ class RepresentationFitter:
         """Whether no other fit will follow."""
         return self.fitted and not self.refit_every
 
-    def update(self, obs: UInt8[Tensor, "n K H W"]) -> tuple[Metrics, bool]:
-        """Store a timestep's observations and make the updates that are due.
+    def update(
+        self, obs: UInt8[Tensor, "N K H W"], valid: Bool[Tensor, " N"]
+    ) -> tuple[Metrics, bool]:
+        """Store a timestep's valid observations and make the updates that are due.
 
         Returns the metrics, and whether a fit has ended, that is whether keys have changed.
         """
         if self.done:
             return {}, False
-        self.frames[(self.num_frames + torch.arange(len(obs))) % self.buffer_size] = obs.cpu()
+        obs = obs[valid].cpu()
+        self.frames[(self.num_frames + torch.arange(len(obs))) % self.buffer_size] = obs
         self.num_frames += len(obs)
         if self.num_frames < self.next_fit:
             return {}, False
