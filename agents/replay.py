@@ -17,6 +17,7 @@ from torch import Tensor
 from ..envs import prng
 from ..envs.errors import UsageError
 from ..envs.interface import EnvSpec, Segment, Transition
+from ..envs.transfer import columns_to_host
 from .returns import returns_to_go
 
 BLOCK = 1024
@@ -51,8 +52,8 @@ class Batch:
     def to(self, device: torch.device) -> "Batch":
         """Copy to a device; to a GPU asynchronously, from pinned memory."""
         columns = [getattr(self, field.name) for field in fields(self)]
-        if device.type == "cuda":
-            columns = [x if x.is_cuda else x.pin_memory() for x in columns]
+        if device.type != "cpu":
+            columns = [x.pin_memory() if x.device.type == "cpu" else x for x in columns]
         return Batch(*(x.to(device, non_blocking=True) for x in columns))
 
 
@@ -141,20 +142,23 @@ class Replay:
             if t.step.privileged is not None:
                 self.privileged[self.head] = t.step.privileged.cpu()
         row, next_row = self.head % self.num_rows, (self.head + 1) % self.num_rows
-        valid, discount = t.valid.cpu(), t.next_step.discount.cpu()
-        episode_end = valid & (t.next_step.last.cpu() | (discount == 0))
+        step = t.next_step
+        valid, action, reward, discount, first, last = columns_to_host(
+            t.valid, t.action, reward, step.discount, step.first, step.last
+        )
+        episode_end = valid & (last | (discount == 0))
         # The frame about to be overwritten is the oldest in the stack of this row.
         overwritten = (self.head + self.stack) % self.num_rows
         self._mark(torch.arange(self.num_envs) + overwritten * self.num_envs, 0)
 
-        frame, channels = t.next_step.frame, self.frames.shape[2]
-        self.frames[next_row] = frame if frame.shape[1] == channels else t.next_step.obs
-        if t.next_step.privileged is not None:
-            self.privileged[next_row] = t.next_step.privileged.cpu()
+        channels = self.frames.shape[2]
+        self.frames[next_row] = step.frame if step.frame.shape[1] == channels else step.obs
+        if step.privileged is not None:
+            self.privileged[next_row] = step.privileged.cpu()
         num_frames = (self.num_frames[row] + 1).clamp_(max=self.stack)
-        self.num_frames[next_row] = torch.where(t.next_step.first.cpu(), 1, num_frames)
-        self.action[row] = t.action.cpu()
-        self.reward[row] = torch.where(valid, reward.cpu(), 0.0)
+        self.num_frames[next_row] = torch.where(first, 1, num_frames)
+        self.action[row] = action
+        self.reward[row] = torch.where(valid, reward, 0.0)
         self.discount[row] = torch.where(valid, self.gamma * discount, 0.0)
         self.episode_end[row] = episode_end
 

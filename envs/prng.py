@@ -199,10 +199,10 @@ def fold_in(seed: int, data: int) -> int:
 def seeded(seed: int, device: torch.device | str = "cpu") -> Iterator[None]:
     """Seed torch's generators within the context, and restore their states afterwards."""
     device = torch.device(device)
-    on_gpu = device.type == "cuda"
-    with torch.random.fork_rng(devices=[device] if on_gpu else []):
+    devices = [] if device.type == "cpu" else [device]
+    with torch.random.fork_rng(devices, device_type=device.type):
         torch.default_generator.manual_seed(seed)
-        if on_gpu:
-            with torch.cuda.device(device):
-                torch.cuda.manual_seed(seed)
+        for gpu in devices:
+            with torch.get_device_module(gpu).device(gpu):
+                torch.get_device_module(gpu).manual_seed(seed)
         yield

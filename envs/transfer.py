@@ -1,10 +1,10 @@
-"""Transfer of a timestep from the arrays of an environment to a device."""
+"""Transfer of a timestep from the arrays of an environment to a device, and back."""
 
 import math
 from typing import Any
 
 import torch
-from jaxtyping import UInt8
+from jaxtyping import Shaped, UInt8
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -43,6 +43,17 @@ def timestep_from_arrays(
         view.numpy()[:] = arrays[name]
     tensors = _views(buffer.to(device, non_blocking=True), shapes) if on_gpu else host
     return TimeStep(**tensors, frame=host["obs"][:, -channels:])
+
+
+def columns_to_host(*columns: Shaped[Tensor, " N"]) -> tuple[Shaped[Tensor, " N"], ...]:
+    """Return a timestep's columns in host memory, from a device in one copy.
+
+    The copy is in float64, which holds every action, reward and flag exactly.
+    """
+    if columns[0].device.type == "cpu":
+        return columns
+    rows = torch.stack([column.double() for column in columns]).cpu()
+    return tuple(row.to(x.dtype) for row, x in zip(rows, columns, strict=True))
 
 
 def _views(

@@ -72,8 +72,8 @@ class RepresentationFitter:
         """
         if self.done:
             return {}, False
-        obs = obs[valid]
-        self.frames[(self.num_frames + torch.arange(len(obs))) % self.buffer_size] = obs.cpu()
+        obs = obs[valid].cpu()
+        self.frames[(self.num_frames + torch.arange(len(obs))) % self.buffer_size] = obs
         self.num_frames += len(obs)
         if self.num_frames < self.next_fit:
             return {}, False

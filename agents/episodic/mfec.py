@@ -5,6 +5,7 @@ of a new state is the mean return of its nearest neighbors. Tables are updated w
 """
 
 from dataclasses import dataclass
+from itertools import compress
 from typing import Any
 
 import torch
@@ -159,16 +160,17 @@ class MFEC(HasState):
         if keys_changed:
             self.tables.reencode(self.representation.encode)
             self.episodes.reencode(self.representation.encode)
+        ended = t.next_step.last.tolist()
         self.notice.update(
             self.spec.num_envs,
-            happened=any(self.tables.sizes) or bool(t.next_step.last.any()),
+            happened=any(self.tables.sizes) or any(ended),
             sentence=f"No episode has ended in {self.notice.patience:,} agent steps, so MFEC has "
             "stored no return and acts at random; it learns only from whole episodes: choose an "
             "env with a time limit, or another agent, such as agent:dqn with "
             "--agent.monte_carlo_weight 0.",
         )
         metrics["mfec/exact_hits"] = t.extras["exact"].mean()
-        for i in t.next_step.last.nonzero()[:, 0].tolist():
+        for i in compress(range(len(ended)), ended):
             episode = self.episodes.pop(i)
             returns = returns_to_go(
                 episode["reward"][None], episode["discount"][None], episode["valid"][None]

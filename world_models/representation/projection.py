@@ -61,4 +61,5 @@ class Projection(HasState):
         return {}
 
     def encode(self, obs: UInt8[Tensor, "B K H W"]) -> Float[Tensor, "B D"]:
-        return obs.flatten(1).to(self.matrix.dtype) @ self.matrix
+        pixels = obs.to(self.matrix.device).flatten(1)
+        return pixels.to(self.matrix.dtype) @ self.matrix
