@@ -17,6 +17,7 @@ from ..envs import prng
 from ..envs.checks import above, at_least, check, within
 from ..envs.errors import UsageError
 from ..envs.interface import Carry, EnvSpec, Metrics, Segment, TimeStep, Transition
+from ..envs.ranks import ALONE
 from ..world_models.interface import PlannerConfig
 from ..world_models.planning.reactive import ReactiveConfig
 from ..world_models.precision import FLOAT32, Precision, run_with_oom_hint, to_channels_last
@@ -183,6 +184,8 @@ class PPO(HasState):
         )
         self.rng = prng.initial_rng(seed, prng.Purpose.REPLAY, 1)
         self.steps = 0
+        self.ranks = ALONE
+        """The processes that it learns in; an update is that of all their envs."""
 
     def initial(self, n: int) -> Carry:
         carry = self.network.initial(n) | {
@@ -223,7 +226,7 @@ class PPO(HasState):
         Raises UsageError if a minibatch does not fit in memory.
         """
         self.rollout.append(t)
-        self.steps += self.spec.num_envs
+        self.steps += self.ranks.size * self.spec.num_envs
         if len(self.rollout) < self.config.num_steps:
             return {}
         return self.train_on(self.rollout.pop(), self.value(t.next_step, t.next_carry))
@@ -242,15 +245,16 @@ class PPO(HasState):
         """
         learning_rate = self._anneal_learning_rate()
         batch = self.estimate_advantages(segment, next_value)
-        residual, returns = (x[batch.valid] for x in (batch.advantage, batch.returns))
+        valid = self.ranks.gather(batch.valid)
+        residual, returns = (self.ranks.gather(x)[valid] for x in (batch.advantage, batch.returns))
         batch = replace(batch, obs=to_channels_last(batch.obs))  # once for all epochs
-        updates = []
+        updates, size = [], len(batch.action)
         for _ in range(self.config.update_epochs):
-            bits = prng.bits(self.rng, len(batch.action), prng.Purpose.SAMPLE)[0]
+            bits = prng.bits(self.rng, self.ranks.size * size, prng.Purpose.SAMPLE)[0]
             order = bits.argsort().to(self.device)
             self.rng = prng.next_rng(self.rng)
             minibatches = order.chunk(self.config.num_minibatches)
-            updates += [self.update(select(batch, rows)) for rows in minibatches]
+            updates += [self.update(select(batch, self.ranks.own(x, size))) for x in minibatches]
         self.inference_copy.refresh()
         return {
             "charts/learning_rate": learning_rate,
@@ -288,14 +292,22 @@ class PPO(HasState):
         Raises UsageError if the minibatch does not fit in memory.
         """
         size, rows = len(batch.action), torch.arange(len(batch.action), device=self.device)
+
+        def backward(n: int) -> dict[str, Tensor]:
+            if n == size:
+                return self._backward(batch)
+            self.ranks = ALONE  # the others do not take part in a search for what fits
+            return self._backward(select(batch, rows[:n]))
+
         metrics = run_with_oom_hint(
-            lambda n: self._backward(select(batch, rows[:n]) if n < size else batch),
-            size,
-            lambda fits: self._out_of_memory_message(size, fits),
+            backward, size, lambda fits: self._out_of_memory_message(size, fits)
         )
+        metrics = {name: x.clone() for name, x in metrics.items()}
+        gradients = [x.grad for x in self.network.parameters() if x.grad is not None]
+        self.ranks.sum_([*gradients, *metrics.values()])
         nn.utils.clip_grad_norm_(self.network.parameters(), self.config.max_grad_norm)
         self.optimizer.step()
-        return {name: x.clone() for name, x in metrics.items()}
+        return metrics
 
     def _backward(self, batch: Batch) -> dict[str, Tensor]:
         loss, metrics = self._loss(batch)
@@ -316,7 +328,8 @@ class PPO(HasState):
             policy_loss + vf_coef value_loss - ent_coef entropy
             + plan_kl_coef kl + replan_coef replan_prob
 
-        The terms are those of ``losses`` and of ``PlannerOutput``. The value loss is averaged over
+        The means are over all ``ranks``, of which each returns its summand of them. The terms are
+        those of ``losses`` and of ``PlannerOutput``. The value loss is averaged over
         all timesteps but automatic resets, the other terms over those of them at which the planner
         decides. The metric approx_kl is the mean of rho - 1 - log rho, clipfrac the fraction with
         abs(rho - 1) > clip_coef.
@@ -325,11 +338,12 @@ class PPO(HasState):
         logits, value, plan, _ = self.network(
             batch.obs, batch.first, batch.carry, batch.action, batch.decision
         )
-        all_valid = mean_weight(batch.valid)
-        deciding = all_valid if plan.decides is None else mean_weight(batch.valid & plan.decides)
+        all_valid = deciding = mean_weight(batch.valid, self.ranks)
+        if plan.decides is not None:
+            deciding = mean_weight(batch.valid & plan.decides, self.ranks)
         log_pi, advantages = logits.log_softmax(-1), batch.advantage
         if config.norm_adv:
-            advantages = normalize_advantages(advantages, deciding)
+            advantages = normalize_advantages(advantages, deciding, self.ranks)
         logratio = action_log_prob(log_pi, batch.action) + plan.log_prob - batch.log_prob
         value_clip = config.clip_coef if config.clip_vloss else None
         terms = {
@@ -356,7 +370,7 @@ class PPO(HasState):
         """Set and return the learning rate at the first step of the rollout just collected."""
         config, learning_rate = self.config, self.config.learning_rate
         if config.anneal_steps:
-            step = self.steps - self.spec.num_envs * config.num_steps
+            step = self.steps - self.ranks.size * self.spec.num_envs * config.num_steps
             learning_rate = linear(step, begin=learning_rate, end=0.0, over=config.anneal_steps)
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate
