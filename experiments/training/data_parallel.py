@@ -4,6 +4,7 @@ Each rank plays its share of the envs, and all of them make the updates that one
 with all envs. The first rank writes the run folder and the messages.
 """
 
+import atexit
 import os
 import sys
 from collections.abc import Iterator
@@ -39,8 +40,10 @@ def joined_ranks() -> Iterator[Ranks]:
         return
     names = ("RANK", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
     rank, local_rank, local_size = (int(os.environ[name]) for name in names)
-    on_gpu = torch.cuda.is_available() and distributed.is_nccl_available()
-    distributed.init_process_group("cpu:gloo,cuda:nccl" if on_gpu else "gloo", timeout=TIMEOUT)
+    if not distributed.is_initialized():  # by an earlier run of this process
+        on_gpu = torch.cuda.is_available() and distributed.is_nccl_available()
+        distributed.init_process_group("cpu:gloo,cuda:nccl" if on_gpu else "gloo", timeout=TIMEOUT)
+        atexit.register(distributed.destroy_process_group)
     ranks = Ranks(rank, size, local_rank, local_size)
     try:
         if ranks.first:
@@ -55,8 +58,6 @@ def joined_ranks() -> Iterator[Ranks]:
             print(f"reverie: rank {rank}: {error}", file=sys.stderr, flush=True)
             raise SystemExit(1) from error
         raise
-    finally:
-        distributed.destroy_process_group()
 
 
 def _reports_first() -> bool:
