@@ -7,6 +7,8 @@ since it was taken.
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
+from ..envs.ranks import ALONE, Ranks
+
 
 def action_log_prob(
     log_pi: Float[Tensor, "*s A"], action: Int64[Tensor, "*s"]
@@ -20,22 +22,27 @@ def entropy(log_pi: Float[Tensor, "*s A"]) -> Float[Tensor, "*s"]:
     return -(log_pi.exp() * log_pi).sum(-1)
 
 
-def mean_weight(mask: Bool[Tensor, "*s"]) -> Float[Tensor, "*s"]:
-    """Return weights with which a sum is the mean where ``mask`` is true, or 0 if it never is."""
-    return mask / mask.sum().clamp(min=1)
+def mean_weight(mask: Bool[Tensor, "*s"], ranks: Ranks = ALONE) -> Float[Tensor, "*s"]:
+    """Return weights with which a sum is the mean where ``mask`` is true, or 0 if it never is.
+
+    It is the sum over all ``ranks``.
+    """
+    return mask / ranks.sum(mask.sum()).clamp(min=1)
 
 
 def normalize_advantages(
-    advantages: Float[Tensor, "*s"], weight: Float[Tensor, "*s"]
+    advantages: Float[Tensor, "*s"],
+    weight: Float[Tensor, "*s"],
+    ranks: Ranks = ALONE,
 ) -> Float[Tensor, "*s"]:
-    """Scale to mean 0 and standard deviation 1 under weights w that sum to 1.
+    """Scale to mean 0 and standard deviation 1 under weights w that sum to 1 over all ``ranks``.
 
         (A - m) / (sqrt(sum w (A - m)^2) + 1e-8)
 
     m is the mean, sum w A.
     """
-    centered = advantages - (weight * advantages).sum()
-    return centered / ((weight * centered.square()).sum().sqrt() + 1e-8)
+    centered = advantages - ranks.sum((weight * advantages).sum())
+    return centered / (ranks.sum((weight * centered.square()).sum()).sqrt() + 1e-8)
 
 
 def ppo_policy_loss(

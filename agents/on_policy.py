@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from ..envs import prng
 from ..envs.checks import above, at_least, check, within
 from ..envs.interface import Carry, EnvSpec, Metrics, Segment, TimeStep, Transition
+from ..envs.ranks import ALONE
 from ..world_models.precision import InferenceCopy, run_with_oom_hint
 from ..world_models.state import HasState
 from .interface import AgentConfig
@@ -89,6 +90,8 @@ class OnPolicyAgent(HasState, Generic[B]):
         self.device = torch.device(device)
         self.rng = prng.initial_rng(seed, prng.Purpose.REPLAY, 1)
         self.steps = 0
+        self.ranks = ALONE
+        """The processes that it learns in; an update is that of all their envs."""
 
     def learn(self, t: Transition) -> Metrics:
         """Store a transition, and learn from the rollout if it is full.
@@ -96,7 +99,7 @@ class OnPolicyAgent(HasState, Generic[B]):
         Raises UsageError if a minibatch does not fit in memory.
         """
         self.rollout.append(t)
-        self.steps += self.spec.num_envs
+        self.steps += self.ranks.size * self.spec.num_envs
         if len(self.rollout) < self.config.num_steps:
             return {}
         learning_rate = self._anneal_learning_rate()
@@ -120,13 +123,13 @@ class OnPolicyAgent(HasState, Generic[B]):
 
         Raises UsageError if a minibatch does not fit in memory.
         """
-        updates = []
+        updates, size = [], len(batch)
         for _ in range(self.config.update_epochs):
-            bits = prng.bits(self.rng, len(batch), prng.Purpose.SAMPLE)[0]
+            bits = prng.bits(self.rng, self.ranks.size * size, prng.Purpose.SAMPLE)[0]
             order = bits.argsort().to(self.device)
             self.rng = prng.next_rng(self.rng)
             minibatches = order.chunk(self.config.num_minibatches)
-            updates += [self.update(select(batch, rows)) for rows in minibatches]
+            updates += [self.update(select(batch, self.ranks.own(x, size))) for x in minibatches]
         self.inference_copy.refresh()
         return {name: torch.stack([x[name] for x in updates]).mean() for name in updates[0]}
 
@@ -136,15 +139,23 @@ class OnPolicyAgent(HasState, Generic[B]):
         Raises UsageError if the minibatch does not fit in memory.
         """
         size, rows = len(batch), torch.arange(len(batch), device=self.device)
+
+        def backward(n: int) -> dict[str, Tensor]:
+            if n == size:
+                return self._backward(batch)
+            self.ranks = ALONE  # the others do not take part in a search for what fits
+            return self._backward(select(batch, rows[:n]))
+
         metrics = run_with_oom_hint(
-            lambda n: self._backward(select(batch, rows[:n]) if n < size else batch),
-            size,
-            lambda fits: self._out_of_memory_message(size, fits),
+            backward, size, lambda fits: self._out_of_memory_message(size, fits)
         )
-        parameters = self.inference_copy.source.parameters()
+        metrics = {name: x.clone() for name, x in metrics.items()}
+        parameters = list(self.inference_copy.source.parameters())
+        gradients = [x.grad for x in parameters if x.grad is not None]
+        self.ranks.sum_([*gradients, *metrics.values()])
         nn.utils.clip_grad_norm_(parameters, self.config.max_grad_norm)
         self.optimizer.step()
-        return {name: x.clone() for name, x in metrics.items()}
+        return metrics
 
     def _backward(self, batch: B) -> dict[str, Tensor]:
         loss, metrics = self._loss(batch)
@@ -163,7 +174,7 @@ class OnPolicyAgent(HasState, Generic[B]):
         """Set and return the learning rate at the first step of the rollout just collected."""
         config, learning_rate = self.config, self.config.learning_rate
         if config.anneal_steps:
-            step = self.steps - self.spec.num_envs * config.num_steps
+            step = self.steps - self.ranks.size * self.spec.num_envs * config.num_steps
             learning_rate = linear(step, begin=learning_rate, end=0.0, over=config.anneal_steps)
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate

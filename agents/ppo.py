@@ -188,7 +188,8 @@ class PPO(OnPolicyAgent[SequenceBatch]):
 
     def train_on(self, segment: Segment, next_value: Float[Tensor, " B"]) -> Metrics:
         batch = self.estimate_advantages(segment, next_value)
-        residual, returns = (x[batch.valid] for x in (batch.advantage, batch.returns))
+        valid = self.ranks.gather(batch.valid)
+        residual, returns = (self.ranks.gather(x)[valid] for x in (batch.advantage, batch.returns))
         return {
             "losses/explained_variance": explained_variance(residual, returns),
             **self.fit(replace(batch, obs=to_channels_last(batch.obs))),  # once for all epochs
@@ -226,7 +227,8 @@ class PPO(OnPolicyAgent[SequenceBatch]):
             policy_loss + vf_coef value_loss - ent_coef entropy
             + plan_kl_coef kl + replan_coef replan_prob
 
-        The terms are those of ``losses`` and of ``PlannerOutput``. The value loss is averaged over
+        The means are over all ``ranks``, of which each returns its summand of them. The terms are
+        those of ``losses`` and of ``PlannerOutput``. The value loss is averaged over
         all timesteps but automatic resets, the other terms over those of them at which the planner
         decides. The metric approx_kl is the mean of rho - 1 - log rho, clipfrac the fraction with
         abs(rho - 1) > clip_coef.
@@ -235,11 +237,12 @@ class PPO(OnPolicyAgent[SequenceBatch]):
         logits, value, plan, _ = self.network(
             batch.obs, batch.first, batch.carry, batch.action, batch.decision
         )
-        all_valid = mean_weight(batch.valid)
-        deciding = all_valid if plan.decides is None else mean_weight(batch.valid & plan.decides)
+        all_valid = deciding = mean_weight(batch.valid, self.ranks)
+        if plan.decides is not None:
+            deciding = mean_weight(batch.valid & plan.decides, self.ranks)
         log_pi, advantages = logits.log_softmax(-1), batch.advantage
         if config.norm_adv:
-            advantages = normalize_advantages(advantages, deciding)
+            advantages = normalize_advantages(advantages, deciding, self.ranks)
         logratio = action_log_prob(log_pi, batch.action) + plan.log_prob - batch.log_prob
         value_clip = config.clip_coef if config.clip_vloss else None
         terms = {

@@ -117,7 +117,7 @@ class PQN(OnPolicyAgent[QBatch]):
     @property
     def epsilon(self) -> float:
         """Current probability of a random action, that at the first step of the rollout."""
-        step = self.steps - self.spec.num_envs * len(self.rollout)
+        step = self.steps - self.ranks.size * self.spec.num_envs * len(self.rollout)
         end, over = self.config.end_epsilon, self.config.exploration_steps
         return linear(step, begin=1.0, end=end, over=over)
 
@@ -173,7 +173,7 @@ class PQN(OnPolicyAgent[QBatch]):
 
         Means are over all timesteps but automatic resets.
         """
-        weight = mean_weight(batch.valid)
+        weight = mean_weight(batch.valid, self.ranks)
         q_value = self.q_network(batch.obs).gather(1, batch.action[:, None])[:, 0]
         loss = (weight * (q_value - batch.returns).square()).sum() / 2
         mean = (weight * q_value).sum()

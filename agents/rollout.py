@@ -125,7 +125,7 @@ class Rollout:
         return {
             "length": self.length,
             "carries": self.carries,
-            "columns": columns,
+            "columns": columns if self.length else {},
             "extras": extras if self.length else {},
         }
 

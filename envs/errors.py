@@ -31,3 +31,7 @@ class EnvError(RunError):
 
 class EmulatorTimeout(RunError):
     """An emulator did not return in time."""
+
+
+class LostRank(RunError):
+    """Another process of a run in several has ended, so that this one cannot go on."""

@@ -41,25 +41,31 @@ class Pipeline(BatchedEnv):
 
     def state_dict(self) -> dict[str, Any]:
         """Return the state of one BatchedEnv of all envs, whatever the number of parts."""
-        states = [part.state_dict() for part in self.parts]
-        timesteps = max(len(state["action_log"]) for state in states)
-        for state in states:  # the logs' ends are aligned
-            log = state["action_log"]
-            padding = log.new_zeros(timesteps - len(log), log.shape[1])
-            state["action_log"] = torch.cat([padding, log])
-        return {
-            name: torch.cat([x[name] for x in states], int(name == "action_log"))
-            for name in states[0]
-        }
+        return join_states([part.state_dict() for part in self.parts])
 
     def load_state_dict(self, state: dict[str, Any]) -> UInt8[Tensor, "N K H W"]:
         obs, begin = [], 0
         for part, size in zip(self.parts, self.sizes, strict=True):
-            end = begin + size
-            own = {name: x[begin:end] for name, x in state.items() if name != "action_log"}
-            timesteps = int(own["steps_since_seed"].max())
-            log = state["action_log"]
-            own["action_log"] = log[len(log) - timesteps :, begin:end]
-            obs.append(part.load_state_dict(own))
-            begin = end
+            obs.append(part.load_state_dict(split_state(state, slice(begin, begin + size))))
+            begin += size
         return torch.cat(obs)
+
+
+def join_states(states: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return the state of one BatchedEnv from those of groups of its envs, in order."""
+    timesteps = max(len(state["action_log"]) for state in states)
+    logs = []
+    for state in states:  # the logs' ends are aligned
+        log = state["action_log"]
+        logs.append(torch.cat([log.new_zeros(timesteps - len(log), log.shape[1]), log]))
+    per_env = {
+        name: torch.cat([x[name] for x in states]) for name in states[0] if name != "action_log"
+    }
+    return per_env | {"action_log": torch.cat(logs, 1)}
+
+
+def split_state(state: dict[str, Any], rows: slice) -> dict[str, Any]:
+    """Return the state of some envs of a BatchedEnv."""
+    own = {name: x[rows] for name, x in state.items() if name != "action_log"}
+    log, timesteps = state["action_log"], int(own["steps_since_seed"].max())
+    return own | {"action_log": log[len(log) - timesteps :, rows]}

@@ -1,5 +1,6 @@
 """States of checkpoints: a class names the attributes that belong to its state."""
 
+from collections.abc import Callable
 from copy import deepcopy
 from typing import Any, ClassVar
 
@@ -32,6 +33,9 @@ class HasState:
     BUFFERS: ClassVar[tuple[str, ...]] = ()
     """Names in ``STATE`` of the data to learn from, which acting does not read: a state may lack
     them (see ``without_buffers``)."""
+    PER_ENV: ClassVar[tuple[str, ...]] = ()
+    """Names in ``STATE`` of the tensors with a row per env, which several processes share (see
+    ``map_envs``)."""
 
     def state_dict(self) -> dict[str, Any]:
         """Return a copy of the state of every attribute by name.
@@ -67,6 +71,17 @@ def without_buffers(part: Any, state: Any) -> Any:
         name: without_buffers(getattr(part, name, None), value)
         for name, value in state.items()
         if name not in buffers
+    }
+
+
+def map_envs(part: Any, state: Any, change: Callable[[Tensor], Tensor]) -> Any:
+    """Return the state of a part, and of the parts in it, with every tensor of envs changed."""
+    if not isinstance(state, dict) or not isinstance(part, Stateful):
+        return state
+    per_env = getattr(part, "PER_ENV", ())
+    return {
+        name: change(x) if name in per_env else map_envs(getattr(part, name, None), x, change)
+        for name, x in state.items()
     }
 
 

@@ -13,11 +13,16 @@ NUM_RECENT = 100
 
 
 class Episodes(HasState):
-    """Scores and lengths of finished episodes; scores are sums of raw rewards."""
+    """Scores and lengths of finished episodes; scores are sums of raw rewards.
+
+    ``first_env`` is the index of the first env if the run has others elsewhere.
+    """
 
     STATE = ("score", "length", "count", "recent", "recent_lengths")
+    PER_ENV = ("score", "length")
 
-    def __init__(self, num_envs: int) -> None:
+    def __init__(self, num_envs: int, first_env: int = 0) -> None:
+        self.first_env = first_env
         self.score = torch.zeros(num_envs, dtype=torch.float64)
         self.length = torch.zeros(num_envs, dtype=torch.int64)
         self.count = 0
@@ -27,15 +32,27 @@ class Episodes(HasState):
 
     def update(self, t: Transition, step: int = 0) -> None:
         """Add a transition, which ends at agent step ``step``."""
+        self.add(self.ended(t, step))
+
+    def ended(self, t: Transition, step: int) -> list[dict[str, Any]]:
+        """Follow the episodes through a transition, and return those that end with it."""
         self.score += t.next_step.reward.cpu()
         self.length += t.valid.cpu()
+        rows = []
         for i in t.next_step.last.nonzero()[:, 0].tolist():
             score, length = float(self.score[i]), int(self.length[i])
-            self.finished.append({"step": step, "env": i, "score": score, "length": length})
-            self.recent = [*self.recent, score][-NUM_RECENT:]
-            self.recent_lengths = [*self.recent_lengths, length][-NUM_RECENT:]
-            self.count += 1
+            env = self.first_env + i
+            rows.append({"step": step, "env": env, "score": score, "length": length})
             self.score[i] = self.length[i] = 0
+        return rows
+
+    def add(self, rows: list[dict[str, Any]]) -> None:
+        """Add finished episodes, in order."""
+        self.finished += rows
+        self.count += len(rows)
+        scores, lengths = ([row[name] for row in rows] for name in ("score", "length"))
+        self.recent = [*self.recent, *scores][-NUM_RECENT:]
+        self.recent_lengths = [*self.recent_lengths, *lengths][-NUM_RECENT:]
 
     def discard_unfinished(self) -> None:
         """Discard the unfinished episodes."""

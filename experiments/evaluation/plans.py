@@ -28,6 +28,7 @@ class PlanLengths(HasState):
     """
 
     STATE = ("length", "counts")
+    PER_ENV = ("length",)
 
     def __init__(self, num_envs: int, device: torch.device | str = "cpu") -> None:
         self.length = torch.zeros(num_envs, dtype=torch.int64, device=device)

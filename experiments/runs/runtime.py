@@ -13,6 +13,7 @@ from types import FrameType
 import torch
 
 from ...envs.errors import Interrupted, UsageError
+from ...envs.ranks import ALONE, Ranks
 from ...world_models.precision import Precision, PrecisionName, compile_failure
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
@@ -37,11 +38,14 @@ def pick_device(name: torch.device | str) -> torch.device:
     return device
 
 
-def pick_threads(threads: int) -> int:
-    """Set torch's number of CPU threads, 0 for one per core, and return it."""
+def pick_threads(threads: int, processes: int = 1) -> int:
+    """Set torch's number of CPU threads, and return it.
+
+    0 is one per core, of which each of the machine's ``processes`` of a run has its share.
+    """
     if threads < 0:
         raise UsageError(f"threads is {threads}; it must be 0 or more.")
-    threads = threads or len(os.sched_getaffinity(0))
+    threads = threads or max(1, len(os.sched_getaffinity(0)) // processes)
     torch.set_num_threads(threads)
     return threads
 
@@ -53,19 +57,31 @@ class Runtime:
     device: torch.device
     threads: int
     precision: Precision
+    ranks: Ranks = ALONE
 
 
-def pick_runtime(device: str, threads: int, precision: PrecisionName, compile: bool) -> Runtime:
+def pick_runtime(
+    device: str,
+    threads: int,
+    precision: PrecisionName,
+    compile: bool,
+    ranks: Ranks = ALONE,
+) -> Runtime:
     """Prepare this process for a run: pick the device, set the threads, and keep freed memory.
 
-    Without compilation, and with a notice, if that fails.
+    Each of several ranks on a machine has a GPU of its own, and its share of the cores. Without
+    compilation, and with a notice, if that fails.
     """
     keep_freed_memory()
     picked = pick_device(device)
+    if picked.type == "cuda" and not ranks.alone:
+        picked = pick_device(f"cuda:{ranks.local_rank}")
+        torch.cuda.set_device(picked)
     failure = compile_failure(picked) if compile else ""
     if failure:
         print(f"--compile is ignored, because torch.compile fails on this machine: {failure}")
-    return Runtime(picked, pick_threads(threads), Precision(precision, compile and not failure))
+    used_threads = pick_threads(threads, ranks.local_size)
+    return Runtime(picked, used_threads, Precision(precision, compile and not failure), ranks)
 
 
 def keep_freed_memory() -> None:
@@ -82,15 +98,16 @@ def keep_freed_memory() -> None:
 
 
 @contextmanager
-def interrupts(received: list[int] | None = None) -> Iterator[list[int]]:
+def interrupts(received: list[int] | None = None, *, urgent: bool = True) -> Iterator[list[int]]:
     """Collect SIGINT, SIGTERM and SIGHUP in a list, in a new one by default.
 
-    A second SIGINT raises KeyboardInterrupt at once. Under ``nohup``, SIGHUP stays ignored.
+    A second SIGINT raises KeyboardInterrupt at once, unless ``urgent`` is false: a launcher may
+    repeat what the terminal sent. Under ``nohup``, SIGHUP stays ignored.
     """
     received = [] if received is None else received
 
     def handle(number: int, frame: FrameType | None) -> None:
-        if received and number == signal.SIGINT:
+        if urgent and received and number == signal.SIGINT:
             raise KeyboardInterrupt
         received.append(number)
 

@@ -6,14 +6,17 @@ signals.
 
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
+from torch import Tensor
 
-from ...envs.errors import EnvError, NumericalError, UsageError
+from ...envs.errors import EnvError, LostRank, NumericalError, UsageError
 from ...envs.interface import Metrics, Transition
+from ...envs.ranks import Ranks
+from ...world_models.state import map_envs
 from ..config.experiment import Job
 from ..config.serialization import encode_job, open_run
 from ..runs import random_state
@@ -24,6 +27,7 @@ from ..runs.run import Run, flatten, loading, locked
 from ..runs.runtime import Runtime, interrupts, pick_runtime
 from ..runs.state_checks import check_count, check_finite_state, restore
 from .callbacks import Callback, Row
+from .data_parallel import joined_ranks
 from .options import RunOptions
 
 FINISHED_FILE = "finished"
@@ -36,11 +40,16 @@ class Process:
     A subclass counts ``step`` and ``frames``, and sets its ``callbacks``, its ``title`` on the
     console and what to note in the provenance, ``about``. What is to be closed at the end of the
     session, also after an error, it leaves in ``resources``.
+
+    Of several ranks the first one writes; the others need only the callbacks that tell it of their
+    envs.
     """
 
     title: str
     about: dict[str, Any]
     callbacks: list[Callback]
+    data_parallel: ClassVar[bool] = False
+    """Whether several ranks can execute it."""
 
     def __init__(
         self, job: Any, options: Any, run: Run, runtime: Runtime, resources: ExitStack
@@ -74,6 +83,10 @@ class Process:
         """Return the state of everything but ``step`` and the callbacks."""
         raise NotImplementedError
 
+    def own_envs(self, x: Tensor) -> Tensor:
+        """Return the rows of this rank's envs."""
+        return x[self.runtime.ranks.rows(len(x))]
+
     @property
     def hyperparameters(self) -> dict[str, Any]:
         """The command and every setting of the job by dotted path, as texts for displays."""
@@ -102,10 +115,14 @@ class Process:
                 self.restore(state)
                 for callback in self.callbacks:
                     if callback.name in state["callbacks"]:
-                        restore(callback, state["callbacks"][callback.name], callback.name)
+                        own = map_envs(callback, state["callbacks"][callback.name], self.own_envs)
+                        restore(callback, own, callback.name)
                 random_state.restore(state["random_state"])
+        if not runtime.ranks.first:
+            return
         about = provenance(runtime.device, runtime.threads) | self.about
         about |= {"precision": runtime.precision.name, "compile": runtime.precision.compile}
+        about["ranks"] = runtime.ranks.size
         config = encode_job(self.job, run.folder, self.options.imports)
         if warning := run.begin(config, self.step, about):
             self.tell(warning)
@@ -124,20 +141,33 @@ class Process:
                     callback.on_transition(t, self.step)
                 callback.on_metrics(metrics)
             stop = self.is_done
-            if stop or self.step // options.log_every > previous // options.log_every:
+            is_due = stop or self.step // options.log_every > previous // options.log_every
+            if is_due and self.runtime.ranks.first:
                 self._log()
             previous = self.step
             if self.can_stop:
                 now = time.monotonic()
                 stop |= bool(self.signals) or 0 < 60 * options.max_minutes < now - start_time
-                if stop or now - save_time > 60 * options.checkpoint_minutes:
+                save = stop or now - save_time > 60 * options.checkpoint_minutes
+                stop, save = self._agree(stop, save)
+                if save:
                     self._save()
                     save_time = time.monotonic()
+
+    def _agree(self, stop: bool, save: bool) -> tuple[bool, bool]:
+        """Return whether any rank stops or saves, and share its signal."""
+        received = self.signals[0] if self.signals else 0
+        number, *agreed = self.runtime.ranks.maximum([received, stop, save])
+        if number and not received:
+            self.signals.append(number)
+        return bool(agreed[0]), bool(agreed[1])
 
     def end(self) -> None:
         """End the session; the run is finished if its last step is done."""
         run, unit = self.run, self.job.unit
         run.finished = self.is_done
+        if not self.runtime.ranks.first:
+            return
         for callback in self.callbacks:
             callback.on_end(self.step)
         if run.finished:
@@ -162,12 +192,16 @@ class Process:
 
     def _save(self) -> None:
         """Write a checkpoint; raises NumericalError if training could not continue from it."""
-        for callback in self.callbacks:
-            callback.on_checkpoint()
+        ranks = self.runtime.ranks
+        if ranks.first:
+            for callback in self.callbacks:
+                callback.on_checkpoint()
         state = self.state_dict()
+        states = {x.name: map_envs(x, x.state_dict(), ranks.gather) for x in self.callbacks}
+        if not ranks.first:
+            return
         for name, part in state.items():
             check_finite_state(part, name)
-        states = {callback.name: callback.state_dict() for callback in self.callbacks}
         state |= {
             "step": self.step,
             "callbacks": {name: state for name, state in states.items() if state},
@@ -188,14 +222,32 @@ def drive(
     A finished run is not changed. Ctrl-C, SIGTERM, SIGHUP and the end of a pipe that reads the
     output write a checkpoint as soon as the process can stop, from which the same call continues.
     """
-    runtime = pick_runtime(options.device, options.threads, options.precision, options.compile)
+    with joined_ranks() as ranks:
+        return _drive(kind, job, folder, options, callbacks, ranks)
+
+
+def _drive(
+    kind: type[Process],
+    job: Job,
+    folder: Path | str,
+    options: RunOptions,
+    callbacks: Sequence[Callback],
+    ranks: Ranks,
+) -> Run:
+    if not (ranks.alone or kind.data_parallel):
+        raise UsageError("Only `reverie train` runs in several processes; leave out torchrun.")
+    runtime = pick_runtime(
+        options.device, options.threads, options.precision, options.compile, ranks
+    )
     run = open_run(folder, job, options.imports)
-    with locked(run.folder, "training"), report_full_disk(run.folder), ExitStack() as resources:
-        state = run.checkpoints.load()
+    lock = locked(run.folder, "training") if ranks.first else nullcontext()
+    with lock, report_full_disk(run.folder), ExitStack() as resources:
+        state = ranks.broadcast(run.checkpoints.load() if ranks.first else None)
         with loading(run.folder):
             step = check_count(state["step"], "step") if state else 0
         finished = run.folder / FINISHED_FILE
-        if step >= job.length and finished.exists() and finished.read_bytes() == b"%d" % step:
+        at_end = finished.exists() and finished.read_bytes() == b"%d" % step
+        if step >= job.length and ranks.broadcast(at_end):
             run.finished = True
             if not options.quiet:
                 print(
@@ -205,7 +257,8 @@ def drive(
             return run
         process = kind(job, options, run, runtime, resources)
         process.step = step
-        process.callbacks.extend(callbacks)
+        if ranks.first:
+            process.callbacks.extend(callbacks)
         names = [callback.name for callback in process.callbacks]
         if repeated := {name for name in names if names.count(name) > 1}:
             raise UsageError(
@@ -215,13 +268,13 @@ def drive(
         for callback in process.callbacks:
             resources.callback(callback.close)
         try:
-            with interrupts(process.signals):
+            with interrupts(process.signals, urgent=ranks.alone):
                 process.begin(state)
                 del state  # its tensors were copied
                 process.advance()
                 run.signal = next(iter(process.signals), 0)
             process.end()
-        except (NumericalError, EnvError) as error:
+        except (NumericalError, EnvError, LostRank) as error:
             remedy = f"There was no checkpoint in {run.folder} yet."
             if steps := run.checkpoints.steps():
                 remedy = (

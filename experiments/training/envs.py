@@ -11,6 +11,7 @@ from ...agents.policies import RandomPolicy
 from ...envs.batched_env import BatchedEnv
 from ...envs.errors import UsageError
 from ...envs.pipeline import Pipeline
+from ...envs.ranks import ALONE, Ranks
 from ...world_models.precision import FLOAT32, Precision
 from ..config.experiment import Experiment
 from .imagined_env import ImaginationConfig
@@ -24,16 +25,23 @@ def make_batched_env(
     *,
     precision: Precision = FLOAT32,
     privileged: bool = False,
+    ranks: Ranks = ALONE,
 ) -> BatchedEnv:
-    """Create the training envs of an experiment, divided into ``pipeline`` groups.
+    """Create a rank's share of the envs of an experiment, divided into ``pipeline`` groups.
 
     They offer their true state with ``privileged``, or if a part of the experiment needs it. Raises
-    UsageError if an env cannot, or if the number of envs is not divisible by ``pipeline``.
+    UsageError if an env cannot, or if the number of envs is not divisible by that of the groups.
     """
-    size, remainder = divmod(experiment.num_envs, max(pipeline, 1))
+    if experiment.num_envs % ranks.size:
+        raise UsageError(
+            f"num_envs is {experiment.num_envs}, and {ranks.size} processes share the envs; make "
+            f"--num-envs a multiple of {ranks.size}."
+        )
+    rows = ranks.rows(experiment.num_envs)
+    size, remainder = divmod(rows.stop - rows.start, max(pipeline, 1))
     if pipeline < 1 or remainder or not size:
         raise UsageError(
-            f"pipeline is {pipeline}, and {experiment.num_envs} envs cannot be divided into "
+            f"pipeline is {pipeline}, and {rows.stop - rows.start} envs cannot be divided into "
             f"{pipeline} equal groups; choose --pipeline 1, or 2 and an even --num-envs."
         )
     env, needs = experiment.env, experiment.needs_privileged
@@ -44,7 +52,7 @@ def make_batched_env(
         build = partial(build, precision=precision)
     parts = [
         BatchedEnv(build(size), seed=experiment.seed, device=device, first_env=start)
-        for start in range(0, experiment.num_envs, size)
+        for start in range(rows.start, rows.stop, size)
     ]
     envs = parts[0] if pipeline == 1 else Pipeline(parts)
     if needs and not envs.spec.privileged:

@@ -1,6 +1,8 @@
 """The logs of a run: metrics, episodes, the learning curve and videos."""
 
 import math
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +11,7 @@ from torch import Tensor
 
 from ...envs.errors import NumericalError
 from ...envs.interface import Metrics, Transition
+from ...envs.ranks import Ranks
 from ..evaluation.episodes import Episodes
 from ..evaluation.plans import PlanLengths
 from ..evaluation.screen import enlarged, newest_frame
@@ -17,6 +20,19 @@ from ..reporting.figures import learning_curve
 from ..runs.run import Run
 from .callbacks import Callback, Row
 from .event_log import EventLog
+
+
+@dataclass(frozen=True)
+class Exchange:
+    """What the ranks of a run tell the first one about their envs, and when."""
+
+    ranks: Ranks
+    can_stop: Callable[[], bool]
+    """Whether all ranks are at the end of a rollout."""
+
+    def due(self) -> bool:
+        """Return whether to exchange after this timestep: at the end of every rollout, if any."""
+        return self.ranks.alone or self.can_stop()
 
 
 class Means(Callback):
@@ -58,11 +74,15 @@ class PlanTracking(Callback):
 
     STATE = ("lengths",)
 
-    def __init__(self, num_envs: int, device: torch.device) -> None:
-        self.lengths = PlanLengths(num_envs, device)
+    def __init__(self, num_envs: int, device: torch.device, exchange: Exchange) -> None:
+        self.lengths, self.exchange = PlanLengths(num_envs, device), exchange
 
     def on_transition(self, t: Transition, step: int) -> None:
         self.lengths.update(t)
+        if self.exchange.due():
+            counts, ranks = self.lengths.counts, self.exchange.ranks
+            total = ranks.sum(counts)
+            self.lengths.counts = total if ranks.first else torch.zeros_like(counts)
 
     def metrics(self) -> Metrics:
         return self.lengths.metrics()
@@ -86,14 +106,20 @@ class MetricsLog(Callback):
 class EpisodeLog(Callback):
     """Writer of every episode, and of the learning curve; the metrics of the last episodes.
 
-    With ``fresh``, the session starts new episodes, and those of its checkpoint are not scored.
+    With ``fresh``, the session starts new episodes, and those of its checkpoint are not scored. Of
+    several ranks the first one writes the episodes of all, when they ``exchange`` them.
     """
 
     STATE = ("episodes",)
 
-    def __init__(self, run: Run, events: EventLog, num_envs: int, *, fresh: bool = False) -> None:
+    def __init__(
+        self, run: Run, events: EventLog, envs: slice, exchange: Exchange, *, fresh: bool = False
+    ) -> None:
         self.run, self.events, self.fresh = run, events, fresh
-        self.episodes = Episodes(num_envs)
+        self.episodes = Episodes(envs.stop - envs.start, envs.start)
+        self.exchange = exchange
+        self.ended: list[dict[str, Any]] = []
+        """Episodes that ended since the last exchange."""
 
     def on_start(self, step: int) -> None:
         self.run.truncate_lines("episodes.jsonl", step)
@@ -101,7 +127,11 @@ class EpisodeLog(Callback):
             self.episodes.discard_unfinished()
 
     def on_transition(self, t: Transition, step: int) -> None:
-        self.episodes.update(t, step)
+        self.ended += self.episodes.ended(t, step)
+        if self.exchange.due():
+            ended = [row for rows in self.exchange.ranks.collect(self.ended) for row in rows]
+            self.episodes.add(sorted(ended, key=lambda row: (row["step"], row["env"])))
+            self.ended = []
 
     def metrics(self) -> Metrics:
         return self.episodes.metrics()

@@ -7,7 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
+from ...agents.bonuses.bonus import NoBonus
 from ...agents.loop import interact
 from ...envs.errors import UsageError
 from ...envs.interface import (
@@ -18,6 +21,7 @@ from ...envs.interface import (
     timestep_from_state,
     timestep_state,
 )
+from ...envs.pipeline import join_states, split_state
 from ...envs.prng import Purpose
 from ..config.experiment import Experiment
 from ..evaluation.evaluate import evaluate
@@ -27,11 +31,12 @@ from ..runs.runtime import Runtime
 from ..runs.scores import Scores
 from ..runs.state_checks import check_carry, check_count, check_types, restore
 from .callbacks import Callback
+from .data_parallel import data_parallel, gather_transition
 from .driver import Process, drive
 from .envs import make_batched_env, random_play_throughput
 from .event_log import EventLog
 from .initialization import initialize
-from .logs import EpisodeLog, Means, MetricsLog, PlanTracking, Videos
+from .logs import EpisodeLog, Exchange, Means, MetricsLog, PlanTracking, Videos
 from .options import TrainOptions
 from .periodic_evaluation import PeriodicEvaluation
 from .progress import Display
@@ -51,6 +56,10 @@ def train(
     checkpoint after the current timestep, from which the same call continues. ``callbacks`` are
     called after the run's own ones (see ``Callback``).
 
+    A script that ``torchrun`` starts in several processes trains one run in all of them, if the
+    agent can (see ``DataParallel``). Only the first process then calls ``callbacks``, with the
+    transitions of its own envs.
+
     Raises UsageError for invalid input, and RunError if a model's numbers are no longer finite, an
     emulator does not respond or the disk is full; the last checkpoint is kept in either case.
 
@@ -69,6 +78,7 @@ class AgentTraining(Process):
 
     job: Experiment
     options: TrainOptions
+    data_parallel = True
 
     def __init__(
         self,
@@ -79,8 +89,9 @@ class AgentTraining(Process):
         resources: ExitStack,
     ) -> None:
         super().__init__(experiment, options, run, runtime, resources)
-        env, threads = experiment.env, runtime.threads
-        self.sync_every = experiment.agent.rollout_length if options.pipeline > 1 else 1
+        env, threads, ranks = experiment.env, runtime.threads, runtime.ranks
+        always = options.pipeline == 1 and ranks.alone
+        self.sync_every = 1 if always else experiment.agent.rollout_length
         self.initial_steps, total = 0, experiment.total_timesteps
         self.about = {"protocol": env.protocol_label, "pipeline": options.pipeline}
         self.title = (
@@ -89,7 +100,7 @@ class AgentTraining(Process):
         )
         random_sps, seconds = None, options.random_play_seconds
         with building("env"):  # an env may hold a model
-            if seconds > 0:
+            if seconds > 0 and ranks.alone:
                 random_sps = random_play_throughput(experiment, threads, seconds)
             random_state.seed_all(experiment.seed)  # random play drew as often as time allowed
             self.envs = make_batched_env(
@@ -99,6 +110,7 @@ class AgentTraining(Process):
                 options.pipeline,
                 precision=runtime.precision,
                 privileged=options.count_rooms,
+                ranks=ranks,
             )
         resources.callback(self.envs.close)
         spec = self.envs.spec
@@ -109,17 +121,28 @@ class AgentTraining(Process):
         }
         with building("agent"):
             self.agent = experiment.agent.build(spec, **settings)
+        if not ranks.alone:
+            self.agent = data_parallel(self.agent, experiment, options, ranks)
         with building("bonus"):
-            self.bonus = experiment.bonus.build(spec, **settings)
+            whole = replace(spec, num_envs=experiment.num_envs)
+            self.bonus = experiment.bonus.build(whole, **settings)
         events = EventLog(run.folder, self.hyperparameters)
         fresh = options.resume == "fresh-episodes"
-        self.episode_log = EpisodeLog(run, events, spec.num_envs, fresh=fresh)
+        exchange = Exchange(ranks, lambda: self.can_stop)
+        rows = ranks.rows(experiment.num_envs)
+        self.episode_log = EpisodeLog(run, events, rows, exchange, fresh=fresh)
+        plan_tracking = PlanTracking(spec.num_envs, self.envs.device, exchange)
+        self.now: tuple[TimeStep, Carry] | None = None
+        """The time step and the carry to continue from; None at the envs' reset."""
+        self.callbacks = [self.episode_log, plan_tracking]
+        if not ranks.first:
+            return
         self.callbacks = [
             Means(),
             events,
             self.episode_log,
-            PlanTracking(spec.num_envs, self.envs.device),
-            Throughput("SPS", size=spec.num_envs, random_sps=random_sps),
+            plan_tracking,
+            Throughput("SPS", size=experiment.num_envs, random_sps=random_sps),
             MetricsLog(run),
             PeriodicEvaluation(
                 run,
@@ -137,8 +160,6 @@ class AgentTraining(Process):
             self.callbacks.append(StateCounts(spec))
         if options.video_every:
             self.callbacks.append(Videos(run.folder / "videos", options.video_every))
-        self.now: tuple[TimeStep, Carry] | None = None
-        """The time step and the carry to continue from; None at the envs' reset."""
 
     @property
     def timestep(self) -> int:
@@ -173,6 +194,9 @@ class AgentTraining(Process):
 
     def iterate(self) -> Iterator[tuple[Transition, Metrics]]:
         """Make timesteps of all envs, and learn from them."""
+        if self.now is None:
+            carry = self.agent.initial(self.job.num_envs)
+            self.now = self.envs.reset(), {name: self.own_envs(x) for name, x in carry.items()}
         for t in interact(
             self.envs,
             self.agent,
@@ -180,12 +204,19 @@ class AgentTraining(Process):
             sync_every=self.sync_every,
             timestep=self.timestep,
         ):
-            t = t.with_bonus(self.bonus(t))
-            metrics = {"bonus/mean": t.bonus.mean(), **self.agent.learn(t)}
+            bonus = self._bonus(t)
+            t = t.with_bonus(self.own_envs(bonus))
+            metrics = {"bonus/mean": bonus.mean(), **self.agent.learn(t)}
             self.step += self.job.num_envs
             self.frames = self.step * self.job.env.frame_skip
             self.now = t.next_step, t.next_carry
             yield t, metrics
+
+    def _bonus(self, t: Transition) -> Float[Tensor, " N"]:
+        """Return the bonus of all ranks' envs, and let it learn from the transitions of all."""
+        if isinstance(self.bonus, NoBonus):
+            return t.bonus.new_zeros(self.job.num_envs)
+        return self.bonus(gather_transition(t, self.runtime.ranks))
 
     def start(self) -> None:
         """Initialize the agent from another run if the experiment names one."""
@@ -211,23 +242,32 @@ class AgentTraining(Process):
 
     def state_dict(self) -> dict[str, Any]:
         assert self.now is not None
-        step, carry = self.now
+        (step, carry), ranks = self.now, self.runtime.ranks
+        envs = ranks.collect(self.envs.state_dict())
         return {
             "initial_steps": self.initial_steps,
             "agent": self.agent.state_dict(),
             "bonus": self.bonus.state_dict(),
-            "envs": self.envs.state_dict(),
-            "next_step": timestep_state(step),
-            "next_carry": carry,
+            "envs": join_states(envs) if ranks.first else {},
+            "next_step": {name: ranks.gather(x) for name, x in timestep_state(step).items()},
+            "next_carry": {name: ranks.gather(x) for name, x in carry.items()},
         }
 
     def restore(self, state: dict[str, Any]) -> None:
         self.initial_steps = check_count(state["initial_steps"], "initial_steps")
         check_count(self.step - self.initial_steps, "step since the initial ones")
+        if not (self.runtime.ranks.alone or self.can_stop):
+            raise UsageError(
+                f"The checkpoint of step {self.step:,} is amid a rollout, and several processes "
+                "continue at the end of one; continue in one process, without torchrun."
+            )
         restore(self.agent, state["agent"], "agent")
         restore(self.bonus, state["bonus"], "bonus")
-        step = timestep_from_state(state["next_step"], self.envs.spec, self.envs.device)
-        carry = {k: v.to(self.envs.device) for k, v in state["next_carry"].items()}
+        own_step = {name: self.own_envs(x) for name, x in state["next_step"].items()}
+        step = timestep_from_state(own_step, self.envs.spec, self.envs.device)
+        carry = {
+            name: self.own_envs(x).to(self.envs.device) for name, x in state["next_carry"].items()
+        }
         check_carry(carry, self.agent.initial(self.envs.spec.num_envs))
         self.now = step, carry
         if self.options.resume == "fresh-episodes":
@@ -236,9 +276,10 @@ class AgentTraining(Process):
             self._start_fresh_episodes(step, carry, seed_index)
             return
         check_types(state["envs"], self.envs.state_dict(), "envs")
-        if (timesteps := int(state["envs"]["steps_since_seed"].max())) > 1000:
+        envs = split_state(state["envs"], self.runtime.ranks.rows(self.job.num_envs))
+        if (timesteps := int(envs["steps_since_seed"].max())) > 1000:
             self.tell(f"replaying {timesteps:,} timesteps of every env")
-        obs = self.envs.load_state_dict(state["envs"])
+        obs = self.envs.load_state_dict(envs)
         if not torch.equal(obs, step.obs.cpu()):
             raise UsageError(
                 "The env does not replay: after the logged actions its observations differ from "

@@ -1,0 +1,147 @@
+"""Ranks: the processes of one run, each with its share of the envs, that learn as one.
+
+In a process alone every method returns what it is given, so that an agent has one code for both.
+"""
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeVar, runtime_checkable
+
+import torch
+from jaxtyping import Int64, Shaped
+from torch import Tensor, distributed
+
+from .errors import LostRank
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """The place of this process among those that share a run; by default it is alone.
+
+    Rank r of R has the envs r N / R to (r + 1) N / R - 1 of N. Methods that exchange anything are
+    collective: all ranks call them in the same order. They need torch's default process group, and
+    raise LostRank if another rank has ended.
+
+    Example::
+
+        import torch
+        from reverie.envs.ranks import Ranks
+
+        ranks = Ranks()
+        ranks.rows(8)  # slice(0, 8): all envs
+        ranks.sum(torch.ones(()))  # 1
+    """
+
+    rank: int = 0
+    size: int = 1
+    local_rank: int = 0
+    """The rank among those of this machine."""
+    local_size: int = 1
+
+    @property
+    def first(self) -> bool:
+        """Whether it is the rank that writes files and messages."""
+        return self.rank == 0
+
+    @property
+    def alone(self) -> bool:
+        return self.size == 1
+
+    def rows(self, num_envs: int) -> slice:
+        """Return the slice of this rank's envs among ``num_envs``."""
+        share = num_envs // self.size
+        return slice(self.rank * share, (self.rank + 1) * share)
+
+    def own(self, rows: Int64[Tensor, " B"], share: int) -> Int64[Tensor, " b"]:
+        """Return those of a batch's rows that this rank has, counted from its first one.
+
+        Each rank has ``share`` rows, in the order of the envs.
+        """
+        if self.alone:
+            return rows
+        return rows[rows // share == self.rank] - self.rank * share
+
+    def sum(self, x: Shaped[Tensor, "*s"]) -> Shaped[Tensor, "*s"]:
+        """Return the sum of a tensor over all ranks; no gradient flows through it."""
+        return x if self.alone else self._sum(x)
+
+    @torch.compiler.disable
+    def _sum(self, x: Tensor) -> Tensor:
+        total = x.detach().clone()
+        with _connected():
+            distributed.all_reduce(total)
+        return total
+
+    def sum_(self, tensors: Iterable[Tensor]) -> None:
+        """Replace each tensor by its sum over all ranks, in one message."""
+        if self.alone:
+            return
+        parts = list(tensors)
+        total = self._sum(torch.cat([x.detach().reshape(-1) for x in parts]))
+        for x, summed in zip(parts, total.split([x.numel() for x in parts]), strict=True):
+            x.detach().copy_(summed.view(x.shape))
+
+    def gather(self, x: Shaped[Tensor, "n ..."]) -> Shaped[Tensor, "N ..."]:
+        """Concatenate the rows of all ranks, in the order of the envs."""
+        if self.alone:
+            return x
+        own = x.contiguous()
+        parts = [torch.empty_like(own) for _ in range(self.size)]
+        with _connected():
+            distributed.all_gather(parts, own)
+        return torch.cat(parts)
+
+    def collect(self, value: T) -> list[T]:
+        """Return the values of all ranks on the first one, and an empty list on the others."""
+        if self.alone:
+            return [value]
+        values: list[Any] = [None] * self.size
+        with _connected():
+            distributed.gather_object(value, values if self.first else None)
+        return values if self.first else []
+
+    def broadcast(self, value: T) -> T:
+        """Return the first rank's value."""
+        if self.alone:
+            return value
+        values: list[Any] = [value]
+        with _connected():
+            distributed.broadcast_object_list(values)
+        received: T = values[0]
+        return received
+
+    def maximum(self, values: list[int]) -> list[int]:
+        """Return the maximum of each number over all ranks."""
+        if self.alone:
+            return values
+        greatest = torch.tensor(values)
+        with _connected():
+            distributed.all_reduce(greatest, distributed.ReduceOp.MAX)
+        numbers: list[int] = greatest.tolist()
+        return numbers
+
+
+ALONE = Ranks()
+"""The rank of a run in one process."""
+
+
+@runtime_checkable
+class DataParallel(Protocol):
+    """An agent that makes the same updates in several ranks as in one process with all envs.
+
+    It learns from its share of the envs, and sums over ``ranks`` what its updates depend on:
+    gradients, means, the number of steps. Between two rollouts its state is the same in each rank.
+    """
+
+    ranks: Ranks
+
+
+@contextmanager
+def _connected() -> Iterator[None]:
+    try:
+        yield
+    except RuntimeError as error:
+        raise LostRank("Another process of this run has ended.") from error
