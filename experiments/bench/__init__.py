@@ -7,28 +7,28 @@ from ..runs.outputs import check_writable
 from ..runs.runtime import pick_device, pick_threads
 from . import interleaved, parts
 from .budget import due, measure, print_plan
-from .measurement import Measurement
+from .measurement import Measure, Measurement
 from .peers import check_peers
 from .session import BenchOptions, BenchSession, Row, results_file
 from .sweep import sweep
 
-GROUPS: dict[str, Measurement] = {
-    "commands": Measurement(parts.commands),
-    "rollouts": Measurement(interleaved.rollouts),
-    "ppo": Measurement(interleaved.ppo),
-    "dqn": Measurement(interleaved.dqn),
-    "mfec": Measurement(interleaved.mfec),
-    "replay": Measurement(parts.replay),
-    "tables": Measurement(parts.tables),
-    "checkpoints": Measurement(parts.checkpoints),
-    "densities": Measurement(parts.densities),
-    "representations": Measurement(parts.representations),
-    "predictors": Measurement(parts.predictors),
-    "planners": Measurement(interleaved.planners),
+GROUPS: dict[str, Measure] = {
+    "commands": parts.commands,
+    "rollouts": interleaved.rollouts,
+    "ppo": interleaved.ppo,
+    "dqn": interleaved.dqn,
+    "mfec": interleaved.mfec,
+    "replay": parts.replay,
+    "tables": parts.tables,
+    "checkpoints": parts.checkpoints,
+    "densities": parts.densities,
+    "representations": parts.representations,
+    "predictors": parts.predictors,
+    "planners": interleaved.planners,
 }
 
 
-def bench(options: BenchOptions, groups: Mapping[str, Measurement] = GROUPS) -> list[Row]:
+def bench(options: BenchOptions, groups: Mapping[str, Measure] = GROUPS) -> list[Row]:
     """Measure the selected groups, or the selected rows of the sweep, and return what was measured.
 
     One that fails leaves a row with its ``error``, and the others are measured. Raises UsageError
@@ -41,7 +41,9 @@ def bench(options: BenchOptions, groups: Mapping[str, Measurement] = GROUPS) -> 
     if options.save:
         check_writable(results_file(device), remedy="leave out --save, or make it writable")
     session = BenchSession(options, device, threads, peers)
-    table = sweep(device) if options.sweep else groups
+    table = {name: Measurement(run) for name, run in groups.items()}
+    if options.sweep:
+        table = sweep(device)
     selected = {name: x for name, x in table.items() if options.only in name}
     if options.sweep and options.save:
         selected = due(selected, session)

@@ -7,7 +7,6 @@ from importlib.util import find_spec
 
 from ...envs.errors import UsageError
 from ..bench import GROUPS, bench
-from ..bench.measurement import Measurement
 from ..bench.session import BenchOptions, BenchSession, Row, row
 from ..config.arguments import parse_flags
 from ..play.launch import REQUIRED_MODULES
@@ -16,7 +15,7 @@ from ..play.launch import REQUIRED_MODULES
 def run(argv: list[str]) -> int:
     """Measure speed on this machine."""
     options = parse_flags(BenchOptions, argv, "reverie bench")
-    groups = GROUPS | {"pages": Measurement(measure_pages)}
+    groups = GROUPS | {"pages": measure_pages}
     if not options.sweep and not any(options.only in group for group in groups):
         raise UsageError(
             f"There is no benchmark group '{options.only}'; the groups are {', '.join(groups)}."

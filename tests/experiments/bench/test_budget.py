@@ -175,7 +175,7 @@ def test_a_session_of_another_command_is_another_one(
 def test_the_command_tells_by_its_status_whether_a_group_failed(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    groups = {"broken": Measurement(broken), "quick": Measurement(partial(quick, name="quick"))}
+    groups = {"broken": broken, "quick": partial(quick, name="quick")}
     monkeypatch.setattr(cli_bench, "GROUPS", groups)
     assert main(["bench", "--device", "cpu", "--threads", "1", "--only", "quick"]) == 0
     assert main(["bench", "--device", "cpu", "--threads", "1", "--only", "k"]) == 1
