@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+from ...envs.errors import UsageError
 from ..reporting.committed import require_checkout
 from ..runs.outputs import check_writable
 from ..runs.runtime import pick_device, pick_threads
@@ -32,7 +33,7 @@ def bench(options: BenchOptions, groups: Mapping[str, Measure] = GROUPS) -> list
     """Measure the selected groups, or the selected rows of the sweep, and return what was measured.
 
     One that fails leaves a row with its ``error``, and the others are measured. Raises UsageError
-    for a device or a peer that is not available.
+    for a device, a peer or a name that does not exist.
     """
     if options.save:
         require_checkout("reverie bench --save")
@@ -45,8 +46,16 @@ def bench(options: BenchOptions, groups: Mapping[str, Measure] = GROUPS) -> list
     if options.sweep:
         table = sweep(device)
     selected = {name: x for name, x in table.items() if options.only in name}
+    if not selected:
+        remedy = f"the groups are {', '.join(groups)}."
+        if options.sweep:
+            remedy = "reverie bench --sweep --dry-run lists the rows."
+        kind = "row of the sweep" if options.sweep else "benchmark group"
+        raise UsageError(f"There is no {kind} '{options.only}'; {remedy}")
     if options.sweep and options.save:
         selected = due(selected, session)
+        if not selected:
+            print(f"{results_file(device)} holds every selected row of this version of the code.")
     if options.dry_run:
         print_plan(selected)
         return []
