@@ -1,5 +1,7 @@
 """On a GPU: transfers that are still under way."""
 
+from typing import Any
+
 import pytest
 import torch
 
@@ -15,7 +17,8 @@ def test_no_transfer_under_way_is_overwritten() -> None:
         BatchedEnv(CatchConfig().build(8), seed=0, device=device) for device in ("cpu", "cuda")
     ]
     steps = [[envs.reset()] for envs in batched_envs]
-    torch.cuda._sleep(2_000_000_000)  # cycles, about a second
+    sleep: Any = torch.cuda._sleep
+    sleep(2_000_000_000)  # cycles, about a second
     for _ in range(40):
         for envs, own in zip(batched_envs, steps, strict=True):
             own.append(envs.step(torch.zeros(8, dtype=torch.int64)))
