@@ -2,38 +2,39 @@
 
 from collections.abc import Mapping
 
+from ...envs.errors import UsageError
 from ..reporting.committed import require_checkout
 from ..runs.outputs import check_writable
 from ..runs.runtime import pick_device, pick_threads
 from . import interleaved, parts
 from .budget import due, measure, print_plan
-from .measurement import Measurement
+from .measurement import Measure, Measurement
 from .peers import check_peers
 from .session import BenchOptions, BenchSession, Row, results_file
 from .sweep import sweep
 
-GROUPS: dict[str, Measurement] = {
-    "commands": Measurement(parts.commands),
-    "rollouts": Measurement(interleaved.rollouts),
-    "ppo": Measurement(interleaved.ppo),
-    "dqn": Measurement(interleaved.dqn),
-    "mfec": Measurement(interleaved.mfec),
-    "episodic": Measurement(interleaved.episodic),
-    "replay": Measurement(parts.replay),
-    "tables": Measurement(parts.tables),
-    "checkpoints": Measurement(parts.checkpoints),
-    "densities": Measurement(parts.densities),
-    "representations": Measurement(parts.representations),
-    "predictors": Measurement(parts.predictors),
-    "planners": Measurement(interleaved.planners),
+GROUPS: dict[str, Measure] = {
+    "commands": parts.commands,
+    "rollouts": interleaved.rollouts,
+    "ppo": interleaved.ppo,
+    "dqn": interleaved.dqn,
+    "mfec": interleaved.mfec,
+    "episodic": interleaved.episodic,
+    "replay": parts.replay,
+    "tables": parts.tables,
+    "checkpoints": parts.checkpoints,
+    "densities": parts.densities,
+    "representations": parts.representations,
+    "predictors": parts.predictors,
+    "planners": interleaved.planners,
 }
 
 
-def bench(options: BenchOptions, groups: Mapping[str, Measurement] = GROUPS) -> list[Row]:
+def bench(options: BenchOptions, groups: Mapping[str, Measure] = GROUPS) -> list[Row]:
     """Measure the selected groups, or the selected rows of the sweep, and return what was measured.
 
     One that fails leaves a row with its ``error``, and the others are measured. Raises UsageError
-    for a device or a peer that is not available.
+    for a device, a peer or a name that does not exist.
     """
     if options.save:
         require_checkout("reverie bench --save")
@@ -42,10 +43,20 @@ def bench(options: BenchOptions, groups: Mapping[str, Measurement] = GROUPS) -> 
     if options.save:
         check_writable(results_file(device), remedy="leave out --save, or make it writable")
     session = BenchSession(options, device, threads, peers)
-    table = sweep(device) if options.sweep else groups
+    table = {name: Measurement(run) for name, run in groups.items()}
+    if options.sweep:
+        table = sweep(device)
     selected = {name: x for name, x in table.items() if options.only in name}
+    if not selected:
+        remedy = f"the groups are {', '.join(groups)}."
+        if options.sweep:
+            remedy = "reverie bench --sweep --dry-run lists the rows."
+        kind = "row of the sweep" if options.sweep else "benchmark group"
+        raise UsageError(f"There is no {kind} '{options.only}'; {remedy}")
     if options.sweep and options.save:
         selected = due(selected, session)
+        if not selected:
+            print(f"{results_file(device)} holds every selected row of this version of the code.")
     if options.dry_run:
         print_plan(selected)
         return []

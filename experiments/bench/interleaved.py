@@ -198,7 +198,8 @@ def compare(
             for baseline in baselines
             if baseline in rates and baseline != name
         }
-        rate, details = statistics.median(own), {"rounds": own, "ratios": ratios}
+        rate = statistics.median(own)
+        details: dict[str, Any] = {"rounds": own, "ratios": ratios}
         remarks = [f"{ratio:.2f} x {baseline}" for baseline, ratio in ratios.items()]
         steps, busy = profiles.get(name, (0, 0.0))
         if busy:

@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import Any
 
 import torch
 
@@ -49,6 +50,7 @@ MODES: tuple[Mode, ...] = (
     (FLOAT32, 1),
     (Precision("fp32", compile=True), 1),
 )
+GPU_TESTS = ("test_cuda*.py", "test_device.py")
 LEARNERS = ("pqn", "ppo", "dqn")
 """Presets of agents with a network; the first is trained."""
 
@@ -85,7 +87,7 @@ def sweep(device: torch.device) -> dict[str, Measurement]:
     predictors = [name for name in PREDICTORS if not name.startswith("small")]
     plan: list[tuple[str, Measurement]] = []
     if device.type != "cpu":
-        plan.append(("CUDA tests", Measurement(cuda_tests, seconds=60)))
+        plan.append(("CUDA tests", Measurement(cuda_tests, seconds=80)))
     first, *others = size.num_envs
     plan.append(_rollout(learners[0], first, FASTEST, size))
     plan += [_training(name, first, FASTEST, size) for name in learners]
@@ -108,7 +110,7 @@ def sweep(device: torch.device) -> dict[str, Measurement]:
 def cuda_tests(session: BenchSession) -> Iterator[Row]:
     """Run the tests that need a GPU; raises RunError if one fails."""
     require_checkout("reverie bench --sweep", writes=False)
-    paths = sorted((CHECKOUT / "tests").rglob("test_cuda*.py"))
+    paths = [path for pattern in GPU_TESTS for path in (CHECKOUT / "tests").rglob(pattern)]
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *map(str, paths)]
     begin = time.perf_counter()
     done = subprocess.run(command, cwd=CHECKOUT, capture_output=True, text=True)
@@ -159,9 +161,13 @@ def pong(session: BenchSession, name: str, size: Size) -> Iterator[Row]:
 
     Raises RunError if no episode has ended.
     """
+    preset, schedule = PRESETS[name], dict[str, Any]()
+    if hasattr(preset.agent, "exploration_steps"):
+        schedule["exploration_steps"] = 500_000  # a preset's is for hours
     experiment = replace(
-        PRESETS[name], env=replace(BREAKOUT, game="pong"), num_envs=size.training_envs
-    )
+        preset, agent=replace(preset.agent, **schedule), env=replace(BREAKOUT, game="pong"),
+        num_envs=size.training_envs,
+    )  # fmt: skip
     seconds = session.deadline - time.monotonic()
     seconds = size.training_seconds if math.isinf(seconds) else seconds
     minutes = max(1.0, seconds - 20) / 60  # the rest is for the beginning and the checkpoint

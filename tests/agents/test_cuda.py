@@ -52,21 +52,6 @@ def test_observations_are_those_of_the_cpu() -> None:
         envs.close()
 
 
-def test_no_transfer_in_flight_is_overwritten() -> None:
-    """Every copy waits for a GPU that is busy for longer than the steps take."""
-    batched_envs = [catch_envs(device) for device in (CPU, GPU)]
-    steps = [[envs.reset()] for envs in batched_envs]
-    torch.cuda._sleep(2_000_000_000)  # cycles, about a second
-    for _ in range(40):
-        for envs, own in zip(batched_envs, steps, strict=True):
-            own.append(envs.step(torch.zeros(8, dtype=torch.int64)))
-    for on_cpu, on_gpu in zip(*steps, strict=True):
-        for name, x in on_cpu.columns().items():
-            assert torch.equal(x, on_gpu.columns()[name].cpu())
-    for envs in batched_envs:
-        envs.close()
-
-
 @pytest.mark.parametrize("config", LAW_AGENTS.values(), ids=list(LAW_AGENTS))
 def test_checkpoints_move_between_gpu_and_cpu(config: AgentConfig) -> None:
     config = shortened(config)

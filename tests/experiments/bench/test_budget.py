@@ -18,12 +18,14 @@ from reverie.experiments.bench import session as bench_session
 from reverie.experiments.bench.budget import due, measure
 from reverie.experiments.bench.measurement import Measurement, MeasuringProcess
 from reverie.experiments.bench.session import BenchOptions, BenchSession, Row, covered, row, save
+from reverie.experiments.cli import bench as cli_bench
+from reverie.experiments.cli.main import main
 
 CPU = torch.device("cpu")
 
 
 def a_session(**options: Any) -> BenchSession:
-    return BenchSession(BenchOptions(save=True, sweep=True, **options), CPU, threads=1, peers=())
+    return BenchSession(BenchOptions(save=True, sweep=True, **options), CPU, threads=1, peers={})
 
 
 @pytest.fixture
@@ -47,8 +49,8 @@ def broken(session: BenchSession) -> Iterator[Row]:
 
 
 def dies(session: BenchSession) -> Iterator[Row]:
+    yield row("a part of it", "seconds", 1.0)
     os._exit(3)
-    yield {}
 
 
 def hangs(session: BenchSession, pid_file: Path) -> Iterator[Row]:
@@ -107,7 +109,7 @@ def test_what_fails_leaves_its_error_and_the_others_are_measured(
     process.close()
     assert errors == {
         "broken": [None, "ValueError: no such kernel"],
-        "dies": ["its process ended with exit code 3"],
+        "dies": [None, "its process ended with exit code 3"],
         "hangs": ["stopped after its limit of 1 s"],
         "last": [None],
     }
@@ -136,7 +138,7 @@ def test_a_budget_keeps_time_for_what_fills_the_rest() -> None:
         "fills": Measurement(says_what_is_left, seconds=35, fills=True),
         "after it": Measurement(partial(quick, name="after it"), seconds=40),
     }
-    session = BenchSession(BenchOptions(minutes=1), CPU, threads=1, peers=())
+    session = BenchSession(BenchOptions(minutes=1), CPU, threads=1, peers={})
     rows = measure(table, session)
     assert [row["name"] for row in rows] == ["fits", "left", "after it"]
     assert 35 < rows[1]["seconds"] <= 60
@@ -168,3 +170,28 @@ def test_a_session_of_another_command_is_another_one(
     monkeypatch.setattr("sys.argv", ["reverie", "other"])
     save(a_session(), [{"name": "b"}])
     assert [len(session["rows"]) for session in json.loads(results.read_text())] == [1, 1]
+
+
+def test_the_command_tells_by_its_status_whether_a_group_failed(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    groups = {"broken": broken, "quick": partial(quick, name="quick")}
+    monkeypatch.setattr(cli_bench, "GROUPS", groups)
+    assert main(["bench", "--device", "cpu", "--threads", "1", "--only", "quick"]) == 0
+    assert main(["bench", "--device", "cpu", "--threads", "1", "--only", "k"]) == 1
+    out, error = capsys.readouterr()
+    assert "quick: 0 s" in out
+    assert "broken failed: ValueError: no such kernel" in error
+
+
+def test_a_dry_run_lists_what_is_due(
+    results: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    args = ["bench", "--sweep", "--dry-run", "--save", "--device", "cpu", "--only", "ppo, fp32"]
+    assert main(args) == 0
+    assert "training ppo, fp32, eager, 2 envs " in capsys.readouterr().out
+    save(a_session(), [{"measurement": "training ppo, fp32, eager, 2 envs"}])
+    assert main(args) == 0
+    out = capsys.readouterr().out
+    assert "training ppo, fp32, eager, 2 envs " not in out
+    assert "training ppo, fp32, eager, 4 envs " in out

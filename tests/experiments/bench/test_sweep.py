@@ -42,7 +42,7 @@ def test_one_row_of_each_kind_and_the_training_fit_into_eight_minutes() -> None:
 
 
 def test_a_row_on_a_cpu() -> None:
-    session = BenchSession(BenchOptions(rounds=1), CPU, threads=1, peers=())
+    session = BenchSession(BenchOptions(rounds=1), CPU, threads=1, peers={})
     emulators, played = sweep(CPU)["rollout ppo, fp32, eager, 2 envs"].run(session)
     assert emulators["name"] == "emulators only, breakout, 2 envs"
     assert played["name"] == "rollout ppo, fp32, eager, breakout, 2 envs"

@@ -112,6 +112,8 @@ def in_temporary_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
         (["train", "ppo", *SMALL, "--pipeline", "3"], "pipeline is 3, and 4 envs"),
         (["bench", "--compare-with", "sb4"], "Unknown library 'sb4'"),
         (["bench", "--only", "nothing"], "There is no benchmark group 'nothing'"),
+        (["bench", "--sweep", "--only", "nothing"], "There is no row of the sweep 'nothing'"),
+        (["bench", "--minutes", "-1"], "minutes is -1.0; it must be 0 or more"),
         (["bench", "--rounds", "0"], "rounds is 0; it must be 1 or more"),
         (["collect", "random", "--num-envs", "0"], "num_envs is 0; it must be 1 or more"),
         (["collect", "random", "--frames", "0"], "frames is 0; it must be 1 or more"),
