@@ -181,14 +181,10 @@ class SequenceBatch(Batch):
 
 def select(batch: B, rows: Int64[Tensor, " b"]) -> B:
     """Return the given rows of a batch."""
-    columns = {x.name: getattr(batch, x.name) for x in fields(batch)}
-    return replace(batch, **{name: _select(x, rows) for name, x in columns.items()})
-
-
-def _select(column: Tensor | Carry, rows: Int64[Tensor, " b"]) -> Tensor | Carry:
-    if isinstance(column, Tensor):
-        return column[rows]
-    return {name: x[rows] for name, x in column.items()}
+    columns: dict[str, Any] = {x.name: getattr(batch, x.name) for x in fields(batch)}
+    for name, x in columns.items():
+        columns[name] = x[rows] if isinstance(x, Tensor) else {k: y[rows] for k, y in x.items()}
+    return replace(batch, **columns)
 
 
 def split_sequences(x: Tensor, length: int) -> Tensor:
