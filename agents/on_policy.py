@@ -72,7 +72,7 @@ class OnPolicyConfig(AgentConfig):
 class OnPolicyAgent(HasState, Generic[B]):
     """Base of agents that learn from a rollout of all envs whenever it is full."""
 
-    STATE = ("rollout", "optimizer", "rng", "steps")
+    STATE: ClassVar[tuple[str, ...]] = ("rollout", "optimizer", "rng", "steps")
     BUFFERS = ("rollout",)
 
     config: OnPolicyConfig

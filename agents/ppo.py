@@ -18,7 +18,7 @@ from ..envs.errors import UsageError
 from ..envs.interface import Carry, EnvSpec, Metrics, Segment, TimeStep
 from ..world_models.interface import PlannerConfig
 from ..world_models.planning.reactive import ReactiveConfig
-from ..world_models.precision import FLOAT32, Precision, to_channels_last
+from ..world_models.precision import FLOAT32, InferenceCopy, Precision, to_channels_last
 from .interface import ActOutput
 from .losses import (
     action_log_prob,
@@ -105,6 +105,7 @@ class PPO(OnPolicyAgent[SequenceBatch]):
     STATE = ("network", *OnPolicyAgent.STATE)
 
     config: PPOConfig
+    inference_copy: InferenceCopy[PolicyNetwork]
 
     def __init__(
         self,

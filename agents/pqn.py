@@ -19,7 +19,7 @@ from torch import Tensor
 from ..envs import prng
 from ..envs.checks import at_least, check, within
 from ..envs.interface import Carry, EnvSpec, Metrics, Segment, TimeStep
-from ..world_models.precision import FLOAT32, Precision, to_channels_last
+from ..world_models.precision import FLOAT32, InferenceCopy, Precision, to_channels_last
 from .interface import ActOutput
 from .losses import mean_weight
 from .networks import QNetwork, inference_copy, insert_layer_norm_, orthogonal_
@@ -90,6 +90,7 @@ class PQN(OnPolicyAgent[QBatch]):
     STATE = ("q_network", *OnPolicyAgent.STATE)
 
     config: PQNConfig
+    inference_copy: InferenceCopy[QNetwork]
 
     def __init__(
         self,

@@ -181,16 +181,12 @@ class SequenceBatch(Batch):
 
 def select(batch: B, rows: Int64[Tensor, " b"]) -> B:
     """Return the given rows of a batch, with observations in channels-last memory format."""
-    columns = {x.name: getattr(batch, x.name) for x in fields(batch)}
+    columns: dict[str, Any] = {x.name: getattr(batch, x.name) for x in fields(batch)}
     # Each row is copied as a whole; indexing copies channels-last observations byte by byte.
     obs = columns.pop("obs").movedim(-3, -1).index_select(0, rows).movedim(-1, -3)
-    return replace(batch, obs=obs, **{name: _select(x, rows) for name, x in columns.items()})
-
-
-def _select(column: Tensor | Carry, rows: Int64[Tensor, " b"]) -> Tensor | Carry:
-    if isinstance(column, Tensor):
-        return column[rows]
-    return {name: x[rows] for name, x in column.items()}
+    for name, x in columns.items():
+        columns[name] = x[rows] if isinstance(x, Tensor) else {k: y[rows] for k, y in x.items()}
+    return replace(batch, obs=obs, **columns)
 
 
 def split_sequences(x: Tensor, length: int) -> Tensor:
