@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from ..reporting.committed import require_checkout
 from ..runs.outputs import check_writable
 from ..runs.runtime import pick_device, pick_threads
-from . import interleaved, parts
+from . import interleaved, parts, small_envs
 from .peers import check_peers
 from .session import BenchOptions, BenchSession, Row, results_file, save
 
@@ -18,6 +18,7 @@ GROUPS: dict[str, Group] = {
     "ppo": interleaved.ppo,
     "dqn": interleaved.dqn,
     "mfec": interleaved.mfec,
+    "minatar": small_envs.minatar,
     "replay": parts.replay,
     "tables": parts.tables,
     "checkpoints": parts.checkpoints,

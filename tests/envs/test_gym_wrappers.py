@@ -86,12 +86,15 @@ def test_an_agent_is_trained_in_minigrid(tmp_path: Path) -> None:
         "train dqn env:gym --import minigrid --env.id MiniGrid-DoorKey-5x5-v0 --env.wrappers "
         "minigrid.wrappers:ImgObsWrapper agent.network:mlp --agent.network.hidden 8 "
         "--agent.learning-starts 40 --agent.buffer-size 2000 --agent.monte-carlo-weight 0 "
-        "--total-timesteps 160 --num-envs 2 --device cpu --threads 1 --no-video "
-        "--random-play-seconds 0 --no-evaluate"
+        "--total-timesteps 160 --num-envs 2 --device cpu --threads 1 "
+        "--random-play-seconds 0"
     )
     folder = tmp_path / "minigrid"
     assert cli.main([*command.split(), "--folder", str(folder)]) == 0
-    assert Run(folder).read_lines("metrics.jsonl")[-1]["step"] == 160
+    run = Run(folder)
+    assert run.read_lines("metrics.jsonl")[-1]["step"] == 160
+    # A role after a flag of several values, which have colons too.
+    assert run.config["agent"]["network"] == {"class": "MLPConfig", "hidden": [8]}
     config = GymConfig("MiniGrid-DoorKey-5x5-v0", wrappers=("minigrid.wrappers:ImgObsWrapper",))
     envs = BatchedEnv(config.build(2))
     assert envs.spec.obs_shape == (3, 7, 7)
