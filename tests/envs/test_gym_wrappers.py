@@ -94,7 +94,7 @@ def test_an_agent_is_trained_in_minigrid(tmp_path: Path) -> None:
     run = Run(folder)
     assert run.read_lines("metrics.jsonl")[-1]["step"] == 160
     # A role after a flag of several values, which have colons too.
-    assert run.config["agent"]["network"] == {"class": "MLPConfig", "hidden": [8]}
+    assert run.config()["agent"]["network"]["hidden"] == [8]
     config = GymConfig("MiniGrid-DoorKey-5x5-v0", wrappers=("minigrid.wrappers:ImgObsWrapper",))
     envs = BatchedEnv(config.build(2))
     assert envs.spec.obs_shape == (3, 7, 7)
