@@ -83,7 +83,10 @@ def new_game(config: MinAtarConfig) -> Any:
 
 
 def action_set(config: MinAtarConfig) -> list[int]:
-    """Return the indices in ``ACTIONS`` of the actions that the env offers."""
+    """Return the indices in ``ACTIONS`` of the actions that the env offers.
+
+    Raises UsageError if the package is needed for them and not installed.
+    """
     if not config.minimal_actions:
         return list(range(len(ACTIONS)))
     actions: list[int] = new_game(config).minimal_action_set()
@@ -97,6 +100,7 @@ class MinAtar(VectorEnv[Array, Array, Array]):
     reset with a seed forgets it, so that the past of a game is its seed and the actions since. With
     ``privileged``, ``info["privileged"]`` is the true state, uint8 [N, P]: the planes, eight cells
     to a byte, and the game's counters modulo 256. The timers of single objects are not part of it.
+    Raises UsageError if the package is not installed.
     """
 
     def __init__(

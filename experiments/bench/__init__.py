@@ -6,7 +6,7 @@ from ...envs.errors import UsageError
 from ..reporting.committed import require_checkout
 from ..runs.outputs import check_writable
 from ..runs.runtime import pick_device, pick_threads
-from . import interleaved, parts
+from . import interleaved, parts, small_envs
 from .budget import due, measure, print_plan
 from .measurement import Measure, Measurement
 from .peers import check_peers
@@ -20,6 +20,7 @@ GROUPS: dict[str, Measure] = {
     "dqn": interleaved.dqn,
     "mfec": interleaved.mfec,
     "episodic": interleaved.episodic,
+    "minatar": small_envs.minatar,
     "replay": parts.replay,
     "tables": parts.tables,
     "checkpoints": parts.checkpoints,

@@ -170,7 +170,7 @@ def split_roles(argv: list[str], *kinds: type) -> tuple[list[str], list[str]]:
         if arg.startswith("--"):
             flag, num_values = arg, 0
             flags.append(arg)
-        elif ":" not in arg or _takes_value(flag, num_values, kinds):
+        elif ":" not in arg or _takes_value(flag, num_values, kinds, arg):
             num_values += 1
             flags.append(arg)
         else:
@@ -178,15 +178,21 @@ def split_roles(argv: list[str], *kinds: type) -> tuple[list[str], list[str]]:
     return tokens, flags
 
 
-def _takes_value(flag: str, num_values: int, kinds: Sequence[type]) -> bool:
-    """Return whether a flag with ``num_values`` values takes a further one, if it has a colon."""
+def _takes_value(flag: str, num_values: int, kinds: Sequence[type], arg: str) -> bool:
+    """Return whether a flag with ``num_values`` values takes a further one, if it has a colon.
+
+    A flag of several names, unlike one of several paths, ends at an argument that begins with the
+    name of a role.
+    """
     if not flag or "=" in flag or flag == "--help":
         return False
     name = flag.lstrip("-").rpartition(".")[2].replace("-", "_")
     parts = (part_class(entry) for table in TABLES.values() for entry in table.values())
-    types = set()
+    types, role_names = set(), set()
     for hints in map(get_type_hints, {*kinds, *parts}):
         types |= {hints[x] for x in (name, name.removeprefix("no_")) if x in hints}
+        role_names |= {x for x, kind in hints.items() if kind in TABLES}
     if num_values:
-        return bool({tuple[str, ...], tuple[Path, ...]} & types)
+        is_role = arg.partition(":")[0].rpartition(".")[2] in role_names
+        return tuple[Path, ...] in types or (tuple[str, ...] in types and not is_role)
     return bool not in types

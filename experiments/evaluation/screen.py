@@ -48,11 +48,13 @@ def frame_to_image(frame: UInt8[Tensor, "C H W"]) -> Image:
     """
     pixels: Image = frame.cpu().numpy()
     if len(pixels) == 3:
-        return pixels.transpose(1, 2, 0)
-    if len(pixels) == 1:
-        return pixels[0]
-    highest = highest_planes(frame[None], (frame.shape[1], frame.shape[2]))[0].cpu().numpy()
-    return plane_colors(len(pixels))[highest]
+        pixels = pixels.transpose(1, 2, 0)
+    elif len(pixels) == 1:
+        pixels = pixels[0]
+    else:
+        (highest,) = highest_planes(frame[None], (frame.shape[1], frame.shape[2])).cpu().numpy()
+        pixels = plane_colors(len(pixels))[highest]
+    return pixels
 
 
 @lru_cache

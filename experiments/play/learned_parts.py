@@ -7,11 +7,13 @@ import torch
 
 from ...agents.bonuses.density_bonus import FrameDensity
 from ...agents.episodic.neighbor_tables import NeighborTables
+from ...envs.interface import EnvSpec
 from ...world_models.interface import Representation
 
 
 @runtime_checkable
 class HasTables(Protocol):
+    spec: EnvSpec
     tables: NeighborTables
     representation: Representation
 

@@ -208,6 +208,7 @@ def test_arguments_are_parsed_into_experiments() -> None:
         ("--env.run env:run --init-from agent:run agent:dqn", ["agent:dqn"]),
         ("--agent.predictor.channels 3 4 env:catch", ["env:catch"]),
         ("--data env:a agent:b --seed 3 predictor:mlp", ["predictor:mlp"]),
+        ("--env.wrappers a.b:C d:E agent.network:mlp", ["agent.network:mlp"]),
         ("--help env:catch", ["env:catch"]),
     ],
 )
