@@ -139,7 +139,7 @@ def bits_together(
 ) -> tuple[Int64[Tensor, "N _"], ...]:
     """Draw as ``bits`` does for each purpose and count, in one pass over all of them."""
     mixed = splitmix64(rng[:, None] + _offsets(draws, rng.device))
-    return mixed.split([count for _, count in draws], 1)
+    return torch.split(mixed, [count for _, count in draws], 1)
 
 
 @lru_cache

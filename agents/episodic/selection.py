@@ -12,7 +12,7 @@ from ...world_models.machine_code import compiled
 def keep_smallest(
     distances: np.ndarray, first_row: int, smallest: np.ndarray, index: np.ndarray
 ) -> None:
-    """Merge a chunk of distances [n, B] into each query's k smallest and their rows, [B, k].
+    """Update each query's k smallest distances and their rows, [B, k], by a chunk [n, B].
 
     Both are sorted, nearest first; of equal distances the lowest row is kept. ``first_row`` is the
     row of the chunk's first distance. Most rows are far from all queries, and one comparison of
