@@ -67,7 +67,7 @@ def ppo(session: BenchSession) -> Iterator[Row]:
         for pipeline in (1, 2) if precision.name == "bf16" else (1,):
             name = f"training ppo, {precision_label(precision, pipeline)}"
             contenders.append(agent_loop(session, name, experiment, precision, 128, pipeline))
-    settings: dict[str, Any] = {"num_envs": num_envs, "device": session.device.type}
+    settings: dict[str, Any] = {"num_envs": num_envs, "device": str(session.device)}
     if "sb3" in session.peers:
         contenders.append(sb3_ppo(GAME, **settings))
     if "cleanrl" in session.peers:

@@ -178,8 +178,7 @@ def cleanrl_ppo(checkout: str, game: str, *, num_envs: int, threads: int, device
     settings = ["--env-id", f"{_gym_name(game)}-v5", "--num-envs", str(num_envs)]
     settings += ["--no-cuda"] * (device == "cpu")
     folder = TemporaryDirectory()
-    log = Path(folder.name, "stderr.txt")
-    with log.open("w") as stderr:
+    with Path(folder.name, "stderr.txt").open("w") as stderr:
         process = subprocess.Popen(
             [str(python), "-c", PAUSING, str(script), *settings], cwd=folder.name, text=True,
             env=os.environ | {"OMP_NUM_THREADS": str(threads)}, stdin=subprocess.PIPE,
@@ -193,7 +192,8 @@ def cleanrl_ppo(checkout: str, game: str, *, num_envs: int, threads: int, device
         requests.write("\n")
         requests.flush()
         if not any(line.startswith("SPS:") for line in lines):
-            *_, reason = ["it has no error message", *log.read_text().splitlines()]
+            log = Path(folder.name, "stderr.txt").read_text(encoding="utf-8")
+            *_, reason = ["it has no error message", *log.splitlines()]
             raise UsageError(
                 f"--compare-with cleanrl: {script} ended under {python}: {reason}; install "
                 f"CleanRL's requirements (envpool 0.6 to 0.8, gym 0.23) in {environment}, {REMEDY}."
