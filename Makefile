@@ -34,7 +34,7 @@ results: .venv/installed  ## repeat every committed result and run the long test
 	$(BIN)/pytest tests -k intervals
 
 gpu: .venv/installed  ## on a machine with a GPU: equality with the CPU, and the benchmark's rows
-	$(BIN)/pytest tests -k cuda
+	$(BIN)/pytest tests/test_device.py
 	$(BIN)/reverie bench --device cuda --save
 
 renew-trajectories: .venv/installed  ## record the trajectories of all presets anew, after an intended change

@@ -191,10 +191,8 @@ def check_predictor(config: PredictorConfig, folder: Path) -> None:
         model.load_state_dict(saved_and_loaded(model, folder / device.type))
         action = torch.arange(4, device=device) % NUM_ACTIONS
         prediction, carry = model.predict(start(model, segment(4, model.context - 1)), action)
-        starts = (
-            first_context(segment(5, 1)) if model.context == 1 else segment(5, model.context - 1)
-        )
-        envs = BatchedEnv(Imagination(model, starts, 4, horizon=2, tensors=True), device=device)
+        contexts = segment(5, model.context - 1)
+        envs = BatchedEnv(Imagination(model, contexts, 4, horizon=2, tensors=True), device=device)
         step = envs.reset()
         for _ in range(3):
             step = envs.step(action)
