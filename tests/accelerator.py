@@ -62,14 +62,14 @@ _recordings: list[list[str]] = []
 
 
 class DeviceTensor(Tensor):
-    """A tensor of the device; ``values`` holds the same on the CPU."""
+    """A tensor of the device; ``host`` holds the same numbers on the CPU."""
 
-    values: Tensor
-    __torch_function__ = torch._C._disabled_torch_function_impl
+    host: Tensor
+    __torch_function__ = torch._C._disabled_torch_function_impl  # type: ignore[assignment]
 
     @staticmethod
     def __new__(cls, values: Tensor) -> "DeviceTensor":
-        tensor: DeviceTensor = Tensor._make_wrapper_subclass(  # type: ignore[attr-defined]
+        tensor: DeviceTensor = Tensor._make_wrapper_subclass(
             cls,
             values.size(),
             strides=values.stride(),
@@ -77,11 +77,11 @@ class DeviceTensor(Tensor):
             dtype=values.dtype,
             device=torch.device(NAME, 0),
         )
-        tensor.values = values
+        tensor.host = values
         return tensor
 
     @classmethod
-    def __torch_dispatch__(
+    def __torch_dispatch__(  # type: ignore[override]
         cls, op: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
         return execute(op, *args, **kwargs or {})
@@ -99,7 +99,7 @@ class DeviceTensor(Tensor):
 
     def __reduce_ex__(self, protocol: Any) -> Any:
         """Save the values; they are loaded as from a GPU with ``map_location="cpu"``."""
-        return self.detach().cpu().__reduce_ex__(protocol)
+        return self.detach().cpu().__reduce_ex__(protocol)  # type: ignore[no-untyped-call]
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Any:
         if id(self) not in memo:
@@ -108,8 +108,8 @@ class DeviceTensor(Tensor):
             memo[id(self)] = torch.nn.Parameter(copy) if is_parameter else copy
         return memo[id(self)]
 
-    def __repr__(self, *, tensor_contents: Any = None) -> str:
-        return f"{self.values!r} on {self.device}"
+    def __repr__(self, *, tensor_contents: Any = None) -> str:  # type: ignore[override]
+        return f"{self.host!r} on {self.device}"
 
 
 def execute(op: Any, *args: Any, **kwargs: Any) -> Any:
@@ -129,7 +129,7 @@ def execute(op: Any, *args: Any, **kwargs: Any) -> Any:
         results = op(*_values(args), **{name: _values(x) for name, x in kwargs.items()})
     if not on_device:
         return results
-    given = {id(x.values): x for x in operands if isinstance(x, DeviceTensor)}
+    given = {id(x.host): x for x in operands if isinstance(x, DeviceTensor)}
 
     def wrapped(x: Tensor) -> Tensor:
         """Return the operand that an operation in place has changed, or a new tensor."""
@@ -156,7 +156,7 @@ def _map(function: Callable[[Tensor], Tensor], x: Any) -> Any:
 
 
 def _values(x: Any) -> Any:
-    return _map(lambda tensor: tensor.values if isinstance(tensor, DeviceTensor) else tensor, x)
+    return _map(lambda tensor: tensor.host if isinstance(tensor, DeviceTensor) else tensor, x)
 
 
 def _copy(name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
@@ -296,7 +296,7 @@ def add_device() -> None:
 
 
 device_module = DeviceModule()
-_library = torch.library.Library("aten", "IMPL")
+_library: Any = torch.library.Library("aten", "IMPL")  # type: ignore[no-untyped-call]
 DEVICE = torch.device("cuda")
 """The device to test on: a GPU, or the double where there is none."""
 if not torch.cuda.is_available():

@@ -24,6 +24,7 @@ from reverie.agents.dqn import DQNConfig
 from reverie.agents.dyna import DynaConfig
 from reverie.agents.interface import AgentConfig
 from reverie.agents.loop import interact
+from reverie.agents.networks import NETWORKS
 from reverie.agents.policies import RandomPolicy
 from reverie.agents.replay import Replay
 from reverie.agents.simulator import ModelBasedConfig
@@ -31,9 +32,10 @@ from reverie.envs import prng
 from reverie.envs.atari.atari import AtariConfig
 from reverie.envs.batched_env import BatchedEnv
 from reverie.envs.interface import Segment, Stateful, Transition
-from reverie.experiments.config.registry import AGENTS, BONUSES, NETWORKS
+from reverie.experiments.config.registry import AGENTS, BONUSES
 from reverie.experiments.runs.checkpoints import Checkpoints
 from reverie.world_models.density import DENSITIES
+from reverie.world_models.density.bound import BoundConfig
 from reverie.world_models.interface import (
     Density,
     DensityConfig,
@@ -84,7 +86,8 @@ def small_envs(device: torch.device) -> BatchedEnv:
 def quick(config: AgentConfig) -> AgentConfig:
     """Return a config of few and small updates, which begin within ten timesteps."""
     if isinstance(config, DynaConfig):
-        inner = replace(quick(config.inner), learning_starts=0, monte_carlo_weight=0.0)
+        inner: Any = quick(config.inner)
+        inner = replace(inner, learning_starts=0, monte_carlo_weight=0.0)
         config = replace(config, inner=inner, imagination_envs=4, horizon=3)
     if isinstance(config, ModelBasedConfig):
         predictor = replace(TINY, batch_sizes=(4, 4))
@@ -142,8 +145,8 @@ def check_agent(config: AgentConfig, folder: Path) -> None:
 
 
 def small_density(name: str) -> DensityConfig:
-    config: Any = DENSITY_EXAMPLES.get(name, DENSITIES[name]())
-    return replace(config, samples=4) if hasattr(config, "samples") else config
+    config = DENSITY_EXAMPLES.get(name, DENSITIES[name]())
+    return replace(config, samples=4) if isinstance(config, BoundConfig) else config
 
 
 def check_density(name: str, folder: Path) -> None:
@@ -186,7 +189,7 @@ def check_predictor(config: PredictorConfig, folder: Path) -> None:
         batch = segment(2, model.batch_shape[1])
         model.update(batch)
         columns = {field.name: getattr(batch, field.name) for field in fields(batch)}
-        moved = {name: x.to(device) for name, x in columns.items() if isinstance(x, Tensor)}
+        moved: Any = {name: x.to(device) for name, x in columns.items() if isinstance(x, Tensor)}
         model.update(Segment(**moved))
         model.load_state_dict(saved_and_loaded(model, folder / device.type))
         action = torch.arange(4, device=device) % NUM_ACTIONS
@@ -226,7 +229,7 @@ def check_bonus(config: BonusConfig, folder: Path) -> None:
         envs = small_envs(device)
         bonus = config.build(envs.spec, seed=0, device=device)
         play = interact(envs, RandomPolicy(envs.spec.num_actions))
-        found = [bonus(t) for t in islice(play, 5)]
+        found = [bonus(t) for t in islice(play, 3)]
         bonus.load_state_dict(saved_and_loaded(bonus, folder / device.type))
         found.append(bonus(next(play)))
         envs.close()
@@ -237,7 +240,7 @@ def check_bonus(config: BonusConfig, folder: Path) -> None:
 
 AGENT_CASES: dict[str, AgentConfig] = LAW_AGENTS | {
     "lstm": replace(SMALL_PPO, lstm=8),
-    **{name: replace(SMALL_PPO, planner=planner) for name, planner in PLANNER_EXAMPLES.items()},
+    "strawe": replace(SMALL_PPO, planner=PLANNER_EXAMPLES["strawe"]),
     "replay-on-device": DQNConfig(network=SMALL_PPO.network, replay_on_device=True),
     "mfec-refit": replace(MFEC_VAE, refit_every=40),
 }
@@ -274,8 +277,13 @@ def test_a_network(name: str) -> None:
 
 def small_predictor(name: str) -> PredictorConfig:
     entry = PREDICTORS[name]
-    config: Any = entry() if isinstance(entry, type) else entry
-    changes = {"size": "tiny", "hidden": (16, 32, 32, 16), "horizons": (2,), "updates": (1,)}
+    config: PredictorConfig = entry() if isinstance(entry, type) else entry
+    changes: dict[str, Any] = {
+        "size": "tiny",
+        "hidden": (16, 32, 32, 16),
+        "horizons": (2,),
+        "updates": (1,),
+    }
     changes |= {"learning_rates": (1e-3,), "batch_sizes": (2,)}
     return replace(config, **{name: x for name, x in changes.items() if hasattr(config, name)})
 
@@ -333,7 +341,7 @@ def test_observations_are_those_of_the_cpu() -> None:
     config, devices = AtariConfig("pong"), (CPU, DEVICE)
     envs = [BatchedEnv(config.build(2, threads=1), seed=4, device=device) for device in devices]
     on_cpu, step = (each.reset() for each in envs)
-    for timestep in range(20):
+    for timestep in range(6):
         action = torch.full((2,), timestep % 6)
         assert torch.equal(on_cpu.obs, step.obs.cpu())
         assert on_device(step.obs)
