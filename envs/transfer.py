@@ -50,10 +50,11 @@ def columns_to_host(*columns: Shaped[Tensor, " N"]) -> tuple[Shaped[Tensor, " N"
 
     The copy is in float64, which holds every action, reward and flag exactly.
     """
-    if columns[0].device.type == "cpu":
+    on_device = [x for x in columns if x.device.type != "cpu"]
+    if not on_device:
         return columns
-    rows = torch.stack([column.double() for column in columns]).cpu()
-    return tuple(row.to(x.dtype) for row, x in zip(rows, columns, strict=True))
+    rows = iter(torch.stack([x.double() for x in on_device]).cpu())
+    return tuple(x if x.device.type == "cpu" else next(rows).to(x.dtype) for x in columns)
 
 
 def _views(

@@ -58,18 +58,18 @@ WAITING = {
 }
 """Operations of which the CPU needs the result, or its size, and waits for it; as recorded."""
 
-_exchanges: list[str] = []
+_recordings: list[list[str]] = []
 
 
 class DeviceTensor(Tensor):
-    """A tensor of the device; ``values`` holds the same on the CPU."""
+    """A tensor of the device; ``host`` holds the same numbers on the CPU."""
 
-    values: Tensor
-    __torch_function__ = torch._C._disabled_torch_function_impl
+    host: Tensor
+    __torch_function__ = torch._C._disabled_torch_function_impl  # type: ignore[assignment]
 
     @staticmethod
     def __new__(cls, values: Tensor) -> "DeviceTensor":
-        tensor: DeviceTensor = Tensor._make_wrapper_subclass(  # type: ignore[attr-defined]
+        tensor: DeviceTensor = Tensor._make_wrapper_subclass(
             cls,
             values.size(),
             strides=values.stride(),
@@ -77,11 +77,11 @@ class DeviceTensor(Tensor):
             dtype=values.dtype,
             device=torch.device(NAME, 0),
         )
-        tensor.values = values
+        tensor.host = values
         return tensor
 
     @classmethod
-    def __torch_dispatch__(
+    def __torch_dispatch__(  # type: ignore[override]
         cls, op: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
         return execute(op, *args, **kwargs or {})
@@ -99,7 +99,7 @@ class DeviceTensor(Tensor):
 
     def __reduce_ex__(self, protocol: Any) -> Any:
         """Save the values; they are loaded as from a GPU with ``map_location="cpu"``."""
-        return self.detach().cpu().__reduce_ex__(protocol)
+        return self.detach().cpu().__reduce_ex__(protocol)  # type: ignore[no-untyped-call]
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Any:
         if id(self) not in memo:
@@ -108,8 +108,8 @@ class DeviceTensor(Tensor):
             memo[id(self)] = torch.nn.Parameter(copy) if is_parameter else copy
         return memo[id(self)]
 
-    def __repr__(self, *, tensor_contents: Any = None) -> str:
-        return f"{self.values!r} on {self.device}"
+    def __repr__(self, *, tensor_contents: Any = None) -> str:  # type: ignore[override]
+        return f"{self.host!r} on {self.device}"
 
 
 def execute(op: Any, *args: Any, **kwargs: Any) -> Any:
@@ -123,13 +123,13 @@ def execute(op: Any, *args: Any, **kwargs: Any) -> Any:
     if (device := kwargs.get("device")) is not None:  # the operation makes a tensor
         on_device, kwargs["device"] = device.type == NAME, CPU
     if name in WAITING:
-        _exchanges.append(WAITING[name])
+        _record(WAITING[name])
     draws = on_device and torch.Tag.nondeterministic_seeded in op.tags
     with _random_numbers(op, operands) if draws else nullcontext():
         results = op(*_values(args), **{name: _values(x) for name, x in kwargs.items()})
     if not on_device:
         return results
-    given = {id(x.values): x for x in operands if isinstance(x, DeviceTensor)}
+    given = {id(x.host): x for x in operands if isinstance(x, DeviceTensor)}
 
     def wrapped(x: Tensor) -> Tensor:
         """Return the operand that an operation in place has changed, or a new tensor."""
@@ -156,7 +156,7 @@ def _map(function: Callable[[Tensor], Tensor], x: Any) -> Any:
 
 
 def _values(x: Any) -> Any:
-    return _map(lambda tensor: tensor.values if isinstance(tensor, DeviceTensor) else tensor, x)
+    return _map(lambda tensor: tensor.host if isinstance(tensor, DeviceTensor) else tensor, x)
 
 
 def _copy(name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
@@ -171,10 +171,15 @@ def _copy(name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
         waits = not (args[2] if len(args) > 2 else kwargs.get("non_blocking", False))
         _values(target).copy_(_values(source))
     if isinstance(source, DeviceTensor) and not isinstance(target, DeviceTensor):
-        _exchanges.append("to host")
+        _record("to host")
     elif isinstance(target, DeviceTensor) and not isinstance(source, DeviceTensor):
-        _exchanges.append("to device, waiting" if waits else "to device")
+        _record("to device, waiting" if waits else "to device")
     return target
+
+
+def _record(*names: str) -> None:
+    for found in _recordings:
+        found.extend(names)
 
 
 def _check_devices(op: Any, name: str, args: tuple[Any, ...], operands: Any, out: Any) -> None:
@@ -201,9 +206,9 @@ def _record_indexing(args: tuple[Any, ...]) -> None:
     One mask that takes one new value is filled without such a wait.
     """
     indices = [x for x in args[1] if x is not None]
-    _exchanges.extend("to device, waiting" for x in indices if not isinstance(x, DeviceTensor))
+    _record(*["to device, waiting" for x in indices if not isinstance(x, DeviceTensor)])
     if len(indices) > 1 or len(args) < 3 or args[2].numel() > 1:
-        _exchanges.extend("nonzero" for x in indices if x.dtype in (torch.bool, torch.uint8))
+        _record(*["nonzero" for x in indices if x.dtype in (torch.bool, torch.uint8)])
 
 
 @contextmanager
@@ -236,7 +241,7 @@ class DeviceModule(_DummyBackendModule):
         return nullcontext()
 
     def synchronize(self, device: Any = None) -> None:
-        _exchanges.append("synchronize")
+        _record("synchronize")
 
     def manual_seed(self, seed: int) -> None:
         self.rng_state = torch.Generator().manual_seed(seed).get_state()
@@ -255,18 +260,22 @@ class DeviceModule(_DummyBackendModule):
 
 @contextmanager
 def exchanges() -> Iterator[list[str]]:
-    """Return the list of what the device and the CPU exchange from now on, in their order.
+    """Return a list of what the device and the CPU exchange within the context, in their order.
 
     These are copies ``to device``, with ``, waiting`` if the CPU waits for their end, and ``to
     host``; ``item``; and operations whose size the CPU waits for, such as ``nonzero``.
     """
-    _exchanges.clear()
-    yield _exchanges
+    found: list[str] = []
+    _recordings.append(found)
+    try:
+        yield found
+    finally:
+        _recordings.pop()
 
 
 @contextmanager
 def unpinned_memory() -> Iterator[None]:
-    """Let ``torch.empty`` and ``pin_memory`` return plain memory, as without a GPU none is pinned."""
+    """Let ``torch.empty`` and ``pin_memory`` return plain memory, as no GPU pins any."""
     empty = torch.empty
 
     def unpinned(*args: Any, pin_memory: bool = False, **kwargs: Any) -> Tensor:
@@ -276,11 +285,20 @@ def unpinned_memory() -> Iterator[None]:
         yield
 
 
+def add_device() -> None:
+    """Add the device to torch."""
+    _setup_privateuseone_for_python_backend(NAME, device_module)
+    for name in (*FACTORIES, "_copy_from"):
+        op, _, overload = name.partition(".")
+        function = partial(execute, getattr(getattr(aten, op), overload or "default"))
+        _library.impl(name, function, "PrivateUse1")
+    _library.impl("lstm_cell", lstm_cell, "AutogradPrivateUse1")
+
+
 device_module = DeviceModule()
-_setup_privateuseone_for_python_backend(NAME, device_module)
-_library = torch.library.Library("aten", "IMPL")
-for _name in (*FACTORIES, "_copy_from"):
-    _op, _, _overload = _name.partition(".")
-    _function = partial(execute, getattr(getattr(aten, _op), _overload or "default"))
-    _library.impl(_name, _function, "PrivateUse1")
-_library.impl("lstm_cell", lstm_cell, "AutogradPrivateUse1")
+_library: Any = torch.library.Library("aten", "IMPL")  # type: ignore[no-untyped-call]
+DEVICE = torch.device("cuda")
+"""The device to test on: a GPU, or the double where there is none."""
+if not torch.cuda.is_available():
+    add_device()
+    DEVICE = torch.device(NAME, 0)

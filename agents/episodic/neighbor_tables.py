@@ -78,7 +78,8 @@ class NeighborTables:
         indices: Int64[Tensor, "A k B"],
     ) -> tuple[Float[Tensor, "A B"], Float[Tensor, "A B"]]:
         """Return ``estimate`` from the result of ``search``."""
-        full = torch.tensor(self.sizes, device=queries.device) >= self.num_neighbors
+        full = torch.tensor(self.sizes) >= self.num_neighbors
+        full = full.to(queries.device, non_blocking=True)
         flat = indices.flatten(1)
         returns = self.returns.gather(1, flat).view_as(indices)  # [A, k, B]
         same = self.digests.gather(1, flat).view_as(indices) == digests
@@ -86,7 +87,7 @@ class NeighborTables:
         own_return = torch.where(same, returns, -torch.inf).amax(1)
         # A stored state is its own nearest neighbor, unless k others have an equal key.
         crowded = ~exact & (distances[:, -1] <= self.keys.tolerance(queries))
-        for action in (crowded & full[:, None]).any(1).nonzero()[:, 0].tolist():
+        for action in (crowded & full[:, None]).any(1).cpu().nonzero()[:, 0].tolist():
             stored = self.digests[action, : self.sizes[action]]
             rows, index = (digests[:, None] == stored).nonzero().unbind(1)
             own_return[action, rows], exact[action, rows] = self.returns[action, index], True
