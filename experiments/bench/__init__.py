@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from ..reporting.committed import require_checkout
 from ..runs.outputs import check_writable
 from ..runs.runtime import pick_device, pick_threads
-from . import interleaved, parts
+from . import interleaved, parts, rank_scaling
 from .peers import check_peers
 from .session import BenchOptions, BenchSession, Row, results_file, save
 
@@ -16,6 +16,7 @@ GROUPS: dict[str, Group] = {
     "commands": parts.commands,
     "rollouts": interleaved.rollouts,
     "ppo": interleaved.ppo,
+    "data-parallel": rank_scaling.data_parallel,
     "dqn": interleaved.dqn,
     "mfec": interleaved.mfec,
     "replay": parts.replay,
