@@ -66,21 +66,20 @@ class Ranks:
 
     def sum(self, x: Shaped[Tensor, "*s"]) -> Shaped[Tensor, "*s"]:
         """Return the sum of a tensor over all ranks; no gradient flows through it."""
-        return x if self.alone else self._sum(x)
+        return x if self.alone else self._sum_in_place(x.detach().clone())
 
-    @torch.compiler.disable
-    def _sum(self, x: Tensor) -> Tensor:
-        total = x.detach().clone()
+    @torch.compiler.disable  # type: ignore[untyped-decorator]
+    def _sum_in_place(self, x: Tensor) -> Tensor:
         with _connected():
-            distributed.all_reduce(total)
-        return total
+            distributed.all_reduce(x)
+        return x
 
     def sum_(self, tensors: Iterable[Tensor]) -> None:
         """Replace each tensor by its sum over all ranks, in one message."""
         if self.alone:
             return
         parts = list(tensors)
-        total = self._sum(torch.cat([x.detach().reshape(-1) for x in parts]))
+        total = self._sum_in_place(torch.cat([x.detach().reshape(-1) for x in parts]))
         for x, summed in zip(parts, total.split([x.numel() for x in parts]), strict=True):
             x.detach().copy_(summed.view(x.shape))
 

@@ -6,7 +6,7 @@ from ...envs.errors import UsageError
 from ..reporting.committed import require_checkout
 from ..runs.outputs import check_writable
 from ..runs.runtime import pick_device, pick_threads
-from . import interleaved, parts, small_envs
+from . import interleaved, parts, rank_scaling, small_envs
 from .budget import due, measure, print_plan
 from .measurement import Measure, Measurement
 from .peers import check_peers
@@ -17,6 +17,7 @@ GROUPS: dict[str, Measure] = {
     "commands": parts.commands,
     "rollouts": interleaved.rollouts,
     "ppo": interleaved.ppo,
+    "data-parallel": rank_scaling.data_parallel,
     "dqn": interleaved.dqn,
     "mfec": interleaved.mfec,
     "episodic": interleaved.episodic,

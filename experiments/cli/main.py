@@ -74,11 +74,18 @@ def exit_status(run: Callable[[], int]) -> int:
         return 128 + signal.SIGPIPE
 
 
+def _rank() -> int | None:
+    """Return the rank that torchrun gave this process; None if it is the only one."""
+    several = "LOCAL_RANK" in os.environ and os.environ.get("WORLD_SIZE", "1") != "1"
+    return int(os.environ["RANK"]) if several else None
+
+
 def _status(run: Callable[[], int]) -> int:
     try:
         return run()
     except UsageError as error:
-        print(f"reverie: {plain(str(error))}", file=sys.stderr)
+        if not _rank():  # it is the same in all processes
+            print(f"reverie: {plain(str(error))}", file=sys.stderr)
         return 2
     except Interrupted as interrupted:
         return 128 + interrupted.number
@@ -105,6 +112,11 @@ def _run_command(argv: list[str]) -> int:
     if command not in COMMANDS:
         hint = did_you_mean(command, COMMANDS) or f" The commands are {', '.join(COMMANDS)}."
         raise UsageError(f"There is no command '{command}'.{hint}")
+    if command != "train" and _rank() is not None:
+        raise UsageError(
+            f"`reverie {command}` runs in one process; leave out torchrun, which is for "
+            "`reverie train`."
+        )
     module = "list_parts" if command == "list" else command
     status: int = import_module(f".{module}", __package__).run(rest)
     return status

@@ -34,17 +34,16 @@ def joined_ranks() -> Iterator[Ranks]:
     Ranks but the first print nothing to stdout. If an error ends the run, the rank that meets it
     first reports it, and the others exit with status 1.
     """
-    size = int(os.environ.get("WORLD_SIZE", "1"))
-    if size == 1:
+    names = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
+    places = [int(os.environ.get(name, "-1")) for name in names]
+    if min(places) < 0 or places[1] == 1:
         yield ALONE
         return
-    names = ("RANK", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
-    rank, local_rank, local_size = (int(os.environ[name]) for name in names)
+    ranks = Ranks(*places)
     if not distributed.is_initialized():  # by an earlier run of this process
         on_gpu = torch.cuda.is_available() and distributed.is_nccl_available()
         distributed.init_process_group("cpu:gloo,cuda:nccl" if on_gpu else "gloo", timeout=TIMEOUT)
         atexit.register(distributed.destroy_process_group)
-    ranks = Ranks(rank, size, local_rank, local_size)
     try:
         if ranks.first:
             yield ranks
@@ -55,7 +54,7 @@ def joined_ranks() -> Iterator[Ranks]:
         if not _reports_first():
             raise SystemExit(1) from error
         if not ranks.first:
-            print(f"reverie: rank {rank}: {error}", file=sys.stderr, flush=True)
+            print(f"reverie: rank {ranks.rank}: {error}", file=sys.stderr, flush=True)
             raise SystemExit(1) from error
         raise
 
