@@ -1,7 +1,7 @@
 """PPO beyond the laws of agents: its losses, its carry and its learning-rate schedule."""
 
 import math
-from dataclasses import replace
+from dataclasses import fields, replace
 from itertools import islice
 from typing import Any
 
@@ -14,7 +14,7 @@ from reverie.agents.losses import normalize_advantages, ppo_policy_loss, ppo_val
 from reverie.agents.networks import MLPConfig
 from reverie.agents.policies import sample
 from reverie.agents.ppo import PPO, PPOConfig
-from reverie.agents.rollout import BATCH_COLUMNS, select
+from reverie.agents.rollout import select
 from reverie.envs import prng
 from reverie.envs.batched_env import BatchedEnv
 from reverie.envs.catch import CatchConfig
@@ -45,8 +45,9 @@ def test_minibatches_are_rows_with_observations_in_channels_last_format() -> Non
     batch = batch_of(agent, collect(agent, CatchConfig().build(4), 8))
     rows = torch.tensor([5, 0, 5, 31])
     minibatch = select(batch, rows)
-    for name in (*BATCH_COLUMNS, "obs"):
-        assert torch.equal(getattr(minibatch, name), getattr(batch, name)[rows]), name
+    for field in fields(batch):
+        column, selected = getattr(batch, field.name), getattr(minibatch, field.name)
+        assert column == selected == {} or torch.equal(selected, column[rows]), field.name
     assert minibatch.obs.movedim(-3, -1).is_contiguous()
 
 

@@ -19,6 +19,7 @@ from reverie import Experiment, TrainOptions, train
 from reverie.agents.bonuses.density_bonus import PseudoCountConfig
 from reverie.agents.networks import MLPConfig
 from reverie.agents.ppo import PPO, PPOConfig
+from reverie.agents.pqn import PQNConfig
 from reverie.envs.catch import CatchConfig
 from reverie.envs.errors import UsageError
 from reverie.envs.prng import bits
@@ -33,11 +34,13 @@ from reverie.world_models.planning.figar import FiGARConfig
 from sample_agents import OPTIONS, SMALL_BREAKOUT, equal, metric_rows
 
 SMALL = PPOConfig(network=MLPConfig((8,)), num_steps=8, num_minibatches=3, update_epochs=2)
+PQN = PQNConfig(network=MLPConfig((8,)), num_steps=8, num_minibatches=3, update_epochs=2)
 CATCH = CatchConfig(rows=6, columns=4)
 HISTOGRAM = PseudoCountConfig(HistogramConfig(), resolution=6)
 EXPERIMENTS = {
     "plain": Experiment(SMALL, SMALL_BREAKOUT),
     "planner": Experiment(replace(SMALL, planner=FiGARConfig(max_repetitions=3)), CATCH),
+    "pqn": Experiment(PQN, CATCH),
     "bonus": Experiment(replace(SMALL, lstm=8, bptt_length=4), CATCH, HISTOGRAM),
 }
 EXPERIMENTS = {k: replace(x, num_envs=4, total_timesteps=64) for k, x in EXPERIMENTS.items()}
@@ -133,7 +136,8 @@ def test_two_processes_resume_bit_for_bit(tmp_path: Path) -> None:
 
 def test_a_signal_to_one_process_stops_both_at_the_end_of_a_rollout(tmp_path: Path) -> None:
     def both() -> None:
-        learn = PPO.learn
+        agent: Any = PPO
+        learn = agent.learn
 
         def interrupted(self: PPO, t: Any) -> Any:
             if self.ranks.rank == 1 and self.steps == 40:
@@ -141,7 +145,7 @@ def test_a_signal_to_one_process_stops_both_at_the_end_of_a_rollout(tmp_path: Pa
                 signal.raise_signal(signal.SIGINT)  # torchrun repeats the terminal's
             return learn(self, t)
 
-        PPO.learn = interrupted  # type: ignore[method-assign]
+        agent.learn = interrupted
         loud = replace(OPTIONS, quiet=False)
         run = train(replace(EXPERIMENTS["bonus"], total_timesteps=320), tmp_path / "run", loud)
         print(f"signal {run.signal}", file=sys.stderr)
@@ -155,14 +159,15 @@ def test_a_signal_to_one_process_stops_both_at_the_end_of_a_rollout(tmp_path: Pa
 
 def test_the_end_of_a_process_ends_all_with_one_sentence(tmp_path: Path) -> None:
     def both() -> None:
-        update = PPO.update
+        agent: Any = PPO
+        update = agent.update
 
         def killed(self: PPO, batch: Any) -> Any:
             if self.ranks.rank == 1 and self.steps == 96:
                 os.kill(os.getpid(), signal.SIGKILL)
             return update(self, batch)
 
-        PPO.update = killed  # type: ignore[method-assign]
+        agent.update = killed
         options = replace(OPTIONS, checkpoint_minutes=0)
         train(replace(EXPERIMENTS["planner"], total_timesteps=320), tmp_path / "run", options)
 
