@@ -9,6 +9,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from reverie.agents.bonuses.bonus import NoBonusConfig
+from reverie.agents.bonuses.simhash import SimHashConfig
 from reverie.agents.loop import interact
 from reverie.agents.networks import (
     NETWORKS,
@@ -23,6 +25,7 @@ from reverie.agents.rollout import select
 from reverie.envs import prng
 from reverie.envs.batched_env import BatchedEnv
 from reverie.envs.catch import CatchConfig
+from reverie.envs.deep_sea import DeepSeaConfig
 from reverie.envs.errors import UsageError
 from reverie.envs.interface import EnvSpec, Segment, Transition
 from reverie.world_models.precision import FLOAT32, Precision
@@ -178,6 +181,25 @@ def test_a_copy_for_inference_keeps_layer_norm_in_float32() -> None:
 
 def norms_of(network: nn.Module) -> list[nn.LayerNorm]:
     return [x for x in network.modules() if isinstance(x, nn.LayerNorm)]
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(("bonus", "solved"), [(SimHashConfig(scale=1.0), True), (None, False)])
+def test_with_a_bonus_it_solves_a_deep_sea(bonus: SimHashConfig | None, solved: bool) -> None:
+    """More than half of 200 episodes in a row reach the reward that random play seldom finds."""
+    envs = BatchedEnv(DeepSeaConfig(10).build(8), seed=0)
+    agent = PQNConfig(
+        network=MLPConfig((64, 64)), num_steps=11, num_minibatches=4, learning_rate=1e-3,
+        end_epsilon=0.05, exploration_steps=5500,
+    ).build(envs.spec, seed=0)  # fmt: skip
+    counts = (bonus or NoBonusConfig()).build(envs.spec, seed=0)
+    won: list[bool] = []
+    for t in interact(envs, agent):
+        agent.learn(t.with_bonus(counts(t)))
+        won += (t.next_step.reward[t.next_step.last] > 0.5).tolist()
+        if sum(won[-200:]) > 100 or len(won) >= 1200:
+            break
+    assert (sum(won[-200:]) > 100) == solved
 
 
 @pytest.mark.parametrize(
