@@ -48,6 +48,7 @@ class Ranks:
 
     @property
     def alone(self) -> bool:
+        """Whether the run has no other process."""
         return self.size == 1
 
     def rows(self, num_envs: int) -> slice:
@@ -75,7 +76,7 @@ class Ranks:
         return x
 
     def sum_(self, tensors: Iterable[Tensor]) -> None:
-        """Replace each tensor by its sum over all ranks, in one message."""
+        """Set each tensor to its sum over all ranks, in one message."""
         if self.alone:
             return
         parts = list(tensors)

@@ -4,68 +4,15 @@ Each rank plays its share of the envs, and all of them make the updates that one
 with all envs. The first rank writes the run folder and the messages.
 """
 
-import atexit
-import os
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stdout
 from dataclasses import replace
-from datetime import timedelta
 from typing import Any
 
-import torch
-from torch import distributed
-
 from ...agents.interface import Agent
-from ...envs.errors import RunError, UsageError
+from ...envs.errors import UsageError
 from ...envs.interface import TimeStep, Transition
-from ...envs.ranks import ALONE, DataParallel, Ranks
+from ...envs.ranks import DataParallel, Ranks
 from ..config.experiment import Experiment
 from .options import TrainOptions
-
-TIMEOUT = timedelta(days=1)
-"""How long a rank waits for the others: the first one may evaluate meanwhile."""
-
-
-@contextmanager
-def joined_ranks() -> Iterator[Ranks]:
-    """Join the other processes of ``torchrun``, if it started this one, until the run's end.
-
-    Ranks but the first print nothing to stdout. If an error ends the run, the rank that meets it
-    first reports it, and the others exit with status 1.
-    """
-    names = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
-    places = [int(os.environ.get(name, "-1")) for name in names]
-    if min(places) < 0 or places[1] == 1:
-        yield ALONE
-        return
-    ranks = Ranks(*places)
-    if not distributed.is_initialized():  # by an earlier run of this process
-        on_gpu = torch.cuda.is_available() and distributed.is_nccl_available()
-        distributed.init_process_group("cpu:gloo,cuda:nccl" if on_gpu else "gloo", timeout=TIMEOUT)
-        atexit.register(distributed.destroy_process_group)
-    try:
-        if ranks.first:
-            yield ranks
-        else:
-            with open(os.devnull, "w", encoding="utf-8") as nowhere, redirect_stdout(nowhere):
-                yield ranks
-    except (UsageError, RunError) as error:
-        if not _reports_first():
-            raise SystemExit(1) from error
-        if not ranks.first:
-            print(f"reverie: rank {ranks.rank}: {error}", file=sys.stderr, flush=True)
-            raise SystemExit(1) from error
-        raise
-
-
-def _reports_first() -> bool:
-    """Return whether no other rank reports an error."""
-    try:
-        store = distributed.distributed_c10d._get_default_store()
-        return bool(store.add("reverie/errors", 1) == 1)
-    except RuntimeError:  # the process that holds the store has ended
-        return True
 
 
 def data_parallel(

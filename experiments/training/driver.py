@@ -22,12 +22,12 @@ from ..config.serialization import encode_job, open_run
 from ..runs import random_state
 from ..runs.checkpoints import report_full_disk
 from ..runs.files import write_file
+from ..runs.processes import joined_ranks
 from ..runs.provenance import command, provenance
 from ..runs.run import Run, flatten, loading, locked
 from ..runs.runtime import Runtime, interrupts, pick_runtime
 from ..runs.state_checks import check_count, check_finite_state, restore
 from .callbacks import Callback, Row
-from .data_parallel import joined_ranks
 from .options import RunOptions
 
 FINISHED_FILE = "finished"
