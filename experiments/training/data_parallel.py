@@ -24,7 +24,7 @@ def data_parallel(
     if not isinstance(agent, DataParallel):
         raise UsageError(
             f"The agent {name} learns in one process: it has no rollout whose updates several "
-            f"processes could share; choose ppo, {alone}."
+            f"processes could share; choose ppo or pqn, {alone}."
         )
     refused = {
         "init_from": (experiment.init_from is not None, "the start from a trained agent"),

@@ -18,6 +18,7 @@ import torch
 from reverie import Experiment, TrainOptions, train
 from reverie.agents.bonuses.density_bonus import PseudoCountConfig
 from reverie.agents.networks import MLPConfig
+from reverie.agents.on_policy import OnPolicyAgent
 from reverie.agents.ppo import PPO, PPOConfig
 from reverie.agents.pqn import PQNConfig
 from reverie.envs.catch import CatchConfig
@@ -192,11 +193,11 @@ def test_agents_are_refused_by_capability(tmp_path: Path) -> None:
     for kind in AGENTS.values():
         experiment = replace(EXPERIMENTS["plain"], agent=kind())
         agent = experiment.agent.build(envs.spec)
-        if isinstance(agent, PPO):
+        if isinstance(agent, OnPolicyAgent):
             data_parallel(agent, experiment, OPTIONS, ranks)
             assert agent.ranks is ranks
             continue
-        with pytest.raises(UsageError, match=r"learns in one process: .*; choose ppo, or train"):
+        with pytest.raises(UsageError, match=r"learns in one process: .*; choose ppo or pqn, or train"):
             data_parallel(agent, experiment, OPTIONS, ranks)
     agent = EXPERIMENTS["plain"].agent.build(envs.spec)
     refused: dict[str, tuple[Experiment, TrainOptions]] = {
