@@ -159,9 +159,9 @@ class PPO(HasState):
             )
             self.network = PolicyNetwork(trunk, config.lstm, planner).to(self.device)
         self.inference_copy = inference_copy(self.network, precision)
-        self._forward, self._loss = self.inference_copy.network.forward, self.ppo_loss
+        self.forward, self._loss = self.inference_copy.network.forward, self.ppo_loss
         if not self.network.recurrent:  # else each timestep of a sequence would be compiled apart
-            self._forward = precision.maybe_compile(self._forward, self.device)
+            self.forward = precision.maybe_compile(self.forward, self.device)
             self._loss = precision.maybe_compile(self._loss, self.device)
         self.optimizer = torch.optim.Adam(
             self.network.parameters(), lr=config.learning_rate, eps=1e-5, fused=True
@@ -174,15 +174,20 @@ class PPO(HasState):
                 f"agent.num_steps is {config.num_steps} and agent.bptt_length is "
                 f"{config.bptt_length}; make agent.num_steps a multiple of agent.bptt_length."
             )
-        self.rollout = Rollout(
+        self.rollout = self.new_rollout(spec)
+        self.rng = prng.initial_rng(seed, prng.Purpose.REPLAY, 1)
+        self.steps = 0
+
+    def new_rollout(self, spec: EnvSpec) -> Rollout:
+        """Return an empty rollout for the envs of ``spec``."""
+        config = self.config
+        return Rollout(
             spec,
             config.num_steps,
             extras=("log_prob", "decision", "value", *["free_energy"] * config.free_energy),
-            carry_every=self.sequence_length if recurrent else config.num_steps,
+            carry_every=self.sequence_length if self.network.recurrent else config.num_steps,
             device=self.device,
         )
-        self.rng = prng.initial_rng(seed, prng.Purpose.REPLAY, 1)
-        self.steps = 0
 
     def initial(self, n: int) -> Carry:
         carry = self.network.initial(n) | {
@@ -197,7 +202,7 @@ class PPO(HasState):
         The extras are the value and the log-probability of action and decision together, and what
         the planner shows.
         """
-        logits, value, plan, next_carry = self._forward(
+        logits, value, plan, next_carry = self.forward(
             step.obs[:, None], step.first[:, None], carry
         )
         log_pi = logits[:, 0].log_softmax(1)
@@ -231,7 +236,7 @@ class PPO(HasState):
     @torch.no_grad()
     def value(self, step: TimeStep, carry: Carry) -> Float[Tensor, " N"]:
         """Return the value of each env's observation."""
-        value = self._forward(step.obs[:, None], step.first[:, None], carry)[1]
+        value = self.forward(step.obs[:, None], step.first[:, None], carry)[1]
         return value[:, 0].clone()
 
     def train_on(self, segment: Segment, next_value: Float[Tensor, " B"]) -> Metrics:
@@ -240,7 +245,7 @@ class PPO(HasState):
         ``next_value`` is the value of the observation after the last action. Raises UsageError if a
         minibatch does not fit in memory.
         """
-        learning_rate = self._anneal_learning_rate()
+        learning_rate = self.anneal_learning_rate()
         batch = self.estimate_advantages(segment, next_value)
         residual, returns = (x[batch.valid] for x in (batch.advantage, batch.returns))
         batch = replace(batch, obs=to_channels_last(batch.obs))  # once for all epochs
@@ -310,7 +315,7 @@ class PPO(HasState):
             remedy = f"but {fits} rows fit; choose --agent.num_minibatches {minibatches}"
         return f"A minibatch of {size} rows does not fit in the memory of {self.device}, {remedy}."
 
-    def ppo_loss(self, batch: Batch) -> tuple[Float[Tensor, ""], dict[str, Tensor]]:
+    def ppo_loss(self, batch: Batch) -> tuple[Float[Tensor, "*s"], dict[str, Tensor]]:
         """Return PPO's loss and the means of its terms.
 
             policy_loss + vf_coef value_loss - ent_coef entropy
@@ -342,7 +347,7 @@ class PPO(HasState):
             "losses/clipfrac": logratio.expm1().abs() > (config.clip_coef or math.inf),
         }
         weights = dict.fromkeys(terms, deciding) | {"losses/value_loss": all_valid}
-        means = {name: (weights[name] * term).sum() for name, term in terms.items()}
+        means = {name: (weights[name] * term).sum((-2, -1)) for name, term in terms.items()}
         loss = (
             means["losses/policy_loss"]
             + config.vf_coef * means["losses/value_loss"]
@@ -352,7 +357,7 @@ class PPO(HasState):
         )
         return loss, {name: mean.detach() for name, mean in means.items()}
 
-    def _anneal_learning_rate(self) -> float:
+    def anneal_learning_rate(self) -> float:
         """Set and return the learning rate at the first step of the rollout just collected."""
         config, learning_rate = self.config, self.config.learning_rate
         if config.anneal_steps:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import accumulate
 from typing import Any
 
 import torch
@@ -41,25 +42,33 @@ class Pipeline(BatchedEnv):
 
     def state_dict(self) -> dict[str, Any]:
         """Return the state of one BatchedEnv of all envs, whatever the number of parts."""
-        states = [part.state_dict() for part in self.parts]
-        timesteps = max(len(state["action_log"]) for state in states)
-        for state in states:  # the logs' ends are aligned
-            log = state["action_log"]
-            padding = log.new_zeros(timesteps - len(log), log.shape[1])
-            state["action_log"] = torch.cat([padding, log])
-        return {
-            name: torch.cat([x[name] for x in states], int(name == "action_log"))
-            for name in states[0]
-        }
+        return join_states([part.state_dict() for part in self.parts])
 
     def load_state_dict(self, state: dict[str, Any]) -> UInt8[Tensor, "N K H W"]:
-        obs, begin = [], 0
-        for part, size in zip(self.parts, self.sizes, strict=True):
-            end = begin + size
-            own = {name: x[begin:end] for name, x in state.items() if name != "action_log"}
-            timesteps = int(own["steps_since_seed"].max())
-            log = state["action_log"]
-            own["action_log"] = log[len(log) - timesteps :, begin:end]
-            obs.append(part.load_state_dict(own))
-            begin = end
-        return torch.cat(obs)
+        states = split_states(state, self.sizes)
+        pairs = zip(self.parts, states, strict=True)
+        return torch.cat([part.load_state_dict(own) for part, own in pairs])
+
+
+def join_states(states: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Return the state of one BatchedEnv of the envs of several, in order."""
+    timesteps = max(len(state["action_log"]) for state in states)
+    logs = []
+    for state in states:  # the logs' ends are aligned
+        log = state["action_log"]
+        logs.append(torch.cat([log.new_zeros(timesteps - len(log), log.shape[1]), log]))
+    joined = {
+        name: torch.cat([x[name] for x in states]) for name in states[0] if name != "action_log"
+    }
+    return joined | {"action_log": torch.cat(logs, 1)}
+
+
+def split_states(state: dict[str, Any], sizes: Sequence[int]) -> list[dict[str, Any]]:
+    """Invert ``join_states``, for groups of these numbers of envs."""
+    log, states, begin = state["action_log"], [], 0
+    for end in accumulate(sizes):
+        own = {name: x[begin:end] for name, x in state.items() if name != "action_log"}
+        timesteps = int(own["steps_since_seed"].max())
+        states.append(own | {"action_log": log[len(log) - timesteps :, begin:end]})
+        begin = end
+    return states

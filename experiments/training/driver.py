@@ -6,7 +6,7 @@ signals.
 
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -47,9 +47,13 @@ class Process:
     ) -> None:
         self.job, self.options = job, options
         self.run, self.runtime, self.resources = run, runtime, resources
-        self.step = self.frames = 0
+        self.step = self.frames = self.consumed = 0
         self.signals: list[int] = []
         """Signals received in this session, which end it at its next checkpoint."""
+        self.checkpoint: dict[str, Any] | None = None
+        """The state to continue from, until the process begins."""
+        self.generators: dict[str, Any] | None = None
+        """States of the process-wide generators, where the process holds several runs."""
 
     @property
     def can_stop(self) -> bool:
@@ -90,9 +94,10 @@ class Process:
         for callback in self.callbacks:
             callback.on_message(text)
 
-    def begin(self, state: dict[str, Any] | None) -> None:
-        """Continue from a checkpoint's state, or start, and record the session."""
+    def begin(self) -> None:
+        """Continue from the run's checkpoint, or start, and record the session."""
         run, runtime = self.run, self.runtime
+        state, self.checkpoint = self.checkpoint, None  # its tensors are copied
         verb = f"continues at {self.job.unit} {self.step:,}" if self.step else "starts"
         self.tell(f"{run.folder} {verb}: {self.title}")
         if state is None:
@@ -111,28 +116,31 @@ class Process:
             self.tell(warning)
         for callback in self.callbacks:
             callback.on_start(self.step)
+        self.consumed = self.step
 
     def advance(self) -> None:
         """Iterate until the last step, the time limit or a signal, and write checkpoints."""
-        options, callbacks = self.options, self.callbacks
-        start_time = save_time = time.monotonic()
-        previous, stop, steps = self.step, self.is_done, self.iterate()
-        while not stop:
-            t, metrics = next(steps)
-            for callback in callbacks:
-                if t is not None:
-                    callback.on_transition(t, self.step)
-                callback.on_metrics(metrics)
-            stop = self.is_done
-            if stop or self.step // options.log_every > previous // options.log_every:
-                self._log()
-            previous = self.step
+        schedule, steps = CheckpointSchedule(self.options), self.iterate()
+        while not self.is_done:
+            self.consume(*next(steps))
             if self.can_stop:
-                now = time.monotonic()
-                stop |= bool(self.signals) or 0 < 60 * options.max_minutes < now - start_time
-                if stop or now - save_time > 60 * options.checkpoint_minutes:
-                    self._save()
-                    save_time = time.monotonic()
+                stop = self.is_done or bool(self.signals) or schedule.time_is_up
+                if stop or schedule.is_due:
+                    self.save()
+                    schedule.restart()
+                if stop:
+                    break
+
+    def consume(self, t: Transition | None, metrics: Metrics) -> None:
+        """Hand what an iteration returned to the callbacks, and write a row if it is due."""
+        for callback in self.callbacks:
+            if t is not None:
+                callback.on_transition(t, self.step)
+            callback.on_metrics(metrics)
+        every = self.options.log_every
+        if self.is_done or self.step // every > self.consumed // every:
+            self._log()
+        self.consumed = self.step
 
     def end(self) -> None:
         """End the session; the run is finished if its last step is done."""
@@ -160,7 +168,7 @@ class Process:
         for callback in self.callbacks:
             callback.on_row(row)
 
-    def _save(self) -> None:
+    def save(self) -> None:
         """Write a checkpoint; raises NumericalError if training could not continue from it."""
         for callback in self.callbacks:
             callback.on_checkpoint()
@@ -171,9 +179,31 @@ class Process:
         state |= {
             "step": self.step,
             "callbacks": {name: state for name, state in states.items() if state},
-            "random_state": random_state.capture(),
+            "random_state": self.generators or random_state.capture(),
         }
         self.run.checkpoints.save(self.step, state)
+
+
+class CheckpointSchedule:
+    """The wall-clock limits of a session: when its next checkpoint is due, and when it ends."""
+
+    def __init__(self, options: RunOptions) -> None:
+        self.options = options
+        self.start_time = self.save_time = time.monotonic()
+
+    @property
+    def time_is_up(self) -> bool:
+        """Whether the session has had its ``max_minutes``."""
+        return 0 < 60 * self.options.max_minutes < time.monotonic() - self.start_time
+
+    @property
+    def is_due(self) -> bool:
+        """Whether the last checkpoint is older than ``checkpoint_minutes``."""
+        return time.monotonic() - self.save_time > 60 * self.options.checkpoint_minutes
+
+    def restart(self) -> None:
+        """Count the time from a checkpoint that was written now."""
+        self.save_time = time.monotonic()
 
 
 def drive(
@@ -189,6 +219,31 @@ def drive(
     output write a checkpoint as soon as the process can stop, from which the same call continues.
     """
     runtime = pick_runtime(options.device, options.threads, options.precision, options.compile)
+    with opened(kind, job, folder, options, runtime, callbacks) as (run, process):
+        if process is None:
+            return run
+        with stopped_runs([process]):
+            with interrupts(process.signals):
+                process.begin()
+                process.advance()
+                run.signal = next(iter(process.signals), 0)
+            process.end()
+    return run
+
+
+@contextmanager
+def opened(
+    kind: type[Process],
+    job: Job,
+    folder: Path | str,
+    options: RunOptions,
+    runtime: Runtime,
+    callbacks: Sequence[Callback] = (),
+) -> Iterator[tuple[Run, Process | None]]:
+    """Hold the lock of a run folder, and give its run and its process, or None if it is finished.
+
+    The process is at the step of its last checkpoint, which it restores when it begins.
+    """
     run = open_run(folder, job, options.imports)
     with locked(run.folder, "training"), report_full_disk(run.folder), ExitStack() as resources:
         state = run.checkpoints.load()
@@ -202,9 +257,10 @@ def drive(
                     f"{run.folder} is finished at {job.unit} {step:,}; choose a larger "
                     f"--{job.length_field.replace('_', '-')} to continue."
                 )
-            return run
+            yield run, None
+            return
         process = kind(job, options, run, runtime, resources)
-        process.step = step
+        process.step, process.checkpoint = step, state
         process.callbacks.extend(callbacks)
         names = [callback.name for callback in process.callbacks]
         if repeated := {name for name in names if names.count(name) > 1}:
@@ -214,20 +270,27 @@ def drive(
             )
         for callback in process.callbacks:
             resources.callback(callback.close)
-        try:
-            with interrupts(process.signals):
-                process.begin(state)
-                del state  # its tensors were copied
-                process.advance()
-                run.signal = next(iter(process.signals), 0)
-            process.end()
-        except (NumericalError, EnvError) as error:
-            remedy = f"There was no checkpoint in {run.folder} yet."
-            if steps := run.checkpoints.steps():
+        yield run, process
+
+
+@contextmanager
+def stopped_runs(processes: Sequence[Process]) -> Iterator[None]:
+    """Add to an error where the runs stopped, and how they continue."""
+    try:
+        yield
+    except (NumericalError, EnvError) as error:
+        sentences = []
+        for process in processes:
+            folder, unit = process.run.folder, process.job.unit
+            remedy = f"There was no checkpoint in {folder} yet."
+            if steps := process.run.checkpoints.steps():
                 remedy = (
-                    f"The checkpoint of {job.unit} {steps[-1]:,} in {run.folder} is complete, and "
-                    "the same command continues from it."
+                    f"The checkpoint of {unit} {steps[-1]:,} in {folder} is complete, and the same "
+                    "command continues from it."
                 )
-            stopped = f"The run stopped at {job.unit} {process.step:,}."
-            raise type(error)(f"{stopped} {error} {remedy}") from error
-    return run
+            sentences.append(remedy)
+        first = processes[0]
+        stopped = f"The run stopped at {first.job.unit} {first.step:,}."
+        if len(processes) > 1:
+            stopped = f"The {len(processes)} runs stopped at {first.job.unit} {first.step:,}."
+        raise type(error)(f"{stopped} {error} {' '.join(sentences)}") from error

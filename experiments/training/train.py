@@ -1,6 +1,6 @@
 """Training of an agent in the envs of an experiment."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -139,6 +139,8 @@ class AgentTraining(Process):
             self.callbacks.append(Videos(run.folder / "videos", options.video_every))
         self.now: tuple[TimeStep, Carry] | None = None
         """The time step and the carry to continue from; None at the envs' reset."""
+        self.env_state: Callable[[], dict[str, Any]] = self.envs.state_dict
+        """Returns the state of the run's envs, also where they are among those of other seeds."""
 
     @property
     def timestep(self) -> int:
@@ -182,10 +184,14 @@ class AgentTraining(Process):
         ):
             t = t.with_bonus(self.bonus(t))
             metrics = {"bonus/mean": t.bonus.mean(), **self.agent.learn(t)}
-            self.step += self.job.num_envs
-            self.frames = self.step * self.job.env.frame_skip
-            self.now = t.next_step, t.next_carry
+            self.count(t)
             yield t, metrics
+
+    def count(self, t: Transition) -> None:
+        """Count a timestep, after which the run can continue."""
+        self.step += self.job.num_envs
+        self.frames = self.step * self.job.env.frame_skip
+        self.now = t.next_step, t.next_carry
 
     def start(self) -> None:
         """Initialize the agent from another run if the experiment names one."""
@@ -216,7 +222,7 @@ class AgentTraining(Process):
             "initial_steps": self.initial_steps,
             "agent": self.agent.state_dict(),
             "bonus": self.bonus.state_dict(),
-            "envs": self.envs.state_dict(),
+            "envs": self.env_state(),
             "next_step": timestep_state(step),
             "next_carry": carry,
         }
