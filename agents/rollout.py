@@ -148,23 +148,26 @@ BATCH_FIELDS = ("obs", "first", "valid", "action", "decision", "log_prob", "valu
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Sequences of T timesteps, with the outputs of the policy and value that collected them."""
+    """Sequences of T timesteps, with the outputs of the policy and value that collected them.
 
-    obs: UInt8[Tensor, "B T K H W"]
-    first: Bool[Tensor, "B T"]
-    valid: Bool[Tensor, "B T"]
-    action: Int64[Tensor, "B T"]
-    decision: Int64[Tensor, "B T"]
+    Axes before these are those of several batches, one for each of several seeds.
+    """
+
+    obs: UInt8[Tensor, "*s B T K H W"]
+    first: Bool[Tensor, "*s B T"]
+    valid: Bool[Tensor, "*s B T"]
+    action: Int64[Tensor, "*s B T"]
+    decision: Int64[Tensor, "*s B T"]
     """The planner's."""
-    log_prob: Float[Tensor, "B T"]
+    log_prob: Float[Tensor, "*s B T"]
     """Of action and decision together, in nats."""
-    value: Float[Tensor, "B T"]
-    advantage: Float[Tensor, "B T"]
+    value: Float[Tensor, "*s B T"]
+    advantage: Float[Tensor, "*s B T"]
     carry: Carry
     """Before the first timestep of each sequence."""
 
     @property
-    def returns(self) -> Float[Tensor, "B T"]:
+    def returns(self) -> Float[Tensor, "*s B T"]:
         """Targets of the value."""
         return self.advantage + self.value
 

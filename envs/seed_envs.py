@@ -10,7 +10,7 @@ from jaxtyping import UInt8
 from torch import Tensor
 
 from . import prng
-from .batched_env import BatchedEnv, EmulatorEnvs
+from .batched_env import EmulatorEnvs
 from .interface import EnvSpec
 from .pipeline import join_states, split_states
 

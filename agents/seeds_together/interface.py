@@ -8,8 +8,8 @@ from ...envs.interface import Metrics, Transition
 from ..dqn import DQN
 from ..interface import Policy
 from ..ppo import PPO
-from .dqn import DQNSeeds
-from .ppo import PPOSeeds
+from .dqn_seeds import DQNSeeds
+from .ppo_seeds import PPOSeeds
 
 
 class SeedAgent(Policy, Protocol):

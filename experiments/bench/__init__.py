@@ -18,6 +18,7 @@ GROUPS: dict[str, Group] = {
     "ppo": interleaved.ppo,
     "dqn": interleaved.dqn,
     "mfec": interleaved.mfec,
+    "seeds": interleaved.seeds,
     "replay": parts.replay,
     "tables": parts.tables,
     "checkpoints": parts.checkpoints,

@@ -51,8 +51,8 @@ def make_batched_env(
     if needs and not envs.spec.privileged:
         envs.close()
         raise UsageError(
-            f"{' and '.join(needs)} needs the true state, which {experiment.env.env_name} does not offer; "
-            "choose another part, or an env that offers it, such as env:catch or "
+            f"{' and '.join(needs)} needs the true state, which {experiment.env.env_name} does not "
+            "offer; choose another part, or an env that offers it, such as env:catch or "
             "--game montezuma_revenge."
         )
     return envs

@@ -13,8 +13,8 @@ from pathlib import Path
 import torch
 
 from ...agents.loop import interact
+from ...agents.seeds_together.env_states import concat_states, split_states
 from ...agents.seeds_together.interface import together
-from ...agents.seeds_together.states import concat_states, split_states
 from ...envs.batched_env import EmulatorEnvs
 from ...envs.errors import UsageError
 from ...envs.interface import Carry, Metrics, TimeStep, Transition, concat_timesteps

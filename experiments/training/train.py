@@ -58,6 +58,11 @@ def train(
 
         train(PRESETS["dqn"], "runs/dqn", TrainOptions(device="cpu"))
     """
+    if options.seeds_together > 1:
+        raise UsageError(
+            f"seeds_together is {options.seeds_together}, and this trains one run; use "
+            "`reverie train --seeds-together`, or train_together from Python."
+        )
     return drive(AgentTraining, experiment, folder, options, callbacks)
 
 

@@ -77,8 +77,9 @@ class SeedReplay(Replay):
 
     def _find(self, ranks: Int64[Tensor, " B"]) -> Int64[Tensor, " B"]:
         found = super()._find(ranks)
-        seed, own_cell = found // (self.blocks_per_seed * BLOCK), found % (
-            self.blocks_per_seed * BLOCK
+        seed, own_cell = (
+            found // (self.blocks_per_seed * BLOCK),
+            found % (self.blocks_per_seed * BLOCK),
         )
         row, own_env = own_cell // self.envs_per_seed, own_cell % self.envs_per_seed
         return row * self.num_envs + seed * self.envs_per_seed + own_env

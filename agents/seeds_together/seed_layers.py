@@ -40,18 +40,26 @@ class SeedLayer(nn.Module):
     def __init__(self, layers: Sequence[nn.Module], active: ActiveSeeds) -> None:
         super().__init__()
         self.layers, self.active = list(layers), active  # the parameters stay the seeds' own
+        self.all_parameters = [tuple(layer.parameters()) for layer in layers]
+        self.linear = all(isinstance(x, nn.Linear) and x.bias is not None for x in layers)
 
     def forward(self, x: Float[Tensor, "B ..."]) -> Float[Tensor, "B ..."]:
         """Map the rows of each active seed by its own layer."""
-        layers = [self.layers[i] for i in self.active.positions]
-        if not torch.is_grad_enabled():
-            parts = zip(layers, x.chunk(len(layers)), strict=True)
-            return torch.cat([layer(_aligned(part)) for layer, part in parts])
-        parameters = [x for layer in layers for x in layer.parameters()]
-        linear = all(isinstance(layer, nn.Linear) and layer.bias is not None for layer in layers)
-        kind: Any = _SeedLinear if linear and x.ndim == 2 else _SeedFunction
-        y: Tensor = kind.apply(x, layers, *parameters)
-        return y
+        positions = self.active.positions
+        parameters = [self.all_parameters[i] for i in positions]
+        if self.linear and x.ndim == 2:
+            flat = [own for pair in parameters for own in pair]
+            if torch.is_grad_enabled():
+                y: Tensor = _SeedLinear.apply(x, *flat)  # type: ignore[no-untyped-call]
+                return y
+            return _linear([_aligned(part) for part in x.chunk(len(positions))], flat)
+        layers = [self.layers[i] for i in positions]
+        if torch.is_grad_enabled():
+            flat = [own for each in parameters for own in each]
+            z: Tensor = _SeedFunction.apply(x, layers, *flat)  # type: ignore[no-untyped-call]
+            return z
+        parts = zip(layers, x.chunk(len(layers)), strict=True)
+        return torch.cat([layer(_aligned(part)) for layer, part in parts])
 
 
 class _SeedFunction(torch.autograd.Function):
@@ -74,9 +82,9 @@ class _SeedFunction(torch.autograd.Function):
         parts = zip(ctx.layers, ctx.inputs, ctx.outputs, grad.chunk(len(ctx.layers)), strict=True)
         for layer, x, y, own in parts:
             wanted = [x] * needs_input + list(layer.parameters())
-            grads = list(torch.autograd.grad(y, wanted, _aligned(own)))
-            of_inputs += [grads.pop(0)] * needs_input
-            of_parameters += grads
+            grads = torch.autograd.grad(y, wanted, _aligned(own))
+            of_inputs += grads[:needs_input]
+            of_parameters += grads[needs_input:]
         return torch.cat(of_inputs) if needs_input else None, None, *of_parameters
 
 
@@ -84,11 +92,10 @@ class _SeedLinear(torch.autograd.Function):
     """Linear layers, with the products of torch's own derivative."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, layers: list[nn.Module], *parameters: Tensor) -> Tensor:
-        parts = [_aligned(part) for part in x.chunk(len(layers))]
+    def forward(ctx: Any, x: Tensor, *parameters: Tensor) -> Tensor:
+        parts = [_aligned(part) for part in x.chunk(len(parameters) // 2)]
         ctx.save_for_backward(*parts, *parameters[::2])
-        triples = zip(parts, parameters[::2], parameters[1::2], strict=True)
-        return torch.cat([functional.linear(*triple) for triple in triples])
+        return _linear(parts, parameters)
 
     @staticmethod
     @once_differentiable  # type: ignore[untyped-decorator]
@@ -100,9 +107,15 @@ class _SeedLinear(torch.autograd.Function):
         for x, own in zip(parts, grads, strict=True):
             of_parameters += [own.t().mm(x), own.sum(0)]
         if not ctx.needs_input_grad[0]:
-            return None, None, *of_parameters
+            return None, *of_parameters
         of_input = torch.cat([own.mm(weight) for own, weight in zip(grads, weights, strict=True)])
-        return of_input, None, *of_parameters
+        return of_input, *of_parameters
+
+
+def _linear(parts: Sequence[Tensor], parameters: Sequence[Tensor]) -> Tensor:
+    """Return the products of each part with its weights, and the sums with its biases."""
+    triples = zip(parts, parameters[::2], parameters[1::2], strict=True)
+    return torch.cat([functional.linear(*triple) for triple in triples])
 
 
 def network_of_seeds(networks: Sequence[M], active: ActiveSeeds) -> M:

@@ -11,10 +11,10 @@ from ...envs.interface import Carry, Metrics, TimeStep, Transition
 from ..dqn import DQN
 from ..interface import ActOutput
 from ..returns import learning_reward
+from .env_states import concat_states
 from .gradient_steps import GradientSteps
-from .layers import ActiveSeeds, network_of_seeds
-from .replay import SeedReplay
-from .states import concat_states
+from .seed_layers import ActiveSeeds, network_of_seeds
+from .seed_replay import SeedReplay
 
 
 class DQNSeeds:
@@ -79,9 +79,7 @@ class DQNSeeds:
         config = self.rows.config
         batch = self.replay.gather(self.replay.sample_ranks(config.batch_size, seeds, sizes))
         self.active.positions = list(seeds)
-        losses, q_values = (
-            x.view(len(seeds), -1).mean(1) for x in self.rows.loss(batch)
-        )
+        losses, q_values = (x.view(len(seeds), -1).mean(1) for x in self.rows.loss(batch))
         self.active.positions = list(range(len(self.agents)))
         self.steps.backward(losses)
         self.steps.step(config.max_grad_norm)

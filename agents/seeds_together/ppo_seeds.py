@@ -3,7 +3,6 @@
 import copy
 from collections.abc import Sequence
 from dataclasses import fields, replace
-from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int64, UInt8
@@ -16,10 +15,10 @@ from ..interface import ActOutput
 from ..networks import PolicyNetwork
 from ..ppo import PPO
 from ..returns import explained_variance
-from ..rollout import BATCH_FIELDS, Batch, Rollout, select
+from ..rollout import BATCH_FIELDS, Batch, select
+from .env_states import concat_states, split_states
 from .gradient_steps import GradientSteps
-from .layers import ActiveSeeds, network_of_seeds
-from .states import concat_states, split_states
+from .seed_layers import ActiveSeeds, network_of_seeds
 
 
 class PPOSeeds:
@@ -75,8 +74,8 @@ class PPOSeeds:
         for _ in range(config.update_epochs):
             order = prng.bits(self.rng, size, prng.Purpose.SAMPLE).argsort(1) + first_row
             self.rng = prng.next_rng(self.rng)
-            for rows in order.chunk(config.num_minibatches, 1):
-                updates.append(self._update(select(batch, rows.flatten())))
+            minibatches = order.chunk(config.num_minibatches, 1)
+            updates += [self._update(select(batch, rows.flatten())) for rows in minibatches]
         residual, returns, valid = (
             x.unflatten(0, (num_seeds, size)) for x in (batch.advantage, batch.returns, batch.valid)
         )
@@ -121,9 +120,7 @@ class _SeedAxis(nn.Module):
         size = first.shape[:2]
         rows = (x.flatten(0, 1) for x in (action, decision))
         carry = {name: x.flatten(0, 1) for name, x in carry.items()}
-        logits, value, plan, _ = self.network(
-            obs.flatten(0, 1), first.flatten(0, 1), carry, *rows
-        )
+        logits, value, plan, _ = self.network(obs.flatten(0, 1), first.flatten(0, 1), carry, *rows)
         columns = {x.name: getattr(plan, x.name) for x in fields(PlannerOutput)}
         plan = PlannerOutput(
             **{name: x.unflatten(0, size) for name, x in columns.items() if x is not None}
@@ -136,5 +133,4 @@ def _unflatten(batch: Batch, num_seeds: int) -> Batch:
     size = num_seeds, len(batch.action) // num_seeds
     columns = {name: getattr(batch, name).unflatten(0, size) for name in BATCH_FIELDS}
     carry = {name: x.unflatten(0, size) for name, x in batch.carry.items()}
-    seeds: Any = Batch  # its axes are those of one seed
-    return seeds(**columns, carry=carry)
+    return Batch(**columns, carry=carry)
