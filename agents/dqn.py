@@ -183,7 +183,7 @@ class DQN(HasState):
         return metrics
 
     def notice_no_episode(self, replay_size: int) -> None:
-        """Tell the user, once, if no transition can be sampled long after learning has started."""
+        """Print a notice, once, if no transition can be sampled long after learning has started."""
         if self.steps > self.config.learning_starts:
             self.notice.update(
                 self.spec.num_envs,

@@ -64,7 +64,7 @@ def join_states(states: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 
 def split_states(state: dict[str, Any], sizes: Sequence[int]) -> list[dict[str, Any]]:
-    """Invert ``join_states``, for groups of these numbers of envs."""
+    """Return the states that ``join_states`` joined, of groups of these numbers of envs."""
     log, states, begin = state["action_log"], [], 0
     for end in accumulate(sizes):
         own = {name: x[begin:end] for name, x in state.items() if name != "action_log"}

@@ -43,7 +43,7 @@ class DQNSeeds:
         return carry
 
     def act(self, step: TimeStep, carry: Carry, *, explore: bool = True) -> ActOutput:
-        """Select an action in every env, by the network of its seed."""
+        """Return an action in every env, by the network of its seed."""
         return self.rows.act(step, carry, explore=explore)
 
     def learn(self, t: Transition) -> list[Metrics]:
@@ -62,16 +62,16 @@ class DQNSeeds:
             for seed, result in zip(seeds, self._update(seeds, sizes), strict=True):
                 results[seed].append(result)
         metrics: list[Metrics] = []
-        for size, result in zip(sizes.tolist(), results, strict=True):
+        for size, losses in zip(sizes.tolist(), results, strict=True):
             own: Metrics = {"charts/epsilon": self.rows.epsilon, "charts/replay_size": float(size)}
-            if result:
-                td_loss, q_values = torch.stack(result).mean(0).unbind()
+            if losses:
+                td_loss, q_values = torch.stack(losses).mean(0).unbind()
                 own |= {"losses/td_loss": td_loss, "losses/q_values": q_values}
             metrics.append(own)
         return metrics
 
     def share(self) -> None:
-        """Give the agents their part of the replay buffer."""
+        """Store in the agents their part of the replay buffer."""
         self.replay.share()
 
     def _update(self, seeds: Sequence[int], sizes: Tensor) -> list[Tensor]:

@@ -18,7 +18,7 @@ def concat_states(states: Sequence[Any]) -> Any:
 
 
 def split_states(state: Any, count: int) -> list[Any]:
-    """Invert ``concat_states`` for states of equal sizes; their tensors are views."""
+    """Return the states of equal sizes that ``concat_states`` joined; their tensors are views."""
     if isinstance(state, dict):
         parts = {name: split_states(value, count) for name, value in state.items()}
         return [{name: part[i] for name, part in parts.items()} for i in range(count)]

@@ -30,7 +30,7 @@ class GradientSteps:
         losses.sum().backward()  # type: ignore[no-untyped-call]
 
     def step(self, max_norm: float) -> None:
-        """Clip the gradient of each seed that has one to a norm, and step along it.
+        """Make a step for each seed that has a gradient, which is clipped to a norm.
 
         The arithmetic of ``clip_grad_norm_``, seed by seed, at the learning rate of the first seed.
         """

@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from typing import Any, Protocol
 
+from torch import nn
+
 from ...envs.errors import UsageError
 from ...envs.interface import Metrics, Transition
 from ..dqn import DQN
@@ -10,6 +12,7 @@ from ..interface import Policy
 from ..ppo import PPO
 from .dqn_seeds import DQNSeeds
 from .ppo_seeds import PPOSeeds
+from .seed_layers import check_network
 
 
 class SeedAgent(Policy, Protocol):
@@ -19,11 +22,24 @@ class SeedAgent(Policy, Protocol):
         """Learn from a transition of all envs; return the metrics of each seed."""
 
     def share(self) -> None:
-        """Bring the state of the seeds' own agents up to date."""
+        """Store the present state in the seeds' own agents."""
 
 
 TOGETHER: dict[type, type[SeedAgent]] = {DQN: DQNSeeds, PPO: PPOSeeds}
 """The class of several seeds of each agent that can learn together."""
+
+
+def check_together(agent: Any) -> None:
+    """Raise UsageError if agents of this class, or with this network, cannot learn together."""
+    if type(agent) not in TOGETHER:
+        names = " and ".join(known.__name__ for known in TOGETHER)
+        raise UsageError(
+            f"Several seeds of {type(agent).__name__} cannot learn together, as those of {names} "
+            "can; leave out --seeds-together, and train one --seed at a time."
+        )
+    for part in vars(agent).values():
+        if isinstance(part, nn.Module):
+            check_network(part)
 
 
 def together(agents: Sequence[Any]) -> SeedAgent:
@@ -31,13 +47,7 @@ def together(agents: Sequence[Any]) -> SeedAgent:
 
     Raises UsageError if agents of this class, or with this network, cannot learn together.
     """
-    kind = type(agents[0])
-    if kind not in TOGETHER:
-        names = " and ".join(known.__name__ for known in TOGETHER)
-        raise UsageError(
-            f"Several seeds of {kind.__name__} cannot learn together, as those of {names} can; "
-            "leave out --seeds-together, and train one --seed at a time."
-        )
-    build: Any = TOGETHER[kind]
+    check_together(agents[0])
+    build: Any = TOGETHER[type(agents[0])]
     agent: SeedAgent = build(agents)
     return agent

@@ -3,6 +3,7 @@
 import copy
 from collections.abc import Sequence
 from dataclasses import fields, replace
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int64, UInt8
@@ -30,7 +31,7 @@ class PPOSeeds:
     def __init__(self, agents: Sequence[PPO]) -> None:
         self.agents, first = list(agents), agents[0]
         network = network_of_seeds([x.network for x in agents], ActiveSeeds(len(agents)))
-        self.rows = copy.copy(first)
+        self.rows: Any = copy.copy(first)
         self.rows.network, self.rows.forward = _SeedAxis(network), network.forward
         self.rows.spec = replace(first.spec, num_envs=len(agents) * first.spec.num_envs)
         self.rows.rollout = first.new_rollout(self.rows.spec)
@@ -44,7 +45,7 @@ class PPOSeeds:
         return carry
 
     def act(self, step: TimeStep, carry: Carry, *, explore: bool = True) -> ActOutput:
-        """Select an action in every env, by the policy of its seed."""
+        """Return an action in every env, by the policy of its seed."""
         return self.rows.act(step, carry, explore=explore)
 
     def learn(self, t: Transition) -> list[Metrics]:
@@ -57,9 +58,9 @@ class PPOSeeds:
         return self._train_on_rollout(self.rows.value(t.next_step, t.next_carry))
 
     def share(self) -> None:
-        """Give the agents their rows of the rollout, and their keys."""
+        """Store in the agents their rows of the rollout, and their keys."""
         states = split_states(self.rows.rollout.state_dict(), len(self.agents))
-        for agent, state, rng in zip(self.agents, states, self.rng.split(1), strict=True):
+        for agent, state, rng in zip(self.agents, states, self.rng.chunk(len(states)), strict=True):
             agent.rollout.load_state_dict(state)
             agent.rng = rng.clone()
 
@@ -77,7 +78,7 @@ class PPOSeeds:
             minibatches = order.chunk(config.num_minibatches, 1)
             updates += [self._update(select(batch, rows.flatten())) for rows in minibatches]
         residual, returns, valid = (
-            x.unflatten(0, (num_seeds, size)) for x in (batch.advantage, batch.returns, batch.valid)
+            x.chunk(num_seeds) for x in (batch.advantage, batch.returns, batch.valid)
         )
         means = {
             name: torch.stack([x[name] for x in updates], 1).mean(1).unbind() for name in updates[0]
@@ -130,7 +131,10 @@ class _SeedAxis(nn.Module):
 
 def _unflatten(batch: Batch, num_seeds: int) -> Batch:
     """Return a batch of the rows of all seeds with an axis for the seed."""
-    size = num_seeds, len(batch.action) // num_seeds
-    columns = {name: getattr(batch, name).unflatten(0, size) for name in BATCH_FIELDS}
-    carry = {name: x.unflatten(0, size) for name, x in batch.carry.items()}
+    columns = {name: _seed_axis(getattr(batch, name), num_seeds) for name in BATCH_FIELDS}
+    carry = {name: _seed_axis(x, num_seeds) for name, x in batch.carry.items()}
     return Batch(**columns, carry=carry)
+
+
+def _seed_axis(rows: Tensor, num_seeds: int) -> Tensor:
+    return rows.view(num_seeds, -1, *rows.shape[1:])

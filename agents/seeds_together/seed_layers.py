@@ -76,9 +76,10 @@ class _SeedFunction(torch.autograd.Function):
         return torch.cat([y.detach() for y in ctx.outputs])
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
-        needs_input, of_inputs, of_parameters = ctx.needs_input_grad[0], [], list[Tensor]()
+        needs_input = ctx.needs_input_grad[0]
+        of_inputs, of_parameters = list[Tensor](), list[Tensor]()
         parts = zip(ctx.layers, ctx.inputs, ctx.outputs, grad.chunk(len(ctx.layers)), strict=True)
         for layer, x, y, own in parts:
             wanted = [x] * needs_input + list(layer.parameters())
@@ -98,7 +99,7 @@ class _SeedLinear(torch.autograd.Function):
         return _linear(parts, parameters)
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
         count = len(ctx.saved_tensors) // 2
         parts, weights = ctx.saved_tensors[:count], ctx.saved_tensors[count:]
@@ -118,24 +119,29 @@ def _linear(parts: Sequence[Tensor], parameters: Sequence[Tensor]) -> Tensor:
     return torch.cat([functional.linear(*triple) for triple in triples])
 
 
+def check_network(network: nn.Module) -> None:
+    """Raise UsageError for a network with a layer that does not map rows one by one."""
+    for module in network.modules():
+        if list(module.parameters(recurse=False)) and not isinstance(module, ROW_BY_ROW):
+            raise UsageError(
+                "Several seeds train together with networks of linear layers and convolutions, "
+                f"and this one has a {type(module).__name__}; train its seeds one by one, without "
+                "--seeds-together."
+            )
+
+
 def network_of_seeds(networks: Sequence[M], active: ActiveSeeds) -> M:
     """Return a network of the rows of all seeds, which shares the parameters of their networks.
 
     Raises UsageError for a network with a layer that does not map rows one by one.
     """
+    check_network(networks[0])
     joint = copy.deepcopy(networks[0])
     for path, module in list(joint.named_modules()):
-        if not list(module.parameters(recurse=False)):
-            continue
-        if not isinstance(module, ROW_BY_ROW):
-            raise UsageError(
-                f"Several seeds train together with networks of linear layers and convolutions, "
-                f"and this one has a {type(module).__name__}; train its seeds one by one, without "
-                "--seeds-together."
-            )
-        parent, _, name = path.rpartition(".")
-        layers = [network.get_submodule(path) for network in networks]
-        setattr(joint.get_submodule(parent), name, SeedLayer(layers, active))
+        if list(module.parameters(recurse=False)):
+            parent, _, name = path.rpartition(".")
+            layers = [network.get_submodule(path) for network in networks]
+            setattr(joint.get_submodule(parent), name, SeedLayer(layers, active))
     return joint
 
 

@@ -45,7 +45,7 @@ class SeedReplay(Replay):
         return self.block_counts.view(len(self.replays), -1).sum(1)
 
     def share(self) -> None:
-        """Give the buffers of the seeds their part of what is no column."""
+        """Store in the buffers of the seeds their part of what is no column."""
         count = len(self.replays)
         parts = zip(
             self.replays, self.pending.chunk(count), self.rng.chunk(count),

@@ -3,8 +3,8 @@
 from dataclasses import replace
 
 from ...envs.errors import UsageError
+from ..seeds.train_together import train_together
 from ..training.command_line import parse_experiment
-from ..training.seeds_together import train_together
 from ..training.train import train
 
 

@@ -4,7 +4,6 @@ What all runs have in common is here: the lock, provenance, clocks, rows of metr
 signals.
 """
 
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -22,6 +21,7 @@ from ..runs.files import write_file
 from ..runs.provenance import command, provenance
 from ..runs.run import Run, flatten, loading, locked
 from ..runs.runtime import Runtime, interrupts, pick_runtime
+from ..runs.session_clock import SessionClock
 from ..runs.state_checks import check_count, check_finite_state, restore
 from .callbacks import Callback, Row
 from .options import RunOptions
@@ -50,10 +50,8 @@ class Process:
         self.step = self.frames = self.consumed = 0
         self.signals: list[int] = []
         """Signals received in this session, which end it at its next checkpoint."""
-        self.checkpoint: dict[str, Any] | None = None
-        """The state to continue from, until the process begins."""
-        self.generators: dict[str, Any] | None = None
-        """States of the process-wide generators, where the process holds several runs."""
+        self.checkpoint: dict[str, Any] | None = None  # to continue from, until the run begins
+        self.generators: dict[str, Any] | None = None  # if other runs share the process-wide ones
 
     @property
     def can_stop(self) -> bool:
@@ -120,14 +118,15 @@ class Process:
 
     def advance(self) -> None:
         """Iterate until the last step, the time limit or a signal, and write checkpoints."""
-        schedule, steps = CheckpointSchedule(self.options), self.iterate()
+        clock = SessionClock(self.options.max_minutes, self.options.checkpoint_minutes)
+        steps = self.iterate()
         while not self.is_done:
             self.consume(*next(steps))
             if self.can_stop:
-                stop = self.is_done or bool(self.signals) or schedule.time_is_up
-                if stop or schedule.is_due:
+                stop = self.is_done or bool(self.signals) or clock.time_is_up
+                if stop or clock.checkpoint_is_due:
                     self.save()
-                    schedule.restart()
+                    clock.restart()
                 if stop:
                     break
 
@@ -182,28 +181,6 @@ class Process:
             "random_state": self.generators or random_state.capture(),
         }
         self.run.checkpoints.save(self.step, state)
-
-
-class CheckpointSchedule:
-    """The wall-clock limits of a session: when its next checkpoint is due, and when it ends."""
-
-    def __init__(self, options: RunOptions) -> None:
-        self.options = options
-        self.start_time = self.save_time = time.monotonic()
-
-    @property
-    def time_is_up(self) -> bool:
-        """Whether the session has had its ``max_minutes``."""
-        return 0 < 60 * self.options.max_minutes < time.monotonic() - self.start_time
-
-    @property
-    def is_due(self) -> bool:
-        """Whether the last checkpoint is older than ``checkpoint_minutes``."""
-        return time.monotonic() - self.save_time > 60 * self.options.checkpoint_minutes
-
-    def restart(self) -> None:
-        """Count the time from a checkpoint that was written now."""
-        self.save_time = time.monotonic()
 
 
 def drive(
@@ -279,18 +256,14 @@ def stopped_runs(processes: Sequence[Process]) -> Iterator[None]:
     try:
         yield
     except (NumericalError, EnvError) as error:
-        sentences = []
-        for process in processes:
-            folder, unit = process.run.folder, process.job.unit
-            remedy = f"There was no checkpoint in {folder} yet."
-            if steps := process.run.checkpoints.steps():
-                remedy = (
-                    f"The checkpoint of {unit} {steps[-1]:,} in {folder} is complete, and the same "
-                    "command continues from it."
-                )
-            sentences.append(remedy)
-        first = processes[0]
-        stopped = f"The run stopped at {first.job.unit} {first.step:,}."
-        if len(processes) > 1:
-            stopped = f"The {len(processes)} runs stopped at {first.job.unit} {first.step:,}."
+        first, sentences = processes[0], []
+        for folder, steps in ((x.run.folder, x.run.checkpoints.steps()) for x in processes):
+            sentences.append(
+                f"The checkpoint of {first.job.unit} {steps[-1]:,} in {folder} is complete, and "
+                "the same command continues from it."
+                if steps
+                else f"There was no checkpoint in {folder} yet."
+            )
+        runs = "The run" if len(processes) == 1 else f"The {len(processes)} runs"
+        stopped = f"{runs} stopped at {first.job.unit} {first.step:,}."
         raise type(error)(f"{stopped} {error} {' '.join(sentences)}") from error

@@ -1,6 +1,7 @@
 """The batched envs of an experiment, and the throughput of random play in them."""
 
 import time
+from collections.abc import Callable
 from functools import partial
 from itertools import islice
 from typing import Any
@@ -38,10 +39,8 @@ def make_batched_env(
             f"pipeline is {pipeline}, and {experiment.num_envs} envs cannot be divided into "
             f"{pipeline} equal groups; choose --pipeline 1, or 2 and an even --num-envs."
         )
-    build = partial(
-        build_env, experiment, size, max(1, threads // pipeline), precision=precision,
-        privileged=privileged,
-    )  # fmt: skip
+    settings: dict[str, Any] = {"precision": precision, "privileged": privileged}
+    build = partial(build_env, experiment, size, max(1, threads // pipeline), **settings)
     parts = [
         BatchedEnv(build(), seed=experiment.seed, device=device, first_env=start)
         for start in range(0, experiment.num_envs, size)
@@ -68,8 +67,9 @@ def build_env(
 ) -> VectorEnv[Any, Any, Any]:
     """Create copies of the env of an experiment, with the true state if a part of it needs it."""
     env, privileged = experiment.env, privileged or bool(experiment.needs_privileged)
-    build = partial(env.build, num_envs, threads=threads, privileged=privileged)
-    return build(precision=precision) if isinstance(env, ImaginationConfig) else build()
+    precisions = {"precision": precision} if isinstance(env, ImaginationConfig) else {}
+    build: Callable[..., VectorEnv[Any, Any, Any]] = env.build
+    return build(num_envs, threads=threads, privileged=privileged, **precisions)
 
 
 def random_play_throughput(experiment: Experiment, threads: int, seconds: float) -> float:

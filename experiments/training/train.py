@@ -60,8 +60,7 @@ def train(
     """
     if options.seeds_together > 1:
         raise UsageError(
-            f"seeds_together is {options.seeds_together}, and this trains one run; use "
-            "`reverie train --seeds-together`, or train_together from Python."
+            f"seeds_together is {options.seeds_together}; call train_together for several runs."
         )
     return drive(AgentTraining, experiment, folder, options, callbacks)
 

@@ -4,6 +4,7 @@ Some sizes are those at which a batched product, or one of unaligned rows, round
 """
 
 import copy
+from typing import Any
 
 import pytest
 import torch
@@ -27,7 +28,8 @@ NETWORKS = {
 
 def networks_of(name: str) -> list[nn.Module]:
     torch.manual_seed(0)
-    return [NETWORKS[name][0]() for _ in range(SEEDS)]
+    build: Any = NETWORKS[name][0]
+    return [build() for _ in range(SEEDS)]
 
 
 @pytest.mark.parametrize("rows", [1, 2, 8, 32])

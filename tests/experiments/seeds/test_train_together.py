@@ -19,9 +19,10 @@ from reverie.envs.errors import UsageError
 from reverie.envs.maze import MazeConfig
 from reverie.experiments.config.experiment import Experiment
 from reverie.experiments.runs.run import Run
-from reverie.experiments.training import driver, logs
+from reverie.experiments.runs.session_clock import SessionClock
+from reverie.experiments.seeds.train_together import train_together
+from reverie.experiments.training import logs
 from reverie.experiments.training.options import TrainOptions
-from reverie.experiments.training.seeds_together import train_together
 from reverie.experiments.training.throughput import without_machine_metrics
 from reverie.experiments.training.train import train
 from reverie.world_models.density.histogram import HistogramConfig
@@ -96,7 +97,7 @@ def stop_after(monkeypatch: pytest.MonkeyPatch, timesteps: int) -> None:
     """End the next session after so many timesteps, as its time limit would."""
     count = iter(range(timesteps))
     limit = property(lambda self: next(count, None) is None)
-    monkeypatch.setattr(driver.CheckpointSchedule, "time_is_up", limit)
+    monkeypatch.setattr(SessionClock, "time_is_up", limit)
 
 
 @pytest.mark.parametrize("agent", [DQN, PPO])

@@ -14,7 +14,7 @@ import torch
 
 from ...agents.loop import interact
 from ...agents.seeds_together.env_states import concat_states, split_states
-from ...agents.seeds_together.interface import together
+from ...agents.seeds_together.interface import check_together, together
 from ...envs.batched_env import EmulatorEnvs
 from ...envs.errors import UsageError
 from ...envs.interface import Carry, Metrics, TimeStep, Transition, concat_timesteps
@@ -23,10 +23,11 @@ from ..config.experiment import Experiment
 from ..runs import random_state
 from ..runs.run import Run
 from ..runs.runtime import interrupts, pick_runtime
-from .driver import CheckpointSchedule, opened, stopped_runs
-from .envs import build_env
-from .options import TrainOptions
-from .train import AgentTraining
+from ..runs.session_clock import SessionClock
+from ..training.driver import opened, stopped_runs
+from ..training.envs import build_env
+from ..training.options import TrainOptions
+from ..training.train import AgentTraining
 
 
 def train_together(
@@ -60,12 +61,20 @@ def train_together(
         if not processes:
             return runs
         signals = processes[0].signals
+        check_together(processes[0].agent)
+        if not isinstance(processes[0].envs, EmulatorEnvs):
+            raise UsageError(
+                f"The envs of {experiments[0].env.env_name} are computed as tensors of one run, so "
+                "its seeds cannot train together; leave out --seeds-together."
+            )
         with stopped_runs(processes), interrupts(signals):
             for process in processes:
                 random_state.seed_all(process.job.seed)
                 process.begin()
                 process.generators = random_state.capture()
-            _advance(processes, signals, CheckpointSchedule(options))
+            _advance(
+                processes, signals, SessionClock(options.max_minutes, options.checkpoint_minutes)
+            )
         for process in processes:
             process.run.signal = next(iter(signals), 0)
             process.end()
@@ -95,11 +104,9 @@ def _check_options(experiments: Sequence[Experiment], options: TrainOptions, dev
             )
 
 
-def _advance(
-    processes: Sequence[AgentTraining], signals: list[int], schedule: CheckpointSchedule
-) -> None:
+def _advance(processes: Sequence[AgentTraining], signals: list[int], clock: SessionClock) -> None:
     """Train all runs to their end, the time limit or a signal; those behind catch up first."""
-    while not (signals or schedule.time_is_up):
+    while not (signals or clock.time_is_up):
         unfinished = [process for process in processes if not process.is_done]
         if not unfinished:
             return
@@ -107,7 +114,7 @@ def _advance(
         group = [process for process in unfinished if process.step == step]
         until = min((x.step for x in unfinished if x.step > step), default=None)
         with closing(SeedGroup(group)) as runs:
-            runs.advance(until, signals, schedule)
+            runs.advance(until, signals, clock)
 
 
 class SeedGroup:
@@ -115,11 +122,6 @@ class SeedGroup:
 
     def __init__(self, processes: Sequence[AgentTraining]) -> None:
         self.processes, first = list(processes), processes[0]
-        if not isinstance(first.envs, EmulatorEnvs):
-            raise UsageError(
-                f"The envs of {first.job.env.env_name} are computed as tensors of one run, so its "
-                "seeds cannot train together; leave out --seeds-together."
-            )
         self.agent = together([x.agent for x in processes])
         self.envs = SeedEnvs(
             build_env(
@@ -141,15 +143,15 @@ class SeedGroup:
         """Free the envs."""
         self.envs.close()
 
-    def advance(self, until: int | None, signals: list[int], schedule: CheckpointSchedule) -> None:
+    def advance(self, until: int | None, signals: list[int], clock: SessionClock) -> None:
         """Train until a step, the end of the runs, the time limit or a signal."""
         first, loop = self.processes[0], self._iterate()
         while not first.is_done and (until is None or first.step < until):
             next(loop)
-            stop = first.is_done or first.step == until or bool(signals) or schedule.time_is_up
-            if stop or schedule.is_due:
+            stop = first.is_done or first.step == until or bool(signals) or clock.time_is_up
+            if stop or clock.checkpoint_is_due:
                 self._save()
-                schedule.restart()
+                clock.restart()
             if stop:
                 break
 
