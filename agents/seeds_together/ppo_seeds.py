@@ -3,7 +3,7 @@
 import copy
 from collections.abc import Sequence
 from dataclasses import fields, replace
-from typing import Any
+from typing import cast
 
 import torch
 from jaxtyping import Bool, Float, Int64, UInt8
@@ -31,8 +31,8 @@ class PPOSeeds:
     def __init__(self, agents: Sequence[PPO]) -> None:
         self.agents, first = list(agents), agents[0]
         network = network_of_seeds([x.network for x in agents], ActiveSeeds(len(agents)))
-        self.rows: Any = copy.copy(first)
-        self.rows.network, self.rows.forward = _SeedAxis(network), network.forward
+        self.rows, with_axis = copy.copy(first), cast(PolicyNetwork, _SeedAxis(network))
+        self.rows.network, self.rows.forward = with_axis, network.forward
         self.rows.spec = replace(first.spec, num_envs=len(agents) * first.spec.num_envs)
         self.rows.rollout = first.new_rollout(self.rows.spec)
         self.rows.rollout.load_state_dict(concat_states([x.rollout.state_dict() for x in agents]))

@@ -69,8 +69,7 @@ class TrainOptions(RunOptions):
     eval_episodes: int = 10
     """Whole episodes of each evaluation during training."""
     seeds_together: int = 1
-    """Train this many seeds, from --seed on, in one process: each is bit for bit the run that it is
-    alone, in a folder of its own, and small networks train several times as fast."""
+    """Train this many seeds, from --seed on, in one process, each as it would be alone."""
     random_play_seconds: float = 2.0
     """Seconds for which random play is timed before training, for charts/SPS_ratio_to_random; 0
     skips it."""
