@@ -127,8 +127,8 @@ class DQN(HasState):
             q_network = QNetwork(trunk, spec.num_actions, config.dueling)
         self.q_network = q_network.to(device)
         self.target_network = copy.deepcopy(self.q_network).requires_grad_(False)
-        self._target_inference = inference_copy(self.target_network, precision)
-        self._forward = precision.maybe_compile(self.q_network.forward, self.device)
+        self.target_inference = inference_copy(self.target_network, precision)
+        self.forward = precision.maybe_compile(self.q_network.forward, self.device)
         self._loss = precision.maybe_compile(self.loss, self.device)
         self.optimizer = torch.optim.Adam(
             self.q_network.parameters(), lr=config.learning_rate, eps=1.5e-4, fused=True
@@ -161,7 +161,7 @@ class DQN(HasState):
 
     @torch.no_grad()
     def act(self, step: TimeStep, carry: Carry, *, explore: bool = True) -> ActOutput:
-        action, rng = self._forward(step.obs).argmax(1), carry["rng"]
+        action, rng = self.forward(step.obs).argmax(1), carry["rng"]
         if explore:
             action = epsilon_greedy(action, rng, self.spec.num_actions, self.epsilon)
         return ActOutput(action, {"rng": prng.next_rng(rng)})
@@ -177,6 +177,17 @@ class DQN(HasState):
         self.steps += self.spec.num_envs
         replay_size = float(len(self.replay))
         metrics: Metrics = {"charts/epsilon": self.epsilon, "charts/replay_size": replay_size}
+        self.notice_no_episode(len(self.replay))
+        updates = []
+        if replay_size:  # else no episode has ended yet
+            updates = [self.update() for _ in self.schedule(self.steps)]
+        if updates:
+            td_loss, q_values = torch.stack(updates).mean(0).unbind()
+            metrics |= {"losses/td_loss": td_loss, "losses/q_values": q_values}
+        return metrics
+
+    def notice_no_episode(self, replay_size: int) -> None:
+        """Print a notice, once, if no transition can be sampled long after learning has started."""
         if self.steps > self.config.learning_starts:
             self.notice.update(
                 self.spec.num_envs,
@@ -186,13 +197,6 @@ class DQN(HasState):
                 "learns only from episodes that have ended; choose --agent.monte_carlo_weight 0, "
                 "or an env with a time limit.",
             )
-        updates = []
-        if replay_size:  # else no episode has ended yet
-            updates = [self.update() for _ in self.schedule(self.steps)]
-        if updates:
-            td_loss, q_values = torch.stack(updates).mean(0).unbind()
-            metrics |= {"losses/td_loss": td_loss, "losses/q_values": q_values}
-        return metrics
 
     def update(self) -> Float[Tensor, "2"]:
         """Take one gradient step on a batch; return its loss and mean Q-value.
@@ -210,24 +214,28 @@ class DQN(HasState):
         )
         nn.utils.clip_grad_norm_(self.q_network.parameters(), self.config.max_grad_norm)
         self.optimizer.step()
+        self.copy_target_if_due()
+        return torch.stack([loss, q_value])
+
+    def copy_target_if_due(self) -> None:
+        """Copy the network into the target network, after every ``updates_per_copy`` updates."""
         if self.schedule.count % self.updates_per_copy == 0:
             self.target_network.load_state_dict(self.q_network.state_dict())
-            self._target_inference.refresh()
-        return torch.stack([loss, q_value])
+            self.target_inference.refresh()
 
     def _backward(self, batch_size: int) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
         batch = self.replay.sample(batch_size).to(self.device)
         with shared_autocast_cache(self.device):
-            loss, q_value = self._loss(batch)
+            loss, q_value = (x.mean() for x in self._loss(batch))
         self.optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         return loss.detach(), q_value
 
-    def loss(self, batch: Batch) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
-        """Return the Huber loss of the TD errors and the mean Q-value of the actions taken.
+    def loss(self, batch: Batch) -> tuple[Float[Tensor, " B"], Float[Tensor, " B"]]:
+        """Return the Huber loss of each TD error, and the Q-value of each action taken.
 
             y = (1 - w) (R + d Q'(s', argmax_a Q(s', a))) + w G
-            loss = mean h(Q(s, a) - y),  h(x) = x^2 / 2 if abs(x) <= 1 else abs(x) - 1/2
+            loss = h(Q(s, a) - y),  h(x) = x^2 / 2 if abs(x) <= 1 else abs(x) - 1/2
 
         R, d and s' are the reward, discount and next observation after n steps; without double
         Q-learning the argmax is that of Q'. w is the weight of the Monte-Carlo return G (Bellemare
@@ -235,7 +243,7 @@ class DQN(HasState):
         """
         q_value = self.q_network(batch.obs).gather(1, batch.action[:, None])[:, 0]
         with torch.no_grad():
-            target = self._target_inference.network(batch.next_obs)
+            target = self.target_inference.network(batch.next_obs)
             if self.config.double_q:
                 online = self.q_network(batch.next_obs)
                 td_target = double_q_targets(batch.reward, batch.discount, online, target)
@@ -243,8 +251,9 @@ class DQN(HasState):
                 td_target = q_targets(batch.reward, batch.discount, target)
             weight = self.config.monte_carlo_weight * batch.complete
             mixed_target = torch.lerp(td_target, batch.returns, weight)
-        return functional.smooth_l1_loss(q_value, mixed_target), q_value.detach().mean()
+        loss = functional.smooth_l1_loss(q_value, mixed_target, reduction="none")
+        return loss, q_value.detach()
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         super().load_state_dict(state)
-        self._target_inference.refresh()
+        self.target_inference.refresh()

@@ -1,5 +1,8 @@
 """The losses of PPO and A2C, per timestep, as pure functions.
 
+A minibatch is [B, T]; axes before these are those of several minibatches, each with means of its
+own.
+
 ``logratio`` is log rho = log pi(a) - log pi_old(a), the change of the action's log-probability
 since it was taken.
 """
@@ -22,27 +25,28 @@ def entropy(log_pi: Float[Tensor, "*s A"]) -> Float[Tensor, "*s"]:
     return -(log_pi.exp() * log_pi).sum(-1)
 
 
-def mean_weight(mask: Bool[Tensor, "*s"], ranks: Ranks = ALONE) -> Float[Tensor, "*s"]:
+def mean_weight(mask: Bool[Tensor, "*s B T"], ranks: Ranks = ALONE) -> Float[Tensor, "*s B T"]:
     """Return weights with which a sum is the mean where ``mask`` is true, or 0 if it never is.
 
     It is the sum over all ``ranks``.
     """
-    return mask / ranks.sum(mask.sum()).clamp(min=1)
+    return mask / ranks.sum(mask.sum((-2, -1), keepdim=True)).clamp(min=1)
 
 
 def normalize_advantages(
-    advantages: Float[Tensor, "*s"],
-    weight: Float[Tensor, "*s"],
+    advantages: Float[Tensor, "*s B T"],
+    weight: Float[Tensor, "*s B T"],
     ranks: Ranks = ALONE,
-) -> Float[Tensor, "*s"]:
+) -> Float[Tensor, "*s B T"]:
     """Scale to mean 0 and standard deviation 1 under weights w that sum to 1 over all ``ranks``.
 
         (A - m) / (sqrt(sum w (A - m)^2) + 1e-8)
 
     m is the mean, sum w A.
     """
-    centered = advantages - ranks.sum((weight * advantages).sum())
-    return centered / (ranks.sum((weight * centered.square()).sum()).sqrt() + 1e-8)
+    centered = advantages - ranks.sum((weight * advantages).sum((-2, -1), keepdim=True))
+    variance = ranks.sum((weight * centered.square()).sum((-2, -1), keepdim=True))
+    return centered / (variance.sqrt() + 1e-8)
 
 
 def ppo_policy_loss(

@@ -102,7 +102,7 @@ class OnPolicyAgent(HasState, Generic[B]):
         self.steps += self.ranks.size * self.spec.num_envs
         if len(self.rollout) < self.config.num_steps:
             return {}
-        learning_rate = self._anneal_learning_rate()
+        learning_rate = self.anneal_learning_rate()
         metrics = self.train_on(self.rollout.pop(), self.value(t.next_step, t.next_carry))
         return {"charts/learning_rate": learning_rate, **metrics}
 
@@ -170,7 +170,7 @@ class OnPolicyAgent(HasState, Generic[B]):
             remedy = f"but {fits} rows fit; choose --agent.num_minibatches {minibatches}"
         return f"A minibatch of {size} rows does not fit in the memory of {self.device}, {remedy}."
 
-    def _anneal_learning_rate(self) -> float:
+    def anneal_learning_rate(self) -> float:
         """Set and return the learning rate at the first step of the rollout just collected."""
         config, learning_rate = self.config, self.config.learning_rate
         if config.anneal_steps:

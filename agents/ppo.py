@@ -125,9 +125,9 @@ class PPO(OnPolicyAgent[SequenceBatch]):
             )
             self.network = PolicyNetwork(trunk, config.lstm, planner).to(self.device)
         self.inference_copy = inference_copy(self.network, precision)
-        self._forward, self._loss = self.inference_copy.network.forward, self.ppo_loss
+        self.forward, self._loss = self.inference_copy.network.forward, self.ppo_loss
         if not self.network.recurrent:  # else each timestep of a sequence would be compiled apart
-            self._forward = precision.maybe_compile(self._forward, self.device)
+            self.forward = precision.maybe_compile(self.forward, self.device)
             self._loss = precision.maybe_compile(self._loss, self.device)
         self.optimizer = torch.optim.Adam(
             self.network.parameters(), lr=config.learning_rate, eps=1e-5, fused=True
@@ -140,11 +140,18 @@ class PPO(OnPolicyAgent[SequenceBatch]):
                 f"agent.num_steps is {config.num_steps} and agent.bptt_length is "
                 f"{config.bptt_length}; make agent.num_steps a multiple of agent.bptt_length."
             )
-        self.rollout = Rollout(
+        self.rollout = self.new_rollout(spec)
+        self.rng = prng.initial_rng(seed, prng.Purpose.REPLAY, 1)
+        self.steps = 0
+
+    def new_rollout(self, spec: EnvSpec) -> Rollout:
+        """Return an empty rollout for the envs of ``spec``."""
+        config = self.config
+        return Rollout(
             spec,
             config.num_steps,
             extras=("log_prob", "decision", "value", *["free_energy"] * config.free_energy),
-            carry_every=self.sequence_length if recurrent else config.num_steps,
+            carry_every=self.sequence_length if self.network.recurrent else config.num_steps,
             device=self.device,
         )
 
@@ -161,7 +168,7 @@ class PPO(OnPolicyAgent[SequenceBatch]):
         The extras are the value and the log-probability of action and decision together, and what
         the planner shows.
         """
-        logits, value, plan, next_carry = self._forward(
+        logits, value, plan, next_carry = self.forward(
             step.obs[:, None], step.first[:, None], carry
         )
         log_pi = logits[:, 0].log_softmax(1)
@@ -184,7 +191,7 @@ class PPO(OnPolicyAgent[SequenceBatch]):
     @torch.no_grad()
     def value(self, step: TimeStep, carry: Carry) -> Float[Tensor, " N"]:
         """Return the value of each env's observation."""
-        value = self._forward(step.obs[:, None], step.first[:, None], carry)[1]
+        value = self.forward(step.obs[:, None], step.first[:, None], carry)[1]
         return value[:, 0].clone()
 
     def train_on(self, segment: Segment, next_value: Float[Tensor, " B"]) -> Metrics:
@@ -222,7 +229,7 @@ class PPO(OnPolicyAgent[SequenceBatch]):
         rows = {name: split_sequences(x, self.sequence_length) for name, x in columns.items()}
         return SequenceBatch(**rows, carry=segment.carry if self.network.recurrent else {})
 
-    def ppo_loss(self, batch: SequenceBatch) -> tuple[Float[Tensor, ""], dict[str, Tensor]]:
+    def ppo_loss(self, batch: SequenceBatch) -> tuple[Float[Tensor, "*s"], dict[str, Tensor]]:
         """Return PPO's loss and the means of its terms.
 
             policy_loss + vf_coef value_loss - ent_coef entropy
@@ -256,7 +263,7 @@ class PPO(OnPolicyAgent[SequenceBatch]):
             "losses/clipfrac": logratio.expm1().abs() > (config.clip_coef or math.inf),
         }
         weights = dict.fromkeys(terms, deciding) | {"losses/value_loss": all_valid}
-        means = {name: (weights[name] * term).sum() for name, term in terms.items()}
+        means = {name: (weights[name] * term).sum((-2, -1)) for name, term in terms.items()}
         loss = (
             means["losses/policy_loss"]
             + config.vf_coef * means["losses/value_loss"]

@@ -174,7 +174,7 @@ class PQN(OnPolicyAgent[QBatch]):
 
         Means are over all timesteps but automatic resets.
         """
-        weight = mean_weight(batch.valid, self.ranks)
+        weight = mean_weight(batch.valid[:, None], self.ranks)[:, 0]
         q_value = self.q_network(batch.obs).gather(1, batch.action[:, None])[:, 0]
         loss = (weight * (q_value - batch.returns).square()).sum() / 2
         mean = (weight * q_value).sum()

@@ -161,20 +161,23 @@ B = TypeVar("B", bound=Batch)
 
 @dataclass(frozen=True, slots=True)
 class SequenceBatch(Batch):
-    """Sequences of T timesteps, with the outputs of the policy and value that collected them."""
+    """Sequences of T timesteps, with the outputs of the policy and value that collected them.
 
-    first: Bool[Tensor, "B T"]
-    decision: Int64[Tensor, "B T"]
+    Axes before these are those of several batches, one for each of several seeds.
+    """
+
+    first: Bool[Tensor, "*s B T"]
+    decision: Int64[Tensor, "*s B T"]
     """The planner's."""
-    log_prob: Float[Tensor, "B T"]
+    log_prob: Float[Tensor, "*s B T"]
     """Of action and decision together, in nats."""
-    value: Float[Tensor, "B T"]
-    advantage: Float[Tensor, "B T"]
+    value: Float[Tensor, "*s B T"]
+    advantage: Float[Tensor, "*s B T"]
     carry: Carry
     """Before the first timestep of each sequence."""
 
     @property
-    def returns(self) -> Float[Tensor, "B T"]:
+    def returns(self) -> Float[Tensor, "*s B T"]:
         """Targets of the value."""
         return self.advantage + self.value
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import accumulate
 from typing import Any
 
 import torch
@@ -44,24 +45,22 @@ class Pipeline(BatchedEnv):
         return join_states([part.state_dict() for part in self.parts])
 
     def load_state_dict(self, state: dict[str, Any]) -> UInt8[Tensor, "N K H W"]:
-        obs, begin = [], 0
-        for part, size in zip(self.parts, self.sizes, strict=True):
-            obs.append(part.load_state_dict(split_state(state, slice(begin, begin + size))))
-            begin += size
-        return torch.cat(obs)
+        states = split_states(state, self.sizes)
+        pairs = zip(self.parts, states, strict=True)
+        return torch.cat([part.load_state_dict(own) for part, own in pairs])
 
 
-def join_states(states: list[dict[str, Any]]) -> dict[str, Any]:
-    """Return the state of one BatchedEnv from those of groups of its envs, in order."""
+def join_states(states: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Return the state of one BatchedEnv of the envs of several, in order."""
     timesteps = max(len(state["action_log"]) for state in states)
     logs = []
     for state in states:  # the logs' ends are aligned
         log = state["action_log"]
         logs.append(torch.cat([log.new_zeros(timesteps - len(log), log.shape[1]), log]))
-    per_env = {
+    joined = {
         name: torch.cat([x[name] for x in states]) for name in states[0] if name != "action_log"
     }
-    return per_env | {"action_log": torch.cat(logs, 1)}
+    return joined | {"action_log": torch.cat(logs, 1)}
 
 
 def split_state(state: dict[str, Any], rows: slice) -> dict[str, Any]:
@@ -69,3 +68,9 @@ def split_state(state: dict[str, Any], rows: slice) -> dict[str, Any]:
     own = {name: x[rows] for name, x in state.items() if name != "action_log"}
     log, timesteps = state["action_log"], int(own["steps_since_seed"].max())
     return own | {"action_log": log[len(log) - timesteps :, rows]}
+
+
+def split_states(state: dict[str, Any], sizes: Sequence[int]) -> list[dict[str, Any]]:
+    """Return the states that ``join_states`` joined, of groups of these numbers of envs."""
+    ends = zip(accumulate(sizes), sizes, strict=True)
+    return [split_state(state, slice(end - size, end)) for end, size in ends]

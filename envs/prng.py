@@ -166,7 +166,9 @@ def normal(rng: Int64[Tensor, " N"], count: int, purpose: int = 0) -> Float[Tens
     return draws.float()
 
 
-def randint(rng: Int64[Tensor, " N"], high: int, purpose: int = 0) -> Int64[Tensor, " N"]:
+def randint(
+    rng: Int64[Tensor, " N"], high: int | Int64[Tensor, " N"], purpose: int = 0
+) -> Int64[Tensor, " N"]:
     """Draw one integer per key from 0..high-1 (bias below high / 2^63)."""
     return to_randint(bits(rng, 1, purpose)[:, 0], high)
 

@@ -9,9 +9,9 @@ from reverie.agents.losses import normalize_advantages
 
 def test_wrong_shapes_are_refused_within_a_sample_of_calls() -> None:
     for _ in range(400):
-        normalize_advantages(torch.zeros(3), torch.ones(3) / 3)
+        normalize_advantages(torch.zeros(3, 1), torch.ones(3, 1) / 3)
     with pytest.raises(TypeCheckError):
-        _call_often(torch.zeros(3, 1), torch.zeros(3))
+        _call_often(torch.zeros(3, 1), torch.zeros(3, 2))
 
 
 def _call_often(x: torch.Tensor, weight: torch.Tensor) -> None:

@@ -26,6 +26,7 @@ ORDER = (
         "experiments.doctor",
         "experiments.play",
         "experiments.reproduce",
+        "experiments.seeds",
     ),
     ("experiments.cli",),
 )

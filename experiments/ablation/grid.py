@@ -75,6 +75,11 @@ def make_grid(argv: list[str], games: str = "") -> Grid:
             raise UsageError(
                 f"There is no role '{choice.role}' in any cell; the roles are {known}."
             )
+    if options.seeds_together > 1:
+        raise UsageError(
+            "--seeds-together is a flag of reverie train; a grid trains its --seeds in processes "
+            "of their own, so leave it out."
+        )
     return Grid(preset, cells, replace(options, imports=imports))
 
 

@@ -22,6 +22,7 @@ GROUPS: dict[str, Measure] = {
     "mfec": interleaved.mfec,
     "episodic": interleaved.episodic,
     "minatar": small_envs.minatar,
+    "seeds": interleaved.seeds,
     "replay": parts.replay,
     "tables": parts.tables,
     "checkpoints": parts.checkpoints,

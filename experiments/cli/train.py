@@ -1,16 +1,29 @@
 """``reverie train PRESET | --config FILE [role:name ...] [--flags]``."""
 
+from dataclasses import replace
+
 from ...envs.errors import UsageError
+from ..seeds.train_together import train_together
 from ..training.command_line import parse_experiment
 from ..training.train import train
 
 
 def run(argv: list[str]) -> int:
-    """Train one agent per game; raises Interrupted if a signal ends one."""
+    """Train one agent per game, and several seeds together if asked.
+
+    Raises Interrupted if a signal ends a run.
+    """
     start, experiments, options = parse_experiment(argv)
-    if options.folder and len(experiments) > 1:
-        raise UsageError("--folder names one run and --games asks for several; leave it out.")
+    count = options.seeds_together
+    if options.folder and len(experiments) * count > 1:
+        flag = "--games" if len(experiments) > 1 else "--seeds-together"
+        raise UsageError(f"--folder names one run and {flag} asks for several; leave it out.")
     for experiment in experiments:
-        folder = options.folder or start.folder(experiment)
-        train(experiment, folder, options).raise_interrupted()
+        if count == 1:
+            folder = options.folder or start.folder(experiment)
+            train(experiment, folder, options).raise_interrupted()
+            continue
+        seeds = [replace(experiment, seed=experiment.seed + i) for i in range(count)]
+        for finished in train_together(seeds, [start.folder(x) for x in seeds], options):
+            finished.raise_interrupted()
     return 0

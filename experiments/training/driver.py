@@ -4,9 +4,8 @@ What all runs have in common is here: the lock, provenance, clocks, rows of metr
 signals.
 """
 
-import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -15,7 +14,6 @@ from torch import Tensor
 
 from ...envs.errors import EnvError, LostRank, NumericalError, UsageError
 from ...envs.interface import Metrics, Transition
-from ...envs.ranks import Ranks
 from ...world_models.state import map_envs
 from ..config.experiment import Job
 from ..config.serialization import encode_job, open_run
@@ -26,6 +24,7 @@ from ..runs.processes import joined_ranks
 from ..runs.provenance import command, provenance
 from ..runs.run import Run, flatten, loading, locked
 from ..runs.runtime import Runtime, interrupts, pick_runtime
+from ..runs.session_clock import SessionClock
 from ..runs.state_checks import check_count, check_finite_state, restore
 from .callbacks import Callback, Row
 from .options import RunOptions
@@ -56,9 +55,11 @@ class Process:
     ) -> None:
         self.job, self.options = job, options
         self.run, self.runtime, self.resources = run, runtime, resources
-        self.step = self.frames = 0
+        self.step = self.frames = self.consumed = 0
         self.signals: list[int] = []
         """Signals received in this session, which end it at its next checkpoint."""
+        self.checkpoint: dict[str, Any] | None = None  # to continue from, until the run begins
+        self.generators: dict[str, Any] | None = None  # if other runs share the process-wide ones
 
     @property
     def can_stop(self) -> bool:
@@ -103,9 +104,10 @@ class Process:
         for callback in self.callbacks:
             callback.on_message(text)
 
-    def begin(self, state: dict[str, Any] | None) -> None:
-        """Continue from a checkpoint's state, or start, and record the session."""
+    def begin(self) -> None:
+        """Continue from the run's checkpoint, or start, and record the session."""
         run, runtime = self.run, self.runtime
+        state, self.checkpoint = self.checkpoint, None  # its tensors are copied
         verb = f"continues at {self.job.unit} {self.step:,}" if self.step else "starts"
         self.tell(f"{run.folder} {verb}: {self.title}")
         if state is None:
@@ -118,6 +120,7 @@ class Process:
                         own = map_envs(callback, state["callbacks"][callback.name], self.own_envs)
                         restore(callback, own, callback.name)
                 random_state.restore(state["random_state"])
+        self.consumed = self.step
         if not runtime.ranks.first:
             return
         about = provenance(runtime.device, runtime.threads) | self.about
@@ -131,28 +134,29 @@ class Process:
 
     def advance(self) -> None:
         """Iterate until the last step, the time limit or a signal, and write checkpoints."""
-        options, callbacks = self.options, self.callbacks
-        start_time = save_time = time.monotonic()
-        previous, stop, steps = self.step, self.is_done, self.iterate()
+        clock = SessionClock(self.options.max_minutes, self.options.checkpoint_minutes)
+        stop, steps = self.is_done, self.iterate()
         while not stop:
-            t, metrics = next(steps)
-            for callback in callbacks:
-                if t is not None:
-                    callback.on_transition(t, self.step)
-                callback.on_metrics(metrics)
+            self.consume(*next(steps))
             stop = self.is_done
-            is_due = stop or self.step // options.log_every > previous // options.log_every
-            if is_due and self.runtime.ranks.first:
-                self._log()
-            previous = self.step
             if self.can_stop:
-                now = time.monotonic()
-                stop |= bool(self.signals) or 0 < 60 * options.max_minutes < now - start_time
-                save = stop or now - save_time > 60 * options.checkpoint_minutes
-                stop, save = self._agree(stop, save)
+                stop |= bool(self.signals) or clock.time_is_up
+                stop, save = self._agree(stop, stop or clock.checkpoint_is_due)
                 if save:
-                    self._save()
-                    save_time = time.monotonic()
+                    self.save()
+                    clock.restart()
+
+    def consume(self, t: Transition | None, metrics: Metrics) -> None:
+        """Hand what an iteration returned to the callbacks, and write a row if it is due."""
+        for callback in self.callbacks:
+            if t is not None:
+                callback.on_transition(t, self.step)
+            callback.on_metrics(metrics)
+        every = self.options.log_every
+        is_due = self.is_done or self.step // every > self.consumed // every
+        if is_due and self.runtime.ranks.first:
+            self._log()
+        self.consumed = self.step
 
     def _agree(self, stop: bool, save: bool) -> tuple[bool, bool]:
         """Return whether any rank stops or saves, and share its signal."""
@@ -190,7 +194,7 @@ class Process:
         for callback in self.callbacks:
             callback.on_row(row)
 
-    def _save(self) -> None:
+    def save(self) -> None:
         """Write a checkpoint; raises NumericalError if training could not continue from it."""
         ranks = self.runtime.ranks
         if ranks.first:
@@ -205,7 +209,7 @@ class Process:
         state |= {
             "step": self.step,
             "callbacks": {name: state for name, state in states.items() if state},
-            "random_state": random_state.capture(),
+            "random_state": self.generators or random_state.capture(),
         }
         self.run.checkpoints.save(self.step, state)
 
@@ -223,23 +227,37 @@ def drive(
     output write a checkpoint as soon as the process can stop, from which the same call continues.
     """
     with joined_ranks() as ranks:
-        return _drive(kind, job, folder, options, callbacks, ranks)
+        if not (ranks.alone or kind.data_parallel):
+            raise UsageError("Only `reverie train` runs in several processes; leave out torchrun.")
+        runtime = pick_runtime(
+            options.device, options.threads, options.precision, options.compile, ranks
+        )
+        with opened(kind, job, folder, options, runtime, callbacks) as (run, process):
+            if process is None:
+                return run
+            with stopped_runs([process]):
+                with interrupts(process.signals, urgent=ranks.alone):
+                    process.begin()
+                    process.advance()
+                    run.signal = next(iter(process.signals), 0)
+                process.end()
+        return run
 
 
-def _drive(
+@contextmanager
+def opened(
     kind: type[Process],
     job: Job,
     folder: Path | str,
     options: RunOptions,
-    callbacks: Sequence[Callback],
-    ranks: Ranks,
-) -> Run:
-    if not (ranks.alone or kind.data_parallel):
-        raise UsageError("Only `reverie train` runs in several processes; leave out torchrun.")
-    runtime = pick_runtime(
-        options.device, options.threads, options.precision, options.compile, ranks
-    )
-    run = open_run(folder, job, options.imports)
+    runtime: Runtime,
+    callbacks: Sequence[Callback] = (),
+) -> Iterator[tuple[Run, Process | None]]:
+    """Hold the lock of a run folder, and give its run and its process, or None if it is finished.
+
+    The process is at the step of its last checkpoint, which it restores when it begins.
+    """
+    run, ranks = open_run(folder, job, options.imports), runtime.ranks
     lock = locked(run.folder, "training") if ranks.first else nullcontext()
     with lock, report_full_disk(run.folder), ExitStack() as resources:
         state = ranks.broadcast(run.checkpoints.load() if ranks.first else None)
@@ -254,9 +272,10 @@ def _drive(
                     f"{run.folder} is finished at {job.unit} {step:,}; choose a larger "
                     f"--{job.length_field.replace('_', '-')} to continue."
                 )
-            return run
+            yield run, None
+            return
         process = kind(job, options, run, runtime, resources)
-        process.step = step
+        process.step, process.checkpoint = step, state
         if ranks.first:
             process.callbacks.extend(callbacks)
         names = [callback.name for callback in process.callbacks]
@@ -267,20 +286,23 @@ def _drive(
             )
         for callback in process.callbacks:
             resources.callback(callback.close)
-        try:
-            with interrupts(process.signals, urgent=ranks.alone):
-                process.begin(state)
-                del state  # its tensors were copied
-                process.advance()
-                run.signal = next(iter(process.signals), 0)
-            process.end()
-        except (NumericalError, EnvError, LostRank) as error:
-            remedy = f"There was no checkpoint in {run.folder} yet."
-            if steps := run.checkpoints.steps():
-                remedy = (
-                    f"The checkpoint of {job.unit} {steps[-1]:,} in {run.folder} is complete, and "
-                    "the same command continues from it."
-                )
-            stopped = f"The run stopped at {job.unit} {process.step:,}."
-            raise type(error)(f"{stopped} {error} {remedy}") from error
-    return run
+        yield run, process
+
+
+@contextmanager
+def stopped_runs(processes: Sequence[Process]) -> Iterator[None]:
+    """Add to an error where the runs stopped, and how they continue."""
+    try:
+        yield
+    except (NumericalError, EnvError, LostRank) as error:
+        first, sentences = processes[0], []
+        for folder, steps in ((x.run.folder, x.run.checkpoints.steps()) for x in processes):
+            sentences.append(
+                f"The checkpoint of {first.job.unit} {steps[-1]:,} in {folder} is complete, and "
+                "the same command continues from it."
+                if steps
+                else f"There was no checkpoint in {folder} yet."
+            )
+        runs = "The run" if len(processes) == 1 else f"The {len(processes)} runs"
+        stopped = f"{runs} stopped at {first.job.unit} {first.step:,}."
+        raise type(error)(f"{stopped} {error} {' '.join(sentences)}") from error

@@ -1,10 +1,13 @@
 """The batched envs of an experiment, and the throughput of random play in them."""
 
 import time
+from collections.abc import Callable
 from functools import partial
 from itertools import islice
+from typing import Any
 
 import torch
+from gymnasium.vector import VectorEnv
 
 from ...agents.loop import interact
 from ...agents.policies import RandomPolicy
@@ -44,25 +47,37 @@ def make_batched_env(
             f"pipeline is {pipeline}, and {rows.stop - rows.start} envs cannot be divided into "
             f"{pipeline} equal groups; choose --pipeline 1, or 2 and an even --num-envs."
         )
-    env, needs = experiment.env, experiment.needs_privileged
-    build = partial(
-        env.build, threads=max(1, threads // pipeline), privileged=privileged or bool(needs)
-    )
-    if isinstance(env, ImaginationConfig):
-        build = partial(build, precision=precision)
+    settings: dict[str, Any] = {"precision": precision, "privileged": privileged}
+    build = partial(build_env, experiment, size, max(1, threads // pipeline), **settings)
     parts = [
-        BatchedEnv(build(size), seed=experiment.seed, device=device, first_env=start)
+        BatchedEnv(build(), seed=experiment.seed, device=device, first_env=start)
         for start in range(rows.start, rows.stop, size)
     ]
+    needs = experiment.needs_privileged
     envs = parts[0] if pipeline == 1 else Pipeline(parts)
     if needs and not envs.spec.privileged:
         envs.close()
         raise UsageError(
-            f"{' and '.join(needs)} needs the true state, which {env.env_name} does not offer; "
-            "choose another part, or an env that offers it, such as env:catch or "
+            f"{' and '.join(needs)} needs the true state, which {experiment.env.env_name} does not "
+            "offer; choose another part, or an env that offers it, such as env:catch or "
             "--game montezuma_revenge."
         )
     return envs
+
+
+def build_env(
+    experiment: Experiment,
+    num_envs: int,
+    threads: int,
+    *,
+    precision: Precision = FLOAT32,
+    privileged: bool = False,
+) -> VectorEnv[Any, Any, Any]:
+    """Create copies of the env of an experiment, with the true state if a part of it needs it."""
+    env, privileged = experiment.env, privileged or bool(experiment.needs_privileged)
+    precisions = {"precision": precision} if isinstance(env, ImaginationConfig) else {}
+    build: Callable[..., VectorEnv[Any, Any, Any]] = env.build
+    return build(num_envs, threads=threads, privileged=privileged, **precisions)
 
 
 def random_play_throughput(experiment: Experiment, threads: int, seconds: float) -> float:

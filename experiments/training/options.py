@@ -68,6 +68,8 @@ class TrainOptions(RunOptions):
     """Agent steps between two evaluations during training; 0 for none."""
     eval_episodes: int = 10
     """Whole episodes of each evaluation during training."""
+    seeds_together: int = 1
+    """Train this many seeds, from --seed on, in one process, each as it would be alone."""
     random_play_seconds: float = 2.0
     """Seconds for which random play is timed before training, for charts/SPS_ratio_to_random; 0
     skips it."""
@@ -75,7 +77,7 @@ class TrainOptions(RunOptions):
     def __post_init__(self) -> None:
         super().__post_init__()
         check(self, "", at_least(0), "video_every", "eval_every", "random_play_seconds")
-        check(self, "", at_least(1), "eval_episodes")
+        check(self, "", at_least(1), "eval_episodes", "seeds_together")
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """Training of an agent in the envs of an experiment."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -67,6 +67,10 @@ def train(
 
         train(PRESETS["dqn"], "runs/dqn", TrainOptions(device="cpu"))
     """
+    if options.seeds_together > 1:
+        raise UsageError(
+            f"seeds_together is {options.seeds_together}; call train_together for several runs."
+        )
     return drive(AgentTraining, experiment, folder, options, callbacks)
 
 
@@ -134,6 +138,8 @@ class AgentTraining(Process):
         plan_tracking = PlanTracking(spec.num_envs, self.envs.device, exchange)
         self.now: tuple[TimeStep, Carry] | None = None
         """The time step and the carry to continue from; None at the envs' reset."""
+        self.env_state: Callable[[], dict[str, Any]] = self.envs.state_dict
+        """Returns the state of the run's envs, also where they are among those of other seeds."""
         self.callbacks = [self.episode_log, plan_tracking]
         if not ranks.first:
             return
@@ -207,10 +213,14 @@ class AgentTraining(Process):
             bonus = self._bonus(t)
             t = t.with_bonus(self.own_envs(bonus))
             metrics = {"bonus/mean": bonus.mean(), **self.agent.learn(t)}
-            self.step += self.job.num_envs
-            self.frames = self.step * self.job.env.frame_skip
-            self.now = t.next_step, t.next_carry
+            self.count(t)
             yield t, metrics
+
+    def count(self, t: Transition) -> None:
+        """Count a timestep, after which the run can continue."""
+        self.step += self.job.num_envs
+        self.frames = self.step * self.job.env.frame_skip
+        self.now = t.next_step, t.next_carry
 
     def _bonus(self, t: Transition) -> Float[Tensor, " N"]:
         """Return the bonus of all ranks' envs, and let it learn from the transitions of all."""
@@ -243,7 +253,7 @@ class AgentTraining(Process):
     def state_dict(self) -> dict[str, Any]:
         assert self.now is not None
         (step, carry), ranks = self.now, self.runtime.ranks
-        envs = ranks.collect(self.envs.state_dict())
+        envs = ranks.collect(self.env_state())
         return {
             "initial_steps": self.initial_steps,
             "agent": self.agent.state_dict(),

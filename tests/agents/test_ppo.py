@@ -69,8 +69,11 @@ def test_value_loss_by_hand() -> None:
 
 
 def test_advantages_are_normalized_under_weights() -> None:
-    x, weight = torch.tensor([1.0, 3.0, 1e6]), torch.tensor([0.5, 0.5, 0.0])
-    assert normalize_advantages(x, weight)[:2].tolist() == pytest.approx([-1.0, 1.0])
+    x = torch.tensor([[[1.0, 3.0, 1e6]], [[5.0, 1e6, 9.0]]])
+    weight = torch.tensor([[[0.5, 0.5, 0.0]], [[0.5, 0.0, 0.5]]])
+    first, second = normalize_advantages(x, weight)  # two minibatches, each by itself
+    assert first[0, :2].tolist() == pytest.approx([-1.0, 1.0])
+    assert second[0, [0, 2]].tolist() == pytest.approx([-1.0, 1.0])
 
 
 def test_one_epoch_without_clipping_is_a2c() -> None:

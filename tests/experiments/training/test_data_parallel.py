@@ -197,7 +197,9 @@ def test_agents_are_refused_by_capability(tmp_path: Path) -> None:
             data_parallel(agent, experiment, OPTIONS, ranks)
             assert agent.ranks is ranks
             continue
-        with pytest.raises(UsageError, match=r"learns in one process: .*; choose ppo or pqn, or train"):
+        with pytest.raises(
+            UsageError, match=r"learns in one process: .*; choose ppo or pqn, or train"
+        ):
             data_parallel(agent, experiment, OPTIONS, ranks)
     agent = EXPERIMENTS["plain"].agent.build(envs.spec)
     refused: dict[str, tuple[Experiment, TrainOptions]] = {

@@ -1,0 +1,1 @@
+"""Training of several seeds in one process."""
