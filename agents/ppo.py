@@ -105,6 +105,7 @@ class PPO(OnPolicyAgent[SequenceBatch]):
     STATE = ("network", *OnPolicyAgent.STATE)
 
     config: PPOConfig
+    optimizer: torch.optim.Adam
     inference_copy: InferenceCopy[PolicyNetwork]
 
     def __init__(

@@ -173,7 +173,7 @@ def randint(
     return to_randint(bits(rng, 1, purpose)[:, 0], high)
 
 
-def to_randint(bits: Int64[Tensor, "*s"], high: int) -> Int64[Tensor, "*s"]:
+def to_randint(bits: Int64[Tensor, "*s"], high: int | Int64[Tensor, "*s"]) -> Int64[Tensor, "*s"]:
     """Return integers in 0..high-1 from random integers of 64 bits."""
     return _shift(bits, 1) % high
 
