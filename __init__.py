@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from .experiments.config.registry import register as register
     from .experiments.evaluation.evaluate import evaluate as evaluate
     from .experiments.evaluation.trained_agent import load as load
-    from .experiments.training.callbacks import Callback as Callback
-    from .experiments.training.options import TrainOptions as TrainOptions
+    from .experiments.sessions.callbacks import Callback as Callback
+    from .experiments.sessions.options import TrainOptions as TrainOptions
     from .experiments.training.train import train as train
 
 # Between two parallel regions torch's idle OpenMP threads spin, by default for milliseconds, which
@@ -27,10 +27,10 @@ if TYPE_CHECKING:
 os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 
 _MODULES = {
-    "Callback": "experiments.training.callbacks",
+    "Callback": "experiments.sessions.callbacks",
     "Experiment": "experiments.config.experiment",
     "PRESETS": "experiments.config.presets",
-    "TrainOptions": "experiments.training.options",
+    "TrainOptions": "experiments.sessions.options",
     "evaluate": "experiments.evaluation.evaluate",
     "load": "experiments.evaluation.trained_agent",
     "register": "experiments.config.registry",

@@ -30,7 +30,7 @@ from reverie.experiments.evaluation.run_evaluation import Evaluation, evaluate_r
 from reverie.experiments.reporting.constant_actions import best_constant_action
 from reverie.experiments.runs.run import Run
 from reverie.experiments.runs.scores import Scores
-from reverie.experiments.training.callbacks import Callback
+from reverie.experiments.sessions.callbacks import Callback
 from reverie.experiments.training.command_line import parse_experiment
 
 # Few envs and a discount make it learn faster per step than the published settings. It is evaluated

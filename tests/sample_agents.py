@@ -36,7 +36,7 @@ from reverie.envs.maze import (
     Maze,
 )
 from reverie.experiments.config.registry import AGENTS
-from reverie.experiments.training.throughput import without_machine_metrics
+from reverie.experiments.sessions.throughput import without_machine_metrics
 from reverie.world_models.interface import PlannerConfig
 from reverie.world_models.planning.figar import FiGARConfig
 from reverie.world_models.planning.straw import STRAWConfig, STRAWeConfig

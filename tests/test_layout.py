@@ -19,6 +19,7 @@ ORDER = (
     ("agents", "experiments.runs"),
     ("experiments.config",),
     ("experiments.datasets", "experiments.evaluation", "experiments.reporting"),
+    ("experiments.sessions",),
     ("experiments.training",),
     (
         "experiments.ablation",

@@ -13,8 +13,8 @@ from ...envs.errors import UsageError
 from ...envs.interface import Transition
 from ..config.experiment import Experiment
 from ..runs.run import Run
-from ..training.callbacks import Callback
-from ..training.options import TrainOptions
+from ..sessions.callbacks import Callback
+from ..sessions.options import TrainOptions
 from ..training.task import Task
 from ..training.train import train
 

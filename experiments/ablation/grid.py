@@ -11,8 +11,8 @@ from ..config.arguments import split_roles, take_imports
 from ..config.experiment import Experiment
 from ..config.presets import PRESETS, take_preset
 from ..config.registry import choose_all, roles
+from ..sessions.options import TrainOptions
 from ..training.command_line import parse_experiment
-from ..training.options import TrainOptions
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ from ..config.experiment import Experiment
 from ..config.presets import PRESETS
 from ..reporting.committed import CHECKOUT, require_checkout
 from ..runs.run import Run
-from ..training.options import TrainOptions
+from ..sessions.options import TrainOptions
 from ..training.train import train
 from .interleaved import (
     BREAKOUT,

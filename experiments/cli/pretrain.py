@@ -5,7 +5,7 @@ from ...envs.errors import UsageError
 from ..config.arguments import parse_job, split_roles, take_imports
 from ..config.registry import PRETRAININGS, choose_all, resolve, roles
 from ..runs.terminal_text import paragraph
-from ..training.options import PretrainOptions
+from ..sessions.options import PretrainOptions
 from ..training.pretrain import Pretraining, pretrain
 
 EXAMPLE = "reverie pretrain predictor:small --data runs/data/RECORDING"

@@ -22,8 +22,8 @@ from ..config.experiment import Experiment
 from ..reporting.committed import kept_provenance
 from ..runs.files import read_json, write_json
 from ..runs.run import Run
-from ..training.options import TrainOptions
-from ..training.throughput import without_machine_metrics
+from ..sessions.options import TrainOptions
+from ..sessions.throughput import without_machine_metrics
 from ..training.train import train
 from .recipe import Recipe
 

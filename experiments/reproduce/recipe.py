@@ -9,7 +9,7 @@ from ...envs.interface import EnvConfig
 from ..datasets.collect import collect
 from ..evaluation.evaluate import random_policy
 from ..runs.run import Run
-from ..training.options import PretrainOptions
+from ..sessions.options import PretrainOptions
 from ..training.pretrain import Pretraining, pretrain
 
 

@@ -18,8 +18,8 @@ from ...world_models.planning.straw import STRAWConfig, STRAWeConfig
 from ..config.experiment import Experiment
 from ..config.presets import PRESETS
 from ..evaluation.run_evaluation import Evaluation
+from ..sessions.options import TrainOptions
 from ..training.imagined_env import ImaginationConfig
-from ..training.options import TrainOptions
 from .constant_action_benchmark import ConstantActions
 from .deep_sea_curve import DeepSeaCurve
 from .endurance import KillStorm, Soak

@@ -23,7 +23,7 @@ from ..datasets.dataset import Recording
 from ..evaluation.linear_probe import POSITION, linear_probe, record_positions
 from ..reporting.committed import kept_provenance
 from ..runs.files import read_json
-from ..training.options import PretrainOptions
+from ..sessions.options import PretrainOptions
 from ..training.pretrain import load_model
 from ..training.representations import NUM_HELD_OUT, RepresentationPretraining
 from .recipe import Recipe, pretrain_to_the_end, record_random_play

@@ -14,8 +14,8 @@ from ..evaluation.run_evaluation import Evaluation
 from ..evaluation.trained_agent import load
 from ..reporting.committed import kept_provenance
 from ..runs.run import Run
+from ..sessions.options import TrainOptions
 from ..training.imagined_env import ImaginationConfig
-from ..training.options import TrainOptions
 from ..training.task import Task
 from .prediction_benchmark import PredictorBenchmark
 from .recipe import Recipe

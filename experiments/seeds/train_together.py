@@ -24,9 +24,9 @@ from ..runs import random_state
 from ..runs.run import Run
 from ..runs.runtime import interrupts, pick_runtime
 from ..runs.session_clock import SessionClock
-from ..training.driver import opened, stopped_runs
+from ..sessions.driver import opened, stopped_runs
+from ..sessions.options import TrainOptions
 from ..training.envs import build_env
-from ..training.options import TrainOptions
 from ..training.train import AgentTraining
 
 

@@ -20,7 +20,7 @@ from ..config.presets import PRESETS, take_preset
 from ..config.registry import choose_all
 from ..config.run_names import Start
 from ..config.serialization import read_experiment
-from .options import TrainOptions
+from ..sessions.options import TrainOptions
 
 OWN_FLAGS = ("--config", "--game", "--games", "--import", "--protocol")
 """Flags beside those of the settings."""

@@ -29,13 +29,13 @@ from ..runs import random_state
 from ..runs.run import Run, building, loading
 from ..runs.runtime import Runtime, pick_device
 from ..runs.state_checks import check_count, restore
-from .callbacks import Callback
-from .driver import Process, drive
-from .event_log import EventLog
-from .logs import Means, MetricsLog
-from .options import PretrainOptions
-from .progress import Display
-from .throughput import Throughput
+from ..sessions.callbacks import Callback
+from ..sessions.driver import Process, drive
+from ..sessions.event_log import EventLog
+from ..sessions.logs import Means, MetricsLog
+from ..sessions.options import PretrainOptions
+from ..sessions.progress import Display
+from ..sessions.throughput import Throughput
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from ..config.experiment import Experiment
 from ..evaluation.run_evaluation import Evaluation, evaluate_run
 from ..runs.run import Run
 from ..runs.scores import Scores, find_scores, scores_file
-from .options import TrainOptions
+from ..sessions.options import TrainOptions
 from .train import train
 
 

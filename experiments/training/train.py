@@ -30,17 +30,17 @@ from ..runs.run import Run, building
 from ..runs.runtime import Runtime
 from ..runs.scores import Scores
 from ..runs.state_checks import check_carry, check_count, check_types, restore
-from .callbacks import Callback
+from ..sessions.callbacks import Callback
+from ..sessions.driver import Process, drive
+from ..sessions.event_log import EventLog
+from ..sessions.logs import EpisodeLog, Exchange, Means, MetricsLog, PlanTracking, Videos
+from ..sessions.options import TrainOptions
+from ..sessions.progress import Display
+from ..sessions.throughput import Throughput
 from .data_parallel import data_parallel, gather_transition
-from .driver import Process, drive
 from .envs import make_batched_env, random_play_throughput
-from .event_log import EventLog
 from .initialization import initialize
-from .logs import EpisodeLog, Exchange, Means, MetricsLog, PlanTracking, Videos
-from .options import TrainOptions
 from .periodic_evaluation import PeriodicEvaluation
-from .progress import Display
-from .throughput import Throughput
 from .visits import RoomVisits, StateCounts
 
 

@@ -17,7 +17,7 @@ from reverie.envs.errors import Interrupted, RunError, UsageError
 from reverie.experiments.cli import main as cli
 from reverie.experiments.runs.run import Run
 from reverie.experiments.runs.runtime import interrupts
-from reverie.experiments.training.progress import Display
+from reverie.experiments.sessions.progress import Display
 
 ROOT = Path(__file__).parents[3]
 TRAIN = (

@@ -14,8 +14,8 @@ from reverie.experiments.config.experiment import Experiment
 from reverie.experiments.config.field_texts import field_texts, first_sentence, part_text
 from reverie.experiments.config.registry import TABLES
 from reverie.experiments.play.launch import PlayOptions
+from reverie.experiments.sessions.options import PretrainOptions, TrainOptions
 from reverie.experiments.training.imagined_env import ImaginationConfig
-from reverie.experiments.training.options import PretrainOptions, TrainOptions
 from reverie.experiments.training.predictors import PredictorPretraining
 from reverie.experiments.training.representations import RepresentationPretraining
 

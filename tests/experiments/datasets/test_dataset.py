@@ -36,7 +36,7 @@ from reverie.experiments.datasets.dataset import Recording
 from reverie.experiments.datasets.writer import Recorder
 from reverie.experiments.runs.files import write_file
 from reverie.experiments.runs.run import Run, locked
-from reverie.experiments.training.options import PretrainOptions
+from reverie.experiments.sessions.options import PretrainOptions
 from reverie.experiments.training.pretrain import Pretraining, pretrain
 from reverie.world_models.precision import FLOAT32, Precision
 

@@ -18,7 +18,7 @@ from reverie.experiments.datasets.dataset import Recording
 from reverie.experiments.evaluation.linear_probe import (
     ridge_predict,
 )
-from reverie.experiments.training.options import PretrainOptions
+from reverie.experiments.sessions.options import PretrainOptions
 from reverie.experiments.training.pretrain import pretrain
 from reverie.experiments.training.representations import RepresentationPretraining
 from reverie.world_models.representation.projection import ProjectionConfig

@@ -28,7 +28,7 @@ from reverie.experiments.reproduce.recipes import RECIPES
 from reverie.experiments.reproduce.training_recipe import TrainingRecipe
 from reverie.experiments.runs.run import Run
 from reverie.experiments.runs.scores import Scores, read_scores
-from reverie.experiments.training.options import PretrainOptions
+from reverie.experiments.sessions.options import PretrainOptions
 from reverie.experiments.training.pretrain import Pretraining
 from reverie.experiments.training.task import Task
 

@@ -33,8 +33,8 @@ from reverie.experiments.runs.blocks import BLOCK_SIZE
 from reverie.experiments.runs.checkpoints import Checkpoints
 from reverie.experiments.runs.files import FORMAT, replacing
 from reverie.experiments.runs.run import Run, locked
-from reverie.experiments.training.event_log import EventLog
-from reverie.experiments.training.throughput import without_machine_metrics
+from reverie.experiments.sessions.event_log import EventLog
+from reverie.experiments.sessions.throughput import without_machine_metrics
 from reverie.experiments.training.train import train
 
 from sample_agents import OPTIONS as QUIET

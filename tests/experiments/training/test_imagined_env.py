@@ -23,8 +23,8 @@ from reverie.experiments.config.serialization import encode, read_experiment
 from reverie.experiments.datasets.collect import collect
 from reverie.experiments.evaluation.run_evaluation import Evaluation, evaluate_run
 from reverie.experiments.runs.run import Run
+from reverie.experiments.sessions.options import PretrainOptions
 from reverie.experiments.training.imagined_env import ImaginationConfig
-from reverie.experiments.training.options import PretrainOptions
 from reverie.experiments.training.predictors import PredictorPretraining, compare_predictors
 from reverie.experiments.training.pretrain import pretrain
 

@@ -13,7 +13,7 @@ from reverie.envs.errors import UsageError
 from reverie.experiments.cli import main as cli
 from reverie.experiments.datasets.collect import collect
 from reverie.experiments.play.setup import load_setup
-from reverie.experiments.training.options import PretrainOptions
+from reverie.experiments.sessions.options import PretrainOptions
 from reverie.experiments.training.predictors import PredictorPretraining
 from reverie.experiments.training.pretrain import load_model, pretrain
 

@@ -13,7 +13,7 @@ from reverie.agents.informed import InformedConfig
 from reverie.agents.ppo import PPOConfig
 from reverie.envs.catch import CatchConfig
 from reverie.experiments.runs.progress_text import duration, progress_line
-from reverie.experiments.training.progress import Display
+from reverie.experiments.sessions.progress import Display
 from reverie.world_models.representation.vae import VAEConfig
 
 CATCH = Experiment(DQNConfig(learning_starts=100), CatchConfig(), total_timesteps=80, num_envs=4)

@@ -1,0 +1,1 @@
+"""One session of a run: its driver, callbacks, logs and display."""
