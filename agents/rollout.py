@@ -147,9 +147,9 @@ class Rollout:
 class Batch:
     """Timesteps of a rollout for a loss, one row each; an agent adds columns of its own."""
 
-    obs: UInt8[Tensor, "B *t K H W"]
-    action: Int64[Tensor, " B *t"]
-    valid: Bool[Tensor, " B *t"]
+    obs: UInt8[Tensor, "*n K H W"]
+    action: Int64[Tensor, "*n"]
+    valid: Bool[Tensor, "*n"]
 
     def __len__(self) -> int:
         """Return the number of rows."""

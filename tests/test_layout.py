@@ -18,8 +18,12 @@ ORDER = (
     ("world_models",),
     ("agents", "experiments.runs"),
     ("experiments.config",),
-    ("experiments.datasets", "experiments.evaluation", "experiments.reporting"),
-    ("experiments.sessions",),
+    (
+        "experiments.datasets",
+        "experiments.evaluation",
+        "experiments.reporting",
+        "experiments.sessions",
+    ),
     ("experiments.training",),
     (
         "experiments.ablation",

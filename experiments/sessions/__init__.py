@@ -1,1 +1,1 @@
-"""One session of a run: its driver, callbacks, logs and display."""
+"""One session of a run: its driver, callbacks, events and display."""

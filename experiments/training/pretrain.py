@@ -32,10 +32,10 @@ from ..runs.state_checks import check_count, restore
 from ..sessions.callbacks import Callback
 from ..sessions.driver import Process, drive
 from ..sessions.event_log import EventLog
-from ..sessions.logs import Means, MetricsLog
 from ..sessions.options import PretrainOptions
 from ..sessions.progress import Display
 from ..sessions.throughput import Throughput
+from .logs import Means, MetricsLog
 
 
 @dataclass(frozen=True)

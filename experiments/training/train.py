@@ -33,13 +33,13 @@ from ..runs.state_checks import check_carry, check_count, check_types, restore
 from ..sessions.callbacks import Callback
 from ..sessions.driver import Process, drive
 from ..sessions.event_log import EventLog
-from ..sessions.logs import EpisodeLog, Exchange, Means, MetricsLog, PlanTracking, Videos
 from ..sessions.options import TrainOptions
 from ..sessions.progress import Display
 from ..sessions.throughput import Throughput
 from .data_parallel import data_parallel, gather_transition
 from .envs import make_batched_env, random_play_throughput
 from .initialization import initialize
+from .logs import EpisodeLog, Exchange, Means, MetricsLog, PlanTracking, Videos
 from .periodic_evaluation import PeriodicEvaluation
 from .visits import RoomVisits, StateCounts
 

@@ -14,10 +14,10 @@ from reverie.agents.ppo import PPOConfig
 from reverie.envs.catch import CatchConfig
 from reverie.envs.interface import Transition
 from reverie.experiments.runs.run import Run
+from reverie.experiments.sessions import event_log
 from reverie.experiments.sessions.callbacks import Callback
 from reverie.experiments.sessions.options import TrainOptions
 from reverie.experiments.sessions.throughput import MACHINE_DEPENDENT
-from reverie.experiments.training import event_log
 
 from sample_agents import DQN, OPTIONS, SMALL_PPO, equal
 

@@ -22,8 +22,8 @@ from reverie.experiments.config.registry import BONUSES
 from reverie.experiments.datasets.collect import collect
 from reverie.experiments.evaluation.run_evaluation import Evaluation, evaluate_run
 from reverie.experiments.sessions.callbacks import Callback, Row
-from reverie.experiments.sessions.logs import Means
 from reverie.experiments.sessions.options import PretrainOptions
+from reverie.experiments.training.logs import Means
 from reverie.experiments.training.pretrain import load_model, pretrain
 from reverie.experiments.training.representations import RepresentationPretraining
 from reverie.world_models.density.pixelcnn import PixelCNNConfig

@@ -18,8 +18,8 @@ from ..evaluation.screen import enlarged, newest_frame
 from ..evaluation.video import Video
 from ..reporting.figures import learning_curve
 from ..runs.run import Run
-from .callbacks import Callback, Row
-from .event_log import EventLog
+from ..sessions.callbacks import Callback, Row
+from ..sessions.event_log import EventLog
 
 
 @dataclass(frozen=True)
