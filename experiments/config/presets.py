@@ -54,6 +54,7 @@ PQN = Experiment(
 DQN_MINATAR = Experiment(
     DQNConfig(
         network=SmallConvConfig(),
+        double_q=False,
         monte_carlo_weight=0.0,
         reward_clip=None,
         end_epsilon=0.01,
