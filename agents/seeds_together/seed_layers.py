@@ -146,5 +146,11 @@ def network_of_seeds(networks: Sequence[M], active: ActiveSeeds) -> M:
 
 
 def _aligned(x: Tensor) -> Tensor:
-    """Return the tensor, or a copy of it that is aligned as a new one."""
-    return x if x.is_contiguous() and x.data_ptr() % ALIGNMENT == 0 else x.contiguous().clone()
+    """Return the tensor, or a copy of it that is dense and aligned as a new one.
+
+    The order of its axes in memory stays: a convolution rounds by it.
+    """
+    dense = x.is_contiguous() or (
+        x.ndim == 4 and x.is_contiguous(memory_format=torch.channels_last)
+    )
+    return x if dense and x.data_ptr() % ALIGNMENT == 0 else x.clone()

@@ -17,6 +17,13 @@ TIMEOUT = timedelta(days=1)
 """How long a rank waits for the others: the first one may evaluate meanwhile."""
 
 
+def started_ranks() -> Ranks:
+    """Return the place that ``torchrun`` gave this process, before it joins the others."""
+    names = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
+    places = [int(os.environ.get(name, "-1")) for name in names]
+    return ALONE if min(places) < 0 or places[1] == 1 else Ranks(*places)
+
+
 @contextmanager
 def joined_ranks() -> Iterator[Ranks]:
     """Join the other processes of ``torchrun``, if it started this one, until the run's end.
@@ -24,12 +31,10 @@ def joined_ranks() -> Iterator[Ranks]:
     Ranks but the first print nothing to stdout. If an error ends the run, the rank that meets it
     first reports it, and the others exit with status 1.
     """
-    names = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
-    places = [int(os.environ.get(name, "-1")) for name in names]
-    if min(places) < 0 or places[1] == 1:
-        yield ALONE
+    ranks = started_ranks()
+    if ranks.alone:
+        yield ranks
         return
-    ranks = Ranks(*places)
     if not distributed.is_initialized():  # by an earlier run of this process
         on_gpu = torch.cuda.is_available() and distributed.is_nccl_available()
         distributed.init_process_group("cpu:gloo,cuda:nccl" if on_gpu else "gloo", timeout=TIMEOUT)

@@ -21,6 +21,7 @@ from ...envs.interface import Carry, Metrics, TimeStep, Transition, concat_times
 from ...envs.seed_envs import SeedEnvs
 from ..config.experiment import Experiment
 from ..runs import random_state
+from ..runs.processes import started_ranks
 from ..runs.run import Run
 from ..runs.runtime import interrupts, pick_runtime
 from ..runs.session_clock import SessionClock
@@ -87,6 +88,10 @@ def train_together(
 def _check_options(experiments: Sequence[Experiment], options: TrainOptions, device: str) -> None:
     """Raise UsageError unless the runs differ in their seed alone and would be those alone."""
     first = experiments[0]
+    if not started_ranks().alone:
+        raise UsageError(
+            "Seeds train together in one process; leave out torchrun, or --seeds-together."
+        )
     if any(replace(x, seed=first.seed) != first for x in experiments):
         raise UsageError("Runs that train together differ in their seed alone.")
     if len({x.seed for x in experiments}) < len(experiments):

@@ -12,11 +12,13 @@ from reverie.agents.bonuses.density_bonus import PseudoCountConfig
 from reverie.agents.bonuses.simhash import SimHashConfig
 from reverie.agents.dqn import DQNConfig
 from reverie.agents.episodic.mfec import MFECConfig
+from reverie.agents.networks import SmallConvConfig
 from reverie.agents.ppo import PPOConfig
 from reverie.envs.catch import CatchConfig
 from reverie.envs.deep_sea import DeepSeaConfig
 from reverie.envs.errors import UsageError
 from reverie.envs.maze import MazeConfig
+from reverie.envs.minatar import MinAtarConfig
 from reverie.experiments.config.experiment import Experiment
 from reverie.experiments.runs.run import Run
 from reverie.experiments.runs.session_clock import SessionClock
@@ -42,6 +44,7 @@ CASES = {
         replace(DQN, monte_carlo_weight=0.0, n_step=2, dueling=True), MAZE, SimHashConfig()
     ),
     "ppo, mazes, cts": Experiment(PPO, MAZE, PseudoCountConfig()),
+    "dqn, minatar": Experiment(replace(DQN, network=SmallConvConfig()), MinAtarConfig()),
     "figar, deep sea": Experiment(replace(PPO, planner=FiGARConfig()), DeepSeaConfig(4)),
 }
 
@@ -149,3 +152,13 @@ def test_runs_that_train_together_differ_in_their_seed_alone(tmp_path: Path) -> 
             train_together([first, other], [tmp_path / "a", tmp_path / "b"], OPTIONS)
     with pytest.raises(UsageError, match="seeds_together is 2"):
         train(first, tmp_path / "c", replace(OPTIONS, seeds_together=2))
+
+
+def test_seeds_train_together_in_one_process_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in {"RANK": 0, "WORLD_SIZE": 2, "LOCAL_RANK": 0, "LOCAL_WORLD_SIZE": 2}.items():
+        monkeypatch.setenv(name, str(value))
+    with pytest.raises(UsageError, match="leave out torchrun, or --seeds-together"):
+        train_together(seeds_of(CASES["figar, deep sea"], 1), [tmp_path / "run"], OPTIONS)
+    assert not (tmp_path / "run").exists()
