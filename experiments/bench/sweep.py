@@ -50,7 +50,7 @@ MODES: tuple[Mode, ...] = (
     (FLOAT32, 1),
     (Precision("fp32", compile=True), 1),
 )
-GPU_TESTS = ("test_cuda*.py", "test_device.py")
+GPU_TESTS = ("test_cuda*.py", "device_laws.py")
 LEARNERS = ("pqn", "ppo", "dqn")
 """Presets of agents with a network; the first is trained."""
 
