@@ -64,12 +64,18 @@ def in_ranks(folder: Path, function: Callable[[], Any], size: int = 2) -> list[s
                 except BaseException as error:
                     print(f"{type(error).__name__}: {error}")
             file.flush()
+            if rank == 0:  # it holds the store of the others, as torchrun's own process does
+                others_ended.wait(60)
             os._exit(0)
 
-    processes = [get_context("fork").Process(target=run, args=(rank,)) for rank in range(size)]
+    context = get_context("fork")
+    others_ended = context.Event()
+    processes = [context.Process(target=run, args=(rank,)) for rank in range(size)]
     for process in processes:
         process.start()
-    for process in processes:
+    for process in reversed(processes):
+        if process is processes[0]:
+            others_ended.set()
         process.join(60)
         assert process.exitcode is not None, "a rank hangs"
     return [(folder / f"rank{rank}").read_text() for rank in range(size)]
