@@ -25,8 +25,9 @@ from ..world_models.precision import (
     shared_autocast_cache,
 )
 from ..world_models.state import HasState
+from .heads import QNetwork, inference_copy
 from .interface import ActOutput, AgentConfig
-from .networks import AutoConfig, NetworkConfig, QNetwork, inference_copy
+from .networks import AutoConfig, NetworkConfig
 from .notices import Notice
 from .policies import epsilon_greedy
 from .replay import Batch, Replay

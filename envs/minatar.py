@@ -3,22 +3,16 @@
 The games are those of the authors' package, extra ``minatar``, whose license is the GPL.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from gymnasium.spaces import Box, Discrete
-from gymnasium.vector import AutoresetMode, VectorEnv
-from gymnasium.vector.utils import batch_space
-from numpy.typing import NDArray
 
+from .base import Array, ImageEnv
 from .checks import at_least, check, within
 from .errors import UsageError
 from .interface import EnvConfig
 from .layout import Layout
-
-Array = NDArray[Any]
 
 GAMES = ("asterix", "breakout", "freeway", "seaquest", "space_invaders")
 ACTIONS = ("noop", "left", "up", "right", "down", "fire")
@@ -93,7 +87,7 @@ def action_set(config: MinAtarConfig) -> list[int]:
     return actions
 
 
-class MinAtar(VectorEnv[Array, Array, Array]):
+class MinAtar(ImageEnv):
     """N games in one process; a plane is one kind of object, 255 where there is one.
 
     As in the package, the action that a sticky step repeats survives the end of an episode; a
@@ -106,44 +100,34 @@ class MinAtar(VectorEnv[Array, Array, Array]):
     def __init__(
         self, num_envs: int, config: MinAtarConfig = MinAtarConfig(), *, privileged: bool = False
     ) -> None:
-        self.config, self.num_envs = config, num_envs
+        self.config = config
         self.games = [new_game(config) for _ in range(num_envs)]
         self.actions = action_set(config)
-        self.metadata = {"autoreset_mode": AutoresetMode.NEXT_STEP, "reset_mask": True}
-        self.layout = Layout("CHW", trusted=True, planes=True)
         rows, columns, channels = self.games[0].state_shape()
-        self.single_observation_space = Box(0, 255, (channels, rows, columns), np.uint8)
-        self.single_action_space = Discrete(len(self.actions))
-        self.observation_space = batch_space(self.single_observation_space, num_envs)
-        self.action_space = batch_space(self.single_action_space, num_envs)
+        counters = {name for name, x in vars(self.games[0].env).items() if isinstance(x, int)}
+        self._counters = sorted(counters - {"ramping"}) if privileged else []
+        num_bytes = -(-rows * columns * channels // 8) if privileged else 0
+        super().__init__(
+            num_envs,
+            (channels, rows, columns),
+            len(self.actions),
+            (*(f"planes_{i}" for i in range(num_bytes)), *self._counters),
+            Layout("CHW", trusted=True, planes=True),
+        )
         self.planes = np.zeros((num_envs, rows, columns, channels), np.bool_)
         self.done = np.ones(num_envs, np.bool_)
         self.elapsed_steps = np.zeros(num_envs, np.int64)
-        counters = {name for name, x in vars(self.games[0].env).items() if isinstance(x, int)}
-        self._counters = sorted(counters - {"ramping"}) if privileged else []
-        num_bytes = -(-self.planes[0].size // 8) if privileged else 0
-        self.privileged_names = (*(f"planes_{i}" for i in range(num_bytes)), *self._counters)
 
-    def reset(
-        self,
-        *,
-        seed: int | Sequence[int | None] | None = None,
-        options: dict[str, Any] | None = None,
-    ) -> tuple[Array, dict[str, Any]]:
-        """Reset all envs, or those of ``options["reset_mask"]``, after seeding them if asked."""
-        mask = (options or {}).get("reset_mask", np.ones(self.num_envs, np.bool_))
-        if isinstance(seed, int):
-            seed = [seed + i for i in range(self.num_envs)]
+    def seed_env(self, i: int, seed: int) -> None:
+        self.games[i].seed(seed)
+        self.games[i].last_action = 0
+
+    def reset_envs(self, mask: Array) -> None:
         for i in np.flatnonzero(mask).tolist():
-            game = self.games[i]
-            if seed is not None and seed[i] is not None:
-                game.seed(seed[i])
-                game.last_action = 0
-            game.reset()
-            self.planes[i] = game.state()
+            self.games[i].reset()
+            self.planes[i] = self.games[i].state()
         self.done[mask] = False
         self.elapsed_steps[mask] = 0
-        return self.observe(), self.info()
 
     def step(self, actions: Array) -> tuple[Array, Array, Array, Array, dict[str, Any]]:
         first, offered = self.done, self.actions
@@ -166,12 +150,10 @@ class MinAtar(VectorEnv[Array, Array, Array]):
         return self.observe(), reward, terminated, truncated, self.info()
 
     def observe(self) -> Array:
-        """Return the planes of all envs, uint8 [N, K, 10, 10]."""
         pixels: Array = self.planes.transpose(0, 3, 1, 2) * np.uint8(255)
         return pixels
 
     def info(self) -> dict[str, Any]:
-        """Return Gymnasium's info of a timestep: the true state if it is offered."""
         if not self.privileged_names:
             return {}
         packed = np.packbits(self.planes.reshape(self.num_envs, -1), axis=1)

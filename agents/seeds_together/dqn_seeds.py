@@ -7,21 +7,17 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from ...envs.interface import Carry, Metrics, TimeStep, Transition
+from ...envs.interface import Metrics, Transition
 from ..dqn import DQN
-from ..interface import ActOutput
 from ..returns import learning_reward
-from .env_states import concat_states
 from .gradient_steps import GradientSteps
+from .interface import SeedAgent
 from .seed_layers import ActiveSeeds, network_of_seeds
 from .seed_replay import SeedReplay
 
 
-class DQNSeeds:
-    """DQN agents of one config and several seeds; raises UsageError for an unsuitable network.
-
-    ``rows`` is a DQN of all their envs: it acts, and computes losses.
-    """
+class DQNSeeds(SeedAgent[DQN]):
+    """DQN agents of one config and several seeds; raises UsageError for an unsuitable network."""
 
     def __init__(self, agents: Sequence[DQN]) -> None:
         self.agents, first = list(agents), agents[0]
@@ -36,15 +32,6 @@ class DQNSeeds:
         self.rows.forward = self.rows.q_network.forward
         self.replay = SeedReplay([x.replay for x in agents], self.rows.spec)
         self.steps = GradientSteps([x.optimizer for x in agents])
-
-    def initial(self, n: int) -> Carry:
-        """Return the carry of the envs of all seeds, ``n`` in all."""
-        carry: Carry = concat_states([x.initial(n // len(self.agents)) for x in self.agents])
-        return carry
-
-    def act(self, step: TimeStep, carry: Carry, *, explore: bool = True) -> ActOutput:
-        """Return an action in every env, by the network of its seed."""
-        return self.rows.act(step, carry, explore=explore)
 
     def learn(self, t: Transition) -> list[Metrics]:
         """Store the transition, and make the updates that are due for each seed."""

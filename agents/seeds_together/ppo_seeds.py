@@ -10,23 +10,20 @@ from jaxtyping import Bool, Float, Int64, UInt8
 from torch import Tensor, nn
 
 from ...envs import prng
-from ...envs.interface import Carry, Metrics, TimeStep, Transition
+from ...envs.interface import Carry, Metrics, Transition
 from ...world_models.interface import PlannerOutput
-from ..interface import ActOutput
-from ..networks import PolicyNetwork
+from ..heads import PolicyNetwork
 from ..ppo import PPO
 from ..returns import explained_variance
 from ..rollout import SequenceBatch, select
 from .env_states import concat_states, split_states
 from .gradient_steps import GradientSteps
+from .interface import SeedAgent
 from .seed_layers import ActiveSeeds, network_of_seeds
 
 
-class PPOSeeds:
-    """PPO agents of one config and several seeds; raises UsageError for an unsuitable network.
-
-    ``rows`` is a PPO of all their envs: it acts, and computes advantages and losses.
-    """
+class PPOSeeds(SeedAgent[PPO]):
+    """PPO agents of one config and several seeds; raises UsageError for an unsuitable network."""
 
     def __init__(self, agents: Sequence[PPO]) -> None:
         self.agents, first = list(agents), agents[0]
@@ -38,15 +35,6 @@ class PPOSeeds:
         self.rows.rollout.load_state_dict(concat_states([x.rollout.state_dict() for x in agents]))
         self.rng = torch.cat([x.rng for x in agents])
         self.steps = GradientSteps([x.optimizer for x in agents])
-
-    def initial(self, n: int) -> Carry:
-        """Return the carry of the envs of all seeds, ``n`` in all."""
-        carry: Carry = concat_states([x.initial(n // len(self.agents)) for x in self.agents])
-        return carry
-
-    def act(self, step: TimeStep, carry: Carry, *, explore: bool = True) -> ActOutput:
-        """Return an action in every env, by the policy of its seed."""
-        return self.rows.act(step, carry, explore=explore)
 
     def learn(self, t: Transition) -> list[Metrics]:
         """Store a transition, and learn from the rollout of all seeds if it is full."""

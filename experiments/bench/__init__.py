@@ -6,7 +6,7 @@ from ...envs.errors import UsageError
 from ..reporting.committed import require_checkout
 from ..runs.outputs import check_writable
 from ..runs.runtime import pick_device, pick_threads
-from . import interleaved, parts, rank_scaling, small_envs
+from . import parts, races, rank_scaling, seed_scaling, small_envs
 from .budget import due, measure, print_plan
 from .measurement import Measure, Measurement
 from .peers import check_peers
@@ -15,21 +15,21 @@ from .sweep import sweep
 
 GROUPS: dict[str, Measure] = {
     "commands": parts.commands,
-    "rollouts": interleaved.rollouts,
-    "ppo": interleaved.ppo,
+    "rollouts": races.rollouts,
+    "ppo": races.ppo,
     "data-parallel": rank_scaling.data_parallel,
-    "dqn": interleaved.dqn,
-    "mfec": interleaved.mfec,
-    "episodic": interleaved.episodic,
+    "dqn": races.dqn,
+    "mfec": races.mfec,
+    "episodic": races.episodic,
     "minatar": small_envs.minatar,
-    "seeds": interleaved.seeds,
+    "seeds": seed_scaling.seeds,
     "replay": parts.replay,
     "tables": parts.tables,
     "checkpoints": parts.checkpoints,
     "densities": parts.densities,
     "representations": parts.representations,
     "predictors": parts.predictors,
-    "planners": interleaved.planners,
+    "planners": races.planners,
 }
 
 

@@ -3,15 +3,14 @@
 from collections.abc import Iterator
 from dataclasses import replace
 from itertools import islice
-from typing import Any
 
 import numpy as np
 
 from ...envs.minatar import MinAtarConfig, new_game
 from ...world_models.precision import FLOAT32
 from ..config.presets import PRESETS
-from .interleaved import EMULATORS, agent_loop, compare, random_play
-from .peers import Contender, emulators
+from .interleaved import agent_loop, bare_emulators, compare, random_play
+from .peers import Contender
 from .session import BenchSession, Row
 
 PACKAGE = "package alone"
@@ -23,7 +22,7 @@ def minatar(session: BenchSession) -> Iterator[Row]:
     experiment = replace(PRESETS["ppo-minatar"], env=breakout, num_envs=num_envs)
     contenders = [
         package_games(breakout, num_envs, num_timesteps),
-        own_games(breakout, num_envs, num_timesteps),
+        bare_emulators(session, experiment, num_timesteps),
         random_play(session, experiment, num_timesteps),
     ]
     yield from compare(session, contenders, f"{breakout.env_name}, {num_envs} envs", [PACKAGE])
@@ -42,7 +41,7 @@ def training(session: BenchSession, name: str, env: MinAtarConfig) -> Iterator[R
         loop.run()
         apart.run()
     transitions = list(islice(apart.transitions, num_timesteps))
-    games = own_games(env, experiment.num_envs, num_timesteps)
+    games = bare_emulators(session, experiment, num_timesteps)
 
     def run() -> int:
         for t in transitions:
@@ -76,11 +75,3 @@ def package_games(env: MinAtarConfig, num_envs: int, num_timesteps: int) -> Cont
         return num_timesteps * num_envs
 
     return Contender(PACKAGE, run)
-
-
-def own_games(env: MinAtarConfig, num_envs: int, num_timesteps: int) -> Contender:
-    """Return the vector env under random actions, without BatchedEnv."""
-    games: Any = env.build(num_envs)
-    games.reset(seed=0)
-    size = {"num_envs": num_envs, "num_timesteps": num_timesteps}
-    return emulators(EMULATORS, games, games.single_action_space.n, **size)

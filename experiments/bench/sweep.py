@@ -81,26 +81,23 @@ def sweep(device: torch.device) -> dict[str, Measurement]:
     of envs and other modes follow it, and so are left for later calls.
     """
     size = CPU if device.type == "cpu" else GPU
-    learners = [name for name in LEARNERS if name in PRESETS]
-    for name in set(LEARNERS) - set(learners):
-        print(f"There is no preset {name}; its rows are left out.")
     predictors = [name for name in PREDICTORS if not name.startswith("small")]
     plan: list[tuple[str, Measurement]] = []
     if device.type != "cpu":
         plan.append(("CUDA tests", Measurement(cuda_tests, seconds=80)))
     first, *others = size.num_envs
-    plan.append(_rollout(learners[0], first, FASTEST, size))
-    plan += [_training(name, first, FASTEST, size) for name in learners]
+    plan.append(_rollout(LEARNERS[0], first, FASTEST, size))
+    plan += [_training(name, first, FASTEST, size) for name in LEARNERS]
     plan += [_episodic(first), _predictor(predictors[0], Precision("bf16"), size)]
     plan.append(("lookup among 1,000,000 keys", Measurement(tables, seconds=10)))
-    plan.append(_pong(learners[0], size))
+    plan.append(_pong(LEARNERS[0], size))
     for mode in MODES:
-        plan += [_training(name, first, mode, size) for name in learners]
-        plan += [_rollout(name, first, mode, size) for name in learners]
+        plan += [_training(name, first, mode, size) for name in LEARNERS]
+        plan += [_rollout(name, first, mode, size) for name in LEARNERS]
     for mode in MODES:
         for num_envs in others:
-            plan += [_training(name, num_envs, mode, size) for name in learners]
-            plan += [_rollout(name, num_envs, mode, size) for name in learners]
+            plan += [_training(name, num_envs, mode, size) for name in LEARNERS]
+            plan += [_rollout(name, num_envs, mode, size) for name in LEARNERS]
     plan += [_episodic(num_envs) for num_envs in others]
     for precision in (Precision("bf16"), FLOAT32):
         plan += [_predictor(name, precision, size) for name in predictors]

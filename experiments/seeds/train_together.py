@@ -14,7 +14,7 @@ import torch
 
 from ...agents.loop import interact
 from ...agents.seeds_together.env_states import concat_states, split_states
-from ...agents.seeds_together.interface import check_together, together
+from ...agents.seeds_together.together import check_together, together
 from ...envs.batched_env import EmulatorEnvs
 from ...envs.errors import UsageError
 from ...envs.interface import Carry, Metrics, TimeStep, Transition, concat_timesteps
