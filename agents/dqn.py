@@ -25,10 +25,10 @@ from ..world_models.precision import (
     shared_autocast_cache,
 )
 from ..world_models.state import HasState
-from .heads import QNetwork, inference_copy
 from .interface import ActOutput, AgentConfig
 from .networks import AutoConfig, NetworkConfig
 from .notices import Notice
+from .output_networks import QNetwork, inference_copy
 from .policies import epsilon_greedy
 from .replay import Batch, Replay
 from .returns import double_q_targets, learning_reward, q_targets

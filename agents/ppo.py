@@ -19,7 +19,6 @@ from ..envs.interface import Carry, EnvSpec, Metrics, Segment, TimeStep
 from ..world_models.interface import PlannerConfig
 from ..world_models.planning.reactive import ReactiveConfig
 from ..world_models.precision import FLOAT32, InferenceCopy, Precision, to_channels_last
-from .heads import PolicyNetwork, inference_copy
 from .interface import ActOutput
 from .losses import (
     action_log_prob,
@@ -30,6 +29,7 @@ from .losses import (
     ppo_value_loss,
 )
 from .on_policy import OnPolicyAgent, OnPolicyConfig
+from .output_networks import PolicyNetwork, inference_copy
 from .policies import sample
 from .returns import explained_variance, generalized_advantages, learning_reward
 from .rollout import Rollout, SequenceBatch, split_sequences

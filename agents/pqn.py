@@ -20,11 +20,11 @@ from ..envs import prng
 from ..envs.checks import at_least, check, within
 from ..envs.interface import Carry, EnvSpec, Metrics, Segment, TimeStep
 from ..world_models.precision import FLOAT32, InferenceCopy, Precision, to_channels_last
-from .heads import QNetwork, inference_copy
 from .interface import ActOutput
 from .losses import mean_weight
 from .networks import insert_layer_norm_, orthogonal_
 from .on_policy import OnPolicyAgent, OnPolicyConfig
+from .output_networks import QNetwork, inference_copy
 from .policies import epsilon_greedy
 from .returns import lambda_returns, learning_reward
 from .rollout import Batch, Rollout

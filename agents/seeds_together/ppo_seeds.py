@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from ...envs import prng
 from ...envs.interface import Carry, Metrics, Transition
 from ...world_models.interface import PlannerOutput
-from ..heads import PolicyNetwork
+from ..output_networks import PolicyNetwork
 from ..ppo import PPO
 from ..returns import explained_variance
 from ..rollout import SequenceBatch, select

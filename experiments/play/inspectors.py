@@ -13,7 +13,7 @@ from typing import Any, Protocol, runtime_checkable
 import torch
 
 from ...agents.bonuses.simhash import SimHash
-from ...agents.heads import PolicyNetwork, QNetwork
+from ...agents.output_networks import PolicyNetwork, QNetwork
 from ...agents.simulator import Simulator
 from ...world_models.precision import InferenceCopy
 from ...world_models.representation.variational import VariationalRepresentation

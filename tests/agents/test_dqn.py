@@ -13,9 +13,9 @@ import torch
 from torch import nn
 
 from reverie.agents.dqn import DQN, DQNConfig
-from reverie.agents.heads import QNetwork, inference_copy
 from reverie.agents.loop import interact
 from reverie.agents.networks import NETWORKS, ImpalaConfig, MLPConfig, NatureConfig
+from reverie.agents.output_networks import QNetwork, inference_copy
 from reverie.agents.returns import double_q_targets, q_targets
 from reverie.agents.schedules import linear
 from reverie.envs import prng

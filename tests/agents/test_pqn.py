@@ -11,9 +11,9 @@ from torch import Tensor, nn
 
 from reverie.agents.bonuses.bonus import NoBonusConfig
 from reverie.agents.bonuses.simhash import SimHashConfig
-from reverie.agents.heads import QNetwork, inference_copy
 from reverie.agents.loop import interact
 from reverie.agents.networks import NETWORKS, MLPConfig, NatureConfig, insert_layer_norm_
+from reverie.agents.output_networks import QNetwork, inference_copy
 from reverie.agents.pqn import PQN, PQNConfig
 from reverie.agents.rollout import select
 from reverie.envs import prng
