@@ -18,8 +18,11 @@ import numpy as np
 
 from ...envs.errors import UsageError
 
-PACKAGES = {"sb3": "stable_baselines3", "envpool": "envpool"}
-"""The package of each library that is one."""
+PACKAGES = {
+    "sb3": {"stable_baselines3": "stable-baselines3", "cv2": "opencv-python-headless"},
+    "envpool": {"envpool": "envpool"},
+}
+"""Of each library that is a package: the modules it needs, and what installs them."""
 CLEANRL_SCRIPT = Path("cleanrl", "ppo_atari_envpool.py")
 """In a checkout of CleanRL. It prints its speed after every rollout and the updates on it."""
 REMEDY = "or leave it out of --compare-with"
@@ -55,12 +58,13 @@ def check_peers(compare_with: str) -> dict[str, str]:
 
 
 def _check_package(name: str) -> None:
-    try:
-        import_module(PACKAGES[name])
-    except ImportError as error:
-        raise UsageError(
-            f"--compare-with {name}: {error}; run `pip install {PACKAGES[name]}`, {REMEDY}."
-        ) from error
+    for module, distribution in PACKAGES[name].items():
+        try:
+            import_module(module)
+        except ImportError as error:
+            raise UsageError(
+                f"--compare-with {name}: {error}; run `pip install {distribution}`, {REMEDY}."
+            ) from error
 
 
 def _cleanrl_script(checkout: str) -> Path:

@@ -6,7 +6,13 @@ from pathlib import Path
 import pytest
 
 from reverie.envs.errors import UsageError
-from reverie.experiments.bench.peers import CLEANRL_SCRIPT, Contender, check_peers, cleanrl_ppo
+from reverie.experiments.bench.peers import (
+    CLEANRL_SCRIPT,
+    PACKAGES,
+    Contender,
+    check_peers,
+    cleanrl_ppo,
+)
 
 ROLLOUTS = """
 import sys
@@ -56,6 +62,14 @@ def test_a_script_that_fails_is_reported_by_its_last_error(tmp_path: Path) -> No
 def test_what_is_no_library_is_refused(compare_with: str, message: str) -> None:
     with pytest.raises(UsageError, match=message):
         check_peers(compare_with)
+
+
+def test_a_module_that_a_library_needs_is_missed_before_the_measurement(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(PACKAGES, "sb3", {"gymnasium": "gymnasium", "absent_cv2": "opencv"})
+    with pytest.raises(UsageError, match="sb3: No module named 'absent_cv2'; run `pip install op"):
+        check_peers("sb3")
 
 
 def test_a_folder_is_kept_with_the_library(tmp_path: Path) -> None:
