@@ -1,7 +1,7 @@
 """Exploration bonuses: intrinsic rewards by the novelty of frames.
 
-A bonus reads the newest frame of a transition's next observation. It learns the frames of a
-timestep in the order of the envs. At autoreset timesteps it is 0 and learns nothing.
+A bonus reads the newest frame of a transition's next observation, or its true state. It learns the
+frames of a timestep in the order of the envs. At autoreset timesteps it is 0 and learns nothing.
 """
 
 from collections.abc import Callable
@@ -86,15 +86,20 @@ class NoBonus(HasState):
         return torch.zeros_like(t.next_step.discount)
 
 
-def bonus_of_next_frames(
-    t: Transition, observe: Callable[[UInt8[Tensor, "n C H W"]], Float[Tensor, " n"]]
+def bonus_of_next(
+    t: Transition,
+    inputs: UInt8[Tensor, "N ..."],
+    observe: Callable[[UInt8[Tensor, "n ..."]], Float[Tensor, " n"]],
 ) -> Float[Tensor, " N"]:
-    """Return ``observe``'s bonus of the next frames in env order, and 0 where one is a reset's."""
+    """Return ``observe``'s bonus of the inputs in env order, and 0 where they are a reset's.
+
+    The inputs are the frames of the next step, or its true states.
+    """
     reward = t.next_step.reward
     valid = t.valid.cpu().nonzero()[:, 0]
     bonus = torch.zeros(len(reward))
     if len(valid):
-        bonus[valid] = observe(t.next_step.frame[valid]).to("cpu", torch.float32)
+        bonus[valid] = observe(inputs[valid]).to("cpu", torch.float32)
     return bonus.to(reward.device)
 
 

@@ -16,6 +16,7 @@ from typing import Any, TypeVar, get_type_hints
 from ...agents.bonuses.bonus import BonusConfig, NoBonusConfig
 from ...agents.bonuses.density_bonus import PseudoCountConfig, SurpriseConfig
 from ...agents.bonuses.simhash import SimHashConfig
+from ...agents.bonuses.true_counts import TrueCountsConfig
 from ...agents.dqn import DQNConfig
 from ...agents.dyna import DynaConfig
 from ...agents.episodic.mfec import MFECConfig
@@ -65,6 +66,7 @@ BONUSES: dict[str, type[BonusConfig]] = {
     "pseudo-count": PseudoCountConfig,
     "simhash": SimHashConfig,
     "surprise": SurpriseConfig,
+    "true-counts": TrueCountsConfig,
 }
 
 ENVS: dict[str, type[EnvConfig]] = {

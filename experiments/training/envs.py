@@ -11,13 +11,14 @@ from gymnasium.vector import VectorEnv
 
 from ...agents.loop import interact
 from ...agents.policies import RandomPolicy
-from ...envs.batched_env import BatchedEnv
+from ...envs.batched_env import BatchedEnv, spec_of
 from ...envs.errors import UsageError
+from ...envs.interface import EnvSpec
 from ...envs.pipeline import Pipeline
 from ...envs.ranks import ALONE, Ranks
 from ...world_models.precision import FLOAT32, Precision
 from ..config.experiment import Experiment
-from ..config.registry import references
+from ..config.registry import part_at, references
 from .imagined_env import ImaginationConfig
 
 
@@ -55,15 +56,34 @@ def make_batched_env(
         for start in range(rows.start, rows.stop, size)
     ]
     envs = parts[0] if pipeline == 1 else Pipeline(parts)
-    found = references(experiment)
-    if found and not envs.spec.privileged:
+    try:
+        check_true_state(experiment, envs.spec)
+    except UsageError:
         envs.close()
-        raise UsageError(
-            f"{' and '.join(map(':'.join, found.items()))} needs the true state, which "
-            f"{experiment.env.env_name} does not offer; choose another part, or an env that offers "
-            "it, such as env:catch or --game montezuma_revenge."
-        )
+        raise
     return envs
+
+
+def check_true_state(experiment: Experiment, spec: EnvSpec | None = None) -> None:
+    """Raise UsageError if the env does not offer the true state that a reference of it reads.
+
+    Without ``spec`` an env is built to read it from, if there is a reference.
+    """
+    found = references(experiment)
+    if not found:
+        return
+    env = experiment.env
+    offered = (spec or spec_of(env, privileged=True)).privileged
+    for role, name in found.items():
+        if not offered:
+            raise UsageError(
+                f"{role}:{name} needs the true state, which {env.env_name} does not offer; choose "
+                f"another {role}, or an env that offers it, such as env:catch or --game "
+                "montezuma_revenge."
+            )
+        part = part_at(experiment, role)
+        if hasattr(part, "privileged_columns"):
+            part.privileged_columns(offered)
 
 
 def build_env(

@@ -1,0 +1,81 @@
+"""Visit counts of the true state: the privileged reference of every count-based bonus.
+
+What a density or a hash estimates from frames is counted here in the state that the env offers
+(``TimeStep.privileged``). The return of an agent with this bonus is no upper bound: a true count
+does not generalize, and a bonus that takes many states for one may explore better.
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor
+
+from ...envs.checks import at_least, check
+from ...envs.digest import frame_digest
+from ...envs.interface import EnvSpec, Transition
+from ...envs.privileged import true_state_columns
+from ...world_models.precision import FLOAT32, Precision
+from .bonus import BonusConfig, bonus_of_next
+from .visit_counts import VisitCounts
+
+
+@dataclass(frozen=True)
+class TrueCountsConfig(BonusConfig):
+    """Visit counts of the true state, a privileged reference.
+
+    The default scale is that of pseudo-counts, 0.05 (Bellemare et al. 2016): a density that knew
+    the frequencies of states would pay 0.05 (n - 0.99)^(-1/2) at the n-th visit, which is this
+    bonus up to the first few visits. The published scale of SimHash is a fifth of it. Two bonuses
+    are compared fairly if both arms have one ``--bonus.scale``.
+    """
+
+    needs_privileged: ClassVar[bool] = True
+
+    scale: float = 0.05
+    """Scale of the bonus."""
+    names: tuple[str, ...] = ()
+    """Bytes of the true state that are counted, as names or patterns such as walker_*; by default
+    all, the walls of a maze and the clocks of a game included."""
+
+    def __post_init__(self) -> None:
+        check(self, "bonus", at_least(0), "scale")
+
+    def privileged_columns(self, offered: tuple[str, ...]) -> list[int]:
+        """Return the indices of the counted bytes; raises UsageError if one is not offered."""
+        return true_state_columns(
+            offered,
+            self.names,
+            part="bonus:true-counts",
+            remedy="correct --bonus.names, or leave it out",
+        )
+
+    def build(
+        self,
+        spec: EnvSpec,
+        *,
+        seed: int = 0,
+        device: torch.device | str = "cpu",
+        precision: Precision = FLOAT32,
+    ) -> "TrueCounts":
+        return TrueCounts(self.scale, self.privileged_columns(spec.privileged))
+
+
+class TrueCounts(VisitCounts):
+    """A bonus of scale n^(-1/2) at the n-th visit of a true state, computed on the CPU.
+
+    States are told apart by 64-bit digests of the bytes in ``columns``.
+    """
+
+    def __init__(self, scale: float, columns: list[int]) -> None:
+        super().__init__(scale)
+        self.columns = columns
+
+    def __call__(self, t: Transition) -> Float[Tensor, " N"]:
+        assert t.next_step.privileged is not None
+        return bonus_of_next(t, t.next_step.privileged.cpu(), self.observe)
+
+    def observe(self, states: UInt8[Tensor, "n P"]) -> Float[Tensor, " n"]:
+        """Count each state and return its bonus."""
+        return self.visit(frame_digest(states[:, None, None, self.columns]))
