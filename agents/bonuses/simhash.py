@@ -11,11 +11,10 @@ from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
 
 from ...envs.checks import at_least, check
-from ...envs.digest import frame_digest
-from ...envs.interface import EnvSpec, Transition
+from ...envs.interface import EnvSpec, TimeStep
 from ...world_models.density.quantization import FrameQuantizer
 from ...world_models.precision import FLOAT32, Precision
-from .bonus import BonusConfig, VarietyCheck, bonus_of_next
+from .bonus import BonusConfig, VarietyCheck
 from .visit_counts import VisitCounts
 
 
@@ -46,7 +45,7 @@ class SimHashConfig(BonusConfig):
 
 
 class SimHash(VisitCounts):
-    """A bonus of scale n^(-1/2) at the n-th visit of a frame's code, computed on the CPU."""
+    """A bonus of scale n^(-1/2) at the n-th visit of a frame's code."""
 
     def __init__(self, config: SimHashConfig, spec: EnvSpec, *, seed: int = 0) -> None:
         super().__init__(0.01 * 256 / config.bits if config.scale is None else config.scale)
@@ -60,20 +59,19 @@ class SimHash(VisitCounts):
             "SimHash", {"bits": config.bits, "resolution": config.resolution}
         )
 
-    def __call__(self, t: Transition) -> Float[Tensor, " N"]:
-        return bonus_of_next(t, t.next_step.frame, self.observe)
+    def inputs(self, step: TimeStep) -> UInt8[Tensor, "N C H W"]:
+        return step.frame
 
-    def observe(self, frames: UInt8[Tensor, "n C H W"]) -> Float[Tensor, " n"]:
-        """Count each frame and return its bonus."""
-        codes = self.code(frames)
-        self.variety.update(frames, codes)
-        return self.visit(frame_digest(codes.to(torch.uint8)[:, None, None]))
+    def observe(self, inputs: UInt8[Tensor, "n C H W"]) -> Float[Tensor, " n"]:
+        codes = self.code(inputs)
+        self.variety.update(inputs, codes)
+        return self.visit(codes)
 
-    def code(self, frames: UInt8[Tensor, "n C H W"]) -> Bool[Tensor, "n bits"]:
+    def code(self, inputs: UInt8[Tensor, "n C H W"]) -> Bool[Tensor, "n bits"]:
         """Return the code sign(A x) of each frame, for a fixed Gaussian matrix A.
 
         x holds the downsampled gray pixels, which are in -128..127 to center them.
         """
-        gray = self.quantizer.gray(self.quantizer(frames))
+        gray = self.quantizer.gray(self.quantizer(inputs))
         pixels = gray.flatten(1).to(torch.float32) - 128
         return pixels @ self.projection > 0

@@ -9,21 +9,20 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import UInt8
 from torch import Tensor
 
 from ...envs.checks import at_least, check
-from ...envs.digest import frame_digest
-from ...envs.interface import EnvSpec, Transition
+from ...envs.interface import EnvSpec, TimeStep
 from ...envs.privileged import true_state_columns
 from ...world_models.precision import FLOAT32, Precision
-from .bonus import BonusConfig, bonus_of_next
+from .bonus import BonusConfig
 from .visit_counts import VisitCounts
 
 
 @dataclass(frozen=True)
 class TrueCountsConfig(BonusConfig):
-    """Visit counts of the true state, a privileged reference.
+    """Visit counts of the true state.
 
     The default scale is that of pseudo-counts, 0.05 (Bellemare et al. 2016): a density that knew
     the frequencies of states would pay 0.05 (n - 0.99)^(-1/2) at the n-th visit, which is this
@@ -63,19 +62,15 @@ class TrueCountsConfig(BonusConfig):
 
 
 class TrueCounts(VisitCounts):
-    """A bonus of scale n^(-1/2) at the n-th visit of a true state, computed on the CPU.
-
-    States are told apart by 64-bit digests of the bytes in ``columns``.
-    """
+    """A bonus of scale n^(-1/2) at the n-th visit of the true state's bytes in ``columns``."""
 
     def __init__(self, scale: float, columns: list[int]) -> None:
         super().__init__(scale)
         self.columns = columns
 
-    def __call__(self, t: Transition) -> Float[Tensor, " N"]:
-        assert t.next_step.privileged is not None
-        return bonus_of_next(t, t.next_step.privileged.cpu(), self.observe)
+    def inputs(self, step: TimeStep) -> UInt8[Tensor, "N P"]:
+        assert step.privileged is not None
+        return step.privileged.cpu()
 
-    def observe(self, states: UInt8[Tensor, "n P"]) -> Float[Tensor, " n"]:
-        """Count each state and return its bonus."""
-        return self.visit(frame_digest(states[:, None, None, self.columns]))
+    def code(self, inputs: UInt8[Tensor, "n P"]) -> UInt8[Tensor, "n D"]:
+        return inputs[:, self.columns]

@@ -65,11 +65,10 @@ def _roles() -> Iterator[str]:
     """Yield each role with its parts."""
     from ..config.experiment import Job  # imports torch
     from ..config.field_texts import part_text
-    from ..config.registry import TABLES, part_class, role_name
+    from ..config.registry import TABLES, is_reference, part_class, role_name
 
     def text(entry: Any) -> str:
-        is_reference = getattr(part_class(entry), "needs_privileged", False)
-        return part_text(entry) + " Needs the true state." * is_reference
+        return part_text(entry) + " A privileged reference." * is_reference(part_class(entry))
 
     for base, parts in TABLES.items():
         if base is not Job:

@@ -224,9 +224,8 @@ def roles(config: Any, prefix: str = "") -> Iterator[tuple[str, Mapping[str, Any
 def references(job: Any) -> dict[str, str]:
     """Return the privileged references of a job by the dotted path of their role.
 
-    A privileged reference is a part whose config class has ``needs_privileged``: it reads the true
-    state. ``job`` is a config, or the JSON values in which a run folder stores it; there a part
-    that is not registered counts as none.
+    ``job`` is a config, or the JSON values in which a run folder stores it; there a part that is
+    not registered counts as none.
 
     Example::
 
@@ -237,11 +236,15 @@ def references(job: Any) -> dict[str, str]:
         assert references(job) == {"bonus": "true-counts"}
     """
     parts = ((path, kind) for path, kind in _part_classes(job) if path and kind)
-    return {
-        path: part_name(class_name(kind))
-        for path, kind in parts
-        if getattr(kind, "needs_privileged", False)
-    }
+    return {path: part_name(class_name(kind)) for path, kind in parts if is_reference(kind)}
+
+
+def is_reference(part: Any) -> bool:
+    """Return whether a part's config, or its class, is that of a privileged reference.
+
+    Such a part reads the true state, or it steps snapshots of the env.
+    """
+    return any(getattr(part, x, False) for x in ("needs_privileged", "needs_snapshots"))
 
 
 def _part_classes(config: Any, path: str = "") -> Iterator[tuple[str, Any]]:

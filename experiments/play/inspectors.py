@@ -13,7 +13,7 @@ from typing import Any, Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
-from ...agents.bonuses.simhash import SimHash
+from ...agents.bonuses.visit_counts import VisitCounts
 from ...agents.output_networks import PolicyNetwork, QNetwork
 from ...agents.simulator import Simulator
 from ...envs.interface import Carry, TimeStep
@@ -22,7 +22,7 @@ from ...world_models.representation.variational import VariationalRepresentation
 from ..evaluation.plan_drawings import EXTRA_ROWS, plan_levels
 from ..evaluation.plans import Plan, follow_plan
 from ..evaluation.screen import frame_to_image
-from .bonus_inspectors import DensityBonusInspector, HasDensity, SimHashInspector
+from .bonus_inspectors import DensityBonusInspector, HasDensity, VisitCountsInspector
 from .context import Inspection, Inspector, StepContext
 from .learned_parts import HasTables, parts_of
 from .panels import BarChart, Heatmap, Images, Panel, Picture, Table
@@ -181,7 +181,7 @@ INSPECTORS: tuple[tuple[Any, Any], ...] = (
     (VariationalRepresentation, RepresentationInspector),
     (HasSimulator, SimulatorInspector),
     (HasDensity, DensityBonusInspector),
-    (SimHash, SimHashInspector),
+    (VisitCounts, VisitCountsInspector),
 )
 """Pairs of a protocol or class, and the inspector of every part that is an instance of it."""
 

@@ -65,23 +65,22 @@ def make_batched_env(
 
 
 def check_true_state(experiment: Experiment, spec: EnvSpec | None = None) -> None:
-    """Raise UsageError if the env does not offer the true state that a reference of it reads.
+    """Raise UsageError if the env does not offer the true state that a part reads.
 
-    Without ``spec`` an env is built to read it from, if there is a reference.
+    Without ``spec`` an env is built to read it from, if a part needs it.
     """
-    found = references(experiment)
-    if not found:
+    if not experiment.needs_privileged:
         return
     env = experiment.env
     offered = (spec or spec_of(env, privileged=True)).privileged
-    for role, name in found.items():
-        if not offered:
+    for role, name in references(experiment).items():
+        part = part_at(experiment, role)
+        if part.needs_privileged and not offered:
             raise UsageError(
                 f"{role}:{name} needs the true state, which {env.env_name} does not offer; choose "
                 f"another {role}, or an env that offers it, such as env:catch or --game "
                 "montezuma_revenge."
             )
-        part = part_at(experiment, role)
         if hasattr(part, "privileged_columns"):
             part.privileged_columns(offered)
 

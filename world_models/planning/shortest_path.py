@@ -1,8 +1,7 @@
 """Shortest paths in a maze: the privileged reference of every planner.
 
-The walls, the walker and the goal are those of the true state; a breadth-first search from the goal
-tells how far every cell is from it, and the next action leads to the nearest cell beside the
-walker.
+The walls, the walker and the goal are those of the true state. A breadth-first search from the goal
+returns the distance of every cell, and the next action leads to the nearest cell beside the walker.
 """
 
 import math
@@ -25,7 +24,7 @@ NAMES = ("walker_row", "walker_column", "goal_row", "goal_column", "wall_*")
 
 @dataclass(frozen=True)
 class ShortestPathConfig(PlannerConfig):
-    """The next action of a shortest path in a maze, a privileged reference."""
+    """The next action of a shortest path to the goal of a maze."""
 
     needs_privileged: ClassVar[bool] = True
 

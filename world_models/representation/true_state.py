@@ -1,8 +1,8 @@
 """The true state as its own representation: the privileged reference of every key.
 
 Keys are the bytes that the env offers (``TimeStep.privileged``), in place of a code of its frames.
-Bytes are no metric: neighbors in memory need not be neighbors in play, so a learned key may well do
-better. Equal states have equal keys, and that alone is certain.
+Bytes are no metric: states whose bytes are near may be far apart in play, so a learned key may do
+better. What is certain is that equal states have equal keys.
 """
 
 import math
@@ -22,7 +22,7 @@ from ..state import HasState
 
 @dataclass(frozen=True)
 class TrueStateConfig(RepresentationConfig):
-    """The bytes of the true state, a privileged reference."""
+    """The bytes of the true state."""
 
     needs_privileged: ClassVar[bool] = True
 

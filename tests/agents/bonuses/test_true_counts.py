@@ -5,7 +5,7 @@ from itertools import islice
 import pytest
 import torch
 
-from reverie.agents.bonuses.true_counts import TrueCounts, TrueCountsConfig
+from reverie.agents.bonuses.true_counts import TrueCountsConfig
 from reverie.agents.loop import interact
 from reverie.agents.policies import RandomPolicy
 from reverie.envs.batched_env import BatchedEnv
@@ -58,7 +58,7 @@ def test_an_env_without_the_true_state_or_a_byte_of_it_is_refused() -> None:
 
 def test_counts_know_no_batches() -> None:
     rows = torch.randint(3, (40, 2), dtype=torch.uint8)
-    together, apart = TrueCounts(1.0, [0, 1]), TrueCounts(1.0, [0, 1])
+    together, apart = (TrueCountsConfig().build(ROOM_AND_X) for _ in range(2))
     bonuses = together.observe(rows)
     assert torch.equal(bonuses, torch.cat([apart.observe(row[None]) for row in rows]))
     assert together.counts == apart.counts

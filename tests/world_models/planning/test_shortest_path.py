@@ -66,7 +66,8 @@ def test_ppo_reaches_the_best_return_of_every_held_out_maze() -> None:
         )
         metrics = agent.learn(t)
         if metrics:
-            assert float(metrics["losses/entropy"]) == float(metrics["losses/policy_loss"]) == 0
+            assert float(metrics["losses/entropy"]) == 0
+            assert abs(float(metrics["losses/policy_loss"])) < 1e-6
             assert float(metrics["losses/value_loss"]) > 0
         step, carry = next_step, output.carry
     assert agent.steps == 3 * FOLLOWER.num_steps * 32
