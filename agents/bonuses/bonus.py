@@ -6,7 +6,7 @@ frames of a timestep in the order of the envs. At autoreset timesteps it is 0 an
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import ClassVar, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, Shaped, UInt8
@@ -51,6 +51,9 @@ class Bonus(Stateful, Protocol):
 @dataclass(frozen=True)
 class BonusConfig:
     """Base of every bonus's config; raises UsageError for a setting out of its range."""
+
+    needs_privileged: ClassVar[bool] = False
+    """Whether it is a privileged reference, which reads the true state."""
 
     def build(
         self,

@@ -6,7 +6,6 @@ does not generalize, and a bonus that takes many states for one may explore bett
 """
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
 from jaxtyping import UInt8
@@ -30,7 +29,7 @@ class TrueCountsConfig(BonusConfig):
     are compared fairly if both arms have one ``--bonus.scale``.
     """
 
-    needs_privileged: ClassVar[bool] = True
+    needs_privileged = True
 
     scale: float = 0.05
     """Scale of the bonus."""
@@ -44,10 +43,7 @@ class TrueCountsConfig(BonusConfig):
     def privileged_columns(self, offered: tuple[str, ...]) -> list[int]:
         """Return the indices of the counted bytes; raises UsageError if one is not offered."""
         return true_state_columns(
-            offered,
-            self.names,
-            part="bonus:true-counts",
-            remedy="correct --bonus.names, or leave it out",
+            offered, self.names, part="bonus:true-counts", setting="bonus.names"
         )
 
     def build(

@@ -15,6 +15,7 @@ from ...envs.batched_env import BatchedEnv, spec_of
 from ...envs.errors import UsageError
 from ...envs.interface import EnvSpec
 from ...envs.pipeline import Pipeline
+from ...envs.privileged import true_state_columns
 from ...envs.ranks import ALONE, Ranks
 from ...world_models.precision import FLOAT32, Precision
 from ..config.experiment import Experiment
@@ -75,14 +76,15 @@ def check_true_state(experiment: Experiment, spec: EnvSpec | None = None) -> Non
     offered = (spec or spec_of(env, privileged=True)).privileged
     for role, name in references(experiment).items():
         part = part_at(experiment, role)
-        if part.needs_privileged and not offered:
-            raise UsageError(
-                f"{role}:{name} needs the true state, which {env.env_name} does not offer; choose "
-                f"another {role}, or an env that offers it, such as env:catch or --game "
-                "montezuma_revenge."
-            )
-        if hasattr(part, "privileged_columns"):
-            part.privileged_columns(offered)
+        if not getattr(part, "needs_privileged", False):
+            continue
+        try:
+            if hasattr(part, "privileged_columns"):
+                part.privileged_columns(offered)
+            else:
+                true_state_columns(offered, part=f"{role}:{name}")
+        except UsageError as error:
+            raise UsageError(f"In {env.env_name}, {error}") from error
 
 
 def build_env(

@@ -9,7 +9,7 @@ MAZE = ("walker_row", "walker_column", "wall_0_0", "wall_0_1", "wall_1_0")
 
 
 def columns(*wanted: str, offered: tuple[str, ...] = MAZE) -> list[int]:
-    return true_state_columns(offered, wanted, part="bonus:own", remedy="choose env:maze")
+    return true_state_columns(offered, wanted, part="bonus:own", envs="env:maze")
 
 
 def test_bytes_are_chosen_by_name_or_pattern_in_the_wanted_order() -> None:
@@ -23,7 +23,10 @@ def test_what_is_missing_is_named_with_what_is_offered() -> None:
         columns(offered=())
     message = (
         r"^bonus:own needs goal_row, door_\* of the true state, which consists of walker_row, "
-        r"walker_column, wall_\* in this env; choose env:maze\.$"
+        r"walker_column, wall_\* in this env; choose another bonus, or an env .* env:maze\.$"
     )
     with pytest.raises(UsageError, match=message):
         columns("walker_row", "goal_row", "door_*")
+    message = r"^bonus\.names has door, and the bytes .* are .*, wall_\* in this env; choose among"
+    with pytest.raises(UsageError, match=message):
+        true_state_columns(MAZE, ("wall_*", "door"), part="bonus:own", setting="bonus.names")

@@ -6,7 +6,6 @@ returns the distance of every cell, and the next action leads to the nearest cel
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
 from jaxtyping import Bool, Float, Int64
@@ -26,14 +25,11 @@ NAMES = ("walker_row", "walker_column", "goal_row", "goal_column", "wall_*")
 class ShortestPathConfig(PlannerConfig):
     """The next action of a shortest path to the goal of a maze."""
 
-    needs_privileged: ClassVar[bool] = True
+    needs_privileged = True
 
     def privileged_columns(self, offered: tuple[str, ...]) -> list[int]:
         return true_state_columns(
-            offered,
-            NAMES,
-            part="agent.planner:shortest-path",
-            remedy="choose env:maze, or another agent.planner",
+            offered, NAMES, part="agent.planner:shortest-path", envs="env:maze"
         )
 
     def build(

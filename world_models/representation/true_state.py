@@ -7,7 +7,6 @@ better. What is certain is that equal states have equal keys.
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
 from jaxtyping import Float, UInt8
@@ -24,7 +23,7 @@ from ..state import HasState
 class TrueStateConfig(RepresentationConfig):
     """The bytes of the true state."""
 
-    needs_privileged: ClassVar[bool] = True
+    needs_privileged = True
 
     names: tuple[str, ...] = ()
     """Bytes of the true state that make the key, as names or patterns such as ball_*; by default
@@ -35,7 +34,7 @@ class TrueStateConfig(RepresentationConfig):
             offered,
             self.names,
             part="agent.representation:true-state",
-            remedy="correct --agent.representation.names, or leave it out",
+            setting="agent.representation.names",
         )
 
     def build(

@@ -50,7 +50,7 @@ def test_cells_of_a_maze_are_counted_whatever_its_walls() -> None:
 def test_an_env_without_the_true_state_or_a_byte_of_it_is_refused() -> None:
     with pytest.raises(UsageError, match="bonus:true-counts needs the true state, which this env"):
         TrueCountsConfig().build(EnvSpec(4, 2, (1, 5, 6)))
-    with pytest.raises(UsageError, match=r"needs rom of the true state.* correct --bonus\.names"):
+    with pytest.raises(UsageError, match=r"bonus\.names has rom, .* are room, x in this env"):
         TrueCountsConfig(names=("rom",)).build(ROOM_AND_X)
     with pytest.raises(UsageError, match=r"bonus\.scale is -1\.0; it must be 0 or more"):
         TrueCountsConfig(scale=-1.0)

@@ -8,7 +8,7 @@ import pytest
 from reverie.experiments.cli import main as cli
 
 QUIET = ["--device", "cpu", "--quiet", "--total-timesteps", "32", "--random-play-seconds", "0"]
-GYM = ["env:gym", "--env.id", "sample_envs:Counter-v0"]
+GYM = ["env:gym", "--env.id", "sample_envs:Counter-v0", "--import", "sample_envs"]
 REFERENCES = {
     "bonus:true-counts": ["dqn", "agent.network:mlp"],
     "agent.representation:true-state": ["mfec"],
@@ -24,7 +24,7 @@ def empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def refusal(argv: list[str], capsys: pytest.CaptureFixture[str]) -> str:
     """Return the error of a command, which is to write no file."""
     assert cli.main(argv) == 2
-    assert not [name for *_, files in os.walk(".") for name in files if name != ".lock"]
+    assert not [name for *_, files in os.walk(".") for name in files if name != "lock"]
     return capsys.readouterr().err
 
 
@@ -42,17 +42,18 @@ def test_without_a_true_state(
     for command in (["train"], ["ablate"]):
         argv = [*command, preset, part, *others, *env, *QUIET[:2], *QUIET[3:5]]
         error = refusal(argv, capsys)
-        assert f"{part} needs the true state, which {name} does not offer" in error, command
-        assert f"choose another {role}, or an env that offers it, such as env:catch" in error
+        assert f"In {name}, {part} needs the true state, which this env does not" in error, command
+        offering = "env:maze" if role == "agent.planner" else "env:catch"
+        assert f"choose another {role}, or an env that offers it, such as {offering}" in error
 
 
 def test_a_path_in_what_is_no_maze(capsys: pytest.CaptureFixture[str]) -> None:
     planner = "agent.planner:reactive,shortest-path"
     argv = ["ablate", "ppo", planner, "agent.network:mlp", "env:maze,catch", *QUIET[:2]]
     error = refusal(argv, capsys)
-    assert "agent.planner:shortest-path needs walker_row, walker_column, goal_row" in error
+    assert "In catch, agent.planner:shortest-path needs walker_row, walker_column, goal" in error
     assert "wall_* of the true state, which consists of ball_row, ball_column, paddle" in error
-    assert "choose env:maze, or another agent.planner" in error
+    assert "choose another agent.planner, or an env that offers it, such as env:maze" in error
 
 
 def test_in_imagined_rollouts(capsys: pytest.CaptureFixture[str]) -> None:

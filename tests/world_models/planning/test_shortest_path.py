@@ -112,7 +112,7 @@ def test_an_env_that_is_no_maze_is_refused_by_the_bytes_it_lacks() -> None:
     spec = BatchedEnv(CatchConfig().build(4)).spec
     message = (
         r"agent\.planner:shortest-path needs walker_row, .*, wall_\* of the true state, which "
-        r"consists of ball_row, ball_column, paddle in this env; choose env:maze, or another"
+        r"consists of ball_row, ball_column, paddle in this env; choose another agent.planner"
     )
     with pytest.raises(UsageError, match=message):
         FOLLOWER.build(spec)
