@@ -53,6 +53,12 @@ class DynaConfig(ModelBasedConfig):
                 f"agent.inner is {inner}, which has a predictor of its own; choose a model-free "
                 "agent, such as agent.inner:dqn."
             )
+        for role in ("representation", "planner"):
+            if getattr(getattr(self.inner, role, None), "needs_privileged", False):
+                raise UsageError(
+                    f"agent.inner.{role} needs the true state, which imagined rollouts do not "
+                    f"have; choose another agent.inner.{role}."
+                )
         if self.real_fraction and self.inner.on_policy:
             raise UsageError(
                 f"agent.real_fraction is {self.real_fraction}, and agent.inner is {inner}, which "

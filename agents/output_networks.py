@@ -46,7 +46,8 @@ class PolicyNetwork(nn.Module):
     """The policy and the value function of PPO: a planner's logits and a critic.
 
     Both read the features of a trunk or, with ``lstm`` units, of an LSTM on top of it. The critic
-    also reads the plan that a timestep begins with, from which no gradient flows back.
+    also reads the plan that a timestep begins with, from which no gradient flows back. A planner
+    that is a privileged reference reads the true state in place of the features.
     """
 
     def __init__(self, trunk: Network, lstm: int, planner: Planner) -> None:
@@ -80,12 +81,14 @@ class PolicyNetwork(nn.Module):
         carry: Carry,
         action: Int64[Tensor, "B T1"] | None = None,
         decision: Int64[Tensor, "B T"] | None = None,
+        privileged: UInt8[Tensor, "B T P"] | None = None,
     ) -> tuple[Float[Tensor, "B T A"], Float[Tensor, "B T"], PlannerOutput, Carry]:
         """Return logits, values and planner outputs [B T] of a segment, and the carry after it.
 
         ``carry`` is that before the segment. Its ``rng`` advances once per timestep, and its
         ``action`` is set to the action taken. With ``decision`` the planner repeats earlier
-        decisions instead of drawing new ones.
+        decisions instead of drawing new ones. ``privileged`` holds the bytes of the true state that
+        the planner reads; None if it reads the features.
         """
         features = self.trunk(obs.flatten(0, 1)).unflatten(0, first.shape)
         outputs = []
@@ -93,7 +96,8 @@ class PolicyNetwork(nn.Module):
             x, carry = self._lstm_step(x, carry, first_t)
             value = self._value(x, carry, first_t)
             decision_t = None if decision is None else decision[:, t]
-            logits, carry, plan = self.planner.advance(x, carry, first_t, decision_t)
+            inputs = x if privileged is None else privileged[:, t].to(x.dtype)
+            logits, carry, plan = self.planner.advance(inputs, carry, first_t, decision_t)
             outputs.append((logits, value, plan))
             if "rng" in carry:
                 carry = carry | {"rng": prng.next_rng(carry["rng"])}

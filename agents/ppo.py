@@ -9,14 +9,14 @@ import math
 from dataclasses import dataclass, replace
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from ..envs import prng
 from ..envs.checks import above, at_least, check, within
 from ..envs.errors import UsageError
 from ..envs.interface import Carry, EnvSpec, Metrics, Segment, TimeStep
-from ..world_models.interface import PlannerConfig
+from ..world_models.interface import PlannerConfig, PlannerOutput
 from ..world_models.planning.reactive import ReactiveConfig
 from ..world_models.precision import FLOAT32, InferenceCopy, Precision, to_channels_last
 from .interface import ActOutput
@@ -121,9 +121,12 @@ class PPO(OnPolicyAgent[SequenceBatch]):
         with prng.seeded(seed):
             trunk = config.network.build(spec.obs_shape, precision)
             features = config.lstm or trunk.features
+            self.columns = config.planner.privileged_columns(spec.privileged)
+            """The bytes of the true state that are the planner's features; None if none are."""
             planner = config.planner.build(
-                features=features, num_actions=spec.num_actions, seed=seed
-            )
+                features=features if self.columns is None else len(self.columns),
+                num_actions=spec.num_actions, seed=seed,
+            )  # fmt: skip
             self.network = PolicyNetwork(trunk, config.lstm, planner).to(self.device)
         self.inference_copy = inference_copy(self.network, precision)
         self.forward, self._loss = self.inference_copy.network.forward, self.ppo_loss
@@ -162,6 +165,15 @@ class PPO(OnPolicyAgent[SequenceBatch]):
         }
         return {name: x.to(self.device) for name, x in carry.items()}
 
+    def planned_from(
+        self, privileged: UInt8[Tensor, "*b P"] | None
+    ) -> UInt8[Tensor, "*b D"] | None:
+        """Return the bytes of the true state that the planner reads, or None if it reads none."""
+        if self.columns is None:
+            return None
+        assert privileged is not None
+        return privileged[..., self.columns]
+
     @torch.no_grad()
     def act(self, step: TimeStep, carry: Carry, *, explore: bool = True) -> ActOutput:
         """Sample an action from the policy, or return its mode if ``explore`` is false.
@@ -169,9 +181,7 @@ class PPO(OnPolicyAgent[SequenceBatch]):
         The extras are the value and the log-probability of action and decision together, and what
         the planner shows.
         """
-        logits, value, plan, next_carry = self.forward(
-            step.obs[:, None], step.first[:, None], carry
-        )
+        logits, value, plan, next_carry = self.outputs(step, carry)
         log_pi = logits[:, 0].log_softmax(1)
         action = sample(logits[:, 0], carry["rng"]) if explore else logits[:, 0].argmax(1)
         next_carry = {name: x.clone() for name, x in next_carry.items()}
@@ -192,8 +202,17 @@ class PPO(OnPolicyAgent[SequenceBatch]):
     @torch.no_grad()
     def value(self, step: TimeStep, carry: Carry) -> Float[Tensor, " N"]:
         """Return the value of each env's observation."""
-        value = self.forward(step.obs[:, None], step.first[:, None], carry)[1]
+        value = self.outputs(step, carry)[1]
         return value[:, 0].clone()
+
+    def outputs(
+        self, step: TimeStep, carry: Carry
+    ) -> tuple[Float[Tensor, "N 1 A"], Float[Tensor, "N 1"], PlannerOutput, Carry]:
+        """Return logits, values and planner outputs of one timestep, and the carry after it."""
+        privileged = self.planned_from(step.privileged)
+        if privileged is not None:
+            privileged = privileged[:, None]
+        return self.forward(step.obs[:, None], step.first[:, None], carry, privileged=privileged)
 
     def train_on(self, segment: Segment, next_value: Float[Tensor, " B"]) -> Metrics:
         batch = self.estimate_advantages(segment, next_value)
@@ -227,6 +246,9 @@ class PPO(OnPolicyAgent[SequenceBatch]):
                 reward, config.gamma * segment.discount, value, segment.valid, config.gae_lambda
             ),
         }
+        privileged = self.planned_from(segment.privileged)
+        if privileged is not None:
+            columns["privileged"] = privileged[:, :-1]
         rows = {name: split_sequences(x, self.sequence_length) for name, x in columns.items()}
         return SequenceBatch(**rows, carry=segment.carry if self.network.recurrent else {})
 
@@ -244,7 +266,7 @@ class PPO(OnPolicyAgent[SequenceBatch]):
         """
         config = self.config
         logits, value, plan, _ = self.network(
-            batch.obs, batch.first, batch.carry, batch.action, batch.decision
+            batch.obs, batch.first, batch.carry, batch.action, batch.decision, batch.privileged
         )
         all_valid = deciding = mean_weight(batch.valid, self.ranks)
         if plan.decides is not None:

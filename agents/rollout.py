@@ -175,6 +175,8 @@ class SequenceBatch(Batch):
     advantage: Float[Tensor, "*s B T"]
     carry: Carry
     """Before the first timestep of each sequence."""
+    privileged: UInt8[Tensor, "*s B T P"] | None = None
+    """The bytes of the true state that the planner reads; None if it reads none."""
 
     @property
     def returns(self) -> Float[Tensor, "*s B T"]:
@@ -184,7 +186,7 @@ class SequenceBatch(Batch):
 
 def select(batch: B, rows: Int64[Tensor, " b"]) -> B:
     """Return the given rows of a batch, with observations in channels-last memory format."""
-    columns: dict[str, Any] = {x.name: getattr(batch, x.name) for x in fields(batch)}
+    columns = {x.name: y for x in fields(batch) if (y := getattr(batch, x.name)) is not None}
     # Each row is copied as a whole; indexing copies channels-last observations byte by byte.
     obs = columns.pop("obs").movedim(-3, -1).index_select(0, rows).movedim(-1, -3)
     for name, x in columns.items():

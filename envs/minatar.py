@@ -92,9 +92,10 @@ class MinAtar(ImageEnv):
 
     As in the package, the action that a sticky step repeats survives the end of an episode; a
     reset with a seed forgets it, so that the past of a game is its seed and the actions since. With
-    ``privileged``, ``info["privileged"]`` is the true state, uint8 [N, P]: the planes, eight cells
-    to a byte, and the game's counters modulo 256. The timers of single objects are not part of it.
-    Raises UsageError if the package is not installed.
+    ``privileged``, ``info["privileged"]`` is the true state, uint8 [N, P]: every cell of every
+    plane, named such as ``ball_3_4``, with the pixel's value, and the game's counters modulo 256.
+    The timers of single objects are not part of it. Raises UsageError if the package is not
+    installed.
     """
 
     def __init__(
@@ -104,14 +105,16 @@ class MinAtar(ImageEnv):
         self.games = [new_game(config) for _ in range(num_envs)]
         self.actions = action_set(config)
         rows, columns, channels = self.games[0].state_shape()
-        counters = {name for name, x in vars(self.games[0].env).items() if isinstance(x, int)}
-        self._counters = sorted(counters - {"ramping"}) if privileged else []
-        num_bytes = -(-rows * columns * channels // 8) if privileged else 0
+        game = self.games[0].env
+        counters = {name for name, x in vars(game).items() if isinstance(x, int)}
+        self._counters = sorted(counters - {"ramping"})
+        planes = sorted(game.channels, key=game.channels.get)
+        cells = [f"{x}_{row}_{column}" for x in planes for row, column in np.ndindex(rows, columns)]
         super().__init__(
             num_envs,
             (channels, rows, columns),
             len(self.actions),
-            (*(f"planes_{i}" for i in range(num_bytes)), *self._counters),
+            (*cells, *self._counters) if privileged else (),
             Layout("CHW", trusted=True, planes=True),
         )
         self.planes = np.zeros((num_envs, rows, columns, channels), np.bool_)
@@ -156,7 +159,7 @@ class MinAtar(ImageEnv):
     def info(self) -> dict[str, Any]:
         if not self.privileged_names:
             return {}
-        packed = np.packbits(self.planes.reshape(self.num_envs, -1), axis=1)
+        cells = self.observe().reshape(self.num_envs, -1)
         numbers = [[int(getattr(game.env, x)) for x in self._counters] for game in self.games]
         counters = np.array(numbers, np.int64).astype(np.uint8)
-        return {"privileged": np.concatenate([packed, counters], 1)}
+        return {"privileged": np.concatenate([cells, counters], 1)}

@@ -1,15 +1,21 @@
 """Generative models for tests, and the frames and segments they learn from."""
 
 from dataclasses import replace
+from itertools import islice
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from reverie.agents.loop import interact
+from reverie.agents.policies import RandomPolicy
+from reverie.envs.batched_env import BatchedEnv
 from reverie.envs.interface import Carry, Segment, Stateful
+from reverie.envs.maze import MazeConfig
 from reverie.world_models.density.bound import BoundConfig
 from reverie.world_models.interface import (
     DensityConfig,
+    PlannerConfig,
     Prediction,
     Predictor,
 )
@@ -41,6 +47,18 @@ def flat(state: Any, prefix: str = "") -> dict[str, Any]:
 
 def assert_same_state(a: Stateful, b: Stateful) -> None:
     torch.testing.assert_close(flat(a.state_dict()), flat(b.state_dict()), rtol=0, atol=0)
+
+
+def planner_features(
+    config: PlannerConfig, timesteps: int, n: int = 8, seed: int = 1, width: int = 6
+) -> Tensor:
+    """Return random features [T N D]; for a privileged reference those of walks in mazes."""
+    if not config.needs_privileged:
+        return torch.randn(timesteps, n, width, generator=torch.Generator().manual_seed(seed))
+    envs = BatchedEnv(MazeConfig(rooms=3, loops=0.5).build(n), seed=seed)
+    columns = config.privileged_columns(envs.spec.privileged)
+    walks = islice(interact(envs, RandomPolicy(envs.spec.num_actions, seed)), timesteps)
+    return torch.stack([t.step.columns()["privileged"][:, columns] for t in walks]).float()
 
 
 OBS_SHAPE, NUM_ACTIONS = (2, 24, 28), 3  # two gray frames

@@ -222,6 +222,16 @@ class RepresentationConfig:
 
     trainable: ClassVar[bool] = False
     """Whether ``update`` trains it; an agent fits such a representation before use."""
+    needs_privileged: ClassVar[bool] = False
+    """Whether it is a privileged reference, which encodes the true state."""
+
+    def privileged_columns(self, offered: tuple[str, ...]) -> list[int] | None:
+        """Return which bytes of the true state it encodes; None if it encodes observations.
+
+        An agent gives it those bytes as images of one row, [B 1 1 P]. ``offered`` holds the names
+        of the env's bytes; raises UsageError if one is missing.
+        """
+        return None
 
     def build(
         self,
@@ -256,6 +266,16 @@ class PredictorConfig:
 @dataclass(frozen=True)
 class PlannerConfig:
     """Base of every planner's config; raises UsageError for a setting out of its range."""
+
+    needs_privileged: ClassVar[bool] = False
+    """Whether it is a privileged reference, which plans from the true state."""
+
+    def privileged_columns(self, offered: tuple[str, ...]) -> list[int] | None:
+        """Return which bytes of the true state are its features; None if they are the agent's.
+
+        ``offered`` holds the names of the env's bytes; raises UsageError if one is missing.
+        """
+        return None
 
     def build(
         self, *, features: int, num_actions: int, seed: int = 0, device: torch.device | str = "cpu"

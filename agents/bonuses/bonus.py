@@ -1,12 +1,12 @@
 """Exploration bonuses: intrinsic rewards by the novelty of frames.
 
-A bonus reads the newest frame of a transition's next observation. It learns the frames of a
-timestep in the order of the envs. At autoreset timesteps it is 0 and learns nothing.
+A bonus reads the newest frame of a transition's next observation, or its true state. It learns the
+frames of a timestep in the order of the envs. At autoreset timesteps it is 0 and learns nothing.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import ClassVar, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, Shaped, UInt8
@@ -52,6 +52,9 @@ class Bonus(Stateful, Protocol):
 class BonusConfig:
     """Base of every bonus's config; raises UsageError for a setting out of its range."""
 
+    needs_privileged: ClassVar[bool] = False
+    """Whether it is a privileged reference, which reads the true state."""
+
     def build(
         self,
         spec: EnvSpec,
@@ -86,15 +89,20 @@ class NoBonus(HasState):
         return torch.zeros_like(t.next_step.discount)
 
 
-def bonus_of_next_frames(
-    t: Transition, observe: Callable[[UInt8[Tensor, "n C H W"]], Float[Tensor, " n"]]
+def bonus_of_next(
+    t: Transition,
+    inputs: UInt8[Tensor, "N ..."],
+    observe: Callable[[UInt8[Tensor, "n ..."]], Float[Tensor, " n"]],
 ) -> Float[Tensor, " N"]:
-    """Return ``observe``'s bonus of the next frames in env order, and 0 where one is a reset's."""
+    """Return ``observe``'s bonus of the inputs in env order, and 0 where they are a reset's.
+
+    The inputs are the frames of the next step, or its true states.
+    """
     reward = t.next_step.reward
     valid = t.valid.cpu().nonzero()[:, 0]
     bonus = torch.zeros(len(reward))
     if len(valid):
-        bonus[valid] = observe(t.next_step.frame[valid]).to("cpu", torch.float32)
+        bonus[valid] = observe(inputs[valid]).to("cpu", torch.float32)
     return bonus.to(reward.device)
 
 

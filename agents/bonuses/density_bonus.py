@@ -21,7 +21,7 @@ from ...world_models.state import HasState
 from .bonus import (
     BonusConfig,
     VarietyCheck,
-    bonus_of_next_frames,
+    bonus_of_next,
     check_finite,
 )
 from .pseudo_counts import count_bonus, gain_count_bonus, gain_pseudo_count, pseudo_count
@@ -96,7 +96,7 @@ class PseudoCount(HasState):
         self.scale = PUBLISHED_SCALES[config.form] if config.scale is None else config.scale
 
     def __call__(self, t: Transition) -> Float[Tensor, " N"]:
-        return bonus_of_next_frames(t, self.observe)
+        return bonus_of_next(t, t.next_step.frame, self.observe)
 
     def observe(self, frames: UInt8[Tensor, "n C H W"]) -> Float[Tensor, " n"]:
         """Learn each frame and return its bonus."""
@@ -155,7 +155,7 @@ class Surprise(HasState):
         self.scale, self.density = scale, density
 
     def __call__(self, t: Transition) -> Float[Tensor, " N"]:
-        return bonus_of_next_frames(t, self.observe)
+        return bonus_of_next(t, t.next_step.frame, self.observe)
 
     def observe(self, frames: UInt8[Tensor, "n C H W"]) -> Float[Tensor, " n"]:
         """Learn each frame and return its bonus."""

@@ -5,18 +5,17 @@ Learning": the pixels of the newest frame, hashed to 256 bits. Similar frames sh
 """
 
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
 
 from ...envs.checks import at_least, check
-from ...envs.digest import frame_digest
-from ...envs.interface import EnvSpec, Transition
+from ...envs.interface import EnvSpec, TimeStep
 from ...world_models.density.quantization import FrameQuantizer
 from ...world_models.precision import FLOAT32, Precision
-from .bonus import BonusConfig, VarietyCheck, bonus_of_next_frames
+from .bonus import BonusConfig, VarietyCheck
+from .visit_counts import VisitCounts
 
 
 @dataclass(frozen=True)
@@ -45,51 +44,34 @@ class SimHashConfig(BonusConfig):
         return SimHash(self, spec, seed=seed)
 
 
-class SimHash:
-    """A bonus of scale n^(-1/2) at the n-th visit of a frame's code, computed on the CPU."""
+class SimHash(VisitCounts):
+    """A bonus of scale n^(-1/2) at the n-th visit of a frame's code."""
 
     def __init__(self, config: SimHashConfig, spec: EnvSpec, *, seed: int = 0) -> None:
+        super().__init__(0.01 * 256 / config.bits if config.scale is None else config.scale)
         self.quantizer = FrameQuantizer(spec, resolution=config.resolution, levels=256)
-        self.scale = 0.01 * 256 / config.bits if config.scale is None else config.scale
         generator = torch.Generator().manual_seed(seed)
         rows, columns = self.quantizer.shape
         gaussian = torch.randn(rows * columns, config.bits, generator=generator)
         # Rounded to sixteenths: integer sums are exact, so a code never depends on the batch.
         self.projection = (16 * gaussian).round()
-        self.counts: dict[int, int] = {}  # number of visits by digest of the code
         self.variety = VarietyCheck(
             "SimHash", {"bits": config.bits, "resolution": config.resolution}
         )
 
-    def __call__(self, t: Transition) -> Float[Tensor, " N"]:
-        return bonus_of_next_frames(t, self.observe)
+    def inputs(self, step: TimeStep) -> UInt8[Tensor, "N C H W"]:
+        return step.frame
 
-    def observe(self, frames: UInt8[Tensor, "n C H W"]) -> Float[Tensor, " n"]:
-        """Count each frame and return its bonus."""
-        counts, codes = [], self.code(frames)
-        self.variety.update(frames, codes)
-        for digest in frame_digest(codes.to(torch.uint8)[:, None, None]).tolist():
-            self.counts[digest] = self.counts.get(digest, 0) + 1
-            counts.append(self.counts[digest])
-        return self.scale * torch.tensor(counts).rsqrt()
+    def observe(self, inputs: UInt8[Tensor, "n C H W"]) -> Float[Tensor, " n"]:
+        codes = self.code(inputs)
+        self.variety.update(inputs, codes)
+        return self.visit(codes)
 
-    def code(self, frames: UInt8[Tensor, "n C H W"]) -> Bool[Tensor, "n bits"]:
+    def code(self, inputs: UInt8[Tensor, "n C H W"]) -> Bool[Tensor, "n bits"]:
         """Return the code sign(A x) of each frame, for a fixed Gaussian matrix A.
 
         x holds the downsampled gray pixels, which are in -128..127 to center them.
         """
-        gray = self.quantizer.gray(self.quantizer(frames))
+        gray = self.quantizer.gray(self.quantizer(inputs))
         pixels = gray.flatten(1).to(torch.float32) - 128
         return pixels @ self.projection > 0
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return the digests of the codes visited, and the number of their visits."""
-        return {
-            "codes": torch.tensor(list(self.counts), dtype=torch.int64),
-            "counts": torch.tensor(list(self.counts.values()), dtype=torch.int64),
-        }
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restore the visit counts."""
-        pairs = zip(state["codes"].tolist(), state["counts"].tolist(), strict=True)
-        self.counts = dict(pairs)

@@ -9,6 +9,7 @@ from itertools import compress
 from typing import Any
 
 import torch
+from jaxtyping import UInt8
 from torch import Tensor
 
 from ...envs import prng
@@ -75,14 +76,19 @@ class MFECConfig(AgentConfig):
         device: torch.device | str = "cpu",
         precision: Precision = FLOAT32,
     ) -> "MFEC":
+        columns = self.representation.privileged_columns(spec.privileged)
         representation = self.representation.build(
-            obs_shape=spec.obs_shape, seed=seed, device=device, precision=precision
-        )
-        return MFEC(self, spec, representation, seed=seed, device=device)
+            obs_shape=spec.obs_shape if columns is None else (1, 1, len(columns)),
+            seed=seed, device=device, precision=precision,
+        )  # fmt: skip
+        return MFEC(self, spec, representation, columns, seed=seed, device=device)
 
 
 class MFEC(HasState):
-    """An agent that acts greedily on the returns of nearest neighbors."""
+    """An agent that acts greedily on the returns of nearest neighbors.
+
+    Its keys are codes of observations or, with ``columns``, of those bytes of the true state.
+    """
 
     STATE = ("representation", "fitter", "tables", "episodes")
     BUFFERS = ("episodes",)
@@ -92,13 +98,14 @@ class MFEC(HasState):
         config: MFECConfig,
         spec: EnvSpec,
         representation: Representation,
+        columns: list[int] | None = None,
         *,
         seed: int = 0,
         device: torch.device | str = "cpu",
     ) -> None:
         self.config, self.spec, self.seed = config, spec, seed
         self.device = torch.device(device)
-        self.representation = representation
+        self.representation, self.columns = representation, columns
         self.fitter = RepresentationFitter(
             representation,
             spec.obs_shape,
@@ -124,6 +131,13 @@ class MFEC(HasState):
     def initial(self, n: int) -> Carry:
         return {"rng": prng.initial_rng(self.seed, prng.Purpose.TRAIN, n).to(self.device)}
 
+    def encoded(self, step: TimeStep) -> UInt8[Tensor, "N K H W"]:
+        """Return what keys are codes of: observations, or true states as images of one row."""
+        if self.columns is None:
+            return step.obs
+        assert step.privileged is not None
+        return step.privileged[:, None, None, self.columns]
+
     def act(self, step: TimeStep, carry: Carry, *, explore: bool = True) -> ActOutput:
         """Act greedily on the tables' estimates; the extras are the observations' keys.
 
@@ -133,7 +147,8 @@ class MFEC(HasState):
         if not self.fitter.fitted:
             action = prng.randint(carry["rng"], self.spec.num_actions, prng.Purpose.ACTION)
             return ActOutput(action, next_carry)
-        key, digest = self.representation.encode(step.obs), frame_digest(step.obs)
+        obs = self.encoded(step)
+        key, digest = self.representation.encode(obs), frame_digest(obs)
         values, exact = self.tables.estimate(key, digest)  # [A, N]
         epsilon = self.config.epsilon if explore else 0.0
         action = epsilon_greedy_with_random_ties(values.T, carry["rng"], epsilon)

@@ -105,11 +105,14 @@ class _SeedAxis(nn.Module):
         carry: Carry,
         action: Int64[Tensor, "S B T"],
         decision: Int64[Tensor, "S B T"],
+        privileged: UInt8[Tensor, "S B T P"] | None,
     ) -> tuple[Float[Tensor, "S B T A"], Float[Tensor, "S B T"], PlannerOutput, Carry]:
         size = first.shape[:2]
-        rows = (x.flatten(0, 1) for x in (action, decision))
         carry = {name: x.flatten(0, 1) for name, x in carry.items()}
-        logits, value, plan, _ = self.network(obs.flatten(0, 1), first.flatten(0, 1), carry, *rows)
+        obs, first, action, decision = (x.flatten(0, 1) for x in (obs, first, action, decision))
+        if privileged is not None:
+            privileged = privileged.flatten(0, 1)
+        logits, value, plan, _ = self.network(obs, first, carry, action, decision, privileged)
         columns = {x.name: getattr(plan, x.name) for x in fields(PlannerOutput)}
         plan = PlannerOutput(
             **{name: x.unflatten(0, size) for name, x in columns.items() if x is not None}
@@ -121,7 +124,7 @@ def _unflatten(batch: SequenceBatch, num_seeds: int) -> SequenceBatch:
     """Return a batch of the rows of all seeds with an axis for the seed."""
     columns: dict[str, Any] = {x.name: getattr(batch, x.name) for x in fields(batch)}
     carry = {name: _seed_axis(x, num_seeds) for name, x in columns.pop("carry").items()}
-    own = {name: _seed_axis(x, num_seeds) for name, x in columns.items()}
+    own = {name: _seed_axis(x, num_seeds) for name, x in columns.items() if x is not None}
     return SequenceBatch(**own, carry=carry)
 
 

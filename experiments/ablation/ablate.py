@@ -25,6 +25,7 @@ from ..runs.outputs import check_writable
 from ..runs.progress_text import duration
 from ..runs.runtime import raising_interrupted
 from ..runs.terminal_text import paragraph
+from ..training.envs import check_true_state
 from ..training.task import Task
 from .estimate import estimate_sps
 from .executor import Executor, TaskResult
@@ -78,6 +79,8 @@ def ablate(grid: Grid, options: AblateOptions, command: str = "") -> int:
     """
     if options.save:
         require_checkout("reverie ablate --save")
+    for experiment in grid.cells:
+        check_true_state(experiment)
     tasks = make_tasks(grid, options)
     report = tasks[0].folder.parent / "report.html"
     saved = RESULTS / "ablations" / f"{options.save}.json"

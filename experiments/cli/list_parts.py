@@ -1,6 +1,7 @@
 """``reverie list [games | presets | roles] [--import MODULE ...]``."""
 
 from collections.abc import Iterator
+from typing import Any
 
 from ...envs.atari.games import GAME_LISTS, all_games, did_you_mean
 from ...envs.errors import UsageError
@@ -64,9 +65,12 @@ def _roles() -> Iterator[str]:
     """Yield each role with its parts."""
     from ..config.experiment import Job  # imports torch
     from ..config.field_texts import part_text
-    from ..config.registry import TABLES, role_name
+    from ..config.registry import TABLES, is_reference, part_class, role_name
+
+    def text(entry: Any) -> str:
+        return part_text(entry) + " A privileged reference." * is_reference(part_class(entry))
 
     for base, parts in TABLES.items():
         if base is not Job:
-            rows = [(name, part_text(entry)) for name, entry in parts.items()]
+            rows = [(name, text(entry)) for name, entry in parts.items()]
             yield f"{role_name(base)}:\n{description_list(rows)}"

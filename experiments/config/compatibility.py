@@ -5,8 +5,8 @@ from dataclasses import dataclass, replace
 from itertools import combinations, product
 
 from ...agents.dqn import DQNConfig
-from ...envs.catch import CatchConfig
 from ...envs.errors import UsageError
+from ...envs.maze import MazeConfig
 from .experiment import Experiment
 from .registry import AGENTS, choose_all, roles
 
@@ -14,7 +14,10 @@ ROLES = (
     "agent", "bonus", "agent.planner", "agent.representation", "agent.predictor", "agent.inner"
 )  # fmt: skip
 """The roles of an experiment of which parts are combined."""
-BASE = Experiment(DQNConfig(), CatchConfig(), total_timesteps=240, num_envs=4)
+BASE = Experiment(
+    DQNConfig(), MazeConfig(rooms=3, view=9, max_episode_steps=10), total_timesteps=240, num_envs=4
+)
+"""A maze, whose true state every privileged reference can read."""
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from typing import Any, TypeVar, get_type_hints
 from ...agents.bonuses.bonus import BonusConfig, NoBonusConfig
 from ...agents.bonuses.density_bonus import PseudoCountConfig, SurpriseConfig
 from ...agents.bonuses.simhash import SimHashConfig
+from ...agents.bonuses.true_counts import TrueCountsConfig
 from ...agents.dqn import DQNConfig
 from ...agents.dyna import DynaConfig
 from ...agents.episodic.mfec import MFECConfig
@@ -65,6 +66,7 @@ BONUSES: dict[str, type[BonusConfig]] = {
     "pseudo-count": PseudoCountConfig,
     "simhash": SimHashConfig,
     "surprise": SurpriseConfig,
+    "true-counts": TrueCountsConfig,
 }
 
 ENVS: dict[str, type[EnvConfig]] = {
@@ -217,6 +219,45 @@ def roles(config: Any, prefix: str = "") -> Iterator[tuple[str, Mapping[str, Any
         value = getattr(config, field.name)
         if is_dataclass(value):
             yield from roles(value, f"{prefix}{field.name}.")
+
+
+def references(job: Any) -> dict[str, str]:
+    """Return the privileged references of a job by the dotted path of their role.
+
+    ``job`` is a config, or the JSON values in which a run folder stores it; there a part that is
+    not registered counts as none.
+
+    Example::
+
+        from reverie.experiments.config.presets import PRESETS
+        from reverie.experiments.config.registry import choose_all, references
+
+        job = choose_all(PRESETS["dqn"], ["env:catch", "bonus:true-counts"])
+        assert references(job) == {"bonus": "true-counts"}
+    """
+    parts = ((path, kind) for path, kind in _part_classes(job) if path and kind)
+    return {path: part_name(class_name(kind)) for path, kind in parts if is_reference(kind)}
+
+
+def is_reference(part: Any) -> bool:
+    """Return whether a part's config, or its class, is that of a privileged reference.
+
+    Such a part reads the true state, or it steps snapshots of the env.
+    """
+    return any(getattr(part, x, False) for x in ("needs_privileged", "needs_snapshots"))
+
+
+def _part_classes(config: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield the class of a config, and those of the configs in it, by dotted path."""
+    if is_dataclass(config):
+        kind, values = type(config), vars(config)
+    elif isinstance(config, dict) and "class" in config:
+        kind, values = registered_class(config["class"]), config
+    else:
+        return
+    yield path, kind
+    for name, value in values.items():
+        yield from _part_classes(value, f"{path}.{name}" if path else name)
 
 
 def choose_all(config: C, tokens: list[str]) -> C:

@@ -6,13 +6,11 @@ The bonus keeps learning from the played frames, as in training, but its state i
 from typing import Generic, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from ...agents.bonuses.density_bonus import FrameDensity, PseudoCount
-from ...agents.bonuses.simhash import SimHash
-from ...envs.digest import frame_digest
+from ...agents.bonuses.visit_counts import VisitCounts
 from ...envs.interface import TimeStep
 from ...world_models.density.quantization import grayscale
 from ...world_models.interface import PixelwiseDensity
@@ -90,15 +88,16 @@ class DensityBonusInspector(CountingInspector[HasDensity]):
         return [counts, Images("Surprise", pictures, f"maximum: {nats.max():.1f} nats")]
 
 
-class SimHashInspector(CountingInspector[SimHash]):
-    """The visits of the current frame's hash code, and its bonus."""
+class VisitCountsInspector(CountingInspector[VisitCounts]):
+    """The visits of the current frame's hash code or of its true state, and its bonus."""
 
     def observe(self, step: TimeStep) -> list[Panel]:
-        bonus = float(self.bonus.observe(step.frame)[0])
-        digest = int(frame_digest(self.bonus.code(step.frame).to(torch.uint8)[:, None, None])[0])
+        inputs = self.bonus.inputs(step)
+        bonus = float(self.bonus.observe(inputs)[0])
+        (visits,) = self.bonus.num_visits(self.bonus.code(inputs))
         rows = (
-            ("visits of this code", f"{self.bonus.counts[digest]:,}"),
+            ("visits", f"{visits:,}"),
             ("bonus", f"{bonus:.4f}"),
-            ("distinct codes", f"{len(self.bonus.counts):,}"),
+            ("distinct", f"{len(self.bonus.counts):,}"),
         )
-        return [Table("Counts of SimHash", rows, NOT_SAVED)]
+        return [Table(f"Counts of {type(self.bonus).__name__}", rows, NOT_SAVED)]

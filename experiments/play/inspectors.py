@@ -11,16 +11,18 @@ from itertools import islice
 from typing import Any, Protocol, runtime_checkable
 
 import torch
+from torch import Tensor
 
-from ...agents.bonuses.simhash import SimHash
+from ...agents.bonuses.visit_counts import VisitCounts
 from ...agents.output_networks import PolicyNetwork, QNetwork
 from ...agents.simulator import Simulator
-from ...world_models.precision import InferenceCopy
+from ...envs.interface import Carry, TimeStep
+from ...world_models.interface import PlannerOutput
 from ...world_models.representation.variational import VariationalRepresentation
 from ..evaluation.plan_drawings import EXTRA_ROWS, plan_levels
 from ..evaluation.plans import Plan, follow_plan
 from ..evaluation.screen import frame_to_image
-from .bonus_inspectors import DensityBonusInspector, HasDensity, SimHashInspector
+from .bonus_inspectors import DensityBonusInspector, HasDensity, VisitCountsInspector
 from .context import Inspection, Inspector, StepContext
 from .learned_parts import HasTables, parts_of
 from .panels import BarChart, Heatmap, Images, Panel, Picture, Table
@@ -35,7 +37,10 @@ class HasQNetwork(Protocol):
 @runtime_checkable
 class HasPolicyNetwork(Protocol):
     network: PolicyNetwork
-    inference_copy: InferenceCopy[PolicyNetwork]
+
+    def outputs(
+        self, step: TimeStep, carry: Carry
+    ) -> tuple[Tensor, Tensor, PlannerOutput, Carry]: ...
 
 
 @runtime_checkable
@@ -66,10 +71,7 @@ class PolicyInspector:
     """Of the timestep before and of the last inspected one."""
 
     def inspect(self, context: StepContext) -> Inspection:
-        step = context.step
-        logits, _, planner_output, _ = self.agent.inference_copy.network(
-            step.obs[:, None], step.first[:, None], context.carry
-        )
+        logits, _, planner_output, _ = self.agent.outputs(context.step, context.carry)
         probs, value = logits[0, 0].softmax(0), float(context.extras["value"][0])
         entropy = float(-(probs * probs.log().clamp(min=-50)).sum())
         rows = [("value", f"{value:.3f}"), ("entropy, nats", f"{entropy:.2f}")]
@@ -179,7 +181,7 @@ INSPECTORS: tuple[tuple[Any, Any], ...] = (
     (VariationalRepresentation, RepresentationInspector),
     (HasSimulator, SimulatorInspector),
     (HasDensity, DensityBonusInspector),
-    (SimHash, SimHashInspector),
+    (VisitCounts, VisitCountsInspector),
 )
 """Pairs of a protocol or class, and the inspector of every part that is an instance of it."""
 

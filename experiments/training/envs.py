@@ -11,12 +11,15 @@ from gymnasium.vector import VectorEnv
 
 from ...agents.loop import interact
 from ...agents.policies import RandomPolicy
-from ...envs.batched_env import BatchedEnv
+from ...envs.batched_env import BatchedEnv, spec_of
 from ...envs.errors import UsageError
+from ...envs.interface import EnvSpec
 from ...envs.pipeline import Pipeline
+from ...envs.privileged import true_state_columns
 from ...envs.ranks import ALONE, Ranks
 from ...world_models.precision import FLOAT32, Precision
 from ..config.experiment import Experiment
+from ..config.registry import part_at, references
 from .imagined_env import ImaginationConfig
 
 
@@ -53,16 +56,35 @@ def make_batched_env(
         BatchedEnv(build(), seed=experiment.seed, device=device, first_env=start)
         for start in range(rows.start, rows.stop, size)
     ]
-    needs = experiment.needs_privileged
     envs = parts[0] if pipeline == 1 else Pipeline(parts)
-    if needs and not envs.spec.privileged:
+    try:
+        check_true_state(experiment, envs.spec)
+    except UsageError:
         envs.close()
-        raise UsageError(
-            f"{' and '.join(needs)} needs the true state, which {experiment.env.env_name} does not "
-            "offer; choose another part, or an env that offers it, such as env:catch or "
-            "--game montezuma_revenge."
-        )
+        raise
     return envs
+
+
+def check_true_state(experiment: Experiment, spec: EnvSpec | None = None) -> None:
+    """Raise UsageError if the env does not offer the true state that a part reads.
+
+    Without ``spec`` an env is built to read it from, if a part needs it.
+    """
+    if not experiment.needs_privileged:
+        return
+    env = experiment.env
+    offered = (spec or spec_of(env, privileged=True)).privileged
+    for role, name in references(experiment).items():
+        part = part_at(experiment, role)
+        if not getattr(part, "needs_privileged", False):
+            continue
+        try:
+            if hasattr(part, "privileged_columns"):
+                part.privileged_columns(offered)
+            else:
+                true_state_columns(offered, part=f"{role}:{name}")
+        except UsageError as error:
+            raise UsageError(f"In {env.env_name}, {error}") from error
 
 
 def build_env(
@@ -74,7 +96,7 @@ def build_env(
     privileged: bool = False,
 ) -> VectorEnv[Any, Any, Any]:
     """Create copies of the env of an experiment, with the true state if a part of it needs it."""
-    env, privileged = experiment.env, privileged or bool(experiment.needs_privileged)
+    env, privileged = experiment.env, privileged or experiment.needs_privileged
     precisions = {"precision": precision} if isinstance(env, ImaginationConfig) else {}
     build: Callable[..., VectorEnv[Any, Any, Any]] = env.build
     return build(num_envs, threads=threads, privileged=privileged, **precisions)

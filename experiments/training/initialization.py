@@ -74,8 +74,10 @@ def _load_agent(
 ) -> tuple[TimeStep, Carry]:
     """Load a trained agent, whose schedules start anew; return where its training stopped."""
     columns = {name: x for name, x in state["next_step"].items() if name != "privileged"}
-    if spec.privileged:  # the source may have been without
-        columns["privileged"] = torch.zeros(spec.num_envs, len(spec.privileged), dtype=torch.uint8)
+    if spec.privileged:  # the source may have been without, or with that of another env
+        zeros = torch.zeros(spec.num_envs, len(spec.privileged), dtype=torch.uint8)
+        stored = state["next_step"].get("privileged", zeros)
+        columns["privileged"] = stored if stored.shape == zeros.shape else zeros
     with loading(folder):
         restore(agent, _with_new_schedules(state["agent"], agent.state_dict()), "agent")
         step = timestep_from_state(columns, spec, device)

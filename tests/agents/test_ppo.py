@@ -20,8 +20,6 @@ from reverie.envs.batched_env import BatchedEnv
 from reverie.envs.catch import CatchConfig
 from reverie.envs.errors import UsageError
 from reverie.envs.interface import Transition
-from reverie.world_models.interface import Planner
-from reverie.world_models.planning import PLANNERS
 
 from sample_agents import batch_of, next_value, segment_of
 from sample_envs import ScriptedEnv
@@ -188,16 +186,6 @@ def test_the_learning_rate_decays_to_zero() -> None:
         metrics = agent.learn(t)
         learning_rates += [metrics[x] for x in ["charts/learning_rate"] if x in metrics]
     assert learning_rates == pytest.approx([1.0, 2 / 3, 1 / 3, 0.0])
-
-
-@pytest.mark.parametrize("name", PLANNERS)
-def test_a_planner_is_a_planner(name: str) -> None:
-    planner = PLANNERS[name]().build(features=5, num_actions=3, seed=0)
-    assert isinstance(planner, Planner)
-    carry = planner.initial(4) | {"rng": prng.initial_rng(0, prng.Purpose.TRAIN, 4)}
-    logits, _, output = planner.advance(torch.randn(4, 5), carry, torch.ones(4, dtype=torch.bool))
-    assert logits.shape == (4, 3)
-    assert output.kl.shape == output.replan_prob.shape == (4,)
 
 
 @pytest.mark.parametrize(

@@ -79,8 +79,9 @@ def test_the_true_state_by_hand() -> None:
     assert (state.shape, state.dtype) == ((2, len(env.privileged_names)), np.uint8)
     position = env.privileged_names.index("pos")
     assert state[:, position].tolist() == [x.env.pos for x in env.games]
-    planes = np.unpackbits(state[:, : 400 // 8], axis=1).reshape(2, 10, 10, 4)
-    assert (planes == env.planes).all()
+    ball = [env.privileged_names.index(f"ball_{row}_3") for row in range(10)]
+    assert (state[:, ball] == 255 * env.planes[:, :, 3, 1]).all()
+    assert state[:, :400].sum() == 255 * env.planes.sum()
     assert MinAtar(1, MinAtarConfig()).privileged_names == ()
 
 

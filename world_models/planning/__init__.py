@@ -3,6 +3,7 @@
 from ..interface import PlannerConfig
 from .figar import FiGARConfig
 from .reactive import ReactiveConfig
+from .shortest_path import ShortestPathConfig
 from .straw import STRAWConfig, STRAWeConfig
 
 PLANNERS: dict[str, type[PlannerConfig]] = {
@@ -10,5 +11,6 @@ PLANNERS: dict[str, type[PlannerConfig]] = {
     "figar": FiGARConfig,
     "straw": STRAWConfig,
     "strawe": STRAWeConfig,
+    "shortest-path": ShortestPathConfig,
 }
 """Every planner by name, as on the command line."""

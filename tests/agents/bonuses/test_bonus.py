@@ -28,8 +28,8 @@ from reverie.world_models.density.quantization import area_sums, grayscale, quan
 
 from sample_models import assert_same_state
 
-SPEC = EnvSpec(4, 2, (1, 5, 6))
-COUNTING = ["pseudo-count", "simhash"]
+SPEC = EnvSpec(4, 2, (1, 5, 6), privileged=tuple(f"pixel_{i}" for i in range(30)))
+COUNTING = ["pseudo-count", "simhash", "true-counts"]
 each_bonus = pytest.mark.parametrize("name", BONUSES)
 
 
@@ -38,7 +38,10 @@ def build(name: str, seed: int = 0) -> Bonus:
 
 
 def timestep(frame: Tensor, last: list[bool] | None = None) -> Transition:
-    """Return a transition to these frames; where ``last`` is true, it is an autoreset."""
+    """Return a transition to these frames; where ``last`` is true, it is an autoreset.
+
+    The true state is the frame.
+    """
     n = len(frame)
     zeros = torch.zeros(n)
     false = torch.zeros(n, dtype=torch.bool)
@@ -46,7 +49,8 @@ def timestep(frame: Tensor, last: list[bool] | None = None) -> Transition:
     step = TimeStep(
         torch.zeros_like(frame), zeros.double(), zeros + 1, false, reset, torch.zeros_like(frame)
     )
-    next_step = TimeStep(frame, zeros.double(), zeros + 1, reset, false, frame)
+    state = frame.flatten(1)
+    next_step = TimeStep(frame, zeros.double(), zeros + 1, reset, false, frame, state)
     return Transition(step, {}, torch.zeros(n, dtype=torch.int64), {}, next_step, {}, zeros)
 
 

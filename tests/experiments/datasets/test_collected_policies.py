@@ -26,6 +26,7 @@ N, TIMESTEPS = 4, 40
 CONFIGS = {name: x for name, x in LAW_AGENTS.items() if x is not MFEC_VAE} | {
     f"ppo-{name}": PPOConfig(planner=planner(), network=MLPConfig())
     for name, planner in PLANNERS.items()
+    if not planner.needs_privileged
 }
 
 

@@ -1,6 +1,7 @@
 """The inspectors of play: panels show what the agent's parts return."""
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -9,11 +10,14 @@ import torch
 
 from reverie.agents.bonuses.density_bonus import PseudoCountConfig, SurpriseConfig
 from reverie.agents.bonuses.simhash import SimHashConfig
+from reverie.agents.bonuses.true_counts import TrueCountsConfig
+from reverie.agents.bonuses.visit_counts import VisitCounts
 from reverie.agents.dqn import DQNConfig
 from reverie.agents.episodic.mfec import MFECConfig
 from reverie.agents.networks import MLPConfig
 from reverie.envs.batched_env import BatchedEnv
 from reverie.envs.catch import CatchConfig
+from reverie.envs.maze import MazeConfig
 from reverie.experiments.play.messages import execute
 from reverie.experiments.play.panels import (
     BarChart,
@@ -21,10 +25,12 @@ from reverie.experiments.play.panels import (
     Images,
     Table,
 )
+from reverie.world_models.planning.shortest_path import ShortestPathConfig
+from reverie.world_models.representation.true_state import TrueStateConfig
 from reverie.world_models.representation.vae import VAEConfig
 
 from play_fixtures import STRAW, build_session, panels_by_title
-from sample_agents import LAW_AGENTS, shortened
+from sample_agents import LAW_AGENTS, SMALL_PPO, shortened
 
 
 @pytest.mark.parametrize("name", LAW_AGENTS)
@@ -43,6 +49,25 @@ def test_every_agent_is_inspected(name: str) -> None:
         for chart in panels_by_title(session, BarChart).values():
             assert chart.highlighted == session.context.action
             assert chart.labels == session.game.action_names
+    session.close()
+
+
+@pytest.mark.parametrize(
+    ("config", "chart"),
+    [
+        (MFECConfig(num_neighbors=2, representation=TrueStateConfig()), "Estimated returns"),
+        (replace(SMALL_PPO, planner=ShortestPathConfig()), "Policy"),
+    ],
+    ids=["true-state", "shortest-path"],
+)
+def test_an_agent_that_reads_the_true_state_is_inspected(config: Any, chart: str) -> None:
+    session = build_session(config, env=MazeConfig(rooms=3, max_episode_steps=10), timesteps=60)
+    for _ in range(6):
+        action = session.context.action
+        assert session.step()
+        assert session.last_action == action
+        bars = panels_by_title(session, BarChart)[chart]
+        assert bars.highlighted == int(np.argmax(bars.values))
     session.close()
 
 
@@ -143,7 +168,13 @@ def test_a_latent_slider_changes_the_decoded_frame_and_can_be_reset() -> None:
 
 @pytest.mark.parametrize(
     "config",
-    [PseudoCountConfig(), PseudoCountConfig(form="gain"), SurpriseConfig(), SimHashConfig()],
+    [
+        PseudoCountConfig(),
+        PseudoCountConfig(form="gain"),
+        SurpriseConfig(),
+        SimHashConfig(),
+        TrueCountsConfig(),
+    ],
 )
 def test_a_frame_is_counted_once_even_if_it_is_shown_twice(config: Any) -> None:
     """The shown bonus is the bonus of training at every timestep."""
@@ -156,8 +187,9 @@ def test_a_frame_is_counted_once_even_if_it_is_shown_twice(config: Any) -> None:
         step = session.game.time_step
         tables = panels_by_title(session, Table)
         rows = dict(next(table for title, table in tables.items() if "Count" in title).rows)
+        seen = trained.inputs(step) if isinstance(trained, VisitCounts) else step.frame
         if not bool(step.first[0]):
-            assert rows["bonus"] == f"{float(trained.observe(step.frame)[0]):.4f}"
+            assert rows["bonus"] == f"{float(trained.observe(seen)[0]):.4f}"
     session.close()
 
 

@@ -130,7 +130,7 @@ def test_dyna_needs_a_third_of_the_real_steps_of_its_baseline() -> None:
     assert 3 * steps_to_win(EXAMPLES["dyna"], 3200) <= steps_to_win(DQN, 12_000)
 
 
-@pytest.mark.parametrize("name", PLANNERS)
+@pytest.mark.parametrize("name", [x for x in PLANNERS if not PLANNERS[x].needs_privileged])
 def test_every_planner_learns_catch(name: str, tmp_path: Path) -> None:
     from sample_agents import PLANNER_EXAMPLES, SMALL_PPO
 

@@ -10,6 +10,7 @@ import torch
 
 from reverie.agents.bonuses.density_bonus import PseudoCountConfig
 from reverie.agents.bonuses.simhash import SimHashConfig
+from reverie.agents.bonuses.true_counts import TrueCountsConfig
 from reverie.agents.dqn import DQNConfig
 from reverie.agents.episodic.mfec import MFECConfig
 from reverie.agents.networks import SmallConvConfig
@@ -44,7 +45,9 @@ CASES = {
         replace(DQN, monte_carlo_weight=0.0, n_step=2, dueling=True), MAZE, SimHashConfig()
     ),
     "ppo, mazes, cts": Experiment(PPO, MAZE, PseudoCountConfig()),
-    "dqn, minatar": Experiment(replace(DQN, network=SmallConvConfig()), MinAtarConfig()),
+    "dqn, minatar, true counts": Experiment(
+        replace(DQN, network=SmallConvConfig()), MinAtarConfig(), TrueCountsConfig()
+    ),
     "figar, deep sea": Experiment(replace(PPO, planner=FiGARConfig()), DeepSeaConfig(4)),
 }
 

@@ -16,6 +16,8 @@ from reverie.world_models.planning import PLANNERS
 from reverie.world_models.planning.figar import FiGARConfig
 from reverie.world_models.planning.straw import STRAWConfig, STRAWeConfig, shift
 
+from sample_models import planner_features
+
 FEATURES, ACTIONS, NUM_ENVS = 6, 4, 8
 
 EXAMPLES: dict[str, PlannerConfig] = {
@@ -34,7 +36,8 @@ each_straw = pytest.mark.parametrize(
 
 def build(config: PlannerConfig, seed: int = 0) -> Any:
     """Return a planner with perturbed weights, so that its outputs depend on the features."""
-    planner: Any = config.build(features=FEATURES, num_actions=ACTIONS, seed=seed)
+    width = features_of(config, 1).shape[2]
+    planner: Any = config.build(features=width, num_actions=ACTIONS, seed=seed)
     generator = torch.Generator().manual_seed(seed + 100)
     with torch.no_grad():
         for x in planner.parameters():
@@ -44,6 +47,10 @@ def build(config: PlannerConfig, seed: int = 0) -> Any:
 
 def random_features(timesteps: int, n: int = NUM_ENVS, seed: int = 1) -> Tensor:
     return torch.randn(timesteps, n, FEATURES, generator=torch.Generator().manual_seed(seed))
+
+
+def features_of(config: PlannerConfig, timesteps: int, seed: int = 1) -> Tensor:
+    return planner_features(config, timesteps, NUM_ENVS, seed, width=FEATURES)
 
 
 def mask(n: int = NUM_ENVS, *envs: int) -> Tensor:
@@ -89,9 +96,9 @@ def equal(a: Carry, b: Carry) -> bool:
 
 @each
 def test_it_is_a_planner_and_its_shapes(config: PlannerConfig) -> None:
-    planner = build(config)
+    planner, features = build(config), features_of(config, 5)
     assert isinstance(planner, Planner)
-    for logits, before, output, next_carry in unroll(planner, random_features(5), start(planner)):
+    for logits, before, output, next_carry in unroll(planner, features, start(planner)):
         assert logits.shape == (NUM_ENVS, ACTIONS)
         assert torch.isfinite(logits).all()
         assert all(x.shape == (NUM_ENVS,) for x in (output.kl, output.log_prob))
@@ -104,10 +111,10 @@ def test_it_is_a_planner_and_its_shapes(config: PlannerConfig) -> None:
 
 @each
 def test_one_seed_is_one_planner(config: PlannerConfig) -> None:
-    a, b, c = (config.build(features=FEATURES, num_actions=ACTIONS, seed=s) for s in (1, 1, 2))
-    weights = [torch.cat([x.flatten() for x in p.state_dict().values()]) for p in (a, b, c)]
-    assert torch.equal(weights[0], weights[1])
-    assert not torch.equal(weights[0], weights[2])
+    width = features_of(config, 1).shape[2]
+    a, b, c = (config.build(features=width, num_actions=ACTIONS, seed=s) for s in (1, 1, 2))
+    assert equal(a.state_dict(), b.state_dict())
+    assert equal(a.state_dict(), c.state_dict()) == config.needs_privileged
 
 
 @each
@@ -117,13 +124,13 @@ def test_advance_is_a_pure_function_of_the_carry(
     """Draws depend on the carry's rng, not on global generators; the carry is not changed."""
     planner = build(config)
     for timestep, (logits, before, output, next_carry) in enumerate(
-        unroll(planner, random_features(12), start(planner))
+        unroll(planner, features_of(config, 12), start(planner))
     ):
         torch.manual_seed(timestep)
         copied = {name: x.clone() for name, x in before.items()}
         first = mask() | (timestep == 0)
         repeated_logits, carry, repeated = planner.advance(
-            random_features(12)[timestep], before, first
+            features_of(config, 12)[timestep], before, first
         )
         assert torch.equal(logits, repeated_logits)
         assert all(torch.equal(carry[name], next_carry[name]) for name in planner_keys(carry))
@@ -134,7 +141,7 @@ def test_advance_is_a_pure_function_of_the_carry(
 @each
 def test_environments_are_independent(config: PlannerConfig) -> None:
     """Half of the batch has the outputs that it has within the whole batch."""
-    planner, features, carry = build(config), random_features(12), start(build(config))
+    planner, features, carry = build(config), features_of(config, 12), start(build(config))
     half = {name: x[2:6] for name, x in carry.items()}
     resets = {5: 3}
     whole = list(unroll(planner, features, carry, resets))
@@ -148,7 +155,7 @@ def test_environments_are_independent(config: PlannerConfig) -> None:
 @each
 def test_first_resets_the_carry(config: PlannerConfig) -> None:
     """At ``first`` outputs are those of the initial carry."""
-    planner, features = build(config), random_features(7)
+    planner, features = build(config), features_of(config, 7)
     *_, (_, _, _, carry) = unroll(planner, features, start(planner))
     fresh = start(planner) | {"rng": carry["rng"]}
     first = torch.ones(NUM_ENVS, dtype=torch.bool)
@@ -166,7 +173,7 @@ def test_its_context_describes_the_plan_before_the_decision(config: PlannerConfi
     planner = build(config)
     nonzero = 0
     for timestep, (_, before, _, _) in enumerate(
-        unroll(planner, random_features(8), start(planner))
+        unroll(planner, features_of(config, 8), start(planner))
     ):
         first = mask() | (timestep == 0)
         context = planner.context(before, first)
@@ -184,7 +191,7 @@ def test_its_context_describes_the_plan_before_the_decision(config: PlannerConfi
 def test_unrolling_with_gradients_is_bit_identical(
     config: PlannerConfig,
 ) -> None:
-    planner, features, resets = build(config), random_features(20), {4: 2, 9: 2, 13: 7}
+    planner, features, resets = build(config), features_of(config, 20), {4: 2, 9: 2, 13: 7}
     with torch.no_grad():
         acted = list(unroll(planner, features, start(planner), resets))
     learned = list(unroll(planner, features, start(planner), resets))
@@ -193,14 +200,14 @@ def test_unrolling_with_gradients_is_bit_identical(
         assert torch.equal(x.kl, y.kl)
         assert torch.equal(x.replan_prob, y.replan_prob)
         assert equal(carry_a, carry_b)
-    assert learned[-1][0].requires_grad
+    assert learned[-1][0].requires_grad != config.needs_privileged
 
 
 @each
 def test_gradients_reach_every_parameter(config: PlannerConfig) -> None:
     planner = build(config)
-    loss: Any = torch.zeros(())
-    for logits, _, output, _ in unroll(planner, random_features(20), start(planner)):
+    loss: Any = torch.zeros((), requires_grad=True)
+    for logits, _, output, _ in unroll(planner, features_of(config, 20), start(planner)):
         loss = loss + logits.log_softmax(1)[:, 0].sum() + output.log_prob.sum()
         loss = loss + output.kl.sum() + output.replan_prob.sum()
     loss.backward()
@@ -214,8 +221,8 @@ def test_gradients_reach_every_parameter(config: PlannerConfig) -> None:
 def test_a_committed_plan_ignores_features_and_costs_nothing(config: PlannerConfig) -> None:
     planner, features, other_features = (
         build(config),
-        random_features(30),
-        random_features(30, seed=9),
+        features_of(config, 30),
+        features_of(config, 30, seed=9),
     )
     committed = replanned = 0
     for timestep, (logits, before, output, next_carry) in enumerate(
@@ -242,7 +249,7 @@ def test_a_state_survives_a_round_trip() -> None:
         b.load_state_dict(a.state_dict())
         carry = start(a)
         first = mask() | True
-        logits = [p.advance(random_features(1)[0], carry, first)[0] for p in (a, b)]
+        logits = [p.advance(features_of(config, 1)[0], carry, first)[0] for p in (a, b)]
         assert torch.equal(logits[0], logits[1])
 
 
