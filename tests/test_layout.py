@@ -31,7 +31,6 @@ ORDER = (
         "experiments.doctor",
         "experiments.play",
         "experiments.reproduce",
-        "experiments.seeds",
     ),
     ("experiments.cli",),
 )
