@@ -89,9 +89,9 @@ class VerdictRule:
             refuse(self, "", "score", f"one of {', '.join(get_args(Score))}")
         check(self, "", within(1e-6, 0.5), "alpha")
         check(self, "", within(0.05, 0.999), "power")
-        ascending = all(a < b for a, b in zip((1, *self.analyses), self.analyses, strict=False))
+        ascending = all(a < b for a, b in zip((0, *self.analyses), self.analyses, strict=False))
         if not ascending:
-            refuse(self, "", "analyses", "ascending numbers of seeds, each 2 or more")
+            refuse(self, "", "analyses", "ascending numbers of seeds, from 1 on")
 
     @classmethod
     def sequential(cls, max_seeds: int, **settings: Any) -> Self:
