@@ -73,7 +73,7 @@ def run(argv: list[str]) -> int:
         policy, device = random_policy(env, options.seed), torch.device("cpu")
     else:
         experiment, policy = load(player, device=str(device))
-        env, needs = experiment.env, bool(experiment.needs_privileged)
+        env, needs = experiment.env, experiment.needs_privileged
         options = replace(options, privileged=options.privileged or needs)
     name = Path(player).name
     folder = options.folder or Path("runs/data") / (

@@ -65,13 +65,10 @@ class Experiment(Job):
             )
 
     @property
-    def needs_privileged(self) -> tuple[str, ...]:
-        """Names of the parts that read the true state (``TimeStep.privileged``).
-
-        They are those whose config has an attribute ``needs_privileged`` that is true.
-        """
+    def needs_privileged(self) -> bool:
+        """Whether a part reads the true state (``TimeStep.privileged``); see ``references``."""
         parts = [part for role in (self.agent, self.bonus) for part in _nested_parts(role)]
-        return tuple(type(x).__name__ for x in parts if getattr(x, "needs_privileged", False))
+        return any(getattr(part, "needs_privileged", False) for part in parts)
 
 
 def _nested_parts(config: Any) -> Iterator[Any]:

@@ -219,6 +219,42 @@ def roles(config: Any, prefix: str = "") -> Iterator[tuple[str, Mapping[str, Any
             yield from roles(value, f"{prefix}{field.name}.")
 
 
+def references(job: Any) -> dict[str, str]:
+    """Return the privileged references of a job by the dotted path of their role.
+
+    A privileged reference is a part whose config class has ``needs_privileged``: it reads the true
+    state. ``job`` is a config, or the JSON values in which a run folder stores it; there a part
+    that is not registered counts as none.
+
+    Example::
+
+        from reverie.experiments.config.presets import PRESETS
+        from reverie.experiments.config.registry import choose_all, references
+
+        job = choose_all(PRESETS["dqn"], ["env:catch", "bonus:true-counts"])
+        assert references(job) == {"bonus": "true-counts"}
+    """
+    parts = ((path, kind) for path, kind in _part_classes(job) if path and kind)
+    return {
+        path: part_name(class_name(kind))
+        for path, kind in parts
+        if getattr(kind, "needs_privileged", False)
+    }
+
+
+def _part_classes(config: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield the class of a config, and those of the configs in it, by dotted path."""
+    if is_dataclass(config):
+        kind, values = type(config), vars(config)
+    elif isinstance(config, dict) and "class" in config:
+        kind, values = registered_class(config["class"]), config
+    else:
+        return
+    yield path, kind
+    for name, value in values.items():
+        yield from _part_classes(value, f"{path}.{name}" if path else name)
+
+
 def choose_all(config: C, tokens: list[str]) -> C:
     """Apply ``role:name`` tokens: outer roles together, then inner ones by depth.
 

@@ -111,7 +111,7 @@ def evaluate_run(
                 max_steps=evaluation.max_steps,
                 video=evaluation_video(run, protocol) if evaluation.video else None,
                 figure=run.folder / "figures" / f"plan{suffix}.png",
-                privileged=bool(experiment.needs_privileged),
+                privileged=experiment.needs_privileged,
                 tell=tell,
             )
         except MediaError as error:

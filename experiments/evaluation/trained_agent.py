@@ -32,7 +32,7 @@ def load_trained(
     run, torch_device = Run(folder), pick_device(device)
     experiment = read_experiment(folder)
     with building("env"):
-        needs = bool(experiment.needs_privileged)
+        needs = experiment.needs_privileged
         spec = spec_of(experiment.env, experiment.num_envs, privileged=needs)
     with building("agent"):
         agent = experiment.agent.build(spec, seed=experiment.seed, device=torch_device)

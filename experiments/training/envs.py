@@ -17,6 +17,7 @@ from ...envs.pipeline import Pipeline
 from ...envs.ranks import ALONE, Ranks
 from ...world_models.precision import FLOAT32, Precision
 from ..config.experiment import Experiment
+from ..config.registry import references
 from .imagined_env import ImaginationConfig
 
 
@@ -53,14 +54,14 @@ def make_batched_env(
         BatchedEnv(build(), seed=experiment.seed, device=device, first_env=start)
         for start in range(rows.start, rows.stop, size)
     ]
-    needs = experiment.needs_privileged
     envs = parts[0] if pipeline == 1 else Pipeline(parts)
-    if needs and not envs.spec.privileged:
+    found = references(experiment)
+    if found and not envs.spec.privileged:
         envs.close()
         raise UsageError(
-            f"{' and '.join(needs)} needs the true state, which {experiment.env.env_name} does not "
-            "offer; choose another part, or an env that offers it, such as env:catch or "
-            "--game montezuma_revenge."
+            f"{' and '.join(map(':'.join, found.items()))} needs the true state, which "
+            f"{experiment.env.env_name} does not offer; choose another part, or an env that offers "
+            "it, such as env:catch or --game montezuma_revenge."
         )
     return envs
 
@@ -74,7 +75,7 @@ def build_env(
     privileged: bool = False,
 ) -> VectorEnv[Any, Any, Any]:
     """Create copies of the env of an experiment, with the true state if a part of it needs it."""
-    env, privileged = experiment.env, privileged or bool(experiment.needs_privileged)
+    env, privileged = experiment.env, privileged or experiment.needs_privileged
     precisions = {"precision": precision} if isinstance(env, ImaginationConfig) else {}
     build: Callable[..., VectorEnv[Any, Any, Any]] = env.build
     return build(num_envs, threads=threads, privileged=privileged, **precisions)

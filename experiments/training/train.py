@@ -194,7 +194,7 @@ class AgentTraining(Process):
             purpose=Purpose.VALIDATION,
             device=self.runtime.device,
             threads=self.runtime.threads,
-            privileged=bool(self.job.needs_privileged),
+            privileged=self.job.needs_privileged,
             tell=self.tell,
         )
 

@@ -237,7 +237,7 @@ def test_a_part_that_needs_the_true_state_gets_it_or_is_refused(
     evaluate_run(run.folder, Evaluation(episodes=1), device="cpu")
     assert all(seen)
     other = replace(experiment, env=GymConfig("Counter-v0"))
-    with pytest.raises(UsageError, match="TrueStateConfig needs the true state, which Counter-v0"):
+    with pytest.raises(UsageError, match="bonus:true-bytes needs the true state, which Counter-v0"):
         train(other, tmp_path / "gym", OPTIONS)
 
 
