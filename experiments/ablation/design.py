@@ -108,7 +108,7 @@ def pilot_command(grid: Grid, command: str) -> str:
         role = arg.partition(":")[0]
         if role in baseline and role != "env":
             kept.append(str(baseline[role]))
-        elif role == "env" or role not in known and arg != "--dry-run":
+        elif role == "env" or (role not in known and arg != "--dry-run"):
             kept.append(arg)
     return shlex.join([*kept, "--seeds", str(PILOT_SEEDS), "--folder", "runs/pilot"])
 

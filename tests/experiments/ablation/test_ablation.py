@@ -29,8 +29,9 @@ from reverie.envs.deep_sea import DeepSeaConfig
 from reverie.envs.errors import UsageError
 from reverie.experiments.ablation import ablate as ablate_module
 from reverie.experiments.ablation import estimate, ray_pool
-from reverie.experiments.ablation.ablate import AblateOptions, make_tasks
+from reverie.experiments.ablation.ablate_options import AblateOptions
 from reverie.experiments.ablation.grid import Choice, make_grid
+from reverie.experiments.ablation.grid_tasks import make_tasks
 from reverie.experiments.ablation.local_pool import LocalPool
 from reverie.experiments.cli import main as cli
 from reverie.experiments.evaluation.run_evaluation import Evaluation, with_protocol
