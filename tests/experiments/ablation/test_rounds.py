@@ -46,18 +46,20 @@ def score(task: Task) -> float:
     return 1 + spread * rng.normal()
 
 
-def run(folder: Path, score: Score, **settings: object) -> tuple[list[Task], list[Task], Counter[str]]:
+def run(
+    folder: Path, score: Score, **settings: object
+) -> tuple[list[Task], list[Task], Counter[str]]:
     """Run a grid, and return its tasks, those that failed and the number of seeds of each cell."""
     chosen = options(folder, **settings)
     tasks, executor = make_tasks(GRID, chosen), FakeExecutor(score)
     failed = run_rounds(tasks, chosen.rule, lambda unfinished: [*executor.execute(unfinished)])
-    return tasks, failed, Counter(cell_name(task) for task in tasks if task.scores)
+    return failed, Counter(cell_name(task) for task in tasks if task.scores)
 
 
 def test_decided_variants_get_no_further_seeds_and_their_baseline_goes_on(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    _, failed, seeds = run(tmp_path, score)
+    failed, seeds = run(tmp_path, score)
     output = capsys.readouterr().out
     assert not failed
     assert seeds["catch SimHash"] == 4, "a doubled score is told at once"
@@ -70,8 +72,8 @@ def test_decided_variants_get_no_further_seeds_and_their_baseline_goes_on(
 
 
 def test_a_grid_that_ends_anywhere_continues_to_the_same_runs(tmp_path: Path) -> None:
-    _, _, whole = run(tmp_path / "whole", score)
-    budget = iter(range(0, 1000))
+    _, whole = run(tmp_path / "whole", score)
+    budget = iter(range(1000))
 
     def interrupted(task: Task) -> float:
         if next(budget) % 7 == 6:
@@ -82,7 +84,7 @@ def test_a_grid_that_ends_anywhere_continues_to_the_same_runs(tmp_path: Path) ->
     while True:
         sessions += 1
         try:
-            _, _, seeds = run(tmp_path / "parts", interrupted)
+            _, seeds = run(tmp_path / "parts", interrupted)
             break
         except KeyboardInterrupt:
             pass
@@ -97,12 +99,12 @@ def test_a_failed_cell_gets_no_further_seeds_and_is_retried(tmp_path: Path) -> N
         failed = cell_name(task) == "deep-sea Surprise" and task.experiment.seed == 5
         return None if failed else score(task)
 
-    _, _, whole = run(tmp_path / "whole", score)
-    _, failed, seeds = run(tmp_path / "run", failing)
+    _, whole = run(tmp_path / "whole", score)
+    failed, seeds = run(tmp_path / "run", failing)
     assert [(cell_name(x), x.experiment.seed) for x in failed] == [("deep-sea Surprise", 5)]
     assert seeds["deep-sea Surprise"] == 5
     assert seeds["catch Surprise"] == whole["catch Surprise"]
-    _, failed, seeds = run(tmp_path / "run", score)
+    failed, seeds = run(tmp_path / "run", score)
     assert not failed
     assert seeds == whole
 
@@ -111,14 +113,14 @@ def test_variants_without_a_baseline_get_no_further_seeds(tmp_path: Path) -> Non
     def failing(task: Task) -> float | None:
         return None if cell_name(task) == "deep-sea NoBonus" else score(task)
 
-    _, failed, seeds = run(tmp_path, failing)
+    failed, seeds = run(tmp_path, failing)
     assert {cell_name(x) for x in failed} == {"deep-sea NoBonus"}
     assert seeds["deep-sea Surprise"] == seeds["deep-sea SimHash"] == 4
     assert seeds["catch Surprise"] > 4
 
 
 def test_a_number_of_seeds_is_analyzed_once(tmp_path: Path) -> None:
-    _, _, seeds = run(tmp_path, score, until="seeds", seeds=5)
+    _, seeds = run(tmp_path, score, until="seeds", seeds=5)
     assert {*seeds.values()} == {5}
     assert options(tmp_path, until="seeds", seeds=5).rule == VerdictRule(analyses=(5,))
 
