@@ -17,7 +17,7 @@ ORDER = (
     ("envs",),
     ("world_models",),
     ("agents", "experiments.runs"),
-    ("experiments.config",),
+    ("experiments.config", "experiments.verdicts"),
     (
         "experiments.datasets",
         "experiments.evaluation",

@@ -15,9 +15,9 @@ from ...envs.prng import seeded
 from ...world_models.representation.variational import VariationalRepresentation
 from ..config.serialization import read_experiment
 from ..runs.run import Run
+from ..verdicts.intervals import format_count, trailing_mean
 from .comparison import Comparison
 from .document import Media
-from .intervals import format_count, trailing_mean
 from .run_results import WINDOW, curves_at
 
 COLORS = ("#5d6b78", "#c1442e", "#1f6f8b", "#d98e04", "#5b8c3a", "#7b4ea3", "#a8577e", "#2f4858")

@@ -38,10 +38,13 @@ class PairedMeans:
         square = u**2 * self.variant_variance + w**2 * self.baseline_variance
         return np.sqrt(np.maximum(square - 2 * u * w * self.covariance, 0))
 
-    def p_above(self, u: Value = 1.0, w: Value = 1.0) -> Value:
-        """Return the one-sided p-value of ``u * variant - w * baseline > 0``; 1 without variance."""
+    def p_above(self, u: Value = 1.0, w: Value = 1.0, shift: float = 0.0) -> Value:
+        """Return the one-sided p-value of ``u * variant - w * baseline + shift > 0``.
+
+        It is 1 without variance.
+        """
         with np.errstate(divide="ignore", invalid="ignore"):
-            t = (u * self.variant - w * self.baseline) / self.error(u, w)
+            t = (u * self.variant - w * self.baseline + shift) / self.error(u, w)
         return np.where(np.isfinite(t), stdtr(self.freedom, -t), 1.0)
 
     def interval(self, level: float) -> Interval:

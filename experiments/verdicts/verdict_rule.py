@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal, Self, get_args
+from typing import Any, Literal, get_args
 
 from ...envs.checks import check, refuse, within
 from ...envs.errors import UsageError
@@ -48,7 +48,7 @@ class Delta:
         return f"{100 * self.amount:.12g}%" if self.relative else f"{self.amount:.12g}"
 
     @classmethod
-    def parse(cls, text: str) -> Self:
+    def parse(cls, text: str) -> "Delta":
         """Return the difference that a text such as 25% or 0.5 names; raises UsageError."""
         number = text.strip().removesuffix("%")
         if not re.fullmatch(r"\d+(\.\d*)?(e[+-]?\d+)?|\.\d+", number):
@@ -94,7 +94,7 @@ class VerdictRule:
             refuse(self, "", "analyses", "ascending numbers of seeds, from 1 on")
 
     @classmethod
-    def sequential(cls, max_seeds: int, **settings: Any) -> Self:
+    def sequential(cls, max_seeds: int, **settings: Any) -> "VerdictRule":
         """Return a rule with analyses from 4 seeds on, each of a quarter more (at least 2)."""
         analyses = [min(4, max_seeds)]
         while (following := analyses[-1] + max(2, analyses[-1] // 4)) < max_seeds:
@@ -126,7 +126,7 @@ class VerdictRule:
         return {**asdict(self), "delta": str(self.delta)}
 
     @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> Self:
+    def from_json(cls, data: Mapping[str, Any]) -> "VerdictRule":
         """Invert ``to_json``; raises UsageError for fields that it does not write."""
         try:
             values = dict(data)

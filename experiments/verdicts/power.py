@@ -19,9 +19,7 @@ MAX_PAIRS = 100_000
 """Pairs beyond which no number of seeds is named."""
 
 
-def smallest_effect(
-    analyses: tuple[int, ...], reached: int, level: float, power: float
-) -> float:
+def smallest_effect(analyses: tuple[int, ...], reached: int, level: float, power: float) -> float:
     """Return the effect that the first ``reached`` analyses tell with this power.
 
     ``level`` is the one-sided level of the whole design. The effect is infinite if no analysis has

@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 
 from reverie.envs.atari.games import human_normalized
-from reverie.experiments.reporting.intervals import (
+from reverie.experiments.verdicts.intervals import (
     AGGREGATES,
     Interval,
     bootstrap,
