@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from reverie.experiments.ablation.executor import AnyTask, TaskResult
 from reverie.experiments.ablation.grid_tasks import tasks_of
 from reverie.experiments.config.serialization import encode_job
+from reverie.experiments.runs.files import FORMAT
 from reverie.experiments.runs.run import Run
 from reverie.experiments.runs.scores import Scores
 from reverie.experiments.training.task import Task
@@ -22,7 +23,7 @@ def finish(task: Task, score: float) -> None:
     checkpoint = Run(task.folder).checkpoints.path(steps)
     checkpoint.parent.mkdir(parents=True, exist_ok=True)
     checkpoint.touch()
-    config = encode_job(task.experiment, task.folder, task.options.imports)
+    config = {"format": FORMAT} | encode_job(task.experiment, task.folder, task.options.imports)
     (task.folder / "config.json").write_text(json.dumps(config))
     (task.folder / "scores.json").write_text(json.dumps(scores.to_json()))
 

@@ -14,10 +14,10 @@ from ..reporting.committed import RESULTS, require_checkout, write_result
 from ..reporting.comparison import compare
 from ..reporting.report import write_report
 from ..reporting.run_results import read_results
-from ..reporting.verdict_rule import VerdictRule, write_rule
 from ..runs.outputs import check_writable
 from ..runs.runtime import raising_interrupted
 from ..training.task import Task
+from ..verdicts.verdict_rule import VerdictRule, write_rule
 from .ablate_options import AblateOptions
 from .design import print_design
 from .estimate import print_estimate
@@ -75,7 +75,7 @@ def ablate(grid: Grid, options: AblateOptions, command: str = "") -> int:
     if not first:
         print("There is no report, because no run of the baseline is finished.")
         return 1
-    write_report(runs, report, first[0].name, rule=rule, stochastic=stochastic, flag="--folder")
+    write_report(runs, report, first[0].name, stochastic=stochastic, flag="--folder")
     print(f"report: {report} and {report.with_suffix('.md')}")
     if failed:
         return 1

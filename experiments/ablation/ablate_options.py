@@ -8,7 +8,7 @@ import tyro
 
 from ...envs.checks import at_least, check
 from ..evaluation.run_evaluation import Evaluation
-from ..reporting.verdict_rule import Delta, Score, VerdictRule
+from ..verdicts.verdict_rule import Delta, Score, VerdictRule
 
 
 @dataclass(frozen=True)

@@ -16,13 +16,13 @@ from ...envs.errors import UsageError
 from ..config.arguments import take_flag
 from ..config.experiment import Experiment
 from ..config.serialization import encode
-from ..reporting.intervals import MIN_RUNS, constant, format_number
-from ..reporting.multiplicity import adjusted_level
-from ..reporting.power import seeds_needed, smallest_effect
 from ..reporting.run_results import RunResult, read_results
-from ..reporting.verdict_rule import VerdictRule
 from ..runs.terminal_text import paragraph
 from ..training.task import Task
+from ..verdicts.intervals import MIN_RUNS, constant, format_number
+from ..verdicts.multiplicity import adjusted_level
+from ..verdicts.power import seeds_needed, smallest_effect
+from ..verdicts.verdict_rule import VerdictRule
 from .ablate_options import AblateOptions
 from .grid import Grid
 from .grid_tasks import cell_of

@@ -11,9 +11,9 @@ from pathlib import Path
 from ..config.experiment import Experiment
 from ..reporting.comparison import compare
 from ..reporting.run_results import RunResult, read_results
-from ..reporting.verdict import Verdict
-from ..reporting.verdict_rule import VerdictRule
 from ..training.task import Task
+from ..verdicts.verdict import Verdict
+from ..verdicts.verdict_rule import VerdictRule
 from .grid_tasks import cell_of
 
 Execute = Callable[[list[Task]], object]
@@ -46,7 +46,8 @@ def run_rounds(
                 print(f"After {n} seeds, {verdict.variant} in {verdict.env_name}: {verdict.label}")
                 told.add(row)
         without = {cell_of(task) for task in failed}
-        open_cells &= {cell for pair in undecided if not pair & without for cell in pair}
+        complete = [pair for pair in undecided if len(pair) == 2 and not pair & without]
+        open_cells &= {cell for pair in complete for cell in pair}
         if not open_cells:
             break
     counts = Counter(verdict.label for verdict in verdicts)
@@ -64,7 +65,10 @@ class _Analysis:
         self.results: dict[Path, RunResult] = {}
 
     def after(self, n: int) -> tuple[list[Verdict], list[set[Experiment]]]:
-        """Return the verdicts after n seeds, and the two cells of each undecided comparison."""
+        """Return the verdicts after n seeds, and the cells of each undecided comparison.
+
+        They are two, or one if the other has no finished run.
+        """
         runs = [task.folder for task in self.tasks if task.experiment.seed < n and task.scores]
         if new := [folder for folder in runs if folder not in self.results]:
             read, _ = read_results(new, stochastic=self.stochastic)
