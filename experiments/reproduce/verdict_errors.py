@@ -75,7 +75,8 @@ class VerdictErrors(Recipe):
     def measure(self, folder: Path) -> Iterator[dict[str, Any]]:
         """Yield the rates of each design and shape."""
         rows = [self._row(rule, shape) for rule in self.rules for shape in SHAPES]
-        yield {"rows": rows, "grids": self.grids, "provenance": code_version()}
+        sizes = {"grids": self.grids, "comparisons": self.comparisons}
+        yield {**sizes, "rows": rows, "provenance": code_version()}
 
     def _row(self, rule: VerdictRule, shape: str) -> dict[str, Any]:
         """Return the highest error rates over all rules of stopping, and the power."""
