@@ -17,10 +17,12 @@ import pytest
 from scipy import stats
 
 from reverie.agents.bonuses.density_bonus import PseudoCountConfig
+from reverie.envs.atari.games import human_normalized
 from reverie.envs.atari.protocol import PROTOCOLS
 from reverie.envs.errors import UsageError
 from reverie.experiments.cli import main as cli
 from reverie.experiments.config.registry import part_name
+from reverie.experiments.reporting.atari_subsets import SUBSETS, fit_subset
 from reverie.experiments.reporting.comparison import compare, raw_csv
 from reverie.experiments.reporting.document import (
     Block,
@@ -173,10 +175,11 @@ def test_a_reference_is_reported_with_the_share_of_its_gain(
     (comparison,) = compare(read_results([tmp_path])[0])
     (share,) = comparison.shares()
     assert (share.role, share.reference) == ("bonus", "bonus pseudo-count")
-    assert share.share.low < 0.5 < share.share.high
+    assert 0 < share.share.low < share.share.estimate < share.share.high < 1
     page = write_report([tmp_path], tmp_path / "report.html").with_suffix(".md").read_text()
     assert f"| bonus | pong | bonus simhash | bonus pseudo-count | {share.means[0]:.3f} |" in page
-    drawing = (tmp_path / "report_files" / "verdicts.svg").read_text()
+    (path,) = (tmp_path / "report_files").glob("verdicts-*.svg")
+    drawing = path.read_text()
     assert f"{share.share.estimate:.0%} of the reference's gain" in drawing
 
 
@@ -495,6 +498,27 @@ def test_a_document_has_the_same_text_in_both_formats(tmp_path: Path) -> None:
     page = to_html("T*", blocks)
     assert "a &lt; b" in page
     assert '<span class="chip helps">helps</span>' in page
+
+
+def test_the_median_of_57_games_is_estimated_from_five(tmp_path: Path) -> None:
+    for seed in range(3):
+        for game in SUBSETS["Atari-5"]:
+            human = next(x for x in np.logspace(0, 6, 400) if human_normalized(game, x) > 1)
+            make_run(tmp_path / f"{game}-{seed}", human + seed, seed=seed, env_name=game)
+    page = write_report([tmp_path], tmp_path / "report.html").with_suffix(".md").read_text()
+    for name in SUBSETS:
+        assert re.search(rf"\| {name} \| [01]\.\d+ \([\d.]+ to [\d.]+\) \| 1\d% \|", page)
+
+
+def test_weights_of_subsets_are_those_of_the_published_scores() -> None:
+    """Weights that were fitted to the same scores outside the package."""
+    assert np.round(fit_subset("Atari-5").weights, 2).tolist() == [0.38, 0.07, 0.31, 0.12, 0.08]
+    for name in SUBSETS:
+        subset = fit_subset(name)
+        zero, human = (np.full((2, len(subset.games), 3), x) for x in (0.0, 1.0))
+        assert subset.median([*zero.swapaxes(0, 1)]).tolist() == [0, 0]
+        assert 0.7 < subset.median([*human.swapaxes(0, 1)])[0] < 1.3
+        assert 0.05 < subset.error < 0.2
 
 
 def test_published_scores_have_a_source() -> None:
