@@ -2,6 +2,7 @@
 
 import csv
 import io
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
@@ -39,6 +40,11 @@ class Comparison:
     def title(self) -> str:
         frames = f" ({self.frames:,} frames)" if self.frames != self.steps else ""
         return f"protocol {self.protocol}, {self.steps:,} agent steps{frames}"
+
+    @property
+    def slug(self) -> str:
+        """The part of a file name that tells it from those of other comparisons."""
+        return re.sub(r"\W", "-", f"{self.protocol}-{self.steps}")
 
     @property
     def labels(self) -> list[str]:

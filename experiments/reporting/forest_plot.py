@@ -1,12 +1,14 @@
 """The forest plot of verdicts: a row per comparison, with its interval, its word and its share."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from textwrap import fill
 from typing import Any
 
 from ..verdicts.intervals import format_interval
 from ..verdicts.reference_share import ReferenceShare
 from ..verdicts.verdict import Verdict
+from .comparison import Comparison
 from .document import Media
 from .figures import svg
 
@@ -14,6 +16,9 @@ CAPTION = (
     "Difference from the baseline's mean with the interval of its verdict; a hollow point has no "
     "interval, a diamond is a privileged reference."
 )
+
+LABEL_WIDTH = 36
+"""Letters in a line of a row's label."""
 
 
 @dataclass(frozen=True)
@@ -50,15 +55,16 @@ class ForestRow:
 
 
 def forest_plot(
-    verdicts: Sequence[Verdict], references: Collection[str], shares: Sequence[ReferenceShare]
+    comparison: Comparison, verdicts: Sequence[Verdict], shares: Sequence[ReferenceShare]
 ) -> Media:
-    """Draw verdicts as SVG, a panel per env; the page inverts it if it is dark."""
+    """Draw the verdicts of a comparison as SVG, a panel per env; a dark page inverts it."""
+    references = {variant.label for variant in comparison.variants if variant.references}
     panels: dict[str, list[ForestRow]] = {}
     for x in verdicts:
         row = ForestRow(x.variant, x, x.variant in references, share_text(x, shares))
         panels.setdefault(f"{x.env_name} ({x.unit})", []).append(row)
     figure = draw_forest(panels, THEMES["light"])
-    return Media("verdicts.svg", svg(figure), CAPTION)
+    return Media(f"verdicts-{comparison.slug}.svg", svg(figure), CAPTION)
 
 
 def share_text(verdict: Verdict, shares: Sequence[ReferenceShare]) -> str:
@@ -108,7 +114,8 @@ def _draw_panel(axes: Any, title: str, rows: list[ForestRow], theme: Theme) -> N
         )
     axes.axvline(0, color=theme.muted, lw=1)
     axes.xaxis.set_major_formatter(lambda x, _: f"{x:,g}")
-    axes.set_yticks(range(len(rows)), [row.label for row in rows], parse_math=False)
+    labels = [fill(row.label, LABEL_WIDTH) for row in rows]
+    axes.set_yticks(range(len(rows)), labels, parse_math=False)
     axes.set_ylim(len(rows) - 0.4, -0.6)
     axes.spines[["left", "top", "right"]].set_visible(False)
     axes.set_title(title, loc="left", fontsize=11, weight="bold", parse_math=False)

@@ -8,6 +8,8 @@ import itertools
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+
 from ...envs.errors import UsageError
 from ..runs.files import to_json, write_file
 from ..runs.names import unique_names
@@ -15,12 +17,13 @@ from ..runs.outputs import check_writable
 from ..verdicts.verdict_rule import Delta, Score, VerdictRule, read_rule
 from .comparison import Comparison, compare, raw_csv
 from .document import Block, Heading, Media, Paragraph, Table, to_html, write_markdown
-from .figures import comparison_curves
+from .figures import comparison_curves, performance_profiles
 from .report_tables import (
     aggregate_tables,
     other_protocol_tables,
     published_tables,
     score_table,
+    subset_table,
 )
 from .run_results import WINDOW, RunResult, read_results
 from .verdict_tables import verdict_blocks
@@ -108,6 +111,8 @@ def document(comparisons: list[Comparison], warnings: list[str]) -> list[Block]:
             *_curves(comparison),
             Heading(f"Scores{suffix}"),
             *aggregate_tables(comparison),
+            *_profiles(comparison),
+            *subset_table(comparison),
             score_table(comparison),
             *other_protocol_tables(comparison),
             *_media(comparison, names, suffix),
@@ -135,6 +140,13 @@ def _curves(comparison: Comparison) -> list[Block]:
             "their mean."
         ),
     ]
+
+
+def _profiles(comparison: Comparison) -> list[Block]:
+    """Return performance profiles, if all scores are finite and human-normalized."""
+    scores = [x for each in comparison.scores.values() for x in each.values()]
+    drawn = comparison.has_human_scores and np.isfinite(scores).all()
+    return [performance_profiles(comparison)] if drawn else []
 
 
 def _media(comparison: Comparison, names: dict[Path, str], suffix: str) -> list[Block]:

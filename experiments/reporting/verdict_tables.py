@@ -29,8 +29,7 @@ def verdict_blocks(comparison: Comparison) -> list[Block]:
         sentence = f"These runs have no partner and count in no verdict: {', '.join(alone)}."
         blocks.append(Paragraph(sentence, warning=True))
     parts, shares = comparison.part_verdicts(), comparison.shares()
-    references = {variant.label for variant in comparison.variants if variant.references}
-    blocks.append(forest_plot(verdicts, references, shares))
+    blocks.append(forest_plot(comparison, verdicts, shares))
     if parts:
         caption = (
             "Each part against the baseline's choice of it. The score of a seed is the mean over "

@@ -19,8 +19,8 @@ from ...envs.atari.games import human_normalized
 Array = NDArray[np.float64]
 Strata = Sequence[Array]
 """Scores [..., runs], one array per game."""
-Key = tuple[str, Any]
-"""The env name and the seed of a run, or the seed with other values that runs are paired by."""
+Key = tuple[str, int]
+"""The env name and the seed of a run."""
 Value = Any
 """A number, or an array of one for each resample."""
 
@@ -102,6 +102,12 @@ AGGREGATES: dict[str, Callable[[Strata], Value]] = {
     "IQM": interquartile_mean,
     "optimality gap": optimality_gap,
 }
+
+
+def performance_profile(scores: Strata, thresholds: Array) -> Array:
+    """Return the share of runs above each threshold, as a mean over games."""
+    shares = [(x[:, None] > thresholds).mean(0) for x in scores]
+    return np.asarray(np.mean(shares, 0))
 
 
 def probability_of_improvement(x: Strata, y: Strata) -> Value:

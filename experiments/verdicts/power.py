@@ -5,6 +5,7 @@ to be normal. One analysis is computed from the noncentral t distribution, sever
 set of simulated paths.
 """
 
+import math
 from functools import cache
 
 import numpy as np
@@ -59,6 +60,16 @@ def seeds_needed(
         middle = (low + high) // 2
         low, high = (low, middle) if tells(middle) else (middle, high)
     return high
+
+
+def signs_needed(analyses: tuple[int, ...], level: float) -> int:
+    """Return the pairs after which a sign test tells a difference that all of them show.
+
+    ``level`` is one-sided. It is an analysis of the design if one is enough.
+    """
+    levels = nominal_level(level, analyses) if len(analyses) > 1 else []
+    enough = [n for n, x in zip(analyses, levels, strict=False) if 0.5**n <= x]
+    return enough[0] if enough else math.ceil(-math.log2(level))
 
 
 def _least_effects(analyses: tuple[int, ...], level: float) -> Array:

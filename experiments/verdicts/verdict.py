@@ -5,6 +5,7 @@ one-sided tests), by paired t tests whose p-values stay valid over all analyses 
 of the two families of a table has its own false discovery rate.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -26,7 +27,7 @@ from .intervals import (
 )
 from .multiplicity import adjusted_level, discoveries
 from .paired_test import PairedMeans, Pairs, paired_means
-from .power import seeds_needed, smallest_effect
+from .power import seeds_needed, signs_needed, smallest_effect
 from .sequential import nominal_level, sequential_p
 from .verdict_rule import Delta, VerdictRule
 
@@ -91,8 +92,10 @@ class _Analysis:
     """The tests of a comparison's first pairs, each with the p-value of this analysis alone."""
 
     pairs: Pairs
-    problem: str
-    """Why these pairs allow no test; empty if they do."""
+    missing: str
+    """Why the difference has no interval; empty if it has one."""
+    problem: str = ""
+    """The same as a sentence."""
     delta_problem: str = ""
     """Why delta has no meaning for them."""
     means: PairedMeans | None = None
@@ -166,11 +169,8 @@ def decide_table(
         int(discoveries(np.array([p[-1] for p in table]), rule.alpha))
         for table in zip(*((row.different, row.equivalent) for row in rows), strict=True)
     )
-    levels = _Levels(
-        adjusted_level(different, len(rows), rule.alpha),
-        adjusted_level(equivalent, len(rows), rule.alpha),
-        adjusted_level(different + 1, len(rows), rule.alpha),
-    )
+    numbers = (different, equivalent, different + 1)
+    levels = _Levels(*(float(adjusted_level(x, len(rows), rule.alpha)) for x in numbers))
     return [_verdict(row, rule, levels) for row in rows]
 
 
@@ -218,15 +218,18 @@ def _row(variant: str, env_name: str, unit: str, pairs: Pairs, rule: VerdictRule
     tests = [(x.p_above, x.p_below, x.p_equivalent) for x in analyses] or [(1.0, 1.0, 1.0)]
     above, below, equivalent = sequential_p(np.array(tests).T, design)
     if not analyses:
-        missing = f"{_count(fewest)}{_in_an_env(pairs)}, and the first analysis takes {design[0]}"
-        analyses = [_Analysis(pairs, missing if fewest else "no pair of runs" + _in_an_env(pairs))]
+        where = _in_an_env(pairs)
+        problem = f"{_there(fewest)}{where}; the first analysis takes {design[0]}."
+        if not fewest:
+            problem = f"No seed has a run of both{where}."
+        analyses = [_Analysis(pairs, f"n = {fewest}{where}", problem)]
     return _Row(variant, env_name, unit, design, analyses, above, below, equivalent)
 
 
 def _analyze(pairs: Pairs, unit: str, rule: VerdictRule) -> _Analysis:
     """Test the difference of pairs of scores, and whether it is within delta."""
-    if problem := _problem(pairs):
-        return _Analysis(pairs, problem)
+    if untested := _untested(pairs):
+        return untested
     means = paired_means(pairs)
     p_equivalent, delta_problem = 1.0, ""
     if rule.delta.relative and not means.baseline:
@@ -243,29 +246,39 @@ def _analyze(pairs: Pairs, unit: str, rule: VerdictRule) -> _Analysis:
         bound = rule.delta.amount
         p_equivalent = max(means.p_above(shift=bound), means.p_above(-1.0, -1.0, shift=bound))
     return _Analysis(
-        *(pairs, "", delta_problem, means),
+        *(pairs, "", "", delta_problem, means),
         float(means.p_above()),
         float(means.p_above(-1.0, -1.0)),
         float(p_equivalent),
     )
 
 
-def _problem(pairs: Pairs) -> str:
-    """Return why pairs of scores allow no test, or an empty string."""
-    fewest = min(len(v) for v, _ in pairs)
-    differences = [v - b for v, b in pairs]
+def _untested(pairs: Pairs) -> _Analysis | None:
+    """Return the analysis of pairs that allow no t test; None if they do.
+
+    Equal pairs are no evidence of a difference. Equal differences have no variance to estimate; a
+    sign test counts them instead.
+    """
+    fewest, where = min(len(v) for v, _ in pairs), _in_an_env(pairs)
     for side, name in ((0, "variant"), (1, "baseline")):
-        for x in np.concatenate([each[side] for each in pairs]):
-            if not np.isfinite(x):
-                return f"a score of the {name} is {x}"
+        scores = np.concatenate([each[side] for each in pairs])
+        if not np.isfinite(scores).all():
+            worst = scores[~np.isfinite(scores)][0]
+            return _Analysis(pairs, "a score is not finite", f"A score of the {name} is {worst}.")
     if fewest < MIN_RUNS:
-        return f"{_count(fewest)}{_in_an_env(pairs)}, and a test takes {MIN_RUNS}"
+        problem = f"{_there(fewest)}{where}; a test takes {MIN_RUNS}."
+        return _Analysis(pairs, f"n = {fewest}{where}", problem)
+    differences = [v - b for v, b in pairs]
     if not any(x.any() for x in differences):
-        return f"all {_count(sum(map(len, differences)))} are equal"
-    if any(map(constant, differences)):
-        where = _in_an_env(pairs)
-        return f"all {fewest} differences are equal{where}, so that their variance is unknown"
-    return ""
+        problem = f"All {_count(sum(map(len, differences)))} are equal."
+        return _Analysis(pairs, "no difference seen", problem)
+    if not any(map(constant, differences)):
+        return None
+    missing, problem = f"equal differences{where}", f"All differences are equal{where}."
+    if len(pairs) > 1:
+        return _Analysis(pairs, missing, problem)
+    above, below = (0.5**fewest if sign * differences[0][0] > 0 else 1.0 for sign in (1, -1))
+    return _Analysis(pairs, missing, problem, p_above=above, p_below=below)
 
 
 def _verdict(row: _Row, rule: VerdictRule, levels: _Levels) -> Verdict:
@@ -294,7 +307,7 @@ def _verdict(row: _Row, rule: VerdictRule, levels: _Levels) -> Verdict:
         rule.delta,
         _difference(row.analyses[at], level),
         _equivalence(row.analyses[at_same], rule, same_level),
-        bootstrap(probability_of_improvement, *zip(*here.pairs, strict=True)),
+        _improvement(here),
         here.n,
         here.baseline,
         float(row.different[-1]),
@@ -306,32 +319,41 @@ def _verdict(row: _Row, rule: VerdictRule, levels: _Levels) -> Verdict:
     )
 
 
+def _improvement(here: _Analysis) -> Interval:
+    """Return the probability of improvement with its bootstrap interval."""
+    if not here.n:
+        return Interval(np.nan, missing=here.missing)
+    ours, theirs = zip(*here.pairs, strict=True)
+    return bootstrap(probability_of_improvement, ours, theirs)
+
+
 def _difference(here: _Analysis, level: float) -> Interval:
     """Return the difference of means with its interval at a one-sided level."""
     if here.means:
         return here.means.interval(level)
     differences = [v - b for v, b in here.pairs]
     estimate = float(mean(differences)) if here.n else np.nan
-    return Interval(estimate, missing=here.problem)
+    return Interval(estimate, missing=here.missing)
 
 
 def _equivalence(here: _Analysis, rule: VerdictRule, level: float) -> Interval:
     """Return the difference that is compared with delta, with its interval at a one-sided level."""
     if not here.means or here.delta_problem:
-        return Interval(np.nan, missing=here.problem or here.delta_problem)
+        return Interval(np.nan, missing=here.missing or here.delta_problem)
     if not rule.delta.relative:
         return here.means.interval(level)
     ratio = here.means.ratio(level)
-    low, high = sorted(np.sign(here.baseline) * (np.array([ratio.low, ratio.high]) - 1))
-    return Interval(np.sign(here.baseline) * (ratio.estimate - 1), low, high, ratio.missing)
+    side = math.copysign(1.0, here.baseline)
+    low, high = sorted(side * (x - 1) for x in (ratio.low, ratio.high))
+    return Interval(side * (ratio.estimate - 1), low, high, ratio.missing)
 
 
 def _power(row: _Row, rule: VerdictRule, level: float) -> tuple[float, int | None]:
-    """Return the smallest effect that the analyses so far tell, and the pairs that the one seen
-    takes."""
+    """Return the smallest effect that the analyses so far tell, and the pairs of the one seen."""
     here = row.analyses[-1]
     if not here.means:
-        return np.nan, None
+        by_signs = min(here.p_above, here.p_below) < 1
+        return np.nan, signs_needed(row.design, level) if by_signs else None
     deviation = float(here.means.error()) * np.sqrt(here.n)
     effect = smallest_effect(row.design, len(row.analyses), level, rule.power)
     seen = float(here.means.difference) / deviation
@@ -343,7 +365,7 @@ def _reason(
 ) -> str:
     """Return why nothing can be told, as sentences."""
     if not here.means:
-        return here.problem[0].upper() + here.problem[1:] + "."
+        return f"{here.problem} A sign test takes {needed}." if needed else here.problem
     share = f" ({effect / abs(here.baseline):.0%} of the baseline's mean)" if here.baseline else ""
     seen = f"about {needed:,} pairs" if needed else "too many pairs"
     text = (
@@ -355,6 +377,10 @@ def _reason(
 
 def _count(pairs: int) -> str:
     return f"{pairs} pair{'s' * (pairs != 1)}"
+
+
+def _there(pairs: int) -> str:
+    return f"There {'is' if pairs == 1 else 'are'} {_count(pairs)}"
 
 
 def _in_an_env(pairs: Pairs) -> str:
