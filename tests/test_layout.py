@@ -17,7 +17,7 @@ ORDER = (
     ("envs",),
     ("world_models",),
     ("agents", "experiments.runs"),
-    ("experiments.config",),
+    ("experiments.config", "experiments.verdicts"),
     (
         "experiments.datasets",
         "experiments.evaluation",
@@ -31,7 +31,6 @@ ORDER = (
         "experiments.doctor",
         "experiments.play",
         "experiments.reproduce",
-        "experiments.seeds",
     ),
     ("experiments.cli",),
 )

@@ -83,9 +83,12 @@ def arguments(line: str, *, full: bool) -> list[str]:
     argv = [GAMES.get(arg, arg) for arg in argv]
     if command == "ablate":
         length = argv[argv.index("--total-timesteps") + 1] if "--total-timesteps" in argv else "all"
-        argv += ["--folder", f"runs/ablate/{argv[0]}-{length}"]  # its default names the length
+        if "--folder" not in argv:
+            argv += ["--folder", f"runs/ablate/{argv[0]}-{length}"]  # its default names the length
         argv += [] if full else ["--dry-run"]
     small = shlex.split(SMALL.get(command, ""))
+    if "--until" in argv:
+        small[small.index("--seeds")] = "--max-seeds"
     if command == "train" and "--init-from" in argv:
         small[1] = "2100"  # the frames of a representation's recording count as steps
     flags = [i for i, arg in enumerate(small) if arg.startswith("--")]

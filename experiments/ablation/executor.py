@@ -1,18 +1,21 @@
 """The interface of executors: processes that run the tasks of a grid."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from ..training.task import Task
+from ..training.task import SeedsTask, Task
+
+AnyTask = Task | SeedsTask
+"""What one process executes."""
 
 
 @dataclass(frozen=True)
 class TaskResult:
     """The result of an executed task; the scores are in its run folder."""
 
-    task: Task
+    task: AnyTask
     seconds: float
     """Duration of training and evaluation, without the start of a process."""
     error: str = ""
@@ -25,21 +28,21 @@ class TaskResult:
     def __str__(self) -> str:
         crashes = f", after {self.crashes} crashes of its process" if self.crashes else ""
         if self.error:
-            return f"{self.task.folder.name} FAILED{crashes}: {self.error}"
-        return f"{self.task.folder.name} in {self.seconds:,.0f} s{crashes}"
+            return f"{self.task.name} FAILED{crashes}: {self.error}"
+        return f"{self.task.name} in {self.seconds:,.0f} s{crashes}"
 
 
 class Executor(Protocol):
     """Processes, on this or other machines, that execute tasks."""
 
-    def execute(self, tasks: list[Task]) -> Iterator[TaskResult]:
+    def execute(self, tasks: Sequence[AnyTask]) -> Iterator[TaskResult]:
         """Execute tasks, yielding each result; a task whose process dies is retried."""
 
     def stop(self) -> None:
         """Stop the running tasks, each with a checkpoint of its run."""
 
 
-def seconds_of(task: Task) -> float:
+def seconds_of(task: AnyTask) -> float:
     """Execute a task in this process, and return its duration in seconds."""
     start_time = time.monotonic()
     task.execute()

@@ -4,15 +4,13 @@ import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from ...envs.atari.atari import AtariConfig
-from ...envs.atari.games import expand_games
 from ...envs.errors import UsageError
 from ..config.arguments import split_roles, take_imports
 from ..config.experiment import Experiment
 from ..config.presets import PRESETS, take_preset
 from ..config.registry import choose_all, roles
 from ..sessions.options import TrainOptions
-from ..training.command_line import parse_experiment
+from ..training.command_line import in_games, parse_experiment
 
 
 @dataclass(frozen=True)
@@ -58,28 +56,23 @@ def make_grid(argv: list[str], games: str = "") -> Grid:
     preset, rest = take_preset(argv)
     tokens, flags = split_roles(rest, Experiment, TrainOptions)
     alternatives = [_parse_choices(token) for token in tokens]
-    game_flags = [["--env.game", game] for game in expand_games(games)] if games else [[]]
-    cells: dict[Experiment, tuple[Choice, ...]] = {}
-    used_roles: set[str] = set()
-    for game_flag, combination in itertools.product(game_flags, itertools.product(*alternatives)):
-        choices = _applicable(preset, combination)
-        used_roles |= {choice.role for choice in choices}
+    combinations = [_applicable(preset, each) for each in itertools.product(*alternatives)]
+    in_each_game = list[list[Experiment]]()
+    for choices in combinations:
         own = itertools.chain(*(choice.argv for choice in choices))
-        _, (experiment,), options = parse_experiment([preset, *own, *game_flag, *flags])
-        if games and not isinstance(experiment.env, AtariConfig):
-            raise UsageError("--games needs env:atari; choose other envs as env:catch,deep-sea.")
-        cells.setdefault(experiment, choices)
+        _, experiments, options = parse_experiment([preset, *own, *flags])
+        in_each_game.append(in_games(experiments[0], games) if games else experiments)
+    cells: dict[Experiment, tuple[Choice, ...]] = {}
+    for experiments in zip(*in_each_game, strict=True):
+        for experiment, choices in zip(experiments, combinations, strict=True):
+            cells.setdefault(experiment, choices)
+    used_roles = {choice.role for choices in combinations for choice in choices}
     for choice in itertools.chain(*alternatives):
         if choice.role not in used_roles:
             known = ", ".join(path for path, _ in roles(PRESETS[preset]))
             raise UsageError(
                 f"There is no role '{choice.role}' in any cell; the roles are {known}."
             )
-    if options.seeds_together > 1:
-        raise UsageError(
-            "--seeds-together is a flag of reverie train; a grid trains its --seeds in processes "
-            "of their own, so leave it out."
-        )
     return Grid(preset, cells, replace(options, imports=imports))
 
 

@@ -8,14 +8,13 @@ import threading
 import time
 import traceback
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from typing import Any, cast
 
 from ...envs.errors import RunError, UsageError
-from ..training.task import Task
-from .executor import TaskResult, seconds_of
+from .executor import AnyTask, TaskResult, seconds_of
 
 PRELOADED = [f"{__package__}.executor", "torch.utils.tensorboard.summary", "matplotlib.figure"]
 """Modules that the server imports, so that the processes forked from it start at once."""
@@ -25,7 +24,7 @@ PRELOADED = [f"{__package__}.executor", "torch.utils.tensorboard.summary", "matp
 class _Worker:
     """A process, and the parent's end of the pipe to it."""
 
-    task: Task
+    task: AnyTask
     crashes: int
     start_time: float
     process: Any
@@ -47,7 +46,7 @@ class LocalPool:
         self.context = multiprocessing.get_context("forkserver")
         self.context.set_forkserver_preload(PRELOADED)
 
-    def execute(self, tasks: list[Task]) -> Iterator[TaskResult]:
+    def execute(self, tasks: Sequence[AnyTask]) -> Iterator[TaskResult]:
         waiting = deque((task, 0) for task in tasks)
         while waiting or self.running:
             while waiting and len(self.running) < self.size:
@@ -67,7 +66,7 @@ class LocalPool:
             worker.process.join()
         self.running.clear()
 
-    def _start(self, task: Task, crashes: int) -> None:
+    def _start(self, task: AnyTask, crashes: int) -> None:
         start_time = time.monotonic()
         parent_end, child_end = self.context.Pipe()
         process = self.context.Process(target=_run_in_process, args=(task, child_end))
@@ -90,7 +89,7 @@ class LocalPool:
         return TaskResult(worker.task, seconds, error, overhead, worker.crashes)
 
 
-def _run_in_process(task: Task, connection: Connection) -> None:
+def _run_in_process(task: AnyTask, connection: Connection) -> None:
     """Execute one task in a process of its own, with its output in the run's log.txt."""
     task.folder.mkdir(parents=True, exist_ok=True)
     with open(task.folder / "log.txt", "a", encoding="utf-8") as log:

@@ -3,13 +3,12 @@
 import os
 import pickle
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from ...envs.errors import UsageError
 from ..config.arguments import import_modules
-from ..training.task import Task
-from .executor import TaskResult, seconds_of
+from .executor import AnyTask, TaskResult, seconds_of
 
 
 class RayPool:
@@ -35,9 +34,9 @@ class RayPool:
                     f"There is no Ray cluster at '{address}'; start one by `ray start --head`."
                 ) from error
         self.remote = ray.remote(num_cpus=threads, max_retries=retries)(_execute)
-        self.running: dict[Any, Task] = {}  # by the reference of the remote call
+        self.running: dict[Any, AnyTask] = {}  # by the reference of the remote call
 
-    def execute(self, tasks: list[Task]) -> Iterator[TaskResult]:
+    def execute(self, tasks: Sequence[AnyTask]) -> Iterator[TaskResult]:
         self.running = {
             self.remote.remote(pickle.dumps(task), task.options.imports, os.getcwd()): task
             for task in tasks

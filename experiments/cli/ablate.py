@@ -3,12 +3,13 @@
 import shlex
 
 from ...envs.errors import UsageError
-from ..ablation.ablate import AblateOptions, ablate
+from ..ablation.ablate import ablate
+from ..ablation.ablate_options import AblateOptions
 from ..ablation.grid import make_grid
 from ..config.arguments import parse_known_flags, take_flag
 
 PROGRAM = "reverie ablate PRESET [role:a,b ...] [flags of train]"
-LOCAL_FLAGS = ("--folder", "--save", "--workers")
+LOCAL_FLAGS = ("--folder", "--save", "--workers", "--pilot")
 """Flags that do not change results, and are left out of the committed command."""
 
 
@@ -17,8 +18,15 @@ def run(argv: list[str]) -> int:
     repeated = argv
     for flag in LOCAL_FLAGS:
         repeated, _ = take_flag(repeated, flag)
+    given = {arg.partition("=")[0].replace("_", "-") for arg in argv}
     options, argv = parse_known_flags(AblateOptions, argv or ["--help"], PROGRAM)
-    if any(arg.partition("=")[0] == "--seed" for arg in argv):
+    if "--seed" in given:
         raise UsageError("--seed is for one run; give the number of seeds of a grid as --seeds N.")
+    unused, remedy = {
+        "seeds": ("--max-seeds", "give the number of seeds as --seeds N, or add --until decided"),
+        "decided": ("--seeds", "give the largest number of seeds as --max-seeds N"),
+    }[options.until]
+    if unused in given:
+        raise UsageError(f"{unused} has no meaning with --until {options.until}; {remedy}.")
     command = shlex.join(["reverie", "ablate", *repeated])
     return ablate(make_grid(argv, options.games), options, command)

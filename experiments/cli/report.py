@@ -10,6 +10,7 @@ import tyro
 from ...envs.errors import UsageError
 from ..config.arguments import parse_flags, take_imports
 from ..reporting.report import write_report
+from ..verdicts.verdict_rule import Delta, Score
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,12 @@ class ReportOptions:
     with the fewest settings, such as the one without a bonus."""
     stochastic: bool = False
     """Compare the scores of agents that acted as in training."""
+    score: Score | None = None
+    """Score that verdicts compare: the final evaluation, the last 100 training episodes or all of
+    them; by default that of the grid's rule, or the evaluation."""
+    delta: str = ""
+    """Largest difference that does not matter: a share of the baseline's mean such as 25%, or a
+    number of points such as 0.5; by default that of the grid's rule, or 25%."""
 
 
 def run(argv: list[str]) -> int:
@@ -35,7 +42,14 @@ def run(argv: list[str]) -> int:
     if not options.folders:
         raise UsageError("Name run folders, or folders that hold some, as in reverie report runs.")
     out = options.out or _common_folder(options.folders) / "report.html"
-    path = write_report([*options.folders], out, options.baseline, stochastic=options.stochastic)
+    path = write_report(
+        [*options.folders],
+        out,
+        options.baseline,
+        stochastic=options.stochastic,
+        score=options.score,
+        delta=Delta.parse(options.delta) if options.delta else None,
+    )
     print(f"wrote {path} and {path.with_suffix('.md')}")
     return 0
 

@@ -3,9 +3,9 @@
 from dataclasses import replace
 
 from ...envs.errors import UsageError
-from ..seeds.train_together import train_together
 from ..training.command_line import parse_experiment
 from ..training.train import train
+from ..training.train_together import train_together
 
 
 def run(argv: list[str]) -> int:

@@ -1,50 +1,24 @@
-"""Comparison of runs: which can be compared, and whether a variant beats the baseline."""
+"""Comparison of runs: which can be compared, and by which scores."""
 
 import csv
 import io
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
+
 from ...envs.atari.games import human_normalized
 from ...envs.errors import UsageError
-from .intervals import (
-    Interval,
-    Key,
-    bootstrap,
-    by_env,
-    mean_difference,
-    normalized,
-    paired_differences,
-    probability_of_improvement,
-)
+from ..verdicts.intervals import Key
+from ..verdicts.reference_share import ReferenceShare, reference_shares
+from ..verdicts.verdict import Sides, Verdict, decide, decide_table
+from ..verdicts.verdict_rule import Score, VerdictRule
 from .run_results import RunResult
 from .variants import Variant, env_names, make_variants
 
-
-@dataclass(frozen=True)
-class Verdict:
-    """A variant against the baseline, over runs paired by env and seed."""
-
-    variant: str
-    env_name: str
-    """The name of an env, or "all envs"."""
-    unit: str
-    difference: Interval
-    improvement: Interval
-    """Probability that a run of the variant beats one of the baseline, by bootstrap."""
-    pairs: int
-    """Number of paired runs, from which both are computed."""
-
-    @property
-    def label(self) -> str:
-        """helps, hurts or inconclusive: the side of 0 on which the whole interval lies.
-
-        It is "cannot tell" without an interval.
-        """
-        if self.difference.missing:
-            return "cannot tell"
-        return {1: "helps", -1: "hurts", 0: "inconclusive"}[self.difference.sign]
+TRAINING_SCORES: tuple[Score, ...] = ("training-end", "training-mean")
 
 
 @dataclass(frozen=True)
@@ -60,11 +34,17 @@ class Comparison:
     frames: int
     variants: list[Variant]
     """The baseline first; the results of each are sorted by env and seed."""
+    rule: VerdictRule
 
     @property
     def title(self) -> str:
         frames = f" ({self.frames:,} frames)" if self.frames != self.steps else ""
         return f"protocol {self.protocol}, {self.steps:,} agent steps{frames}"
+
+    @property
+    def slug(self) -> str:
+        """The part of a file name that tells it from those of other comparisons."""
+        return re.sub(r"\W", "-", f"{self.protocol}-{self.steps}")
 
     @property
     def labels(self) -> list[str]:
@@ -97,26 +77,51 @@ class Comparison:
                 if results := [x for x in variant.results if x.env_name == env_name]:
                     yield env_name, variant.label, results
 
+    @property
+    def scores(self) -> dict[str, dict[Key, float]]:
+        """The score of each run, by variant."""
+        return {variant.label: variant.scores(self.rule.score) for variant in self.variants}
+
     def verdicts(self) -> list[Verdict]:
-        """Compare the final scores of each variant with those of the baseline."""
-        return compare_with_baseline({x.label: x.scores for x in self.variants}, self.games)
+        """Compare the scores of each variant with those of the baseline."""
+        return decide(self.scores, self.rule, self.games)
 
     def part_verdicts(self) -> list[Verdict]:
         """Compare each choice of a part with the baseline's choice, over all other parts.
 
-        Runs are paired by env, seed and all other choices. Returns nothing if only one part varies.
+        The scores of a seed are means over the other parts' choices for which both have a run.
+        Returns nothing if only one part varies.
         """
         parts = list(dict.fromkeys(part for variant in self.variants for part in variant.choices))
-        verdicts: list[Verdict] = []
+        table: list[Sides] = []
         for part in parts if len(parts) > 1 else []:
-            scores: dict[str, dict[Key, float]] = {}
+            scores: dict[str, dict[Key, dict[tuple[str, ...], float]]] = {}
             for variant in self.variants:  # the baseline's choice is the first
                 rest = tuple(text for name, text in variant.choices.items() if name != part)
-                scores.setdefault(variant.choices.get(part, ""), {}).update(
-                    {(env, (seed, rest)): x for (env, seed), x in variant.scores.items()}
+                runs = scores.setdefault(variant.choices.get(part, ""), {})
+                for key, score in self.scores[variant.label].items():
+                    runs.setdefault(key, {})[rest] = score
+            baseline, *choices = scores
+            for choice in choices:
+                ours, theirs = (
+                    {
+                        key: float(np.mean([runs[x] for x in sorted(shared)]))
+                        for key, runs in scores[name].items()
+                        if (shared := runs.keys() & scores[other].get(key, {}).keys())
+                    }
+                    for name, other in ((choice, baseline), (baseline, choice))
                 )
-            verdicts += compare_with_baseline(scores, self.games)
-        return verdicts
+                table.append((choice, ours, theirs))
+        return decide_table(table, self.rule, self.games)
+
+    def shares(self) -> list[ReferenceShare]:
+        """Return the share of each reference's gain that each model of its role captures."""
+        return reference_shares(
+            self.scores,
+            {variant.label: variant.choices for variant in self.variants},
+            {variant.label: variant.references for variant in self.variants},
+            self.verdicts(),
+        )
 
     def to_json(self) -> dict[str, Any]:
         """Return the raw scores in the form in which they are committed."""
@@ -125,7 +130,10 @@ class Comparison:
             "steps": self.steps,
             "frames": self.frames,
             "games": self.games,
+            "rule": self.rule.to_json(),
             "variants": self.labels,
+            "choices": [variant.choices for variant in self.variants],
+            "references": [variant.references for variant in self.variants],
             "runs": [
                 {
                     "env_name": result.env_name,
@@ -133,6 +141,7 @@ class Comparison:
                     "seed": result.seed,
                     "scores": result.scores.scores,
                     "lengths": result.scores.lengths,
+                    "training": {kind: result.score(kind) for kind in TRAINING_SCORES},
                     "commit": result.provenance.get("commit"),
                 }
                 for label, result in self.results
@@ -140,43 +149,9 @@ class Comparison:
         }
 
 
-def compare_with_baseline(
-    scores: Mapping[str, Mapping[Key, float]], games: Mapping[str, str]
-) -> list[Verdict]:
-    """Compare each variant with the first one, from scores by env and seed.
-
-    ``games`` names the Atari game of each env that is one. Runs without a partner of the same env
-    and seed do not count. There is a verdict for each env in raw points, and one for all envs
-    together if there are several and all can be human-normalized.
-    """
-    baseline, *variants = scores
-    verdicts = []
-    for variant in variants:
-        sides = [
-            {key: x for key, x in scores[a].items() if key in scores[b]}
-            for a, b in ((variant, baseline), (baseline, variant))
-        ]
-        points = paired_differences(*sides)
-        rows = [(env_name, "points", {env_name: each}) for env_name, each in points.items()]
-        shares = paired_differences(*(normalized(side, games) for side in sides))
-        if len(points) > 1 and shares.keys() == points.keys():
-            rows.insert(0, ("all envs", "human-normalized", shares))
-        for env_name, unit, differences in rows:
-            strata = [[by_env(side)[name] for name in differences] for side in sides]
-            verdicts.append(
-                Verdict(
-                    variant,
-                    env_name,
-                    unit,
-                    mean_difference(list(differences.values())),
-                    bootstrap(probability_of_improvement, *strata),
-                    sum(map(len, differences.values())),
-                )
-            )
-    return verdicts
-
-
-def compare(results: list[RunResult], baseline: str = "") -> list[Comparison]:
+def compare(
+    results: list[RunResult], baseline: str = "", rule: VerdictRule | None = None
+) -> list[Comparison]:
     """Group runs that can be compared: by scoring rules, way of acting and length.
 
     Protocols that differ only in what agents are shown make variants. ``baseline`` is the name of a
@@ -187,6 +162,7 @@ def compare(results: list[RunResult], baseline: str = "") -> list[Comparison]:
         raise UsageError(
             f"There is no run '{baseline}'; --baseline takes the name of a run folder."
         )
+    rule = rule or VerdictRule()
     groups: dict[tuple[str, float, int, int], list[RunResult]] = {}
     for result, name in zip(results, env_names(results), strict=True):
         scores = replace(result.scores, protocol=result.scoring_rules)
@@ -197,7 +173,9 @@ def compare(results: list[RunResult], baseline: str = "") -> list[Comparison]:
         labels = {result.scores.conditions for result in group}
         variants = make_variants(sorted(group, key=lambda x: (x.env_name, x.seed)), baseline)
         protocol = labels.pop() if len(labels) == 1 else rules
-        comparisons.append(Comparison(protocol, epsilon, steps, frames, variants))
+        comparisons.append(
+            Comparison(protocol, epsilon, steps, frames, variants, rule or VerdictRule())
+        )
     return comparisons
 
 

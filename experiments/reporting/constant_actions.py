@@ -8,8 +8,8 @@ from typing import Any
 
 from ...envs.atari.protocol import PRESENTATION_FIELDS
 from ..runs.files import read_json
+from ..verdicts.intervals import format_number
 from .committed import RESULTS
-from .intervals import format_number
 
 
 @dataclass(frozen=True)

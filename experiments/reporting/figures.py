@@ -15,9 +15,15 @@ from ...envs.prng import seeded
 from ...world_models.representation.variational import VariationalRepresentation
 from ..config.serialization import read_experiment
 from ..runs.run import Run
+from ..verdicts.intervals import (
+    by_env,
+    format_count,
+    normalized,
+    performance_profile,
+    trailing_mean,
+)
 from .comparison import Comparison
 from .document import Media
-from .intervals import format_count, trailing_mean
 from .run_results import WINDOW, curves_at
 
 COLORS = ("#5d6b78", "#c1442e", "#1f6f8b", "#d98e04", "#5b8c3a", "#7b4ea3", "#a8577e", "#2f4858")
@@ -69,8 +75,35 @@ def comparison_curves(comparison: Comparison, env_name: str) -> Media:
     axes.set_xlim(0, comparison.steps)
     for text in figure.legend(*axes.get_legend_handles_labels(), **LEGEND).get_texts():
         text.set_parse_math(False)
-    slug = re.sub(r"\W", "-", f"{env_name}-{comparison.protocol}-{comparison.steps}")
-    return Media(f"curves-{slug}.svg", svg(figure), f"{env_name}, {comparison.title}")
+    slug = re.sub(r"\W", "-", env_name)
+    return Media(
+        f"curves-{slug}-{comparison.slug}.svg", svg(figure), f"{env_name}, {comparison.title}"
+    )
+
+
+def performance_profiles(comparison: Comparison) -> Media:
+    """Draw the share of each variant's runs above every human-normalized score, as SVG.
+
+    The share is a mean over envs (Agarwal et al. 2021).
+    """
+    figure, axes = _score_figure("performance profiles", "share of runs above the score")
+    strata = {
+        label: list(by_env(normalized(scores, comparison.games)).values())
+        for label, scores in comparison.scores.items()
+    }
+    every = np.concatenate([x for each in strata.values() for x in each])
+    thresholds = np.linspace(min(0.0, every.min()), every.max(), 200)
+    for color, (label, scores) in zip(itertools.cycle(COLORS), strata.items()):
+        profile = performance_profile(scores, thresholds)
+        axes.step(thresholds, profile, color=color, lw=2, where="post", label=label)
+    axes.set_xlabel("human-normalized score")
+    axes.xaxis.set_major_formatter(lambda x, _: f"{x:g}")
+    axes.set_ylim(0, 1)
+    for text in figure.legend(*axes.get_legend_handles_labels(), **LEGEND).get_texts():
+        text.set_parse_math(False)
+    return Media(
+        f"profiles-{comparison.slug}.svg", svg(figure), f"performance profiles, {comparison.title}"
+    )
 
 
 def svg(figure: Any) -> bytes:

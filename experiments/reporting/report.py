@@ -5,23 +5,28 @@ configs, videos and figures, and provenance.
 """
 
 import itertools
+from dataclasses import replace
 from pathlib import Path
+
+import numpy as np
 
 from ...envs.errors import UsageError
 from ..runs.files import to_json, write_file
 from ..runs.names import unique_names
 from ..runs.outputs import check_writable
+from ..verdicts.verdict_rule import Delta, Score, VerdictRule, read_rule
 from .comparison import Comparison, compare, raw_csv
 from .document import Block, Heading, Media, Paragraph, Table, to_html, write_markdown
-from .figures import comparison_curves
+from .figures import comparison_curves, performance_profiles
 from .report_tables import (
     aggregate_tables,
     other_protocol_tables,
     published_tables,
     score_table,
-    verdict_blocks,
+    subset_table,
 )
 from .run_results import WINDOW, RunResult, read_results
+from .verdict_tables import verdict_blocks
 
 MAX_VIDEO_BYTES = 6_000_000
 """Larger videos are named instead of embedded."""
@@ -37,19 +42,23 @@ def write_report(
     *,
     stochastic: bool = False,
     flag: str = "--out",
+    score: Score | None = None,
+    delta: Delta | None = None,
 ) -> Path:
     """Write the report as HTML to ``path`` and as Markdown beside it; return the path.
 
-    With ``stochastic`` it compares the scores of agents that acted as in training. Raises
+    With ``stochastic`` it compares the scores of agents that acted as in training. ``score`` and
+    ``delta`` replace those of the rule in the grid's folder, or of the default rule. Raises
     UsageError for folders that ``run_results.read_results`` refuses, and for a path that cannot be
     written, which ``flag`` chooses.
     """
     check_writable(path, path.with_suffix(".md"), remedy=f"name another with {flag}")
     results, warnings = read_results(folders, stochastic=stochastic)
-    comparisons = compare(results, baseline)
+    rule, deviation = _rule(folders, score, delta)
+    comparisons = compare(results, baseline, rule)
     names = list(dict.fromkeys(name for each in comparisons for name in each.env_names))
     title = f"Comparison on {_first_four(names)}"
-    blocks = document(comparisons, warnings)
+    blocks = document(comparisons, [*warnings, *deviation])
     page = to_html(title, blocks)
     try:
         write_file(path, page)
@@ -59,6 +68,23 @@ def write_report(
             f"The report cannot be written ({error}); choose another place with {flag}."
         ) from error
     return path
+
+
+def _rule(
+    folders: list[Path], score: Score | None, delta: Delta | None
+) -> tuple[VerdictRule, list[str]]:
+    """Return the rule of the grid that holds all runs, with changes, and warnings about them."""
+    rules = {read_rule(folder) or read_rule(folder.parent) for folder in folders}
+    fixed = rules.pop() if len(rules) == 1 else None
+    warnings = ["These runs are of grids with different rules; the default is used."] * bool(rules)
+    changes = {name: x for name, x in (("score", score), ("delta", delta)) if x is not None}
+    rule = replace(fixed or VerdictRule(), **changes)
+    if fixed is not None and rule != fixed:
+        warnings.append(
+            f"Before its first run this grid fixed the rule: {fixed}. The verdicts below are by "
+            "another rule, so that their false discoveries are not controlled."
+        )
+    return rule, warnings
 
 
 def document(comparisons: list[Comparison], warnings: list[str]) -> list[Block]:
@@ -85,6 +111,8 @@ def document(comparisons: list[Comparison], warnings: list[str]) -> list[Block]:
             *_curves(comparison),
             Heading(f"Scores{suffix}"),
             *aggregate_tables(comparison),
+            *_profiles(comparison),
+            *subset_table(comparison),
             score_table(comparison),
             *other_protocol_tables(comparison),
             *_media(comparison, names, suffix),
@@ -112,6 +140,13 @@ def _curves(comparison: Comparison) -> list[Block]:
             "their mean."
         ),
     ]
+
+
+def _profiles(comparison: Comparison) -> list[Block]:
+    """Return performance profiles, if all scores are finite and human-normalized."""
+    scores = [x for each in comparison.scores.values() for x in each.values()]
+    drawn = comparison.has_human_scores and np.isfinite(scores).all()
+    return [performance_profiles(comparison)] if drawn else []
 
 
 def _media(comparison: Comparison, names: dict[Path, str], suffix: str) -> list[Block]:

@@ -1,15 +1,10 @@
-"""Tables of a report: verdicts, aggregates, scores by seed, and published scores."""
-
-from collections import Counter
+"""Tables of a report: aggregates, scores by seed, and published scores."""
 
 import numpy as np
 
 from ...envs.atari.games import HUMAN_RANDOM_TABLE, human_normalized
 from ..config.registry import part_name
-from .comparison import Comparison, Verdict
-from .constant_actions import format_constant_action
-from .document import Block, Chip, Heading, Paragraph, Table
-from .intervals import (
+from ..verdicts.intervals import (
     AGGREGATES,
     CONFIDENCE,
     MIN_RUNS,
@@ -20,75 +15,12 @@ from .intervals import (
     format_number,
     normalized,
 )
+from .atari_subsets import SUBSETS, fit_subset
+from .comparison import Comparison
+from .constant_actions import format_constant_action
+from .document import Block, Heading, Table
 from .published import published
 from .run_results import WINDOW
-
-
-def verdict_blocks(comparison: Comparison) -> list[Block]:
-    """Return a sentence that counts the verdicts, and their tables by part and by variant."""
-    verdicts = comparison.verdicts()
-    baseline, *others = comparison.labels
-    if not others:
-        return [Paragraph(f"All runs are of one variant, {baseline}: there is nothing to compare.")]
-    if not verdicts:
-        return [
-            Paragraph(
-                "No two variants have runs with the same env and seed, so none is compared.",
-                warning=True,
-            )
-        ]
-    counts = Counter(verdict.label for verdict in verdicts)
-    verbs = {"helps": "help", "hurts": "hurt", "inconclusive": "inconclusive"}
-    verbs["cannot tell"] = "cannot be told"
-    summary = ", ".join(f"{counts[label]} {verb}" for label, verb in verbs.items() if counts[label])
-    caption = (
-        f"Against {baseline}, by the final scores of n pairs of runs with the same env and seed. A "
-        "variant helps or hurts if the t interval of the mean difference is on one side of 0, and "
-        "is inconclusive if it is not. Without an interval nothing can be told: an env has fewer "
-        f"than {MIN_RUNS} pairs, or its differences are equal, so that their variance is unknown. "
-        "Intervals are not corrected for multiple comparisons."
-    )
-    blocks: list[Block] = [Paragraph(f"Of {_count(len(verdicts), 'comparison')}, {summary}.")]
-    if alone := _without_partner(comparison):
-        sentence = f"These runs have no partner and count in no verdict: {', '.join(alone)}."
-        blocks.append(Paragraph(sentence, warning=True))
-    if parts := comparison.part_verdicts():
-        part_caption = (
-            "Each part against the baseline's choice of it, with runs paired by env, seed and "
-            "the choices of all other parts."
-        )
-        blocks.append(_verdict_table("part", parts, part_caption))
-    return [*blocks, _verdict_table("variant", verdicts, caption)]
-
-
-def _without_partner(comparison: Comparison) -> list[str]:
-    """Return the names of the runs whose env and seed the other side of no verdict has."""
-    baseline, *others = comparison.variants
-    of_others = {key for variant in others for key in variant.scores}
-    partners = [(baseline, of_others), *((variant, baseline.scores.keys()) for variant in others)]
-    return [
-        f"{variant.label} in {env_name} with seed {seed}"
-        for variant, keys in partners
-        for env_name, seed in variant.scores
-        if (env_name, seed) not in keys
-    ]
-
-
-def _verdict_table(column: str, verdicts: list[Verdict], caption: str) -> Table:
-    header = [column, "env", "verdict", f"difference ({CONFIDENCE:.0%} interval)", "unit", "n"]
-    rows = [
-        [
-            verdict.variant,
-            verdict.env_name,
-            Chip(verdict.label),
-            format_interval(verdict.difference, verdict.unit),
-            verdict.unit,
-            str(verdict.pairs),
-            format_interval(verdict.improvement),
-        ]
-        for verdict in verdicts
-    ]
-    return Table([*header, "probability of improvement"], rows, caption)
 
 
 def aggregate_tables(comparison: Comparison) -> list[Block]:
@@ -97,17 +29,41 @@ def aggregate_tables(comparison: Comparison) -> list[Block]:
         return []
     rows = []
     for variant in comparison.variants:
-        strata = list(by_env(normalized(variant.scores, comparison.games)).values())
+        strata = list(
+            by_env(normalized(comparison.scores[variant.label], comparison.games)).values()
+        )
         cells = [format_interval(bootstrap(statistic, strata)) for statistic in AGGREGATES.values()]
         runs = sum(map(len, strata))
         rows.append([variant.label, *cells, f"{_count(len(strata), 'env')}, {_count(runs, 'run')}"])
     caption = (
-        f"Human-normalized by the table of {HUMAN_RANDOM_TABLE}: 0 is random play, 1 a human. "
+        f"The score {comparison.rule.score}, human-normalized by the table of "
+        f"{HUMAN_RANDOM_TABLE}: 0 is random play, 1 a human. "
         f"{CONFIDENCE:.0%} intervals from a bootstrap over runs within each env "
         "(Agarwal et al. 2021); with fewer than five seeds they are too narrow, and with fewer "
         f"than {MIN_RUNS} there is none."
     )
     return [Table(["variant", *AGGREGATES, "from"], rows, caption)]
+
+
+def subset_table(comparison: Comparison) -> list[Block]:
+    """Return estimates of the median of 57 games, for variants with all games of a subset."""
+    rows = []
+    for label, scores in comparison.scores.items():
+        strata = by_env(normalized(scores, comparison.games))
+        by_game = {comparison.games[env_name]: x for env_name, x in strata.items()}
+        for name, games in SUBSETS.items():
+            if by_game.keys() >= {*games}:
+                subset = fit_subset(name)
+                median = bootstrap(subset.median, [by_game[game] for game in games])
+                rows.append([label, name, format_interval(median), f"{subset.error:.0%}"])
+    caption = (
+        "Estimated median of the human-normalized scores of 57 games, from five or three of them "
+        "(Aitchison et al. 2022), by weights that are fitted to published scores of 44 algorithms; "
+        "the error is that of an algorithm which is left out of the fit. The interval is of the "
+        "runs alone."
+    )
+    header = ["variant", "subset", "estimated median of 57 games", "mean relative error"]
+    return [Table(header, rows, caption)] * bool(rows)
 
 
 def score_table(comparison: Comparison) -> Table:
@@ -125,7 +81,7 @@ def score_table(comparison: Comparison) -> Table:
         game = comparison.games.get(env_name, "")
         constant = format_constant_action(game, results[0].scores.protocol)
         share = human_normalized(game, float(np.mean(means)))
-        last = [result.last_training_mean for result in results]
+        last = [result.score("training-end") for result in results]
         rows.append(
             [
                 env_name,
@@ -143,7 +99,7 @@ def score_table(comparison: Comparison) -> Table:
         f"Raw points. A final score is the mean of {' or '.join(map(str, sorted(episodes)))} whole "
         "episodes that the final checkpoint plays in separate envs; ± is the standard error "
         f"over seeds, given for {MIN_RUNS} seeds or more. Training scores are listed separately: "
-        f"the mean of the last {WINDOW} episodes."
+        f"the mean of the last {WINDOW} episodes, or of all if there are fewer."
     )
     if with_bonus:
         caption += (

@@ -1,5 +1,7 @@
 """Results of finished runs: the config, the scores and the training episodes of a run folder."""
 
+import math
+import statistics
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,8 +17,9 @@ from ...envs.errors import UsageError
 from ..runs.files import read_json, to_json
 from ..runs.run import Run, find_runs
 from ..runs.scores import Scores, read_scores, scores_file
+from ..verdicts.intervals import Array, trailing_mean
+from ..verdicts.verdict_rule import Score
 from .constant_actions import scoring_rules
-from .intervals import Array, trailing_mean
 
 NON_VARIANT_FIELDS = ("imports", "env", "seed", "total_timesteps")
 """Fields of an experiment in which runs of one variant may differ."""
@@ -74,10 +77,18 @@ class RunResult:
         scores = np.array([row["score"] for row in self.episodes], float)
         return steps, trailing_mean(scores, WINDOW)
 
-    @property
-    def last_training_mean(self) -> float:
-        """Mean of the last ``WINDOW`` training episodes; nan if there are fewer."""
-        return float(self.curve[1][-1]) if len(self.episodes) >= WINDOW else float("nan")
+    def score(self, kind: Score) -> float:
+        """Return the run's score of this kind; nan if no training episode has ended.
+
+        The last episodes of training are ``WINDOW``, or all if there are fewer.
+        """
+        if kind == "evaluation":
+            return self.scores.mean
+        if not self.episodes:
+            return math.nan
+        if kind == "training-end":
+            return float(self.curve[1][-1])
+        return statistics.fmean(row["score"] for row in self.episodes)
 
 
 def read_results(

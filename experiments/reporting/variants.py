@@ -4,10 +4,11 @@ from collections import defaultdict
 from dataclasses import dataclass
 from typing import Any
 
-from ..config.registry import part_name
+from ..config.registry import part_name, references
 from ..runs.files import to_json
 from ..runs.run import flatten
-from .intervals import Key
+from ..verdicts.intervals import Key
+from ..verdicts.verdict_rule import Score
 from .run_results import RunResult
 
 
@@ -23,9 +24,13 @@ class Variant:
     results: list[RunResult]
 
     @property
-    def scores(self) -> dict[Key, float]:
-        """The final score of each run."""
-        return {(x.env_name, x.seed): x.scores.mean for x in self.results}
+    def references(self) -> dict[str, str]:
+        """The parts that read the true state, by role."""
+        return references(self.results[0].config)
+
+    def scores(self, kind: Score) -> dict[Key, float]:
+        """Return the score of each run."""
+        return {(x.env_name, x.seed): x.score(kind) for x in self.results}
 
 
 def env_names(results: list[RunResult]) -> list[str]:

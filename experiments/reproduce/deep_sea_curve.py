@@ -4,7 +4,7 @@ A size is solved at the first episode, of those that bsuite logs, until which fe
 episodes were bad, within 10,000 (Osband et al. 2020, Behaviour Suite for Reinforcement Learning).
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
@@ -48,6 +48,15 @@ def solved_episode(bad: Iterable[bool]) -> int | None:
     return None
 
 
+def bsuite_score(rows: Sequence[Mapping[str, Any]], agent: str) -> float | None:
+    """Return bsuite's score of an agent: the share of its runs that solve their size.
+
+    It is None for an agent without a run.
+    """
+    solved = [row["solved"] is not None for row in rows if row["agent"] == agent]
+    return sum(solved) / len(solved) if solved else None
+
+
 @dataclass(frozen=True)
 class DeepSeaCurve(Recipe):
     """Agents in DeepSea of growing size, each until it solves the size or after 10,000 episodes."""
@@ -75,7 +84,8 @@ class DeepSeaCurve(Recipe):
                     path, self._row(name, replace(self.experiments[name], env=env, seed=seed))
                 )
             rows.append(read_json(path))
-            yield {"rows": rows}
+            scores = {agent: bsuite_score(rows, agent) for agent in self.experiments}
+            yield {"bsuite_scores": scores, "rows": rows}
 
     def _row(self, name: str, experiment: Experiment) -> dict[str, Any]:
         bad: list[bool] = []

@@ -27,6 +27,7 @@ from .prediction_benchmark import PredictorBenchmark
 from .recipe import Recipe
 from .representation_benchmark import RepresentationBenchmark
 from .training_recipe import TrainingRecipe
+from .verdict_errors import VerdictErrors
 
 BF16 = TrainOptions(precision="bf16")
 STOCHASTIC = Evaluation(stochastic=True)
@@ -202,6 +203,7 @@ RECIPES: dict[str, Recipe] = {
             "dqn-cts": replace(DEEP_SEA, bonus=PseudoCountConfig(resolution=50)),
         }
     ),
+    "verdict-errors": VerdictErrors(),
     "kill-storm": KillStorm(KILLED),
     "soak": Soak(SOAKED),
 }

@@ -1,37 +1,21 @@
 """Figures of the committed results, drawn once for light and once for dark pages."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from ..reporting.committed import committed, committed_results
-from ..reporting.comparison import Verdict
 from ..reporting.constant_actions import format_constant_action
 from ..reporting.figures import svg
-from ..reporting.intervals import format_count, format_interval, format_number
+from ..reporting.forest_plot import CAPTION, THEMES, ForestRow, Theme, draw_forest, share_text
 from ..runs.scores import Scores
+from ..verdicts.intervals import format_count, format_number
 from .recipes import RECIPES
 from .reruns import RERUNS
-from .score_tables import grid_verdicts
+from .score_tables import grid_shares, grid_verdicts
 from .training_recipe import TrainingRecipe
 
-
-@dataclass(frozen=True)
-class Theme:
-    """The colors of a page."""
-
-    text: str
-    muted: str
-    agents: tuple[str, ...]
-    """The baseline's first."""
-
-
-THEMES = {
-    "light": Theme("#1f2328", "#59636e", ("#6e7781", "#0969da", "#bc4c00", "#1a7f37")),
-    "dark": Theme("#e6edf3", "#9198a1", ("#9198a1", "#58a6ff", "#f0883e", "#3fb950")),
-}
 FONTS = ("DejaVu Sans", "Verdana", "sans-serif")
 """The first measures the text; a page without it shows another."""
 
@@ -108,56 +92,26 @@ def _training_protocol(data: dict[str, Any]) -> str:
 
 def verdicts(theme: Theme) -> Any:
     """Draw the difference of every variant of the committed grids from its baseline."""
-    from matplotlib.figure import Figure  # slow to import
-
-    panels: dict[str, list[tuple[str, Verdict]]] = {}
+    panels: dict[str, list[ForestRow]] = {}
     for data in committed("ablations/*.json"):
+        shares, references = grid_shares(data), data.get("references", [])
+        names = {x for x, y in zip(data["variants"], references, strict=False) if y}
         for verdict in grid_verdicts(data):
             title = f"{verdict.env_name}, {format_count(data['steps'])} agent steps"
             mark = "*" if data["name"] in RERUNS else ""
             label = _contrast(verdict.variant, data["variants"][0]) + mark
-            panels.setdefault(title, []).append((label, verdict))
-    heights = [len(rows) + 1 for rows in panels.values()]
-    figure = Figure(figsize=(8, 0.45 * sum(heights) + 1.3), layout="constrained")
-    axes = figure.subplots(len(panels), 1, height_ratios=heights, squeeze=False)[:, 0]
-    for each, (title, rows) in zip(axes, panels.items(), strict=True):
-        _forest(each, title, rows, theme)
-    axes[-1].set_xlabel("difference of final scores from the baseline's, points")
+            row = ForestRow(label, verdict, verdict.variant in names, share_text(verdict, shares))
+            panels.setdefault(title, []).append(row)
+    figure = draw_forest(panels, theme)
     figure.supxlabel(
-        "Mean difference with its 95% t interval over pairs of runs of one env and seed; a hollow "
-        "point has no interval.\n* made before a fault of it was mended: see the notes in "
-        "docs/results.md",
+        f"{CAPTION}\n* made before a fault of it was mended: see the notes in docs/results.md",
         fontsize=9,
         color=theme.muted,
         ha="left",
         x=0.01,
+        wrap=True,
     )
     return figure
-
-
-def _forest(axes: Any, title: str, rows: list[tuple[str, Verdict]], theme: Theme) -> None:
-    """Draw a row per verdict: its point and interval, and to the right its numbers and word."""
-    colors = {"helps": theme.agents[3], "hurts": theme.agents[2]}
-    for y, (_, verdict) in enumerate(rows):
-        difference, color = verdict.difference, colors.get(verdict.label, theme.text)
-        if not difference.missing:
-            axes.plot([difference.low, difference.high], [y, y], color=color, lw=1.6)
-        face = "none" if difference.missing else color
-        axes.plot(difference.estimate, y, "o", ms=6, mec=color, mfc=face)
-        axes.text(
-            *(1.02, y),
-            f"{verdict.label}, n = {verdict.pairs}\n{format_interval(difference, verdict.unit)}",
-            transform=axes.get_yaxis_transform(),
-            fontsize=9,
-            va="center",
-            color=color,
-        )
-    axes.axvline(0, color=theme.muted, lw=1)
-    axes.xaxis.set_major_formatter(lambda x, _: f"{x:,g}")
-    axes.set_yticks(range(len(rows)), [label for label, _ in rows])
-    axes.set_ylim(len(rows) - 0.4, -0.6)
-    axes.spines["left"].set_visible(False)
-    axes.set_title(title, loc="left", fontsize=11, weight="bold")
 
 
 def _contrast(variant: str, baseline: str) -> str:

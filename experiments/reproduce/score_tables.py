@@ -12,19 +12,23 @@ from ..config.registry import part_name
 from ..config.serialization import encode
 from ..evaluation.episodes import NUM_RECENT
 from ..reporting.committed import committed, committed_results
-from ..reporting.comparison import Verdict, compare_with_baseline
 from ..reporting.constant_actions import format_constant_action
-from ..reporting.intervals import (
+from ..reporting.forest_plot import share_text
+from ..reporting.published import published
+from ..runs.files import to_json
+from ..runs.run import flatten
+from ..runs.scores import Scores, suite_of_label
+from ..verdicts.intervals import (
     MIN_RUNS,
+    Key,
     format_count,
     format_interval,
     format_mean,
     format_number,
 )
-from ..reporting.published import published
-from ..runs.files import to_json
-from ..runs.run import flatten
-from ..runs.scores import Scores, suite_of_label
+from ..verdicts.reference_share import ReferenceShare, reference_shares
+from ..verdicts.verdict import Verdict, decide
+from ..verdicts.verdict_rule import VerdictRule
 from .constant_action_benchmark import ConstantActions
 from .markdown import Footnotes, markdown_table
 from .recipes import RECIPES
@@ -180,32 +184,57 @@ def ablations_table() -> str:
                 footnotes.marked(grid, RERUNS.get(data["name"], ())),
                 verdict.variant,
                 verdict.env_name,
-                verdict.label,
+                verdict.text,
                 f"{format_interval(verdict.difference, verdict.unit)} {verdict.unit}",
                 str(verdict.pairs),
+                verdict.reason or share_text(verdict, grid_shares(data)),
             ]
             for verdict in grid_verdicts(data)
         ]
         commands.append(f"{data['name']}: `{data['command']}`")
     return markdown_table(
-        "grid | variant | env | verdict | difference (95% interval) | pairs of runs",
+        "grid | variant | env | verdict | difference (interval) | pairs of runs "
+        "| what the runs can tell",
         rows,
-        "Against each grid's first variant, by final scores paired by env and seed: a variant "
-        "helps or hurts if the t interval of the mean difference is on one side of 0. Nothing can "
-        f"be told from fewer than {MIN_RUNS} pairs, or from equal differences, whose variance is "
-        "unknown.",
+        "Against each grid's first variant, by scores paired by env and seed, under the rule that "
+        "the grid fixed before its first run, or else by the final evaluations of all seeds. A "
+        "variant helps or hurts if the interval of the mean difference is on one side of 0, and "
+        "makes no difference larger than delta if that of the ratio of the means is within it; "
+        "false discoveries are controlled for each grid: see "
+        "[Verdicts](concepts/verdicts.md).",
         footnotes.lines,
         *commands,
     )
 
 
+def grid_rule(data: dict[str, Any]) -> VerdictRule:
+    """Return the rule of a committed grid."""
+    return VerdictRule.from_json(data["rule"]) if "rule" in data else VerdictRule()
+
+
+def grid_scores(data: dict[str, Any]) -> dict[str, dict[Key, float]]:
+    """Return the scores of a committed grid that its rule compares, by variant, env and seed."""
+    kind = grid_rule(data).score
+    scores: dict[str, dict[Key, float]] = {label: {} for label in data["variants"]}
+    for run in data["runs"]:
+        evaluated = statistics.fmean(run["scores"])
+        score = evaluated if kind == "evaluation" else run["training"][kind]
+        scores[run["variant"]][run["env_name"], run["seed"]] = score
+    return scores
+
+
 def grid_verdicts(data: dict[str, Any]) -> list[Verdict]:
     """Compare the variants of a committed grid with the first, from its raw scores."""
-    scores: dict[str, dict[tuple[str, int], float]] = {x: {} for x in data["variants"]}
-    for run in data["runs"]:
-        mean = statistics.fmean(run["scores"])
-        scores[run["variant"]][run["env_name"], run["seed"]] = mean
-    return compare_with_baseline(scores, _games(data))
+    return decide(grid_scores(data), grid_rule(data), _games(data))
+
+
+def grid_shares(data: dict[str, Any]) -> list[ReferenceShare]:
+    """Return the shares of references' gains in a committed grid; it may have no reference."""
+    choices, references = (
+        dict(zip(data["variants"], data.get(name, [{}] * len(data["variants"])), strict=True))
+        for name in ("choices", "references")
+    )
+    return reference_shares(grid_scores(data), choices, references, grid_verdicts(data))
 
 
 def endurance_table() -> str:

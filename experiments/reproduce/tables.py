@@ -21,7 +21,10 @@ from .score_tables import (
     scores_table,
 )
 
-DOCUMENTS = ("README.md", "docs/concepts/roles.md", "docs/results.md", "docs/speed.md")
+DOCUMENTS = (
+    *("README.md", "docs/concepts/roles.md", "docs/concepts/verdicts.md"),
+    *("docs/results.md", "docs/speed.md"),
+)
 LIBRARIES = ("Stable-Baselines3", "EnvPool")
 MARK = re.compile(r"(<!-- table: (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
@@ -181,6 +184,25 @@ def compatibility_table() -> str:
     )
 
 
+def verdict_errors_table() -> str:
+    """Return the error rates and the power of simulated grids, by design and shape of scores."""
+    (data,) = committed_results("verdict-errors")
+    rows = [
+        [
+            ", ".join(map(str, row["analyses"])),
+            row["scores"],
+            *(f"{row[rate]:.1%}" for rate in ("false_differences", "false_equivalences", "power")),
+        ]
+        for row in data["rows"]
+    ]
+    return markdown_table(
+        "analyses after | scores | false differences | false equivalences | power",
+        rows,
+        f"{data['grids']:,} grids of {data['comparisons']} comparisons each "
+        f"(`{data['command']}`); promised are at most 5% false ones and a power of 80%.",
+    )
+
+
 TABLES: dict[str, Callable[[], str]] = {
     "scores": scores_table,
     "episodic": episodic_table,
@@ -192,5 +214,6 @@ TABLES: dict[str, Callable[[], str]] = {
     "representations": representations_table,
     "mazes": mazes_table,
     "endurance": endurance_table,
+    "verdict-errors": verdict_errors_table,
     "compatibility": compatibility_table,
 }

@@ -69,7 +69,8 @@ class TrainOptions(RunOptions):
     eval_episodes: int = 10
     """Whole episodes of each evaluation during training."""
     seeds_together: int = 1
-    """Train this many seeds, from --seed on, in one process, each as it would be alone."""
+    """Train this many seeds, from --seed on or of a grid's cell, in one process, each as it would
+    be alone."""
     random_play_seconds: float = 2.0
     """Seconds for which random play is timed before training, for charts/SPS_ratio_to_random; 0
     skips it."""

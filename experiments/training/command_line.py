@@ -17,7 +17,7 @@ from ..config.arguments import (
 from ..config.experiment import Experiment
 from ..config.introduction import introduction, overview
 from ..config.presets import PRESETS, take_preset
-from ..config.registry import choose_all
+from ..config.registry import ENVS, choose_all
 from ..config.run_names import Start
 from ..config.serialization import read_experiment
 from ..sessions.options import TrainOptions
@@ -48,13 +48,28 @@ def parse_experiment(argv: list[str]) -> tuple[Start, list[Experiment], TrainOpt
     if {"-h", "--help"} & {*flags}:
         print(introduction(start.name, chosen))
     experiment, options = parse_job(chosen, options, flags, f"reverie train {start.name}")
-    if games is None:
-        return start, [experiment], options
+    return start, [experiment] if games is None else in_games(experiment, games), options
+
+
+def in_games(experiment: Experiment, games: str) -> list[Experiment]:
+    """Return an experiment in each of the named games of its env.
+
+    Raises UsageError if its env has no games, or no game of a name.
+    """
     env = experiment.env
-    if not isinstance(env, AtariConfig):
-        raise UsageError("--games needs env:atari; train in one other env at a time.")
-    each = [replace(experiment, env=replace(env, game=game)) for game in expand_games(games)]
-    return start, each, options
+    if not hasattr(env, "game"):
+        kinds = (f"env:{name}" for name, kind in ENVS.items() if hasattr(kind, "game"))
+        raise UsageError(
+            f"--games is {games}, and {env.env_name} has no games, as {' and '.join(kinds)} have; "
+            "leave it out."
+        )
+    if isinstance(env, AtariConfig):
+        names = expand_games(games)
+    else:
+        names = list(dict.fromkeys(filter(None, map(str.strip, games.split(",")))))
+    if not names:
+        raise UsageError("--games names no game; give some, separated by commas.")
+    return [replace(experiment, env=replace(env, game=name)) for name in names]
 
 
 def _take_start(argv: list[str]) -> tuple[Start, list[str]]:

@@ -1,9 +1,11 @@
-"""Tasks: a run with its evaluation, which any process can execute or continue."""
+"""Tasks: runs with their evaluations, which any process can execute or continue."""
 
 import math
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from ...envs.errors import FolderBusy, RunError
 from ..config.arguments import import_modules
@@ -13,6 +15,7 @@ from ..runs.run import Run
 from ..runs.scores import Scores, find_scores, scores_file
 from ..sessions.options import TrainOptions
 from .train import train
+from .train_together import train_together
 
 
 @dataclass(frozen=True)
@@ -47,6 +50,11 @@ class Task:
         wanted = [(trained, self.evaluation.episodes)] * len(files)
         return found if [(scores.steps, scores.episodes) for scores in found] == wanted else []
 
+    @property
+    def name(self) -> str:
+        """The name of the run."""
+        return self.folder.name
+
     def execute(self, lock_timeout: float = 60.0) -> list[Scores]:
         """Train the run from its last checkpoint, evaluate it, and return the scores.
 
@@ -54,18 +62,9 @@ class Task:
         KeyboardInterrupt if training is interrupted, and RunError if a mean score is not finite.
         """
         import_modules(self.options.imports)
-        deadline = time.monotonic() + lock_timeout
-        while True:
-            try:
-                run = train(self.experiment, self.folder, self.options)
-                break
-            except FolderBusy:
-                if time.monotonic() > deadline:
-                    raise
-                time.sleep(0.2)
-        run.raise_interrupted()
-        if not run.finished:
-            raise KeyboardInterrupt
+        _check_finished(
+            _when_free(lambda: train(self.experiment, self.folder, self.options), lock_timeout)
+        )
         scores = evaluate_run(
             self.folder,
             self.evaluation,
@@ -77,3 +76,73 @@ class Task:
             if not math.isfinite(each.mean):
                 raise RunError(f"The mean score is {each.mean}.")
         return scores
+
+
+@dataclass(frozen=True)
+class SeedsTask:
+    """Runs of one experiment that differ in their seed alone, which one process trains together."""
+
+    tasks: tuple[Task, ...]
+
+    @property
+    def name(self) -> str:
+        """The name of the first run, and the other seeds."""
+        first, *others = self.tasks
+        seeds = ", ".join(str(task.experiment.seed) for task in others)
+        return f"{first.name} with seed{'s' * (len(others) > 1)} {seeds}"
+
+    @property
+    def folder(self) -> Path:
+        """The run folder of the first run, which holds the log of all."""
+        return self.tasks[0].folder
+
+    @property
+    def options(self) -> TrainOptions:
+        """The options of every run."""
+        return self.tasks[0].options
+
+    def execute(self, lock_timeout: float = 60.0) -> None:
+        """Train the runs together from their last checkpoints, and evaluate each.
+
+        If training them together fails, each goes on alone, so that one run that fails leaves the
+        others. Raises KeyboardInterrupt as ``Task.execute`` does, and RunError if runs failed.
+        """
+        import_modules(self.options.imports)
+        experiments = [task.experiment for task in self.tasks]
+        folders, errors = [task.folder for task in self.tasks], list[str]()
+        try:
+            for run in _when_free(
+                lambda: train_together(experiments, folders, self.options), lock_timeout
+            ):
+                _check_finished(run)
+        except RunError as error:
+            print(f"{error} Each seed goes on alone.")
+        for task in self.tasks:
+            try:
+                _ = task.scores or task.execute(lock_timeout)
+            except RunError as error:
+                errors.append(f"{task.name}: {error}")
+        if errors:
+            raise RunError(" ".join(errors))
+
+
+T = TypeVar("T")
+
+
+def _when_free(begin: Callable[[], T], lock_timeout: float) -> T:
+    """Return the result of ``begin``, which is called again while a run folder is locked."""
+    deadline = time.monotonic() + lock_timeout
+    while True:
+        try:
+            return begin()
+        except FolderBusy:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.2)
+
+
+def _check_finished(run: Run) -> None:
+    """Raise KeyboardInterrupt if a signal or the time limit ended a run."""
+    run.raise_interrupted()
+    if not run.finished:
+        raise KeyboardInterrupt

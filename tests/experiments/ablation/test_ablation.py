@@ -29,8 +29,9 @@ from reverie.envs.deep_sea import DeepSeaConfig
 from reverie.envs.errors import UsageError
 from reverie.experiments.ablation import ablate as ablate_module
 from reverie.experiments.ablation import estimate, ray_pool
-from reverie.experiments.ablation.ablate import AblateOptions, make_tasks
+from reverie.experiments.ablation.ablate_options import AblateOptions
 from reverie.experiments.ablation.grid import Choice, make_grid
+from reverie.experiments.ablation.grid_tasks import make_tasks
 from reverie.experiments.ablation.local_pool import LocalPool
 from reverie.experiments.cli import main as cli
 from reverie.experiments.evaluation.run_evaluation import Evaluation, with_protocol
@@ -292,6 +293,39 @@ def test_grid_ends_with_a_report_and_is_not_repeated(
     assert data["protocol"] == "own, as in training"
     assert "--stochastic" in data["command"]
     assert [run["scores"] for run in data["runs"]] == [scores["scores"] for scores in sampled]
+
+
+def test_a_grid_until_decided_continues_with_seeds_together(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is interrupted after the first process, and its seeds end as those of single runs."""
+    args = "ablate dqn env:catch bonus:none,simhash agent.network:mlp --device cpu --num-envs 4 "
+    args += "--agent.network.hidden 16 --agent.learning-starts 40 --agent.buffer-size 200 "
+    args += "--total-timesteps 200 --episodes 4 --no-video --workers 1 --score training-mean "
+    args += f"--until decided --max-seeds 4 --seeds-together 4 --folder {tmp_path}"
+    execute = LocalPool.execute
+
+    def interrupted(pool: LocalPool, tasks: Any) -> Any:
+        yield next(execute(pool, tasks))
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(LocalPool, "execute", interrupted)
+        assert cli.main(args.split()) == 130
+    assert len([*tmp_path.glob("*/scores.json")]) == 4
+    assert cli.main(args.split()) == 0
+    output = capsys.readouterr().out
+    assert "Interrupted: the same command continues." in output
+    assert re.search(r"\[4/4\] dqn-catch-s0-simhash\S* with seeds 1, 2, 3 in", output)
+    assert "Verdicts by the training-mean score" in output
+    assert "training-mean" in (tmp_path / "report.md").read_text()
+    assert json.loads((tmp_path / "verdict_rule.json").read_text())["analyses"] == [4]
+    (run,) = tmp_path.glob("dqn-catch-s2-simhash*")
+    flags = args.partition("--total-timesteps")[0].replace("ablate", "train")
+    single = flags.replace("none,simhash", "simhash") + "--total-timesteps 200 --seed 2 --threads 1"
+    assert cli.main([*single.split(), "--folder", str(tmp_path / "single"), "--quiet"]) == 0
+    episodes = [(x / "episodes.jsonl").read_text() for x in (run, tmp_path / "single")]
+    assert episodes[0] == episodes[1] != ""
 
 
 EXPERIMENT = Experiment(MFECConfig(capacity=2000), CatchConfig(), num_envs=8, total_timesteps=80)

@@ -16,8 +16,9 @@ from reverie.agents.episodic.mfec import MFECConfig
 from reverie.envs.catch import CatchConfig
 from reverie.experiments.evaluation.run_evaluation import Evaluation
 from reverie.experiments.reporting.committed import RESULTS
-from reverie.experiments.reporting.comparison import compare, compare_with_baseline
+from reverie.experiments.reporting.comparison import compare
 from reverie.experiments.reporting.run_results import read_results
+from reverie.experiments.reproduce.score_tables import grid_verdicts
 from reverie.experiments.training.task import Task
 
 pytestmark = pytest.mark.results
@@ -52,12 +53,8 @@ def test_grid_of_bonuses_has_the_expected_verdicts(tmp_path: Path) -> None:
 
 def test_committed_grid_of_bonuses_has_the_expected_verdicts() -> None:
     data = json.loads((RESULTS / "ablations" / "bonuses.json").read_text())
-    scores: dict[str, dict[tuple[str, int], float]] = {name: {} for name in data["variants"]}
-    for run in data["runs"]:
-        mean = sum(run["scores"]) / len(run["scores"])
-        scores[run["variant"]][run["env_name"], run["seed"]] = mean
     assert data["command"].split()[2:] == BONUSES
-    verdicts = compare_with_baseline(scores, {})
+    verdicts = grid_verdicts(data)
     assert {(x.variant, x.env_name): x.label for x in verdicts} == expected_labels(data["variants"])
     gains = {x.env_name: x.difference.estimate for x in verdicts}
     assert gains == {"catch": 0, "deep-sea": pytest.approx(0.99)}

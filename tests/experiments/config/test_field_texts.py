@@ -4,7 +4,7 @@ from dataclasses import fields, is_dataclass
 
 import pytest
 
-from reverie.experiments.ablation.ablate import AblateOptions
+from reverie.experiments.ablation.ablate_options import AblateOptions
 from reverie.experiments.bench.session import BenchOptions
 from reverie.experiments.cli.collect import CollectOptions
 from reverie.experiments.cli.evaluate import EvaluateOptions

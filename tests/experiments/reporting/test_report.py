@@ -14,11 +14,15 @@ from typing import Any
 import imageio.v3 as imageio
 import numpy as np
 import pytest
+from scipy import stats
 
+from reverie.agents.bonuses.density_bonus import PseudoCountConfig
+from reverie.envs.atari.games import human_normalized
 from reverie.envs.atari.protocol import PROTOCOLS
 from reverie.envs.errors import UsageError
 from reverie.experiments.cli import main as cli
 from reverie.experiments.config.registry import part_name
+from reverie.experiments.reporting.atari_subsets import SUBSETS, fit_subset
 from reverie.experiments.reporting.comparison import compare, raw_csv
 from reverie.experiments.reporting.document import (
     Block,
@@ -33,6 +37,7 @@ from reverie.experiments.reporting.report import write_report
 from reverie.experiments.reporting.run_results import curves_at, read_results
 from reverie.experiments.runs.files import FORMAT
 from reverie.experiments.runs.scores import Scores, read_scores
+from reverie.experiments.verdicts.verdict_rule import Delta, VerdictRule, write_rule
 
 DQN = {"class": "a:DQNConfig"}
 NONE = {"class": "NoBonusConfig"}
@@ -104,20 +109,21 @@ def test_verdicts_by_hand(runs: Path) -> None:
     overall, pong, qbert = comparison.verdicts()
     assert (pong.env_name, pong.label, pong.pairs, pong.unit) == ("pong", "helps", 3, "points")
     assert pong.difference.estimate == pytest.approx(10)
-    # Differences of 9, 10, 11: s = 1, t(2) = 4.303.
-    assert pong.difference.low == pytest.approx(10 - 4.302653 / 3**0.5)
+    # Differences of 9, 10, 11: s = 1. Two of three comparisons differ: t(2) of 2/3 of 5%.
+    t = stats.t.isf(0.05 * 2 / 3 / 2, 2)
+    assert pong.difference.low == pytest.approx(10 - t / 3**0.5)
     assert (pong.improvement.estimate, pong.improvement.missing) == (1, "no variance")
-    # Differences of 99, -100, 101: mean 33.3, s = 115.5, t(2) = 4.303.
-    assert (qbert.label, qbert.pairs) == ("inconclusive", 3)
+    # Differences of 99, -100, 101: mean 33.3, s = 115.5.
+    assert (qbert.label, qbert.pairs) == ("cannot tell", 3)
     assert qbert.difference.estimate == pytest.approx(100 / 3)
-    assert qbert.difference.high == pytest.approx(100 / 3 + 4.302653 * 115.473 / 3**0.5, rel=1e-4)
+    assert qbert.difference.high == pytest.approx(100 / 3 + t * 115.473 / 3**0.5, rel=1e-4)
     assert qbert.improvement.estimate == pytest.approx(2 / 3)
     assert qbert.improvement.low < 0.5 < qbert.improvement.high
     # Over both, a point adds 1 / (human - random) of its game.
     expected = (10 / (14.6 + 20.7) + 100 / 3 / (13455 - 163.9)) / 2
     assert (overall.env_name, overall.unit) == ("all envs", "human-normalized")
     assert overall.difference.estimate == pytest.approx(expected)
-    assert (overall.label, overall.pairs) == ("helps", 6)
+    assert (overall.label, overall.pairs) == ("helps", 3)
 
 
 def test_equal_differences_and_two_seeds_decide_nothing(tmp_path: Path) -> None:
@@ -132,7 +138,49 @@ def test_equal_differences_and_two_seeds_decide_nothing(tmp_path: Path) -> None:
         assert verdict.improvement.estimate == pytest.approx((n - 1) / 2 / n)
         page = write_report(runs, tmp_path / "report.html").with_suffix(".md").read_text()
         assert f"| **cannot tell** | -0.001 (no interval: {missing}) |" in page
+        assert f"| bonus simhash | pong | {verdict.reason} |" in page
         assert ("bonus simhash in pong with seed 7" in page) == (len(runs) == 1)
+
+
+def test_the_rule_of_a_grid_is_that_of_its_report(tmp_path: Path) -> None:
+    """Another score or delta than the one that was fixed is reported with a warning."""
+    for seed in range(5):
+        make_run(tmp_path / f"a{seed}", 10 + seed, seed=seed)
+        make_run(tmp_path / f"b{seed}", 20 + seed + seed % 2, seed=seed, bonus=SIMHASH)
+    write_rule(tmp_path, VerdictRule.sequential(8, delta=Delta.parse("10%")))
+    for folders in ([tmp_path], [*tmp_path.glob("[ab]?")]):
+        page = write_report(folders, tmp_path / "report.html").with_suffix(".md").read_text()
+        assert "delta 10% of the baseline's mean" in page
+        assert "analyzed after 4, 6, 8 seeds" in page
+        assert "not controlled" not in page
+        assert "| bonus simhash | pong | **helps** | +10.5 (" in page, "four of the five pairs"
+    argv = ["report", str(tmp_path), "--score", "training-mean", "--delta", "0.5"]
+    assert cli.main(argv) == 0
+    page = (tmp_path / "report.md").read_text()
+    assert "score training-mean, delta 0.5 points" in page
+    assert "another rule, so that their false discoveries are not controlled" in page
+    assert "| **cannot tell** | 0 (no interval: no difference seen) |" in page
+
+
+def test_a_reference_is_reported_with_the_share_of_its_gain(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(PseudoCountConfig, "needs_privileged", True, raising=False)
+    counts = {"class": "PseudoCountConfig"}
+    noise = np.random.default_rng(0).normal(size=(3, 8))
+    for seed in range(8):
+        for i, (gain, bonus) in enumerate(((0.0, NONE), (4.0, SIMHASH), (8.0, counts))):
+            score = gain + float(noise[i, seed])
+            make_run(tmp_path / f"{i}{seed}", score, seed=seed, bonus=bonus)
+    (comparison,) = compare(read_results([tmp_path])[0])
+    (share,) = comparison.shares()
+    assert (share.role, share.reference) == ("bonus", "bonus pseudo-count")
+    assert 0 < share.share.low < share.share.estimate < share.share.high < 1
+    page = write_report([tmp_path], tmp_path / "report.html").with_suffix(".md").read_text()
+    assert f"| bonus | pong | bonus simhash | bonus pseudo-count | {share.means[0]:.3f} |" in page
+    (path,) = (tmp_path / "report_files").glob("verdicts-*.svg")
+    drawing = path.read_text()
+    assert f"{share.share.estimate:.0%} of the reference's gain" in drawing
 
 
 def test_the_longest_of_repeated_runs_counts(tmp_path: Path) -> None:
@@ -166,20 +214,21 @@ def test_each_part_of_a_grid_is_compared_over_the_choices_of_the_others(tmp_path
     """A bonus adds 10 alone and 14 with another gamma, which adds 1 alone and 5 with the bonus."""
     points = {(0, 0): 0.0, (1, 0): 10.0, (0, 1): 1.0, (1, 1): 15.0}
     for (with_bonus, other_gamma), score in points.items():
-        for seed in range(2):  # four pairs of runs for each part
+        for seed in range(3):
             agent = {"class": "a:DQNConfig", "gamma": 0.9 + 0.09 * other_gamma}
             folder = tmp_path / "runs" / f"{with_bonus}{other_gamma}{seed}"
             part = SIMHASH if with_bonus else NONE
-            make_run(folder, score, seed=seed, bonus=part, agent=agent)
+            noise = with_bonus * seed + 2 * other_gamma * seed  # 0, 1, 2 and 0, 2, 4
+            make_run(folder, score + noise, seed=seed, bonus=part, agent=agent)
     (comparison,) = compare(read_results([tmp_path / "runs"])[0], "000")
     assert len(comparison.verdicts()) == 3
     gamma, bonus = comparison.part_verdicts()
     assert (gamma.variant, bonus.variant) == ("agent.gamma 0.99", "bonus simhash")
-    assert (gamma.pairs, bonus.pairs) == (4, 4)
-    assert (gamma.difference.estimate, bonus.difference.estimate) == (3, 12)
-    # Differences of 10, 10, 14, 14: s = 2.309, t(3) = 3.182; of gamma 1, 1, 5, 5.
-    assert bonus.difference.low == pytest.approx(12 - 3.182446 * 2.309401 / 2)
-    assert (gamma.label, bonus.label) == ("inconclusive", "helps")
+    assert (gamma.pairs, bonus.pairs) == (3, 3), "the mean over the other part is of a seed"
+    assert (gamma.difference.estimate, bonus.difference.estimate) == (5, 13)
+    # Differences of 12, 13, 14: s = 1; of gamma 3, 5, 7. Both are told: t(2) of 5%.
+    assert bonus.difference.low == pytest.approx(13 - 4.302653 / 3**0.5)
+    assert (gamma.label, bonus.label) == ("helps", "helps")
     page = write_report([tmp_path / "runs"], tmp_path / "report.html", "000").read_text()
     assert "the choices of all other parts" in page
 
@@ -339,11 +388,13 @@ def test_learning_curves_and_training_scores(tmp_path: Path) -> None:
     steps, means = result.curve
     assert means[:4].tolist() == [1, 1.5, 1, 1]
     assert steps[0] == 1
-    assert result.last_training_mean == pytest.approx(means[-1]) == pytest.approx(0.99)
+    assert result.score("training-end") == pytest.approx(means[-1]) == pytest.approx(0.99)
+    assert (result.score("evaluation"), result.score("training-mean")) == (5, 1)
     grid = curves_at([result], np.array([0.0, 1.0, 2.5, 300.0]))
     np.testing.assert_allclose(grid, [[np.nan, 1, 1.5, 0.99]])
-    result.episodes[:] = result.episodes[:99]
-    assert np.isnan(result.last_training_mean)
+    result.episodes[:] = []
+    assert np.isnan(result.score("training-end"))
+    assert np.isnan(result.score("training-mean"))
 
 
 def test_runs_that_cannot_be_reported_are_refused(tmp_path: Path) -> None:
@@ -447,6 +498,27 @@ def test_a_document_has_the_same_text_in_both_formats(tmp_path: Path) -> None:
     page = to_html("T*", blocks)
     assert "a &lt; b" in page
     assert '<span class="chip helps">helps</span>' in page
+
+
+def test_the_median_of_57_games_is_estimated_from_five(tmp_path: Path) -> None:
+    for seed in range(3):
+        for game in SUBSETS["Atari-5"]:
+            human = next(x for x in np.logspace(0, 6, 400) if human_normalized(game, x) > 1)
+            make_run(tmp_path / f"{game}-{seed}", human + seed, seed=seed, env_name=game)
+    page = write_report([tmp_path], tmp_path / "report.html").with_suffix(".md").read_text()
+    for name in SUBSETS:
+        assert re.search(rf"\| {name} \| [01]\.\d+ \([\d.]+ to [\d.]+\) \| 1\d% \|", page)
+
+
+def test_weights_of_subsets_are_those_of_the_published_scores() -> None:
+    """Weights that were fitted to the same scores outside the package."""
+    assert np.round(fit_subset("Atari-5").weights, 2).tolist() == [0.38, 0.07, 0.31, 0.12, 0.08]
+    for name in SUBSETS:
+        subset = fit_subset(name)
+        zero, human = (np.full((2, len(subset.games), 3), x) for x in (0.0, 1.0))
+        assert subset.median([*zero.swapaxes(0, 1)]).tolist() == [0, 0]
+        assert 0.7 < subset.median([*human.swapaxes(0, 1)])[0] < 1.3
+        assert 0.05 < subset.error < 0.2
 
 
 def test_published_scores_have_a_source() -> None:

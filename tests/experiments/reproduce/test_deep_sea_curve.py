@@ -39,6 +39,7 @@ def test_the_curve_stops_when_solved_and_continues_without_repeating(
     *_, last = curve.measure(tmp_path)
     small, large = last["rows"]
     assert (small["size"], large["size"]) == (2, 12)
+    assert last["bsuite_scores"] == {"random": 0.5}, "the share of sizes that are solved"
     assert small["solved"] == small["episodes"] <= 40
     assert (large["solved"], large["episodes"], large["bad_episodes"]) == (None, 40, 40)
     monkeypatch.setattr(deep_sea_curve, "training_episodes", None)

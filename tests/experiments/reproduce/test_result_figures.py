@@ -45,10 +45,10 @@ def test_every_verdict_has_its_difference_its_pairs_and_its_word(
 ) -> None:
     found = texts(figures["docs/figures/verdicts-dark.svg"])
     verdicts = [x for data in committed("ablations/*.json") for x in grid_verdicts(data)]
-    labels = [f"{verdict.label}, n = {verdict.pairs}" for verdict in verdicts]
+    labels = [f"{verdict.text}, n = {verdict.pairs}" for verdict in verdicts]
     assert sorted(x for x in found if ", n = " in x) == sorted(labels)
     assert "epsilon 0.05 (baseline: 0.005)" in found
-    assert "+1,077 (-1,183 to 3,337)" in found
+    assert "+1,077 (-2,940 to 5,094)" in found
 
 
 def test_a_contrast_is_the_settings_that_differ() -> None:

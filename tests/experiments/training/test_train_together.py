@@ -23,11 +23,11 @@ from reverie.envs.minatar import MinAtarConfig
 from reverie.experiments.config.experiment import Experiment
 from reverie.experiments.runs.run import Run
 from reverie.experiments.runs.session_clock import SessionClock
-from reverie.experiments.seeds.train_together import train_together
 from reverie.experiments.sessions.options import TrainOptions
 from reverie.experiments.sessions.throughput import without_machine_metrics
 from reverie.experiments.training import logs
 from reverie.experiments.training.train import train
+from reverie.experiments.training.train_together import train_together
 from reverie.world_models.density.histogram import HistogramConfig
 from reverie.world_models.planning.figar import FiGARConfig
 

@@ -13,15 +13,14 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import stdtrit
 
 from ...envs.atari.games import human_normalized
 
 Array = NDArray[np.float64]
 Strata = Sequence[Array]
 """Scores [..., runs], one array per game."""
-Key = tuple[str, Any]
-"""The env name and the seed of a run, or the seed with other values that runs are paired by."""
+Key = tuple[str, int]
+"""The env name and the seed of a run."""
 Value = Any
 """A number, or an array of one for each resample."""
 
@@ -40,11 +39,6 @@ class Interval:
     high: float = math.nan
     missing: str = ""
     """Why there are no bounds."""
-
-    @property
-    def sign(self) -> int:
-        """1 or -1 if the whole interval is on that side of 0, else 0."""
-        return int(self.low > 0) - int(self.high < 0)
 
 
 def by_env(scores: Mapping[Key, float]) -> dict[str, Array]:
@@ -110,6 +104,12 @@ AGGREGATES: dict[str, Callable[[Strata], Value]] = {
 }
 
 
+def performance_profile(scores: Strata, thresholds: Array) -> Array:
+    """Return the share of runs above each threshold, as a mean over games."""
+    shares = [(x[:, None] > thresholds).mean(0) for x in scores]
+    return np.asarray(np.mean(shares, 0))
+
+
 def probability_of_improvement(x: Strata, y: Strata) -> Value:
     """Return the probability that a run of x beats a run of y in the same game.
 
@@ -146,35 +146,6 @@ def bootstrap(
     if constant([low, high]):
         return Interval(estimate, missing="no variance")
     return Interval(estimate, float(low), float(high))
-
-
-def paired_differences(a: Mapping[Key, float], b: Mapping[Key, float]) -> dict[str, Array]:
-    """Return a - b by env, over the keys of both, in the order of a."""
-    return by_env({key: score - b[key] for key, score in a.items() if key in b})
-
-
-def mean_difference(differences: Strata) -> Interval:
-    """Return the mean over games of the mean paired difference, with its t interval.
-
-    Unlike a bootstrap interval it keeps its coverage with three seeds. Each game has its own
-    variance, with the degrees of freedom of Welch and Satterthwaite; for one game it is the paired
-    t-test. There are no bounds if a game has fewer than ``MIN_RUNS`` pairs or equal differences,
-    whose variance is unknown rather than 0, or if a score is not finite.
-    """
-    with np.errstate(invalid="ignore"):
-        estimate = float(mean(differences))
-    missing = _too_few_or_not_finite(differences)
-    if not any(x.any() for x in differences):
-        missing = "no difference seen"
-    elif not missing and any(map(constant, differences)):
-        missing = f"equal differences{_in_an_env(differences)}"
-    if missing:
-        return Interval(estimate, missing=missing)
-    errors = np.array([x.var(ddof=1) / len(x) for x in differences])
-    degrees = np.array([len(x) - 1 for x in differences])
-    freedom = errors.sum() ** 2 / (errors**2 / degrees).sum()
-    margin = float(stdtrit(freedom, (1 + CONFIDENCE) / 2) * np.sqrt(errors.sum())) / len(errors)
-    return Interval(estimate, estimate - margin, estimate + margin)
 
 
 def constant(x: Array | Sequence[float]) -> bool:

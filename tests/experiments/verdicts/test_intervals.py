@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 
 from reverie.envs.atari.games import human_normalized
-from reverie.experiments.reporting.intervals import (
+from reverie.experiments.verdicts.intervals import (
     AGGREGATES,
     Interval,
     bootstrap,
@@ -17,11 +17,10 @@ from reverie.experiments.reporting.intervals import (
     format_number,
     interquartile_mean,
     mean,
-    mean_difference,
     median,
     normalized,
     optimality_gap,
-    paired_differences,
+    performance_profile,
     probability_of_improvement,
 )
 
@@ -77,73 +76,6 @@ def test_scores_are_normalized_by_the_named_table() -> None:
     assert values["qbert"][1] == human_normalized("qbert", 26746.1)
 
 
-def test_paired_differences_are_by_game_and_seed() -> None:
-    a: Scores = {("pong", 0): 3.0, ("pong", 1): 5.0, ("qbert", 0): 1.0, ("qbert", 7): 9.0}
-    b: Scores = {("pong", 1): 1.0, ("pong", 0): 4.0, ("qbert", 0): 1.5, ("qbert", 8): 0.0}
-    differences = paired_differences(a, b)
-    assert {game: x.tolist() for game, x in differences.items()} == {
-        "pong": [-1, 4],
-        "qbert": [-0.5],
-    }
-    assert paired_differences(a, {}) == {}
-
-
-def test_the_interval_of_one_game_is_that_of_the_paired_t_test() -> None:
-    a, b = random_scores(5, 2).T
-    interval = mean_difference([a - b])
-    expected = stats.ttest_rel(a, b).confidence_interval(0.95)
-    assert (interval.low, interval.high) == pytest.approx((expected.low, expected.high))
-    assert interval.estimate == pytest.approx((a - b).mean())
-
-
-def test_the_interval_of_two_games_is_that_of_welchs_t_test() -> None:
-    """The mean of two means is half of x - (-y), whose interval Welch's t-test gives."""
-    x, y = random_scores(4, 1)[:, 0], random_scores(9, 1, seed=5)[:, 0] * 3
-    interval = mean_difference([x, y])
-    welch = stats.ttest_ind(x, -y, equal_var=False).confidence_interval(0.95)
-    assert (interval.low, interval.high) == pytest.approx((welch.low / 2, welch.high / 2))
-
-
-@pytest.mark.parametrize(
-    ("differences", "missing"),
-    [
-        ([[5.0]], "n = 1"),
-        ([[-0.001, -0.001]], "n = 2"),
-        ([[5.0, 9.0]], "n = 2"),
-        ([[0.0, 0.0, 0.0]], "no difference seen"),
-        ([[0.0]], "no difference seen"),
-        ([[0.99, 0.99, 0.99]], "equal differences"),
-        ([[10.0, 10.0, 10.1 - 0.1 + 2e-15]], "equal differences"),
-        ([[1e6 + 0.1 - 1e6, 2e6 + 0.1 - 2e6, 0.1]], "equal differences"),
-        ([[1.0, 2.0, 3.0], [4.0]], "n = 1 in an env"),
-        ([[1.0, 2.0, 3.0], [4.0, 4.0, 4.0]], "equal differences in an env"),
-        ([[1.0, np.nan, 3.0]], "a score is not finite"),
-        ([[np.inf, 1.0, -np.inf]], "a score is not finite"),
-    ],
-)
-def test_there_is_no_interval_without_a_variance(
-    differences: list[list[float]], missing: str
-) -> None:
-    interval = mean_difference([np.array(x) for x in differences])
-    assert np.isnan([interval.low, interval.high]).all()
-    assert (interval.sign, interval.missing) == (0, missing)
-    assert format_interval(interval).endswith(f"(no interval: {missing})")
-
-
-def test_the_sign_is_that_of_the_whole_interval() -> None:
-    assert mean_difference([np.array([-1.0, -1.1, -0.9])]).sign == -1
-    assert mean_difference([np.array([1.0, 0.1, 0.2])]).sign == 0, (
-        "all are above 0, but there are only three seeds"
-    )
-
-
-def test_the_t_interval_has_its_nominal_coverage() -> None:
-    rng = np.random.default_rng(0)
-    draws = [[rng.normal(1, s, n) for s, n in ((1, 3), (5, 4))] for _ in range(2000)]
-    coverage = np.mean([(x := mean_difference(d)).low <= 1 <= x.high for d in draws])
-    assert 0.93 <= coverage <= 0.98  # slightly wide for few runs
-
-
 @pytest.mark.parametrize("name", AGGREGATES)
 def test_bootstrap_intervals_have_about_their_nominal_coverage(name: str) -> None:
     statistic, rng = AGGREGATES[name], np.random.default_rng(1)
@@ -182,6 +114,19 @@ def test_aggregates_equal_those_of_rliable() -> None:
     assert probability_of_improvement(*strata) == pytest.approx(
         metrics.probability_of_improvement(x, y)
     )
+
+
+def test_performance_profiles_equal_those_of_rliable() -> None:
+    library = pytest.importorskip("rliable.library", reason="rliable is not installed")
+    x, taus = random_scores(5, 7), np.linspace(0, 4, 9)
+    expected, _ = library.create_performance_profiles({"ours": x}, taus, reps=10)
+    np.testing.assert_allclose(performance_profile(list(x.T), taus), expected["ours"])
+
+
+def test_a_performance_profile_is_the_share_of_runs_above_a_score() -> None:
+    profile = performance_profile(TABLE, np.array([-1.0, 0.0, 0.6, 4.0, 9.0]))
+    # By game 3, 3, 3 of 3 runs; 2, 3, 3; 2, 3, 1; 0, 1, 0; none.
+    np.testing.assert_allclose(profile, np.array([9, 8, 6, 1, 0]) / 9)
 
 
 def test_scores_are_formatted_with_three_digits() -> None:

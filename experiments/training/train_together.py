@@ -12,10 +12,11 @@ from pathlib import Path
 
 import torch
 
+from ...agents.interface import Agent
 from ...agents.loop import interact
 from ...agents.seeds_together.env_states import concat_states, split_states
 from ...agents.seeds_together.together import check_together, together
-from ...envs.batched_env import EmulatorEnvs
+from ...envs.batched_env import BatchedEnv, EmulatorEnvs
 from ...envs.errors import UsageError
 from ...envs.interface import Carry, Metrics, TimeStep, Transition, concat_timesteps
 from ...envs.seed_envs import SeedEnvs
@@ -25,21 +26,24 @@ from ..runs.processes import started_ranks
 from ..runs.run import Run
 from ..runs.runtime import interrupts, pick_runtime
 from ..runs.session_clock import SessionClock
+from ..sessions.callbacks import Callback
 from ..sessions.driver import opened, stopped_runs
 from ..sessions.options import TrainOptions
-from ..training.envs import build_env
-from ..training.train import AgentTraining
+from .envs import build_env
+from .train import AgentTraining
 
 
 def train_together(
     experiments: Sequence[Experiment],
     folders: Sequence[Path | str],
     options: TrainOptions = TrainOptions(),  # noqa: B008  # frozen
+    callbacks: Sequence[Callback] = (),
 ) -> list[Run]:
     """Train, or continue training, several seeds of one experiment; return their runs.
 
     Each run ends as ``train`` would leave it, in a folder from which it continues alone or with any
-    others. Raises UsageError for what cannot train together, and as ``train`` does.
+    others. ``callbacks`` are called for the first unfinished run, after its own ones. Raises
+    UsageError for what cannot train together, and as ``train`` does.
 
     Example::
 
@@ -53,8 +57,9 @@ def train_together(
     with ExitStack() as stack:
         for experiment, folder in zip(experiments, folders, strict=True):
             own = replace(quiet, quiet=options.quiet or bool(processes))
+            extra = () if processes else callbacks
             run, process = stack.enter_context(
-                opened(AgentTraining, experiment, folder, own, runtime)
+                opened(AgentTraining, experiment, folder, own, runtime, extra)
             )
             runs.append(run)
             if isinstance(process, AgentTraining):
@@ -62,12 +67,7 @@ def train_together(
         if not processes:
             return runs
         signals = processes[0].signals
-        check_together(processes[0].agent)
-        if not isinstance(processes[0].envs, EmulatorEnvs):
-            raise UsageError(
-                f"The envs of {experiments[0].env.env_name} are computed as tensors of one run, so "
-                "its seeds cannot train together; leave out --seeds-together."
-            )
+        _check_parts(experiments[0], processes[0].agent, processes[0].envs)
         with stopped_runs(processes), interrupts(signals):
             for process in processes:
                 random_state.seed_all(process.job.seed)
@@ -83,6 +83,29 @@ def train_together(
         finished = sum(run.finished for run in runs)
         print(f"{finished} of {len(runs)} seeds are finished: {', '.join(map(str, folders))}")
     return runs
+
+
+def check_trains_together(experiment: Experiment, options: TrainOptions) -> None:
+    """Raise UsageError if several seeds of an experiment cannot train together; starts no run."""
+    runtime = pick_runtime(options.device, options.threads, options.precision, options.compile)
+    _check_options([experiment], options, str(runtime.device.type))
+    envs = BatchedEnv(build_env(experiment, 1, 1))
+    envs.close()
+    spec = replace(envs.spec, num_envs=experiment.num_envs)
+    agent = experiment.agent.build(
+        spec, seed=experiment.seed, device=runtime.device, precision=runtime.precision
+    )
+    _check_parts(experiment, agent, envs)
+
+
+def _check_parts(experiment: Experiment, agent: Agent, envs: BatchedEnv) -> None:
+    """Raise UsageError if an agent or its envs cannot be those of several seeds."""
+    check_together(agent)
+    if not isinstance(envs, EmulatorEnvs):
+        raise UsageError(
+            f"The envs of {experiment.env.env_name} are computed as tensors of one run, so its "
+            "seeds cannot train together; leave out --seeds-together."
+        )
 
 
 def _check_options(experiments: Sequence[Experiment], options: TrainOptions, device: str) -> None:

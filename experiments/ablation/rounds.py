@@ -1,0 +1,91 @@
+"""Rounds of a grid: seeds are added up to each analysis of the rule, where they can still decide.
+
+Which comparisons are decided is a function of the finished runs with fewer seeds than the analysis
+has. A command that continues a grid therefore repeats the analyses, and goes on where it ended.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from ..config.experiment import Experiment
+from ..reporting.comparison import compare
+from ..reporting.run_results import RunResult, read_results
+from ..training.task import Task
+from ..verdicts.verdict import Verdict
+from ..verdicts.verdict_rule import VerdictRule
+from .grid_tasks import cell_of
+
+Execute = Callable[[list[Task]], object]
+"""Executes unfinished tasks, and leaves those that fail without scores."""
+
+
+def run_rounds(
+    tasks: Sequence[Task], rule: VerdictRule, execute: Execute, *, stochastic: bool = False
+) -> list[Task]:
+    """Run the seeds of a grid until each comparison with its first cell is decided.
+
+    ``tasks`` are ordered by seed, and hold all seeds up to the last analysis. The runs of a decided
+    variant end; those of the baseline go on while a variant is undecided in their env. A cell with
+    a failed run gets no further seeds, nor does a variant whose baseline has one. Returns the tasks
+    that failed.
+    """
+    analysis = _Analysis(tasks, rule, stochastic=stochastic)
+    open_cells = {cell_of(task) for task in tasks}
+    failed, told, verdicts = list[Task](), set[tuple[str, str]](), list[Verdict]()
+    for n in rule.analyses:
+        due = [task for task in tasks if task.experiment.seed < n and cell_of(task) in open_cells]
+        if unfinished := [task for task in due if not task.scores]:
+            print(f"Up to {n} seeds of {len(open_cells)} cells:", flush=True)
+            execute(unfinished)
+            failed += [task for task in unfinished if not task.scores]
+        verdicts, undecided = analysis.after(n)
+        for verdict in verdicts:
+            row = verdict.variant, verdict.env_name
+            if verdict.decided and row not in told:
+                print(f"After {n} seeds, {verdict.variant} in {verdict.env_name}: {verdict.label}")
+                told.add(row)
+        without = {cell_of(task) for task in failed}
+        complete = [pair for pair in undecided if len(pair) == 2 and not pair & without]
+        open_cells &= {cell for pair in complete for cell in pair}
+        if not open_cells:
+            break
+    counts = Counter(verdict.label for verdict in verdicts)
+    if found := ", ".join(f"{count} {label}" for label, count in counts.items()):
+        print(f"Verdicts by the {rule.score} score: {found}.")
+    return failed
+
+
+class _Analysis:
+    """The verdicts about a grid's finished runs after a number of seeds."""
+
+    def __init__(self, tasks: Sequence[Task], rule: VerdictRule, *, stochastic: bool) -> None:
+        self.tasks, self.rule, self.stochastic = tasks, rule, stochastic
+        self.cells = {task.folder: cell_of(task) for task in tasks}
+        self.results: dict[Path, RunResult] = {}
+
+    def after(self, n: int) -> tuple[list[Verdict], list[set[Experiment]]]:
+        """Return the verdicts after n seeds, and the cells of each undecided comparison.
+
+        They are two, or one if the other has no finished run.
+        """
+        runs = [task.folder for task in self.tasks if task.experiment.seed < n and task.scores]
+        if new := [folder for folder in runs if folder not in self.results]:
+            read, _ = read_results(new, stochastic=self.stochastic)
+            self.results |= {result.folder: result for result in read}
+        first = cell_of(self.tasks[0])
+        baseline = next((folder.name for folder in runs if self.cells[folder] == first), "")
+        verdicts, undecided = list[Verdict](), list[set[Experiment]]()
+        if not baseline:  # there is nothing to compare with
+            return verdicts, undecided
+        for comparison in compare([self.results[x] for x in runs], baseline, self.rule):
+            for verdict in comparison.verdicts():
+                verdicts.append(verdict)
+                pair = {
+                    self.cells[result.folder]
+                    for label, result in comparison.results
+                    if label in (verdict.variant, comparison.labels[0])
+                    and result.env_name == verdict.env_name
+                }
+                undecided += [] if verdict.decided else [pair]
+        return verdicts, undecided

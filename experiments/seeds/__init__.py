@@ -1,1 +1,0 @@
-"""Training of several seeds in one process."""

@@ -1,0 +1,1 @@
+"""Verdicts: estimates from a few runs, and the rule by which they decide."""
