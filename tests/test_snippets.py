@@ -9,6 +9,7 @@ import re
 import shlex
 import sys
 from collections.abc import Iterator
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -17,8 +18,7 @@ import pytest
 
 from reverie.experiments.cli import main as cli
 from reverie.experiments.config.registry import TABLES
-from reverie.experiments.training import representations
-from reverie.experiments.training.predictors import PredictorPretraining
+from reverie.experiments.training import predictors, representations
 
 ROOT = Path(__file__).parent.parent
 
@@ -47,7 +47,7 @@ REDUCED = [
 ]
 """Patterns of Python that are replaced, with what replaces them."""
 HELD_OUT = 4
-"""Held-out segments and observations on which a model is evaluated."""
+"""Held-out segments, observations and states of the emulator on which a model is evaluated."""
 NOT_RUN = {
     "make demo": "installs a virtual environment; test_examples.py runs its script",
     "make test": "installs a virtual environment, and runs this test",
@@ -128,18 +128,20 @@ def run_document(document: Path, folder: Path, *, full: bool) -> list[str]:
 def reader(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """An empty working folder; what is registered and imported in it is forgotten afterwards.
 
-    Models are evaluated on few held-out segments and observations.
+    Models are evaluated on ``HELD_OUT`` segments, observations and states.
     """
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
     tables, modules = {base: dict(table) for base, table in TABLES.items()}, {*sys.modules}
-    starts = PredictorPretraining.held_out_starts
+    starts = predictors.PredictorPretraining.held_out_starts
     monkeypatch.setattr(
-        PredictorPretraining,
+        predictors.PredictorPretraining,
         "held_out_starts",
         lambda job, recording, count, longest: starts(job, recording, HELD_OUT, longest),
     )
     monkeypatch.setattr(representations, "NUM_HELD_OUT", HELD_OUT)
+    sensitivity = partial(predictors.action_sensitivity, num_starts=HELD_OUT)
+    monkeypatch.setattr(predictors, "action_sensitivity", sensitivity)
     yield tmp_path
     for base, table in tables.items():
         TABLES[base].clear()
