@@ -48,8 +48,9 @@ class ObservationReader:
                 f"from 0. {_action_remedy(actions)}"
             )
         if not isinstance(space, Box) or space.dtype != np.uint8:
+            shown = " ".join(str(space).split())
             raise UsageError(
-                f"{self.name} has observation space {space}; a BatchedEnv needs uint8 images (a "
+                f"{self.name} has observation space {shown}; a BatchedEnv needs uint8 images (a "
                 f"Box). {_observation_remedy(space)}"
             )
         self.shape, self.layout = space.shape, layout_of(env)

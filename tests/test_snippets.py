@@ -9,6 +9,7 @@ import re
 import shlex
 import sys
 from collections.abc import Iterator
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -17,18 +18,22 @@ import pytest
 
 from reverie.experiments.cli import main as cli
 from reverie.experiments.config.registry import TABLES
+from reverie.experiments.training import predictors, representations
 
 ROOT = Path(__file__).parent.parent
 
 SMALL = {
-    "train": "--total-timesteps 32 --random-play-seconds 0 --device cpu --quiet",
-    "evaluate": "--episodes 1 --num-envs 1 --device cpu",
+    "train": "--total-timesteps 32 --num-envs 4 --random-play-seconds 0 --device cpu --threads 1"
+    " --quiet",
+    "evaluate": "--episodes 1 --num-envs 1 --device cpu --threads 1",
     "ablate": "--total-timesteps 32 --seeds 1 --episodes 1 --steps-per-second 500",
-    "collect": "--frames 2000 --device cpu",
-    "pretrain": "--num-updates 2 --device cpu --quiet",
+    "collect": "--frames 2000 --device cpu --threads 1",
+    "pretrain": "--num-updates 2 --device cpu --threads 1 --quiet",
     "play": "--video play.mp4 --timesteps 2 --device cpu",
 }
 """Flags of each command that replace the document's, or are added to them."""
+FEWER = {"--seeds-together": "2"}
+"""Flags whose value is replaced where a document has them."""
 GAMES = {"atari26": "pong"}
 """Values of ``--games`` that are too many to play."""
 REDUCED = [
@@ -41,6 +46,8 @@ REDUCED = [
     (r"\.learn\([\d_]+\)", ".learn(64)"),
 ]
 """Patterns of Python that are replaced, with what replaces them."""
+HELD_OUT = 4
+"""Held-out segments, observations and states of the emulator on which a model is evaluated."""
 NOT_RUN = {
     "make demo": "installs a virtual environment; test_examples.py runs its script",
     "make test": "installs a virtual environment, and runs this test",
@@ -80,7 +87,7 @@ def arguments(line: str, *, full: bool) -> list[str]:
     Unless ``full``, grids of runs are only printed.
     """
     _, command, *argv = shlex.split(line, comments=True)
-    argv = [GAMES.get(arg, arg) for arg in argv]
+    argv = [FEWER.get(flag, GAMES.get(arg, arg)) for flag, arg in pairwise(["", *argv])]
     if command == "ablate":
         length = argv[argv.index("--total-timesteps") + 1] if "--total-timesteps" in argv else "all"
         if "--folder" not in argv:
@@ -122,10 +129,22 @@ def run_document(document: Path, folder: Path, *, full: bool) -> list[str]:
 
 @pytest.fixture
 def reader(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """An empty working folder; what is registered and imported in it is forgotten afterwards."""
+    """An empty working folder; what is registered and imported in it is forgotten afterwards.
+
+    Models are evaluated on ``HELD_OUT`` segments, observations and states.
+    """
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
     tables, modules = {base: dict(table) for base, table in TABLES.items()}, {*sys.modules}
+    starts = predictors.PredictorPretraining.held_out_starts
+    monkeypatch.setattr(
+        predictors.PredictorPretraining,
+        "held_out_starts",
+        lambda job, recording, count, longest: starts(job, recording, HELD_OUT, longest),
+    )
+    monkeypatch.setattr(representations, "NUM_HELD_OUT", HELD_OUT)
+    sensitivity = partial(predictors.action_sensitivity, num_starts=HELD_OUT)
+    monkeypatch.setattr(predictors, "action_sensitivity", sensitivity)
     yield tmp_path
     for base, table in tables.items():
         TABLES[base].clear()

@@ -3,6 +3,7 @@
 A file in the place of ``__pycache__`` and of the home keeps even root from writing caches.
 """
 
+import json
 import os
 import shutil
 import subprocess
@@ -11,13 +12,26 @@ from pathlib import Path
 
 import pytest
 
+from reverie.experiments.cli.main import COMMANDS
+
 ROOT = Path(__file__).parent.parent
 RUN = """
-import sys, reverie
+import contextlib, io, json, sys, reverie
 from reverie.experiments.cli.main import main
+
 assert reverie.__file__.startswith(sys.argv[1]), reverie
-sys.exit(main(sys.argv[2:]))
+results = []
+for command in sys.argv[2:]:
+    output = io.StringIO()
+    with contextlib.redirect_stdout(output), contextlib.redirect_stderr(output):
+        try:
+            status = main(command.split())
+        except SystemExit as end:
+            status = end.code
+    results.append((status, output.getvalue()))
+print(json.dumps(results))
 """
+"""Runs commands one after another, and prints the status and the output of each."""
 
 
 def copy_package(folder: Path) -> None:
@@ -75,34 +89,33 @@ def test_all_commands_work_from_a_wheel_outside_the_checkout(tmp_path: Path) -> 
     deny_caches(site / "reverie")
     work.mkdir()
 
-    def reverie(text: str, status: int = 0) -> str:
-        done = run_in(work, site, RUN, *text.split())
-        assert done.returncode == status, done.stderr
-        assert "Traceback" not in done.stderr
-        return done.stdout + done.stderr
-
     quick = "--device cpu --threads 1"
     quiet = f"{quick} --quiet"
-    reverie(f"train ppo env:catch --total-timesteps 2000 --folder run {quiet}")
     dqn = "dqn bonus:pseudo-count env:catch agent.network:mlp --total-timesteps 100"
-    reverie(f"train {dqn} --num-envs 4 --folder count {quiet}")
-    assert "catch: mean" in reverie(f"evaluate run --episodes 5 --video {quick}")
-    assert "pong: mean" in reverie("evaluate random --games pong --episodes 1 --threads 1")
-    assert "report.html" in reverie("report run")
-    assert "catch" in (work / "report.html").read_text()
-    assert "800 frames" in reverie(f"collect run --frames 800 --num-envs 4 --folder data {quick}")
-    vae = "pretrain representation:vae --data data --num-updates 2 --folder fit"
-    reverie(f"{vae} {quiet}")
-    assert "5 timesteps" in reverie("play run --video film.mp4 --timesteps 5 --device cpu")
     grid = "mfec env:catch --seeds 1 --total-timesteps 80 --workers 1 --episodes 2"
-    assert "report.html" in reverie(f"ablate {grid} --device cpu --folder grid")
-    assert "ms_pacman" in reverie("list games")
-    assert "predictor:" in reverie("list roles")
-    assert "No problems found" in reverie("doctor --seconds 0.1 --device cpu")
-    assert "reverie --help" in reverie("bench --only commands --device cpu")
-    for command in ("train", "evaluate", "ablate", "report", "collect", "pretrain", "list"):
-        assert command in reverie(f"{command} --help")
-    for command in ("reproduce", "verify", "bench", "doctor", "play"):
-        assert command in reverie(f"{command} --help")
-    for command in ("verify", "verify --write", "reproduce soak", "bench --save"):
-        assert "run it in a clone of the repository" in reverie(command, status=2)
+    expected = {
+        f"train ppo env:catch --total-timesteps 2000 --folder run {quiet}": "",
+        f"train {dqn} --num-envs 4 --folder count {quiet}": "",
+        f"evaluate run --episodes 5 --video {quick}": "catch: mean",
+        "evaluate random --games pong --episodes 1 --max-steps 50 --threads 1": "pong: mean",
+        "report run": "report.html",
+        f"collect run --frames 800 --num-envs 4 --folder data {quick}": "800 frames",
+        f"pretrain representation:vae --data data --num-updates 2 --folder fit {quiet}": "",
+        "play run --video film.mp4 --timesteps 5 --device cpu": "5 timesteps",
+        f"ablate {grid} --device cpu --folder grid": "report.html",
+        "list games": "ms_pacman",
+        "list roles": "predictor:",
+        "doctor --seconds 0.1 --device cpu": "No problems found",
+        "bench --only commands --device cpu": "reverie --help",
+        **{f"{command} --help": command for command in COMMANDS},
+    }
+    in_a_clone = ("verify", "verify --write", "reproduce soak", "bench --save")
+    expected |= dict.fromkeys(in_a_clone, "run it in a clone of the repository")
+    done = run_in(work, site, RUN, *expected)
+    assert done.returncode == 0, done.stderr
+    results = json.loads(done.stdout.splitlines()[-1])
+    for (command, text), (status, output) in zip(expected.items(), results, strict=True):
+        assert status == (2 if command in in_a_clone else 0), (command, output)
+        assert text in output, command
+        assert "Traceback" not in output, (command, output)
+    assert "catch" in (work / "report.html").read_text()

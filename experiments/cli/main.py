@@ -10,7 +10,7 @@ from importlib.metadata import version
 from ...envs.atari.games import did_you_mean
 from ...envs.errors import EmulatorTimeout, Interrupted, RunError, UsageError
 from ..runs.output import discard_output, prepare_output
-from ..runs.terminal_text import description_list, paragraph, plain
+from ..runs.terminal_text import description_list, message, paragraph, plain
 
 USAGES = {
     "train": ("PRESET [role:name ...]", "Train an agent: --game GAME --total-timesteps N."),
@@ -85,18 +85,23 @@ def _status(run: Callable[[], int]) -> int:
         return run()
     except UsageError as error:
         if not _rank():  # it is the same in all processes
-            print(f"reverie: {plain(str(error))}", file=sys.stderr)
+            _print_error(error)
         return 2
     except Interrupted as interrupted:
         return 128 + interrupted.number
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
     except RunError as error:
-        print(f"reverie: {plain(str(error))}", file=sys.stderr)
+        _print_error(error)
         if isinstance(error, EmulatorTimeout):
             sys.stdout.flush()
             os._exit(1)  # the thread that waits for the emulator would abort a regular exit
         return 1
+
+
+def _print_error(error: Exception) -> None:
+    text = f"reverie: {plain(str(error))}"
+    print(message(text, terminal=sys.stderr.isatty()), file=sys.stderr)
 
 
 def _run_command(argv: list[str]) -> int:

@@ -4,7 +4,7 @@ import difflib
 import importlib
 import re
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import MISSING, fields, is_dataclass, make_dataclass
 from pathlib import Path
 from typing import Annotated, Any, TypeVar, get_type_hints
@@ -21,7 +21,7 @@ from tyro.constructors import (
 from ...envs.errors import UsageError
 from ..runs.terminal_text import paragraph
 from .field_texts import class_text, field_texts
-from .registry import TABLES, part_class
+from .registry import TABLES, chosen_name, part_at, part_class, resolve, roles
 
 T = TypeVar("T")
 Options = TypeVar("Options")
@@ -71,8 +71,15 @@ def _print_description(kind: type, argv: list[str]) -> None:
         print("\n\n".join(map(paragraph, text.split("\n\n"))) + "\n")
 
 
-def parse_job(job: T, options: Options, argv: list[str], program: str) -> tuple[T, Options]:
-    """Parse the flags of a job and of its options, which stand beside each other."""
+def parse_job(
+    job: T, options: Options, argv: list[str], program: str, own_flags: Sequence[str] = ()
+) -> tuple[T, Options]:
+    """Parse the flags of a job and of its options, which stand beside each other.
+
+    ``own_flags`` are those of the command that were parsed before. Raises UsageError for an unknown
+    flag.
+    """
+    _check_flags(job, options, argv, own_flags)
     parts = {"job": job, "options": options}
     kind: Any = make_dataclass(
         "_Arguments",
@@ -135,21 +142,45 @@ def import_modules(names: Sequence[str]) -> None:
             )
 
 
-def check_flags(argv: Iterable[str], flags: Sequence[str], *kinds: type) -> None:
-    """Raise UsageError for a flag without a dot that is similar to a known one, and is none.
-
-    Known are ``flags`` and those of the fields of ``kinds``.
-    """
-    names = {field.name.replace("_", "-") for kind in kinds for field in fields(kind)}
-    known = {*(flag.removeprefix("--") for flag in flags), *(names - {"imports"}), "help"}
+def _check_flags(job: Any, options: Any, argv: Iterable[str], own_flags: Sequence[str]) -> None:
+    """Raise UsageError, with the nearest names or the part it belongs to, for an unknown flag."""
+    names = [*_flag_names(job), *_flag_names(options)]
+    known = {"import" if name == "imports" else name for name in names} | {"help"}
+    candidates = sorted(known | {flag.removeprefix("--") for flag in own_flags})
     given = [arg.partition("=")[0] for arg in argv if arg.startswith("--")]
     for name in (flag.removeprefix("--").replace("_", "-") for flag in given):
-        if "." in name or name.removeprefix("no-") in known:
+        role, dot, setting = name.rpartition(".")
+        positive = role + dot + setting.removeprefix("no-")
+        if name in known or positive in known:
             continue
-        if near := difflib.get_close_matches(name, known, n=2):
-            raise UsageError(
-                f"There is no flag --{name}. Did you mean {' or '.join(f'--{x}' for x in near)}?"
-            )
+        similarity = {x: _similarity(positive, x) for x in candidates}
+        near = sorted((x for x in candidates if similarity[x] > 0.7), key=similarity.__getitem__)
+        table = dict(roles(job)).get(role, {})
+        owners = [x for x in table if setting in _flag_names(resolve(table[x]), nested=False)]
+        if owners:
+            choice = chosen_name(part_at(job, role), table) or "another part"
+            remedy = f"{role}:{' or '.join(owners)} has it, and the {role} here is {choice}."
+        elif near:
+            remedy = f"Did you mean {' or '.join(f'--{x}' for x in near[:-3:-1])}?"
+        else:
+            remedy = "--help shows all flags."
+        raise UsageError(f"There is no flag --{name}. {remedy}")
+
+
+def _similarity(name: str, flag: str) -> float:
+    """Return how similar two flags are, or their last words, from 0 to 1."""
+    pairs = (name, flag), (name.rpartition(".")[2], flag.rpartition(".")[2])
+    return max(difflib.SequenceMatcher(None, *pair).ratio() for pair in pairs)
+
+
+def _flag_names(config: Any, prefix: str = "", *, nested: bool = True) -> Iterator[str]:
+    """Yield the flags of a config's settings, and of those of its parts, without dashes."""
+    for field in fields(config):
+        name, value = prefix + field.name.replace("_", "-"), getattr(config, field.name, None)
+        if not is_dataclass(value):
+            yield name
+        elif nested:
+            yield from _flag_names(value, f"{name}.")
 
 
 def expand_game_flag(argv: list[str]) -> list[str]:

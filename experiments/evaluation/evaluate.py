@@ -96,7 +96,7 @@ def evaluate(
 
     def describe() -> str:
         rate = num_steps / (time.monotonic() - start_time)
-        return f"{env.env_name}: {quota.describe()}, {rate:,.0f} steps/s"
+        return f"{env.env_name}: {quota.describe()}, {rate:,.0f}/s"
 
     # Emulators that are left open, or amid a step, abort the process when it exits.
     with interrupts() as interrupted, closing(envs), closing(progress):

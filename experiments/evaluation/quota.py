@@ -72,6 +72,6 @@ class EpisodeQuota:
     def describe(self) -> str:
         """Return the progress, with the length of the longest episode that is not over."""
         return (
-            f"{len(self.finished)} of {self.episodes} episodes, the longest now at "
-            f"{int(self.tracker.length.max()):,} of {self.max_steps:,}"
+            f"{len(self.finished)} of {self.episodes} episodes, longest now "
+            f"{int(self.tracker.length.max()):,} of {self.max_steps:,} steps"
         )

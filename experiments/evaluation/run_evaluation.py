@@ -58,7 +58,7 @@ class Evaluation:
     video: bool = False
     """Write an MP4 of one episode under each protocol."""
     max_steps: int = 0
-    """Agent steps after which an episode is cut off and scored as it stands; 0 for 27,000, or an
+    """Agent steps after which an episode is cut off and scored as it stands; 0 for 27000, or an
     Atari protocol's own cap if that is larger."""
 
     def __post_init__(self) -> None:

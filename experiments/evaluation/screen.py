@@ -12,7 +12,6 @@ from ...envs.atari.atari import Atari
 from ...envs.batched_env import BatchedEnv
 from ...envs.interface import TimeStep
 from ...envs.maze import Maze
-from ...world_models.density.quantization import highest_planes
 from .video import Image
 
 VIDEO_SIZE = 336
@@ -44,7 +43,8 @@ def newest_frame(step: TimeStep) -> Image:
 def frame_to_image(frame: UInt8[Tensor, "C H W"]) -> Image:
     """Convert a frame to an image: gray for one channel, RGB for three.
 
-    Other numbers of channels are planes; a pixel has the color of the highest one that is on.
+    Other numbers of channels are planes, which are painted over each other, the last one on top:
+    each in its color, and as opaque as it is on, so that predicted planes are shown, too.
     """
     pixels: Image = frame.cpu().numpy()
     if len(pixels) == 3:
@@ -52,8 +52,11 @@ def frame_to_image(frame: UInt8[Tensor, "C H W"]) -> Image:
     elif len(pixels) == 1:
         pixels = pixels[0]
     else:
-        (highest,) = highest_planes(frame[None], (frame.shape[1], frame.shape[2])).cpu().numpy()
-        pixels = plane_colors(len(pixels))[highest]
+        colors, image = plane_colors(len(pixels)), np.zeros((*pixels.shape[1:], 3))
+        for plane, color in zip(pixels, colors[1:], strict=True):
+            opacity = plane[..., None] / 255
+            image = opacity * color + (1 - opacity) * image
+        pixels = np.round(image).astype(np.uint8)
     return pixels
 
 

@@ -14,8 +14,10 @@ from ...agents.bonuses.visit_counts import VisitCounts
 from ...envs.interface import TimeStep
 from ...world_models.density.quantization import grayscale
 from ...world_models.interface import PixelwiseDensity
+from ..evaluation.screen import plane_colors
+from ..evaluation.video import Image
 from .context import Inspection, StepContext
-from .images import overlay_heat_map
+from .images import overlay_heat_map, resized
 from .panels import Images, Panel, Picture, Table
 
 NOT_SAVED = "counts continue during play and are not saved"
@@ -79,11 +81,14 @@ class DensityBonusInspector(CountingInspector[HasDensity]):
         if nats is None:
             note = "not available per pixel: this density bounds the probability of whole frames"
             return [counts, Table("Surprise", (), note)]
-        quantized = quantizer.gray(symbols)
-        frame = quantized if quantizer.planes else grayscale(step.frame)
+        gray: Image = quantizer.gray(symbols)[0].cpu().numpy()
+        if quantizer.planes:
+            quantized, frame = plane_colors(quantizer.levels - 1)[symbols[0].cpu().numpy()], gray
+        else:
+            quantized, frame = gray, grayscale(step.frame)[0].cpu().numpy()
         pictures = (
-            Picture(quantized[0].cpu().numpy(), "input of the density"),
-            Picture(overlay_heat_map(frame[0].cpu().numpy(), nats), "-log p of each pixel"),
+            Picture(resized(quantized, frame.shape), "input of the density"),
+            Picture(overlay_heat_map(frame, nats), "-log p of each pixel"),
         )
         return [counts, Images("Surprise", pictures, f"maximum: {nats.max():.1f} nats")]
 

@@ -1,5 +1,7 @@
 """Images: their size on a display, and images of per-pixel values."""
 
+from typing import Any
+
 import numpy as np
 from matplotlib import colormaps
 from numpy.typing import NDArray
@@ -28,10 +30,17 @@ def heat_map(values: NDArray[np.floating]) -> Image:
     return colors
 
 
+def resized(values: NDArray[Any], shape: tuple[int, ...]) -> NDArray[Any]:
+    """Return an array in another number of rows and columns, by the nearest of its own."""
+    rows, columns = (
+        np.arange(n) * m // n for n, m in zip(shape[:2], values.shape[:2], strict=True)
+    )
+    return values[rows[:, None], columns]
+
+
 def overlay_heat_map(gray: Image, values: NDArray[np.floating]) -> Image:
     """Draw a heat map over a dimmed gray image of any other resolution, opaque where it is hot."""
-    rows, columns = (np.arange(n) * m // n for n, m in zip(gray.shape, values.shape, strict=True))
-    heat = values[rows[:, None], columns] / max(float(values.max()), 1e-9)
+    heat = resized(values, gray.shape) / max(float(values.max()), 1e-9)
     alpha, dimmed = np.sqrt(heat)[..., None], gray[..., None] * 0.45
     mixed: Image = alpha * heat_map(0.25 + 0.75 * heat) + (1 - alpha) * dimmed
     return mixed.astype(np.uint8)

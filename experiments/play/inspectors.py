@@ -130,12 +130,15 @@ class EpisodicMemoryInspector:
     def _neighbors(self, title: str, action: int, captions: dict[int, str]) -> Panel:
         """Show the neighbors in an action's table, by their indices, as frames if possible."""
         tables, indices = self.agent.tables, list(captions)
+        channels = self.agent.spec.channels
         if "observations" in tables.columns:
-            newest = tables.observations[action, indices][:, -self.agent.spec.channels :]
+            newest = tables.observations[action, indices][:, -channels:]
             images = list(map(frame_to_image, newest))
             note = "stored frames, with return at key distance"
         elif decoded := decode_keys(
-            self.agent.representation, tables.keys[action, torch.tensor(indices, dtype=torch.int64)]
+            self.agent.representation,
+            tables.keys[action, torch.tensor(indices, dtype=torch.int64)],
+            channels,
         ):
             images = decoded
             note = "decoded from keys (frames are not stored), with return at key distance"

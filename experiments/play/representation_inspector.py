@@ -30,11 +30,12 @@ class RepresentationInspector:
         model_value = float(code[0, latent])
         changed_code = code.clone()
         changed_code[0, latent] = model_value if self.value is None else self.value
-        reconstruction, changed = decode_keys(model, torch.cat([code, changed_code]))
+        frame = context.step.frame[0]
+        reconstruction, changed = decode_keys(model, torch.cat([code, changed_code]), len(frame))
         low, high = _latent_range(model)
         max_rank = len(self.latents) - 1
         pictures = (
-            Picture(frame_to_image(context.step.frame[0]), "observation"),
+            Picture(frame_to_image(frame), "observation"),
             Picture(reconstruction, "reconstruction"),
             Picture(changed, f"latent at {float(changed_code[0, latent]):.2f}"),
         )
@@ -55,13 +56,16 @@ class RepresentationInspector:
 
 
 @torch.no_grad()
-def decode_keys(representation: Representation, keys: Float[Tensor, "B D"]) -> list[Image]:
-    """Decode keys to frames (of each stack the newest); empty if there is no decoder."""
+def decode_keys(
+    representation: Representation, keys: Float[Tensor, "B D"], channels: int
+) -> list[Image]:
+    """Decode keys to frames of ``channels``, of each stack the newest; [] without a decoder."""
     if not isinstance(representation, VariationalRepresentation):
         return []
     net = representation.model
     mean: Tensor = net.likelihood(keys[:, : net.latent].to(representation.device)).mean
-    return list((mean[:, -1].clamp(0, 1) * 255).round().to(torch.uint8).cpu().numpy())
+    frames = (mean[:, -channels:].clamp(0, 1) * 255).round().to(torch.uint8)
+    return list(map(frame_to_image, frames))
 
 
 def _latent_range(model: VariationalRepresentation) -> tuple[float, float]:

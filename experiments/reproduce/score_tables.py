@@ -47,6 +47,7 @@ def scores_table() -> str:
     Agents trained in imagination are scored in the game itself. Mazes have a table of their own.
     """
     results = [x for x in committed_results("training") if "mazes" not in x["runs"][0]]
+    results.sort(key=lambda data: data["env_name"])
     differing, footnotes = _differing_settings(results), Footnotes()
     rows, episodes, random_episodes = [], set(), set()
     for data in results:

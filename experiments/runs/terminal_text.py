@@ -19,9 +19,21 @@ def plain(text: str) -> str:
 
 
 def paragraph(text: str, indent: int = 0) -> str:
-    """Return a text in lines that fit the terminal."""
+    """Return a text in lines that fit the terminal; paths, commands and flags are not broken."""
     space = " " * indent
-    return textwrap.fill(text, width(), initial_indent=space, subsequent_indent=space)
+    return textwrap.fill(
+        text,
+        width(),
+        initial_indent=space,
+        subsequent_indent=space,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+
+
+def message(text: str, *, terminal: bool) -> str:
+    """Return a sentence for people, which a terminal gets as a paragraph and a file as one line."""
+    return paragraph(text) if terminal else text
 
 
 def description_list(rows: Sequence[tuple[str, str]], indent: int = 2) -> str:

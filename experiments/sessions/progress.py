@@ -11,10 +11,14 @@ from ..config.experiment import Job
 from ..runs.console import RunConsole
 from ..runs.live_line import LiveLine
 from ..runs.progress_text import Speed, duration, progress_line, remaining_seconds
+from ..runs.terminal_text import message
 from .callbacks import Callback
 
-SETTLE_SECONDS = 15.0
-"""Seconds after which the speed is known well enough to estimate the remaining time."""
+SETTLE_SECONDS = 30.0
+"""Seconds for which the estimate of the remaining time is long before the user is warned of it.
+
+A pause, as of a model's fit, no longer slows the measured speed by then.
+"""
 LONG_HOURS = 1.0
 """Remaining hours of which the user is warned."""
 
@@ -46,15 +50,15 @@ class Display(Callback):
         )
         self.line = LiveLine(self.console)
         self.speed = Speed()
-        self.start_time = time.monotonic()
+        self.slow_since: float | None = None
+        """When the estimate of the remaining time became a long one."""
         self.warned = False
 
     def on_message(self, text: str) -> None:
-        self.console.print(text)
+        self.console.print(message(text, terminal=self.console.is_terminal))
 
     def on_start(self, step: int) -> None:
-        self.start_time = time.monotonic()
-        self.speed.update(self.start_time, step)
+        self.speed.update(time.monotonic(), step)
         self.line.start()
 
     def on_metrics(self, metrics: Metrics) -> None:
@@ -62,8 +66,8 @@ class Display(Callback):
             return
         now, (step, scores) = time.monotonic(), self.status()
         self.speed.update(now, step)
-        if not self.warned and now - self.start_time >= SETTLE_SECONDS:
-            self._warn_of_a_long_run(step)
+        if not self.warned:
+            self._warn_of_a_long_run(now, step)
         self.line.show(self._describe(step, scores))
 
     def on_end(self, step: int) -> None:
@@ -79,9 +83,13 @@ class Display(Callback):
         rate, job = self.speed.steps_per_second, self.job
         return progress_line(self.console.width, scores, step, job.length, job.unit, rate)
 
-    def _warn_of_a_long_run(self, step: int) -> None:
+    def _warn_of_a_long_run(self, now: float, step: int) -> None:
         seconds = remaining_seconds(step, self.job.length, self.speed.steps_per_second)
-        if seconds > 3600 * LONG_HOURS:
+        if seconds <= 3600 * LONG_HOURS:
+            self.slow_since = None
+        elif self.slow_since is None:
+            self.slow_since = now
+        elif now - self.slow_since > SETTLE_SECONDS:
             self.warned = True
             flag = self.job.length_field.replace("_", "-")
             self.on_message(

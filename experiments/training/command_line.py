@@ -7,7 +7,6 @@ from ...envs.atari.atari import AtariConfig
 from ...envs.atari.games import expand_games
 from ...envs.errors import UsageError
 from ..config.arguments import (
-    check_flags,
     expand_game_flag,
     parse_job,
     split_roles,
@@ -44,10 +43,11 @@ def parse_experiment(argv: list[str]) -> tuple[Start, list[Experiment], TrainOpt
     if protocol is not None:
         tokens.append(f"env.protocol:{protocol}")
     chosen, options = choose_all(start.experiment, tokens), TrainOptions(imports=imports)
-    check_flags(flags, OWN_FLAGS, Experiment, TrainOptions)
     if {"-h", "--help"} & {*flags}:
         print(introduction(start.name, chosen))
-    experiment, options = parse_job(chosen, options, flags, f"reverie train {start.name}")
+    experiment, options = parse_job(
+        chosen, options, flags, f"reverie train {start.name}", OWN_FLAGS
+    )
     return start, [experiment] if games is None else in_games(experiment, games), options
 
 

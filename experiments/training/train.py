@@ -212,7 +212,7 @@ class AgentTraining(Process):
         ):
             bonus = self._bonus(t)
             t = t.with_bonus(self.own_envs(bonus))
-            metrics = {"bonus/mean": bonus.mean(), **self.agent.learn(t)}
+            metrics = {**self.bonus_metrics(bonus), **self.agent.learn(t)}
             self.count(t)
             yield t, metrics
 
@@ -227,6 +227,10 @@ class AgentTraining(Process):
         if isinstance(self.bonus, NoBonus):
             return t.bonus.new_zeros(self.job.num_envs)
         return self.bonus(gather_transition(t, self.runtime.ranks))
+
+    def bonus_metrics(self, bonus: Float[Tensor, " N"]) -> Metrics:
+        """Return the mean bonus of a timestep; nothing without a bonus."""
+        return {} if isinstance(self.bonus, NoBonus) else {"bonus/mean": bonus.mean()}
 
     def start(self) -> None:
         """Initialize the agent from another run if the experiment names one."""

@@ -18,7 +18,7 @@ from ...agents.seeds_together.env_states import concat_states, split_states
 from ...agents.seeds_together.together import check_together, together
 from ...envs.batched_env import BatchedEnv, EmulatorEnvs
 from ...envs.errors import UsageError
-from ...envs.interface import Carry, Metrics, TimeStep, Transition, concat_timesteps
+from ...envs.interface import Carry, TimeStep, Transition, concat_timesteps
 from ...envs.seed_envs import SeedEnvs
 from ..config.experiment import Experiment
 from ..runs import random_state
@@ -196,8 +196,8 @@ class SeedGroup:
             rows = zip(self.processes, own, bonus.chunk(count), metrics, strict=True)
             for process, own_t, own_bonus, own_metrics in rows:
                 process.count(own_t)
-                mean: Metrics = {"bonus/mean": own_bonus.mean()}
-                process.consume(own_t.with_bonus(own_bonus), mean | own_metrics)
+                row = {**process.bonus_metrics(own_bonus), **own_metrics}
+                process.consume(own_t.with_bonus(own_bonus), row)
             yield
 
     def _save(self) -> None:

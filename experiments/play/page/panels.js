@@ -44,6 +44,7 @@ export function fitPictures(container) {
     let scale = devicePixelRatio * Math.min(clientWidth / columns, height / canvas.height);
     scale = Math.max(scale >= 2 ? Math.floor(scale) : scale, 0.5) / devicePixelRatio;
     canvas.style.width = `${columns * scale}px`;
+    canvas.parentElement.style.setProperty("--picture", canvas.style.width);
     canvas.style.height = `${canvas.height * scale}px`;
   }
 }

@@ -523,6 +523,9 @@ def test_version_and_a_missing_argument_say_what_to_type(
         ("train dqn agnet:ppo", "agent"),
         ("train dqn bonsu.density:cts", "bonus"),
         ("train dqn --agent.gama 0.9", "--agent.gamma"),
+        ("train dqn --gama 0.9", "--agent.gamma"),
+        ("train dqn --agent.no-duelling", "--agent.dueling"),
+        ("pretrain predictor:mlp --data x --num-update 3", "--num-updates"),
         ("ablate dqn bonus:none --gaem pong", "--game"),
         ("list gams", "games"),
         ("reproduce pong-pppo", "pong-ppo"),
@@ -538,6 +541,22 @@ def test_a_typo_names_the_nearest(args: str, hint: str, capsys: pytest.CaptureFi
     assert run(*args.split()) == 2
     printed = " ".join(capsys.readouterr().err.split())
     assert re.search(rf"(Did you mean|meant:).* {hint}", printed)
+
+
+@pytest.mark.parametrize(
+    ("args", "remedy"),
+    [
+        ("train dqn --env.id Own-v0", "env:gym has it, and the env here is atari."),
+        ("train dqn env:catch --game pong", "env:atari or minatar has it, and the env here is"),
+        ("ablate ppo --agent.planner.filters 3", "straw or strawe has it"),
+        ("train dqn --xylophone", "--help shows all flags."),
+    ],
+)
+def test_a_flag_of_another_part_names_the_part(
+    args: str, remedy: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(*args.split()) == 2
+    assert remedy in capsys.readouterr().err
 
 
 def test_a_config_is_run_again_in_another_folder(capsys: pytest.CaptureFixture[str]) -> None:

@@ -111,7 +111,7 @@ def test_a_long_evaluation_shows_its_progress(
     evaluate(RandomPolicy(2), env, episodes=1, max_steps=3)
     out, err = capsys.readouterr()
     assert not out
-    assert "AlwaysEndless-v0: 0 of 1 episodes, the longest now at 2 of 3" in err
+    assert "AlwaysEndless-v0: 0 of 1 episodes, longest now 2 of 3 steps" in err
     if live:
         shown = re.sub(r"\x1b\[[?\d;]*\w", "\n", err).replace("\r", "\n")
         assert max(map(len, shown.splitlines())) <= 60, "a longer line would not be overwritten"

@@ -18,6 +18,7 @@ from reverie.agents.networks import MLPConfig
 from reverie.envs.batched_env import BatchedEnv
 from reverie.envs.catch import CatchConfig
 from reverie.envs.maze import MazeConfig
+from reverie.experiments.evaluation.screen import frame_to_image, plane_colors
 from reverie.experiments.play.messages import execute
 from reverie.experiments.play.panels import (
     BarChart,
@@ -25,6 +26,7 @@ from reverie.experiments.play.panels import (
     Images,
     Table,
 )
+from reverie.experiments.play.representation_inspector import decode_keys
 from reverie.world_models.planning.shortest_path import ShortestPathConfig
 from reverie.world_models.representation.true_state import TrueStateConfig
 from reverie.world_models.representation.vae import VAEConfig
@@ -140,6 +142,28 @@ def test_neighbors_are_shown_as_stored_frames_or_as_decoded_keys() -> None:
             frame = agent.tables.observations[action, indices[action, 0, 0], -1]
             assert np.array_equal(images.pictures[0].image, frame.numpy())
         assert panels_by_title(session, Images)["Representation"].sliders
+
+
+@pytest.mark.parametrize("channels", [1, 3, 4])
+def test_decoded_frames_are_drawn_like_observed_ones(channels: int) -> None:
+    """Of two stacked frames the newest, with all of its channels or planes."""
+    model = VAEConfig(latent=3).build(obs_shape=(2 * channels, 6, 5), seed=1)
+    keys = torch.zeros(1, model.dim)
+    (image,) = decode_keys(model, keys, channels)
+    with torch.no_grad():
+        decoded = model.model.likelihood(keys[:, :3]).mean[0, -channels:]
+    frame = (255 * decoded.clamp(0, 1)).round().to(torch.uint8)
+    assert np.array_equal(image, frame_to_image(frame))
+    assert image.shape == ((6, 5) if channels == 1 else (6, 5, 3))
+
+
+def test_a_plane_is_as_opaque_as_it_is_on() -> None:
+    frame = torch.zeros(5, 1, 3, dtype=torch.uint8)
+    frame[1, 0, 0] = frame[4, 0, 0] = 255
+    frame[1, 0, 1], frame[3, 0, 2] = 255, 51
+    colors, image = plane_colors(5), frame_to_image(frame)
+    assert np.array_equal(image[0, :2], colors[[5, 2]]), "the last plane is on top"
+    assert np.array_equal(image[0, 2], np.round(colors[4] / 5).astype(np.uint8))
 
 
 def test_a_latent_slider_changes_the_decoded_frame_and_can_be_reset() -> None:

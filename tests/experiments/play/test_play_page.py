@@ -193,6 +193,12 @@ def test_the_page_fits_every_window_in_both_themes(browser: Any) -> None:
             assert page.page.evaluate(OVERFLOWING) == [], width
             assert page.page.evaluate(OVERLAPPING) == [], width
             widths.append(page.page.locator("#main-view canvas").bounding_box()["width"])
+        figure = "document.querySelector('figure')"
+        set_width = f"{figure}.style.getPropertyValue('--picture')"
+        assert float(page.page.evaluate(set_width).removesuffix("px")) == widths[-1]
+        page.page.evaluate(f"{figure}.style.setProperty('--picture', '80px')")
+        overlay = f"getComputedStyle({figure}, '::after').fontSize"
+        assert page.page.evaluate(overlay) == "10px", "as wide as a narrow picture"
         assert widths[0] > 0.75 * 360
         assert widths[-1] > 900, "the picture uses the room"
         assert widths[1:] == sorted(widths[1:])

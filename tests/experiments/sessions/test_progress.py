@@ -57,7 +57,25 @@ def test_lines_come_by_wall_time_and_a_long_run_is_announced_once(
     progress = [line for line in lines if line.startswith("score")]
     assert len(progress) == 4
     assert "10 steps/s" in progress[-1]
-    assert [line for line in lines if "takes 27.8 h more" in line] == lines[1:2]
+    (warning,) = [i for i, line in enumerate(lines) if "takes 27.8 h more" in line]
+    assert lines[warning - 1].startswith("score"), "the speed was known by then"
+
+
+def test_a_pause_is_not_announced_as_a_long_run(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A model is fitted for ten minutes, amid a run of twenty at a hundred steps a second."""
+    now, step = 0.0, 0
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    display = Display(CATCH, lambda: (step, ("score 1.0",)), [], quiet=False)
+    display.job = Experiment(total_timesteps=120_000)
+    display.on_start(0)
+    for second in range(1, 121):
+        now, step = second + 600.0 * (second > 60), step + 100
+        display.on_metrics({})
+    printed = capsys.readouterr().out
+    assert "ETA 13.9 h" in printed, "the pause slows the speed that is measured just after it"
+    assert "more; Ctrl-C" not in printed
 
 
 def test_a_run_that_is_too_short_to_learn_says_so(
