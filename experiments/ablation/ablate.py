@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ...envs.errors import UsageError
+from ..config.experiment import Experiment
 from ..reporting.committed import RESULTS, require_checkout, write_result
 from ..reporting.comparison import compare
 from ..reporting.report import write_report
@@ -70,8 +71,8 @@ def ablate(grid: Grid, options: AblateOptions, command: str = "") -> int:
         print("Interrupted: the same command continues.")
         raise
     if failed:
-        cells = {cell_of(task): task for task in failed}
-        names = "; ".join(f"{describe(grid, x)} in {x.env.env_name}" for x in cells)
+        cells = dict.fromkeys(map(cell_of, failed))
+        names = "; ".join(f"{_choices(grid, x)} in {x.env.env_name}" for x in cells)
         print(f"{len(failed)} runs failed, of {names}; the same command retries them.")
     runs = [task.folder for task in tasks if task.scores]
     first = [x.folder for x in tasks if cell_of(x) == cell_of(tasks[0]) and x.scores]
@@ -132,9 +133,9 @@ def _execute(executor: Executor, tasks: Sequence[Task], count: int) -> None:
     )
 
 
-def describe(grid: Grid, cell: object) -> str:
-    """Return what distinguishes a cell from others in its env."""
-    return " ".join(str(x) for x in grid.cells[cell]) or grid.preset  # type: ignore[index]
+def _choices(grid: Grid, cell: Experiment) -> str:
+    """Return what distinguishes a cell from others."""
+    return " ".join(map(str, grid.cells[cell])) or grid.preset
 
 
 def _print_grid(grid: Grid, tasks: Sequence[Task], options: AblateOptions) -> None:
@@ -145,7 +146,7 @@ def _print_grid(grid: Grid, tasks: Sequence[Task], options: AblateOptions) -> No
     for experiment in grid.cells:
         env, steps = experiment.env, experiment.total_timesteps
         print(
-            f"  {describe(grid, experiment)}: {env.env_name}, protocol {env.protocol_label}, "
+            f"  {_choices(grid, experiment)}: {env.env_name}, protocol {env.protocol_label}, "
             f"{steps:,} steps ({steps * env.frame_skip:,} frames)"
         )
     print(f"rule: {options.rule}")

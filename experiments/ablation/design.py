@@ -35,18 +35,23 @@ def print_design(
     grid: Grid, tasks: Sequence[Task], options: AblateOptions, command: str = ""
 ) -> None:
     """Print what the grid can tell in each env, or the command that makes a pilot."""
-    cells: dict[str, list[Experiment]] = {}
+    baselines: dict[str, Experiment] = {}  # of each env, which variants of its protocol share
     for cell in grid.cells:
-        env = encode(cell.env) | {"protocol": None}
-        cells.setdefault(str(env), []).append(cell)
-    comparisons = len(grid.cells) - len(cells)
+        baselines.setdefault(str(encode(cell.env) | {"protocol": None}), cell)
+    comparisons = len(grid.cells) - len(baselines)
     if not comparisons:
         return
-    scores = _pilot_scores([each[0] for each in cells.values()], tasks, options)
+    scores = _pilot_scores([*baselines.values()], tasks, options)
     for baseline, values in scores.items():
         if len(values) >= MIN_RUNS:
-            name, rule = baseline.env.env_name, options.rule
-            print(paragraph(f"{name}: {describe_design(values, rule, comparisons)}"))
+            own = [
+                x
+                for choice in grid.cells[baseline]
+                if choice.role == "env"
+                for x in choice.settings
+            ]
+            name = baseline.env.env_name + f" ({', '.join(own)})" * bool(own)
+            print(paragraph(f"{name}: {describe_design(values, options.rule, comparisons)}"))
     if any(len(values) < MIN_RUNS for values in scores.values()):
         print(
             paragraph(

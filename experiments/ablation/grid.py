@@ -63,8 +63,8 @@ def make_grid(argv: list[str], games: str = "") -> Grid:
         _, experiments, options = parse_experiment([preset, *own, *flags])
         in_each_game.append(in_games(experiments[0], games) if games else experiments)
     cells: dict[Experiment, tuple[Choice, ...]] = {}
-    for experiments in zip(*in_each_game, strict=True):
-        for experiment, choices in zip(experiments, combinations, strict=True):
+    for in_one_game in zip(*in_each_game, strict=True):
+        for experiment, choices in zip(in_one_game, combinations, strict=True):
             cells.setdefault(experiment, choices)
     used_roles = {choice.role for choices in combinations for choice in choices}
     for choice in itertools.chain(*alternatives):

@@ -43,7 +43,7 @@ def run_rounds(
         for verdict in verdicts:
             row = verdict.variant, verdict.env_name
             if verdict.decided and row not in told:
-                print(f"After {n} seeds, {verdict.variant} in {verdict.env_name}: {verdict.label}")
+                print(f"After {n} seeds, {verdict.variant} in {verdict.env_name}: {verdict.text}")
                 told.add(row)
         without = {cell_of(task) for task in failed}
         complete = [pair for pair in undecided if len(pair) == 2 and not pair & without]

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from ...envs.atari.atari import AtariConfig
 from ...envs.atari.games import expand_games
@@ -56,17 +57,16 @@ def in_games(experiment: Experiment, games: str) -> list[Experiment]:
 
     Raises UsageError if its env has no games, or no game of a name.
     """
-    env = experiment.env
+    env: Any = experiment.env
     if not hasattr(env, "game"):
         kinds = (f"env:{name}" for name, kind in ENVS.items() if hasattr(kind, "game"))
         raise UsageError(
             f"--games is {games}, and {env.env_name} has no games, as {' and '.join(kinds)} have; "
             "leave it out."
         )
+    names = tuple(dict.fromkeys(filter(None, map(str.strip, games.split(",")))))
     if isinstance(env, AtariConfig):
         names = expand_games(games)
-    else:
-        names = list(dict.fromkeys(filter(None, map(str.strip, games.split(",")))))
     if not names:
         raise UsageError("--games names no game; give some, separated by commas.")
     return [replace(experiment, env=replace(env, game=name)) for name in names]

@@ -316,11 +316,11 @@ def test_a_grid_until_decided_continues_with_seeds_together(
     assert cli.main(args.split()) == 0
     output = capsys.readouterr().out
     assert "Interrupted: the same command continues." in output
-    assert re.search(r"\[4/4\] dqn-catch-s0-simhash\S* with seeds 1, 2, 3 in", output)
+    assert re.search(r"\[4/4\] dqn-catch-s0-\S*simhash\S* with seeds 1, 2, 3 in", output)
     assert "Verdicts by the training-mean score" in output
     assert "training-mean" in (tmp_path / "report.md").read_text()
     assert json.loads((tmp_path / "verdict_rule.json").read_text())["analyses"] == [4]
-    (run,) = tmp_path.glob("dqn-catch-s2-simhash*")
+    (run,) = tmp_path.glob("dqn-catch-s2-*simhash*")
     flags = args.partition("--total-timesteps")[0].replace("ablate", "train")
     single = flags.replace("none,simhash", "simhash") + "--total-timesteps 200 --seed 2 --threads 1"
     assert cli.main([*single.split(), "--folder", str(tmp_path / "single"), "--quiet"]) == 0

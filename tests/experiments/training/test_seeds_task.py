@@ -17,6 +17,7 @@ from reverie.experiments.runs.scores import read_scores
 from reverie.experiments.sessions.options import TrainOptions
 from reverie.experiments.training import logs
 from reverie.experiments.training import task as task_module
+from reverie.experiments.training import train as train_module
 from reverie.experiments.training.task import SeedsTask, Task
 
 AGENT = DQNConfig(learning_starts=40, buffer_size=150, batch_size=8, exploration_steps=100)
@@ -59,7 +60,7 @@ def test_a_seed_that_fails_leaves_the_others(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first, second = tasks(tmp_path)
-    train = task_module.train
+    train = train_module.train
 
     def fail_together(*args: Any, **settings: Any) -> list[Run]:
         raise NumericalError("a loss is nan.")
