@@ -18,13 +18,13 @@ import pytest
 
 from reverie.experiments.cli import main as cli
 from reverie.experiments.config.registry import TABLES
+from reverie.experiments.evaluation.action_sensitivity import action_sensitivity
 from reverie.experiments.training import predictors, representations
 
 ROOT = Path(__file__).parent.parent
 
 SMALL = {
-    "train": "--total-timesteps 32 --num-envs 4 --random-play-seconds 0 --device cpu --threads 1"
-    " --quiet",
+    "train": "--total-timesteps 32 --random-play-seconds 0 --device cpu --threads 1 --quiet",
     "evaluate": "--episodes 1 --num-envs 1 --device cpu --threads 1",
     "ablate": "--total-timesteps 32 --seeds 1 --episodes 1 --steps-per-second 500",
     "collect": "--frames 2000 --device cpu --threads 1",
@@ -32,7 +32,7 @@ SMALL = {
     "play": "--video play.mp4 --timesteps 2 --device cpu",
 }
 """Flags of each command that replace the document's, or are added to them."""
-FEWER = {"--seeds-together": "2"}
+FEWER = {"--seeds-together": "2", "--num-envs": "4"}
 """Flags whose value is replaced where a document has them."""
 GAMES = {"atari26": "pong"}
 """Values of ``--games`` that are too many to play."""
@@ -143,7 +143,7 @@ def reader(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         lambda job, recording, count, longest: starts(job, recording, HELD_OUT, longest),
     )
     monkeypatch.setattr(representations, "NUM_HELD_OUT", HELD_OUT)
-    sensitivity = partial(predictors.action_sensitivity, num_starts=HELD_OUT)
+    sensitivity = partial(action_sensitivity, num_starts=HELD_OUT)
     monkeypatch.setattr(predictors, "action_sensitivity", sensitivity)
     yield tmp_path
     for base, table in tables.items():

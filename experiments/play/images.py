@@ -35,7 +35,8 @@ def resized(values: NDArray[Any], shape: tuple[int, ...]) -> NDArray[Any]:
     rows, columns = (
         np.arange(n) * m // n for n, m in zip(shape[:2], values.shape[:2], strict=True)
     )
-    return values[rows[:, None], columns]
+    taken: NDArray[Any] = values[rows[:, None], columns]
+    return taken
 
 
 def overlay_heat_map(gray: Image, values: NDArray[np.floating]) -> Image:
