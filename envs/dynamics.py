@@ -28,6 +28,7 @@ class Outcome:
     """Whether the episode ends, by death or by a time-out."""
 
 
+@runtime_checkable
 class Dynamics(Protocol):
     """The transition function of an env.
 

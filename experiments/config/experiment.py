@@ -70,8 +70,16 @@ class Experiment(Job):
 
         They are those whose config has an attribute ``needs_privileged`` that is true.
         """
+        return self._parts_with("needs_privileged")
+
+    @property
+    def needs_snapshots(self) -> tuple[str, ...]:
+        """Names of the parts that start from ``TimeStep.snapshot``, as ``needs_privileged``."""
+        return self._parts_with("needs_snapshots")
+
+    def _parts_with(self, capability: str) -> tuple[str, ...]:
         parts = [part for role in (self.agent, self.bonus) for part in _nested_parts(role)]
-        return tuple(type(x).__name__ for x in parts if getattr(x, "needs_privileged", False))
+        return tuple(type(x).__name__ for x in parts if getattr(x, capability, False))
 
 
 def _nested_parts(config: Any) -> Iterator[Any]:

@@ -32,8 +32,9 @@ def make_batched_env(
 ) -> BatchedEnv:
     """Create a rank's share of the envs of an experiment, divided into ``pipeline`` groups.
 
-    They offer their true state with ``privileged``, or if a part of the experiment needs it. Raises
-    UsageError if an env cannot, or if the number of envs is not divisible by that of the groups.
+    They offer their true state with ``privileged``, or if a part of the experiment needs it, and
+    snapshots if a part needs these. Raises UsageError if an env cannot, or if the number of envs is
+    not divisible by that of the groups.
     """
     if experiment.num_envs % ranks.size:
         raise UsageError(
@@ -50,7 +51,13 @@ def make_batched_env(
     settings: dict[str, Any] = {"precision": precision, "privileged": privileged}
     build = partial(build_env, experiment, size, max(1, threads // pipeline), **settings)
     parts = [
-        BatchedEnv(build(), seed=experiment.seed, device=device, first_env=start)
+        BatchedEnv(
+            build(),
+            seed=experiment.seed,
+            device=device,
+            first_env=start,
+            snapshots=bool(experiment.needs_snapshots),
+        )
         for start in range(rows.start, rows.stop, size)
     ]
     needs = experiment.needs_privileged
@@ -61,6 +68,13 @@ def make_batched_env(
             f"{' and '.join(needs)} needs the true state, which {experiment.env.env_name} does not "
             "offer; choose another part, or an env that offers it, such as env:catch or "
             "--game montezuma_revenge."
+        )
+    if experiment.needs_snapshots and envs.spec.dynamics is None:
+        envs.close()
+        raise UsageError(
+            f"agent.predictor:emulator steps snapshots of the env, and {experiment.env.env_name} "
+            "offers none; choose a learned predictor, such as agent.predictor:small-mlp, or an env "
+            "that offers them, such as env:catch, env:minatar or env:atari."
         )
     return envs
 

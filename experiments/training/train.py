@@ -195,6 +195,7 @@ class AgentTraining(Process):
             device=self.runtime.device,
             threads=self.runtime.threads,
             privileged=bool(self.job.needs_privileged),
+            snapshots=bool(self.job.needs_snapshots),
             tell=self.tell,
         )
 
