@@ -104,7 +104,9 @@ class Dyna(ModelBased):
         self.device = torch.device(device)
         self.simulator = Simulator(config, spec, seed=seed, device=device, precision=precision)
         self.inner = config.inner.build(
-            replace(spec, num_envs=config.imagination_envs, padding="stored"),
+            replace(
+                spec, num_envs=config.imagination_envs, padding="stored", dynamics=None
+            ),
             seed=seed,
             device=device,
             precision=precision,
@@ -136,7 +138,12 @@ class Dyna(ModelBased):
         if num_imagined:
             starts = self.simulator.sample_starts(4 * num_imagined)
             imagination = Imagination(
-                self.simulator.predictor, starts, num_imagined, horizon=horizon, tensors=True
+                self.simulator.predictor,
+                starts,
+                num_imagined,
+                horizon=horizon,
+                tensors=True,
+                planes=self.spec.planes,
             )
             seed = (self.seed << 32) + number - 1
             parts.append(

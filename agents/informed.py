@@ -96,7 +96,9 @@ class Informed(ModelBased):
     ) -> None:
         self.config, self.spec, self.device = config, spec, torch.device(device)
         self.simulator = Simulator(config, spec, seed=seed, device=device, precision=precision)
-        self.inner = config.inner.build(spec, seed=seed, device=device, precision=precision)
+        self.inner = config.inner.build(
+            replace(spec, dynamics=None), seed=seed, device=device, precision=precision
+        )
 
     @property
     def epsilon(self) -> float:

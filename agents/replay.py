@@ -16,7 +16,7 @@ from torch import Tensor
 
 from ..envs import prng
 from ..envs.errors import UsageError
-from ..envs.interface import EnvSpec, Segment, Transition
+from ..envs.interface import EnvSpec, Segment, TimeStep, Transition
 from ..envs.transfer import columns_to_host
 from .returns import returns_to_go
 
@@ -27,7 +27,7 @@ COLUMNS = (
     "frames", "action", "reward", "discount", "episode_end", "num_frames", "returns", "complete",
     "privileged",
 )  # fmt: skip
-"""Tensors of the buffer [rows, envs, ...], in the order of a checkpoint."""
+"""Tensors of the buffer [rows, envs, ...], in the order of a checkpoint; snapshots follow."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +121,9 @@ class Replay:
         self.episode_end, self.complete = (torch.zeros(shape, dtype=torch.bool) for _ in range(2))
         self.num_frames = torch.zeros(shape, dtype=torch.int64)  # of the stack, of this episode
         self.privileged = torch.zeros(*shape, len(spec.privileged), dtype=torch.uint8)
+        snapshot_size = spec.dynamics.snapshot_size if spec.dynamics else 0
+        self.snapshot = torch.zeros(*shape, snapshot_size, dtype=torch.uint8)
+        self.columns = (*COLUMNS, "snapshot") if spec.dynamics else COLUMNS
         self.head = 0  # timesteps written; timestep t is in row t % num_rows
         self.pending = torch.full((self.num_envs,), self.stack - 1)  # first one not yet sampleable
         blocks = -(-self.num_rows * self.num_envs // BLOCK)
@@ -139,8 +142,7 @@ class Replay:
             self.head = self.stack - 1
             self.frames[: self.stack] = stack.transpose(0, 1)
             self.num_frames[self.head] = torch.where(t.step.first.cpu(), 1, self.stack)
-            if t.step.privileged is not None:
-                self.privileged[self.head] = t.step.privileged.cpu()
+            self._store_state(self.head, t.step)
         row, next_row = self.head % self.num_rows, (self.head + 1) % self.num_rows
         step = t.next_step
         valid, action, reward, discount, first, last = columns_to_host(
@@ -153,8 +155,7 @@ class Replay:
 
         channels = self.frames.shape[2]
         self.frames[next_row] = step.frame if step.frame.shape[1] == channels else step.obs
-        if step.privileged is not None:
-            self.privileged[next_row] = step.privileged.cpu()
+        self._store_state(next_row, step)
         num_frames = (self.num_frames[row] + 1).clamp_(max=self.stack)
         self.num_frames[next_row] = torch.where(first, 1, num_frames)
         self.action[row] = action
@@ -221,7 +222,10 @@ class Replay:
         rows = row[:, None] + torch.arange(timesteps + 1)
         obs = self._stacks(rows.flatten(), env.repeat_interleave(timesteps + 1))
         reward = self.reward.view(-1)[window]
-        privileged = self.privileged.flatten(0, 1)[self._cells(rows, env[:, None])]
+        cells = self._cells(rows, env[:, None])
+        privileged, snapshot = (
+            x.flatten(0, 1)[cells] if x.shape[2] else None for x in (self.privileged, self.snapshot)
+        )
         return Segment(
             action=self.action.view(-1)[window],
             obs=obs.view(batch_size, timesteps + 1, *obs.shape[1:]),
@@ -230,8 +234,15 @@ class Replay:
             discount=self.discount.view(-1)[window],
             first=torch.zeros_like(last),
             last=last,
-            privileged=privileged if privileged.shape[2] else None,
+            privileged=privileged,
+            snapshot=snapshot,
         )
+
+    def _store_state(self, row: int, step: TimeStep) -> None:
+        """Store the true state and the snapshot of a time step, where both sides have them."""
+        for store, x in ((self.privileged, step.privileged), (self.snapshot, step.snapshot)):
+            if store.shape[2] and x is not None:
+                store[row] = x.cpu()
 
     def _sample_ranks(self, count: int) -> Int64[Tensor, " B"]:
         ranks = prng.randint(prng.bits(self.rng, count, prng.Purpose.SAMPLE)[0], len(self))
@@ -293,7 +304,7 @@ class Replay:
             "rng": self.rng,
             "padding": self.padding,
             "sampleable": self.sampleable.view(-1)[: filled * self.num_envs],
-            **{name: getattr(self, name)[:filled] for name in COLUMNS},
+            **{name: getattr(self, name)[:filled] for name in self.columns},
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -303,5 +314,5 @@ class Replay:
         self.head, self.pending, self.rng = state["head"], state["pending"].clone(), state["rng"]
         self.sampleable.zero_().view(-1)[: len(state["sampleable"])] = state["sampleable"]
         self.block_counts = self.sampleable.sum(1)
-        for name in COLUMNS:
+        for name in self.columns:
             getattr(self, name)[: len(state[name])] = state[name]

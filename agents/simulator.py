@@ -12,7 +12,7 @@ from ..envs import prng
 from ..envs.checks import at_least, check
 from ..envs.errors import NumericalError
 from ..envs.interface import Carry, EnvSpec, Metrics, Segment, TimeStep, Transition
-from ..world_models.interface import PredictorConfig
+from ..world_models.interface import PredictorConfig, start_predictor
 from ..world_models.precision import FLOAT32, Precision
 from ..world_models.prediction.feedforward import SMALL
 from ..world_models.state import HasState
@@ -43,7 +43,7 @@ class ModelBasedConfig(AgentConfig):
 
     @property
     def untrained_reason(self) -> str:
-        if self.model_replay_ratio > 0:
+        if self.model_replay_ratio > 0 or not self.predictor.trainable:
             return ""
         return "agent.model_replay_ratio is 0, so the predictor never learns"
 
@@ -67,13 +67,8 @@ class Simulator(HasState):
         precision: Precision = FLOAT32,
     ) -> None:
         self.config, self.spec, self.device = config, spec, torch.device(device)
-        self.predictor = config.predictor.build(
-            obs_shape=spec.obs_shape,
-            num_actions=spec.num_actions,
-            channels=spec.channels,
-            seed=seed,
-            device=device,
-            precision=precision,
+        self.predictor = config.predictor.build_for(
+            spec, seed=seed, device=device, precision=precision
         )
         self.pretrained = False
         self.replay = Replay(
@@ -81,7 +76,7 @@ class Simulator(HasState):
             setting="agent.model_buffer_size",
         )  # fmt: skip
         self.steps = 0
-        ratio = config.model_replay_ratio
+        ratio = config.model_replay_ratio if config.predictor.trainable else 0.0
         self.schedule = Ratio(
             ratio,
             start=config.model_learning_starts,
@@ -90,8 +85,12 @@ class Simulator(HasState):
 
     @property
     def ready(self) -> bool:
-        """Whether the predictor has learned, and may be used from this step on."""
-        trained = self.schedule.count > 0 or self.pretrained
+        """Whether the predictor has learned, if it can, and may be used from this step on.
+
+        One that cannot learn waits as long, so that agents differ in nothing but the predictor.
+        """
+        learned = self.schedule.count > 0 or not self.config.predictor.trainable
+        trained = learned or self.pretrained
         return trained and self.steps >= self.config.model_learning_starts
 
     def learn(self, t: Transition) -> Metrics:
@@ -137,10 +136,12 @@ class Simulator(HasState):
 
         A stochastic predictor draws its latents from keys derived from ``rng``.
         """
-        state = self.predictor.start(
+        state = start_predictor(
+            self.predictor,
             torch.cat([carry["context_obs"], step.obs[:, None]], 1),
             carry["context_action"],
             torch.cat([carry["context_first"], step.first[:, None]], 1),
+            step.snapshot,
         )
         if "rng" in state:
             state["rng"] = prng.next_rng(prng.splitmix64(rng))

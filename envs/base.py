@@ -1,14 +1,18 @@
 """Base classes of environments in one process: spaces, seeds, masked resets and snapshots."""
 
+import math
 from collections.abc import Sequence
+from copy import deepcopy
 from typing import Any, ClassVar
 
 import numpy as np
 from gymnasium.spaces import Box, Discrete
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
+from jaxtyping import Int64, UInt8
 from numpy.typing import NDArray
 
+from .dynamics import Dynamics, Outcome
 from .layout import Layout
 
 Array = NDArray[Any]
@@ -17,8 +21,8 @@ Array = NDArray[Any]
 class ImageEnv(VectorEnv[Array, Array, Array]):
     """Vector environment of uint8 images in one process: its spaces, and masked, seeded resets.
 
-    Subclasses implement ``seed_env``, ``reset_envs``, ``observe``, ``info`` and ``step`` (with
-    NEXT_STEP autoreset).
+    Subclasses implement ``seed_env``, ``reset_envs``, ``observe``, ``info``, ``step`` (with
+    NEXT_STEP autoreset), ``snapshots`` and ``restore_snapshots``.
     """
 
     def __init__(
@@ -70,9 +74,56 @@ class ImageEnv(VectorEnv[Array, Array, Array]):
         """Return Gymnasium's info of a timestep, with the true state if it is offered."""
         raise NotImplementedError
 
+    def dynamics(self) -> Dynamics:
+        """Return the dynamics of the envs, which steps a copy of them."""
+        return EnvDynamics(deepcopy(self))
+
+    def snapshots(self) -> UInt8[Array, "N S"]:
+        """Return the state of every env as bytes, without its random generator."""
+        raise NotImplementedError
+
+    def restore_snapshots(self, snapshot: UInt8[Array, "B S"], seed: Int64[Array, " B"]) -> None:
+        """Continue from these states, one env for each, whose chance is drawn from the seeds."""
+        raise NotImplementedError
+
+
+class EnvDynamics:
+    """The dynamics of an environment without stacks of frames, of which ``env`` is a copy."""
+
+    def __init__(self, env: ImageEnv) -> None:
+        self._env = env
+        self.snapshot_size = env.snapshots().shape[1]
+
+    def step(
+        self,
+        snapshot: UInt8[Array, "B S"],
+        action: Int64[Array, " B"],
+        seed: Int64[Array, " B"],
+    ) -> Outcome:
+        self._env.restore_snapshots(snapshot, seed)
+        obs, reward, terminated, truncated, _ = self._env.step(action)
+        return Outcome(
+            snapshot=self._env.snapshots(),
+            frame=self._env.layout.images(obs),
+            reward=reward,
+            discount=1 - terminated.astype(np.float32),
+            last=terminated | truncated,
+        )
+
+
+class Generators(dict[int, np.random.Generator]):
+    """The random generator of each env, created from its seed when it is first drawn from."""
+
+    def __init__(self, seeds: Sequence[int | None]) -> None:
+        super().__init__()
+        self.seeds = seeds
+
+    def __missing__(self, i: int) -> np.random.Generator:
+        return self.setdefault(i, np.random.default_rng(self.seeds[i]))
+
 
 class SmallEnv(ImageEnv):
-    """Vector environment in numpy that can be saved and restored, one generator per copy.
+    """Vector environment in numpy, one random generator per copy.
 
     Subclasses implement ``reset_envs``, ``observe``, ``true_state`` and ``step``, and name the
     arrays of their state in ``STATE``.
@@ -90,7 +141,7 @@ class SmallEnv(ImageEnv):
     ) -> None:
         layout = Layout(axes, trusted=True)
         super().__init__(num_envs, obs_shape, num_actions, privileged_names, layout)
-        self.generators = [np.random.default_rng() for _ in range(num_envs)]
+        self.generators = Generators([None] * num_envs)
 
     def seed_env(self, i: int, seed: int) -> None:
         self.generators[i] = np.random.default_rng(seed)
@@ -102,15 +153,16 @@ class SmallEnv(ImageEnv):
     def info(self) -> dict[str, Any]:
         return {"privileged": self.true_state().astype(np.uint8)}
 
-    def save(self) -> dict[str, Any]:
-        """Return a snapshot of all envs and their generators, which ``restore`` continues from."""
-        arrays = {name: getattr(self, name).copy() for name in self.STATE}
-        return arrays | {"generators": [x.bit_generator.state for x in self.generators]}
+    def snapshots(self) -> UInt8[Array, "N S"]:
+        arrays = (getattr(self, name).reshape(self.num_envs, -1) for name in self.STATE)
+        return np.concatenate([np.ascontiguousarray(x).view(np.uint8) for x in arrays], 1)
 
-    def restore(self, snapshot: dict[str, Any]) -> Array:
-        """Return to a snapshot of as many envs; return its observations."""
+    def restore_snapshots(self, snapshot: UInt8[Array, "B S"], seed: Int64[Array, " B"]) -> None:
+        self.num_envs, start = len(snapshot), 0
         for name in self.STATE:
-            getattr(self, name)[:] = snapshot[name]
-        for generator, state in zip(self.generators, snapshot["generators"], strict=True):
-            generator.bit_generator.state = state
-        return self.observe()
+            array = getattr(self, name)
+            end = start + array.itemsize * math.prod(array.shape[1:])
+            values = snapshot[:, start:end].copy().view(array.dtype)
+            setattr(self, name, values.reshape(self.num_envs, *array.shape[1:]))
+            start = end
+        self.generators = Generators(seed.tolist())

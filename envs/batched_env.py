@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from . import prng
+from .dynamics import HasDynamics
 from .errors import EmulatorTimeout, EnvError, RunError, UsageError
 from .interface import DISCOUNT, EnvConfig, EnvSpec, TimeStep
 from .spaces import ObservationReader, check_autoreset
@@ -30,7 +31,8 @@ class BatchedEnv:
     """N copies of one environment whose ``reset`` and ``step`` return time steps on ``device``.
 
     ``first_env`` is the index of the first copy if the run has others elsewhere; ``timeout`` is in
-    seconds. Raises UsageError for an unsupported autoreset mode or action space, and for
+    seconds. With ``snapshots``, an environment that has dynamics (``HasDynamics``) hands them on in
+    ``spec``, and its states in every time step. Raises UsageError for an unsupported autoreset mode or action space, and for
     observations that are no uint8 images or whose layout is not known (see ``Layout``). Every
     method that steps raises EmulatorTimeout if the environment does not return in time, and
     EnvError if it raises an exception of its own or returns an invalid reward.
@@ -63,6 +65,7 @@ class BatchedEnv:
         timeout: float = 180.0,
         reseed_after: int = 10_000,
         first_env: int = 0,
+        snapshots: bool = False,
     ) -> None:
         self.env, self.seed, self.purpose, self.first_env = env, seed, purpose, first_env
         self.device = torch.device(device)
@@ -70,6 +73,8 @@ class BatchedEnv:
         check_autoreset(env)
         self._observations = ObservationReader(env, first_env)
         self.spec = self._observations.spec
+        if snapshots and isinstance(env, HasDynamics):
+            self.spec = replace(self.spec, dynamics=env.dynamics())
         self.seed_index = torch.zeros(self.spec.num_envs, dtype=torch.int64)
         """How often each env was seeded before."""
 
@@ -335,14 +340,18 @@ class EmulatorEnvs(BatchedEnv):
         columns = {"reward": reward, "discount": discount, "first": first, "last": last}
         if self.spec.privileged:
             columns["privileged"] = self._privileged
+        if self.spec.dynamics:
+            columns["snapshot"] = self.env.snapshots()  # type: ignore[attr-defined]
         return timestep_from_arrays(images, columns, self.spec.channels, self.device)
 
 
-def spec_of(env: EnvConfig, num_envs: int = 1, *, privileged: bool = False) -> EnvSpec:
+def spec_of(
+    env: EnvConfig, num_envs: int = 1, *, privileged: bool = False, snapshots: bool = False
+) -> EnvSpec:
     """Return the spec of ``num_envs`` copies of an environment; one is built to read it from.
 
     Raises UsageError for an environment that a ``BatchedEnv`` refuses.
     """
-    envs = BatchedEnv(env.build(1, privileged=privileged))
+    envs = BatchedEnv(env.build(1, privileged=privileged), snapshots=snapshots)
     envs.close()
     return replace(envs.spec, num_envs=num_envs)

@@ -1,8 +1,8 @@
 """Types shared by all roles: time steps, transitions, segments, and the config of an environment.
 
 Axes: N envs, B batch, T time, K stacked channels (frames x channels, oldest first, channels
-innermost), H, W, A actions, D features, S samples, F context frames, P bytes of
-the true state. Batch-major ``[B, T, ...]``.
+innermost), H, W, A actions, D features, S samples or
+bytes of a snapshot, F context frames, P bytes of the true state. Batch-major ``[B, T, ...]``.
 """
 
 from dataclasses import dataclass, field, fields, replace
@@ -13,6 +13,7 @@ from gymnasium.vector import VectorEnv
 from jaxtyping import Bool, Float, Float64, Int64, UInt8
 from torch import Tensor
 
+from .dynamics import Dynamics
 from .errors import UsageError as UsageError
 
 Carry = dict[str, Tensor]
@@ -48,6 +49,8 @@ class EnvSpec:
     """Names of the bytes of ``TimeStep.privileged``; empty without a true state."""
     planes: bool = False
     """Whether the channels of a frame are planes, each on (255) or off (0) in a pixel."""
+    dynamics: Dynamics | None = field(default=None, compare=False)
+    """What steps the snapshots of ``TimeStep.snapshot``; None without snapshots."""
 
     @property
     def stack(self) -> int:
@@ -85,9 +88,11 @@ class TimeStep:
     """The newest frame of ``obs``, in host memory; a predictor's frames stay on its device."""
     privileged: UInt8[Tensor, "N P"] | None = None
     """The true state where the env offers it, for references and probes alone."""
+    snapshot: UInt8[Tensor, "N S"] | None = None
+    """The whole state, for ``EnvSpec.dynamics``, where a part asks for it."""
 
     def columns(self) -> dict[str, Tensor]:
-        """Return the fields by name, without ``privileged`` where the env has none."""
+        """Return the fields by name, without those that are None."""
         columns = {field.name: getattr(self, field.name) for field in fields(self)}
         return {name: x for name, x in columns.items() if x is not None}
 
@@ -144,6 +149,7 @@ class Segment:
     first: Bool[Tensor, "B T+1"]
     last: Bool[Tensor, "B T+1"]
     privileged: UInt8[Tensor, "B T+1 P"] | None = None
+    snapshot: UInt8[Tensor, "B T+1 S"] | None = None
     carry: Carry = field(default_factory=dict)
     extras: Extras = field(default_factory=dict)
     """What the policy handed over with each action, [B, T, ...]."""
@@ -246,6 +252,8 @@ def timestep_from_state(state: dict[str, Tensor], spec: EnvSpec, device: torch.d
     }
     if spec.privileged:
         expected["privileged"] = ((n, len(spec.privileged)), torch.uint8)
+    if spec.dynamics:
+        expected["snapshot"] = ((n, spec.dynamics.snapshot_size), torch.uint8)
     if {name: (tuple(x.shape), x.dtype) for name, x in state.items()} != expected:
         raise ValueError(f"its time step is not of {n} envs with observations {spec.obs_shape}")
     return TimeStep(**{k: v if k == "frame" else v.to(device) for k, v in state.items()})

@@ -7,12 +7,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from jaxtyping import Int64, UInt8
 
 from .base import Array, ImageEnv
 from .checks import at_least, check, within
 from .errors import UsageError
 from .interface import EnvConfig
 from .layout import Layout
+from .minatar_state import GameState
 
 GAMES = ("asterix", "breakout", "freeway", "seaquest", "space_invaders")
 ACTIONS = ("noop", "left", "up", "right", "down", "fire")
@@ -73,7 +75,9 @@ def new_game(config: MinAtarConfig) -> Any:
         raise UsageError(
             f"env:minatar needs the package minatar ({error}); run `pip install minatar`."
         ) from error
-    return Environment(config.game, config.sticky, config.ramping)
+    game = Environment(config.game, config.sticky, config.ramping)
+    game.env.random = game.random  # as a seed does, so that one generator can be seeded again
+    return game
 
 
 def action_set(config: MinAtarConfig) -> list[int]:
@@ -104,6 +108,7 @@ class MinAtar(ImageEnv):
         self.config = config
         self.games = [new_game(config) for _ in range(num_envs)]
         self.actions = action_set(config)
+        self.game_state = GameState(self.games[0])
         rows, columns, channels = self.games[0].state_shape()
         game = self.games[0].env
         counters = {name for name, x in vars(game).items() if isinstance(x, int)}
@@ -163,3 +168,20 @@ class MinAtar(ImageEnv):
         numbers = [[int(getattr(game.env, x)) for x in self._counters] for game in self.games]
         counters = np.array(numbers, np.int64).astype(np.uint8)
         return {"privileged": np.concatenate([cells, counters], 1)}
+
+    def snapshots(self) -> UInt8[Array, "N S"]:
+        states = bytearray().join(self.game_state.read(game) for game in self.games)
+        numbers = np.frombuffer(states, np.uint8).reshape(self.num_envs, -1)
+        elapsed = self.elapsed_steps[:, None].view(np.uint8)
+        return np.concatenate([numbers, elapsed, self.done[:, None]], 1)
+
+    def restore_snapshots(self, snapshot: UInt8[Array, "B S"], seed: Int64[Array, " B"]) -> None:
+        self.num_envs = n = len(snapshot)
+        missing = range(n - len(self.games))
+        self.games = self.games[:n] + [new_game(self.config) for _ in missing]
+        for game, state, chance in zip(self.games, snapshot[:, :-9], seed.tolist(), strict=True):
+            game.random.seed(chance % 2**32)  # a hundredth of the time of game.seed
+            self.game_state.write(game, state.tobytes())
+        self.planes = np.stack([game.state() for game in self.games])
+        self.elapsed_steps = snapshot[:, -9:-1].copy().view(np.int64)[:, 0]
+        self.done = snapshot[:, -1] == 1

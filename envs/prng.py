@@ -58,6 +58,8 @@ class Purpose(IntEnum):
     """Whether a dream terminates."""
     LATENT = 0x200
     """The latents of a stochastic predictor, from the key in its own carry."""
+    CHANCE = 0x201
+    """The chance of the env that is stepped as a predictor, from the key in its own carry."""
     SAMPLE = 0x300
     """Rows of a replay buffer or a rollout, and the order of minibatches."""
 

@@ -14,7 +14,7 @@ Array = NDArray[Any]
 
 DTYPES = {
     "reward": torch.float64, "discount": torch.float32, "first": torch.bool, "last": torch.bool,
-    "obs": torch.uint8, "privileged": torch.uint8,
+    "obs": torch.uint8, "privileged": torch.uint8, "snapshot": torch.uint8,
 }  # fmt: skip
 """Fields of a time step in the order of a buffer, in which every field is aligned."""
 

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Bool, Float, Int64, UInt8
 from torch import Tensor
 
-from ..envs.interface import Carry, Metrics, Segment, Stateful
+from ..envs.interface import Carry, EnvSpec, Metrics, Segment, Stateful
 from .precision import FLOAT32, Precision
 
 
@@ -86,6 +86,9 @@ class Prediction:
     """Predicted raw reward of the step."""
     discount: Float[Tensor, " B"]
     """In 0..1: the probability that the episode does not terminate."""
+    last: Bool[Tensor, " B"] | None = None
+    """Whether the episode ends, by a time-out too; None from a predictor that cannot tell. After
+    the end nothing more happens, and rewards are 0."""
 
 
 @runtime_checkable
@@ -129,6 +132,29 @@ class Predictor(Stateful, Protocol):
 
     def update(self, segment: Segment) -> Metrics:
         """Take one gradient step on segments [B, T]."""
+
+
+@runtime_checkable
+class SnapshotPredictor(Predictor, Protocol):
+    """A predictor that starts from states of the env instead of from observations."""
+
+    def start_from(
+        self, obs: UInt8[Tensor, "B K H W"], snapshot: UInt8[Tensor, "B S"] | None
+    ) -> Carry:
+        """Return the state at these observations; raises UsageError without snapshots."""
+
+
+def start_predictor(
+    predictor: Predictor,
+    obs: UInt8[Tensor, "B F K H W"],
+    action: Int64[Tensor, "B F1"],
+    first: Bool[Tensor, "B F"],
+    snapshot: UInt8[Tensor, "B S"] | None,
+) -> Carry:
+    """Return a predictor's state after a context, of whose newest observation is the snapshot."""
+    if isinstance(predictor, SnapshotPredictor):
+        return predictor.start_from(obs[:, -1], snapshot)
+    return predictor.start(obs, action, first)
 
 
 @dataclass(frozen=True, slots=True)
@@ -249,6 +275,11 @@ class RepresentationConfig:
 class PredictorConfig:
     """Base of the configs of predictors; raises UsageError for a setting out of its range."""
 
+    trainable: ClassVar[bool] = True
+    """Whether ``update`` trains it; an agent uses one that does not learn without training it."""
+    needs_snapshots: ClassVar[bool] = False
+    """Whether it starts from ``TimeStep.snapshot``, as a privileged reference does."""
+
     def build(
         self,
         *,
@@ -261,6 +292,24 @@ class PredictorConfig:
     ) -> Predictor:
         """Return an untrained predictor of observations (K, H, W) with K = frames x channels."""
         raise NotImplementedError
+
+    def build_for(
+        self,
+        spec: EnvSpec,
+        *,
+        seed: int = 0,
+        device: torch.device | str = "cpu",
+        precision: Precision = FLOAT32,
+    ) -> Predictor:
+        """Return an untrained predictor of the envs of ``spec``."""
+        return self.build(
+            obs_shape=spec.obs_shape,
+            num_actions=spec.num_actions,
+            channels=spec.channels,
+            seed=seed,
+            device=device,
+            precision=precision,
+        )
 
 
 @dataclass(frozen=True)

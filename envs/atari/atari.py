@@ -10,8 +10,10 @@ from ale_py.vector_env import AtariVectorEnv
 from gymnasium.vector import AutoresetMode
 from numpy.typing import NDArray
 
+from ..dynamics import Dynamics
 from ..interface import DISCOUNT, EnvConfig
 from ..layout import Layout
+from .emulation import AtariDynamics
 from .games import check_game
 from .protocol import PROTOCOLS, AtariProtocol
 from .ram import RAM
@@ -119,6 +121,20 @@ class Atari(AtariVectorEnv):  # type: ignore[misc]  # ale_py's base is untyped
         if index not in self.replicas:
             self.replicas[index] = ReplicaEmulator(self.game, self.protocol)
         return self.replicas[index]
+
+    def dynamics(self) -> Dynamics:
+        """Return the game's dynamics, and follow every env for its snapshots.
+
+        Raises UsageError for frames that are larger than the screen.
+        """
+        for i in range(self.num_envs):
+            self.follow(i)
+        return AtariDynamics(self.game, self.protocol)
+
+    def snapshots(self) -> NDArray[np.uint8]:
+        """Return the states of all envs; ``dynamics`` was called before the last seeded reset."""
+        states = bytearray().join(self.replicas[i].save() for i in range(self.num_envs))
+        return np.frombuffer(states, np.uint8).reshape(self.num_envs, -1)
 
     def reset(
         self,

@@ -5,8 +5,8 @@ its seed and the actions since, so a second emulator with the same seed and acti
 no-op frames, sticky actions and FIRE at every timestep.
 """
 
-from dataclasses import dataclass
-from typing import Any
+import struct
+from collections.abc import Callable
 
 import numpy as np
 from ale_py import ALEInterface, ALEState, LoggerMode, roms
@@ -16,25 +16,15 @@ from .games import check_game
 from .protocol import AtariProtocol
 
 NOOP, FIRE = 0, 1
-
-
-@dataclass(frozen=True)
-class Snapshot:
-    """The whole state of a ``ReplicaEmulator``."""
-
-    ale: ALEState
-    """Of the emulator, including its random generator."""
-    frames: int
-    """Frames of the episode so far."""
-    done: bool
-    life_lost: bool
-    noop_generator: Any
+HEADER = struct.Struct("<qi??")
+"""Of a state: frames of the episode, the action pressed, ``done`` and ``life_lost``."""
 
 
 class ReplicaEmulator:
     """One game, seeded and stepped as one env of ``Atari`` is.
 
-    Raises UsageError for a game that does not exist.
+    ALE does not save the action that a sticky frame repeats, so actions are repeated here, with the
+    draws of ALE. Raises UsageError for a game that does not exist.
     """
 
     def __init__(self, game: str, protocol: AtariProtocol) -> None:
@@ -42,7 +32,7 @@ class ReplicaEmulator:
         self.protocol = protocol
         self.rom = roms.get_rom_path(check_game(game))
         self.ale = ALEInterface()
-        self.ale.setFloat("repeat_action_probability", protocol.sticky)
+        self.ale.setFloat("repeat_action_probability", 0.0)
         self.ale.loadROM(self.rom)
         legal = (
             self.ale.getLegalActionSet if protocol.full_actions else self.ale.getMinimalActionSet
@@ -52,28 +42,42 @@ class ReplicaEmulator:
         self.life_lost = False
         """Whether a life was lost at the last step; FIRE is then pressed at the next one."""
         self.fire_reset = protocol.fire_reset and FIRE in self.actions
+        self._pressed = NOOP
+        """The action of the last frame, which a sticky one repeats."""
+        self._sticky = float(np.float32(protocol.sticky))
         self._noop_generator = np.random.MT19937()
+        self._sticky_generator = np.random.MT19937()
         self.reset(0)
 
     def reset(self, seed: int | None = None) -> None:
-        """Start an episode, after seeding the emulator and the number of no-op frames if asked."""
+        """Start an episode, after seeding the emulator and its chance if asked."""
         if seed is not None:
             self.ale.setInt("random_seed", seed)
             self.ale.loadROM(self.rom)
-            self._noop_generator._legacy_seeding(seed)  # as std::mt19937(seed)
+            self.seed_chance(seed)
         self._start()
 
-    def step(self, action: int) -> float:
-        """Step once and return the raw reward; 0 on the reset step after an episode's end."""
+    def seed_chance(self, seed: int) -> None:
+        """Seed the number of no-op frames and the sticky actions."""
+        for generator in (self._noop_generator, self._sticky_generator):
+            generator._legacy_seeding(seed)  # as std::mt19937(seed)
+
+    def step(self, action: int, after_frame: Callable[[int], object] | None = None) -> float:
+        """Step once and return the raw reward; 0 on the reset step after an episode's end.
+
+        ``after_frame`` is called after each frame with the number of those to follow.
+        """
         if self.done:
             self._start()
             return 0.0
         code = FIRE if self.fire_reset and self.life_lost else self.actions[action]
         reward, lives = 0, self.ale.lives()
-        for _ in range(self.protocol.skip):
-            reward += self.ale.act(code)
+        for left in reversed(range(self.protocol.skip)):
+            reward += self._press(code)
             self.frames += 1
             self.done = self.ale.game_over() or self.frames >= self.protocol.frames_cap
+            if after_frame:
+                after_frame(left)
             if self.done:
                 break
         self.life_lost = 0 < self.ale.lives() < lives
@@ -91,27 +95,42 @@ class ReplicaEmulator:
         screen: NDArray[np.uint8] = self.ale.getScreenRGB()
         return screen
 
-    def save(self) -> "Snapshot":
-        """Return a snapshot, with all random generators, that ``restore`` continues from."""
-        state = self.ale.cloneState(include_rng=True)
-        return Snapshot(state, self.frames, self.done, self.life_lost, self._noop_generator.state)
+    def save(self) -> bytes:
+        """Return the state without the random generators, as many bytes at every timestep."""
+        header = HEADER.pack(self.frames, self._pressed, self.done, self.life_lost)
+        return header + bytes(self.ale.cloneState().serialize())
 
-    def restore(self, snapshot: "Snapshot") -> None:
-        """Return to a snapshot of an emulator of the same game and protocol."""
-        self.ale.restoreState(snapshot.ale)
-        self.frames, self.done = snapshot.frames, snapshot.done
-        self.life_lost = snapshot.life_lost
-        self._noop_generator.state = snapshot.noop_generator
+    def restore(self, state: bytes) -> None:
+        """Continue from a state of an emulator of the same game and protocol."""
+        self.frames, self._pressed, self.done, self.life_lost = HEADER.unpack_from(state)
+        self.ale.restoreState(ALEState(state[HEADER.size :]))
+
+    def _press(self, code: int) -> int:
+        """Press an action for a frame, unless the previous one is repeated; return the reward."""
+        if self._sticky and self._uniform() < self._sticky:
+            code = self._pressed
+        if self._sticky:
+            self._uniform()  # of the second player
+        self._pressed = code
+        reward: int = self.ale.act(code)
+        return reward
+
+    def _uniform(self) -> float:
+        return int(self._sticky_generator.random_raw()) / (1 << 32)
 
     def _start(self) -> None:
-        self.ale.reset_game()
+        self._reset_game()
         if self.fire_reset:
-            self.ale.act(FIRE)
+            self._press(FIRE)
         for _ in range(self._draw_noops() - self.fire_reset):
-            self.ale.act(NOOP)
+            self._press(NOOP)
             if self.ale.game_over():
-                self.ale.reset_game()
+                self._reset_game()
         self.frames, self.done, self.life_lost = 0, False, False
+
+    def _reset_game(self) -> None:
+        self.ale.reset_game()
+        self._pressed = NOOP
 
     def _draw_noops(self) -> int:
         """Draw as libstdc++'s uniform_int_distribution(0, noops - 1) does (Lemire's method)."""

@@ -81,7 +81,9 @@ def sweep(device: torch.device) -> dict[str, Measurement]:
     of envs and other modes follow it, and so are left for later calls.
     """
     size = CPU if device.type == "cpu" else GPU
-    predictors = [name for name in PREDICTORS if not name.startswith("small")]
+    predictors = [
+        name for name, x in PREDICTORS.items() if x.trainable and not name.startswith("small")
+    ]
     plan: list[tuple[str, Measurement]] = []
     if device.type != "cpu":
         plan.append(("CUDA tests", Measurement(cuda_tests, seconds=80)))

@@ -69,12 +69,14 @@ def run(argv: list[str]) -> int:
     player, env, options = parse_collect(argv)
     device, threads = pick_device(options.device), pick_threads(options.threads)
     policy: Policy
+    snapshots = False
     if player == "random":
         policy, device = random_policy(env, options.seed), torch.device("cpu")
     else:
         experiment, policy = load(player, device=str(device))
         env, needs = experiment.env, experiment.needs_privileged
         options = replace(options, privileged=options.privileged or needs)
+        snapshots = experiment.needs_snapshots
     name = Path(player).name
     folder = options.folder or Path("runs/data") / (
         f"{env.env_name}-{name}-{options.format}-s{options.seed}"
@@ -86,6 +88,7 @@ def run(argv: list[str]) -> int:
         "device": device,
         "threads": threads,
         "imports": imports if users_env else (),
+        "snapshots": snapshots,
     }
     recording = collect(policy, env, **settings)
     size = sum(path.stat().st_size for path in folder.iterdir()) / 1e6

@@ -67,8 +67,16 @@ class Experiment(Job):
     @property
     def needs_privileged(self) -> bool:
         """Whether a part reads the true state (``TimeStep.privileged``); see ``references``."""
+        return self._has_part_with("needs_privileged")
+
+    @property
+    def needs_snapshots(self) -> bool:
+        """Whether a part starts from snapshots of the env (``TimeStep.snapshot``)."""
+        return self._has_part_with("needs_snapshots")
+
+    def _has_part_with(self, capability: str) -> bool:
         parts = [part for role in (self.agent, self.bonus) for part in _nested_parts(role)]
-        return any(getattr(part, "needs_privileged", False) for part in parts)
+        return any(getattr(part, capability, False) for part in parts)
 
 
 def _nested_parts(config: Any) -> Iterator[Any]:

@@ -44,6 +44,7 @@ def collect(
     epsilon: float = 0.0,
     greedy: bool = False,
     privileged: bool = False,
+    snapshots: bool = False,
     name: str = "random",
     seed: int = 0,
     num_envs: int = 8,
@@ -55,8 +56,8 @@ def collect(
 
     The policy acts as in training, unless it is ``greedy``. Format ``own`` records what the policy
     observes; ``gray`` (84 x 84) and ``rgb`` (210 x 160) are for Atari. The true state is recorded
-    where the env offers it, in an Atari game if ``privileged`` asks for it. ``imports`` are the
-    modules that the env needs. An interrupted recording restarts from its first frame. Raises
+    where the env offers it, in an Atari game if ``privileged`` asks for it; ``snapshots`` are for
+    the policy alone. ``imports`` are the modules that the env needs. An interrupted recording restarts from its first frame. Raises
     UsageError for a format or a true state that the env lacks and for a folder that holds a
     recording, and RuntimeError if the replica diverges.
 
@@ -73,7 +74,10 @@ def collect(
     with ExitStack() as stack:
         seeds: dict[str, Any] = {"seed": seed, "purpose": prng.Purpose.COLLECT}
         envs = BatchedEnv(
-            env.build(num_envs, threads=threads, privileged=privileged), device=device, **seeds
+            env.build(num_envs, threads=threads, privileged=privileged),
+            device=device,
+            snapshots=snapshots,
+            **seeds,
         )
         stack.callback(envs.close)
         spec, replica = envs.spec, envs

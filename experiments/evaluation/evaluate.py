@@ -54,6 +54,7 @@ def evaluate(
     video: Path | None = None,
     figure: Path | None = None,
     privileged: bool = False,
+    snapshots: bool = False,
     purpose: prng.Purpose = prng.Purpose.EVAL,
     tell: Callable[[str], object] | None = None,
 ) -> Scores:
@@ -64,8 +65,8 @@ def evaluate(
     of episodes, so that short episodes are not favored, and an episode is cut off after
     ``max_steps`` agent steps (see ``Evaluation``). ``video`` is the path of a video of one episode
     and ``figure`` that of a figure of its plans, if the policy has a planner. With ``privileged``
-    the envs offer their true state (see ``TimeStep``). Random numbers are those of ``seed`` and
-    ``purpose``. A long evaluation shows its progress on stderr, or hands it to ``tell``.
+    the envs offer their true state, with ``snapshots`` their snapshots (see ``TimeStep``). Random
+    numbers are those of ``seed`` and ``purpose``. A long evaluation shows its progress on stderr, or hands it to ``tell``.
 
     Raises UsageError, before the first step, if a file could not be written, and MediaError, which
     holds the scores, if writing one fails after all. SIGINT, SIGTERM and SIGHUP
@@ -86,6 +87,7 @@ def evaluate(
         seed=seed,
         purpose=purpose,
         device=pick_device(device),
+        snapshots=snapshots,
     )
     epsilon = 0.0 if stochastic else env.eval_epsilon
     behavior = EpsilonGreedy(policy, envs.spec.num_actions, epsilon)

@@ -112,6 +112,7 @@ def evaluate_run(
                 video=evaluation_video(run, protocol) if evaluation.video else None,
                 figure=run.folder / "figures" / f"plan{suffix}.png",
                 privileged=experiment.needs_privileged,
+                snapshots=experiment.needs_snapshots,
                 tell=tell,
             )
         except MediaError as error:

@@ -32,8 +32,12 @@ def load_trained(
     run, torch_device = Run(folder), pick_device(device)
     experiment = read_experiment(folder)
     with building("env"):
-        needs = experiment.needs_privileged
-        spec = spec_of(experiment.env, experiment.num_envs, privileged=needs)
+        spec = spec_of(
+            experiment.env,
+            experiment.num_envs,
+            privileged=experiment.needs_privileged,
+            snapshots=experiment.needs_snapshots,
+        )
     with building("agent"):
         agent = experiment.agent.build(spec, seed=experiment.seed, device=torch_device)
         bonus = experiment.bonus.build(spec, seed=experiment.seed, device=torch_device)

@@ -15,7 +15,12 @@ class Game:
     """A single env that can be reset at any time; ``time_step`` is its current TimeStep."""
 
     def __init__(
-        self, env: EnvConfig, *, seed: int = 0, device: torch.device | str = "cpu"
+        self,
+        env: EnvConfig,
+        *,
+        seed: int = 0,
+        device: torch.device | str = "cpu",
+        snapshots: bool = False,
     ) -> None:
         self.env_name, self.protocol = env.env_name, env.protocol_label
         self.envs = BatchedEnv(
@@ -23,6 +28,7 @@ class Game:
             seed=seed,
             purpose=prng.Purpose.EVAL,
             device=device,
+            snapshots=snapshots,
         )
         self.spec = self.envs.spec
         self.action_names = env.action_names(self.spec.num_actions)

@@ -7,7 +7,7 @@ from typing import Any
 from ...agents.interface import Policy
 from ...agents.policies import EpsilonGreedy, RandomPolicy
 from ...envs.errors import UsageError
-from ...world_models.interface import Predictor
+from ...world_models.interface import Predictor, SnapshotPredictor
 from ..config.serialization import read_job
 from ..datasets.writer import Manifest
 from ..evaluation.trained_agent import load_trained
@@ -36,7 +36,7 @@ class PlaySetup:
         if self.predictor is not None:
             return ""
         return (
-            "This run has no predictor, so the dream mode is not available; play a run of "
+            "This run has no learned predictor, so the dream mode is not available; play a run of "
             "reverie pretrain predictor:small or of reverie train dyna."
         )
 
@@ -86,7 +86,14 @@ def load_setup(
 def _load_agent(folder: Path, seed: int, device: str) -> PlaySetup:
     experiment, agent, bonus, _ = load_trained(folder, device=device)
     env = experiment.env.eval_env
-    game = Game(env, seed=seed, device=getattr(agent, "device", "cpu"))
+    game = Game(
+        env,
+        seed=seed,
+        device=getattr(agent, "device", "cpu"),
+        snapshots=experiment.needs_snapshots,
+    )
     policy = EpsilonGreedy(agent, game.spec.num_actions, env.eval_epsilon)
     predictor = agent.simulator.predictor if hasattr(agent, "simulator") else None
+    if isinstance(predictor, SnapshotPredictor):
+        predictor = None  # the env itself, so a dream would show nothing
     return PlaySetup(str(folder), game, type(agent).__name__, policy, (agent, bonus), predictor)

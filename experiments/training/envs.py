@@ -35,8 +35,9 @@ def make_batched_env(
 ) -> BatchedEnv:
     """Create a rank's share of the envs of an experiment, divided into ``pipeline`` groups.
 
-    They offer their true state with ``privileged``, or if a part of the experiment needs it. Raises
-    UsageError if an env cannot, or if the number of envs is not divisible by that of the groups.
+    They offer their true state with ``privileged``, or if a part of the experiment needs it, and
+    snapshots if a part needs these. Raises UsageError if an env cannot, or if the number of envs is
+    not divisible by that of the groups.
     """
     if experiment.num_envs % ranks.size:
         raise UsageError(
@@ -53,7 +54,13 @@ def make_batched_env(
     settings: dict[str, Any] = {"precision": precision, "privileged": privileged}
     build = partial(build_env, experiment, size, max(1, threads // pipeline), **settings)
     parts = [
-        BatchedEnv(build(), seed=experiment.seed, device=device, first_env=start)
+        BatchedEnv(
+            build(),
+            seed=experiment.seed,
+            device=device,
+            first_env=start,
+            snapshots=experiment.needs_snapshots,
+        )
         for start in range(rows.start, rows.stop, size)
     ]
     envs = parts[0] if pipeline == 1 else Pipeline(parts)
@@ -66,14 +73,21 @@ def make_batched_env(
 
 
 def check_true_state(experiment: Experiment, spec: EnvSpec | None = None) -> None:
-    """Raise UsageError if the env does not offer the true state that a part reads.
+    """Raise UsageError if the env does not offer the true state or the snapshots of a part.
 
-    Without ``spec`` an env is built to read it from, if a part needs it.
+    Without ``spec`` an env is built to read them from, if a part needs them.
     """
-    if not experiment.needs_privileged:
+    if not (experiment.needs_privileged or experiment.needs_snapshots):
         return
-    env = experiment.env
-    offered = (spec or spec_of(env, privileged=True)).privileged
+    env, snapshots = experiment.env, experiment.needs_snapshots
+    spec = spec or spec_of(env, privileged=True, snapshots=snapshots)
+    if snapshots and spec.dynamics is None:
+        raise UsageError(
+            f"agent.predictor:emulator steps snapshots of the env, and {env.env_name} offers none; "
+            "choose a learned predictor, such as agent.predictor:small-mlp, or an env that offers "
+            "them, such as env:catch, env:minatar or env:atari."
+        )
+    offered = spec.privileged
     for role, name in references(experiment).items():
         part = part_at(experiment, role)
         if not getattr(part, "needs_privileged", False):

@@ -35,6 +35,11 @@ def initialize(
         raise UsageError(f"init_from is {folder}, which has no checkpoint yet; train it first.")
     here = {"env_name": experiment.env.eval_env.env_name, **_shapes(spec)}
     if isinstance(job, Experiment):
+        if spec.dynamics:
+            raise UsageError(
+                f"init_from is {folder}, and agent.predictor:emulator starts from states of this "
+                "run's env alone; leave out --init-from, or choose a learned predictor."
+            )
         trained = {"agent": encode(job.agent), **_shapes(spec_of(job.env, job.num_envs))}
         _check_fit(folder, trained, here | {"agent": encode(experiment.agent)})
         return 0, _load_agent(agent, folder, state, spec, device)

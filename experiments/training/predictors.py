@@ -52,6 +52,14 @@ class PredictorPretraining(Pretraining):
     batch_size: int = 0
     """Segments of a minibatch; 0 for the curriculum's number."""
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.predictor.trainable:
+            raise UsageError(
+                "predictor:emulator is the env itself and has nothing to learn; choose another "
+                "predictor, or give it to an agent: reverie train mpc agent.predictor:emulator."
+            )
+
     def build(
         self, recording: Recording, device: torch.device, precision: Precision = FLOAT32
     ) -> Predictor:

@@ -195,6 +195,7 @@ class AgentTraining(Process):
             device=self.runtime.device,
             threads=self.runtime.threads,
             privileged=self.job.needs_privileged,
+            snapshots=self.job.needs_snapshots,
             tell=self.tell,
         )
 

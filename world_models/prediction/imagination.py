@@ -1,7 +1,8 @@
 """A predictor as a Gymnasium vector environment.
 
 Each episode starts from a recorded state of the real environment and continues by predictions. It
-terminates at random, by the predicted discount, or is truncated at the horizon. With ``tensors``,
+terminates at random, by the predicted discount, or is truncated at the horizon, or at a time-out
+that is predicted. With ``tensors``,
 actions, observations and rewards are tensors that stay on the predictor's device, as
 ``envs.batched_env.BatchedEnv`` takes them; otherwise they are numpy arrays, as in any environment.
 """
@@ -20,7 +21,7 @@ from ...envs import prng
 from ...envs.errors import UsageError
 from ...envs.interface import DISCOUNT, Carry, Segment
 from ...envs.layout import Layout
-from ..interface import Predictor
+from ..interface import Predictor, start_predictor
 
 
 class Imagination(VectorEnv[Any, Any, Any]):
@@ -82,7 +83,10 @@ class Imagination(VectorEnv[Any, Any, Any]):
         self.single_action_space = Discrete(num_actions)
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self.action_space = batch_space(self.single_action_space, num_envs)
-        self.start_carry = predictor.start(starts.obs, starts.action, starts.first)
+        snapshot = None if starts.snapshot is None else starts.snapshot[:, -1]
+        self.start_carry = start_predictor(
+            predictor, starts.obs, starts.action, starts.first, snapshot
+        )
         self.device = self.start_carry["obs"].device
         entropy = int(np.random.SeedSequence().generate_state(1)[0])
         self.rng = prng.initial_rng(entropy, prng.Purpose.DREAM, num_envs).to(self.device)
@@ -119,7 +123,10 @@ class Imagination(VectorEnv[Any, Any, Any]):
         terminated = (uniform >= prediction.discount) & ~first
         reward = torch.where(first, 0.0, prediction.reward)
         self._start_episodes(first)
-        truncated = (self.elapsed_steps >= self.horizon) & ~terminated
+        timed_out = self.elapsed_steps >= self.horizon
+        if prediction.last is not None:
+            timed_out = timed_out | (prediction.last & ~first)
+        truncated = timed_out & ~terminated
         self.done = terminated | truncated
         obs, reward, terminated_out, truncated_out = (
             self._convert(x) for x in (self.carry["obs"], reward, terminated, truncated)
