@@ -100,7 +100,7 @@ class SmallEnv(ImageEnv):
         raise NotImplementedError
 
     def info(self) -> dict[str, Any]:
-        return {"privileged": self.true_state().astype(np.uint8)}
+        return {"privileged": self.true_state().astype(np.uint8, copy=False)}
 
     def save(self) -> dict[str, Any]:
         """Return a snapshot of all envs and their generators, which ``restore`` continues from."""

@@ -148,7 +148,8 @@ class Maze(SmallEnv):
         self.done[mask] = False
 
     def true_state(self) -> Array:
-        return np.concatenate([self.walker, self.goal, self.walls.reshape(self.num_envs, -1)], 1)
+        columns = [self.walker, self.goal, self.walls.reshape(self.num_envs, -1)]
+        return np.concatenate([x.astype(np.uint8) for x in columns], 1)
 
     def observe(self) -> Array:
         view = self.config.view

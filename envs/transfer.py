@@ -41,15 +41,13 @@ def timestep_from_arrays(
     places = _places(shapes)
     size, on_gpu = places[-1].stop, device.type != "cpu"
     buffer = torch.empty(size, dtype=torch.uint8, pin_memory=on_gpu)
-    host = buffer.numpy()
-    for place in places:
-        own = host[place.start : place.stop].view(place.dtype)
-        own.reshape(place.shape)[:] = arrays[place.name]
-    tensors = _views(buffer, places)
-    frame = tensors["obs"][:, -channels:]
-    if on_gpu:
-        tensors = _views(buffer.to(device, non_blocking=True), places)
-    return TimeStep(**tensors, frame=frame)
+    memory, host = buffer.numpy(), dict[str, Tensor]()
+    for place in places:  # numpy makes a view in a fraction of torch's time
+        own = memory[place.start : place.stop].view(place.dtype).reshape(place.shape)
+        own[:] = arrays[place.name]
+        host[place.name] = torch.from_numpy(own)
+    tensors = _views(buffer.to(device, non_blocking=True), places) if on_gpu else host
+    return TimeStep(**tensors, frame=host["obs"][:, -channels:])
 
 
 def columns_to_host(*columns: Shaped[Tensor, " N"]) -> tuple[Shaped[Tensor, " N"], ...]:
