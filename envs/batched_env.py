@@ -1,7 +1,7 @@
 """BatchedEnv: a Gymnasium vector environment with NEXT_STEP autoreset, as time steps of tensors.
 
-An environment in numpy runs in a thread of its own, unless its step takes microseconds
-(``EmulatorEnvs``); one of tensors runs on its device (``TensorEnvs``).
+An environment in numpy runs in a thread of its own where that gains time (``EmulatorEnvs``), one of
+tensors on its device (``TensorEnvs``).
 """
 
 import traceback
@@ -167,8 +167,8 @@ class TensorEnvs(BatchedEnv):
 class EmulatorEnvs(BatchedEnv):
     """Envs in numpy, exactly resumable by their seeds and actions.
 
-    They step in a thread, beside what the caller does. The package's small envs, whose step takes
-    less time than a switch of threads, step in the caller's own if it has no GPU to keep busy.
+    They step in a thread, beside what the caller does. The package's envs in one process, whose
+    steps hold Python's lock, step in the caller's own unless it has a GPU to keep busy.
 
     The state of an emulator is a function of its last seed and the actions since, so a checkpoint
     holds both for every env and is replayed on resume. To keep the replay short, an env whose log

@@ -55,9 +55,10 @@ class Worker:
 
 
 class InlineWorker:
-    """A ``Worker`` without a thread, for calls so short that a switch of threads outlasts them.
+    """A ``Worker`` without a thread, for short calls during which Python's lock is held.
 
-    A call is made when its result is asked for, and no time limit applies to it.
+    Another thread would make them no earlier. A call is made when its result is asked for, and no
+    time limit applies to it.
     """
 
     def __init__(self) -> None:
