@@ -112,7 +112,9 @@ class PolicyNetwork(nn.Module):
     ) -> Float[Tensor, " B"]:
         value: Tensor = self.critic(features)
         if self.plan_critic is not None:
-            value = value + self.plan_critic(self.planner.context(carry, first).detach())
+            with torch.no_grad():
+                context = self.planner.context(carry, first)
+            value = value + self.plan_critic(context)
         return value[:, 0]
 
     def _lstm_step(

@@ -20,8 +20,9 @@ from ..envs.interface import EnvSpec, Segment, TimeStep, Transition
 from ..envs.transfer import columns_to_host
 from .returns import returns_to_go
 
-BLOCK = 1024
-"""Cells per block; the number of sampleable cells is kept per block."""
+BLOCK = 128
+"""Cells per block; the number of sampleable cells is kept per block. A draw passes over all blocks,
+and over the cells of its own."""
 
 COLUMNS = (
     "frames", "action", "reward", "discount", "episode_end", "num_frames", "returns", "complete",
@@ -163,8 +164,8 @@ class Replay:
         self.discount[row] = torch.where(valid, self.gamma * discount, 0.0)
         self.episode_end[row] = episode_end
 
-        for env in episode_end.nonzero()[:, 0].tolist():
-            self._end_episode(env)
+        if episode_end.any():
+            self._end_episodes(episode_end.nonzero()[:, 0])
         self.pending[~valid] = self.head + 1
         if not self.monte_carlo:
             ready = (self.head + 1 - self.pending >= self.n_step).nonzero()[:, 0]
@@ -191,12 +192,13 @@ class Replay:
         in_episode[:, 1:] = self.episode_end.view(-1)[window[:, :-1]].cumsum(1) == 0
         discount = self.discount.view(-1)[window]
         next_row = row + in_episode.sum(1)
+        obs, next_obs = self._stacks(torch.cat([row, next_row]), env.repeat(2)).chunk(2)
         return Batch(
-            obs=self._stacks(row, env),
+            obs=obs,
             action=self.action.view(-1)[cell],
             reward=returns_to_go(self.reward.view(-1)[window], discount, in_episode)[:, 0],
             discount=torch.where(in_episode, discount, 1.0).prod(1),
-            next_obs=self._stacks(next_row, env),
+            next_obs=next_obs,
             returns=self.returns.view(-1)[cell],
             complete=self.complete.view(-1)[cell],
             privileged=self.privileged.flatten(0, 1)[cell],
@@ -249,28 +251,30 @@ class Replay:
         self.rng = prng.next_rng(self.rng)
         return ranks
 
-    def _end_episode(self, env: int) -> None:
-        """Compute the returns of an env's episode, which ends now, and make it sampleable."""
+    def _end_episodes(self, envs: Int64[Tensor, " E"]) -> None:
+        """Compute the returns of the envs' episodes, which end now, and make them sampleable."""
         oldest = self.head + 1 - self.num_rows + self.stack  # the oldest whose stack is whole
-        episode = torch.arange(max(int(self.pending[env]), oldest), self.head + 1)
-        cells = self._cells(episode, torch.tensor(env))
+        begin = self.pending[envs].clamp(min=oldest)[:, None]
+        timestep = torch.arange(int(begin.min()), self.head + 1)
+        cells, own = self._cells(timestep, envs[:, None]), timestep >= begin  # [E T]
         if self.monte_carlo:
             reward, discount = self.reward.view(-1)[cells], self.discount.view(-1)[cells]
-            valid = torch.ones_like(cells, dtype=torch.bool)
-            returns = returns_to_go(reward[None], discount[None], valid[None])[0]
-            self.returns.view(-1)[cells] = returns
-            self.complete.view(-1)[cells] = discount[-1] == 0
-        self._mark(cells, 1)
-        self.pending[env] = self.head + 1
+            returns = returns_to_go(reward, discount, own)
+            self.returns.view(-1)[cells[own]] = returns[own]
+            self.complete.view(-1)[cells[own]] = (discount[:, -1:] == 0).expand_as(own)[own]
+        self._mark(cells[own], 1)
+        self.pending[envs] = self.head + 1
 
     def _stacks(
         self, row: Int64[Tensor, " B"], env: Int64[Tensor, " B"]
     ) -> UInt8[Tensor, "B K H W"]:
         """Rebuild observations; frames before the episode's first are zero, or equal to it."""
+        device = self.frames.device
+        if self.stack == 1:
+            return self.frames.flatten(0, 1).index_select(0, self._cells(row, env).to(device))
         age = torch.arange(self.stack - 1, -1, -1)
         oldest = self.num_frames.view(-1)[self._cells(row, env)][:, None] - 1
         cells = self._cells(row[:, None] - torch.minimum(age, oldest), env[:, None])  # [B stack]
-        device = self.frames.device
         frames = self.frames.flatten(0, 1).index_select(0, cells.flatten().to(device))
         if self.padding == "zero":
             frames *= (age <= oldest).flatten().to(device)[:, None, None, None]
@@ -291,7 +295,7 @@ class Replay:
         """Return the cells at these ranks: the block by cumulative counts, then the cell in it."""
         cumulative = self.block_counts.cumsum(0)
         block = torch.searchsorted(cumulative, ranks, right=True)
-        rank = ranks - (cumulative - self.block_counts)[block]
+        rank = ranks - cumulative[block] + self.block_counts[block]
         rank_in_block = self.sampleable[block].cumsum(1)
         return block * BLOCK + torch.searchsorted(rank_in_block, rank[:, None], right=True)[:, 0]
 

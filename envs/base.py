@@ -151,7 +151,7 @@ class SmallEnv(ImageEnv):
         raise NotImplementedError
 
     def info(self) -> dict[str, Any]:
-        return {"privileged": self.true_state().astype(np.uint8)}
+        return {"privileged": self.true_state().astype(np.uint8, copy=False)}
 
     def snapshots(self) -> UInt8[Array, "N S"]:
         arrays = (getattr(self, name).reshape(self.num_envs, -1) for name in self.STATE)

@@ -1,7 +1,7 @@
 """BatchedEnv: a Gymnasium vector environment with NEXT_STEP autoreset, as time steps of tensors.
 
-An environment in numpy runs in a thread of its own (``EmulatorEnvs``), one of tensors on its device
-(``TensorEnvs``).
+An environment in numpy runs in a thread of its own where that gains time (``EmulatorEnvs``), one of
+tensors on its device (``TensorEnvs``).
 """
 
 import traceback
@@ -17,12 +17,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from . import prng
+from .base import ImageEnv
 from .dynamics import HasDynamics
 from .errors import EmulatorTimeout, EnvError, RunError, UsageError
 from .interface import DISCOUNT, EnvConfig, EnvSpec, TimeStep
 from .spaces import ObservationReader, check_autoreset
 from .transfer import timestep_from_arrays
-from .worker import Worker
+from .worker import InlineWorker, Worker
 
 Array = NDArray[Any]
 
@@ -169,7 +170,10 @@ class TensorEnvs(BatchedEnv):
 
 
 class EmulatorEnvs(BatchedEnv):
-    """Envs in numpy, stepped in a thread; exactly resumable by their seeds and actions.
+    """Envs in numpy, exactly resumable by their seeds and actions.
+
+    They step in a thread, beside what the caller does. The package's envs in one process, whose
+    steps hold Python's lock, step in the caller's own unless it has a GPU to keep busy.
 
     The state of an emulator is a function of its last seed and the actions since, so a checkpoint
     holds both for every env and is replayed on resume. To keep the replay short, an env whose log
@@ -183,7 +187,8 @@ class EmulatorEnvs(BatchedEnv):
         )
         self._action_type = np.min_scalar_type(self.spec.num_actions - 1)
         self._timestep_bytes = self.spec.num_envs * self._action_type.itemsize
-        self._worker = Worker()
+        inline = isinstance(env, ImageEnv) and self.device.type == "cpu"
+        self._worker = InlineWorker() if inline else Worker()
         self._sent_actions: Array | None = None  # of the step under way
         n = self.spec.num_envs
         self.steps_since_seed = np.zeros(n, np.int64)
@@ -204,8 +209,8 @@ class EmulatorEnvs(BatchedEnv):
 
     def send(self, action: Int64[Tensor, " N"]) -> None:
         actions = action.cpu().numpy()
-        invalid = np.flatnonzero((actions < 0) | (actions >= self.spec.num_actions))
-        if invalid.size:
+        if actions.min() < 0 or actions.max() >= self.spec.num_actions:
+            invalid = np.flatnonzero((actions < 0) | (actions >= self.spec.num_actions))
             raise UsageError(
                 f"Action {actions[invalid[0]]} of env {self.first_env + invalid[0]} is not in "
                 f"0..{self.spec.num_actions - 1}; the policy must choose among these."
@@ -224,15 +229,17 @@ class EmulatorEnvs(BatchedEnv):
         discount = 1.0 - np.asarray(terminated, np.float32)
         if DISCOUNT in info:
             discount = np.where(info.get(f"_{DISCOUNT}", True), info[DISCOUNT], discount)
-        self._read_privileged(info, np.ones(self.spec.num_envs, np.bool_))
+        self._read_privileged(info)
         self._was_last = last
         self._log += actions.astype(self._action_type).tobytes()
         self.steps_since_seed += 1
-        overdue = first & ~last & (self.steps_since_seed > self.reseed_after)
-        if overdue.any() and self._seedable:
-            self.seed_index += torch.from_numpy(overdue)
-            obs = self._seed_envs(overdue)
         timesteps = int(self.steps_since_seed.max())
+        if timesteps > self.reseed_after and self._seedable:
+            overdue = first & ~last & (self.steps_since_seed > self.reseed_after)
+            if overdue.any():
+                self.seed_index += torch.from_numpy(overdue)
+                obs = self._seed_envs(overdue)
+                timesteps = int(self.steps_since_seed.max())
         if len(self._log) > (2 * timesteps + 1000) * self._timestep_bytes:
             del self._log[: len(self._log) - timesteps * self._timestep_bytes]
         return self._timestep(obs, reward, discount, first=first, last=last)
@@ -286,11 +293,16 @@ class EmulatorEnvs(BatchedEnv):
         self._read_privileged(info, mask)
         return np.asarray(obs)
 
-    def _read_privileged(self, info: dict[str, Any], mask: Array) -> None:
+    def _read_privileged(self, info: dict[str, Any], mask: Array | None = None) -> None:
         """Keep the true state of the masked envs, which the environment returns as ``info``."""
-        if self.spec.privileged:
-            rows = mask & info.get("_privileged", True)
-            self._privileged[rows] = np.asarray(info["privileged"], np.uint8)[rows]
+        if not self.spec.privileged:
+            return
+        rows, state = info.get("_privileged", mask), np.asarray(info["privileged"], np.uint8)
+        if rows is None:
+            self._privileged[:] = state
+        else:
+            rows = rows if mask is None else rows & mask
+            self._privileged[rows] = state[rows]
 
     def _finite_rewards(self, reward: Any) -> Float64[Array, " N"]:
         """Return the rewards in float64; raises EnvError unless there is a finite one per env."""

@@ -52,9 +52,8 @@ class Catch(SmallEnv):
     def step(self, actions: Array) -> tuple[Array, Array, Array, Array, dict[str, Any]]:
         first = self.done.copy()
         self.reset_envs(first)
-        self.paddle = np.where(
-            first, self.paddle, np.clip(self.paddle + actions - 1, 0, self.columns - 1)
-        )
+        moved = np.minimum(np.maximum(self.paddle + actions - 1, 0), self.columns - 1)
+        self.paddle = np.where(first, self.paddle, moved)
         self.ball[~first, 0] += 1
         self.done = self.ball[:, 0] == self.rows - 1
         outcome = np.where(self.ball[:, 1] == self.paddle, 1.0, -1.0)

@@ -59,7 +59,8 @@ class DeepSea(SmallEnv):
         right = (actions == self.right_action[cell]) & ~first
         treasure = right & bottom & (self.column == self.size - 1)
         reward = treasure - 0.01 / self.size * right
-        next_column = np.clip(self.column + np.where(right, 1, -1), 0, self.size - 1)
+        moved = self.column + np.where(right, 1, -1)
+        next_column = np.minimum(np.maximum(moved, 0), self.size - 1)
         self.column = np.where(first, 0, next_column)
         self.row = np.where(first, 0, self.row + 1)
         done = self.row == self.size

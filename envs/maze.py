@@ -148,7 +148,8 @@ class Maze(SmallEnv):
         self.done[mask] = False
 
     def true_state(self) -> Array:
-        return np.concatenate([self.walker, self.goal, self.walls.reshape(self.num_envs, -1)], 1)
+        columns = [self.walker, self.goal, self.walls.reshape(self.num_envs, -1)]
+        return np.concatenate([x.astype(np.uint8) for x in columns], 1)
 
     def observe(self) -> Array:
         view = self.config.view
@@ -200,14 +201,16 @@ def is_held_out(walls: Array) -> bool:
 
 def distances(walls: Array, row: int, column: int) -> Array:
     """Return the steps from every cell to (row, column), -1 without a path (breadth first)."""
-    distance = np.full(walls.shape, -1, np.int64)
-    distance[row, column] = 0
+    blocked = walls.tolist()  # single cells of a list are read several times as fast
+    distance = [[-1] * len(line) for line in blocked]
+    distance[row][column] = 0
     queue = deque([(row, column)])
     while queue:
         row, column = queue.popleft()
+        steps = distance[row][column] + 1
         for down, right in MOVES:
-            cell = row + down, column + right
-            if not walls[cell] and distance[cell] < 0:
-                distance[cell] = distance[row, column] + 1
-                queue.append(cell)
-    return distance
+            y, x = row + down, column + right
+            if not blocked[y][x] and distance[y][x] < 0:
+                distance[y][x] = steps
+                queue.append((y, x))
+    return np.array(distance, np.int64)

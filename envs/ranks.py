@@ -16,6 +16,9 @@ from .errors import LostRank
 
 T = TypeVar("T")
 
+IN_PLACE = 1 << 16
+"""Numbers of a tensor from which two copies, to share a message, cost more than its own message."""
+
 
 @dataclass(frozen=True)
 class Ranks:
@@ -76,13 +79,20 @@ class Ranks:
         return x
 
     def sum_(self, tensors: Iterable[Tensor]) -> None:
-        """Set each tensor to its sum over all ranks, in one message."""
+        """Set each tensor to its sum over all ranks: large ones in place, the others at once."""
         if self.alone:
             return
-        parts = list(tensors)
-        total = self._sum_in_place(torch.cat([x.detach().reshape(-1) for x in parts]))
-        for x, summed in zip(parts, total.split([x.numel() for x in parts]), strict=True):
-            x.detach().copy_(summed.view(x.shape))
+        small: list[Tensor] = []
+        for x in tensors:
+            if x.numel() < IN_PLACE or not x.is_contiguous():
+                small.append(x.detach())
+            else:
+                self._sum_in_place(x.detach())
+        if not small:
+            return
+        total = self._sum_in_place(torch.cat([x.reshape(-1) for x in small]))
+        for x, summed in zip(small, total.split([x.numel() for x in small]), strict=True):
+            x.copy_(summed.view(x.shape))
 
     def gather(self, x: Shaped[Tensor, "n ..."]) -> Shaped[Tensor, "N ..."]:
         """Concatenate the rows of all ranks, in the order of the envs."""

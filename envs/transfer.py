@@ -1,6 +1,9 @@
 """Transfer of a timestep from the arrays of an environment to a device, and back."""
 
 import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -34,14 +37,16 @@ def timestep_from_arrays(
     reference to the frame in it.
     """
     arrays = columns | {"obs": images}
-    shapes = {name: arrays[name].shape for name in DTYPES if name in arrays}
-    size = sum(math.prod(shape) * DTYPES[name].itemsize for name, shape in shapes.items())
-    on_gpu = device.type != "cpu"
+    shapes = tuple((name, arrays[name].shape) for name in DTYPES if name in arrays)
+    places = _places(shapes)
+    size, on_gpu = places[-1].stop, device.type != "cpu"
     buffer = torch.empty(size, dtype=torch.uint8, pin_memory=on_gpu)
-    host = _views(buffer, shapes)
-    for name, view in host.items():
-        view.numpy()[:] = arrays[name]
-    tensors = _views(buffer.to(device, non_blocking=True), shapes) if on_gpu else host
+    memory, host = buffer.numpy(), dict[str, Tensor]()
+    for place in places:  # numpy makes a view in a fraction of torch's time
+        own = memory[place.start : place.stop].view(place.dtype).reshape(place.shape)
+        own[:] = arrays[place.name]
+        host[place.name] = torch.from_numpy(own)
+    tensors = _views(buffer.to(device, non_blocking=True), places) if on_gpu else host
     return TimeStep(**tensors, frame=host["obs"][:, -channels:])
 
 
@@ -57,10 +62,32 @@ def columns_to_host(*columns: Shaped[Tensor, " N"]) -> tuple[Shaped[Tensor, " N"
     return tuple(x if x.device.type == "cpu" else next(rows).to(x.dtype) for x in columns)
 
 
-def _views(
-    buffer: UInt8[Tensor, " bytes"], shapes: dict[str, tuple[int, ...]]
-) -> dict[str, Tensor]:
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where a field is in the buffer, in bytes."""
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+    start: int
+    stop: int
+
+
+@lru_cache
+def _places(shapes: tuple[tuple[str, tuple[int, ...]], ...]) -> tuple[_Place, ...]:
+    """Return the places of fields of these names and shapes, one after another."""
+    places, stop = list[_Place](), 0
+    for name, shape in shapes:
+        start, dtype = stop, DTYPES[name]
+        stop += math.prod(shape) * dtype.itemsize
+        places.append(_Place(name, shape, str(dtype).removeprefix("torch."), start, stop))
+    return tuple(places)
+
+
+def _views(buffer: UInt8[Tensor, " bytes"], places: Sequence[_Place]) -> dict[str, Tensor]:
     """Return views of the fields in their buffer."""
-    sizes = [math.prod(shape) * DTYPES[name].itemsize for name, shape in shapes.items()]
-    parts = zip(shapes.items(), torch.split(buffer, sizes), strict=True)
-    return {name: part.view(DTYPES[name]).view(shape) for (name, shape), part in parts}
+    parts = torch.split(buffer, [place.stop - place.start for place in places])
+    return {
+        place.name: part.view(DTYPES[place.name]).view(place.shape)
+        for place, part in zip(places, parts, strict=True)
+    }

@@ -2,7 +2,9 @@
 
 import queue
 import threading
+from collections import deque
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 
@@ -50,6 +52,32 @@ class Worker:
 
     def __del__(self) -> None:
         self.stop()
+
+
+class InlineWorker:
+    """A ``Worker`` without a thread, for short calls during which Python's lock is held.
+
+    Another thread would make them no earlier. A call is made when its result is asked for, and no
+    time limit applies to it.
+    """
+
+    def __init__(self) -> None:
+        self.tasks: deque[Callable[[], Any]] = deque()
+
+    def submit(self, function: Callable[..., Any], *arguments: Any) -> None:
+        """Schedule the call ``function(*arguments)``."""
+        self.tasks.append(partial(function, *arguments))
+
+    def result(self, timeout: float) -> Any:
+        """Make the oldest pending call; return its result, or raise its exception."""
+        return self.tasks.popleft()()
+
+    def drain(self, timeout: float) -> None:
+        """Discard the pending calls."""
+        self.tasks.clear()
+
+    def stop(self) -> None:
+        """Do nothing: there is no thread to end."""
 
 
 def _serve(

@@ -58,8 +58,9 @@ class DQNSeeds(SeedAgent[DQN]):
         return metrics
 
     def share(self) -> None:
-        """Store in the agents their part of the replay buffer."""
+        """Store in the agents their part of the replay buffer, and the numbers of their steps."""
         self.replay.share()
+        self.steps.share()
 
     def _update(self, seeds: Sequence[int], sizes: Tensor) -> list[Tensor]:
         """Make one gradient step for some seeds; return each one's loss and mean Q-value."""

@@ -46,7 +46,8 @@ class PPOSeeds(SeedAgent[PPO]):
         return self._train_on_rollout(self.rows.value(t.next_step, t.next_carry))
 
     def share(self) -> None:
-        """Store in the agents their rows of the rollout, and their keys."""
+        """Store in the agents their rows of the rollout, their keys and numbers of steps."""
+        self.steps.share()
         states = split_states(self.rows.rollout.state_dict(), len(self.agents))
         for agent, state, rng in zip(self.agents, states, self.rng.chunk(len(states)), strict=True):
             agent.rollout.load_state_dict(state)

@@ -104,9 +104,10 @@ class _SeedLinear(torch.autograd.Function):
         count = len(ctx.saved_tensors) // 2
         parts, weights = ctx.saved_tensors[:count], ctx.saved_tensors[count:]
         grads = [_aligned(own) for own in grad.chunk(count)]
+        of_biases = grad.unflatten(0, (count, -1)).sum(1)  # sums round alike in any batch
         of_parameters = list[Tensor]()
-        for x, own in zip(parts, grads, strict=True):
-            of_parameters += [own.t().mm(x), own.sum(0)]
+        for x, own, of_bias in zip(parts, grads, of_biases.unbind(), strict=True):
+            of_parameters += [own.t().mm(x), of_bias]
         if not ctx.needs_input_grad[0]:
             return None, *of_parameters
         of_input = torch.cat([own.mm(weight) for own, weight in zip(grads, weights, strict=True)])

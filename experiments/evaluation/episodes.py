@@ -38,13 +38,15 @@ class Episodes(HasState):
         """Follow the episodes through a transition, and return those that end with it."""
         self.score += t.next_step.reward.cpu()
         self.length += t.valid.cpu()
-        rows = []
-        for i in t.next_step.last.nonzero()[:, 0].tolist():
-            score, length = float(self.score[i]), int(self.length[i])
-            env = self.first_env + i
-            rows.append({"step": step, "env": env, "score": score, "length": length})
-            self.score[i] = self.length[i] = 0
-        return rows
+        last = t.next_step.last.cpu()
+        if not last.any():
+            return []
+        columns = last.nonzero()[:, 0], self.score[last], self.length[last]
+        self.score[last], self.length[last] = 0.0, 0
+        return [
+            {"step": step, "env": self.first_env + env, "score": score, "length": length}
+            for env, score, length in zip(*(x.tolist() for x in columns), strict=True)
+        ]
 
     def add(self, rows: list[dict[str, Any]]) -> None:
         """Add finished episodes, in order."""

@@ -239,6 +239,24 @@ def test_deleted_envs_leave_no_thread_behind() -> None:
     assert threading.active_count() <= before
 
 
+def test_small_envs_step_in_the_callers_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    """When the result is asked for, an error is raised there, and the envs go on after it."""
+    before, env = threading.active_count(), CatchConfig().build(2)
+    envs, step = BatchedEnv(env), env.step
+    assert threading.active_count() == before
+    envs.reset()
+    action = torch.zeros(2, dtype=torch.int64)
+    monkeypatch.setattr(env, "step", lambda actions: 1 // 0)
+    envs.send(action)
+    with pytest.raises(ZeroDivisionError):
+        envs.receive()
+    monkeypatch.setattr(env, "step", step)
+    assert not envs.step(action).last.any()
+    envs.send(action)
+    envs.close()  # a step that was not asked for is not made
+    assert envs.steps_since_seed.tolist() == [1, 1]
+
+
 def test_env_seeds_differ_between_training_and_evaluation() -> None:
     seed_index = torch.zeros(8, dtype=torch.int64)
     train, evaluation = (

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from reverie.envs.transfer import DTYPES, _views, timestep_from_arrays
+from reverie.envs.transfer import DTYPES, _places, _views, timestep_from_arrays
 
 
 @pytest.mark.parametrize("privileged", [0, 3])
@@ -35,11 +35,13 @@ def test_views_of_a_copied_buffer_have_the_same_values() -> None:
     """As on a device to which the buffer was copied."""
     shapes: dict[str, tuple[int, ...]] = dict.fromkeys(list(DTYPES)[:4], (3,))
     shapes["obs"] = 3, 1, 1, 5
+    places = _places(tuple(shapes.items()))
     buffer = torch.zeros(14 * 3 + 3 * 5, dtype=torch.uint8)
-    written = _views(buffer, shapes)
+    assert places[-1].stop == len(buffer)
+    written = _views(buffer, places)
     written["obs"].copy_(torch.arange(15).view(3, 1, 1, 5))
     written["reward"][:] = torch.tensor([1.5, -2.0, 1e9])
     written["first"][2] = True
-    read = _views(buffer.clone(), shapes)
+    read = _views(buffer.clone(), places)
     assert all(torch.equal(read[name], x) for name, x in written.items())
     assert read["reward"].tolist() == [1.5, -2.0, 1e9]

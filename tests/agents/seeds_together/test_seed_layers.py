@@ -86,6 +86,7 @@ def test_a_gradient_step_is_that_of_each_seed() -> None:
             optimizers[0][i].step()
         joint.backward(torch.stack([together[i](x[i]).sum() * scales[i] for i in active]))
         joint.step(0.5)
+    joint.share()
     for a, b, own, shared in zip(alone, together, *optimizers, strict=True):
         assert all(map(torch.equal, a.parameters(), b.parameters()))
         moments: list[list[Tensor]] = [
