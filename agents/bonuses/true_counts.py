@@ -23,10 +23,10 @@ from .visit_counts import VisitCounts
 class TrueCountsConfig(BonusConfig):
     """Visit counts of the true state.
 
-    The default scale is that of pseudo-counts, 0.05 (Bellemare et al. 2016): a density that knew
-    the frequencies of states would pay 0.05 (n - 0.99)^(-1/2) at the n-th visit, which is this
-    bonus up to the first few visits. The published scale of SimHash is a fifth of it. Two bonuses
-    are compared fairly if both arms have one ``--bonus.scale``.
+    The default scale is that of pseudo-counts, 0.05 (Bellemare et al. 2016). A density that knew
+    the frequencies of states would pay 0.05 (n - 0.99)^(-1/2) at the n-th visit: ten times as much
+    as this bonus at the first visit, and as much after a few. The published scale of SimHash, whose
+    bonus has the same form, is a fifth of it: compare the two at one ``--bonus.scale``.
     """
 
     needs_privileged = True
