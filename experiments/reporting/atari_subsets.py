@@ -35,7 +35,7 @@ class Subset:
     def median(self, scores: Strata) -> Value:
         """Return the median of 57 games, from human-normalized scores of each of the games."""
         logs = _log(np.stack([x.mean(-1) for x in scores], -1))
-        return _exp(logs @ np.array(self.weights))
+        return (10 ** (logs @ np.array(self.weights)) - 1) / 100
 
 
 @cache
@@ -48,8 +48,8 @@ def fit_subset(name: str) -> Subset:
     errors = []
     for i in range(len(rows)):
         others = np.arange(len(rows)) != i
-        predicted = _exp(x[i] @ _weights(x[others], medians[others]))
-        errors.append(abs(predicted / medians[i] - 1))
+        predicted = _exp(x[i : i + 1] @ _weights(x[others], medians[others]))
+        errors.append(abs(predicted[0] / medians[i] - 1))
     return Subset(games, tuple(_weights(x, medians).tolist()), float(np.mean(errors)))
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from scipy.special import nctdtr, nctdtrinc, stdtrit
 
 from .intervals import MIN_RUNS, Array
-from .sequential import nominal_level
+from .sequential import nominal_level, normal_paths
 
 PATHS = 20_000
 """Simulated paths of a sequential design; an error of the power below one hundredth."""
@@ -72,13 +72,14 @@ def signs_needed(analyses: tuple[int, ...], level: float) -> int:
     return enough[0] if enough else math.ceil(-math.log2(level))
 
 
+@cache
 def _least_effects(analyses: tuple[int, ...], level: float) -> Array:
     """Return the least effect of which each path tells by each analysis [paths, analyses].
 
     An effect moves the mean of a path and leaves its variance, so that a path crosses the upper
     boundary exactly if the effect is at least the boundary's distance from its mean.
     """
-    means, errors = _paths(analyses)
+    means, errors = normal_paths(analyses, PATHS)
     levels = nominal_level(level, analyses)
     bounds = [
         -stdtrit(n - 1, x) if n >= MIN_RUNS else np.inf
@@ -86,12 +87,3 @@ def _least_effects(analyses: tuple[int, ...], level: float) -> Array:
     ]
     distances: Array = np.minimum.accumulate(np.array(bounds) * errors - means, 1)
     return distances
-
-
-@cache
-def _paths(analyses: tuple[int, ...]) -> tuple[Array, Array]:
-    """Return the mean and its standard error at each analysis of paths without an effect."""
-    scores = np.random.default_rng(0).standard_normal((PATHS, analyses[-1]))
-    means = np.stack([scores[:, :n].mean(1) for n in analyses], 1)
-    errors = [scores[:, :n].std(1, ddof=min(1, n - 1)) / np.sqrt(n) for n in analyses]
-    return means, np.stack(errors, 1)

@@ -13,20 +13,19 @@ from typing import Literal
 import numpy as np
 
 from ...envs.atari.games import human_normalized
+from .analysis import Analysis, analyze, count_pairs, in_an_env, there_are
 from .intervals import (
-    MIN_RUNS,
     Array,
     Interval,
     Key,
     bootstrap,
-    constant,
     format_number,
     mean,
     normalized,
     probability_of_improvement,
 )
 from .multiplicity import adjusted_level, discoveries
-from .paired_test import PairedMeans, Pairs, paired_means
+from .paired_test import Pairs
 from .power import seeds_needed, signs_needed, smallest_effect
 from .sequential import nominal_level, sequential_p
 from .verdict_rule import Delta, VerdictRule
@@ -88,33 +87,6 @@ class Verdict:
 
 
 @dataclass(frozen=True)
-class _Analysis:
-    """The tests of a comparison's first pairs, each with the p-value of this analysis alone."""
-
-    pairs: Pairs
-    missing: str
-    """Why the difference has no interval; empty if it has one."""
-    problem: str = ""
-    """The same as a sentence."""
-    delta_problem: str = ""
-    """Why delta has no meaning for them."""
-    means: PairedMeans | None = None
-    p_above: float = 1.0
-    p_below: float = 1.0
-    p_equivalent: float = 1.0
-
-    @property
-    def n(self) -> int:
-        """Number of pairs; of several envs, that of the env with fewest."""
-        return min(len(v) for v, _ in self.pairs)
-
-    @property
-    def baseline(self) -> float:
-        """The baseline's mean; nan without pairs."""
-        return float(mean([b for _, b in self.pairs])) if self.n else float("nan")
-
-
-@dataclass(frozen=True)
 class _Row:
     """A comparison at all analyses that were reached, and its sequential p-values at each."""
 
@@ -123,7 +95,7 @@ class _Row:
     unit: str
     design: tuple[int, ...]
     """All analyses of the rule."""
-    analyses: list[_Analysis]
+    analyses: list[Analysis]
     """Those that were reached; if there are none, one of the pairs there are, without a test."""
     above: Array
     below: Array
@@ -211,74 +183,19 @@ def _row(variant: str, env_name: str, unit: str, pairs: Pairs, rule: VerdictRule
     fewest = min(len(v) for v, _ in pairs)
     reached = rule.reached(fewest)
     if rule.analyses:
-        analyses = [_analyze([(v[:n], b[:n]) for v, b in pairs], unit, rule) for n in reached]
+        analyses = [analyze([(v[:n], b[:n]) for v, b in pairs], unit, rule) for n in reached]
     else:  # each env has all its pairs
-        analyses = [_analyze(pairs, unit, rule)] * bool(reached)
+        analyses = [analyze(pairs, unit, rule)] * bool(reached)
     design = rule.analyses or (fewest,)
     tests = [(x.p_above, x.p_below, x.p_equivalent) for x in analyses] or [(1.0, 1.0, 1.0)]
     above, below, equivalent = sequential_p(np.array(tests).T, design)
     if not analyses:
-        where = _in_an_env(pairs)
-        problem = f"{_there(fewest)}{where}; the first analysis takes {design[0]}."
+        where = in_an_env(pairs)
+        problem = f"{there_are(fewest)}{where}; the first analysis takes {design[0]}."
         if not fewest:
             problem = f"No seed has a run of both{where}."
-        analyses = [_Analysis(pairs, f"n = {fewest}{where}", problem)]
+        analyses = [Analysis(pairs, f"n = {fewest}{where}", problem)]
     return _Row(variant, env_name, unit, design, analyses, above, below, equivalent)
-
-
-def _analyze(pairs: Pairs, unit: str, rule: VerdictRule) -> _Analysis:
-    """Test the difference of pairs of scores, and whether it is within delta."""
-    if untested := _untested(pairs):
-        return untested
-    means = paired_means(pairs)
-    p_equivalent, delta_problem = 1.0, ""
-    if rule.delta.relative and not means.baseline:
-        delta_problem = "the baseline's mean is 0, of which delta is no share: give --delta NUMBER"
-    elif not rule.delta.relative and unit != "points":
-        delta_problem = "delta is in points, and these scores are not: give --delta as a share"
-    elif rule.delta.relative:
-        # |v - b| < delta |b|, without an estimate of b: v - (1 - delta) b and (1 + delta) b - v
-        # are above 0 for a positive b, below it for a negative one.
-        side = float(np.sign(means.baseline))
-        low, high = (side * (1 + sign * rule.delta.amount) for sign in (-1, 1))
-        p_equivalent = max(means.p_above(side, low), means.p_above(-side, -high))
-    else:
-        bound = rule.delta.amount
-        p_equivalent = max(means.p_above(shift=bound), means.p_above(-1.0, -1.0, shift=bound))
-    return _Analysis(
-        *(pairs, "", "", delta_problem, means),
-        float(means.p_above()),
-        float(means.p_above(-1.0, -1.0)),
-        float(p_equivalent),
-    )
-
-
-def _untested(pairs: Pairs) -> _Analysis | None:
-    """Return the analysis of pairs that allow no t test; None if they do.
-
-    Equal pairs are no evidence of a difference. Equal differences have no variance to estimate; a
-    sign test counts them instead.
-    """
-    fewest, where = min(len(v) for v, _ in pairs), _in_an_env(pairs)
-    for side, name in ((0, "variant"), (1, "baseline")):
-        scores = np.concatenate([each[side] for each in pairs])
-        if not np.isfinite(scores).all():
-            worst = scores[~np.isfinite(scores)][0]
-            return _Analysis(pairs, "a score is not finite", f"A score of the {name} is {worst}.")
-    if fewest < MIN_RUNS:
-        problem = f"{_there(fewest)}{where}; a test takes {MIN_RUNS}."
-        return _Analysis(pairs, f"n = {fewest}{where}", problem)
-    differences = [v - b for v, b in pairs]
-    if not any(x.any() for x in differences):
-        problem = f"All {_count(sum(map(len, differences)))} are equal."
-        return _Analysis(pairs, "no difference seen", problem)
-    if not any(map(constant, differences)):
-        return None
-    missing, problem = f"equal differences{where}", f"All differences are equal{where}."
-    if len(pairs) > 1:
-        return _Analysis(pairs, missing, problem)
-    above, below = (0.5**fewest if sign * differences[0][0] > 0 else 1.0 for sign in (1, -1))
-    return _Analysis(pairs, missing, problem, p_above=above, p_below=below)
 
 
 def _verdict(row: _Row, rule: VerdictRule, levels: _Levels) -> Verdict:
@@ -319,7 +236,7 @@ def _verdict(row: _Row, rule: VerdictRule, levels: _Levels) -> Verdict:
     )
 
 
-def _improvement(here: _Analysis) -> Interval:
+def _improvement(here: Analysis) -> Interval:
     """Return the probability of improvement with its bootstrap interval."""
     if not here.n:
         return Interval(np.nan, missing=here.missing)
@@ -327,7 +244,7 @@ def _improvement(here: _Analysis) -> Interval:
     return bootstrap(probability_of_improvement, ours, theirs)
 
 
-def _difference(here: _Analysis, level: float) -> Interval:
+def _difference(here: Analysis, level: float) -> Interval:
     """Return the difference of means with its interval at a one-sided level."""
     if here.means:
         return here.means.interval(level)
@@ -336,7 +253,7 @@ def _difference(here: _Analysis, level: float) -> Interval:
     return Interval(estimate, missing=here.missing)
 
 
-def _equivalence(here: _Analysis, rule: VerdictRule, level: float) -> Interval:
+def _equivalence(here: Analysis, rule: VerdictRule, level: float) -> Interval:
     """Return the difference that is compared with delta, with its interval at a one-sided level."""
     if not here.means or here.delta_problem:
         return Interval(np.nan, missing=here.missing or here.delta_problem)
@@ -360,28 +277,14 @@ def _power(row: _Row, rule: VerdictRule, level: float) -> tuple[float, int | Non
     return effect * deviation, seeds_needed(row.design, seen, level, rule.power)
 
 
-def _reason(
-    here: _Analysis, unit: str, rule: VerdictRule, effect: float, needed: int | None
-) -> str:
+def _reason(here: Analysis, unit: str, rule: VerdictRule, effect: float, needed: int | None) -> str:
     """Return why nothing can be told, as sentences."""
     if not here.means:
         return f"{here.problem} A sign test takes {needed}." if needed else here.problem
     share = f" ({effect / abs(here.baseline):.0%} of the baseline's mean)" if here.baseline else ""
     seen = f"about {needed:,} pairs" if needed else "too many pairs"
     text = (
-        f"{_count(here.n)} tell a difference of {format_number(effect)} {unit}{share} with power "
-        f"{rule.power:.0%}; the difference seen takes {seen}."
+        f"{count_pairs(here.n)} tell a difference of {format_number(effect)} {unit}{share} with "
+        f"power {rule.power:.0%}; the difference seen takes {seen}."
     )
     return f"{text} No equivalence: {here.delta_problem}." if here.delta_problem else text
-
-
-def _count(pairs: int) -> str:
-    return f"{pairs} pair{'s' * (pairs != 1)}"
-
-
-def _there(pairs: int) -> str:
-    return f"There {'is' if pairs == 1 else 'are'} {_count(pairs)}"
-
-
-def _in_an_env(pairs: Pairs) -> str:
-    return " in an env" if len(pairs) > 1 else ""
