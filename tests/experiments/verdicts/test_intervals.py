@@ -119,7 +119,7 @@ def test_aggregates_equal_those_of_rliable() -> None:
 def test_performance_profiles_equal_those_of_rliable() -> None:
     library = pytest.importorskip("rliable.library", reason="rliable is not installed")
     x, taus = random_scores(5, 7), np.linspace(0, 4, 9)
-    expected, _ = library.create_performance_profiles({"ours": x}, taus, reps=10)
+    expected, _ = library.create_performance_profile({"ours": x}, taus, reps=10)
     np.testing.assert_allclose(performance_profile(list(x.T), taus), expected["ours"])
 
 
