@@ -67,7 +67,7 @@ def signs_needed(analyses: tuple[int, ...], level: float) -> int:
 
     ``level`` is one-sided. It is an analysis of the design if one is enough.
     """
-    levels = nominal_level(level, analyses) if len(analyses) > 1 else []
+    levels = nominal_level(level, analyses).tolist() if len(analyses) > 1 else []
     enough = [n for n, x in zip(analyses, levels, strict=False) if 0.5**n <= x]
     return enough[0] if enough else math.ceil(-math.log2(level))
 

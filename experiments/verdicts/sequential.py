@@ -44,7 +44,7 @@ def sequential_p(p: Array, analyses: tuple[int, ...]) -> Array:
     """
     if len(analyses) == 1:
         return p
-    return np.minimum(1.0, _inflation(analyses) * _brownian_p(p, analyses))
+    return np.asarray(np.minimum(1.0, _inflation(analyses) * _brownian_p(p, analyses)))
 
 
 def normal_paths(analyses: tuple[int, ...], paths: int) -> tuple[Array, Array]:
@@ -97,15 +97,10 @@ def _nominal_levels(analyses: tuple[int, ...], rho: float = RHO) -> NDArray[np.f
     levels = []
     for time, level in zip(times, spent, strict=True):
         deviation = np.sqrt(time - before)
-
-        def crossing(bound: Array, values: Array = values, mass: Array = mass,
-                     deviation: float = deviation) -> Array:  # fmt: skip
-            return (mass * ndtr((values - bound[:, None]) / deviation)).sum(1)
-
         low, high = np.full(len(ALPHAS), -9.0), np.full(len(ALPHAS), 9.0)
         for _ in range(60):
             middle = (low + high) / 2
-            above = crossing(middle) > level
+            above = _crossing(middle, values, mass, deviation) > level
             low, high = np.where(above, middle, low), np.where(above, high, middle)
         bound, floor = (low + high) / 2, -8 * np.sqrt(time)
         levels.append(np.log(ndtr(-bound / np.sqrt(time))))
@@ -115,3 +110,8 @@ def _nominal_levels(analyses: tuple[int, ...], rho: float = RHO) -> NDArray[np.f
         mass = density * (bound - floor)[:, None] * weights / 2 / np.sqrt(2 * np.pi)
         values, before = nodes, time
     return np.maximum.accumulate(np.array(levels), 1)
+
+
+def _crossing(bound: Array, values: Array, mass: Array, deviation: float) -> Array:
+    """Return the probability that Brownian motion is above the bound at the next analysis."""
+    return np.asarray((mass * ndtr((values - bound[:, None]) / deviation)).sum(1))

@@ -104,7 +104,7 @@ class _Row:
     @property
     def different(self) -> Array:
         """Two-sided p-values of the difference."""
-        return np.minimum(1.0, 2 * np.minimum(self.above, self.below))
+        return np.asarray(np.minimum(1.0, 2 * np.minimum(self.above, self.below)))
 
 
 def decide(

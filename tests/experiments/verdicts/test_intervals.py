@@ -1,7 +1,5 @@
 """Estimates and intervals, compared with values by hand, with scipy and, if installed, rliable."""
 
-from collections.abc import Hashable
-
 import numpy as np
 import pytest
 from scipy import stats
@@ -24,7 +22,7 @@ from reverie.experiments.verdicts.intervals import (
     probability_of_improvement,
 )
 
-Scores = dict[tuple[str, Hashable], float]
+Scores = dict[tuple[str, int], float]
 
 # Three games; by hand: means 1, 4 and 0.5.
 TABLE = [np.array([0.0, 1.0, 2.0]), np.array([3.0, 4.0, 5.0]), np.array([0.25, 0.75, 0.5])]

@@ -1,6 +1,7 @@
 """The rule of verdicts: its texts, and that a grid's folder keeps the first one."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -45,7 +46,7 @@ def test_analyses_are_reached_and_follow() -> None:
         ({"power": 1.0}, "power"),
     ],
 )
-def test_settings_that_make_no_rule_are_refused(settings: dict, culprit: str) -> None:
+def test_settings_that_make_no_rule_are_refused(settings: dict[str, Any], culprit: str) -> None:
     with pytest.raises(UsageError, match=culprit):
         VerdictRule(**settings)
 
