@@ -129,9 +129,8 @@ def _pilot_scores(
         folders = [Path(options.pilot)]
     else:
         folders = [x.folder for x in tasks if cell_of(x) in baselines and x.scores]
-    results = []
-    if folders:
-        results, _ = read_results(folders, stochastic=options.evaluation.stochastic)
+    stochastic = options.evaluation.stochastic
+    results = read_results(folders, stochastic=stochastic)[0] if folders else []
     scores = {
         cell: [x.score(options.score) for x in results if _is_run_of(cell, x)] for cell in baselines
     }

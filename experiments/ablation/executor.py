@@ -3,7 +3,7 @@
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from ..training.task import SeedsTask, Task
 
@@ -32,6 +32,7 @@ class TaskResult:
         return f"{self.task.name} in {self.seconds:,.0f} s{crashes}"
 
 
+@runtime_checkable
 class Executor(Protocol):
     """Processes, on this or other machines, that execute tasks."""
 

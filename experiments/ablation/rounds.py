@@ -69,10 +69,12 @@ class _Analysis:
 
         They are two, or one if the other has no finished run.
         """
-        runs = [task.folder for task in self.tasks if task.experiment.seed < n and task.scores]
-        if new := [folder for folder in runs if folder not in self.results]:
+        folders = {task.folder: task for task in self.tasks if task.experiment.seed < n}
+        new = [x for x, task in folders.items() if x not in self.results and task.scores]
+        if new:
             read, _ = read_results(new, stochastic=self.stochastic)
             self.results |= {result.folder: result for result in read}
+        runs = [folder for folder in folders if folder in self.results]
         first = cell_of(self.tasks[0])
         baseline = next((folder.name for folder in runs if self.cells[folder] == first), "")
         verdicts, undecided = list[Verdict](), list[set[Experiment]]()

@@ -16,7 +16,7 @@ USAGES = {
     "train": ("PRESET [role:name ...]", "Train an agent: --game GAME --total-timesteps N."),
     "evaluate": ("RUN ... | random", "Play whole episodes: --episodes N --video."),
     "play": ("RUN", "Watch an agent and its models in the browser."),
-    "ablate": ("PRESET role:a,b ...", "Compare parts: --games GAMES --seeds N --dry-run."),
+    "ablate": ("PRESET role:a,b ...", "Compare parts: --seeds N or --until decided, --dry-run."),
     "report": ("DIR ...", "Write the results of runs as HTML and Markdown."),
     "collect": ("RUN | random", "Record frames: --frames N --format own|gray|rgb."),
     "pretrain": ("ROLE:NAME --data DIR", "Fit a model to recorded frames."),

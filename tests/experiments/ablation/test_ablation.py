@@ -39,6 +39,7 @@ from reverie.experiments.runs.run import Run, locked
 from reverie.experiments.runs.scores import read_scores
 from reverie.experiments.training.task import Task
 from reverie.experiments.training.train import train
+from reverie.experiments.training.train_together import train_together
 from reverie.world_models.density.cts import CTSConfig
 from reverie.world_models.density.pixelcnn import PixelCNNConfig
 
@@ -216,6 +217,28 @@ def test_trial_has_the_options_of_the_command(
     assert (options.precision, options.threads) == ("bf16", 1)
     assert isinstance(experiment.agent, DQNConfig)
     assert experiment.agent.learning_starts == 500
+
+
+def test_an_estimate_counts_seeds_that_train_together_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    args = "ablate dqn env:catch agent.network:mlp --total-timesteps 7200 --seeds 4 --device cpu "
+    args += f"--seeds-together 4 --workers 1 --dry-run --folder {tmp_path}"
+    assert cli.main([*args.split(), "--steps-per-second", "2"]) == 0
+    # Four seeds of 7,200 steps take the time of one.
+    assert "About 60 min of 1 thread in all" in capsys.readouterr().out
+    trials = []
+
+    def record(experiments: list[Experiment], *args: Any, **more: Any) -> list[Run]:
+        trials.append([x.seed for x in experiments])
+        return train_together(experiments, *args, **more)
+
+    monkeypatch.setattr(estimate, "train_together", record)
+    monkeypatch.setattr(estimate, "TRIAL_MINUTES", 1 / 30)
+    assert cli.main(args.split()) == 0
+    output = " ".join(capsys.readouterr().out.split())
+    assert "agent steps/s per run, 4 of which train together, measured after" in output
+    assert trials == [[0, 1, 2, 3]]
 
 
 def test_a_trial_is_measured_over_whole_cycles_after_the_first_update() -> None:

@@ -46,10 +46,8 @@ def score(task: Task) -> float:
     return 1 + spread * rng.normal()
 
 
-def run(
-    folder: Path, score: Score, **settings: object
-) -> tuple[list[Task], list[Task], Counter[str]]:
-    """Run a grid, and return its tasks, those that failed and the number of seeds of each cell."""
+def run(folder: Path, score: Score, **settings: object) -> tuple[list[Task], Counter[str]]:
+    """Run a grid, and return the tasks that failed and the number of seeds of each cell."""
     chosen = options(folder, **settings)
     tasks, executor = make_tasks(GRID, chosen), FakeExecutor(score)
     failed = run_rounds(tasks, chosen.rule, lambda unfinished: [*executor.execute(unfinished)])
@@ -174,6 +172,28 @@ def test_the_rule_of_a_grid_stays_that_of_its_first_command(
         assert "[1/" not in output
 
 
+def test_failed_cells_are_named_beside_the_report_of_the_others(
+    ablate: Callable[[str], tuple[int, str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(failed: str) -> None:
+        executor = FakeExecutor(lambda x: None if failed in cell_name(x) else score(x))
+        monkeypatch.setattr(ablate_module, "_executor", lambda options: executor)
+
+    fail("")  # all of them
+    status, output = ablate("--seeds 3")
+    assert status == 1
+    assert "There is no report, because no run of the baseline is finished." in output
+    fail("deep-sea Surprise")
+    status, output = ablate("--seeds 3")
+    assert status == 1
+    assert "3 runs failed, of env:deep-sea bonus:surprise agent.network:mlp in deep-sea;" in output
+    assert (tmp_path / "grid" / "report.md").exists()
+    fail("none of them")
+    status, output = ablate("--seeds 3")
+    assert status == 0
+    assert "[3/3]" in output
+
+
 @pytest.mark.parametrize(
     ("args", "message"),
     [
@@ -250,12 +270,12 @@ def power_of(effect: float, deviation: float, seeds: int, level: float) -> float
 
 
 def test_the_smallest_effect_has_the_power_that_is_promised() -> None:
-    scores = np.array([1.0, 1.2, 0.8, 1.1, 0.9])
+    scores = [1.0, 1.2, 0.8, 1.1, 0.9]
     for comparisons in (1, 4):
         text = describe_design(scores, VerdictRule(analyses=(12,)), comparisons)
         found = re.search(r"12 seeds tell a difference of ([\d.]+)", text)
         assert found
-        power = power_of(float(found[1]), float(scores.std(ddof=1)), 12, 0.05 / comparisons)
+        power = power_of(float(found[1]), float(np.std(scores, ddof=1)), 12, 0.05 / comparisons)
         assert power == pytest.approx(0.8, abs=0.025)
 
 
