@@ -106,7 +106,7 @@ def test_all_commands_work_from_a_wheel_outside_the_checkout(tmp_path: Path) -> 
         "list games": "ms_pacman",
         "list roles": "predictor:",
         "doctor --seconds 0.1 --device cpu": "No problems found",
-        "bench --only commands --device cpu": "reverie --help",
+        "bench --only replay --device cpu": "replay: sampling",
         **{f"{command} --help": command for command in COMMANDS},
     }
     in_a_clone = ("verify", "verify --write", "reproduce soak", "bench --save")
