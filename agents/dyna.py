@@ -98,9 +98,7 @@ class Dyna(ModelBased):
         self.device = torch.device(device)
         self.simulator = Simulator(config, spec, seed=seed, device=device, precision=precision)
         self.inner = config.inner.build(
-            replace(
-                spec, num_envs=config.imagination_envs, padding="stored", dynamics=None
-            ),
+            replace(spec, num_envs=config.imagination_envs, padding="stored", dynamics=None),
             seed=seed,
             device=device,
             precision=precision,

@@ -99,9 +99,7 @@ def scaled_by_area(
 
 
 @cache
-def _areas(
-    size: int, scaled_size: int
-) -> tuple[Int64[Array, "taps M"], Float32[Array, "taps M"]]:
+def _areas(size: int, scaled_size: int) -> tuple[Int64[Array, "taps M"], Float32[Array, "taps M"]]:
     """Return the pixels of a row that overlap each of the M pixels of the scaled row.
 
     Beside them their shares in it; pixels of share 0 fill up the rows.

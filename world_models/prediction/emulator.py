@@ -76,9 +76,7 @@ class Emulator(HasState):
     context = 1
     batch_shape = 1, 1
 
-    def __init__(
-        self, spec: EnvSpec, *, seed: int = 0, device: torch.device | str = "cpu"
-    ) -> None:
+    def __init__(self, spec: EnvSpec, *, seed: int = 0, device: torch.device | str = "cpu") -> None:
         if spec.dynamics is None:
             raise UsageError(f"predictor:emulator steps snapshots of the env{NO_SNAPSHOTS}")
         self.dynamics = spec.dynamics
