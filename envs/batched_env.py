@@ -34,8 +34,8 @@ class BatchedEnv:
     seconds. With ``snapshots``, an environment that has dynamics (``HasDynamics``) hands them on in
     ``spec``, and its states in every time step. Raises UsageError for an unsupported autoreset mode
     or action space, and for observations that are no uint8 images or whose layout is not known (see
-    ``Layout``). Every method that steps raises EmulatorTimeout if the environment does not return in
-    time, and EnvError if it raises an exception of its own or returns an invalid reward.
+    ``Layout``). Every method that steps raises EmulatorTimeout if the environment does not return
+    in time, and EnvError if it raises an exception of its own or returns an invalid reward.
 
     Example::
 

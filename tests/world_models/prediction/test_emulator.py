@@ -17,7 +17,6 @@ from reverie.envs import prng
 from reverie.envs.batched_env import BatchedEnv
 from reverie.envs.catch import CatchConfig
 from reverie.envs.errors import UsageError
-from reverie.envs.gym import GymConfig
 from reverie.envs.interface import EnvConfig, Segment
 from reverie.envs.maze import MazeConfig
 from reverie.envs.minatar import MinAtarConfig
@@ -30,7 +29,8 @@ from reverie.experiments.training.train import train
 from reverie.world_models.prediction.emulator import Emulator, EmulatorConfig
 from reverie.world_models.prediction.imagination import Imagination
 
-from sample_agents import DQN, EXAMPLES, OPTIONS, equal
+from sample_agents import DQN, EXAMPLES, OPTIONS, SMALL_CATCH, equal, for_small_catch
+from sample_envs import EXAMPLES as EXAMPLE_ENVS
 
 EMULATOR = EmulatorConfig()
 MPC = MPCConfig(EMULATOR, samples=32, horizon=9, iterations=2, model_learning_starts=1, epsilon=0.0)
@@ -69,12 +69,12 @@ def test_it_predicts_what_happens_and_nothing_after_the_end() -> None:
 
 def test_chance_is_that_of_the_key_and_not_of_the_env() -> None:
     """Sticky actions are others under other keys, and the real env's are others too."""
-    envs = envs_of(MinAtarConfig("breakout", sticky=0.5), n=64)
+    envs = envs_of(MinAtarConfig("breakout", sticky=0.5), n=24)
     predictor = emulator(envs)
     envs.reset()
-    step = envs.step(torch.ones(64, dtype=torch.int64))
+    step = envs.step(torch.ones(24, dtype=torch.int64))
     carry = predictor.start_from(step.obs, step.snapshot)
-    right = torch.full((64,), 3)
+    right = torch.full((24,), 3)
     a, b = (predictor.predict(carry, right)[0] for _ in range(2))
     assert torch.equal(a.obs, b.obs)
     other, _ = predictor.predict(carry | {"rng": prng.next_rng(carry["rng"])}, right)
@@ -111,13 +111,14 @@ def test_planning_in_it_catches_every_ball_without_training() -> None:
 
 
 def test_learning_in_it_needs_fewer_steps_than_learning_in_a_model() -> None:
-    """Dyna learns Catch in half the steps of ``LEARNING_TIMESTEPS``."""
-    envs = BatchedEnv(CATCH.build(8), seed=0, snapshots=True)
-    agent = DYNA.build(envs.spec, seed=0)
-    for t in islice(interact(envs, agent), 150):
+    """Dyna learns a small Catch in half the timesteps that a learned predictor needs."""
+    config, timesteps = for_small_catch(DYNA)
+    envs = BatchedEnv(SMALL_CATCH.build(8), seed=0, snapshots=True)
+    agent: Any = config.build(envs.spec, seed=0)
+    for t in islice(interact(envs, agent), timesteps // 2):
         agent.learn(t)
     assert agent.simulator.schedule.count == 0
-    assert evaluate(agent, CATCH, episodes=60, threads=1).mean > 0.9
+    assert evaluate(agent, SMALL_CATCH, episodes=60, threads=1).mean > 0.9
 
 
 AGENTS: list[AgentConfig] = [
@@ -129,15 +130,15 @@ AGENTS: list[AgentConfig] = [
 
 @pytest.mark.parametrize("config", AGENTS, ids=lambda x: type(x).__name__)
 def test_a_run_resumes_exactly_and_can_be_played(config: AgentConfig, tmp_path: Path) -> None:
-    experiment = Experiment(config, MinAtarConfig(), total_timesteps=160, num_envs=2)
+    experiment = Experiment(config, CATCH, total_timesteps=96, num_envs=2)
     runs = [tmp_path / "straight", tmp_path / "resumed"]
     straight = train(experiment, runs[0], OPTIONS)
-    train(replace(experiment, total_timesteps=80), runs[1], OPTIONS)
+    train(replace(experiment, total_timesteps=60), runs[1], OPTIONS)
     resumed = train(experiment, runs[1], OPTIONS)
     assert equal(straight.checkpoints.load(), resumed.checkpoints.load())
     _, agent = load(runs[0], device="cpu")
     envs: Any = {"threads": 1, "snapshots": True, "max_steps": 5}
-    assert len(evaluate(agent, MinAtarConfig(), episodes=1, **envs).scores) == 1
+    assert len(evaluate(agent, CATCH, episodes=1, **envs).scores) == 1
     setup = load_setup(runs[0], device="cpu")
     assert setup.predictor is None
     assert "no learned predictor" in setup.no_dream_reason
@@ -145,7 +146,7 @@ def test_a_run_resumes_exactly_and_can_be_played(config: AgentConfig, tmp_path: 
 
 
 def test_it_is_refused_by_name_where_there_is_nothing_to_step(tmp_path: Path) -> None:
-    foreign = Experiment(MPC, GymConfig("sample_envs:Counter-v0"), num_envs=2)
+    foreign = Experiment(MPC, EXAMPLE_ENVS["gym"][0], num_envs=2)
     with pytest.raises(UsageError, match="emulator steps snapshots of the env, and Counter-v0"):
         train(foreign, tmp_path / "gym", OPTIONS)
     with pytest.raises(UsageError, match="this env offers none; choose a learned predictor"):
