@@ -91,7 +91,7 @@ def help_sections() -> Iterator[str]:
     parts = {
         "train": [*PRESETS],
         "pretrain": [
-            *(f"predictor:{name}" for name in PREDICTORS),
+            *(f"predictor:{name}" for name, x in PREDICTORS.items() if x.trainable),
             *(f"representation:{name}" for name in REPRESENTATIONS),
         ],
     }

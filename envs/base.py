@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 from copy import deepcopy
-from typing import Any, ClassVar
+from typing import Any, ClassVar, SupportsIndex
 
 import numpy as np
 from gymnasium.spaces import Box, Discrete
@@ -118,8 +118,8 @@ class Generators(dict[int, np.random.Generator]):
         super().__init__()
         self.seeds = seeds
 
-    def __missing__(self, i: int) -> np.random.Generator:
-        return self.setdefault(i, np.random.default_rng(self.seeds[i]))
+    def __missing__(self, i: SupportsIndex) -> np.random.Generator:
+        return self.setdefault(int(i), np.random.default_rng(self.seeds[i]))
 
 
 class SmallEnv(ImageEnv):

@@ -33,10 +33,10 @@ class BatchedEnv:
 
     ``first_env`` is the index of the first copy if the run has others elsewhere; ``timeout`` is in
     seconds. With ``snapshots``, an environment that has dynamics (``HasDynamics``) hands them on in
-    ``spec``, and its states in every time step. Raises UsageError for an unsupported autoreset mode or action space, and for
-    observations that are no uint8 images or whose layout is not known (see ``Layout``). Every
-    method that steps raises EmulatorTimeout if the environment does not return in time, and
-    EnvError if it raises an exception of its own or returns an invalid reward.
+    ``spec``, and its states in every time step. Raises UsageError for an unsupported autoreset mode
+    or action space, and for observations that are no uint8 images or whose layout is not known (see
+    ``Layout``). Every method that steps raises EmulatorTimeout if the environment does not return
+    in time, and EnvError if it raises an exception of its own or returns an invalid reward.
 
     Example::
 

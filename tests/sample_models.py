@@ -18,6 +18,7 @@ from reverie.world_models.interface import (
     PlannerConfig,
     Prediction,
     Predictor,
+    start_predictor,
 )
 from reverie.world_models.prediction.imagination import Imagination
 
@@ -96,7 +97,8 @@ def first_context(segment: Segment) -> Segment:
 
 def start(predictor: Predictor, context: Segment) -> Carry:
     """The predictor's state at the end of a segment."""
-    return predictor.start(context.obs, context.action, context.first)
+    snapshot = None if context.snapshot is None else context.snapshot[:, -1]
+    return start_predictor(predictor, context.obs, context.action, context.first, snapshot)
 
 
 SMALL_SHAPE = (1, 2, 3)

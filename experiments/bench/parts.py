@@ -19,12 +19,14 @@ from ...agents.replay import Replay
 from ...envs.atari.atari import AtariConfig
 from ...envs.atari.protocol import PROTOCOLS
 from ...envs.batched_env import BatchedEnv
-from ...envs.interface import EnvSpec, Segment, Transition
+from ...envs.catch import CatchConfig
+from ...envs.interface import EnvConfig, EnvSpec, Segment, Transition
 from ...world_models.density import DENSITIES
 from ...world_models.density.pixelcnn import PixelCNNConfig
 from ...world_models.density.quantization import quantize_frames
 from ...world_models.interface import PredictorConfig
 from ...world_models.precision import FLOAT32, Precision
+from ...world_models.prediction.emulator import EmulatorConfig
 from ...world_models.prediction.feedforward import SMALL
 from ...world_models.prediction.imagination import Imagination
 from ...world_models.representation import REPRESENTATIONS
@@ -148,6 +150,8 @@ def predictors(session: BenchSession) -> Iterator[Row]:
     """Measure imagined steps and one-step updates with observations of 4 x 84 x 84."""
     for precision in (FLOAT32, Precision("bf16")):
         yield from predictor(session, "small", SMALL, (4, 84, 84), precision=precision)
+    for env in (CatchConfig(), AtariConfig("breakout", PROTOCOLS["machado"])):
+        yield from emulator(session, env)
 
 
 def predictor(
@@ -179,6 +183,18 @@ def predictor(
     yield row(title, "imagined_steps_per_second", imagined)
     title = f"predictor {name}: learning in batches of {batch_size}, {threads} threads"
     yield row(title, "frames_per_second", learned)
+
+
+def emulator(session: BenchSession, env: EnvConfig, *, num_envs: int = 8) -> Iterator[Row]:
+    """Measure steps of the env itself as a predictor."""
+    envs = BatchedEnv(env.build(num_envs, threads=1), device=session.device, snapshots=True)
+    model, step = EmulatorConfig().build_for(envs.spec, device=session.device), envs.reset()
+    carry = model.start_from(step.obs, step.snapshot)
+    action = torch.zeros(num_envs, dtype=torch.int64, device=session.device)
+    rate = num_envs / median(partial(model.predict, carry, action), session.device)
+    envs.close()
+    title = f"predictor emulator: imagination of {env.env_name} in {num_envs} envs"
+    yield row(f"{title}, {session.threads} threads", "imagined_steps_per_second", rate)
 
 
 def _random_play(

@@ -57,9 +57,9 @@ def collect(
     The policy acts as in training, unless it is ``greedy``. Format ``own`` records what the policy
     observes; ``gray`` (84 x 84) and ``rgb`` (210 x 160) are for Atari. The true state is recorded
     where the env offers it, in an Atari game if ``privileged`` asks for it; ``snapshots`` are for
-    the policy alone. ``imports`` are the modules that the env needs. An interrupted recording restarts from its first frame. Raises
-    UsageError for a format or a true state that the env lacks and for a folder that holds a
-    recording, and RuntimeError if the replica diverges.
+    the policy alone. ``imports`` are the modules that the env needs. An interrupted recording
+    restarts from its first frame. Raises UsageError for a format or a true state that the env lacks
+    and for a folder that holds a recording, and RuntimeError if the replica diverges.
 
     Example::
 

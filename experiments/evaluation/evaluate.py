@@ -66,7 +66,8 @@ def evaluate(
     ``max_steps`` agent steps (see ``Evaluation``). ``video`` is the path of a video of one episode
     and ``figure`` that of a figure of its plans, if the policy has a planner. With ``privileged``
     the envs offer their true state, with ``snapshots`` their snapshots (see ``TimeStep``). Random
-    numbers are those of ``seed`` and ``purpose``. A long evaluation shows its progress on stderr, or hands it to ``tell``.
+    numbers are those of ``seed`` and ``purpose``. A long evaluation shows its progress on stderr,
+    or hands it to ``tell``.
 
     Raises UsageError, before the first step, if a file could not be written, and MediaError, which
     holds the scores, if writing one fails after all. SIGINT, SIGTERM and SIGHUP

@@ -109,7 +109,7 @@ def test_a_time_step_with_a_true_state_is_saved_split_and_joined(config: EnvConf
 
 @each_env
 def test_a_small_env_continues_from_a_snapshot(config: EnvConfig) -> None:
-    """Over the ends of episodes, whose starts are drawn by generators."""
+    """Over the ends of episodes, whose starts are drawn from the seeds."""
     env: Any = config.build(3)
     assert isinstance(env, SmallEnv)
     env.reset(seed=4)
@@ -117,10 +117,13 @@ def test_a_small_env_continues_from_a_snapshot(config: EnvConfig) -> None:
     actions = generator.integers(2, size=(40, 3))
     for action in actions[:7]:
         env.step(action)
-    snapshot, obs = env.save(), env.observe()
+    snapshots, obs, seeds = env.snapshots(), env.observe(), np.array([5, 6, 7])
     played = []
     for _ in range(2):
+        env.restore_snapshots(snapshots, seeds)
+        assert (env.observe() == obs).all()
         steps = [env.step(action) for action in actions]
         played.append([x.tobytes() for step in steps for x in step[:4]])
-        assert (env.restore(snapshot) == obs).all()
     assert played[0] == played[1]
+    env.restore_snapshots(snapshots[[2, 0, 2, 1]], generator.integers(9, size=4))
+    assert (env.observe() == obs[[2, 0, 2, 1]]).all(), "of any number of envs"

@@ -130,7 +130,7 @@ def test_a_replica_agrees_with_its_env(name: str, game: str) -> None:
 
 
 def test_an_emulator_continues_from_a_snapshot() -> None:
-    """With sticky actions and over the ends of episodes, so all generators are restored."""
+    """With sticky actions and over the ends of episodes, whose chance is seeded anew."""
     protocol = replace(PROTOCOLS["machado"], frames_cap=400, noops=30, fire_reset=True)
     emulator = ReplicaEmulator("breakout", protocol)
     emulator.reset(3)
@@ -139,21 +139,25 @@ def test_an_emulator_continues_from_a_snapshot() -> None:
     snapshot = emulator.save()
     memories = []
     for _ in range(2):
+        emulator.restore(snapshot)
+        emulator.seed_chance(5)
         for _ in range(10):
             emulator.step(0)
         memories.append(emulator.ram.tobytes())
-        emulator.restore(snapshot)
     assert memories[0] == memories[1], "FIRE is pressed again"
     generator = np.random.default_rng(0)
     for _ in range(20):
         emulator.step(int(generator.integers(4)))
     snapshot, actions = emulator.save(), generator.integers(len(emulator.actions), size=150)
     played = []
-    for _ in range(2):
+    for seed in (1, 1, 2):
+        emulator.restore(snapshot)
+        emulator.seed_chance(seed)
         played.append([(emulator.step(int(x)), emulator.ram.tobytes()) for x in actions])
         played[-1].append((float(emulator.frames), emulator.screen.tobytes()))
-        emulator.restore(snapshot)
+        assert len(emulator.save()) == len(snapshot)
     assert played[0] == played[1]
+    assert played[0] != played[2]
 
 
 SHORT_LIVES = replace(PROTOCOLS["nature"], **RAW, noops=0)

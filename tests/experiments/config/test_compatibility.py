@@ -73,7 +73,11 @@ def test_what_is_refused_is_refused_for_a_reason_that_names_a_remedy() -> None:
 def test_parts_that_fit_train_together(combination: Combination) -> None:
     experiment = combination.experiment
     assert experiment is not None
-    envs = BatchedEnv(experiment.env.build(experiment.num_envs), seed=0)
+    envs = BatchedEnv(
+        experiment.env.build(experiment.num_envs),
+        seed=0,
+        snapshots=bool(experiment.needs_snapshots),
+    )
     agent = shortened(experiment.agent).build(envs.spec, seed=0)
     bonus = shortened(experiment.bonus).build(envs.spec, seed=0)
     before = {name: x.clone() for name, x in tensors(agent.state_dict())}

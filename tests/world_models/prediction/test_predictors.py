@@ -9,10 +9,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from reverie.envs.atari.atari import AtariConfig
+from reverie.envs.atari.protocol import PROTOCOLS
+from reverie.envs.batched_env import BatchedEnv, spec_of
 from reverie.envs.errors import UsageError
 from reverie.envs.interface import Segment
 from reverie.experiments.runs.checkpoints import Checkpoints
-from reverie.world_models.interface import Predictor, PredictorConfig
+from reverie.world_models.interface import Predictor, PredictorConfig, SnapshotPredictor
 from reverie.world_models.prediction import PREDICTORS
 from reverie.world_models.prediction.encoder_decoder import Transformation
 from reverie.world_models.prediction.feedforward import FeedforwardConfig
@@ -64,12 +67,38 @@ each_config = pytest.mark.parametrize(
     [config for _, config in CASES],
     ids=[name for name, _ in CASES],
 )
+TRAINABLE = [(name, config) for name, config in CASES if config.trainable]
+each_trainable_config = pytest.mark.parametrize(
+    "config",
+    [config for _, config in TRAINABLE],
+    ids=[name for name, _ in TRAINABLE],
+)
+FREEWAY = AtariConfig(
+    "freeway", replace(PROTOCOLS["machado"], full_actions=False, stack=2, height=24, width=28)
+)
+"""An env with the observations and actions of the segments, sticky, which offers snapshots."""
 
 
 def build(config: PredictorConfig, seed: int = 1, **changes: Any) -> Predictor:
+    if config.needs_snapshots:
+        return config.build_for(spec_of(FREEWAY, snapshots=True), seed=seed)
     return config.build(
         **{"obs_shape": OBS_SHAPE, "num_actions": NUM_ACTIONS, "seed": seed, **changes}
     )
+
+
+def context_of(model: Predictor) -> Segment:
+    """Six contexts to start from, of Freeway if the predictor needs its snapshots."""
+    context = segment(6, model.context - 1)
+    if not isinstance(model, SnapshotPredictor):
+        return context
+    envs = BatchedEnv(FREEWAY.build(6, threads=1), seed=1, snapshots=True)
+    envs.reset()
+    for _ in range(3):
+        step = envs.step(torch.ones(6, dtype=torch.int64))
+    envs.close()
+    assert step.snapshot is not None
+    return replace(context, obs=step.obs[:, None], snapshot=step.snapshot[:, None])
 
 
 @each_config
@@ -77,7 +106,7 @@ def test_start_and_predict(config: PredictorConfig) -> None:
     model = build(config)
     assert isinstance(model, Predictor)
     assert (model.obs_shape, model.num_actions, model.channels) == (OBS_SHAPE, NUM_ACTIONS, 1)
-    context = segment(6, model.context - 1)
+    context = context_of(model)
     carry, action = start(model, context), torch.arange(6) % NUM_ACTIONS
     before = {name: value.clone() for name, value in carry.items()}
     assert all(len(value) == 6 for value in carry.values())
@@ -94,7 +123,7 @@ def test_start_and_predict(config: PredictorConfig) -> None:
     assert torch.equal(prediction.obs, same_seed.obs), "weights are a function of the seed"
 
 
-@each_config
+@each_trainable_config
 def test_it_trains_through_its_phases_and_continues_from_a_checkpoint(
     config: PredictorConfig, tmp_path: Path
 ) -> None:
