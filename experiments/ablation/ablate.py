@@ -6,8 +6,9 @@ command.
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from ...envs.errors import UsageError
 from ..config.experiment import Experiment
@@ -19,7 +20,7 @@ from ..runs.outputs import check_writable
 from ..runs.runtime import raising_interrupted
 from ..training.envs import check_true_state
 from ..training.task import Task
-from ..verdicts.verdict_rule import VerdictRule, write_rule
+from ..verdicts.verdict_rule import write_rule
 from .ablate_options import AblateOptions
 from .design import print_design
 from .estimate import print_estimate
@@ -27,80 +28,139 @@ from .executor import Executor, TaskResult
 from .grid import Grid
 from .grid_tasks import cell_of, check_seeds_together, make_tasks, seeds_together, tasks_of
 from .local_pool import LocalPool
-from .rounds import run_rounds
+from .rounds import Rounds
 
 
 def ablate(grid: Grid, options: AblateOptions, command: str = "") -> int:
     """Run the unfinished runs of a grid, and write a report.
 
-    ``command`` repeats the grid. Returns the exit status, 0, or 1 if runs failed. Raises
-    KeyboardInterrupt if interrupted, and UsageError if the folder holds a grid of another rule.
+    ``command`` repeats the grid. With ``save`` the raw scores are written whenever runs end.
+    Returns the exit status, 0, or 1 if runs failed. Raises KeyboardInterrupt if interrupted, and
+    UsageError if the folder holds a grid of another rule.
     """
     if options.save:
         require_checkout("reverie ablate --save")
-    for experiment in grid.cells:
-        check_true_state(experiment)
-    tasks, rule, stochastic = make_tasks(grid, options), options.rule, options.evaluation.stochastic
-    variants = {tuple(x for x in each if x.role != "env") for each in grid.cells.values()}
-    if options.until == "decided" and len(variants) == 1:
-        raise UsageError(
-            "--until decided needs choices to decide between, and every env has one; give a role "
-            "several, as in bonus:none,simhash, or choose a number of --seeds."
-        )
-    check_seeds_together(grid, options.threads)
-    folder = tasks[0].folder.parent
-    report, saved = folder / "report.html", RESULTS / "ablations" / f"{options.save}.json"
+    run = GridRun(grid, options)
+    report, saved = run.folder / "report.html", RESULTS / "ablations" / f"{options.save}.json"
     if options.dry_run:
-        _print_grid(grid, tasks, options)
-        print_estimate(tasks, grid.options.seeds_together, options)
-        print_design(grid, tasks, options, command)
+        run.print_grid()
+        print_estimate(run.tasks, grid.options.seeds_together, options)
+        print_design(grid, run.tasks, options, command)
         return 0
     check_writable(report, report.with_suffix(".md"), remedy="choose another --folder")
     if options.save:
         check_writable(saved, remedy="leave out --save, or make it writable")
-    write_rule(folder, rule)
-    _print_grid(grid, tasks, options)
-    executor = _executor(options)
 
-    def execute(unfinished: Sequence[Task]) -> None:
-        _execute(executor, unfinished, grid.options.seeds_together)
+    def save() -> None:
+        if options.save and (scores := run.scores()):
+            write_result(saved, {"name": options.save, "command": command, **scores})
 
     try:
-        failed = run_rounds(tasks, rule, execute, stochastic=stochastic)
+        for _ in run.execute():
+            save()
     except KeyboardInterrupt:
         print("Interrupted: the same command continues.")
         raise
-    if failed:
-        cells = dict.fromkeys(map(cell_of, failed))
-        names = "; ".join(f"{_choices(grid, x)} in {x.env.env_name}" for x in cells)
-        print(f"{len(failed)} runs failed, of {names}; the same command retries them.")
-    runs = [task.folder for task in tasks if task.scores]
-    first = [x.folder for x in tasks if cell_of(x) == cell_of(tasks[0]) and x.scores]
-    if not first:
+    if run.failed:
+        cells = dict.fromkeys(map(cell_of, run.failed))
+        names = "; ".join(f"{run.choices(x)} in {x.env.env_name}" for x in cells)
+        print(f"{len(run.failed)} runs failed, of {names}; the same command retries them.")
+    if not run.baseline:
         print("There is no report, because no run of the baseline is finished.")
         return 1
-    write_report(runs, report, first[0].name, stochastic=stochastic, flag="--folder")
+    stochastic = options.evaluation.stochastic
+    write_report(run.finished, report, run.baseline, stochastic=stochastic, flag="--folder")
     print(f"report: {report} and {report.with_suffix('.md')}")
-    if failed:
-        return 1
-    if options.save:
-        save_results(options.save, saved, command, runs, rule, stochastic=stochastic)
-    return 0
+    save()
+    return int(bool(run.failed))
 
 
-def save_results(
-    name: str, path: Path, command: str, runs: list[Path], rule: VerdictRule, *, stochastic: bool
-) -> None:
-    """Write the raw scores of a grid to the committed results.
+class GridRun:
+    """The runs of a grid: those that are finished, and the execution of the others.
 
-    Raises UsageError if the runs differ in protocol or length, so that one table cannot hold them.
+    Raises UsageError if an env lacks what a part needs, or if the seeds cannot train together.
     """
-    comparisons = compare(read_results(runs, stochastic=stochastic)[0], runs[0].name, rule)
-    if len(comparisons) > 1:
-        titles = "; ".join(comparison.title for comparison in comparisons)
-        raise UsageError(f"--save takes runs of one protocol and length, not {titles}.")
-    data = {"name": name, "command": command, **comparisons[0].to_json()}
-    write_result(path, data)
+
+    def __init__(self, grid: Grid, options: AblateOptions) -> None:
+        self.grid, self.options = grid, options
+        for experiment in grid.cells:
+            check_true_state(experiment)
+        variants = {tuple(x for x in each if x.role != "env") for each in grid.cells.values()}
+        if options.until == "decided" and len(variants) == 1:
+            raise UsageError(
+                "--until decided needs choices to decide between, and every env has one; give a "
+                "role several, as in bonus:none,simhash, or choose a number of --seeds."
+            )
+        check_seeds_together(grid, options.threads)
+        self.tasks = make_tasks(grid, options)
+        self.folder = self.tasks[0].folder.parent
+        self.failed: list[Task] = []
+
+    def execute(self) -> Iterator[TaskResult]:
+        """Execute the unfinished runs, and yield the results of processes as they end.
+
+        The rule of the verdicts is written into the folder first; raises UsageError if the folder
+        holds another. Runs that failed are in ``failed`` at the end.
+        """
+        options, rule = self.options, self.options.rule
+        write_rule(self.folder, rule)
+        self.print_grid()
+        executor = _executor(options)
+        rounds = Rounds(self.tasks, rule, stochastic=options.evaluation.stochastic)
+        for unfinished in rounds:
+            yield from _execute(executor, unfinished, self.grid.options.seeds_together)
+        self.failed = rounds.failed
+
+    @property
+    def finished(self) -> list[Path]:
+        """The folders of the runs with scores."""
+        return [task.folder for task in self.tasks if task.scores]
+
+    @property
+    def baseline(self) -> str:
+        """Name of the folder of a finished run of the first cell; empty if there is none."""
+        first = cell_of(self.tasks[0])
+        return next((x.folder.name for x in self.tasks if cell_of(x) == first and x.scores), "")
+
+    def scores(self) -> dict[str, Any]:
+        """Return the raw scores of the finished runs; empty before one of the baseline ends.
+
+        Raises UsageError if the runs differ in protocol or length, so that one table cannot hold
+        them.
+        """
+        if not self.baseline:
+            return {}
+        stochastic, rule = self.options.evaluation.stochastic, self.options.rule
+        results, _ = read_results(self.finished, stochastic=stochastic)
+        comparisons = compare(results, self.baseline, rule)
+        if len(comparisons) > 1:
+            titles = "; ".join(comparison.title for comparison in comparisons)
+            raise UsageError(f"--save takes runs of one protocol and length, not {titles}.")
+        return comparisons[0].to_json()
+
+    def choices(self, cell: Experiment) -> str:
+        """Return what distinguishes a cell from others."""
+        return " ".join(map(str, self.grid.cells[cell])) or self.grid.preset
+
+    def print_grid(self) -> None:
+        """Print the rule, the cells and the remaining steps."""
+        tasks, cells = self.tasks, len(self.grid.cells)
+        seeds, at_most = len(tasks) // cells, "up to " * (self.options.until == "decided")
+        print(
+            f"{cells} cells x {at_most}{seeds} seeds = {at_most}{len(tasks)} runs in {self.folder}"
+        )
+        for experiment in self.grid.cells:
+            env, steps = experiment.env, experiment.total_timesteps
+            print(
+                f"  {self.choices(experiment)}: {env.env_name}, protocol {env.protocol_label}, "
+                f"{steps:,} steps ({steps * env.frame_skip:,} frames)"
+            )
+        print(f"rule: {self.options.rule}")
+        unfinished = [task for task in tasks if not task.scores]
+        print(
+            f"{len(tasks) - len(unfinished)} finished before; {at_most}{len(unfinished)} to run, "
+            f"{at_most}{sum(task.remaining_timesteps for task in unfinished):,} agent steps"
+        )
 
 
 def _executor(options: AblateOptions) -> Executor:
@@ -112,8 +172,8 @@ def _executor(options: AblateOptions) -> Executor:
     return LocalPool(options.num_workers, options.threads, options.retries)
 
 
-def _execute(executor: Executor, tasks: Sequence[Task], count: int) -> None:
-    """Execute tasks, up to ``count`` seeds of a cell in one process, and print each result."""
+def _execute(executor: Executor, tasks: Sequence[Task], count: int) -> Iterator[TaskResult]:
+    """Execute tasks, up to ``count`` seeds of a cell in one process; print and yield each result."""
     work = seeds_together(tasks, count)
     start_time, results = time.monotonic(), list[TaskResult]()
     with raising_interrupted():
@@ -122,6 +182,7 @@ def _execute(executor: Executor, tasks: Sequence[Task], count: int) -> None:
                 results.append(result)
                 done = sum(len(tasks_of(x.task)) for x in results)
                 print(f"[{done}/{len(tasks)}] {result}", flush=True)
+                yield result
         finally:
             executor.stop()
     seconds = sum(result.seconds for result in results)
@@ -130,28 +191,4 @@ def _execute(executor: Executor, tasks: Sequence[Task], count: int) -> None:
     print(
         f"{len(tasks)} runs in {time.monotonic() - start_time:,.0f} s; training and evaluation "
         f"took {seconds:,.0f} s{share}."
-    )
-
-
-def _choices(grid: Grid, cell: Experiment) -> str:
-    """Return what distinguishes a cell from others."""
-    return " ".join(map(str, grid.cells[cell])) or grid.preset
-
-
-def _print_grid(grid: Grid, tasks: Sequence[Task], options: AblateOptions) -> None:
-    """Print the rule, the cells and the remaining steps."""
-    cells, seeds, folder = len(grid.cells), len(tasks) // len(grid.cells), tasks[0].folder.parent
-    at_most = "up to " * (options.until == "decided")
-    print(f"{cells} cells x {at_most}{seeds} seeds = {at_most}{len(tasks)} runs in {folder}")
-    for experiment in grid.cells:
-        env, steps = experiment.env, experiment.total_timesteps
-        print(
-            f"  {_choices(grid, experiment)}: {env.env_name}, protocol {env.protocol_label}, "
-            f"{steps:,} steps ({steps * env.frame_skip:,} frames)"
-        )
-    print(f"rule: {options.rule}")
-    unfinished = [task for task in tasks if not task.scores]
-    print(
-        f"{len(tasks) - len(unfinished)} finished before; {at_most}{len(unfinished)} to run, "
-        f"{at_most}{sum(task.remaining_timesteps for task in unfinished):,} agent steps"
     )

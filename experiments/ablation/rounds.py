@@ -5,7 +5,7 @@ has. A command that continues a grid therefore repeats the analyses, and goes on
 """
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from ..config.experiment import Experiment
@@ -16,44 +16,46 @@ from ..verdicts.verdict import Verdict
 from ..verdicts.verdict_rule import VerdictRule
 from .grid_tasks import cell_of
 
-Execute = Callable[[list[Task]], object]
-"""Executes unfinished tasks, and leaves those that fail without scores."""
 
-
-def run_rounds(
-    tasks: Sequence[Task], rule: VerdictRule, execute: Execute, *, stochastic: bool = False
-) -> list[Task]:
-    """Run the seeds of a grid until each comparison with its first cell is decided.
+class Rounds:
+    """The rounds of a grid; iterating yields the unfinished tasks of each, to be executed.
 
     ``tasks`` are ordered by seed, and hold all seeds up to the last analysis. The runs of a decided
-    variant end; those of the baseline go on while a variant is undecided in their env. A cell with
-    a failed run gets no further seeds, nor does a variant whose baseline has one. Returns the tasks
-    that failed.
+    variant end; those of the baseline go on while a variant is undecided in their env. A task that
+    has no scores when the next round begins has failed. A cell with a failed run gets no further
+    seeds, nor does a variant whose baseline has one.
     """
-    analysis = _Analysis(tasks, rule, stochastic=stochastic)
-    open_cells = {cell_of(task) for task in tasks}
-    failed, told, verdicts = list[Task](), set[tuple[str, str]](), list[Verdict]()
-    for n in rule.analyses:
-        due = [task for task in tasks if task.experiment.seed < n and cell_of(task) in open_cells]
-        if unfinished := [task for task in due if not task.scores]:
-            print(f"Up to {n} seeds of {len(open_cells)} cells:", flush=True)
-            execute(unfinished)
-            failed += [task for task in unfinished if not task.scores]
-        verdicts, undecided = analysis.after(n)
-        for verdict in verdicts:
-            row = verdict.variant, verdict.env_name
-            if verdict.decided and row not in told:
-                print(f"After {n} seeds, {verdict.variant} in {verdict.env_name}: {verdict.text}")
-                told.add(row)
-        without = {cell_of(task) for task in failed}
-        complete = [pair for pair in undecided if len(pair) == 2 and not pair & without]
-        open_cells &= {cell for pair in complete for cell in pair}
-        if not open_cells:
-            break
-    counts = Counter(verdict.label for verdict in verdicts)
-    if found := ", ".join(f"{count} {label}" for label, count in counts.items()):
-        print(f"Verdicts by the {rule.score} score: {found}.")
-    return failed
+
+    def __init__(
+        self, tasks: Sequence[Task], rule: VerdictRule, *, stochastic: bool = False
+    ) -> None:
+        self.tasks, self.rule = tasks, rule
+        self.analysis = _Analysis(tasks, rule, stochastic=stochastic)
+        self.failed: list[Task] = []
+
+    def __iter__(self) -> Iterator[list[Task]]:
+        open_cells = {cell_of(task) for task in self.tasks}
+        told, verdicts = set[tuple[str, str]](), list[Verdict]()
+        for n in self.rule.analyses:
+            due = [x for x in self.tasks if x.experiment.seed < n and cell_of(x) in open_cells]
+            if unfinished := [task for task in due if not task.scores]:
+                print(f"Up to {n} seeds of {len(open_cells)} cells:", flush=True)
+                yield unfinished
+                self.failed += [task for task in unfinished if not task.scores]
+            verdicts, undecided = self.analysis.after(n)
+            for verdict in verdicts:
+                row = verdict.variant, verdict.env_name
+                if verdict.decided and row not in told:
+                    print(f"After {n} seeds, {row[0]} in {row[1]}: {verdict.text}")
+                    told.add(row)
+            without = {cell_of(task) for task in self.failed}
+            complete = [pair for pair in undecided if len(pair) == 2 and not pair & without]
+            open_cells &= {cell for pair in complete for cell in pair}
+            if not open_cells:
+                break
+        counts = Counter(verdict.label for verdict in verdicts)
+        if found := ", ".join(f"{count} {label}" for label, count in counts.items()):
+            print(f"Verdicts by the {self.rule.score} score: {found}.")
 
 
 class _Analysis:

@@ -14,7 +14,7 @@ from reverie.experiments.ablation.ablate_options import AblateOptions
 from reverie.experiments.ablation.design import describe_design
 from reverie.experiments.ablation.grid import make_grid
 from reverie.experiments.ablation.grid_tasks import make_tasks, seeds_together, tasks_of
-from reverie.experiments.ablation.rounds import run_rounds
+from reverie.experiments.ablation.rounds import Rounds
 from reverie.experiments.cli import main as cli
 from reverie.experiments.evaluation.run_evaluation import Evaluation
 from reverie.experiments.reporting.comparison import compare
@@ -50,8 +50,10 @@ def run(folder: Path, score: Score, **settings: object) -> tuple[list[Task], Cou
     """Run a grid, and return the tasks that failed and the number of seeds of each cell."""
     chosen = options(folder, **settings)
     tasks, executor = make_tasks(GRID, chosen), FakeExecutor(score)
-    failed = run_rounds(tasks, chosen.rule, lambda unfinished: [*executor.execute(unfinished)])
-    return failed, Counter(cell_name(task) for task in tasks if task.scores)
+    rounds = Rounds(tasks, chosen.rule)
+    for unfinished in rounds:
+        assert [*executor.execute(unfinished)]
+    return rounds.failed, Counter(cell_name(task) for task in tasks if task.scores)
 
 
 def test_decided_variants_get_no_further_seeds_and_their_baseline_goes_on(
