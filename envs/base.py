@@ -111,15 +111,15 @@ class EnvDynamics:
         )
 
 
-class Generators(dict[int, np.random.Generator]):
+class Generators(dict[SupportsIndex, np.random.Generator]):
     """The random generator of each env, created from its seed when it is first drawn from."""
 
     def __init__(self, seeds: Sequence[int | None]) -> None:
         super().__init__()
-        self.seeds = seeds
+        self.seeds = list(seeds)
 
     def __missing__(self, i: SupportsIndex) -> np.random.Generator:
-        return self.setdefault(int(i), np.random.default_rng(self.seeds[i]))
+        return self.setdefault(i, np.random.default_rng(self.seeds[i]))
 
 
 class SmallEnv(ImageEnv):

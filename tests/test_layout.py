@@ -30,8 +30,8 @@ ORDER = (
         "experiments.bench",
         "experiments.doctor",
         "experiments.play",
-        "experiments.reproduce",
     ),
+    ("experiments.reproduce",),
     ("experiments.cli",),
 )
 """Packages by level; a package imports packages of lower levels and itself."""

@@ -173,7 +173,7 @@ def _executor(options: AblateOptions) -> Executor:
 
 
 def _execute(executor: Executor, tasks: Sequence[Task], count: int) -> Iterator[TaskResult]:
-    """Execute tasks, up to ``count`` seeds of a cell in one process; print and yield each result."""
+    """Execute tasks, up to ``count`` seeds of a cell in a process; print and yield each result."""
     work = seeds_together(tasks, count)
     start_time, results = time.monotonic(), list[TaskResult]()
     with raising_interrupted():
