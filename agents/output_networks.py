@@ -112,9 +112,7 @@ class PolicyNetwork(nn.Module):
     ) -> Float[Tensor, " B"]:
         value: Tensor = self.critic(features)
         if self.plan_critic is not None:
-            with torch.no_grad():
-                context = self.planner.context(carry, first)
-            value = value + self.plan_critic(context)
+            value = value + self.plan_critic(self.planner.context(carry, first).detach())
         return value[:, 0]
 
     def _lstm_step(

@@ -188,7 +188,7 @@ class EmulatorEnvs(BatchedEnv):
         self._action_type = np.min_scalar_type(self.spec.num_actions - 1)
         self._timestep_bytes = self.spec.num_envs * self._action_type.itemsize
         inline = isinstance(env, ImageEnv) and self.device.type == "cpu"
-        self._worker = InlineWorker() if inline else Worker()
+        self._worker: InlineWorker | Worker = InlineWorker() if inline else Worker()
         self._sent_actions: Array | None = None  # of the step under way
         n = self.spec.num_envs
         self.steps_since_seed = np.zeros(n, np.int64)

@@ -244,6 +244,7 @@ def test_small_envs_step_in_the_callers_thread(monkeypatch: pytest.MonkeyPatch) 
     before, env = threading.active_count(), CatchConfig().build(2)
     envs, step = BatchedEnv(env), env.step
     assert threading.active_count() == before
+    assert isinstance(envs, EmulatorEnvs)
     envs.reset()
     action = torch.zeros(2, dtype=torch.int64)
     monkeypatch.setattr(env, "step", lambda actions: 1 // 0)

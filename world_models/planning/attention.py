@@ -40,7 +40,7 @@ def gaussian_filters(
     mean = center[:, None] + offset * stride[:, None]
     position = torch.arange(length, device=center.device)
     distance = position - mean[:, :, None]
-    return (distance.square() / (-2 * variance[:, None, None])).softmax(2)
+    return (-distance.square() / (2 * variance[:, None, None])).softmax(2)
 
 
 def attention_window(params: Float[Tensor, "B 4"], *, count: int, length: int) -> AttentionWindow:
