@@ -41,7 +41,7 @@ def ablate(grid: Grid, options: AblateOptions, command: str = "") -> int:
     if options.save:
         require_checkout("reverie ablate --save")
     run = GridRun(grid, options)
-    report, saved = run.folder / "report.html", RESULTS / "ablations" / f"{options.save}.json"
+    report, saved = run.folder / "report.html", ablations_file(options.save)
     if options.dry_run:
         run.print_grid()
         print_estimate(run.tasks, grid.options.seeds_together, options)
@@ -73,6 +73,11 @@ def ablate(grid: Grid, options: AblateOptions, command: str = "") -> int:
     print(f"report: {report} and {report.with_suffix('.md')}")
     save()
     return int(bool(run.failed))
+
+
+def ablations_file(name: str) -> Path:
+    """Return the file of a grid's committed scores."""
+    return RESULTS / "ablations" / f"{name}.json"
 
 
 class GridRun:

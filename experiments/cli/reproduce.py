@@ -8,11 +8,17 @@ import tyro
 
 from ...envs.atari.games import did_you_mean
 from ...envs.errors import UsageError
+from ..ablation.ablate import ablations_file
+from ..ablation.evidence import EVIDENCE
 from ..config.arguments import parse_flags
 from ..reporting.committed import RESULTS, require_checkout
 from ..reproduce.recipes import RECIPES
 from ..reproduce.reproduce import reproduce
 from ..runs.terminal_text import table
+from . import ablate
+
+ALL_EVIDENCE = "evidence"
+"""The name of all grids behind the verdicts."""
 
 
 @dataclass(frozen=True)
@@ -20,7 +26,7 @@ class ReproduceOptions:
     """Which results are made again, and where."""
 
     names: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="NAME")]
-    """Recipes; without one they are listed."""
+    """Recipes, or evidence for all grids behind the verdicts; without a name they are listed."""
     all: bool = False
     """Every recipe."""
     folder: Path = Path("runs/reproduce")
@@ -30,24 +36,35 @@ class ReproduceOptions:
 def run(argv: list[str]) -> int:
     """Reproduce committed results; raises KeyboardInterrupt if a run is interrupted."""
     options = parse_flags(ReproduceOptions, argv, "reverie reproduce")
-    names = tuple(RECIPES) if options.all else options.names
-    for name in names:
-        if name not in RECIPES:
-            hint = did_you_mean(name, RECIPES) or " reverie reproduce prints the recipes."
+    known = [*RECIPES, *EVIDENCE]
+    names = known if options.all else []
+    for name in options.names:
+        if name not in (*known, ALL_EVIDENCE):
+            hint = did_you_mean(name, known) or " reverie reproduce prints the recipes."
             raise UsageError(f"There is no recipe '{name}'.{hint}")
+        names += EVIDENCE if name == ALL_EVIDENCE else [name]
     if not names:
         print(_recipes())
         return 0
     require_checkout("reverie reproduce")
-    for name in names:
-        reproduce(name, options.folder)
-    return 0
+    failed = False
+    for name in dict.fromkeys(names):
+        if name in RECIPES:
+            reproduce(name, options.folder)
+        else:
+            places = ["--folder", str(options.folder / name), "--save", name]
+            failed |= bool(ablate.run([*EVIDENCE[name].argv, *places]))
+    return int(failed)
 
 
 def _recipes() -> str:
     """Return a table of the recipes: their cost, and whether the result is there."""
     rows = [("recipe", "cost", "result")]
-    for name, recipe in RECIPES.items():
-        found = (RESULTS / f"{name}.json").exists()
-        rows.append((name, recipe.cost, "there" if found else "not yet"))
-    return f"{table(rows)}\n\nExample: reverie reproduce {next(iter(RECIPES))}"
+    costs = {name: (x.cost, RESULTS / f"{name}.json") for name, x in RECIPES.items()}
+    costs |= {name: (x.cost, ablations_file(name)) for name, x in EVIDENCE.items()}
+    for name, (cost, path) in costs.items():
+        rows.append((name, cost, "there" if path.exists() else "not yet"))
+    return (
+        f"{table(rows)}\n\nExample: reverie reproduce {next(iter(RECIPES))}\n"
+        f"reverie reproduce {ALL_EVIDENCE} runs all grids: {', '.join(EVIDENCE)}."
+    )

@@ -1,0 +1,86 @@
+"""The grids behind the verdicts on parts of agents, on envs that two cores train in minutes.
+
+Each has the absence of the part, the models, and the privileged reference; 12 seeds are analyzed
+once. An agent with a bonus is compared by its training, since a bonus stays in its action values.
+"""
+
+from dataclasses import dataclass
+
+from ..config.arguments import parse_known_flags
+from .ablate_options import AblateOptions
+from .grid import make_grid
+from .grid_tasks import make_tasks
+
+DEEP_SEA = (
+    "dqn env:deep-sea bonus:none,pseudo-count,simhash+scale=0.1,surprise,true-counts+scale=0.1 "
+    "agent.network:mlp --agent.network.hidden 64 64 --agent.end-epsilon 0.01 "
+    "--agent.exploration-steps 1000 --agent.learning-starts 500 --agent.buffer-size 100000 "
+    "--agent.learning-rate 1e-3 --agent.target-network-frequency 400 --num-envs 8 "
+    "--env.size {size} --total-timesteps {steps} --seeds 12 --seeds-together 12 "
+    "--score training-mean --episodes 8 --no-video --device cpu --precision fp32"
+)
+MAZE = (
+    "ppo env:maze agent.planner:reactive,figar+max-repetitions=8,straw+length=10+filters=5,"
+    "strawe+length=10+filters=5,shortest-path agent.network:mlp --agent.network.hidden 256 256 "
+    "--agent.bptt-length 16 --agent.num-steps 16 --agent.clip-coef 0.2 --agent.no-clip-vloss "
+    "--agent.learning-rate 1e-3 --agent.anneal-steps {steps} --num-envs 256 --env.loops 0.2 "
+    "--env.rooms {rooms} --env.view {view} --total-timesteps {steps} --seeds 12 "
+    "--episodes 256 --no-video --device cpu --precision fp32"
+)
+MEMORY = (
+    "mfec env:minatar --games breakout,asterix "
+    "agent.representation:projection,vae,vae+beta=4.0,binary-vae,true-state "
+    "--agent.fit-after 10000 --agent.fit-updates 2000 --num-envs 16 --total-timesteps 100000 "
+    "--seeds 12 --episodes 30 --no-video --device cpu --precision fp32"
+)
+DENSE = (
+    "dqn-minatar --games breakout,asterix bonus:none,pseudo-count,simhash,surprise,true-counts "
+    "--total-timesteps 300000 --seeds 12 --seeds-together 12 --score training-end --episodes 30 "
+    "--no-video --device cpu --precision fp32"
+)
+CATCH = (
+    "dqn env:catch agent:dqn,dyna agent.predictor:small-mlp,small,emulator "
+    "--num-envs 8 --total-timesteps 20000 --seeds 12 --score training-mean --episodes 30 "
+    "--no-video --device cpu --precision fp32"
+)
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """A grid that answers a question about a role."""
+
+    question: str
+    argv: tuple[str, ...]
+    """The arguments of ``reverie ablate``, without a folder."""
+
+    @property
+    def cost(self) -> str:
+        """What is computed, in a few words."""
+        options, argv = parse_known_flags(AblateOptions, [*self.argv], "reverie ablate")
+        tasks = make_tasks(make_grid(argv, options.games), options)
+        return f"{len(tasks)} x {tasks[0].experiment.total_timesteps:,} steps"
+
+
+def _evidence(question: str, argv: str, **settings: int) -> Evidence:
+    return Evidence(question, tuple(argv.format(**settings).split()))
+
+
+EVIDENCE = {
+    **{
+        f"deep-sea-{size}": _evidence(
+            "count: which density explores?", DEEP_SEA, size=size, steps=10_000 * size
+        )
+        for size in (10, 20, 30)
+    },
+    **{
+        f"maze-{rooms}": _evidence(
+            "plan: do macro-actions pay?", MAZE, rooms=rooms, view=4 * rooms - 3, steps=500_000
+        )
+        for rooms in (3, 4)
+    },
+    "minatar-keys": _evidence("remember: which key remembers?", MEMORY),
+    "minatar-bonuses": _evidence("count: and where reward is dense?", DENSE),
+    "catch-dreams": _evidence("imagine: is the model good enough to learn in?", CATCH),
+}
+"""By the name of the committed result, in the order in which ``reverie reproduce evidence`` runs
+them."""
