@@ -104,7 +104,7 @@ class _SeedLinear(torch.autograd.Function):
         count = len(ctx.saved_tensors) // 2
         parts, weights = ctx.saved_tensors[:count], ctx.saved_tensors[count:]
         grads = [_aligned(own) for own in grad.chunk(count)]
-        of_biases = grad.unflatten(0, (count, -1)).sum(1)  # sums round alike in any batch
+        of_biases = grad.reshape(count, -1, grad.shape[1]).sum(1)  # sums round alike in any batch
         of_parameters = list[Tensor]()
         for x, own, of_bias in zip(parts, grads, of_biases.unbind(), strict=True):
             of_parameters += [own.t().mm(x), of_bias]
