@@ -77,8 +77,8 @@ def _rule(
     rules = {read_rule(folder) or read_rule(folder.parent) for folder in folders}
     fixed = rules.pop() if len(rules) == 1 else None
     warnings = ["These runs are of grids with different rules; the default is used."] * bool(rules)
-    changes = {name: x for name, x in (("score", score), ("delta", delta)) if x is not None}
-    rule = replace(fixed or VerdictRule(), **changes)
+    start = fixed or VerdictRule()
+    rule = replace(start, score=score or start.score, delta=delta or start.delta)
     if fixed is not None and rule != fixed:
         warnings.append(
             f"Before its first run this grid fixed the rule: {fixed}. The verdicts below are by "

@@ -168,8 +168,9 @@ def test_a_reference_is_reported_with_the_share_of_its_gain(
     monkeypatch.setattr(PseudoCountConfig, "needs_privileged", True, raising=False)
     counts = {"class": "PseudoCountConfig"}
     noise = np.random.default_rng(0).normal(size=(3, 8))
+    arms: list[tuple[float, dict[str, Any]]] = [(0.0, NONE), (4.0, SIMHASH), (8.0, counts)]
     for seed in range(8):
-        for i, (gain, bonus) in enumerate(((0.0, NONE), (4.0, SIMHASH), (8.0, counts))):
+        for i, (gain, bonus) in enumerate(arms):
             score = gain + float(noise[i, seed])
             make_run(tmp_path / f"{i}{seed}", score, seed=seed, bonus=bonus)
     (comparison,) = compare(read_results([tmp_path])[0])
@@ -503,7 +504,7 @@ def test_a_document_has_the_same_text_in_both_formats(tmp_path: Path) -> None:
 def test_the_median_of_57_games_is_estimated_from_five(tmp_path: Path) -> None:
     for seed in range(3):
         for game in SUBSETS["Atari-5"]:
-            human = next(x for x in np.logspace(0, 6, 400) if human_normalized(game, x) > 1)
+            human = next(x for x in np.logspace(0, 6, 400) if (human_normalized(game, x) or 0) > 1)
             make_run(tmp_path / f"{game}-{seed}", human + seed, seed=seed, env_name=game)
     page = write_report([tmp_path], tmp_path / "report.html").with_suffix(".md").read_text()
     for name in SUBSETS:

@@ -16,7 +16,7 @@ from reverie.envs.errors import UsageError
 from reverie.envs.interface import Transition
 from reverie.envs.maze import MOVES, Maze, MazeConfig
 from reverie.experiments.runs.run import Run
-from reverie.experiments.seeds.train_together import train_together
+from reverie.experiments.training.train_together import train_together
 from reverie.world_models.planning.shortest_path import (
     ShortestPathConfig,
     distances_to,
