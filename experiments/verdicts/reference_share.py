@@ -73,9 +73,10 @@ def reference_shares(
 
 
 def _only_difference(ours: Mapping[str, str], theirs: Mapping[str, str]) -> str:
-    """Return the part in which two variants differ; an empty string if it is not exactly one."""
+    """Return the part in which two variants differ, with the parts in it; empty for several."""
     parts = [part for part in {**ours, **theirs} if ours.get(part) != theirs.get(part)]
-    return parts[0] if len(parts) == 1 else ""
+    outer = min(parts, key=len, default="")
+    return outer if all(f"{part}.".startswith(f"{outer}.") for part in parts) else ""
 
 
 def _share(gain: Array, of_reference: Array, verdict: Verdict) -> Interval:

@@ -77,7 +77,11 @@ def test_missing_runs_and_equal_ones_have_no_share() -> None:
 
 def test_a_reference_within_an_agent_is_of_the_agents_choice() -> None:
     of = {name: x for name, x in scores().items() if name in ("null", "simhash", "counts")}
-    choices = {"null": {"agent": "dqn"}, "simhash": {"agent": "dyna"}, "counts": {"agent": "ours"}}
+    choices = {
+        "null": {"agent": "dqn"},  # which has no predictor
+        "simhash": {"agent": "dyna", "agent.predictor": "small-mlp"},
+        "counts": {"agent": "dyna", "agent.predictor": "emulator"},
+    }
     references = {"null": {}, "simhash": {}, "counts": {"agent.predictor": "emulator"}}
     (share,) = reference_shares(of, choices, references, decide(of, VerdictRule()))
     assert (share.role, share.model, share.reference) == ("agent", "simhash", "counts")

@@ -1,0 +1,30 @@
+"""The grids behind the verdicts: each has a baseline, models and a privileged reference."""
+
+import pytest
+
+from reverie.experiments.ablation.ablate_options import AblateOptions
+from reverie.experiments.ablation.evidence import EVIDENCE
+from reverie.experiments.ablation.grid import make_grid
+from reverie.experiments.cli import ablate, reproduce
+from reverie.experiments.config.arguments import parse_known_flags
+from reverie.experiments.config.registry import references
+
+
+@pytest.mark.parametrize("name", EVIDENCE)
+def test_a_grid_compares_models_with_their_absence_and_with_the_true_state(name: str) -> None:
+    options, argv = parse_known_flags(AblateOptions, [*EVIDENCE[name].argv], "reverie ablate")
+    grid = make_grid(argv, options.games)
+    baseline, *others = ([*references(cell)] for cell in grid.cells)
+    assert not baseline
+    assert any(others), "a reference"
+    assert others.count([]) >= 2, "models"
+    assert options.rule.analyses[-1] >= 12
+    assert EVIDENCE[name].cost.startswith(f"{12 * len(grid.cells)} x ")
+
+
+def test_all_evidence_is_made_by_one_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[list[str]] = []
+    monkeypatch.setattr(ablate, "run", lambda argv: made.append(argv) or 0)
+    assert reproduce.run(["evidence", "--folder", "runs/x"]) == 0
+    for (name, evidence), argv in zip(EVIDENCE.items(), made, strict=True):
+        assert argv == [*evidence.argv, "--folder", f"runs/x/{name}", "--save", name]
