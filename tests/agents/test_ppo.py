@@ -43,7 +43,8 @@ def test_minibatches_are_rows_with_observations_in_channels_last_format() -> Non
     batch = batch_of(agent, collect(agent, CatchConfig().build(4), 8))
     rows = torch.tensor([5, 0, 5, 31])
     minibatch = select(batch, rows)
-    for name in {x.name for x in fields(batch)} - {"carry"}:
+    assert minibatch.privileged is batch.privileged is None  # no planner reads the true state
+    for name in {x.name for x in fields(batch)} - {"carry", "privileged"}:
         assert torch.equal(getattr(minibatch, name), getattr(batch, name)[rows]), name
     assert minibatch.obs.movedim(-3, -1).is_contiguous()
 
