@@ -38,11 +38,6 @@ DENSE = (
     "--total-timesteps 300000 --seeds 12 --seeds-together 12 --score training-end --episodes 30 "
     "--no-video --device cpu --precision fp32"
 )
-CATCH = (
-    "dqn env:catch agent:dqn,dyna agent.predictor:small-mlp,small,emulator "
-    "--num-envs 8 --total-timesteps 20000 --seeds 12 --score training-mean --episodes 30 "
-    "--no-video --device cpu --precision fp32"
-)
 
 
 @dataclass(frozen=True)
@@ -80,7 +75,6 @@ EVIDENCE = {
     },
     "minatar-keys": _evidence("remember: which key remembers?", MEMORY),
     "minatar-bonuses": _evidence("count: and where reward is dense?", DENSE),
-    "catch-dreams": _evidence("imagine: is the model good enough to learn in?", CATCH),
 }
 """By the name of the committed result, in the order in which ``reverie reproduce evidence`` runs
 them."""

@@ -97,7 +97,7 @@ def verdicts(theme: Theme) -> Any:
         shares, references = grid_shares(data), data.get("references", [])
         names = {x for x, y in zip(data["variants"], references, strict=False) if y}
         for verdict in grid_verdicts(data):
-            title = f"{verdict.env_name}, {format_count(data['steps'])} agent steps"
+            title = f"{data['name']}: {verdict.env_name}, {format_count(data['steps'])} agent steps"
             mark = "*" if data["name"] in RERUNS else ""
             label = _contrast(verdict.variant, data["variants"][0]) + mark
             row = ForestRow(label, verdict, verdict.variant in names, share_text(verdict, shares))
@@ -115,16 +115,19 @@ def verdicts(theme: Theme) -> Any:
 
 
 def _contrast(variant: str, baseline: str) -> str:
-    """Return the parts in which a variant differs, each with the baseline's value.
+    """Return the parts in which a variant differs, each with the baseline's value if it has one.
 
     >>> _contrast("agent.gamma 0.99, agent.epsilon 0.1", "agent.gamma 1.0, agent.epsilon 0.1")
     'gamma 0.99 (baseline: 1.0)'
     """
-    pairs = zip(variant.split(", "), baseline.split(", "), strict=True)
+    ours, theirs = (
+        dict(part.rsplit(" ", 1) for part in label.split(", ")) for label in (variant, baseline)
+    )
     return ", ".join(
-        f"{ours.removeprefix('agent.')} (baseline: {theirs.split()[-1]})"
-        for ours, theirs in pairs
-        if ours != theirs
+        f"{name.removeprefix('agent.')} {value}"
+        + (f" (baseline: {theirs[name]})" if name in theirs else "")
+        for name, value in ours.items()
+        if theirs.get(name) != value
     )
 
 
