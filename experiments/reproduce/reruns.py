@@ -24,7 +24,6 @@ DREAM = (
     "Made before the stack of frames of an imagined env was compared with that of the env it "
     "imagines."
 )
-MAPPING = "DeepSea's actions were drawn by another generator than bsuite's."
 
 RERUNS: dict[str, tuple[str, ...]] = {
     "breakout-ppo": (FIRE,),
@@ -38,7 +37,6 @@ RERUNS: dict[str, tuple[str, ...]] = {
     "maze-strawe": (PLANNER, PLAN_CODE),
     "freeway-dqn-cts": (BONUS,),
     "montezuma_revenge-dqn-cts": (BONUS,),
-    "bonuses": (BONUS, MAPPING),
     "imagination-ppo-pong": (DREAM,),
 }
 """Faults by the name of a recipe or of a grid."""

@@ -5,7 +5,6 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,59 +13,52 @@ import pytest
 from reverie import Experiment, TrainOptions
 from reverie.agents.episodic.mfec import MFECConfig
 from reverie.envs.catch import CatchConfig
+from reverie.experiments.ablation.evidence import EVIDENCE
 from reverie.experiments.evaluation.run_evaluation import Evaluation
 from reverie.experiments.reporting.committed import RESULTS
 from reverie.experiments.reporting.comparison import compare
 from reverie.experiments.reporting.run_results import read_results
 from reverie.experiments.reproduce.score_tables import grid_verdicts
 from reverie.experiments.training.task import Task
+from reverie.experiments.verdicts.verdict_rule import read_rule
 
 pytestmark = pytest.mark.results
 ROOT = Path(__file__).parents[3]
 
-BONUSES = (
-    "dqn env:catch,deep-sea bonus:none,pseudo-count,simhash+scale=0.3 agent.network:mlp "
-    "--agent.network.hidden 64 64 --total-timesteps 60000 --num-envs 8 "
-    "--agent.exploration-steps 7500 --agent.learning-starts 300 --agent.buffer-size 100000 "
-    "--agent.learning-rate 1e-3 --agent.target-network-frequency 400 --seeds 3"
-).split()
+GRID = "deep-sea-10"
 
 
-def test_grid_of_bonuses_has_the_expected_verdicts(tmp_path: Path) -> None:
-    """Counts help in DeepSea, and there is nothing to explore in Catch; 15 minutes on 2 cores."""
-    command = [sys.executable, "-m", "reverie.experiments.cli.main", "ablate", *BONUSES]
+def test_a_committed_grid_has_the_same_verdicts_again(tmp_path: Path) -> None:
+    """Half an hour on 2 cores."""
+    command = [sys.executable, "-m", "reverie.experiments.cli.main", "ablate"]
     start_time = time.monotonic()
     done = subprocess.run(
-        [*command, "--folder", str(tmp_path)], cwd=ROOT, capture_output=True, text=True
-    )
+        [*command, *EVIDENCE[GRID].argv, "--folder", str(tmp_path)],
+        cwd=ROOT, capture_output=True, text=True,
+    )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     minutes = (time.monotonic() - start_time) / 60
     overhead = re.search(r"scheduling added ([\d.]+)%", done.stdout)
     assert overhead is not None
     print(f"{minutes:.1f} minutes; scheduling added {overhead[1]}%")
     assert float(overhead[1]) <= 3
-    (comparison,) = compare(read_results([tmp_path])[0])
+    rule = read_rule(tmp_path)
+    (comparison,) = compare(read_results([tmp_path])[0], rule=rule)
     labels = {(x.variant, x.env_name): x.label for x in comparison.verdicts()}
-    assert labels == expected_labels(comparison.labels)
+    assert labels == committed_labels()
     assert (tmp_path / "report.html").exists()
 
 
-def test_committed_grid_of_bonuses_has_the_expected_verdicts() -> None:
-    data = json.loads((RESULTS / "ablations" / "bonuses.json").read_text())
-    assert data["command"].split()[2:] == BONUSES
-    verdicts = grid_verdicts(data)
-    assert {(x.variant, x.env_name): x.label for x in verdicts} == expected_labels(data["variants"])
-    gains = {x.env_name: x.difference.estimate for x in verdicts}
-    assert gains == {"catch": 0, "deep-sea": pytest.approx(0.99)}
+def test_counts_help_in_a_committed_grid_of_deep_sea() -> None:
+    labels = committed_labels()
+    assert len(labels) == 4
+    assert labels["bonus simhash", "deep-sea"] == labels["bonus true-counts", "deep-sea"] == "helps"
 
 
-def expected_labels(variants: Iterable[str]) -> dict[tuple[str, str], str]:
-    _, *bonuses = variants
-    return {
-        (name, env_name): "cannot tell"  # the seeds of each env differ by the same score
-        for name in bonuses
-        for env_name in ("catch", "deep-sea")
-    }
+def committed_labels() -> dict[tuple[str, str], str]:
+    data = json.loads((RESULTS / "ablations" / f"{GRID}.json").read_text())
+    assert data["command"].split()[2:] == [*EVIDENCE[GRID].argv]
+    return {(x.variant, x.env_name): x.label for x in grid_verdicts(data)}
 
 
 def test_ray_cluster_that_loses_a_node_loses_no_run(tmp_path: Path) -> None:
