@@ -83,7 +83,7 @@ def draw_forest(panels: dict[str, list[ForestRow]], theme: Theme) -> Any:
     """Return a figure with a panel per title."""
     from matplotlib.figure import Figure  # slow to import
 
-    heights = [len(rows) + 1 for rows in panels.values()]
+    heights = [1 + sum(1.4 if row.share else 1.0 for row in rows) for rows in panels.values()]
     figure = Figure(figsize=(8, 0.5 * sum(heights) + 1.3), layout="constrained")
     axes = figure.subplots(len(panels), 1, height_ratios=heights, squeeze=False)[:, 0]
     for each, (title, rows) in zip(axes, panels.items(), strict=True):

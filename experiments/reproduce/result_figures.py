@@ -102,9 +102,11 @@ def verdicts(theme: Theme) -> Any:
             label = _contrast(verdict.variant, data["variants"][0]) + mark
             row = ForestRow(label, verdict, verdict.variant in names, share_text(verdict, shares))
             panels.setdefault(title, []).append(row)
-    figure = draw_forest(panels, theme)
+    figure, note = draw_forest(panels, theme), CAPTION
+    if any(row.label.endswith("*") for rows in panels.values() for row in rows):
+        note += "\n* made before a fault of it was mended: see the notes in docs/results.md"
     figure.supxlabel(
-        f"{CAPTION}\n* made before a fault of it was mended: see the notes in docs/results.md",
+        note,
         fontsize=9,
         color=theme.muted,
         ha="left",
