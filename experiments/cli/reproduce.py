@@ -9,7 +9,7 @@ import tyro
 from ...envs.atari.games import did_you_mean
 from ...envs.errors import UsageError
 from ..ablation.ablate import ablations_file
-from ..ablation.evidence import EVIDENCE
+from ..ablation.evidence_grids import EVIDENCE
 from ..config.arguments import parse_flags
 from ..reporting.committed import RESULTS, require_checkout
 from ..reproduce.recipes import RECIPES

@@ -13,7 +13,7 @@ import pytest
 from reverie import Experiment, TrainOptions
 from reverie.agents.episodic.mfec import MFECConfig
 from reverie.envs.catch import CatchConfig
-from reverie.experiments.ablation.evidence import EVIDENCE
+from reverie.experiments.ablation.evidence_grids import EVIDENCE
 from reverie.experiments.evaluation.run_evaluation import Evaluation
 from reverie.experiments.reporting.committed import RESULTS
 from reverie.experiments.reporting.comparison import compare

@@ -3,7 +3,7 @@
 import pytest
 
 from reverie.experiments.ablation.ablate_options import AblateOptions
-from reverie.experiments.ablation.evidence import EVIDENCE
+from reverie.experiments.ablation.evidence_grids import EVIDENCE
 from reverie.experiments.ablation.grid import make_grid
 from reverie.experiments.cli import ablate, reproduce
 from reverie.experiments.config.arguments import parse_known_flags
