@@ -77,7 +77,7 @@ class InlineWorker:
         self.tasks.clear()
 
     def stop(self) -> None:
-        """Do nothing: there is no thread to end."""
+        """End nothing: there is no thread."""
 
 
 def _serve(

@@ -49,11 +49,11 @@ class Overwriting(Precision):
         kind = type(self)
         kind.compiled += 1
 
-        def replayed(*arguments: Any) -> Any:
+        def replayed(*arguments: Any, **named: Any) -> Any:
             for x in kind.outputs:
                 x.data.fill_(torch.nan) if x.is_floating_point() else x.data.bitwise_not_()
-            outputs = function(*arguments)
-            inputs = {x.data_ptr() for x in tensors(arguments)}
+            outputs = function(*arguments, **named)
+            inputs = {x.data_ptr() for x in tensors([*arguments, *named.values()])}
             kind.outputs = [x for x in tensors(outputs) if x.data_ptr() not in inputs]
             return outputs
 

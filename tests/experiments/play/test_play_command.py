@@ -136,7 +136,7 @@ def test_the_command_prints_the_pages_address_and_ends_when_the_page_is_closed(r
         assert process.stdout is not None
         lines = [next(process.stdout) for _ in range(4)]
     assert lines[0].startswith(f"Port {port} is busy; using ")
-    assert lines[2].startswith("Watch mode only. This run has no predictor")
+    assert lines[2].startswith("Watch mode only. This run has no learned predictor")
     address = re.search(r"http://(127\.0\.0\.1:\d+)", lines[1])
     assert address
     with connect(f"ws://{address[1]}/play") as page:
@@ -150,7 +150,7 @@ def test_the_command_prints_the_pages_address_and_ends_when_the_page_is_closed(r
     [
         ([], "RUN is missing"),
         (["/nowhere"], "no run folder"),
-        (["RUN", "--mode", "dream"], "has no predictor"),
+        (["RUN", "--mode", "dream"], "has no learned predictor"),
         (["RUN", "--agent", "RUN"], "remove --agent"),
         (["MISSING_GAME"], "There is no game 'pack_man'. Did you mean"),
     ],

@@ -132,7 +132,7 @@ def test_a_run_without_a_predictor_has_no_dream_mode(browser: Any, tmp_path: Pat
     with serving(session) as (address, _), open_page(browser, address) as page:
         page.wait_for(lambda state: state.get("timestep", 0) > 20)
         assert page.page.locator("#dream").is_disabled()
-        assert "no predictor" in page.page.locator("#status").inner_text()
+        assert "no learned predictor" in page.page.locator("#status").inner_text()
         inspection = page.page.locator("#inspection").text_content()
         for title in ("Action values", "Counts of CTS", "pseudo-count", "Surprise", "fire"):
             assert title in inspection

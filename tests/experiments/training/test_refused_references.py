@@ -68,7 +68,8 @@ def test_in_imagined_rollouts(capsys: pytest.CaptureFixture[str]) -> None:
 def test_references_are_listed_as_such(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["list", "roles"]) == 0
     shown = " ".join(capsys.readouterr().out.split())
-    assert shown.count("A privileged reference.") == len(REFERENCES)
+    names = [*REFERENCES, "agent.predictor:emulator"]
+    assert shown.count("A privileged reference.") == len(names)
     assert "true-counts Visit counts of the true state. A privileged reference." in shown
 
 
