@@ -13,8 +13,9 @@ from reverie import Experiment, TrainOptions
 from reverie.agents.networks import MLPConfig
 from reverie.agents.ppo import PPOConfig
 from reverie.envs.catch import CatchConfig
+from reverie.experiments.ablation.ablate_options import AblateOptions
 from reverie.experiments.ablation.grid import make_grid
-from reverie.experiments.config.arguments import take_flag
+from reverie.experiments.config.arguments import parse_known_flags
 from reverie.experiments.config.presets import PRESETS
 from reverie.experiments.datasets.dataset import Recording
 from reverie.experiments.datasets.writer import Recorder
@@ -87,9 +88,9 @@ def test_a_committed_result_is_of_its_recipe(path: Path) -> None:
 
 @pytest.mark.parametrize("path", sorted(RESULTS.glob("ablations/*.json")), ids=lambda x: x.stem)
 def test_the_command_of_a_committed_grid_parses(path: Path) -> None:
-    argv, games = take_flag(shlex.split(json.loads(path.read_text())["command"])[2:], "--games")
-    argv, _ = take_flag(argv, "--seeds")
-    assert make_grid([arg for arg in argv if arg != "--no-video"], games or "").cells
+    command = shlex.split(json.loads(path.read_text())["command"])[2:]
+    options, argv = parse_known_flags(AblateOptions, command, "reverie ablate")
+    assert make_grid(argv, options.games).cells
 
 
 @pytest.mark.parametrize("stochastic", [False, True])
