@@ -24,7 +24,12 @@ def test_a_grid_compares_models_with_their_absence_and_with_the_true_state(name:
 
 def test_all_evidence_is_made_by_one_command(monkeypatch: pytest.MonkeyPatch) -> None:
     made: list[list[str]] = []
-    monkeypatch.setattr(ablate, "run", lambda argv: made.append(argv) or 0)
+
+    def run(argv: list[str]) -> int:
+        made.append(argv)
+        return 0
+
+    monkeypatch.setattr(ablate, "run", run)
     assert reproduce.run(["evidence", "--folder", "runs/x"]) == 0
     for (name, evidence), argv in zip(EVIDENCE.items(), made, strict=True):
         assert argv == [*evidence.argv, "--folder", f"runs/x/{name}", "--save", name]
