@@ -11,6 +11,8 @@ from typing import Any, Protocol, runtime_checkable
 from jaxtyping import Bool, Float, Int64, UInt8
 from numpy.typing import NDArray
 
+from .errors import UsageError
+
 Array = NDArray[Any]
 
 
@@ -69,3 +71,12 @@ class HasDynamics(Protocol):
 
     def snapshots(self) -> UInt8[Array, "N S"]:
         """Return the present states; valid until the next step."""
+
+
+def no_snapshots(part: str, env: str = "this env") -> UsageError:
+    """Return the error of a part that starts from snapshots, in an env that offers none."""
+    return UsageError(
+        f"{part} starts from snapshots of the env, and {env} offers none; choose a learned "
+        "predictor, such as agent.predictor:small-mlp, or an env that offers them, such as "
+        "env:catch, env:minatar or env:atari."
+    )

@@ -1,7 +1,8 @@
-"""The grids behind the verdicts on parts of agents, on envs that two cores train in minutes.
+"""The grids behind the verdicts on parts of agents, on envs that are small enough for two cores.
 
-Each has the absence of the part, the models, and the privileged reference; 12 seeds are analyzed
-once. An agent with a bonus is compared by its training, since a bonus stays in its action values.
+Each has a baseline (the absence of the part where there is one), models, and the privileged
+reference; 12 seeds are analyzed once. The role imagine has no grid yet. An agent with a bonus is
+compared by its training, since a bonus stays in its action values.
 """
 
 from dataclasses import dataclass

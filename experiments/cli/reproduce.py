@@ -37,7 +37,7 @@ def run(argv: list[str]) -> int:
     """Reproduce committed results; raises KeyboardInterrupt if a run is interrupted."""
     options = parse_flags(ReproduceOptions, argv, "reverie reproduce")
     known = [*RECIPES, *EVIDENCE]
-    names = known if options.all else []
+    names = [*known] if options.all else []
     for name in options.names:
         if name not in (*known, ALL_EVIDENCE):
             hint = did_you_mean(name, known) or " reverie reproduce prints the recipes."

@@ -12,6 +12,7 @@ from gymnasium.vector import VectorEnv
 from ...agents.loop import interact
 from ...agents.policies import RandomPolicy
 from ...envs.batched_env import BatchedEnv, spec_of
+from ...envs.dynamics import no_snapshots
 from ...envs.errors import UsageError
 from ...envs.interface import EnvSpec
 from ...envs.pipeline import Pipeline
@@ -79,17 +80,13 @@ def check_true_state(experiment: Experiment, spec: EnvSpec | None = None) -> Non
     """
     if not (experiment.needs_privileged or experiment.needs_snapshots):
         return
-    env, snapshots = experiment.env, experiment.needs_snapshots
-    spec = spec or spec_of(env, privileged=True, snapshots=snapshots)
-    if snapshots and spec.dynamics is None:
-        raise UsageError(
-            f"agent.predictor:emulator steps snapshots of the env, and {env.env_name} offers none; "
-            "choose a learned predictor, such as agent.predictor:small-mlp, or an env that offers "
-            "them, such as env:catch, env:minatar or env:atari."
-        )
+    env = experiment.env
+    spec = spec or spec_of(env, privileged=True, snapshots=experiment.needs_snapshots)
     offered = spec.privileged
     for role, name in references(experiment).items():
         part = part_at(experiment, role)
+        if getattr(part, "needs_snapshots", False) and spec.dynamics is None:
+            raise no_snapshots(f"{role}:{name}", env.env_name)
         if not getattr(part, "needs_privileged", False):
             continue
         try:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ...envs import prng
+from ...envs.dynamics import no_snapshots
 from ...envs.errors import UsageError
 from ...envs.interface import Carry, EnvSpec, Metrics, Segment
 from ..interface import Prediction, PredictorConfig
@@ -78,7 +79,7 @@ class Emulator(HasState):
 
     def __init__(self, spec: EnvSpec, *, seed: int = 0, device: torch.device | str = "cpu") -> None:
         if spec.dynamics is None:
-            raise UsageError(f"predictor:emulator steps snapshots of the env{NO_SNAPSHOTS}")
+            raise no_snapshots("predictor:emulator")
         self.dynamics = spec.dynamics
         self.obs_shape, self.channels = spec.obs_shape, spec.channels
         self.num_actions, self.seed = spec.num_actions, seed
@@ -97,7 +98,7 @@ class Emulator(HasState):
         self, obs: UInt8[Tensor, "B K H W"], snapshot: UInt8[Tensor, "B S"] | None
     ) -> Carry:
         if snapshot is None:
-            raise UsageError(f"predictor:emulator starts from snapshots of the env{NO_SNAPSHOTS}")
+            raise no_snapshots("predictor:emulator")
         n, device = len(obs), self.device
         return {
             "obs": obs.to(device),
@@ -134,10 +135,3 @@ class Emulator(HasState):
 
     def _tensor(self, x: NDArray[Any]) -> Tensor:
         return torch.from_numpy(x).to(self.device)
-
-
-NO_SNAPSHOTS = (
-    ", and this env offers none; choose a learned predictor, such as agent.predictor:small-mlp, or "
-    "an env that offers them, such as env:catch, env:minatar or env:atari."
-)
-"""End of a sentence on snapshots."""

@@ -147,7 +147,8 @@ def test_a_run_resumes_exactly_and_can_be_played(config: AgentConfig, tmp_path: 
 
 def test_it_is_refused_by_name_where_there_is_nothing_to_step(tmp_path: Path) -> None:
     foreign = Experiment(MPC, EXAMPLE_ENVS["gym"][0], num_envs=2)
-    with pytest.raises(UsageError, match="emulator steps snapshots of the env, and Counter-v0"):
+    sentence = "agent.predictor:emulator starts from snapshots of the env, and Counter-v0 offers"
+    with pytest.raises(UsageError, match=sentence):
         train(foreign, tmp_path / "gym", OPTIONS)
     with pytest.raises(UsageError, match="this env offers none; choose a learned predictor"):
         MPC.build(BatchedEnv(CATCH.build(1)).spec)
