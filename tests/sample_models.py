@@ -12,9 +12,8 @@ from reverie.agents.policies import RandomPolicy
 from reverie.envs.batched_env import BatchedEnv
 from reverie.envs.interface import Carry, Segment, Stateful
 from reverie.envs.maze import MazeConfig
-from reverie.world_models.density.bound import BoundConfig
+from reverie.world_models.density import DENSITIES
 from reverie.world_models.interface import (
-    DensityConfig,
     PlannerConfig,
     Prediction,
     Predictor,
@@ -22,8 +21,11 @@ from reverie.world_models.interface import (
 )
 from reverie.world_models.prediction.imagination import Imagination
 
-DENSITY_EXAMPLES: dict[str, DensityConfig] = {"bound": BoundConfig(samples=64, latent=4)}
-"""Settings for the tests, where the defaults would be too slow or too loose."""
+DENSITY_EXAMPLES = {
+    name: (entry() if isinstance(entry, type) else entry).example()
+    for name, entry in DENSITIES.items()
+}
+"""Every density by name, with the settings of its laws."""
 
 
 def random_frames(

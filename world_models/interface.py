@@ -5,7 +5,7 @@ After Mohamed 2016, "Building Machines that Imagine and Reason": count (``Densit
 """
 
 from dataclasses import dataclass
-from typing import ClassVar, Protocol, runtime_checkable
+from typing import ClassVar, Literal, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float, Int64, UInt8
@@ -51,6 +51,28 @@ class PixelwiseDensity(Density, Protocol):
 
     def pixel_log_probs(self, x: UInt8[Tensor, "B H W"]) -> Float[Tensor, "B H W"]:
         """Return the log-probability of each pixel in nats; they sum to ``log_prob``."""
+
+
+@runtime_checkable
+class TrainableDensity(Density, Protocol):
+    """A density trained by gradient descent, which can take a step without scoring its frames."""
+
+    def update(self, x: UInt8[Tensor, "B H W"]) -> Metrics:
+        """Take one gradient step on the mean log p(x) of a batch."""
+
+
+@runtime_checkable
+class SequentialDensity(PixelwiseDensity, Protocol):
+    """A density whose conditionals p(x_i | x_1, ..., x_{i-1}) can be read one pixel at a time.
+
+    Sampling, completion and coding of frames are then the same for all (``density.sequential``).
+    """
+
+    shape: tuple[int, int]
+    levels: int
+
+    def conditional(self, x: UInt8[Tensor, "B H W"], i: int, j: int) -> Float[Tensor, "B levels"]:
+        """Return the probabilities of pixel (i, j) given those before it, and read no others."""
 
 
 @runtime_checkable
@@ -228,6 +250,14 @@ class Planner(Stateful, Protocol):
 @dataclass(frozen=True)
 class DensityConfig:
     """Base of the configs of densities; raises UsageError for a setting out of its range."""
+
+    kind: ClassVar[Literal["exact", "bound"]] = "exact"
+    """Whether ``log_prob`` is exact, or a bound estimated from ``samples``, a setting of the
+    config: then sums of probabilities and gains are noisy."""
+
+    def example(self) -> "DensityConfig":
+        """Return these settings made small, so that the laws of the role take seconds."""
+        return self
 
     def build(
         self,

@@ -111,7 +111,7 @@ def densities(session: BenchSession) -> Iterator[Row]:
     """Measure the frames per second that each density learns, in batches of 32 of random play."""
     _, transitions = _random_play("montezuma_revenge", "machado", 32, 300)
     batches = [quantize_frames(t.next_step.frame, (42, 42), 8) for t in transitions]
-    configs = {name: config() for name, config in DENSITIES.items()}
+    configs = {name: x() if isinstance(x, type) else x for name, x in DENSITIES.items()}
     configs["pixel-cnn, joint updates"] = PixelCNNConfig(update_per_frame=False)
     for name, config in configs.items():
         density = config.build(shape=(42, 42), levels=8, device=session.device)

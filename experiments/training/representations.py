@@ -72,7 +72,7 @@ class RepresentationPretraining(Pretraining):
         """Return the ELBO of some held-out observations, by one sample each."""
         if not isinstance(model, VariationalRepresentation):
             return {}
-        weights = model.draw_weights(self.held_out_obs(recording, 128), 1)
+        weights = model.weigh(self.held_out_obs(recording, 128), 1)
         return {"elbo": bound(weights.log_weights(), ELBO).mean()}
 
     def finish(
@@ -96,9 +96,7 @@ def held_out_bounds(
 ) -> dict[str, float]:
     """Return the bounds in nats per frame and their gap, bits per pixel, and active latents."""
     chunk = max(512 // samples, 1)  # limits the memory for decoded samples
-    parts = [
-        model.draw_weights(frames, samples).log_weights() for frames in torch.split(obs, chunk)
-    ]
+    parts = [model.weigh(frames, samples).log_weights() for frames in torch.split(obs, chunk)]
     log_weights = torch.cat(parts, 1)
     elbo, (evidence, error) = bound(log_weights, ELBO), log_evidence(log_weights)
     num_pixels = obs[0].numel()

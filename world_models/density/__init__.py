@@ -6,7 +6,7 @@ from .cts import CTSConfig
 from .histogram import HistogramConfig
 from .pixelcnn import PixelCNNConfig
 
-DENSITIES: dict[str, type[DensityConfig]] = {
+DENSITIES: dict[str, type[DensityConfig] | DensityConfig] = {
     "histogram": HistogramConfig,
     "cts": CTSConfig,
     "pixel-cnn": PixelCNNConfig,

@@ -5,44 +5,46 @@ its score is a function of frame and weights alone: the same noise before and af
 every batch. Updates use other noise; otherwise the model would overfit to the noise of the score.
 """
 
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import ClassVar, Literal
 
 import torch
 from jaxtyping import Float, Int64, UInt8
 from torch import Tensor, nn
 from torch.distributions import Categorical, Distribution, Independent, Normal
 
-from ...envs.checks import above, at_least, check
+from ...envs.checks import at_least, check
 from ...envs.digest import frame_digest
 from ...envs.prng import fold_in, seeded
-from ..inference.bounds import IWAE, LatentVariableModel, bound, draw_weights
+from ..inference.bounds import IWAE, LatentVariableModel, bound
 from ..inference.estimators import pathwise, vimco
-from ..interface import DensityConfig
 from ..precision import FLOAT32, Precision
 from ..representation.networks import Decoder, Encoder, mean_and_log_std
-from ..state import HasState
-from .frames import check_frames, check_state
+from .neural import NeuralDensity, NeuralDensityConfig
 
 
 @dataclass(frozen=True)
-class BoundConfig(DensityConfig):
+class BoundConfig(NeuralDensityConfig):
     """A VAE with categorical pixels, and the importance-weighted bound on its evidence."""
 
-    update_per_frame: bool = True
-    """One update per frame; else one per batch: faster, with other gains."""
+    kind: ClassVar[Literal["exact", "bound"]] = "bound"
+
+    learning_rate: float = 3e-4
+    """Of RMSProp."""
     alpha: float = IWAE
     """The bound used as log-probability: 1 for the ELBO, 0 for the importance-weighted bound."""
     samples: int = 16
     """Codes sampled per frame: more give a tighter bound."""
     latent: int = 16
     """Dimensions of the Gaussian code."""
-    learning_rate: float = 3e-4
-    """Of RMSProp."""
+
+    def example(self) -> "BoundConfig":
+        return replace(self, samples=64, latent=4)
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check(self, "density", at_least(1), "samples", "latent")
-        check(self, "density", above(0), "learning_rate")
 
     def build(
         self,
@@ -53,14 +55,18 @@ class BoundConfig(DensityConfig):
         device: torch.device | str = "cpu",
         precision: Precision = FLOAT32,
     ) -> "BoundDensity":
-        with seeded(seed):
-            model = SymbolVAE(shape, levels, self.latent)
         return BoundDensity(
-            self, model, shape, levels, seed=seed, device=device, precision=precision
+            self,
+            lambda: SymbolVAE(shape, levels, self.latent),
+            shape,
+            levels,
+            seed=seed,
+            device=device,
+            precision=precision,
         )
 
 
-class SymbolVAE(nn.Module):
+class SymbolVAE(nn.Module, LatentVariableModel):
     """VAE with z ~ N(0, I) and an independent categorical distribution for each pixel of x | z."""
 
     def __init__(self, shape: tuple[int, int], levels: int, latent: int) -> None:
@@ -87,23 +93,23 @@ class SymbolVAE(nn.Module):
         return Independent(Categorical(logits=logits, validate_args=False), 2)
 
 
-class BoundDensity(HasState):
+class BoundDensity(NeuralDensity):
     """Density whose log-probability is a lower bound, in nats.
 
     log p(x) is ``bounds.bound`` of ``samples`` codes, alpha as in the config. The probabilities of
     all frames sum to at most about one. Codes without a pathwise gradient are trained by VIMCO,
-    which raises ValueError for fewer than 2 samples. Raises UsageError for frames or states of
-    another shape or number of levels.
+    which raises ValueError for fewer than 2 samples.
     """
 
-    STATE = (
-        "shape", "levels", "model", "optimizer", "seed", "num_updates", "num_sample_calls"
-    )  # fmt: skip
+    STATE = (*NeuralDensity.STATE, "seed", "num_sample_calls")
+
+    config: BoundConfig
+    net: LatentVariableModel
 
     def __init__(
         self,
         config: BoundConfig,
-        model: LatentVariableModel,
+        make_net: Callable[[], nn.Module],
         shape: tuple[int, int],
         levels: int,
         *,
@@ -111,78 +117,41 @@ class BoundDensity(HasState):
         device: torch.device | str = "cpu",
         precision: Precision = FLOAT32,
     ) -> None:
-        assert isinstance(model, nn.Module)
-        self.config, self.shape, self.levels, self.seed = config, shape, levels, seed
-        self.device, self.model = torch.device(device), model.to(device)
-        self.precision = precision.for_small_kernels(self.device)
-        # As in PixelCNN, updates are per frame: without momentum one seldom overshoots.
-        self.optimizer = torch.optim.RMSprop(
-            model.parameters(), lr=config.learning_rate, alpha=0.95, eps=1e-4, foreach=True
+        super().__init__(
+            config, make_net, shape, levels, seed=seed, device=device, precision=precision
         )
-        self.num_updates = 0
+        self.seed = seed
         self.num_sample_calls = 0
-
-    @torch.no_grad()
-    def log_prob(self, x: UInt8[Tensor, "B H W"]) -> Float[Tensor, " B"]:
-        check_frames(x, self.shape, self.levels)
-        return torch.cat([self._score(frame) for frame in self._frames(x)])
-
-    def observe(self, x: UInt8[Tensor, "B H W"]) -> tuple[Float[Tensor, " B"], Float[Tensor, " B"]]:
-        check_frames(x, self.shape, self.levels)
-        frames = self._frames(x)
-        batch_size = 1 if self.config.update_per_frame else len(frames)
-        before, after = [], []
-        for start in range(0, len(frames), batch_size):
-            batch = frames[start : start + batch_size]
-            before += [self._score(frame) for frame in batch]
-            self._update(batch)
-            after += [self._score(frame) for frame in batch]
-        return torch.cat(before), torch.cat(after)
 
     @torch.no_grad()
     def sample(self, n: int) -> UInt8[Tensor, "{n} H W"]:
         with seeded(fold_in(self.seed, self.num_sample_calls), self.device):
-            codes = self.model.prior().sample(torch.Size([n]))
-            frames: Tensor = self.model.likelihood(codes).sample()
+            frames = self.net.sample(n)
         self.num_sample_calls += 1
         return frames.to(torch.uint8)
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        check_state(state, self.shape, self.levels)
-        super().load_state_dict(state | {"shape": self.shape})
-
-    def _frames(self, x: UInt8[Tensor, "B H W"]) -> list[Int64[Tensor, "1 H W"]]:
-        return list(x.to(self.device, torch.int64)[:, None])
-
     @torch.no_grad()
-    def _score(self, x: Int64[Tensor, "1 H W"]) -> Float[Tensor, " 1"]:
-        """Return the bound of a frame, with noise seeded by the frame."""
-        digest = int(frame_digest(x.to(torch.uint8)[:, None]))
-        reduced = self.precision.autocast(self.device)
-        with seeded(fold_in(self.seed, digest), self.device), reduced:
-            weights = draw_weights(self.model, x, self.config.samples)
-        # In float64, because a prediction gain is a small difference of large sums.
-        return bound(weights.log_weights().double(), self.config.alpha)
+    def _score(self, x: UInt8[Tensor, "B H W"]) -> Float[Tensor, " B"]:
+        """Return the bound of each frame, with noise seeded by the frame."""
+        bounds = []
+        for frame in x[:, None]:
+            noise = fold_in(self.seed, int(frame_digest(frame[:, None])))
+            with seeded(noise, self.device), self.precision.autocast(self.device):
+                weights = self.net.weigh(frame.long(), self.config.samples)
+            bounds.append(bound(weights.log_weights().double(), self.config.alpha))
+        return torch.cat(bounds)
 
-    @torch.enable_grad()
-    def _update(self, batch: list[Int64[Tensor, "1 H W"]]) -> None:
-        """Take one gradient step, with noise that no score uses."""
-        x, alpha = torch.cat(batch), self.config.alpha
-        self.num_updates += 1
-        reduced = self.precision.autocast(self.device)
-        with seeded(fold_in(self.seed, -self.num_updates), self.device), reduced:
-            posterior = self.model.posterior(x)
-            weights = draw_weights(
-                self.model,
-                x,
-                self.config.samples,
-                pathwise=posterior.has_rsample,
-                posterior=posterior,
-            )
-        if posterior.has_rsample:
-            value = pathwise(weights.log_weights(), alpha=alpha)
-        else:
-            value = vimco(weights.log_weights(), weights.log_posterior, alpha=alpha)
-        self.optimizer.zero_grad()
-        (-value.sum() / x.numel()).backward()  # type: ignore[no-untyped-call]
-        self.optimizer.step()
+    def _learn(self, x: UInt8[Tensor, "B H W"]) -> Float[Tensor, " B"]:
+        before = self._score(x)
+        # Noise that no score uses.
+        with seeded(fold_in(self.seed, -1 - self.num_updates), self.device):
+            self._step(x)
+        return before
+
+    def _objective(self, x: UInt8[Tensor, "B H W"]) -> Float[Tensor, " B"]:
+        alpha = self.config.alpha
+        with self.precision.autocast(self.device):
+            weights = self.net.weigh(x.long(), self.config.samples, pathwise=True)
+        if self.net.score_codes:
+            return vimco(weights.log_weights(), weights.log_score, alpha=alpha)
+        return pathwise(weights.log_weights(), alpha=alpha)

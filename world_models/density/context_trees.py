@@ -168,31 +168,72 @@ def _log_product(p):
 
 @compiled(error_model="numpy")
 @no_type_check
+def conditional(trees: ContextTrees, frames: np.ndarray, i: int, j: int):
+    """Return the probabilities [B levels] of pixel (i, j) given its causal neighbors.
+
+    Other pixels are not read.
+    """
+    probs = np.empty((len(frames), trees.leaves.shape[1] - 1))
+    path = np.empty(DEPTH + 1, np.uint32)
+    width = frames.shape[2]
+    for b in range(len(frames)):
+        left = frames[b, i, j - 1] if j > 0 else 0
+        above = frames[b, i - 1, j] if i > 0 else 0
+        above_left = frames[b, i - 1, j - 1] if i > 0 and j > 0 else 0
+        above_right = frames[b, i - 1, j + 1] if i > 0 and j + 1 < width else 0
+        context = (left, above, above_left, above_right)
+        _find_path(trees, 1 + i * width + j, context, path)
+        for symbol in range(probs.shape[1]):
+            probs[b, symbol] = _probability(trees, path, symbol)
+    return probs
+
+
+@compiled(error_model="numpy")
+@no_type_check
+def _find_path(trees, root, context, path):
+    """Write the nodes from a pixel's root to its leaf, which comes last."""
+    levels = trees.leaves.shape[1] - 1
+    node = np.uint32(root)
+    for depth in range(DEPTH):
+        path[depth] = node
+        node = np.uint32(trees.nodes[node, levels + 1 + context[depth]])
+    path[DEPTH] = node
+
+
+@compiled(error_model="numpy")
+@no_type_check
+def _probability(trees, path, symbol):
+    """Return a symbol's probability: from the leaf up, each node's estimate mixed with below's."""
+    nodes, weights, leaves, _ = trees
+    levels = leaves.shape[1] - 1
+    leaf = path[DEPTH]
+    p = (leaves[leaf, symbol] + 1 / levels) / (leaves[leaf, levels] + 1.0)
+    for depth in range(DEPTH - 1, -1, -1):
+        node = path[depth]
+        estimate = (nodes[node, symbol] + 1 / levels) / (nodes[node, levels] + 1.0)
+        p += weights[node] * (estimate - p)
+    return p
+
+
+@compiled(error_model="numpy")
+@no_type_check
 def sample(trees: ContextTrees, uniform: np.ndarray):
     """Sample frames in raster order; each pixel inverts its distribution at a uniform number."""
-    nodes, weights, leaves, _ = trees
     batch, height, width = uniform.shape
-    levels = leaves.shape[1] - 1
+    levels = trees.leaves.shape[1] - 1
     frames = np.empty(uniform.shape, np.uint8)
-    path = np.empty(DEPTH, np.uint32)
+    path = np.empty(DEPTH + 1, np.uint32)
     for b in range(batch):
         padded = np.zeros((height + 1, width + 2), np.uint8)
         for i in range(height):
             for j in range(width):
                 context = (padded[i + 1, j], padded[i, j + 1], padded[i, j], padded[i, j + 2])
-                node = np.uint32(1 + i * width + j)
-                for depth in range(DEPTH):
-                    path[depth] = node
-                    node = np.uint32(nodes[node, levels + 1 + context[depth]])
+                _find_path(trees, 1 + i * width + j, context, path)
                 cumulative = 0.0
                 symbol = -1
                 while cumulative <= uniform[b, i, j] and symbol < levels - 1:
                     symbol += 1
-                    p = (leaves[node, symbol] + 1 / levels) / (leaves[node, levels] + 1.0)
-                    for k in path[::-1]:
-                        estimate = (nodes[k, symbol] + 1 / levels) / (nodes[k, levels] + 1.0)
-                        p += weights[k] * (estimate - p)
-                    cumulative += p
+                    cumulative += _probability(trees, path, symbol)
                 padded[i + 1, j + 1] = symbol
         frames[b] = padded[1:, 1:-1]
     return frames

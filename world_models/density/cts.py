@@ -89,6 +89,10 @@ class CTS:
         self.kernels.score_and_update(self.trees, frames, self.num_frames, False, probs)
         return torch.from_numpy(np.log(probs)).view(x.shape).to(self.device)
 
+    def conditional(self, x: UInt8[Tensor, "B H W"], i: int, j: int) -> Float[Tensor, "B levels"]:
+        frames = x.contiguous().numpy(force=True)
+        return torch.from_numpy(self.kernels.conditional(self.trees, frames, i, j)).to(self.device)
+
     def observe(self, x: UInt8[Tensor, "B H W"]) -> tuple[Float[Tensor, " B"], Float[Tensor, " B"]]:
         check_frames(x, self.shape, self.levels)
         frames = x.contiguous().numpy(force=True)

@@ -64,6 +64,10 @@ class Histogram(HasState):
         index = x.to(self.counts.device, torch.int64).movedim(0, -1)
         return self._pixel_log_probs(self.counts.gather(-1, index).movedim(-1, 0), self.num_frames)
 
+    def conditional(self, x: UInt8[Tensor, "B H W"], i: int, j: int) -> Float[Tensor, "B levels"]:
+        probs = (self.counts[i, j] + 1 / self.levels).double() / (self.num_frames + 1)
+        return probs.expand(len(x), -1)
+
     def observe(self, x: UInt8[Tensor, "B H W"]) -> tuple[Float[Tensor, " B"], Float[Tensor, " B"]]:
         check_frames(x, self.shape, self.levels)
         index = x.to(self.counts.device, torch.int64)

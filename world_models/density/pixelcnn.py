@@ -2,49 +2,35 @@
 
 The small network of Ostrovski et al. 2017, with the vertical and horizontal stacks of
 van den Oord et al. 2016 ("Conditional Image Generation with PixelCNN Decoders", section 2.2), whose
-receptive field has no blind spot. It is trained online, by one RMSProp update per frame at a
-constant learning rate.
+receptive field has no blind spot.
 """
 
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy, pad
+from torch.nn.functional import pad
 
-from ...envs.checks import above, at_least, check, within
-from ...envs.prng import seeded
-from ..interface import DensityConfig
+from ...envs.checks import at_least, check
 from ..precision import FLOAT32, Precision
-from ..state import HasState
-from .frames import check_frames, check_state
+from .neural import AutoregressiveDensity, NeuralDensityConfig
 
 
 @dataclass(frozen=True)
-class PixelCNNConfig(DensityConfig):
+class PixelCNNConfig(NeuralDensityConfig):
     """The small gated PixelCNN of Ostrovski et al. 2017."""
 
-    update_per_frame: bool = True
-    """One update per frame, as in the paper; else one per batch: faster, with other gains."""
     maps: int = 16
     """Feature maps of each stack."""
     blocks: int = 2
     """Gated residual blocks after the first layer."""
     head: int = 64
     """Width of the last hidden layer."""
-    learning_rate: float = 1e-3
-    """Of RMSProp, constant (Ostrovski et al. 2017)."""
-    rmsprop_alpha: float = 0.95
-    """Decay of RMSProp's mean square; the papers give the learning rate only."""
-    rmsprop_eps: float = 1e-4
-    """RMSProp's epsilon, for gradients in nats per pixel; below it, late gains become noise."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check(self, "density", at_least(1), "maps", "blocks", "head")
-        check(self, "density", above(0), "learning_rate", "rmsprop_eps")
-        check(self, "density", within(0, 1), "rmsprop_alpha")
 
     def build(
         self,
@@ -55,113 +41,33 @@ class PixelCNNConfig(DensityConfig):
         device: torch.device | str = "cpu",
         precision: Precision = FLOAT32,
     ) -> "PixelCNN":
-        return PixelCNN(self, shape, levels, seed=seed, device=device, precision=precision)
-
-
-class PixelCNN(HasState):
-    """p(x) = product over pixels of a softmax given the pixels before them in raster order.
-
-    Log-probabilities are in nats. Raises UsageError for frames or states of another shape or
-    number of levels.
-    """
-
-    STATE = ("shape", "levels", "net", "optimizer", "generator")
-
-    def __init__(
-        self,
-        config: PixelCNNConfig,
-        shape: tuple[int, int],
-        levels: int,
-        *,
-        seed: int = 0,
-        device: torch.device | str = "cpu",
-        precision: Precision = FLOAT32,
-    ) -> None:
-        self.config, self.shape, self.levels = config, shape, levels
-        self.device = torch.device(device)
-        self.precision = precision.for_small_kernels(self.device)
-        with seeded(seed):
-            net = GatedPixelCNN(levels, config.maps, config.blocks, config.head)
-        # The small kernels are fastest in channels-last memory format.
-        self.net = net.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.scale = 1 / max(levels - 1, 1)
-        self.optimizer = torch.optim.RMSprop(
-            self.net.parameters(),
-            lr=config.learning_rate,
-            alpha=config.rmsprop_alpha,
-            eps=config.rmsprop_eps,
-            foreach=True,
+        return PixelCNN(
+            self,
+            lambda: GatedPixelCNN(levels, self.maps, self.blocks, self.head),
+            shape,
+            levels,
+            seed=seed,
+            device=device,
+            precision=precision,
         )
-        self.generator = torch.Generator().manual_seed(seed)  # the same on every device
+
+
+class PixelCNN(AutoregressiveDensity):
+    """p(x) = product over pixels of a softmax given the pixels before them in raster order."""
+
+    net: "GatedPixelCNN"
 
     @torch.no_grad()
-    def log_prob(self, x: UInt8[Tensor, "B H W"]) -> Float[Tensor, " B"]:
-        check_frames(x, self.shape, self.levels)
-        return self._log_prob(x.to(self.device))
-
-    @torch.no_grad()
-    def pixel_log_probs(self, x: UInt8[Tensor, "B H W"]) -> Float[Tensor, "B H W"]:
-        check_frames(x, self.shape, self.levels)
-        return self._pixel_log_probs(x.to(self.device))
-
-    def observe(self, x: UInt8[Tensor, "B H W"]) -> tuple[Float[Tensor, " B"], Float[Tensor, " B"]]:
-        check_frames(x, self.shape, self.levels)
-        batch_size = 1 if self.config.update_per_frame else len(x)
-        batches = torch.split(x.to(self.device), batch_size)
-        before, after = zip(*(self._update(batch) for batch in batches), strict=True)
-        return torch.cat(before), torch.cat(after)
-
-    @torch.no_grad()
-    def sample(self, n: int) -> UInt8[Tensor, "{n} H W"]:
-        x = torch.zeros(n, *self.shape, dtype=torch.uint8, device=self.device)
-        for i in range(self.shape[0]):
-            for j in range(self.shape[1]):
-                probs = self.pixel_probs(x, i, j).cpu()
-                x[:, i, j] = probs.multinomial(1, generator=self.generator)[:, 0]
-        return x
-
-    @torch.no_grad()
-    def pixel_probs(self, x: UInt8[Tensor, "B H W"], i: int, j: int) -> Float[Tensor, "B levels"]:
-        """Return the distribution of pixel (i, j) given those before it; reads no others."""
+    def conditional(self, x: UInt8[Tensor, "B H W"], i: int, j: int) -> Float[Tensor, "B levels"]:
         top, left = max(0, i - self.net.radius), max(0, j - self.net.radius)
-        window = x[:, top : i + 1, left : j + self.net.radius + 1]
+        window = x.to(self.device)[:, top : i + 1, left : j + self.net.radius + 1]
         logits = self._logits(window)
         return logits[:, :, i - top, j - left].softmax(1)
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        check_state(state, self.shape, self.levels)
-        super().load_state_dict(state | {"shape": self.shape})
-
     def _logits(self, x: UInt8[Tensor, "B H W"]) -> Float[Tensor, "B levels H W"]:
         with self.precision.autocast(self.device):
-            logits: Tensor = self.net(x * self.scale)
+            logits: Tensor = self.net(x * (1 / max(self.levels - 1, 1)))
         return logits.float()
-
-    def _pixel_log_probs(self, x: UInt8[Tensor, "B H W"]) -> Float[Tensor, "B H W"]:
-        return -cross_entropy(self._logits(x), x.long(), reduction="none")
-
-    def _log_prob(self, x: UInt8[Tensor, "B H W"]) -> Float[Tensor, " B"]:
-        # In float64, because a prediction gain is a small difference of large sums.
-        return self._pixel_log_probs(x).sum((1, 2), dtype=torch.float64)
-
-    @torch.enable_grad()
-    def _update(self, x: UInt8[Tensor, "B H W"]) -> tuple[Float[Tensor, " B"], Float[Tensor, " B"]]:
-        """Take one gradient step on the batch; return log-probabilities before and after it."""
-        parts = torch.split(x, _CHUNK)
-        before = []
-        self.optimizer.zero_grad()
-        for part in parts:
-            log_prob = self._log_prob(part)
-            (-log_prob.sum() / x.numel()).backward()  # type: ignore[no-untyped-call]
-            before.append(log_prob.detach())
-        self.optimizer.step()
-        with torch.no_grad():
-            after = [self._log_prob(part) for part in parts]
-        return torch.cat(before), torch.cat(after)
-
-
-_CHUNK = 16
-"""Frames per forward pass: the activations of more do not fit in the CPU's cache."""
 
 
 class GatedPixelCNN(nn.Module):

@@ -4,44 +4,87 @@ One function of alpha covers most of them: the variational Renyi bound (Li & Tur
 """
 
 import math
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import ClassVar
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 from torch.distributions import Distribution
 
-from ...envs.errors import UsageError
-
 ELBO, IWAE, VR_MAX = 1.0, 0.0, -math.inf
 """Alpha of the bounds of Kingma & Welling 2014, Burda et al. 2016, and Li & Turner 2016."""
 
 
-@runtime_checkable
-class LatentVariableModel(Protocol):
+class LatentVariableModel(ABC):
     """A joint distribution p(z) p(x | z) and an approximate posterior q(z | x).
 
-    One event of a distribution is one code z or one frame x.
+    One event of a distribution is one code z or one frame x. A model whose codes are no single
+    event overrides ``weigh``.
     """
 
+    score_codes: ClassVar[bool] = False
+    """Whether some codes have no pathwise gradient, so that nvil or vimco must estimate it."""
+
+    @abstractmethod
     def prior(self) -> Distribution:
         """Return p(z)."""
 
+    @abstractmethod
     def posterior(self, x: Tensor) -> Distribution:
         """Return q(z | x) for each x, with batch shape [B]."""
 
+    @abstractmethod
     def likelihood(self, z: Tensor) -> Distribution:
         """Return p(x | z) for each z; z may have sample axes before its batch, as [S, B, D]."""
 
+    def weigh(self, x: Tensor, samples: int, *, pathwise: bool = False) -> "Weights":
+        """Sample codes from q(z | x) and return their log-probabilities.
+
+        With ``pathwise``, gradients flow through the codes that have a pathwise gradient.
+        """
+        posterior, shape = self.posterior(x), torch.Size([samples])
+        pathwise = pathwise and posterior.has_rsample
+        if pathwise and hasattr(posterior, "rsample_and_log_prob"):  # cheaper than an inversion
+            z, log_posterior = posterior.rsample_and_log_prob(shape)
+        else:
+            z = posterior.rsample(shape) if pathwise else posterior.sample(shape)
+            log_posterior = posterior.log_prob(z)
+        return Weights(
+            log_likelihood=self.likelihood(z).log_prob(x),
+            log_prior=self.prior().log_prob(z),
+            log_posterior=log_posterior,
+            codes=z,
+            log_score=torch.zeros_like(log_posterior) if pathwise else log_posterior,
+            divergence=self.divergence(posterior),
+        )
+
+    def divergence(self, posterior: Distribution) -> Float[Tensor, "1 B D"] | None:
+        """Return KL(q(z_d | x) || p(z_d)) of each latent in nats; None without a closed form."""
+        return None
+
+    def sample(self, n: int) -> Tensor:
+        """Sample ``n`` frames x ~ p(x | z) of codes z ~ p(z)."""
+        frames: Tensor = self.likelihood(self.prior().sample(torch.Size([n]))).sample()
+        return frames
+
 
 @dataclass(frozen=True, slots=True)
-class ImportanceWeights:
+class Weights:
     """Log-probabilities of S codes sampled from the posterior of each x, in nats."""
 
     log_likelihood: Float[Tensor, "S B"]
     log_prior: Float[Tensor, "S B"]
     log_posterior: Float[Tensor, "S B"]
+    codes: Float[Tensor, "S B *D"]
+    """The codes, or their means; a key is made of them."""
+    log_score: Float[Tensor, "S B"]
+    """log q of the codes without a pathwise gradient alone, for the estimators by score function:
+    0 where all codes have one, and all of ``log_posterior`` where none has."""
+    divergence: Float[Tensor, "R B D"] | None = None
+    """KL of each latent's posterior from its prior in closed form, given the earlier codes of the
+    draw; R is S, or 1 where it is the same for every draw. None without a closed form."""
 
     def log_weights(self, beta: float = 1.0) -> Float[Tensor, "S B"]:
         """Return the log-weights of the codes, with the KL term weighted by beta.
@@ -52,32 +95,6 @@ class ImportanceWeights:
         al. 2017).
         """
         return self.log_likelihood + beta * (self.log_prior - self.log_posterior)
-
-
-def draw_weights(
-    model: LatentVariableModel,
-    x: Tensor,
-    samples: int,
-    *,
-    pathwise: bool = False,
-    posterior: Distribution | None = None,
-) -> ImportanceWeights:
-    """Sample codes from q(z | x) and return their importance weights.
-
-    With ``pathwise``, gradients flow through the samples. Raises UsageError if the posterior has
-    no pathwise gradient.
-    """
-    posterior = model.posterior(x) if posterior is None else posterior
-    if pathwise and not posterior.has_rsample:
-        raise UsageError(
-            f"Codes of a {type(posterior).__name__} have no pathwise gradient; "
-            "choose estimator nvil or vimco."
-        )
-    shape = torch.Size([samples])
-    z = posterior.rsample(shape) if pathwise else posterior.sample(shape)
-    return ImportanceWeights(
-        model.likelihood(z).log_prob(x), model.prior().log_prob(z), posterior.log_prob(z)
-    )
 
 
 def bound(log_weights: Float[Tensor, "S B"], alpha: float = ELBO) -> Float[Tensor, " B"]:
@@ -100,17 +117,18 @@ def bound(log_weights: Float[Tensor, "S B"], alpha: float = ELBO) -> Float[Tenso
 
 def analytic_elbo(
     log_likelihood: Float[Tensor, "S B"],
-    kl: Float[Tensor, "B D"],
+    divergence: Float[Tensor, "R B D"],
     *,
     beta: float = 1.0,
     free_bits: float = 0.0,
 ) -> Float[Tensor, " B"]:
     """Return the ELBO in nats from the KL divergence of each latent (Kingma & Welling, eq. 7).
 
-        (1 / S) sum_s log p(x | z_s) - beta sum_d KL(q(z_d | x) || p(z_d))
+        (1 / S) sum_s (log p(x | z_s) - beta sum_d KL(q(z_d | x) || p(z_d)))
 
-    ``free_bits`` is the KL of a latent, in nats, that is not penalized: a mean over the batch below
-    it counts as ``free_bits`` (Kingma et al. 2016).
+    ``divergence`` is as in ``Weights``. ``free_bits`` is the KL of a latent, in nats, that is not
+    penalized: a mean over the batch below it counts as ``free_bits`` (Kingma et al. 2016).
     """
+    kl = divergence.mean(0)
     penalized = torch.where(kl.mean(0) > free_bits, kl, free_bits)
     return log_likelihood.mean(0) - beta * penalized.sum(1)

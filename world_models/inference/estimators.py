@@ -26,7 +26,7 @@ def pathwise(log_weights: Float[Tensor, "S B"], *, alpha: float = ELBO) -> Float
 
 def nvil(
     log_weights: Float[Tensor, "S B"],
-    log_posterior: Float[Tensor, "S B"],
+    log_score: Float[Tensor, "S B"],
     baseline: Float[Tensor, " B"],
     *,
     alpha: float = ELBO,
@@ -35,18 +35,19 @@ def nvil(
 
         gradient = grad L + (L - b) sum_s grad log q(z_s | x)
 
-    L is the bound and b = b(x) the ``baseline``, which the surrogate also trains, by minus half its
-    squared error, (L - b)^2 / 2 (section 2).
+    ``log_score`` is log q of the codes without a pathwise gradient (``Weights.log_score``); the
+    gradient of the others flows through L, the bound. b = b(x) is the ``baseline``, which the
+    surrogate also trains, by minus half its squared error, (L - b)^2 / 2 (section 2).
     """
     value = bound(log_weights, alpha)
     signal = value.detach() - baseline
-    score = signal.detach() * log_posterior.sum(0)
+    score = signal.detach() * log_score.sum(0)
     return value + _gradient_only(score - signal.square() / 2)
 
 
 def vimco(
     log_weights: Float[Tensor, "S B"],
-    log_posterior: Float[Tensor, "S B"],
+    log_score: Float[Tensor, "S B"],
     *,
     alpha: float = ELBO,
 ) -> Float[Tensor, " B"]:
@@ -54,8 +55,9 @@ def vimco(
 
         gradient = grad L + sum_s (L - L_{-s}) grad log q(z_s | x)
 
-    L is the bound, and L_{-s} the bound in which the geometric mean of the other weights replaces
-    the weight of code s. Raises ValueError for fewer than 2 samples.
+    ``log_score`` is as in ``nvil``. L is the bound, and L_{-s} the bound in which the geometric
+    mean of the other weights replaces the weight of code s. Raises ValueError for fewer than 2
+    samples.
     """
     samples = len(log_weights)
     if samples < 2:
@@ -65,13 +67,13 @@ def vimco(
     diagonal = torch.eye(samples, dtype=torch.bool, device=weights.device)[:, :, None]
     leave_one_out = torch.where(diagonal, mean_of_others, weights[:, None])  # [S, S, B]
     baseline = bound(leave_one_out.flatten(1), alpha).view_as(weights)
-    return value + _gradient_only(((value.detach() - baseline) * log_posterior).sum(0))
+    return value + _gradient_only(((value.detach() - baseline) * log_score).sum(0))
 
 
 def surrogate(
     estimator: Estimator,
     log_weights: Float[Tensor, "S B"],
-    log_posterior: Float[Tensor, "S B"],
+    log_score: Float[Tensor, "S B"],
     baseline: Float[Tensor, " B"],
     *,
     alpha: float = ELBO,
@@ -83,8 +85,8 @@ def surrogate(
     if estimator == "pathwise":
         return pathwise(log_weights, alpha=alpha)
     if estimator == "nvil":
-        return nvil(log_weights, log_posterior, baseline, alpha=alpha)
-    return vimco(log_weights, log_posterior, alpha=alpha)
+        return nvil(log_weights, log_score, baseline, alpha=alpha)
+    return vimco(log_weights, log_score, alpha=alpha)
 
 
 class Baseline(nn.Module):

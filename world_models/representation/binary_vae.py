@@ -60,6 +60,7 @@ class BinaryVAE(VariationalModel):
     """VAE with autoregressive bits z and independent bits x | z."""
 
     bin_width = 1.0
+    score_codes = True
 
     def __init__(self, obs_shape: tuple[int, int, int], latent: int) -> None:
         super().__init__()
@@ -91,9 +92,6 @@ class BinaryVAE(VariationalModel):
         # Bits as -1 and 1, so that both values affect the decoder.
         logits = self.decoder(2 * z - 1)
         return Independent(Bernoulli(logits=logits, validate_args=False), 3)
-
-    def analytic_kl(self, posterior: Distribution) -> Float[Tensor, "B D"] | None:
-        return None
 
     def key(self, x: Float[Tensor, "B K H W"]) -> Float[Tensor, "B D"]:
         posterior = AutoregressiveBernoulli(self.encoder(x).float(), self.posterior_weight)

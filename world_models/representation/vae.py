@@ -83,10 +83,10 @@ class GaussianVAE(VariationalModel):
         std = (self.min_std**2 + (2 * log_std.clamp(max=2)).exp()).sqrt()
         return Independent(Normal(mean, std, validate_args=False), 3)
 
-    def analytic_kl(self, posterior: Distribution) -> Float[Tensor, "B D"] | None:
+    def divergence(self, posterior: Distribution) -> Float[Tensor, "1 B D"] | None:
         base: Distribution = posterior.base_dist  # type: ignore[attr-defined]
         zero = self.decoder.bias.new_zeros(self.latent)
-        return kl_divergence(base, Normal(zero, zero + 1, validate_args=False))
+        return kl_divergence(base, Normal(zero, zero + 1, validate_args=False))[None]
 
     def key(self, x: Float[Tensor, "B K H W"]) -> Float[Tensor, "B D"]:
         return mean_and_log_std(self.encoder(x))

@@ -11,13 +11,12 @@ from typing import Any, ClassVar, Literal
 import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
-from torch.distributions import Distribution
 
 from ...envs.checks import above, at_least, check, refuse
 from ...envs.errors import NumericalError, UsageError
 from ...envs.interface import Metrics
 from ...envs.prng import fold_in, seeded
-from ..inference.bounds import ELBO, ImportanceWeights, analytic_elbo, draw_weights
+from ..inference.bounds import ELBO, LatentVariableModel, Weights, analytic_elbo
 from ..inference.estimators import Baseline, Estimator, surrogate
 from ..interface import RepresentationConfig
 from ..precision import FLOAT32, InferenceCopy, Precision
@@ -63,7 +62,7 @@ class VariationalConfig(RepresentationConfig):
             refuse(self, role, "samples", "2 or more with estimator vimco")
 
 
-class VariationalModel(nn.Module):
+class VariationalModel(nn.Module, LatentVariableModel):
     """A latent-variable model of frames, and keys for them."""
 
     dim: int
@@ -82,21 +81,8 @@ class VariationalModel(nn.Module):
         """Initialize each pixel's bias from the first batch (Salimans & Kingma 2016, section 3)."""
 
     @abstractmethod
-    def prior(self) -> Distribution: ...
-
-    @abstractmethod
-    def posterior(self, x: Float[Tensor, "B K H W"]) -> Distribution: ...
-
-    @abstractmethod
-    def likelihood(self, z: Float[Tensor, "*S D"]) -> Distribution: ...
-
-    @abstractmethod
     def key(self, x: Float[Tensor, "B K H W"]) -> Float[Tensor, "B D"]:
         """Return the key of each frame: parameters of its posterior, without sampling."""
-
-    @abstractmethod
-    def analytic_kl(self, posterior: Distribution) -> Float[Tensor, "B D"] | None:
-        """Return KL(q(z_d | x) || p(z_d)) of each latent, or None if it has no closed form."""
 
     @abstractmethod
     def features(self, x: Float[Tensor, "B K H W"]) -> Float[Tensor, "B D"]:
@@ -173,10 +159,10 @@ class VariationalRepresentation(HasState):
         return key.float()
 
     @torch.no_grad()
-    def draw_weights(self, frames: UInt8[Tensor, "B K H W"], samples: int) -> ImportanceWeights:
-        """Sample codes of frames and return their importance weights, in float32."""
+    def weigh(self, frames: UInt8[Tensor, "B K H W"], samples: int) -> Weights:
+        """Sample codes of frames and return their log-probabilities, in float32."""
         self._check(frames)
-        return draw_weights(self.model, self.model.prepare(frames.to(self.device)), samples)
+        return self.model.weigh(self.model.prepare(frames.to(self.device)), samples)
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         super().load_state_dict(state)
@@ -189,27 +175,26 @@ class VariationalRepresentation(HasState):
         network: VariationalModel = self._inference_copy.network
         return network
 
-    def _surrogate(
-        self, x: Float[Tensor, "B K H W"]
-    ) -> tuple[Float[Tensor, " B"], ImportanceWeights]:
+    def _surrogate(self, x: Float[Tensor, "B K H W"]) -> tuple[Float[Tensor, " B"], Weights]:
         """Return the surrogate of each frame's bound, and the weights it is computed from."""
         config, pathwise = self.config, self.config.estimator == "pathwise"
         with self.precision.autocast(self.device):
-            posterior = self.model.posterior(x)
-            weights = draw_weights(
-                self.model, x, config.samples, pathwise=pathwise, posterior=posterior
+            weights = self.model.weigh(
+                x, config.samples, pathwise=pathwise or self.model.score_codes
             )
-        kl = self.model.analytic_kl(posterior)
-        if pathwise and config.alpha == ELBO and kl is not None:
+        if pathwise and config.alpha == ELBO and weights.divergence is not None:
             value = analytic_elbo(
-                weights.log_likelihood, kl, beta=config.beta, free_bits=config.free_bits
+                weights.log_likelihood,
+                weights.divergence,
+                beta=config.beta,
+                free_bits=config.free_bits,
             )
         else:
             baseline = self.baseline(self.model.features(x))
             value = surrogate(
                 config.estimator,
                 weights.log_weights(config.beta),
-                weights.log_posterior,
+                weights.log_score,
                 baseline,
                 alpha=config.alpha,
             )

@@ -11,9 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from reverie.world_models.density import DENSITIES
 from reverie.world_models.density.context_trees import reserve
 from reverie.world_models.density.cts import CTSConfig
+
+from sample_models import DENSITY_EXAMPLES
 
 GOLDEN = np.load(Path(__file__).parents[2] / "golden" / "cts_montezuma.npz")
 
@@ -101,7 +102,7 @@ def test_trees_grow_to_complete_trees_and_no_further() -> None:
 @pytest.mark.parametrize("name", ["histogram", "cts"])
 def test_exact_pseudo_counts_grow_with_visits_among_other_frames(name: str) -> None:
     # Bellemare et al. 2016, equation 2.
-    density = DENSITIES[name]().build(shape=(5, 5), levels=3)
+    density = DENSITY_EXAMPLES[name].build(shape=(5, 5), levels=3)
     prng = torch.Generator().manual_seed(0)
     others = torch.randint(3, (401, 5, 5), generator=prng, dtype=torch.uint8)
     counts = []

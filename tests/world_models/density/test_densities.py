@@ -1,8 +1,10 @@
 """Tests of the density role, for every member of DENSITIES."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -10,23 +12,21 @@ from torch import Tensor
 from reverie.envs.errors import UsageError
 from reverie.experiments.runs.checkpoints import Checkpoints
 from reverie.world_models.density import DENSITIES
-from reverie.world_models.density.bound import BoundConfig
 from reverie.world_models.density.frames import check_frames
-from reverie.world_models.interface import Density, PixelwiseDensity
+from reverie.world_models.interface import Density, PixelwiseDensity, SequentialDensity
 
 from sample_models import DENSITY_EXAMPLES, assert_same_state, random_frames
 
 pytestmark = pytest.mark.parametrize("name", DENSITIES)
 
 
-BOUNDS = {"bound"}
-"""Densities whose log-probability is an estimated bound, with noisy sums and gains."""
-
-
 def build(name: str, shape: tuple[int, int] = (2, 2), levels: int = 3, seed: int = 0) -> Density:
-    return DENSITY_EXAMPLES.get(name, DENSITIES[name]()).build(
-        shape=shape, levels=levels, seed=seed
-    )
+    return DENSITY_EXAMPLES[name].build(shape=shape, levels=levels, seed=seed)
+
+
+def is_bound(name: str) -> bool:
+    """Whether the log-probability is an estimated bound, with noisy sums and gains."""
+    return DENSITY_EXAMPLES[name].kind == "bound"
 
 
 def all_frames(shape: tuple[int, int], levels: int) -> Tensor:
@@ -42,7 +42,7 @@ def test_it_implements_the_protocol(name: str) -> None:
 def test_probabilities_sum_to_one(name: str, shape: tuple[int, int], levels: int) -> None:
     # In 3 x 3 frames this fails if a pixel's prediction depends on itself or a later pixel.
     density, frames = build(name, shape, levels), all_frames(shape, levels)
-    noise = 0.3 if name in BOUNDS else 1e-5
+    noise = 0.3 if is_bound(name) else 1e-5
     for _ in range(3):
         assert float(density.log_prob(frames).exp().sum()) == pytest.approx(1, abs=noise)
         density.observe(random_frames(20, shape, levels))
@@ -51,10 +51,10 @@ def test_probabilities_sum_to_one(name: str, shape: tuple[int, int], levels: int
 def test_log_probs_of_pixels_sum_to_that_of_the_frame(name: str) -> None:
     density, frames = build(name, (5, 4)), random_frames(6, (5, 4))
     density.observe(random_frames(20, (5, 4), seed=1))
-    if name in BOUNDS:
+    if is_bound(name):
         assert not isinstance(density, PixelwiseDensity), "a bound is of the whole frame"
+    if not isinstance(density, PixelwiseDensity):
         return
-    assert isinstance(density, PixelwiseDensity)
     log_probs = density.pixel_log_probs(frames)
     torch.testing.assert_close(
         log_probs.double().sum((1, 2)), density.log_prob(frames), rtol=1e-6, atol=1e-5
@@ -64,6 +64,22 @@ def test_log_probs_of_pixels_sum_to_that_of_the_frame(name: str) -> None:
     changed[:, 3:] = (changed[:, 3:] + 1) % 3
     torch.testing.assert_close(density.pixel_log_probs(changed)[:, :3], log_probs[:, :3])
     assert not torch.allclose(density.pixel_log_probs(changed)[:, 3:], log_probs[:, 3:])
+
+
+def test_conditionals_are_distributions_that_multiply_to_the_frame(name: str) -> None:
+    density, frames = build(name, (4, 5)), random_frames(6, (4, 5))
+    if not isinstance(density, SequentialDensity):
+        return
+    density.observe(random_frames(20, (4, 5), seed=1))
+    log_probs = density.pixel_log_probs(frames).double()
+    for i, j in np.ndindex(4, 5):
+        probs = density.conditional(frames, i, j)
+        torch.testing.assert_close(probs.sum(1), torch.ones_like(probs[:, 0]), rtol=0, atol=1e-6)
+        found = probs.gather(1, frames[:, i, j, None].long()).log()[:, 0].double()
+        torch.testing.assert_close(found, log_probs[:, i, j], rtol=1e-5, atol=1e-5)
+        unknown = frames.clone()  # a pixel and all later ones are not read
+        unknown[:, i, j:] = unknown[:, i + 1 :] = 2
+        assert torch.equal(density.conditional(unknown, i, j), probs)
 
 
 def test_log_prob_makes_no_update(name: str) -> None:
@@ -113,7 +129,7 @@ def test_observe_works_under_no_grad_and_returns_no_gradients(name: str) -> None
 def test_observed_frames_become_more_probable(name: str) -> None:
     frame = random_frames(1, (5, 5))
     before, after = build(name, (5, 5)).observe(frame.repeat(30, 1, 1))
-    if name in BOUNDS:
+    if is_bound(name):
         assert float((after - before)[10:].mean()) > 0.05
     else:
         assert (after > before).all()
@@ -127,7 +143,7 @@ def test_pseudo_counts_grow_with_visits(name: str) -> None:
     before, after = build(name, (5, 5)).observe(frame.repeat(100, 1, 1))
     visits = torch.arange(1, 101)
     gain = after - before
-    if name in BOUNDS:
+    if is_bound(name):
         gain = gain.clamp(min=1e-3)  # noise can make a gain negative
     counts = 1 / (0.1 * visits**-0.5 * gain).expm1()
     assert counts.min() > 0
@@ -161,7 +177,9 @@ def test_a_saved_state_does_not_change_with_the_density(name: str) -> None:
 
 def test_samples_follow_the_model(name: str) -> None:
     shape, levels, n = (2, 2), 2, 4000
-    config = BoundConfig(latent=4, samples=1000) if name in BOUNDS else DENSITIES[name]()
+    config = DENSITY_EXAMPLES[name]
+    if is_bound(name):
+        config = replace(config, samples=1000)  # type: ignore[call-arg]
     density = config.build(shape=shape, levels=levels, seed=0)
     density.observe(random_frames(40, shape, levels))
     samples = density.sample(n)

@@ -14,16 +14,14 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution, Independent, MultivariateNormal, Normal
 
-from reverie.envs.errors import UsageError
 from reverie.world_models.inference.bounds import (
     ELBO,
     IWAE,
     VR_MAX,
-    ImportanceWeights,
     LatentVariableModel,
+    Weights,
     analytic_elbo,
     bound,
-    draw_weights,
 )
 from reverie.world_models.inference.estimators import Baseline, nvil, pathwise, vimco
 from reverie.world_models.inference.evidence import active_units, bits_per_dimension, log_evidence
@@ -31,7 +29,7 @@ from reverie.world_models.inference.evidence import active_units, bits_per_dimen
 X = torch.tensor([0.7, -0.4], dtype=torch.float64)
 
 
-class LinearGaussian(torch.nn.Module):
+class LinearGaussian(torch.nn.Module, LatentVariableModel):
     """A linear-Gaussian model with a suboptimal posterior q(z | x) = N(u x + v, e^r).
 
     Each frame of a batch may have its own copy of the parameters, and hence its own gradient.
@@ -87,15 +85,9 @@ class LinearGaussian(torch.nn.Module):
         return self.log_evidence(x) - (distance + between / (2 * (1 - alpha)))
 
 
-def sample_weights(
-    model: LinearGaussian, samples: int, repeats: int, seed: int = 0
-) -> ImportanceWeights:
+def sample_weights(model: LinearGaussian, samples: int, repeats: int, seed: int = 0) -> Weights:
     torch.manual_seed(seed)
-    return draw_weights(model, X.expand(repeats, 2), samples, pathwise=True)
-
-
-def test_it_is_a_latent_variable_model() -> None:
-    assert isinstance(LinearGaussian(), LatentVariableModel)
+    return model.weigh(X.expand(repeats, 2), samples, pathwise=True)
 
 
 def test_bounds_of_a_table_computed_by_hand() -> None:
@@ -141,7 +133,7 @@ def test_the_elbo_is_the_evidence_minus_the_kl() -> None:
     assert_mean(each, model.elbo(X))
     q, p = model.posterior(X[None]), model.prior()
     kl = torch.distributions.kl_divergence(q.base_dist, p.base_dist)  # type: ignore[attr-defined]
-    analytic = analytic_elbo(weights.log_likelihood, kl.expand(200_000, 1))
+    analytic = analytic_elbo(weights.log_likelihood, kl.expand(1, 200_000, 1))
     assert_mean(analytic, model.elbo(X))
 
 
@@ -167,14 +159,15 @@ def test_the_importance_weighted_bound_increases_with_samples_to_the_evidence() 
 
 def test_beta_and_free_bits_change_the_kl_term() -> None:
     log_likelihood = torch.tensor([[-3.0, -5.0], [-1.0, -7.0]])
-    kl = torch.tensor([[0.1, 2.0], [0.3, 4.0]])  # means 0.2 and 3
+    kl = torch.tensor([[[0.1, 2.0], [0.3, 4.0]]])  # means 0.2 and 3
     plain = analytic_elbo(log_likelihood, kl)
     torch.testing.assert_close(plain, torch.tensor([-2 - 2.1, -6 - 4.3]))
     weighted = analytic_elbo(log_likelihood, kl, beta=4.0)
     torch.testing.assert_close(weighted, torch.tensor([-2 - 8.4, -6 - 17.2]))
     free = analytic_elbo(log_likelihood, kl, free_bits=0.5)
     torch.testing.assert_close(free, torch.tensor([-2 - 2.5, -6 - 4.5]))
-    weights = ImportanceWeights(log_likelihood, torch.full((2, 2), -2.0), torch.full((2, 2), -1.5))
+    log_prior, log_posterior = torch.full((2, 2), -2.0), torch.full((2, 2), -1.5)
+    weights = Weights(log_likelihood, log_prior, log_posterior, log_prior, log_posterior)
     torch.testing.assert_close(weights.log_weights(4.0), log_likelihood - 2)
 
 
@@ -191,18 +184,19 @@ def quadrature(model: LinearGaussian, alpha: float) -> Tensor:
     mass2 = torch.tensor(mass / mass.sum())
     q = model.posterior(X[None])
     z = q.mean + q.stddev * noise
-    weights = ImportanceWeights(
-        model.likelihood(z).log_prob(X), model.prior().log_prob(z), q.log_prob(z)
+    log_posterior = q.log_prob(z)
+    weights = Weights(
+        model.likelihood(z).log_prob(X), model.prior().log_prob(z), log_posterior, z, log_posterior
     )
     return (torch.outer(mass2, mass2).flatten() * bound(weights.log_weights(), alpha)).sum()
 
 
-ESTIMATORS: dict[str, Callable[[ImportanceWeights, float], Tensor]] = {
+ESTIMATORS: dict[str, Callable[[Weights, float], Tensor]] = {
     "pathwise": lambda w, alpha: pathwise(w.log_weights(), alpha=alpha),
     "nvil": lambda w, alpha: nvil(
-        w.log_weights(), w.log_posterior, torch.full_like(w.log_prior[0], -2.0), alpha=alpha
+        w.log_weights(), w.log_score, torch.full_like(w.log_prior[0], -2.0), alpha=alpha
     ),
-    "vimco": lambda w, alpha: vimco(w.log_weights(), w.log_posterior, alpha=alpha),
+    "vimco": lambda w, alpha: vimco(w.log_weights(), w.log_score, alpha=alpha),
 }
 
 
@@ -216,7 +210,7 @@ def test_every_estimator_is_unbiased(name: str, alpha: float) -> None:
         torch.testing.assert_close(exact, closed_form, rtol=1e-6, atol=1e-8)
     copies = LinearGaussian(repeats)
     torch.manual_seed(1)
-    weights = draw_weights(copies, X.expand(repeats, 2), 2, pathwise=name == "pathwise")
+    weights = copies.weigh(X.expand(repeats, 2), 2, pathwise=name == "pathwise")
     value = ESTIMATORS[name](weights, alpha)
     torch.testing.assert_close(value, bound(weights.log_weights(), alpha))
     each = gradients(copies, value)
@@ -228,11 +222,11 @@ def test_every_estimator_is_unbiased(name: str, alpha: float) -> None:
 def test_vimco_has_less_gradient_noise_than_nvil_without_a_baseline() -> None:
     model = LinearGaussian(2000)
     torch.manual_seed(0)
-    weights = draw_weights(model, X.expand(2000, 2), 8)
+    weights = model.weigh(X.expand(2000, 2), 8)
     no_baseline = torch.zeros(2000, dtype=torch.float64)
     values = [
-        nvil(weights.log_weights(), weights.log_posterior, no_baseline, alpha=IWAE),
-        vimco(weights.log_weights(), weights.log_posterior, alpha=IWAE),
+        nvil(weights.log_weights(), weights.log_score, no_baseline, alpha=IWAE),
+        vimco(weights.log_weights(), weights.log_score, alpha=IWAE),
     ]
     noise = [
         sum(
@@ -269,13 +263,15 @@ def test_vimco_refuses_a_single_sample() -> None:
         vimco(torch.zeros(1, 3), torch.zeros(1, 3))
 
 
-def test_codes_without_a_pathwise_gradient_are_refused() -> None:
+def test_codes_without_a_pathwise_gradient_are_scored() -> None:
     class BernoulliPosterior(LinearGaussian):
         def posterior(self, x: Tensor) -> Distribution:
             return Independent(torch.distributions.Bernoulli(logits=x), 1)
 
-    with pytest.raises(UsageError, match="nvil or vimco"):
-        draw_weights(BernoulliPosterior(), X[None], 2, pathwise=True)
+    weights = BernoulliPosterior().weigh(X[None], 2, pathwise=True)
+    assert torch.equal(weights.log_score, weights.log_posterior)
+    reparameterized = LinearGaussian().weigh(X[None], 2, pathwise=True)
+    assert not reparameterized.log_score.any()
 
 
 @torch.no_grad()

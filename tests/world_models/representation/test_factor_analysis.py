@@ -6,7 +6,6 @@ import pytest
 import torch
 from torch.distributions import MultivariateNormal
 
-from reverie.world_models.inference.bounds import draw_weights
 from reverie.world_models.representation.factor_analysis import FactorAnalysis
 from reverie.world_models.representation.vae import GaussianVAE
 
@@ -55,6 +54,6 @@ def test_a_vae_holds_factor_analysis_and_its_exact_posterior_as_a_special_case()
         vae.encoder.outputs.bias[2:] = 8 * ((variance.log() / 2 + 1) / 8).atanh()
     frames = x[:5].view(5, 1, 6, 6)
     torch.testing.assert_close(vae.posterior(frames).mean, linear.encode(x[:5]) @ rotation.T)
-    log_weights = draw_weights(vae, frames, 4).log_weights()  # each weight then equals p(x)
+    log_weights = vae.weigh(frames, 4).log_weights()  # each weight then equals p(x)
     expected = linear.log_prob(x[:5]).expand(4, 5)
     torch.testing.assert_close(log_weights, expected, rtol=1e-4, atol=1e-3)

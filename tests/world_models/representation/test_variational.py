@@ -56,7 +56,7 @@ def test_updates_raise_the_bound_for_every_model_bound_and_estimator(
     held_out = squares(200, seed=1)
     model.update(squares(32))
     torch.manual_seed(0)
-    before = bound(model.draw_weights(held_out, 4).log_weights(), IWAE).mean()
+    before = bound(model.weigh(held_out, 4).log_weights(), IWAE).mean()
     for step in range(40):
         metrics = model.update(squares(32, seed=step + 2))
     assert set(metrics) == {
@@ -64,7 +64,7 @@ def test_updates_raise_the_bound_for_every_model_bound_and_estimator(
         "representation/log_likelihood",
         "representation/kl",
     }
-    assert bound(model.draw_weights(held_out, 4).log_weights(), IWAE).mean() > before + 1
+    assert bound(model.weigh(held_out, 4).log_weights(), IWAE).mean() > before + 1
 
 
 @pytest.mark.parametrize("config", [VAEConfig(latent=4), BinaryVAEConfig(latent=4)])
@@ -112,7 +112,7 @@ def test_the_standard_deviation_of_a_pixel_has_a_minimum() -> None:
 def test_the_kl_of_a_gaussian_code_is_the_closed_form() -> None:
     model = GaussianVAE((1, 8, 8), latent=3, min_std=0.05)
     q = model.posterior(torch.rand(7, 1, 8, 8))
-    kl = model.analytic_kl(q)
+    kl = model.divergence(q)
     mean, variance = q.mean, q.variance
     expected = (variance + mean.square() - 1 - variance.log()) / 2
     torch.testing.assert_close(kl, expected)
