@@ -77,6 +77,6 @@ def no_snapshots(part: str, env: str = "this env") -> UsageError:
     """Return the error of a part that starts from snapshots, in an env that offers none."""
     return UsageError(
         f"{part} starts from snapshots of the env, and {env} offers none; choose a learned "
-        "predictor, such as agent.predictor:small-mlp, or an env that offers them, such as "
+        "predictor, such as agent.predictor:tiny-mlp, or an env that offers them, such as "
         "env:catch, env:minatar or env:atari."
     )

@@ -41,7 +41,7 @@ class GameState:
         if len(numbers) > NUMBERS:
             raise RunError(
                 f"The state of {game.env_name} has {len(numbers)} numbers, and a snapshot holds "
-                f"{NUMBERS}; choose a learned predictor, such as agent.predictor:small-mlp."
+                f"{NUMBERS}; choose a learned predictor, such as agent.predictor:tiny-mlp."
             )
         return array("h", numbers).tobytes().ljust(2 * NUMBERS, b"\0")
 

@@ -34,12 +34,12 @@ def run(argv: list[str]) -> int:
     if topics == ["games"]:
         return 0
     if "presets" in topics:
-        print("Presets, for reverie train PRESET, whose --help describes it:\n")
+        print(paragraph("Presets, for reverie train PRESET, whose --help describes it:") + "\n")
         print(_presets())
     if "roles" in topics:
         if "presets" in topics:
             print()
-        print("Parts, chosen as role:name; the roles of a preset are in its --help:\n")
+        print(paragraph("Parts, chosen as role:name; the roles of a preset are in its --help:") + "\n")
         print("\n\n".join(_roles()))
     return 0
 

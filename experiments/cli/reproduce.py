@@ -14,7 +14,7 @@ from ..config.arguments import parse_flags
 from ..reporting.committed import RESULTS, require_checkout
 from ..reproduce.recipes import RECIPES
 from ..reproduce.reproduce import reproduce
-from ..runs.terminal_text import table
+from ..runs.terminal_text import paragraph, table
 from . import ablate
 
 ALL_EVIDENCE = "evidence"
@@ -64,7 +64,6 @@ def _recipes() -> str:
     costs |= {name: (x.cost, ablations_file(name)) for name, x in EVIDENCE.items()}
     for name, (cost, path) in costs.items():
         rows.append((name, cost, "there" if path.exists() else "not yet"))
-    return (
-        f"{table(rows)}\n\nExample: reverie reproduce {next(iter(RECIPES))}\n"
-        f"reverie reproduce {ALL_EVIDENCE} runs all grids: {', '.join(EVIDENCE)}."
-    )
+    example = f"Example: reverie reproduce {next(iter(RECIPES))}"
+    grids = f"reverie reproduce {ALL_EVIDENCE} runs all grids: {', '.join(EVIDENCE)}."
+    return f"{table(rows)}\n\n{example}\n{paragraph(grids)}"

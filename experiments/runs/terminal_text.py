@@ -53,7 +53,20 @@ def description_list(rows: Sequence[tuple[str, str]], indent: int = 2) -> str:
 
 
 def table(rows: Sequence[Sequence[str]], indent: int = 2) -> str:
-    """Return rows of equal length in aligned columns."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = ("  ".join(x.ljust(n) for x, n in zip(row, widths, strict=True)) for row in rows)
-    return "\n".join(f"{' ' * indent}{line}".rstrip() for line in lines)
+    """Return rows of equal length in aligned columns that fit the terminal.
+
+    Cells of all columns but the first are continued below where they must be.
+    """
+    from rich.console import Console
+    from rich.padding import Padding
+    from rich.table import Table
+
+    grid = Table.grid(padding=(0, 2, 0, 0))
+    for k in range(len(rows[0])):
+        grid.add_column(no_wrap=k == 0)
+    for row in rows:
+        grid.add_row(*row)
+    console = Console(width=width(), markup=False, highlight=False, color_system=None)
+    with console.capture() as capture:
+        console.print(Padding(grid, (0, 0, 0, indent)))
+    return "\n".join(line.rstrip() for line in capture.get().splitlines())

@@ -2,8 +2,8 @@
 
 from ..interface import PredictorConfig
 from .emulator import EmulatorConfig
-from .feedforward import SMALL, FeedforwardConfig
-from .mlp import SMALL_MLP, MLPPredictorConfig
+from .feedforward import SMALL, TINY, FeedforwardConfig
+from .mlp import SMALL_MLP, TINY_MLP, MLPPredictorConfig
 from .recurrent import SMALL_RECURRENT, RecurrentConfig
 from .stochastic import SMALL_STOCHASTIC, StochasticConfig
 
@@ -16,11 +16,13 @@ PREDICTORS: dict[str, type[PredictorConfig] | PredictorConfig] = {
     "small-recurrent": SMALL_RECURRENT,
     "small-stochastic": SMALL_STOCHASTIC,
     "small-mlp": SMALL_MLP,
+    "tiny": TINY,
+    "tiny-mlp": TINY_MLP,
     "emulator": EmulatorConfig,
 }
 """Every predictor by name, for the command line, ``reverie list`` and the tests of the role.
 
 The ``small`` ones are for 84 x 84 gray frames and train in minutes on a CPU; all have the same
-number of updates, with learning rates and batch sizes of their own. The emulator is the env itself;
-the others are as published.
+number of updates, with learning rates and batch sizes of their own. The ``tiny`` ones are for the
+frames of Catch, DeepSea and MinAtar. The emulator is the env itself; the others are as published.
 """

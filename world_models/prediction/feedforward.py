@@ -49,6 +49,14 @@ SMALL = FeedforwardConfig(
 )
 """For 84 x 84 gray frames, with a schedule of minutes on a CPU."""
 
+TINY = FeedforwardConfig(
+    size="tiny",
+    learning_rates=(1e-3, 1e-3, 3e-4),
+    batch_sizes=(32, 16, 16),
+    updates=(1_000, 1_000, 1_000),
+)
+"""For the frames of Catch, DeepSea and MinAtar, with a schedule of seconds on a CPU."""
+
 
 class FeedforwardNetwork(FrameNetwork):
     """Encode the observation, transform its features by the action, decode a frame."""

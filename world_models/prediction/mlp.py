@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from ...envs.checks import refuse
 from ...envs.interface import Carry
-from .feedforward import SMALL
+from .feedforward import SMALL, TINY
 from .frame_network import FrameNetwork, FrameOutput
 from .frame_predictor import FramePredictorConfig
 
@@ -37,6 +37,14 @@ SMALL_MLP = MLPPredictorConfig(
 )
 """With as many updates as the small feed-forward network, at lower learning rates: at its rates
 training diverges."""
+
+TINY_MLP = MLPPredictorConfig(
+    hidden=(128, 256, 256, 128),
+    learning_rates=TINY.learning_rates,
+    batch_sizes=TINY.batch_sizes,
+    updates=TINY.updates,
+)
+"""For frames of a few pixels, with the schedule of the tiny feed-forward network."""
 
 
 class MLPNetwork(FrameNetwork):
