@@ -65,7 +65,7 @@ class TrainableDensity(Density, Protocol):
 class SequentialDensity(PixelwiseDensity, Protocol):
     """A density whose conditionals p(x_i | x_1, ..., x_{i-1}) can be read one pixel at a time.
 
-    Sampling, completion and coding of frames are then the same for all (``density.sequential``).
+    Sampling, completion and coding of frames are then the same for all (``density.ancestral``).
     """
 
     shape: tuple[int, int]

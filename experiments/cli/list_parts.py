@@ -39,7 +39,9 @@ def run(argv: list[str]) -> int:
     if "roles" in topics:
         if "presets" in topics:
             print()
-        print(paragraph("Parts, chosen as role:name; the roles of a preset are in its --help:") + "\n")
+        print(
+            paragraph("Parts, chosen as role:name; the roles of a preset are in its --help:") + "\n"
+        )
         print("\n\n".join(_roles()))
     return 0
 

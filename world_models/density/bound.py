@@ -29,6 +29,7 @@ class BoundConfig(NeuralDensityConfig):
     """A VAE with categorical pixels, and the importance-weighted bound on its evidence."""
 
     kind: ClassVar[Literal["exact", "bound"]] = "bound"
+    """Its log-probability is estimated from ``samples`` codes."""
 
     learning_rate: float = 3e-4
     """Of RMSProp."""
