@@ -20,8 +20,8 @@ from ...envs.prng import seeded
 from ..interface import DensityConfig
 from ..precision import FLOAT32, Precision
 from ..state import HasState
-from .frames import check_frames, check_state
 from .ancestral import ancestral_sample
+from .frames import check_frames, check_state
 
 
 @dataclass(frozen=True)
