@@ -30,8 +30,8 @@ LikelihoodName = Literal["gaussian", "bernoulli", "categorical", "logistic"]
 class Likelihood(ABC):
     """Distribution of frames of ``shape``, (H, W) or (K, H, W), with ``levels`` symbols.
 
-    Its parameters are ``maps`` of the frame's shape, with axes (maps, *shape) last. One event is one
-    frame.
+    Its parameters are ``maps`` of the frame's shape, with axes (maps, *shape) last. One event is
+    one frame.
     """
 
     continuous: ClassVar[bool] = False
@@ -60,11 +60,11 @@ class Likelihood(ABC):
         """The largest symbol, or 1 if there is a single one."""
         return max(self.levels - 1, 1)
 
-    def values(self, frames: UInt8[Tensor, "B *frame"]) -> Tensor:
+    def values(self, frames: UInt8[Tensor, "B *K H W"]) -> Tensor:
         """Convert frames to values of the distribution."""
         return frames.long()
 
-    def inputs(self, values: Tensor) -> Float[Tensor, "B *frame"]:
+    def inputs(self, values: Tensor) -> Float[Tensor, "B *K H W"]:
         """Convert values to an encoder's input, in 0..1."""
         return values.float() / self.top
 
@@ -73,7 +73,7 @@ class Likelihood(ABC):
         """Return p(x) for parameters [*S, maps, *shape]."""
 
     @abstractmethod
-    def initial(self, values: Tensor) -> Float[Tensor, "maps *frame"]:
+    def initial(self, values: Tensor) -> Float[Tensor, "maps *K H W"]:
         """Return the parameters of each pixel by itself, from a first batch of values.
 
         A decoder's bias starts there (Salimans & Kingma 2016, section 3).
@@ -98,10 +98,10 @@ class GaussianPixels(Likelihood):
 
     min_std: float = 0.05
 
-    def values(self, frames: UInt8[Tensor, "B *frame"]) -> Float[Tensor, "B *frame"]:
+    def values(self, frames: UInt8[Tensor, "B *K H W"]) -> Float[Tensor, "B *K H W"]:
         return frames.float() / self.top
 
-    def inputs(self, values: Float[Tensor, "B *frame"]) -> Float[Tensor, "B *frame"]:
+    def inputs(self, values: Float[Tensor, "B *K H W"]) -> Float[Tensor, "B *K H W"]:
         return values
 
     def distribution(self, params: Tensor) -> Distribution:
@@ -110,7 +110,7 @@ class GaussianPixels(Likelihood):
         std = (self.min_std**2 + (2 * log_std.clamp(max=2)).exp()).sqrt()
         return Independent(Normal(mean, std, validate_args=False), len(self.shape))
 
-    def initial(self, values: Float[Tensor, "B *frame"]) -> Float[Tensor, "maps *frame"]:
+    def initial(self, values: Float[Tensor, "B *K H W"]) -> Float[Tensor, "maps *K H W"]:
         # A constant pixel starts near the smallest standard deviation.
         std = values.std(0, correction=0).clamp(min=self.min_std / 32)
         return torch.stack([values.mean(0), std.log()])
@@ -129,18 +129,18 @@ class BernoulliPixels(Likelihood):
     def of_symbols(self) -> bool:
         return self.levels == 2
 
-    def values(self, frames: UInt8[Tensor, "B *frame"]) -> Float[Tensor, "B *frame"]:
+    def values(self, frames: UInt8[Tensor, "B *K H W"]) -> Float[Tensor, "B *K H W"]:
         pixels = frames.float()
         return pixels if self.of_symbols else (pixels > pixels.mean((-2, -1), keepdim=True)).float()
 
-    def inputs(self, values: Tensor) -> Float[Tensor, "B *frame"]:
+    def inputs(self, values: Tensor) -> Float[Tensor, "B *K H W"]:
         return values.float()
 
     def distribution(self, params: Tensor) -> Distribution:
         logits = params.squeeze(self._axis)
         return Independent(Bits(logits=logits, validate_args=False), len(self.shape))
 
-    def initial(self, values: Float[Tensor, "B *frame"]) -> Float[Tensor, "maps *frame"]:
+    def initial(self, values: Float[Tensor, "B *K H W"]) -> Float[Tensor, "maps *K H W"]:
         # Laplace smoothing: one more observation of each value.
         return ((values.sum(0) + 1) / (len(values) + 2)).logit()[None]
 
@@ -160,7 +160,7 @@ class CategoricalPixels(Likelihood):
         logits = params.movedim(self._axis, -1)
         return Independent(Categorical(logits=logits, validate_args=False), len(self.shape))
 
-    def initial(self, values: Int64[Tensor, "B *frame"]) -> Float[Tensor, "maps *frame"]:
+    def initial(self, values: Int64[Tensor, "B *K H W"]) -> Float[Tensor, "maps *K H W"]:
         # As the histogram's: one more observation, shared by all symbols.
         counts = one_hot(values, self.levels).sum(0).movedim(-1, 0)
         return ((counts + 1 / self.levels) / (len(values) + 1)).log()
@@ -188,7 +188,7 @@ class LogisticPixels(Likelihood):
         mixtures = DiscretizedLogistics(params.movedim(self._axis, -1), self.levels)
         return Independent(mixtures, len(self.shape), validate_args=False)
 
-    def initial(self, values: Int64[Tensor, "B *frame"]) -> Float[Tensor, "maps *frame"]:
+    def initial(self, values: Int64[Tensor, "B *K H W"]) -> Float[Tensor, "maps *K H W"]:
         x, count = self.inputs(values), self.components
         order = torch.arange(count, device=x.device)
         means = x.sort(0).values[((order + 0.5) / count * len(x)).long()]  # quantiles

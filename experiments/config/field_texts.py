@@ -52,8 +52,8 @@ def part_text(entry: Any) -> str:
         for name, value in own.items()
         if value != default[name] and not is_dataclass(value)
     ]
-    subject = inner[0].removesuffix(".") + "," * bool(changed) if inner else kind.__name__.removesuffix("Config")
-    return f"{subject} with {', '.join(changed)}." if changed else f"{subject}."
+    subject = f"{inner[0].removesuffix('.')}," if inner else kind.__name__.removesuffix("Config")
+    return f"{subject} with {', '.join(changed)}." if changed else "".join(inner)
 
 
 def first_sentence(text: str) -> str:

@@ -18,9 +18,9 @@ from ...envs.atari.protocol import PROTOCOLS
 from ...envs.errors import UsageError
 from ...envs.minatar import MinAtarConfig
 from ...world_models.density.pixelcnn import PixelCNNConfig
+from ...world_models.latents.binary_vae import BinaryVAEConfig
 from ...world_models.planning.figar import FiGARConfig
 from ...world_models.planning.straw import STRAWConfig, STRAWeConfig
-from ...world_models.latents.binary_vae import BinaryVAEConfig
 from ...world_models.representation.variational import VariationalConfig
 from .experiment import Experiment
 
@@ -92,7 +92,9 @@ PRESETS: dict[str, Experiment] = {
     "mfec": Experiment(),
     "mfec-vae": Experiment(MFECConfig(representation=VariationalConfig())),
     "mfec-beta-vae": Experiment(MFECConfig(representation=VariationalConfig(beta=4.0))),
-    "mfec-binary-vae": Experiment(MFECConfig(representation=VariationalConfig.of(BinaryVAEConfig()))),
+    "mfec-binary-vae": Experiment(
+        MFECConfig(representation=VariationalConfig.of(BinaryVAEConfig()))
+    ),
     "mfec-vae-published": Experiment(
         MFECConfig(
             representation=VariationalConfig(optimizer="rmsprop", learning_rate=1e-5),

@@ -212,8 +212,8 @@ def chosen_name(part: Any, table: Mapping[str, Any]) -> str:
     """
     entries = [(name, resolve(entry)) for name, entry in table.items()]
     alike = [name for like in (part, type(part)) for name, entry in entries if entry == like]
-    kinds = dict(_part_classes(part))
-    alike += [name for name, entry in entries if dict(_part_classes(entry)) == kinds]
+    kinds, configs = dict(_part_classes(part)), (x for x in entries if not isinstance(x[1], type))
+    alike += [name for name, entry in configs if dict(_part_classes(entry)) == kinds]
     return alike[0] if alike else ""
 
 

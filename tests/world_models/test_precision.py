@@ -12,9 +12,9 @@ from reverie.agents.ppo import PPOConfig
 from reverie.envs.interface import EnvSpec
 from reverie.world_models.density.bound import BoundConfig
 from reverie.world_models.density.pixelcnn import PixelCNNConfig
+from reverie.world_models.latents.vae import VAEConfig
 from reverie.world_models.precision import FLOAT32, InferenceCopy, Precision
 from reverie.world_models.prediction.feedforward import FeedforwardConfig
-from reverie.world_models.latents.vae import VAEConfig
 from reverie.world_models.representation.variational import VariationalConfig
 
 SPEC, BF16 = EnvSpec(2, 3, (1, 40, 40)), Precision("bf16")
@@ -26,7 +26,8 @@ def built(config: Any) -> Any:
 
 def test_it_reaches_the_networks_of_agents_and_of_their_parts() -> None:
     assert built(PPOConfig()).network.trunk.precision == BF16
-    assert built(MFECConfig(representation=VariationalConfig(VAEConfig(size=4)))).representation.precision == BF16
+    mfec = MFECConfig(representation=VariationalConfig(VAEConfig(size=4)))
+    assert built(mfec).representation.precision == BF16
     dyna = built(DynaConfig(predictor=FeedforwardConfig(size="tiny")))
     assert dyna.simulator.predictor.precision == BF16
     assert dyna.inner.q_network.trunk.precision == BF16

@@ -59,7 +59,7 @@ class BoundConfig(BoundDensityConfig):
             refuse(self, "density", "samples", "2 or more, as codes of this latent need VIMCO")
         name = self.latent.likelihood
         if name != "auto" and LIKELIHOODS[name].continuous:
-            allowed = "auto, categorical, logistic or, of 2 levels, bernoulli, as a density is of symbols"
+            allowed = "auto, categorical or logistic, or bernoulli of 2 levels, as it is of symbols"
             refuse(self.latent, "density.latent", "likelihood", allowed)
 
     def build(

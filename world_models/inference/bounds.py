@@ -39,11 +39,11 @@ class LatentVariableModel(ABC):
     def likelihood(self, z: Tensor) -> Distribution:
         """Return p(x | z) for each z; z may have sample axes before its batch, as [S, B, D]."""
 
-    def prepare(self, frames: UInt8[Tensor, "B *frame"]) -> Tensor:
+    def prepare(self, frames: UInt8[Tensor, "B *K H W"]) -> Tensor:
         """Convert frames of symbols to the values x of the likelihood: by default, to integers."""
         return frames.long()
 
-    def initialize_from(self, x: Tensor) -> None:
+    def initialize_from(self, x: Tensor) -> None:  # noqa: B027
         """Initialize from the values of a first batch; by default, change nothing."""
 
     def weigh(self, x: Tensor, samples: int, *, pathwise: bool = False) -> "Weights":

@@ -90,7 +90,7 @@ class LatentModel(nn.Module, LatentVariableModel):
     def features(self, x: Tensor) -> Float[Tensor, "B D"]:
         """Return the input of NVIL's baseline."""
 
-    def prepare(self, frames: UInt8[Tensor, "B *frame"]) -> Tensor:
+    def prepare(self, frames: UInt8[Tensor, "B *K H W"]) -> Tensor:
         return self.pixels.values(frames)
 
     def likelihood(self, z: Float[Tensor, "*S D"]) -> Distribution:

@@ -30,9 +30,9 @@ class Autoencoder(LatentModel):
     def __init__(self, pixels: Likelihood, size: int, outputs: int) -> None:
         super().__init__(pixels)
         self.size = size
-        self.channels_shape = (1, *pixels.shape)[-3:]
-        channels, height, width = self.channels_shape
-        self.encoder = Encoder(self.channels_shape, outputs)
+        channels, height, width = (1, *pixels.shape)[-3:]
+        self.obs_shape = channels, height, width
+        self.encoder = Encoder(self.obs_shape, outputs)
         self.decoder = Decoder(size, (height, width), pixels.maps * channels)
 
     @torch.no_grad()
@@ -58,7 +58,7 @@ class Autoencoder(LatentModel):
         return self.encoder.forward_features(self._inputs(x))
 
     def _inputs(self, x: Tensor) -> Float[Tensor, "B K H W"]:
-        return self.pixels.inputs(x).reshape(-1, *self.channels_shape)
+        return self.pixels.inputs(x).reshape(-1, *self.obs_shape)
 
 
 class Encoder(nn.Module):

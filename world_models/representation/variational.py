@@ -26,7 +26,10 @@ from ..state import HasState
 
 @dataclass(frozen=True)
 class VariationalConfig(RepresentationConfig):
-    """A latent-variable model, by default with Adam: the published RMSProp takes 400,000 updates."""
+    """A latent-variable model trained on a bound, by default the ELBO by Adam.
+
+    The RMSProp of Blundell et al. 2016 takes 400,000 updates.
+    """
 
     trainable: ClassVar[bool] = True
     """Whether ``update`` trains it."""

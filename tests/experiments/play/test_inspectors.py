@@ -27,9 +27,9 @@ from reverie.experiments.play.panels import (
     Table,
 )
 from reverie.experiments.play.representation_inspector import decode_keys
+from reverie.world_models.latents.vae import VAEConfig
 from reverie.world_models.planning.shortest_path import ShortestPathConfig
 from reverie.world_models.representation.true_state import TrueStateConfig
-from reverie.world_models.latents.vae import VAEConfig
 from reverie.world_models.representation.variational import VariationalConfig
 
 from play_fixtures import STRAW, build_session, panels_by_title

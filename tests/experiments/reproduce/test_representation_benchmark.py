@@ -22,9 +22,9 @@ from reverie.experiments.evaluation.linear_probe import (
 from reverie.experiments.sessions.options import PretrainOptions
 from reverie.experiments.training.pretrain import pretrain
 from reverie.experiments.training.representations import RepresentationPretraining
+from reverie.world_models.latents.vae import VAEConfig
 from reverie.world_models.representation import REPRESENTATIONS
 from reverie.world_models.representation.projection import ProjectionConfig
-from reverie.world_models.latents.vae import VAEConfig
 from reverie.world_models.representation.variational import VariationalConfig
 
 PLAIN = replace(PROTOCOLS["mfec"], noops=0)

@@ -20,7 +20,7 @@ X = 0.8
 
 
 class MixedModel(torch.nn.Module, LatentVariableModel):
-    """A model of numbers with one Gaussian and one Bernoulli code; each x has its own parameters."""
+    """A model of numbers with a Gaussian and a Bernoulli code; each x has its own parameters."""
 
     score_codes = True
 
@@ -74,9 +74,12 @@ def expected_bound(model: MixedModel, alpha: float) -> Tensor:
     for bits in product((0.0, 1.0), repeat=2):
         b = torch.tensor(bits, dtype=torch.float64)[:, None].expand_as(g)
         weights = model.weigh_codes(torch.tensor(X), g, b)
-        total = total + (
-            probability * weights.log_score.sum(0).exp() * bound(weights.log_weights(), alpha)
-        ).sum()
+        total = (
+            total
+            + (
+                probability * weights.log_score.sum(0).exp() * bound(weights.log_weights(), alpha)
+            ).sum()
+        )
     return total
 
 

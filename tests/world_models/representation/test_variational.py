@@ -49,7 +49,7 @@ def build(
     return model
 
 
-@pytest.mark.parametrize("config", CONFIGS, ids=lambda c: f"{type(c.latent).__name__}-{c.estimator}")
+@pytest.mark.parametrize("config", CONFIGS, ids=lambda c: f"{c.latent.size}-{c.estimator}")
 def test_updates_raise_the_bound_for_every_model_bound_and_estimator(
     config: VariationalConfig,
 ) -> None:
