@@ -65,7 +65,7 @@ class VariationalConfig(RepresentationConfig):
         if self.estimator == "vimco" and self.samples < 2:
             refuse(self, role, "samples", "2 or more with estimator vimco")
         if self.estimator == "pathwise" and self.latent.score_codes:
-            allowed = "nvil or vimco, as codes of this latent have no pathwise gradient"
+            allowed = "nvil or vimco (see representation:NAME), as codes have no pathwise gradient"
             refuse(self, role, "estimator", allowed)
 
     @classmethod
