@@ -206,7 +206,8 @@ class Bits(Bernoulli):
     """Bernoulli distribution whose values may also be integers."""
 
     def log_prob(self, value: Tensor) -> Tensor:
-        log_prob: Tensor = super().log_prob(value.to(self.logits.dtype))
+        value = value.to(self.logits.dtype)
+        log_prob: Tensor = super().log_prob(value)  # type: ignore[no-untyped-call]
         return log_prob
 
 
@@ -228,7 +229,9 @@ class DiscretizedLogistics(Distribution):
 
     @property
     def support(self) -> constraints.Constraint:
-        return constraints.integer_interval(0, self.levels - 1)
+        interval = constraints.integer_interval
+        support: constraints.Constraint = interval(0, self.levels - 1)  # type: ignore[no-untyped-call]
+        return support
 
     @property
     def mean(self) -> Float[Tensor, "*S"]:
@@ -258,7 +261,8 @@ class DiscretizedLogistics(Distribution):
     def sample(self, sample_shape: torch.Size | list[int] | tuple[int, ...] = ()) -> Tensor:
         shape = (*sample_shape, *self.means.shape)
         logits = self.log_weights.expand(shape)
-        chosen = Categorical(logits=logits, validate_args=False).sample()[..., None]
+        component: Distribution = Categorical(logits=logits, validate_args=False)
+        chosen = component.sample()[..., None]
         mean, scale = (x.expand(shape).gather(-1, chosen) for x in (self.means, self.scales))
         y = mean + scale * torch.rand_like(mean).logit(1e-7)
         return (self.top * y).round().clamp(0, self.levels - 1).long()[..., 0]

@@ -34,7 +34,7 @@ def test_it_reaches_the_networks_of_agents_and_of_their_parts() -> None:
 
 
 @pytest.mark.parametrize("bonus", [PseudoCountConfig, SurpriseConfig])
-@pytest.mark.parametrize("density", [PixelCNNConfig(maps=4), BoundConfig(latent=4)])
+@pytest.mark.parametrize("density", [PixelCNNConfig(maps=4), BoundConfig(latent=VAEConfig(size=4))])
 def test_it_reaches_the_density_of_a_bonus(bonus: Any, density: Any) -> None:
     """Which scores frames in float32 on a CPU, where its small kernels are slow in bfloat16."""
     asked: list[torch.device] = []

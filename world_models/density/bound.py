@@ -31,6 +31,7 @@ class BoundDensityConfig(NeuralDensityConfig):
     """Base of the configs of latent-variable models as densities: the bound on their evidence."""
 
     kind: ClassVar[Literal["exact", "bound"]] = "bound"
+    """Its log-probability is estimated from ``samples`` codes."""
 
     alpha: float = IWAE
     """The bound used as log-probability: 1 for the ELBO, 0 for the importance-weighted bound."""

@@ -7,7 +7,7 @@ et al. 2017 train the density of a count-based bonus. Without momentum one updat
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from jaxtyping import Float, UInt8
@@ -49,7 +49,9 @@ class NeuralDensity(HasState, ABC):
     number of levels.
     """
 
-    STATE = ("shape", "levels", "net", "optimizer", "generator", "num_updates")
+    STATE: ClassVar[tuple[str, ...]] = (
+        "shape", "levels", "net", "optimizer", "generator", "num_updates"
+    )  # fmt: skip
 
     def __init__(
         self,

@@ -51,11 +51,14 @@ class MixedModel(torch.nn.Module, LatentVariableModel):
         return self.weigh_codes(x, g, self.bit(g).sample())
 
     def weigh_codes(self, x: Tensor, g: Tensor, b: Tensor) -> Weights:
+        standard: Distribution = Normal(0.0, 1.0)
+        bernoulli: Distribution = Bernoulli(0.4)
+        posterior: Distribution = Normal(self.mean, self.log_std.exp())
         z, score = torch.stack([g, b], -1), self.bit(g).log_prob(b)
         return Weights(
             log_likelihood=self.likelihood(z).log_prob(x),
-            log_prior=Normal(0.0, 1.0).log_prob(g) + Bernoulli(0.4).log_prob(b),
-            log_posterior=Normal(self.mean, self.log_std.exp()).log_prob(g) + score,
+            log_prior=standard.log_prob(g) + bernoulli.log_prob(b),
+            log_posterior=posterior.log_prob(g) + score,
             codes=z,
             log_score=score,
         )

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -172,6 +173,6 @@ def test_every_likelihood_is_learned_or_refused_by_name(
 @pytest.mark.parametrize(
     ("wrong", "message"), [({"min_std": 0.0}, "latent.min_std is 0.0"), ({"size": 0}, "size is 0")]
 )
-def test_invalid_settings_are_refused(name: str, wrong: dict[str, float], message: str) -> None:
+def test_invalid_settings_are_refused(name: str, wrong: dict[str, Any], message: str) -> None:
     with pytest.raises(UsageError, match=message):
         LATENTS[name](**wrong)
