@@ -34,7 +34,6 @@ from reverie.envs.batched_env import BatchedEnv
 from reverie.envs.interface import Segment, Stateful, Transition
 from reverie.experiments.config.registry import AGENTS, BONUSES
 from reverie.experiments.runs.checkpoints import Checkpoints
-from reverie.world_models.density import DENSITIES
 from reverie.world_models.interface import (
     Density,
     DensityConfig,
@@ -165,6 +164,11 @@ def check_density(name: str, folder: Path) -> None:
         torch.testing.assert_close(*results, rtol=1e-3, atol=1e-3)
 
 
+def representation(name: str) -> RepresentationConfig:
+    entry = REPRESENTATIONS[name]
+    return entry() if isinstance(entry, type) else entry
+
+
 def check_representation(config: RepresentationConfig, folder: Path) -> None:
     generator = torch.Generator().manual_seed(0)
     obs = torch.randint(256, (4, 1, 84, 84), dtype=torch.uint8, generator=generator)
@@ -252,14 +256,14 @@ def test_an_agent(config: AgentConfig, tmp_path: Path) -> None:
     check_agent(config, tmp_path)
 
 
-@pytest.mark.parametrize("name", DENSITIES)
+@pytest.mark.parametrize("name", DENSITY_EXAMPLES)
 def test_a_density(name: str, tmp_path: Path) -> None:
     check_density(name, tmp_path)
 
 
 @pytest.mark.parametrize("name", REPRESENTATIONS)
 def test_a_representation(name: str, tmp_path: Path) -> None:
-    check_representation(REPRESENTATIONS[name](), tmp_path)
+    check_representation(representation(name), tmp_path)
 
 
 @pytest.mark.parametrize("name", NETWORKS)
@@ -304,7 +308,7 @@ def test_a_bonus(name: str, tmp_path: Path) -> None:
     check_bonus(BONUSES[name](), tmp_path)
 
 
-@pytest.mark.parametrize("name", DENSITIES)
+@pytest.mark.parametrize("name", DENSITY_EXAMPLES)
 def test_a_bonus_of_a_density(name: str, tmp_path: Path) -> None:
     check_bonus(PseudoCountConfig(density=small_density(name), resolution=6), tmp_path)
 
@@ -358,8 +362,8 @@ LEFT_ON_THE_CPU: dict[str, tuple[str, Callable[[Path], None]]] = {
         lambda folder: check_density("histogram", folder),
     ),
     "representation": (
-        "reverie.world_models.representation.vae.GaussianVAE.prepare",
-        lambda folder: check_representation(REPRESENTATIONS["vae"](), folder),
+        "reverie.world_models.likelihoods.GaussianPixels.values",
+        lambda folder: check_representation(representation("vae"), folder),
     ),
     "predictor": (
         "reverie.world_models.prediction.recurrent.RecurrentNetwork.initial",

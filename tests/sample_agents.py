@@ -38,10 +38,11 @@ from reverie.envs.maze import (
 from reverie.experiments.config.registry import AGENTS
 from reverie.experiments.sessions.throughput import without_machine_metrics
 from reverie.world_models.interface import PlannerConfig
+from reverie.world_models.latents.vae import VAEConfig
 from reverie.world_models.planning.figar import FiGARConfig
 from reverie.world_models.planning.straw import STRAWConfig, STRAWeConfig
 from reverie.world_models.prediction.feedforward import FeedforwardConfig
-from reverie.world_models.representation.vae import VAEConfig
+from reverie.world_models.representation.variational import VariationalConfig
 
 OPTIONS = TrainOptions(device="cpu", threads=1, random_play_seconds=0, quiet=True, log_every=500)
 
@@ -103,7 +104,9 @@ EXAMPLES: dict[str, AgentConfig] = {
 }
 """Settings with which an agent learns Catch within a test, if its defaults do not suffice."""
 
-MFEC_VAE = MFECConfig(representation=VAEConfig(latent=8), fit_after=200, fit_updates=300)
+MFEC_VAE = MFECConfig(
+    representation=VariationalConfig(VAEConfig(size=8)), fit_after=200, fit_updates=300
+)
 """Episodic control with learned keys."""
 
 LEARNING_TIMESTEPS: dict[type[AgentConfig], int] = {DynaConfig: 300, MPCConfig: 450}

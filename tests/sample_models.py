@@ -14,18 +14,29 @@ from reverie.envs.interface import Carry, Segment, Stateful
 from reverie.envs.maze import MazeConfig
 from reverie.world_models.density import DENSITIES
 from reverie.world_models.interface import (
+    DensityConfig,
     PlannerConfig,
     Prediction,
     Predictor,
     start_predictor,
 )
+from reverie.world_models.latents import LATENTS
+from reverie.world_models.latents.interface import LatentConfig
 from reverie.world_models.prediction.imagination import Imagination
 
-DENSITY_EXAMPLES = {
+DENSITY_EXAMPLES: dict[str, DensityConfig] = {
     name: (entry() if isinstance(entry, type) else entry).example()
     for name, entry in DENSITIES.items()
 }
-"""Every density by name, with the settings of its laws."""
+"""Every density by name, with the settings of its laws; one of a latent-variable model once more
+for each other model."""
+DENSITY_EXAMPLES |= {
+    f"{name}-{latent}": replace(config, latent=kind()).example()  # type: ignore[call-arg]
+    for name, config in DENSITY_EXAMPLES.items()
+    if isinstance(part := getattr(config, "latent", None), LatentConfig)
+    for latent, kind in LATENTS.items()
+    if kind is not type(part)
+}
 
 
 def random_frames(

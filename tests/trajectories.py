@@ -65,7 +65,7 @@ def short_agent(agent: AgentConfig, network: Any) -> AgentConfig:
     if isinstance(agent, MFECConfig):
         representation: Any = agent.representation
         if hasattr(representation, "latent"):
-            representation = replace(representation, latent=4)
+            representation = replace(representation, latent=representation.latent.example())
         return replace(
             agent, representation=representation, fit_after=60, fit_updates=15, fit_batch_size=8,
             refit_every=200, epsilon=0.05,

@@ -132,9 +132,13 @@ def representations(session: BenchSession) -> Iterator[Row]:
     """Measure encoding in batches of 32, and updates of models that learn."""
     device, threads = session.device, session.threads
     obs = torch.randint(256, (32, 1, 84, 84), dtype=torch.uint8, device=device)
-    configs = {name: kind() for name, kind in REPRESENTATIONS.items() if not kind.needs_privileged}
+    configs = {
+        name: x() if isinstance(x, type) else x
+        for name, x in REPRESENTATIONS.items()
+        if not x.needs_privileged
+    }
     variants = [(name, config, FLOAT32) for name, config in configs.items()]
-    variants.append(("vae, bf16", REPRESENTATIONS["vae"](), Precision("bf16")))
+    variants.append(("vae, bf16", configs["vae"], Precision("bf16")))
     for name, config, precision in variants:
         model = config.build(obs_shape=(1, 84, 84), device=device, precision=precision)
         rate = 32 / median(partial(model.encode, obs), device, repeats=101)

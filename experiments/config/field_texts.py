@@ -38,15 +38,22 @@ def class_text(kind: type) -> str:
 def part_text(entry: Any) -> str:
     """Return what a part of a role's table is, in one sentence.
 
-    It is the first one of its config's docstring, or the settings of a config with its own values.
+    It is the first one of its config's docstring, or the settings of a config with its own values,
+    after the text of the part in it.
     """
     part, kind = resolve(entry), part_class(entry)
     if not isinstance(part, kind):
         return first_sentence(class_text(part))
     default = {field.name: field.default for field in fields(kind)}
     own = {name: getattr(part, name) for name in default if name != "name"}
-    changed = [f"{name} {value}" for name, value in own.items() if value != default[name]]
-    return f"{kind.__name__.removesuffix('Config')} with {', '.join(changed)}."
+    inner = [part_text(type(value)) for value in own.values() if is_dataclass(value)]
+    changed = [
+        f"{name} {value}"
+        for name, value in own.items()
+        if value != default[name] and not is_dataclass(value)
+    ]
+    subject = f"{inner[0].removesuffix('.')}," if inner else kind.__name__.removesuffix("Config")
+    return f"{subject} with {', '.join(changed)}." if changed else "".join(inner)
 
 
 def first_sentence(text: str) -> str:

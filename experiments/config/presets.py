@@ -18,10 +18,10 @@ from ...envs.atari.protocol import PROTOCOLS
 from ...envs.errors import UsageError
 from ...envs.minatar import MinAtarConfig
 from ...world_models.density.pixelcnn import PixelCNNConfig
+from ...world_models.latents.binary_vae import BinaryVAEConfig
 from ...world_models.planning.figar import FiGARConfig
 from ...world_models.planning.straw import STRAWConfig, STRAWeConfig
-from ...world_models.representation.binary_vae import BinaryVAEConfig
-from ...world_models.representation.vae import VAEConfig
+from ...world_models.representation.variational import VariationalConfig
 from .experiment import Experiment
 
 # Machado et al. 2018: sticky actions, all 18 actions, episodes rather than lives. Every preset of
@@ -90,12 +90,14 @@ EXAMPLE = "reverie train ppo --game pong --total-timesteps 200000"
 
 PRESETS: dict[str, Experiment] = {
     "mfec": Experiment(),
-    "mfec-vae": Experiment(MFECConfig(representation=VAEConfig())),
-    "mfec-beta-vae": Experiment(MFECConfig(representation=VAEConfig(beta=4.0))),
-    "mfec-binary-vae": Experiment(MFECConfig(representation=BinaryVAEConfig())),
+    "mfec-vae": Experiment(MFECConfig(representation=VariationalConfig())),
+    "mfec-beta-vae": Experiment(MFECConfig(representation=VariationalConfig(beta=4.0))),
+    "mfec-binary-vae": Experiment(
+        MFECConfig(representation=VariationalConfig.of(BinaryVAEConfig()))
+    ),
     "mfec-vae-published": Experiment(
         MFECConfig(
-            representation=VAEConfig(optimizer="rmsprop", learning_rate=1e-5),
+            representation=VariationalConfig(optimizer="rmsprop", learning_rate=1e-5),
             fit_after=1_000_000,
             fit_updates=400_000,
             fit_batch_size=100,

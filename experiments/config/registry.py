@@ -43,6 +43,8 @@ from ...world_models.interface import (
     PredictorConfig,
     RepresentationConfig,
 )
+from ...world_models.latents import LATENTS
+from ...world_models.latents.interface import LatentConfig
 from ...world_models.planning import PLANNERS
 from ...world_models.prediction import PREDICTORS
 from ...world_models.representation import REPRESENTATIONS
@@ -89,6 +91,7 @@ TABLES: dict[type, dict[str, Any]] = {
     AgentConfig: AGENTS,
     BonusConfig: BONUSES,
     DensityConfig: DENSITIES,
+    LatentConfig: LATENTS,
     EnvConfig: ENVS | {"imagination": f"{TRAINING}.imagined_env:ImaginationConfig"},
     AtariProtocol: PROTOCOLS,
     RepresentationConfig: REPRESENTATIONS,
@@ -186,12 +189,15 @@ def role_name(base: type) -> str:
 
 
 def part_name(name: str) -> str:
-    """Return a part's name in its role's table by the stored name of its class."""
-    for table in TABLES.values():
-        for part, entry in table.items():
-            if isinstance(entry, type | str) and class_name(entry) == name:
-                return part
-    return name.rpartition(":")[2].removesuffix("Config")
+    """Return a part's name in its role's table by the stored name of its class.
+
+    A class of which the tables hold configs alone, not itself, has its own name.
+    """
+    entries = [entry for table in TABLES.values() for entry in table.items()]
+    alike = {part: entry for part, entry in entries if class_name(entry) == name}
+    own = name.rpartition(":")[2].removesuffix("Config")
+    names = [part for part, entry in alike.items() if isinstance(entry, type | str)]
+    return names[0] if names else own.lower() if alike else own
 
 
 def part_at(config: Any, path: str) -> Any:
@@ -200,9 +206,14 @@ def part_at(config: Any, path: str) -> Any:
 
 
 def chosen_name(part: Any, table: Mapping[str, Any]) -> str:
-    """Return the name of a part in a role's table; empty if its settings are those of no entry."""
+    """Return the name of a part in a role's table; empty if no entry is like it.
+
+    It is that of an equal config, else of its class, else of a config of the same classes of parts.
+    """
     entries = [(name, resolve(entry)) for name, entry in table.items()]
     alike = [name for like in (part, type(part)) for name, entry in entries if entry == like]
+    kinds, configs = dict(_part_classes(part)), (x for x in entries if not isinstance(x[1], type))
+    alike += [name for name, entry in configs if dict(_part_classes(entry)) == kinds]
     return alike[0] if alike else ""
 
 

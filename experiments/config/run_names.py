@@ -66,7 +66,8 @@ def changes(base: Job, job: Job, env_name: str) -> str:
     for path, value in _differences(base, job, tables):
         text, is_exact = _value_text(value, env_name)
         exact &= is_exact
-        if path in tables and text != "none" and sum(text in x for x in tables.values()) == 1:
+        others = [x for role, x in tables.items() if not role.startswith(f"{path}.")]
+        if path in tables and text != "none" and sum(text in x for x in others) == 1:
             labels.append(text)
         elif text:
             labels.append(f"{_short_path(path, [*tables, *settings])}={text}")

@@ -26,13 +26,13 @@ class RepresentationInspector:
 
     def inspect(self, context: StepContext) -> Inspection:
         model, latent = self.representation, self.latents[self.rank]
-        code = model.encode(context.step.obs)[:, : model.model.latent]
+        code = model.encode(context.step.obs)[:, : model.model.size]
         model_value = float(code[0, latent])
         changed_code = code.clone()
         changed_code[0, latent] = model_value if self.value is None else self.value
         frame = context.step.frame[0]
         reconstruction, changed = decode_keys(model, torch.cat([code, changed_code]), len(frame))
-        low, high = _latent_range(model)
+        low, high = model.model.code_range
         max_rank = len(self.latents) - 1
         pictures = (
             Picture(frame_to_image(frame), "observation"),
@@ -51,7 +51,7 @@ class RepresentationInspector:
             self.rank = min(max(int(value or 0), 0), len(self.latents) - 1)
             self.value = None
         elif name == "latent":
-            low, high = _latent_range(self.representation)
+            low, high = self.representation.model.code_range
             self.value = None if value is None else min(max(value, low), high)
 
 
@@ -63,23 +63,18 @@ def decode_keys(
     if not isinstance(representation, VariationalRepresentation):
         return []
     net = representation.model
-    mean: Tensor = net.likelihood(keys[:, : net.latent].to(representation.device)).mean
-    frames = (mean[:, -channels:].clamp(0, 1) * 255).round().to(torch.uint8)
+    images: Tensor = net.image(keys[:, : net.size].to(representation.device))
+    frames = (images[:, -channels:].clamp(0, 1) * 255).round().to(torch.uint8)
     return list(map(frame_to_image, frames))
-
-
-def _latent_range(model: VariationalRepresentation) -> tuple[float, float]:
-    """Return the bounds of a latent: of a bit, or three standard deviations of the prior."""
-    return (0.0, 1.0) if model.model.bin_width == 1 else (-3.0, 3.0)
 
 
 @torch.no_grad()
 def _latents_by_effect(model: VariationalRepresentation) -> list[int]:
     """Sort latents by the change of the decoded frame between their bounds, largest first."""
-    low, high = _latent_range(model)
+    low, high = model.model.code_range
     decoded = []
     for bound in (low, high):
-        codes = torch.full((model.model.latent,) * 2, (low + high) / 2, device=model.device)
-        decoded.append(model.model.likelihood(codes.fill_diagonal_(bound)).mean)
+        codes = torch.full((model.model.size,) * 2, (low + high) / 2, device=model.device)
+        decoded.append(model.model.image(codes.fill_diagonal_(bound)))
     effect = (decoded[1] - decoded[0]).abs().flatten(1).mean(1)
     return list(map(int, effect.argsort(descending=True)))

@@ -151,10 +151,10 @@ def representation_figure(
 
     net = model.model
     shown = obs[torch.linspace(0, len(obs) - 1, columns).long()].to(model.device)
-    codes = model.encode(shown)[:, : net.latent]
-    if net.bin_width == 1:  # binary codes: round the probabilities
+    codes = model.encode(shown)[:, : net.size]
+    if net.score_codes:  # bits: round the probabilities
         codes = codes.round()
-    all_codes = model.encode(obs[:: max(len(obs) // 512, 1)])[:, : net.latent]
+    all_codes = model.encode(obs[:: max(len(obs) // 512, 1)])[:, : net.size]
     by_variance = all_codes.var(0).argsort(descending=True)[:3]
     low, high = all_codes.amin(0), all_codes.amax(0)
     weight = torch.linspace(0, 1, columns, device=model.device)[:, None]
@@ -168,8 +168,8 @@ def representation_figure(
     for first, second in ((0, columns - 1), (1, columns // 2)):
         between = codes[first] + (codes[second] - codes[first]) * weight
         drawn[f"from {first + 1}\nto {second + 1}"] = between
-    rows = {"observed": net.prepare(shown)}
-    rows |= {label: net.likelihood(z).mean for label, z in drawn.items()}
+    rows = {"observed": net.pixels.inputs(net.prepare(shown))}
+    rows |= {label: net.image(z) for label, z in drawn.items()}
     aspect = shown.shape[2] / shown.shape[3]
     figure = Figure(figsize=(1.1 * columns + 1.2, 1.1 * aspect * len(rows)), layout="constrained")
     grid = figure.subplots(len(rows), columns)

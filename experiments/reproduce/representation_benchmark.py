@@ -16,9 +16,10 @@ from ...envs.atari.atari import AtariConfig
 from ...envs.atari.protocol import PROTOCOLS
 from ...envs.atari.ram import RAM
 from ...world_models.inference.evidence import active_units
+from ...world_models.latents.vae import VAEConfig
 from ...world_models.representation.factor_analysis import FactorAnalysis
 from ...world_models.representation.projection import ProjectionConfig
-from ...world_models.representation.vae import VAEConfig
+from ...world_models.representation.variational import VariationalConfig
 from ..datasets.dataset import Recording
 from ..evaluation.linear_probe import POSITION, linear_probe, record_positions
 from ..reporting.committed import kept_provenance
@@ -29,7 +30,8 @@ from ..training.representations import NUM_HELD_OUT, RepresentationPretraining
 from .recipe import Recipe, pretrain_to_the_end, record_random_play
 
 NUM_UPDATES = 2500
-VAE = VAEConfig(learning_rate=2e-3, anneal_updates=NUM_UPDATES)
+LATENT = VAEConfig()
+VAE = VariationalConfig(LATENT, learning_rate=2e-3, anneal_updates=NUM_UPDATES)
 
 
 @dataclass(frozen=True)
@@ -68,7 +70,7 @@ class RepresentationBenchmark(Recipe):
             "train", held_out=self.pretraining.held_out, seed=self.pretraining.split
         )
         frames = scale_frames(recording.frames(rows))
-        factor_analysis = FactorAnalysis(frames, VAE.latent, floor=VAE.min_std)
+        factor_analysis = FactorAnalysis(frames, LATENT.size, floor=LATENT.min_std)
         obs = self.pretraining.held_out_obs(recording, NUM_HELD_OUT)
         result: dict[str, Any] = {
             "env_name": self.game,
@@ -81,7 +83,7 @@ class RepresentationBenchmark(Recipe):
             "provenance": kept_provenance(run),
         }
         if set(POSITION) <= RAM.get(self.game, {}).keys():
-            projection = ProjectionConfig(dim=2 * VAE.latent).build(obs_shape=(1, 84, 84))
+            projection = ProjectionConfig(dim=2 * LATENT.size).build(obs_shape=(1, 84, 84))
             positions = record_positions(env, self.timesteps)
             result["probe"] = {
                 "projection": linear_probe(projection.encode, positions),

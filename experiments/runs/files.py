@@ -15,7 +15,7 @@ from uuid import uuid4
 
 from ...envs.errors import UsageError
 
-FORMAT = 5
+FORMAT = 6
 """Version of configs, checkpoints and recordings; one that differs is not read."""
 
 

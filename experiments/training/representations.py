@@ -16,8 +16,9 @@ from ...world_models.inference.bounds import ELBO, bound
 from ...world_models.inference.evidence import active_units, bits_per_dimension, log_evidence
 from ...world_models.interface import Representation, RepresentationConfig
 from ...world_models.precision import FLOAT32, Precision
-from ...world_models.representation.vae import VAEConfig
-from ...world_models.representation.variational import VariationalRepresentation
+from ...world_models.representation import REPRESENTATIONS
+from ...world_models.representation.variational import VariationalConfig, VariationalRepresentation
+from ..config.registry import chosen_name
 from ..datasets.batches import Batches
 from ..datasets.dataset import Recording
 from ..reporting.figures import representation_figure
@@ -34,9 +35,13 @@ class RepresentationPretraining(Pretraining):
 
     role = "representation"
 
-    representation: RepresentationConfig = VAEConfig()
+    representation: RepresentationConfig = VariationalConfig()
     num_updates: int = 5_000
     """Gradient steps."""
+
+    @property
+    def model_name(self) -> str:
+        return chosen_name(self.representation, REPRESENTATIONS) or super().model_name
 
     def build(
         self, recording: Recording, device: torch.device, precision: Precision = FLOAT32
@@ -44,7 +49,7 @@ class RepresentationPretraining(Pretraining):
         if not self.representation.trainable:
             raise UsageError(
                 f"The representation {self.model_name} has no parameters to train; "
-                "choose representation:vae or representation:binary-vae."
+                "choose one that has, such as representation:vae."
             )
         shape = recording.obs_shape(self.stack)
         return self.representation.build(
@@ -99,8 +104,8 @@ def held_out_bounds(
     parts = [model.weigh(frames, samples).log_weights() for frames in torch.split(obs, chunk)]
     log_weights = torch.cat(parts, 1)
     elbo, (evidence, error) = bound(log_weights, ELBO), log_evidence(log_weights)
-    num_pixels = obs[0].numel()
-    bits = bits_per_dimension(evidence, num_pixels, model.model.bin_width)
+    net, num_pixels = model.model, obs[0].numel()
+    bits = bits_per_dimension(evidence, num_pixels, net.pixels.bin_width)
     features = torch.cat([model.encode(frames) for frames in torch.split(obs, 256)])
     return {
         "frames": len(obs),
@@ -110,6 +115,6 @@ def held_out_bounds(
         "gap": float((evidence - elbo).mean()),
         "mean_standard_error": float(error.mean()),
         "bits_per_pixel": float(bits.mean()),
-        "active_units": int(active_units(features[:, : model.model.latent]).sum()),
-        "latents": model.model.latent,
+        "active_units": int(active_units(features[:, : net.size]).sum()),
+        "latents": net.size,
     }

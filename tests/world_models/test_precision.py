@@ -12,9 +12,10 @@ from reverie.agents.ppo import PPOConfig
 from reverie.envs.interface import EnvSpec
 from reverie.world_models.density.bound import BoundConfig
 from reverie.world_models.density.pixelcnn import PixelCNNConfig
+from reverie.world_models.latents.vae import VAEConfig
 from reverie.world_models.precision import FLOAT32, InferenceCopy, Precision
 from reverie.world_models.prediction.feedforward import FeedforwardConfig
-from reverie.world_models.representation.vae import VAEConfig
+from reverie.world_models.representation.variational import VariationalConfig
 
 SPEC, BF16 = EnvSpec(2, 3, (1, 40, 40)), Precision("bf16")
 
@@ -25,14 +26,15 @@ def built(config: Any) -> Any:
 
 def test_it_reaches_the_networks_of_agents_and_of_their_parts() -> None:
     assert built(PPOConfig()).network.trunk.precision == BF16
-    assert built(MFECConfig(representation=VAEConfig(latent=4))).representation.precision == BF16
+    mfec = MFECConfig(representation=VariationalConfig(VAEConfig(size=4)))
+    assert built(mfec).representation.precision == BF16
     dyna = built(DynaConfig(predictor=FeedforwardConfig(size="tiny")))
     assert dyna.simulator.predictor.precision == BF16
     assert dyna.inner.q_network.trunk.precision == BF16
 
 
 @pytest.mark.parametrize("bonus", [PseudoCountConfig, SurpriseConfig])
-@pytest.mark.parametrize("density", [PixelCNNConfig(maps=4), BoundConfig(latent=4)])
+@pytest.mark.parametrize("density", [PixelCNNConfig(maps=4), BoundConfig(latent=VAEConfig(size=4))])
 def test_it_reaches_the_density_of_a_bonus(bonus: Any, density: Any) -> None:
     """Which scores frames in float32 on a CPU, where its small kernels are slow in bfloat16."""
     asked: list[torch.device] = []

@@ -10,42 +10,58 @@ from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
 import torch
-from jaxtyping import Float, Int64, UInt8
+from jaxtyping import Float, UInt8
 from torch import Tensor, nn
-from torch.distributions import Categorical, Distribution, Independent, Normal
 
-from ...envs.checks import at_least, check
+from ...envs.checks import at_least, check, refuse
 from ...envs.digest import frame_digest
+from ...envs.errors import UsageError
 from ...envs.prng import fold_in, seeded
 from ..inference.bounds import IWAE, LatentVariableModel, bound
 from ..inference.estimators import pathwise, vimco
+from ..latents.interface import LatentConfig, LatentModel
+from ..latents.vae import VAEConfig
+from ..likelihoods import LIKELIHOODS
 from ..precision import FLOAT32, Precision
-from ..representation.networks import Decoder, Encoder, mean_and_log_std
 from .neural import NeuralDensity, NeuralDensityConfig
 
 
 @dataclass(frozen=True)
-class BoundConfig(NeuralDensityConfig):
-    """A VAE with categorical pixels, and the importance-weighted bound on its evidence."""
+class BoundDensityConfig(NeuralDensityConfig):
+    """Base of the configs of latent-variable models as densities: the bound on their evidence."""
 
     kind: ClassVar[Literal["exact", "bound"]] = "bound"
     """Its log-probability is estimated from ``samples`` codes."""
 
-    learning_rate: float = 3e-4
-    """Of RMSProp."""
     alpha: float = IWAE
     """The bound used as log-probability: 1 for the ELBO, 0 for the importance-weighted bound."""
     samples: int = 16
     """Codes sampled per frame: more give a tighter bound."""
-    latent: int = 16
-    """Dimensions of the Gaussian code."""
-
-    def example(self) -> "BoundConfig":
-        return replace(self, samples=64, latent=4)
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check(self, "density", at_least(1), "samples", "latent")
+        check(self, "density", at_least(1), "samples")
+
+
+@dataclass(frozen=True)
+class BoundConfig(BoundDensityConfig):
+    """A latent-variable model, and the importance-weighted bound on its evidence."""
+
+    learning_rate: float = 3e-4
+    """Of RMSProp."""
+    latent: LatentConfig = VAEConfig(size=16)
+
+    def example(self) -> "BoundConfig":
+        return replace(self, samples=64, latent=self.latent.example())
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.latent.score_codes and self.samples < 2:
+            refuse(self, "density", "samples", "2 or more, as codes of this latent need VIMCO")
+        name = self.latent.likelihood
+        if name != "auto" and LIKELIHOODS[name].continuous:
+            allowed = "auto, categorical or logistic, or bernoulli of 2 levels, as it is of symbols"
+            refuse(self.latent, "density.latent", "likelihood", allowed)
 
     def build(
         self,
@@ -58,7 +74,7 @@ class BoundConfig(NeuralDensityConfig):
     ) -> "BoundDensity":
         return BoundDensity(
             self,
-            lambda: SymbolVAE(shape, levels, self.latent),
+            lambda: self._build_model(shape, levels),
             shape,
             levels,
             seed=seed,
@@ -66,32 +82,19 @@ class BoundConfig(NeuralDensityConfig):
             precision=precision,
         )
 
-
-class SymbolVAE(nn.Module, LatentVariableModel):
-    """VAE with z ~ N(0, I) and an independent categorical distribution for each pixel of x | z."""
-
-    def __init__(self, shape: tuple[int, int], levels: int, latent: int) -> None:
-        super().__init__()
-        self.levels = levels
-        self.encoder = Encoder((1, *shape), 2 * latent)
-        self.decoder = Decoder(latent, shape, levels)
-        nn.init.zeros_(self.encoder.outputs.weight)  # the initial posterior is the prior
-        nn.init.zeros_(self.encoder.outputs.bias)
-        self.register_buffer("zero", torch.zeros(latent))
-        self.zero: Tensor
-
-    def prior(self) -> Distribution:
-        return Independent(Normal(self.zero, self.zero + 1, validate_args=False), 1)
-
-    def posterior(self, x: Int64[Tensor, "B H W"]) -> Distribution:
-        pixels = x[:, None].float() / max(self.levels - 1, 1)
-        code = mean_and_log_std(self.encoder(pixels), initial_log_std=0.0)
-        mean, log_std = code.chunk(2, 1)
-        return Independent(Normal(mean, log_std.exp(), validate_args=False), 1)
-
-    def likelihood(self, z: Float[Tensor, "*S D"]) -> Distribution:
-        logits = self.decoder(z).movedim(-3, -1)
-        return Independent(Categorical(logits=logits, validate_args=False), 2)
+    def _build_model(self, shape: tuple[int, int], levels: int) -> LatentModel:
+        """Return a model of symbols whose posterior is the prior, so that its bound is tight."""
+        latent = self.latent
+        if latent.likelihood == "auto":
+            latent = replace(latent, likelihood="categorical")
+        if not latent.pixels(shape, levels).of_symbols:
+            raise UsageError(
+                f"density.latent.likelihood is {latent.likelihood}, which is of 2 levels, and the "
+                f"frames have {levels}; choose categorical or logistic, or frames of 2 levels."
+            )
+        model = latent.build(shape, levels)
+        model.start_at_prior()
+        return model
 
 
 class BoundDensity(NeuralDensity):
@@ -104,12 +107,12 @@ class BoundDensity(NeuralDensity):
 
     STATE = (*NeuralDensity.STATE, "seed", "num_sample_calls")
 
-    config: BoundConfig
+    config: BoundDensityConfig
     net: LatentVariableModel
 
     def __init__(
         self,
-        config: BoundConfig,
+        config: BoundDensityConfig,
         make_net: Callable[[], nn.Module],
         shape: tuple[int, int],
         levels: int,
@@ -131,6 +134,9 @@ class BoundDensity(NeuralDensity):
         self.num_sample_calls += 1
         return frames.to(torch.uint8)
 
+    def _initialize_from(self, x: UInt8[Tensor, "B H W"]) -> None:
+        self.net.initialize_from(self.net.prepare(x))
+
     @torch.no_grad()
     def _score(self, x: UInt8[Tensor, "B H W"]) -> Float[Tensor, " B"]:
         """Return the bound of each frame, with noise seeded by the frame."""
@@ -138,21 +144,23 @@ class BoundDensity(NeuralDensity):
         for frame in x[:, None]:
             noise = fold_in(self.seed, int(frame_digest(frame[:, None])))
             with seeded(noise, self.device), self.precision.autocast(self.device):
-                weights = self.net.weigh(frame.long(), self.config.samples)
+                weights = self.net.weigh(self.net.prepare(frame), self.config.samples)
             bounds.append(bound(weights.log_weights().double(), self.config.alpha))
         return torch.cat(bounds)
 
     def _learn(self, x: UInt8[Tensor, "B H W"]) -> Float[Tensor, " B"]:
         before = self._score(x)
-        # Noise that no score uses.
-        with seeded(fold_in(self.seed, -1 - self.num_updates), self.device):
-            self._step(x)
+        self._step(x)
         return before
+
+    def _step(self, x: UInt8[Tensor, "B H W"]) -> Float[Tensor, " B"]:
+        with seeded(fold_in(self.seed, -1 - self.num_updates), self.device):
+            return super()._step(x)  # with noise that no score uses
 
     def _objective(self, x: UInt8[Tensor, "B H W"]) -> Float[Tensor, " B"]:
         alpha = self.config.alpha
         with self.precision.autocast(self.device):
-            weights = self.net.weigh(x.long(), self.config.samples, pathwise=True)
+            weights = self.net.weigh(self.net.prepare(x), self.config.samples, pathwise=True)
         if self.net.score_codes:
             return vimco(weights.log_weights(), weights.log_score, alpha=alpha)
         return pathwise(weights.log_weights(), alpha=alpha)

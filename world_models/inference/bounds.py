@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 from torch import Tensor
 from torch.distributions import Distribution
 
@@ -38,6 +38,13 @@ class LatentVariableModel(ABC):
     @abstractmethod
     def likelihood(self, z: Tensor) -> Distribution:
         """Return p(x | z) for each z; z may have sample axes before its batch, as [S, B, D]."""
+
+    def prepare(self, frames: UInt8[Tensor, "B *K H W"]) -> Tensor:
+        """Convert frames of symbols to the values x of the likelihood: by default, to integers."""
+        return frames.long()
+
+    def initialize_from(self, x: Tensor) -> None:  # noqa: B027
+        """Initialize from the values of a first batch; by default, change nothing."""
 
     def weigh(self, x: Tensor, samples: int, *, pathwise: bool = False) -> "Weights":
         """Sample codes from q(z | x) and return their log-probabilities.

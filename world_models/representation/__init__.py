@@ -1,15 +1,14 @@
 """Representations: encoders of frames as vectors with meaningful Euclidean distances."""
 
 from ..interface import RepresentationConfig
-from .binary_vae import BinaryVAEConfig
+from ..latents import LATENTS
 from .projection import ProjectionConfig
 from .true_state import TrueStateConfig
-from .vae import VAEConfig
+from .variational import VariationalConfig
 
-REPRESENTATIONS: dict[str, type[RepresentationConfig]] = {
+REPRESENTATIONS: dict[str, type[RepresentationConfig] | RepresentationConfig] = {
     "projection": ProjectionConfig,
-    "vae": VAEConfig,
-    "binary-vae": BinaryVAEConfig,
+    **{name: VariationalConfig.of(kind()) for name, kind in LATENTS.items()},
     "true-state": TrueStateConfig,
 }
 """Every representation by name, for the command line, ``reverie list`` and the role's tests."""

@@ -19,7 +19,8 @@ from reverie.envs.batched_env import BatchedEnv
 from reverie.envs.catch import CatchConfig
 from reverie.envs.digest import frame_digest
 from reverie.envs.errors import UsageError
-from reverie.world_models.representation.vae import VAEConfig
+from reverie.world_models.latents.vae import VAEConfig
+from reverie.world_models.representation.variational import VariationalConfig
 
 from sample_agents import equal
 from sample_envs import ScriptedEnv
@@ -52,7 +53,7 @@ def test_returns_are_discounted_by_gamma() -> None:
 
 CONFIG = MFECConfig(
     num_neighbors=1,
-    representation=VAEConfig(latent=2),
+    representation=VariationalConfig(VAEConfig(size=2)),
     fit_after=40,
     fit_updates=30,
     fit_batch_size=8,

@@ -117,7 +117,9 @@ def test_a_part_is_stored_and_loaded_once_it_is_registered() -> None:
 
 
 def test_a_registration_is_refused_in_one_sentence() -> None:
-    with pytest.raises(UsageError, match="'vae', which is the representation VAEConfig; choose"):
+    with pytest.raises(
+        UsageError, match="'vae', which is the representation VariationalConfig; choose"
+    ):
         register("vae")(OwnConfig)
     with pytest.raises(UsageError, match="Inner cannot be registered as 'in'; it must be a frozen"):
         register("in")(Inner)

@@ -27,9 +27,10 @@ from reverie.experiments.play.panels import (
     Table,
 )
 from reverie.experiments.play.representation_inspector import decode_keys
+from reverie.world_models.latents.vae import VAEConfig
 from reverie.world_models.planning.shortest_path import ShortestPathConfig
 from reverie.world_models.representation.true_state import TrueStateConfig
-from reverie.world_models.representation.vae import VAEConfig
+from reverie.world_models.representation.variational import VariationalConfig
 
 from play_fixtures import STRAW, build_session, panels_by_title
 from sample_agents import LAW_AGENTS, SMALL_PPO, shortened
@@ -123,7 +124,7 @@ def test_estimated_returns_and_neighbors_are_those_of_the_tables() -> None:
 
 
 def test_neighbors_are_shown_as_stored_frames_or_as_decoded_keys() -> None:
-    small = VAEConfig(latent=4)
+    small = VariationalConfig(VAEConfig(size=4))
     for refit, note in ((10**6, "stored frames"), (0, "decoded from keys")):
         config = MFECConfig(
             num_neighbors=2, capacity=500, refit_every=refit,
@@ -147,11 +148,11 @@ def test_neighbors_are_shown_as_stored_frames_or_as_decoded_keys() -> None:
 @pytest.mark.parametrize("channels", [1, 3, 4])
 def test_decoded_frames_are_drawn_like_observed_ones(channels: int) -> None:
     """Of two stacked frames the newest, with all of its channels or planes."""
-    model = VAEConfig(latent=3).build(obs_shape=(2 * channels, 6, 5), seed=1)
+    model = VariationalConfig(VAEConfig(size=3)).build(obs_shape=(2 * channels, 6, 5), seed=1)
     keys = torch.zeros(1, model.dim)
     (image,) = decode_keys(model, keys, channels)
     with torch.no_grad():
-        decoded = model.model.likelihood(keys[:, :3]).mean[0, -channels:]
+        decoded = model.model.image(keys[:, :3])[0, -channels:]
     frame = (255 * decoded.clamp(0, 1)).round().to(torch.uint8)
     assert np.array_equal(image, frame_to_image(frame))
     assert image.shape == ((6, 5) if channels == 1 else (6, 5, 3))
@@ -168,7 +169,7 @@ def test_a_plane_is_as_opaque_as_it_is_on() -> None:
 
 def test_a_latent_slider_changes_the_decoded_frame_and_can_be_reset() -> None:
     class RepresentationPart:
-        representation = VAEConfig(latent=4).build(obs_shape=(1, 10, 5), seed=1)
+        representation = VariationalConfig(VAEConfig(size=4)).build(obs_shape=(1, 10, 5), seed=1)
 
     session = build_session(bonus=RepresentationPart())
 

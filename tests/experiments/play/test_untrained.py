@@ -9,8 +9,9 @@ from reverie.agents.loop import interact
 from reverie.envs.batched_env import BatchedEnv
 from reverie.envs.catch import CatchConfig
 from reverie.experiments.play.learned_parts import parts_of, untrained_reason
+from reverie.world_models.latents.vae import VAEConfig
 from reverie.world_models.prediction.mlp import MLPPredictorConfig
-from reverie.world_models.representation.vae import VAEConfig
+from reverie.world_models.representation.variational import VariationalConfig
 
 from play_fixtures import build_session
 from sample_agents import LAW_AGENTS, shortened
@@ -41,7 +42,8 @@ def test_models_are_untrained_until_their_first_update() -> None:
     session = build_session(predictor=predictor)
     assert session.mode == "dream"
     assert "has made no update yet" in session.view.untrained[0]
-    assert untrained_reason(VAEConfig(latent=4).build(obs_shape=(1, 10, 5), seed=1))
+    small = VariationalConfig(VAEConfig(size=4))
+    assert untrained_reason(small.build(obs_shape=(1, 10, 5), seed=1))
 
 
 def test_a_density_learns_during_play() -> None:

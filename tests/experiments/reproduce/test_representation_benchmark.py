@@ -13,6 +13,7 @@ from reverie.envs.catch import CatchConfig
 from reverie.envs.errors import UsageError
 from reverie.experiments.cli import main as cli
 from reverie.experiments.config.presets import PRESETS
+from reverie.experiments.config.registry import chosen_name
 from reverie.experiments.datasets.collect import collect
 from reverie.experiments.datasets.dataset import Recording
 from reverie.experiments.evaluation.linear_probe import (
@@ -21,8 +22,10 @@ from reverie.experiments.evaluation.linear_probe import (
 from reverie.experiments.sessions.options import PretrainOptions
 from reverie.experiments.training.pretrain import pretrain
 from reverie.experiments.training.representations import RepresentationPretraining
+from reverie.world_models.latents.vae import VAEConfig
+from reverie.world_models.representation import REPRESENTATIONS
 from reverie.world_models.representation.projection import ProjectionConfig
-from reverie.world_models.representation.vae import VAEConfig
+from reverie.world_models.representation.variational import VariationalConfig
 
 PLAIN = replace(PROTOCOLS["mfec"], noops=0)
 QUIET = PretrainOptions(device="cpu", threads=1, log_every=10, quiet=True)
@@ -47,7 +50,7 @@ def recording(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 
 
 def test_pretraining_writes_bounds_and_a_figure(recording: str) -> None:
-    config = VAEConfig(latent=4)
+    config = VariationalConfig(VAEConfig(size=4))
     job = RepresentationPretraining(
         data=(Path(recording),), representation=config, num_updates=20, batch_size=16
     )
@@ -80,10 +83,11 @@ def test_untrainable_representations_and_recordings_are_refused(
 
 
 def test_presets_of_every_representation() -> None:
-    classes = {n: type(PRESETS[n].agent.representation).__name__ for n in PRESETS if "mfec" in n}  # type: ignore[attr-defined]
-    assert classes["mfec"] == "ProjectionConfig"
-    assert classes["mfec-vae"] == classes["mfec-beta-vae"] == "VAEConfig"
-    assert classes["mfec-binary-vae"] == "BinaryVAEConfig"
+    parts = {n: PRESETS[n].agent.representation for n in PRESETS if "mfec" in n}  # type: ignore[attr-defined]
+    names = {preset: chosen_name(part, REPRESENTATIONS) for preset, part in parts.items()}
+    assert names["mfec"] == "projection"
+    assert names["mfec-vae"] == names["mfec-beta-vae"] == names["mfec-vae-published"] == "vae"
+    assert names["mfec-binary-vae"] == "binary-vae"
 
 
 def test_pretraining_a_representation_from_the_command_line(

@@ -14,7 +14,7 @@ from reverie.agents.ppo import PPOConfig
 from reverie.envs.catch import CatchConfig
 from reverie.experiments.runs.progress_text import duration, progress_line
 from reverie.experiments.sessions.progress import Display
-from reverie.world_models.representation.vae import VAEConfig
+from reverie.world_models.representation.variational import VariationalConfig
 
 CATCH = Experiment(DQNConfig(learning_starts=100), CatchConfig(), total_timesteps=80, num_envs=4)
 QUICK = TrainOptions(device="cpu", threads=1, random_play_seconds=0)
@@ -93,6 +93,6 @@ def test_the_first_update_is_known_from_the_settings() -> None:
     assert InformedConfig(inner=dqn).first_update(8) == 1_004
     assert PPOConfig(num_steps=128).first_update(8) == 1_024
     assert MFECConfig().first_update(8) == 0
-    assert MFECConfig(representation=VAEConfig()).first_update(8) == 24_000
+    assert MFECConfig(representation=VariationalConfig()).first_update(8) == 24_000
     dyna = DynaConfig(inner=dqn, model_learning_starts=500, imagination_envs=10, horizon=10)
     assert dyna.first_update(8) == 500 + 10 * 64

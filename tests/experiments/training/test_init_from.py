@@ -29,7 +29,8 @@ from reverie.experiments.training.command_line import parse_experiment
 from reverie.experiments.training.predictors import PredictorPretraining
 from reverie.experiments.training.pretrain import load_model, pretrain
 from reverie.experiments.training.representations import RepresentationPretraining
-from reverie.world_models.representation.vae import VAEConfig
+from reverie.world_models.latents.vae import VAEConfig
+from reverie.world_models.representation.variational import VariationalConfig
 
 from sample_agents import DQN, OPTIONS, TINY, equal, metric_rows
 from sample_models import flat
@@ -185,7 +186,7 @@ def test_a_trained_agent_is_fine_tuned_in_another_env(agent: AgentConfig) -> Non
 
 
 def test_the_frames_of_a_representation_are_agent_steps() -> None:
-    vae = VAEConfig(latent=4)
+    vae = VariationalConfig(VAEConfig(size=4))
     job = RepresentationPretraining(
         data=(record("data", CatchConfig()),), representation=vae, num_updates=2, batch_size=4
     )

@@ -28,10 +28,11 @@ from reverie.experiments.training.pretrain import load_model, pretrain
 from reverie.experiments.training.representations import RepresentationPretraining
 from reverie.world_models.density.pixelcnn import PixelCNNConfig
 from reverie.world_models.interface import PlannerConfig
+from reverie.world_models.latents.vae import VAEConfig
 from reverie.world_models.planning.figar import FiGARConfig
 from reverie.world_models.planning.reactive import ReactiveConfig
 from reverie.world_models.precision import FLOAT32, Precision
-from reverie.world_models.representation.vae import VAEConfig
+from reverie.world_models.representation.variational import VariationalConfig
 
 import sample_envs  # noqa: F401  # registers Counter-v0
 from sample_agents import DQN as DQN_CONFIG
@@ -151,7 +152,10 @@ def test_callbacks_of_a_pretraining_are_resumed(tmp_path: Path) -> None:
 
     collect(RandomPolicy(3), CatchConfig(), tmp_path / "data", frames=200, num_envs=4)
     job = RepresentationPretraining(
-        data=(tmp_path / "data",), representation=VAEConfig(latent=4), num_updates=3, batch_size=4
+        data=(tmp_path / "data",),
+        representation=VariationalConfig(VAEConfig(size=4)),
+        num_updates=3,
+        batch_size=4,
     )
     options = PretrainOptions(device="cpu", threads=1, quiet=True)
     pretrain(job, tmp_path / "run", options, [Updates()])
@@ -175,7 +179,7 @@ def test_every_part_is_built_in_the_precision_of_the_run(
 
         monkeypatch.setattr(kind, "build", recorded)
 
-    for kind in (type(DQN_CONFIG), PixelCNNConfig, VAEConfig):
+    for kind in (type(DQN_CONFIG), PixelCNNConfig, VariationalConfig):
         record(kind)
     density = PixelCNNConfig()
     experiment = replace(CATCH, bonus=PseudoCountConfig(density), total_timesteps=8)
@@ -185,11 +189,14 @@ def test_every_part_is_built_in_the_precision_of_the_run(
     built.clear()
     collect(RandomPolicy(3), CatchConfig(), tmp_path / "data", frames=200, num_envs=4)
     job = RepresentationPretraining(
-        data=(tmp_path / "data",), representation=VAEConfig(latent=4), num_updates=1, batch_size=4
+        data=(tmp_path / "data",),
+        representation=VariationalConfig(VAEConfig(size=4)),
+        num_updates=1,
+        batch_size=4,
     )
     options = PretrainOptions(device="cpu", threads=1, quiet=True, precision="bf16")
     load_model(pretrain(job, tmp_path / "fit", options).folder, device="cpu")
-    assert built == [("VAEConfig", bf16), ("VAEConfig", FLOAT32)]
+    assert built == [("VariationalConfig", bf16), ("VariationalConfig", FLOAT32)]
 
 
 @dataclass(frozen=True)

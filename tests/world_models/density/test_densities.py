@@ -1,4 +1,4 @@
-"""Tests of the density role, for every member of DENSITIES."""
+"""Tests of the density role, for every member of DENSITIES and every latent-variable model."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -11,13 +11,12 @@ from torch import Tensor
 
 from reverie.envs.errors import UsageError
 from reverie.experiments.runs.checkpoints import Checkpoints
-from reverie.world_models.density import DENSITIES
 from reverie.world_models.density.frames import check_frames
 from reverie.world_models.interface import Density, PixelwiseDensity, SequentialDensity
 
 from sample_models import DENSITY_EXAMPLES, assert_same_state, random_frames
 
-pytestmark = pytest.mark.parametrize("name", DENSITIES)
+pytestmark = pytest.mark.parametrize("name", DENSITY_EXAMPLES)
 
 
 def build(name: str, shape: tuple[int, int] = (2, 2), levels: int = 3, seed: int = 0) -> Density:

@@ -9,7 +9,9 @@ from reverie.world_models.representation.projection import ProjectionConfig
 
 SHAPE = (1, 84, 84)
 each = pytest.mark.parametrize(
-    "config", [config() for config in REPRESENTATIONS.values()], ids=list(REPRESENTATIONS)
+    "config",
+    [entry() if isinstance(entry, type) else entry for entry in REPRESENTATIONS.values()],
+    ids=list(REPRESENTATIONS),
 )
 
 

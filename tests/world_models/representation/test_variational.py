@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -10,23 +11,24 @@ from torch import Tensor
 from reverie.envs.errors import NumericalError, UsageError
 from reverie.experiments.runs.checkpoints import Checkpoints
 from reverie.world_models.inference.bounds import ELBO, IWAE, LatentVariableModel, bound
+from reverie.world_models.latents.binary_vae import BinaryVAEConfig
+from reverie.world_models.latents.vae import VAEConfig
 from reverie.world_models.precision import FLOAT32, Precision
-from reverie.world_models.representation.binary_vae import AutoregressiveBernoulli, BinaryVAEConfig
-from reverie.world_models.representation.networks import Decoder, Encoder
-from reverie.world_models.representation.vae import GaussianVAE, VAEConfig
 from reverie.world_models.representation.variational import (
     VariationalConfig,
     VariationalRepresentation,
 )
 
+VAE, BITS = VAEConfig(size=4), BinaryVAEConfig(size=6)
+NVIL = VariationalConfig(BITS, alpha=ELBO, estimator="nvil")
 CONFIGS: list[VariationalConfig] = [
-    VAEConfig(latent=4),
-    VAEConfig(latent=4, beta=4.0, free_bits=0.1),
-    VAEConfig(latent=4, alpha=IWAE, samples=3),
-    VAEConfig(latent=4, estimator="vimco", samples=3),
-    VAEConfig(latent=4, optimizer="rmsprop", learning_rate=1e-4),
-    BinaryVAEConfig(latent=6),
-    BinaryVAEConfig(latent=6, estimator="nvil", samples=1, alpha=ELBO),
+    VariationalConfig(VAE),
+    VariationalConfig(VAE, beta=4.0, free_bits=0.1),
+    VariationalConfig(VAE, alpha=IWAE, samples=3),
+    VariationalConfig(VAE, estimator="vimco", samples=3),
+    VariationalConfig(VAE, optimizer="rmsprop", learning_rate=1e-4),
+    VariationalConfig.of(BITS),
+    NVIL,
 ]
 
 
@@ -47,7 +49,7 @@ def build(
     return model
 
 
-@pytest.mark.parametrize("config", CONFIGS, ids=lambda c: f"{type(c).__name__}-{c.estimator}")
+@pytest.mark.parametrize("config", CONFIGS, ids=lambda c: f"{c.latent.size}-{c.estimator}")
 def test_updates_raise_the_bound_for_every_model_bound_and_estimator(
     config: VariationalConfig,
 ) -> None:
@@ -67,7 +69,7 @@ def test_updates_raise_the_bound_for_every_model_bound_and_estimator(
     assert bound(model.weigh(held_out, 4).log_weights(), IWAE).mean() > before + 1
 
 
-@pytest.mark.parametrize("config", [VAEConfig(latent=4), BinaryVAEConfig(latent=4)])
+@pytest.mark.parametrize("config", [VariationalConfig(VAE), VariationalConfig.of(BITS)])
 def test_keys_of_the_low_precision_copy_are_those_of_autocast(config: VariationalConfig) -> None:
     model, other = (build(config, precision=Precision("bf16")) for _ in range(2))
     for step in range(3):
@@ -80,72 +82,8 @@ def test_keys_of_the_low_precision_copy_are_those_of_autocast(config: Variationa
         assert torch.equal(other.encode(squares(5, seed=9)), key)
 
 
-def test_the_published_network_has_the_published_sizes() -> None:
-    encoder, decoder = Encoder((1, 84, 84), 64), Decoder(32, (84, 84), 2)
-    x, rows = torch.rand(1, 1, 84, 84), []
-    for layer in encoder.features:
-        x = layer(x)
-        if isinstance(layer, torch.nn.Conv2d):
-            rows.append(tuple(x.shape[1:]))
-    assert rows == [(32, 41, 41), (32, 19, 19), (64, 8, 8), (64, 3, 3)]
-    assert encoder.outputs.in_features == 512
-    reverse = [x for x in decoder.layers if isinstance(x, torch.nn.ConvTranspose2d)]
-    assert [layer.out_channels for layer in reverse] == [64, 64, 32, 32]
-    assert [layer.kernel_size for layer in reverse] == [(4, 4), (5, 5), (5, 5), (4, 4)]
-    assert decoder(torch.randn(3, 2, 32)).shape == (3, 2, 2, 84, 84)
-
-
-@pytest.mark.parametrize("size", [(1, 1), (2, 2), (10, 5), (42, 42), (83, 85), (210, 160)])
-def test_networks_support_frames_of_any_size(size: tuple[int, int]) -> None:
-    assert Encoder((3, *size), 5)(torch.rand(2, 3, *size)).shape == (2, 5)
-    assert Decoder(4, size, 6)(torch.randn(2, 4)).shape == (2, 6, *size)
-
-
-def test_the_standard_deviation_of_a_pixel_has_a_minimum() -> None:
-    model = GaussianVAE((1, 8, 8), latent=2, min_std=0.05)
-    with torch.no_grad():
-        model.decoder.bias[1] = -50.0
-    std = model.likelihood(torch.randn(5, 2)).stddev
-    torch.testing.assert_close(std, torch.full_like(std, 0.05))
-
-
-def test_the_kl_of_a_gaussian_code_is_the_closed_form() -> None:
-    model = GaussianVAE((1, 8, 8), latent=3, min_std=0.05)
-    q = model.posterior(torch.rand(7, 1, 8, 8))
-    kl = model.divergence(q)
-    mean, variance = q.mean, q.variance
-    expected = (variance + mean.square() - 1 - variance.log()) / 2
-    torch.testing.assert_close(kl, expected)
-
-
-def test_probabilities_of_autoregressive_bits_sum_to_one() -> None:
-    torch.manual_seed(0)
-    bits = AutoregressiveBernoulli(torch.randn(5), torch.randn(5, 5))
-    all_codes = torch.cartesian_prod(*[torch.tensor([0.0, 1.0])] * 5)
-    probability = bits.log_prob(all_codes).exp()
-    assert float(probability.sum()) == pytest.approx(1, abs=1e-5)
-    samples = bits.sample(torch.Size([20_000]))
-    index = (samples * 2 ** torch.arange(4, -1, -1)).sum(1).long()
-    observed = torch.bincount(index, minlength=32)
-    expected = 20_000 * probability
-    # Pearson's statistic has mean 31 and standard deviation 8.
-    assert float(((observed - expected) ** 2 / expected).sum()) < 70
-    # By hand: the more probable value of each bit conditions the next one.
-    weight = torch.zeros(2, 2)
-    weight[1, 0] = 3.0
-    two = AutoregressiveBernoulli(torch.tensor([1.0, -1.0]), weight)
-    expected = torch.tensor([1.0, 2.0]).sigmoid()
-    torch.testing.assert_close(two.greedy_probs(), expected)
-
-
-def test_a_binarized_frame_is_1_above_its_mean() -> None:
-    model = build(BinaryVAEConfig())
-    frames = torch.tensor([[[[0, 10], [20, 200]]]], dtype=torch.uint8)
-    assert model.model.prepare(frames).tolist() == [[[[0, 0], [0, 1]]]]
-
-
 def test_distances_of_keys_grow_with_distances_of_positions() -> None:
-    model = build(VAEConfig(latent=4))
+    model = build(VariationalConfig(VAE))
     for step in range(150):
         model.update(squares(32, seed=step))
     frames = torch.full((3, 1, 16, 16), 60, dtype=torch.uint8)
@@ -156,7 +94,7 @@ def test_distances_of_keys_grow_with_distances_of_positions() -> None:
 
 
 def test_a_resumed_fit_equals_an_uninterrupted_one(tmp_path: Path) -> None:
-    for config in (VAEConfig(latent=4, anneal_updates=20), CONFIGS[-1]):
+    for config in (VariationalConfig(VAE, anneal_updates=20), CONFIGS[-1]):
         straight, resumed = build(config), build(config, seed=1)
         for step in range(6):
             straight.update(squares(8, seed=step))
@@ -169,7 +107,7 @@ def test_a_resumed_fit_equals_an_uninterrupted_one(tmp_path: Path) -> None:
 
 
 def test_the_learning_rate_is_annealed_to_zero() -> None:
-    model = build(VAEConfig(latent=4, anneal_updates=3))
+    model = build(VariationalConfig(VAE, anneal_updates=3))
     for step in range(3):
         model.update(squares(8, seed=step))
     key = model.encode(squares(4))
@@ -179,7 +117,7 @@ def test_the_learning_rate_is_annealed_to_zero() -> None:
 
 def test_the_norm_of_the_gradient_is_clipped() -> None:
     def norm(max_grad_norm: float) -> float:
-        model = build(VAEConfig(latent=4, max_grad_norm=max_grad_norm))
+        model = build(VariationalConfig(VAE, max_grad_norm=max_grad_norm))
         model.update(squares(8))
         gradients = [p.grad for p in model.model.parameters() if p.grad is not None]
         return float(torch.nn.utils.get_total_norm(gradients))
@@ -191,8 +129,7 @@ def test_the_norm_of_the_gradient_is_clipped() -> None:
 
 def test_only_the_gradient_of_the_bound_is_clipped() -> None:
     """Not that of NVIL's baseline, which is in other units and far larger."""
-    nvil = BinaryVAEConfig(latent=4, estimator="nvil", samples=1, alpha=ELBO, max_grad_norm=9.0)
-    model = build(nvil)
+    model = build(replace(NVIL, max_grad_norm=9.0))
     for _ in range(3):
         model.update(squares(8))
     gradients = [p.grad for p in model.model.parameters() if p.grad is not None]
@@ -201,12 +138,12 @@ def test_only_the_gradient_of_the_bound_is_clipped() -> None:
 
 def test_an_update_leaves_the_global_generator_unchanged() -> None:
     state = torch.get_rng_state()
-    build(VAEConfig(latent=4)).update(squares(8))
+    build(VariationalConfig(VAE)).update(squares(8))
     assert torch.equal(state, torch.get_rng_state())
 
 
 def test_invalid_frames_are_refused() -> None:
-    model = build(VAEConfig(latent=4))
+    model = build(VariationalConfig(VAE))
     for call in (model.update, model.encode):
         with pytest.raises(UsageError, match="empty"):
             call(squares(0))
@@ -215,7 +152,7 @@ def test_invalid_frames_are_refused() -> None:
 
 
 def test_a_bound_that_is_not_finite_raises_without_an_update() -> None:
-    model = build(VAEConfig(latent=4))
+    model = build(VariationalConfig(VAE))
     model.update(squares(8))
     with torch.no_grad():
         model.model.get_parameter("decoder.bias")[0, 0, 0] = torch.nan
@@ -228,15 +165,14 @@ def test_a_bound_that_is_not_finite_raises_without_an_update() -> None:
 
 
 @pytest.mark.parametrize(
-    ("config", "wrong", "message"),
+    ("wrong", "message"),
     [
-        (VAEConfig, {"samples": 0}, "samples is 0"),
-        (VAEConfig, {"estimator": "vimco"}, "2 or more with estimator vimco"),
-        (VAEConfig, {"free_bits": 1.0, "alpha": 0.0}, "free_bits is 1.0"),
-        (VAEConfig, {"min_std": 0.0}, "min_std is 0.0"),
-        (BinaryVAEConfig, {"estimator": "pathwise"}, "nvil or vimco, as codes are binary"),
+        ({"samples": 0}, "samples is 0"),
+        ({"estimator": "vimco"}, "2 or more with estimator vimco"),
+        ({"free_bits": 1.0, "alpha": 0.0}, "free_bits is 1.0"),
+        ({"latent": BITS}, "must be nvil or vimco .*, as codes have no pathwise"),
     ],
 )
-def test_invalid_settings_are_refused(config: type, wrong: dict[str, float], message: str) -> None:
+def test_invalid_settings_are_refused(wrong: dict[str, Any], message: str) -> None:
     with pytest.raises(UsageError, match=message):
-        config(**wrong)
+        VariationalConfig(**wrong)

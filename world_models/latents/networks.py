@@ -11,9 +11,54 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from ..likelihoods import Likelihood
+from .interface import LatentModel
+
 CONVOLUTIONS = ((32, 4), (32, 5), (64, 5), (64, 4))
 """(feature maps, kernel size) of each layer."""
 HIDDEN = 512
+
+
+class Autoencoder(LatentModel):
+    """Base of the models with these networks, in which one code is one event of a distribution.
+
+    The encoder gives ``outputs`` numbers per frame, the decoder the pixels of a code of ``size``.
+    """
+
+    num_features = HIDDEN
+
+    def __init__(self, pixels: Likelihood, size: int, outputs: int) -> None:
+        super().__init__(pixels)
+        self.size = size
+        channels, height, width = (1, *pixels.shape)[-3:]
+        self.obs_shape = channels, height, width
+        self.encoder = Encoder(self.obs_shape, outputs)
+        self.decoder = Decoder(size, (height, width), pixels.maps * channels)
+
+    @torch.no_grad()
+    def initialize_from(self, x: Tensor) -> None:
+        self.encoder.initialize_from(self._inputs(x))
+        self.decoder.bias.copy_(self.pixels.initial(x).view_as(self.decoder.bias))
+
+    @torch.no_grad()
+    def start_at_prior(self) -> None:
+        nn.init.zeros_(self.encoder.outputs.weight)
+        nn.init.zeros_(self.encoder.outputs.bias)
+
+    def encode(self, x: Tensor) -> Float[Tensor, "B outputs"]:
+        """Return the encoder's outputs, float32."""
+        outputs: Tensor = self.encoder(self._inputs(x))
+        return outputs
+
+    def decode(self, z: Float[Tensor, "*S D"]) -> Tensor:
+        maps: Tensor = self.decoder(z)
+        return maps.reshape(*z.shape[:-1], self.pixels.maps, *self.pixels.shape)
+
+    def features(self, x: Tensor) -> Float[Tensor, "B D"]:
+        return self.encoder.forward_features(self._inputs(x))
+
+    def _inputs(self, x: Tensor) -> Float[Tensor, "B K H W"]:
+        return self.pixels.inputs(x).reshape(-1, *self.obs_shape)
 
 
 class Encoder(nn.Module):
@@ -46,8 +91,11 @@ class Encoder(nn.Module):
     def initialize_from(self, x: Float[Tensor, "B K H W"]) -> None:
         """Set the mean and scale of the input from a first batch.
 
-        Without it, most of a feature is the same in every frame.
+        Without it, most of a feature is the same in every frame. A single frame has no spread, and
+        changes nothing.
         """
+        if len(x) == 1:
+            return
         self.mean.copy_(x.mean(0))
         self.scale.copy_((x - self.mean).square().mean().sqrt().clamp(min=0.05))
 
@@ -114,18 +162,6 @@ class Decoder(nn.Module):
         # The sum is in float32, whatever the precision of the convolutions.
         linear = (z @ self.loading).float().view(-1, *self.bias.shape)
         return (out.float() + linear + self.bias).view(shape)
-
-
-def mean_and_log_std(
-    outputs: Float[Tensor, "B twice"], initial_log_std: float = -1.0
-) -> Float[Tensor, "B twice"]:
-    """Return the mean and log standard deviation of a Gaussian code from an encoder's outputs.
-
-    The log standard deviation stays within 8 of its initial value; at -1, a code is informative
-    from the first update.
-    """
-    mean, log_std = outputs.float().chunk(2, 1)
-    return torch.cat([mean, 8 * (log_std / 8).tanh() + initial_log_std], 1)
 
 
 def _he_init(layer: nn.Module) -> None:
