@@ -175,7 +175,7 @@ class GridRun:
         )
 
 
-def _executor(options: AblateOptions) -> Executor:
+def _executor(options: AblateOptions) -> Executor[AnyTask]:
     """Return the processes that execute the tasks."""
     if options.ray:
         from .ray_pool import RayPool
@@ -185,7 +185,7 @@ def _executor(options: AblateOptions) -> Executor:
 
 
 def _execute(
-    executor: Executor, tasks: Sequence[Task], count: int
+    executor: Executor[AnyTask], tasks: Sequence[Task], count: int
 ) -> Iterator[TaskResult[AnyTask]]:
     """Execute tasks, up to ``count`` seeds of a cell in a process; print and yield each result."""
     work = seeds_together(tasks, count)

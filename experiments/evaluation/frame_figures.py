@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ...world_models.density.quantization import FrameQuantizer
 from .screen import plane_colors
+from .video import Image
 
 CELL = 0.95
 """Inches of a frame."""
@@ -44,7 +45,8 @@ def symbol_images(
 ) -> UInt8[np.ndarray, "n h w 3"]:
     """Return symbols as images: gray, or the color of the highest plane."""
     if quantizer.planes:
-        return plane_colors(quantizer.levels - 1)[symbols.cpu().numpy()]
+        images: Image = plane_colors(quantizer.levels - 1)[symbols.cpu().numpy()]
+        return images
     gray = quantizer.gray(symbols).cpu().numpy()
     return np.stack([gray] * 3, -1)
 

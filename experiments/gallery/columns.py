@@ -12,7 +12,7 @@ import torch
 
 from ...world_models.density.neural import NeuralDensity
 from ...world_models.interface import Density, PixelwiseDensity, SequentialDensity
-from ..training.densities import held_out_bits, log_probs
+from ..evaluation.frame_bits import frame_bits, log_probs
 from .count_fidelity import count_fidelity
 from .first_pass import first_pass
 from .subject import FLIP_RATE, Cell, Subject, median_frame, seconds
@@ -36,20 +36,20 @@ class Column:
         """Return whether a density can fill the column."""
         if isinstance(self.needs, type):
             return isinstance(density, self.needs)
-        return self.needs(density)
+        return bool(self.needs(density))
 
 
 def completes(density: Any) -> bool:
     """Return whether a density can complete frames."""
     from ...world_models.density.complete import can_complete
 
-    return can_complete(density)
+    return bool(can_complete(density))
 
 
 def held_out(subject: Subject) -> Cell:
     """Return the bits per pixel of held-out frames, with the log-probability of each frame."""
     log_prob = log_probs(subject.density(), subject.held_out)
-    bits = held_out_bits(subject.job.density, log_prob, subject.held_out)
+    bits = frame_bits(subject.job.density, log_prob, subject.held_out[0].numel())
     sign = "≤ " * (bits["kind"] == "bound")
     shown = f"{sign}{bits['bits_per_pixel']:.4f} ± {bits['standard_error']:.4f}"
     return Cell(shown, bits | {"log_probs": log_prob.tolist()})

@@ -89,7 +89,7 @@ def make_tasks(
 ) -> list[GalleryTask]:
     """Return a task for every density in every game, game by game."""
     minutes, measure_minutes = options.limits(len(games) * len(models))
-    length = {"minutes": minutes, "num_updates": NO_LIMIT}
+    length: dict[str, Any] = {"minutes": minutes, "num_updates": NO_LIMIT}
     if options.updates:
         length = {"num_updates": options.updates}
     return [
@@ -166,12 +166,14 @@ def save(options: GalleryOptions, command: str, protocol: str, results: Mapping[
     write_result(result_file(options.save), data)
 
 
-def _executor(options: GalleryOptions) -> Executor:
+def _executor(options: GalleryOptions) -> Executor[GalleryTask]:
     """Return the processes that execute the tasks."""
     return LocalPool(options.num_workers)
 
 
-def _execute(executor: Executor, tasks: Sequence[GalleryTask]) -> Iterator[tuple[GalleryTask, str]]:
+def _execute(
+    executor: Executor[GalleryTask], tasks: Sequence[GalleryTask]
+) -> Iterator[tuple[GalleryTask, str]]:
     """Execute the tasks; print and yield each with the sentence of its failure, if any."""
     with raising_interrupted():
         try:

@@ -16,6 +16,7 @@ from .columns import COLUMNS
 from .gallery_figure import gallery_figure
 from .gallery_task import GalleryTask
 from .game_frames import GameFrames, compressed_sizes
+from .subject import spaced
 
 BEST = "Bayes factor"
 BEST_TEXT = (
@@ -28,8 +29,9 @@ def game_result(
     frames: GameFrames, tasks: Sequence[GalleryTask], errors: Mapping[str, str]
 ) -> dict[str, Any]:
     """Return the numbers of all densities in a game; ``errors`` are of those that failed."""
-    job = tasks[0].job
-    held_out = job.spaced_frames(Recording(*job.data), "held-out", tasks[0].sizes.coded)
+    job, sizes = tasks[0].job, tasks[0].sizes
+    held_out = job.spaced_frames(Recording(*job.data), "held-out", sizes.held_out)
+    coded = spaced(held_out, sizes.coded)
     models: dict[str, dict[str, Any]] = {}
     for task in tasks:
         cells = {name: cell for name, cell in task.cells.items() if cell is not None}
@@ -39,8 +41,8 @@ def game_result(
         model["cells"].get("bits/pixel", {}).pop("log_probs", None)  # as many as frames
     return {
         "about": frames.about,
-        "frame": [*held_out.shape[1:]],
-        "bytes_per_frame": compressed_sizes(held_out),
+        "frame": [*coded.shape[1:]],
+        "bytes_per_frame": compressed_sizes(coded),
         "models": models,
     }
 

@@ -81,16 +81,22 @@ class GalleryTask:
         options = PretrainOptions(
             imports=self.imports, device="cpu", threads=1, checkpoint_minutes=0.5, quiet=True
         )
-        first = FirstPass(updates_of_a_pass(self.job))
+        first, begin = FirstPass(updates_of_a_pass(self.job)), time.monotonic()
         run = pretrain(self.job, self.folder, options, [first])
         run.raise_interrupted()
         if not run.finished:
             raise KeyboardInterrupt
         pick_threads(1)
-        self.measure()
+        if not self.job.minutes:
+            begin = time.monotonic()
+        # The evaluations of the training are part of what measuring may take.
+        self.measure(begin + 60 * (self.job.minutes + self.measure_minutes))
 
-    def measure(self) -> None:
-        """Measure the columns that are missing or failed, and store each at once."""
+    def measure(self, deadline: float) -> None:
+        """Measure the columns that are missing or failed, and store each at once.
+
+        ``deadline`` is by ``time.monotonic``.
+        """
         subject = Subject(self.job, self.folder, self.sizes)
         about = {"step": subject.state["step"], "sizes": asdict(self.sizes)}
         path, density = self.folder / MEASUREMENTS, subject.density()
@@ -98,7 +104,6 @@ class GalleryTask:
         same = {name: stored.get(name) for name in about} == about  # else it has learned more
         cells, pictures = (self.cells, self.pictures) if same else ({}, {})
         pictures["held-out"] = subject.some_held_out(1).numpy()
-        deadline = time.monotonic() + 60 * self.measure_minutes
         for column in COLUMNS:
             if self._is_settled(cells.get(column.name, {})):
                 continue
@@ -114,7 +119,7 @@ class GalleryTask:
         if cell is None:
             return True
         if "error" in cell:
-            return self.measure_minutes <= cell["minutes"]
+            return bool(self.measure_minutes <= cell["minutes"])
         return bool(cell)
 
     def _measured(

@@ -70,7 +70,7 @@ class Subject:
 
     def some_held_out(self, count: int) -> UInt8[Tensor, "n h w"]:
         """Return up to ``count`` held-out frames, evenly spaced, the same for every density."""
-        return self.held_out[:: -(-len(self.held_out) // count)]
+        return spaced(self.held_out, count)
 
     def samples(self) -> UInt8[Tensor, "n h w"]:
         """Return frames sampled from the density, which are sampled once."""
@@ -103,6 +103,11 @@ class Subject:
 def updates_of_a_pass(job: DensityPretraining) -> int:
     """Return the number of whole minibatches of the training frames."""
     return len(job.rows(Recording(*job.data, cache_bytes=0), "train")) // job.batch_size
+
+
+def spaced(x: UInt8[Tensor, "M h w"], count: int) -> UInt8[Tensor, "n h w"]:
+    """Return up to ``count`` frames of x, evenly spaced."""
+    return x[:: -(-len(x) // count)]
 
 
 def seconds(function: Callable[[], object]) -> float:

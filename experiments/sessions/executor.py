@@ -48,7 +48,7 @@ class TaskResult(Generic[T]):
 
 
 @runtime_checkable
-class Executor(Protocol):
+class Executor(Protocol[T]):
     """Processes, on this or other machines, that execute tasks."""
 
     def execute(self, tasks: Sequence[T]) -> Iterator[TaskResult[T]]:

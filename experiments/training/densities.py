@@ -6,14 +6,13 @@ frame once, and is complete after one pass: the counts of a second one would cla
 never seen.
 """
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
 import torch
-from jaxtyping import Float, Int64, UInt8
+from jaxtyping import Int64, UInt8
 from torch import Tensor
 
 from ...envs.batched_env import spec_of
@@ -21,7 +20,6 @@ from ...envs.checks import at_least, check, within
 from ...envs.interface import EnvConfig, EnvSpec, Metrics
 from ...world_models.density.pixelcnn import PixelCNNConfig
 from ...world_models.density.quantization import FrameQuantizer
-from ...world_models.inference.evidence import bits_per_dimension
 from ...world_models.interface import (
     Density,
     DensityConfig,
@@ -31,14 +29,13 @@ from ...world_models.interface import (
 from ...world_models.precision import FLOAT32, Precision
 from ..datasets.batches import Batches
 from ..datasets.dataset import Recording, Split
+from ..evaluation.frame_bits import frame_bits, log_probs
 from ..evaluation.frame_figures import frame_rows
 from ..runs.run import Run
 from .pretrain import Pretraining
 
 NUM_QUICK, NUM_HELD_OUT = 64, 500
 """Held-out frames that are scored before each row of metrics, and at the end."""
-CHUNK = 50
-"""Frames that are scored at once."""
 
 
 @dataclass(frozen=True)
@@ -110,40 +107,20 @@ class DensityPretraining(Pretraining):
     def evaluate(self, model: Density, recording: Recording) -> Metrics:
         """Return the bits per pixel of some held-out frames."""
         x = self.spaced_frames(recording, "held-out", NUM_QUICK)
-        return {"bits_per_pixel": bits_per_dimension(log_probs(model, x), x[0].numel()).mean()}
+        bits = frame_bits(self.density, log_probs(model, x), x[0].numel())
+        return {"bits_per_pixel": bits["bits_per_pixel"]}
 
     def finish(self, run: Run, model: Density, recording: Recording, device: torch.device) -> None:
         """Write ``held_out.json`` with the bits per pixel, and a figure with samples."""
         x = self.spaced_frames(recording, "held-out", NUM_HELD_OUT)
-        run.write_json("held_out.json", held_out_bits(self.density, log_probs(model, x), x))
+        bits = frame_bits(self.density, log_probs(model, x), x[0].numel())
+        run.write_json("held_out.json", bits)
         shown = x[:: max(len(x) // 8, 1)][:8]
         rows = {"held-out": shown, "samples": model.sample(len(shown)).cpu()}
         surprise: dict[str, Tensor] = {}
         if isinstance(model, PixelwiseDensity):
             surprise["surprise of each pixel"] = -model.pixel_log_probs(shown).cpu()
         frame_rows(rows, surprise, self.quantizer(recording), run.folder / "figures/density.png")
-
-
-def log_probs(model: Density, x: UInt8[Tensor, "B h w"]) -> Float[Tensor, " B"]:
-    """Return log p(x) of many frames in nats, float64."""
-    parts = [model.log_prob(part).cpu().double() for part in torch.split(x, CHUNK)]
-    return torch.cat(parts)
-
-
-def held_out_bits(
-    config: DensityConfig, log_prob: Float[Tensor, " B"], x: UInt8[Tensor, "B h w"]
-) -> dict[str, Any]:
-    """Return the mean bits per pixel with its standard error over the frames.
-
-    Of a bound they are at least those of the model, and their error contains that of the samples.
-    """
-    bits = bits_per_dimension(log_prob, x[0].numel())
-    return {
-        "frames": len(x),
-        "kind": config.kind,
-        "bits_per_pixel": float(bits.mean()),
-        "standard_error": float(bits.std() / math.sqrt(len(bits))),
-    }
 
 
 @lru_cache

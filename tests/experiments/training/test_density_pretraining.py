@@ -109,7 +109,8 @@ def test_it_ends_when_its_minutes_are_over_and_continues_with_more(
 
 
 def test_settings_out_of_their_range_are_refused(job: DensityPretraining) -> None:
-    for setting, value in {"levels": 1, "resolution": 0, "minutes": -1.0, "batch_size": 0}.items():
+    wrong: dict[str, Any] = {"levels": 1, "resolution": 0, "minutes": -1.0, "batch_size": 0}
+    for setting, value in wrong.items():
         with pytest.raises(UsageError, match=f"{setting} is {value}"):
             replace(job, **{setting: value})
 
