@@ -31,6 +31,8 @@ class Column:
     measure: Callable[[Subject], Cell]
     text: str
     """What the numbers are, and which are better."""
+    slow: bool = False
+    """Whether it may take minutes, so that the others are measured first."""
 
     def fits(self, density: Any) -> bool:
         """Return whether a density can fill the column."""
@@ -175,30 +177,35 @@ COLUMNS = (
         SequentialDensity,
         real_bytes,
         "bytes/frame: of compressed held-out frames, without the weights",
+        slow=True,
     ),
     Column(
         "in-painting",
         completes,
         in_painting,
         "in-painting: nats of a pixel of the erased lower half, given the upper one",
+        slow=True,
     ),
     Column(
         "denoising",
         completes,
         denoising,
         f"denoising: share of wrong pixels ({FLIP_RATE:.0%} of all) that is removed",
+        slow=True,
     ),
     Column(
         "told apart",
         Density,
         two_samples,
         "told apart: accuracy of a classifier of samples and held-out frames; half is best",
+        slow=True,
     ),
     Column(
         "count fidelity",
         Density,
         count_fidelity,
         "count fidelity: rank correlation of pseudo-counts and true visits of DeepSea's states",
+        slow=True,
     ),
     Column(
         "surprise",
@@ -208,11 +215,6 @@ COLUMNS = (
     ),
     Column("learns/s", Density, learning_rate, "learns/s, scores/s, samples/s: frames per second"),
     Column("scores/s", Density, scoring_rate, ""),
-    Column("samples/s", Density, sampling_rate, ""),
-    Column(
-        "weights",
-        Density,
-        size,
-        "weights: of a network, else the stored counts",
-    ),
+    Column("samples/s", Density, sampling_rate, "", slow=True),
+    Column("weights", Density, size, "weights: of a network, else the stored counts"),
 )

@@ -44,12 +44,12 @@ def gallery_figure(
     frame = (1.3 / (size[0] + 1.4), 0.0, size[0] / (size[0] + 1.4), size[1] / (size[1] + 0.3))
     axes = figure.add_axes(frame)
     axes.imshow(canvas, interpolation="nearest", aspect="auto")
-    axes.set(frame_on=False)
-    rows = np.arange(len(pictures)) * (height + GAP) + height / 2
-    axes.set_yticks(rows, list(pictures), fontsize=9)
-    axes.xaxis.tick_top()
-    axes.set_xticks(list(starts.values()), list(starts), fontsize=9, ha="left")
-    axes.tick_params(length=0)
+    axes.set(frame_on=False, xticks=[], yticks=[])
+    for row, name in enumerate(pictures):
+        middle = row * (height + GAP) + height / 2
+        axes.text(-2 * GAP, middle, name, fontsize=9, ha="right", va="center")
+    for name, x in starts.items():
+        axes.text(x, -2 * GAP, name, fontsize=9)
     data = io.BytesIO()
     figure.savefig(data, format="png", dpi=3 * PIXELS_PER_INCH)
     return Media(f"{game}.png", data.getvalue(), f"{game}: {', '.join(STRIPS)}")

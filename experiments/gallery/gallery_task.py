@@ -104,7 +104,7 @@ class GalleryTask:
         same = {name: stored.get(name) for name in about} == about  # else it has learned more
         cells, pictures = (self.cells, self.pictures) if same else ({}, {})
         pictures["held-out"] = subject.some_held_out(1).numpy()
-        for column in COLUMNS:
+        for column in sorted(COLUMNS, key=lambda column: column.slow):
             if self._is_settled(cells.get(column.name, {})):
                 continue
             seconds = min(deadline - time.monotonic(), 30 * self.measure_minutes)
