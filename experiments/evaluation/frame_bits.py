@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
+from ...envs.errors import NumericalError
 from ...world_models.inference.evidence import bits_per_dimension
 from ...world_models.interface import Density, DensityConfig
 
@@ -25,8 +26,12 @@ def frame_bits(
     """Return the mean bits per pixel of frames with its standard error over the frames.
 
     Of a bound they are at least those of the model, and their error contains that of the samples.
+    Raises NumericalError for a log-probability that is not finite.
     """
     bits = bits_per_dimension(log_prob, num_pixels)
+    if not bits.isfinite().all():
+        wrong = float(log_prob[~bits.isfinite()][0])
+        raise NumericalError(f"The log-probability of a held-out frame is {wrong}.")
     return {
         "frames": len(bits),
         "kind": config.kind,

@@ -28,7 +28,7 @@ def count_fidelity(subject: Subject) -> Cell:
     from scipy.stats import spearmanr  # slow to import
 
     envs = BatchedEnv(DeepSeaConfig(size=SIZE).build(1), seed=subject.job.seed)
-    trains = isinstance(subject.untrained((2, 2), 2), TrainableDensity)
+    trains = isinstance(subject.density(), TrainableDensity)
     config = PseudoCountConfig(
         subject.job.density, form="gain" if trains else "bellemare", resolution=SIZE, levels=2
     )

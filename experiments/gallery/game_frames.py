@@ -19,6 +19,7 @@ from ..evaluation.evaluate import random_policy
 from .gallery_options import GalleryOptions
 
 DEFAULT_GAMES = "pong,ms_pacman"
+NUM_ENVS = 8
 
 
 @dataclass(frozen=True)
@@ -40,12 +41,14 @@ class GameFrames:
         if self.env is not None and self.missing:
             print(f"{self.name}: collecting {frames:,} frames of random play.", flush=True)
             policy = random_policy(self.env, seed)
-            collect(policy, self.env, self.folders[0], frames=frames, seed=seed)
-        elif self.env is not None and (found := len(Recording(*self.folders))) // 8 != frames // 8:
-            raise UsageError(
-                f"{self.folders[0]} holds {found:,} frames, and --frames is {frames:,}; choose "
-                "another --folder."
-            )
+            collect(policy, self.env, self.folders[0], frames=frames, seed=seed, num_envs=NUM_ENVS)
+        elif self.env is not None:
+            found = len(Recording(*self.folders, cache_bytes=0))
+            if found != frames // NUM_ENVS * NUM_ENVS:
+                raise UsageError(
+                    f"{self.folders[0]} holds {found:,} frames, and --frames is {frames:,}; choose "
+                    "another --folder."
+                )
 
     @property
     def about(self) -> str:

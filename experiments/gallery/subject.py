@@ -1,7 +1,6 @@
 """A trained density of the gallery, with the frames that it is measured on."""
 
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -15,7 +14,6 @@ from torch import Tensor
 from ...envs.errors import UsageError
 from ...envs.prng import seeded
 from ...world_models.density.quantization import FrameQuantizer
-from ...world_models.interface import Density
 from ..datasets.dataset import Recording
 from ..runs.run import Run
 from ..training.densities import DensityPretraining
@@ -59,10 +57,6 @@ class Subject:
         density.load_state_dict(self.state["model"])
         return density
 
-    def untrained(self, shape: tuple[int, int], levels: int) -> Density:
-        """Return an untrained density of the same settings for other frames."""
-        return self.job.density.build(shape=shape, levels=levels, seed=self.job.seed)
-
     @property
     def num_first(self) -> int:
         """Updates of the first pass over the training frames."""
@@ -75,13 +69,10 @@ class Subject:
     def samples(self) -> UInt8[Tensor, "n h w"]:
         """Return frames sampled from the density, which are sampled once."""
         if self._samples is None:
-            density, count = self.density(), self.sizes.samples
-            self.sampling_seconds = seconds(lambda: self._keep(density.sample(count).cpu()))
-        assert self._samples is not None
+            density, begin = self.density(), time.perf_counter()
+            self._samples = density.sample(self.sizes.samples).cpu()
+            self.sampling_seconds = time.perf_counter() - begin
         return self._samples
-
-    def _keep(self, samples: UInt8[Tensor, "n h w"]) -> None:
-        self._samples = samples
 
     @cached_property
     def upper_half(self) -> Bool[Tensor, "n h w"]:
@@ -110,14 +101,7 @@ def spaced(x: UInt8[Tensor, "M h w"], count: int) -> UInt8[Tensor, "n h w"]:
     return x[:: -(-len(x) // count)]
 
 
-def seconds(function: Callable[[], object]) -> float:
-    """Return the seconds of a call."""
-    begin = time.perf_counter()
-    function()
-    return time.perf_counter() - begin
-
-
-def median_frame(samples: UInt8[Tensor, "n B h w"], levels: int) -> UInt8[Tensor, "B h w"]:
+def most_frequent(samples: UInt8[Tensor, "n B h w"], levels: int) -> UInt8[Tensor, "B h w"]:
     """Return the most frequent symbol of each pixel."""
     counts = np.stack([(samples == level).sum(0).numpy() for level in range(levels)])
     return torch.from_numpy(counts.argmax(0).astype(np.uint8))
