@@ -85,12 +85,14 @@ def help_sections() -> Iterator[str]:
     """Yield a heading and the help of every command, and folded that of its presets or parts."""
     from reverie.experiments.cli.main import COMMANDS
     from reverie.experiments.config.presets import PRESETS
+    from reverie.world_models.density import DENSITIES
     from reverie.world_models.prediction import PREDICTORS
     from reverie.world_models.representation import REPRESENTATIONS
 
     parts = {
         "train": [*PRESETS],
         "pretrain": [
+            *(f"density:{name}" for name in DENSITIES),
             *(f"predictor:{name}" for name, x in PREDICTORS.items() if x.trainable),
             *(f"representation:{name}" for name in REPRESENTATIONS),
         ],

@@ -3,12 +3,12 @@
 import json
 from collections.abc import Callable, Iterator, Sequence
 
-from reverie.experiments.ablation.executor import AnyTask, TaskResult
-from reverie.experiments.ablation.grid_tasks import tasks_of
+from reverie.experiments.ablation.grid_tasks import AnyTask, tasks_of
 from reverie.experiments.config.serialization import encode_job
 from reverie.experiments.runs.files import FORMAT
 from reverie.experiments.runs.run import Run
 from reverie.experiments.runs.scores import Scores
+from reverie.experiments.sessions.executor import TaskResult
 from reverie.experiments.training.task import Task
 
 
@@ -35,7 +35,7 @@ class FakeExecutor:
         self.score = score
         self.work: list[AnyTask] = []
 
-    def execute(self, tasks: Sequence[AnyTask]) -> Iterator[TaskResult]:
+    def execute(self, tasks: Sequence[AnyTask]) -> Iterator[TaskResult[AnyTask]]:
         for work in tasks:
             self.work.append(work)
             error = ""

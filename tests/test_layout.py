@@ -29,6 +29,7 @@ ORDER = (
         "experiments.ablation",
         "experiments.bench",
         "experiments.doctor",
+        "experiments.gallery",
         "experiments.play",
     ),
     ("experiments.reproduce",),
@@ -42,8 +43,8 @@ SHARED_NAMES = {
     "networks",  # layers of a package's models
     "session",  # state of one session of a tool
     # A command, and the package that carries it out.
-    *("ablate", "bench", "collect", "doctor", "evaluate", "play", "pretrain", "report"),
-    *("reproduce", "train"),
+    *("ablate", "bench", "collect", "doctor", "evaluate", "gallery", "play", "pretrain"),
+    *("report", "reproduce", "train"),
 }
 """Names that several files may have, because they hold the same concept."""
 

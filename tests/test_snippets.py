@@ -28,6 +28,7 @@ SMALL = {
     "evaluate": "--episodes 1 --num-envs 1 --device cpu --threads 1",
     "ablate": "--total-timesteps 32 --seeds 1 --episodes 1 --steps-per-second 500",
     "collect": "--frames 2000 --device cpu --threads 1",
+    "gallery": "--models histogram --updates 2 --frames 2000 --workers 1 --measure-minutes 0.1",
     "pretrain": "--num-updates 2 --device cpu --threads 1 --quiet",
     "play": "--video play.mp4 --timesteps 2 --device cpu",
 }
@@ -59,7 +60,7 @@ HEAVY = {
     *("docs/index.md", "docs/concepts/loop.md", "docs/concepts/roles.md"),
     *("docs/concepts/protocols.md", "docs/howto/train.md", "docs/howto/evaluate.md"),
     *("docs/howto/ablate.md", "docs/howto/record.md", "docs/howto/pretrain.md"),
-    *("docs/howto/play.md",),
+    *("docs/howto/play.md", "docs/howto/gallery.md"),
 }
 """Pages whose commands play Atari games or train large networks, or stand in the README, too."""
 
@@ -97,7 +98,7 @@ def arguments(line: str, *, full: bool) -> list[str]:
     if "--until" in argv:
         small[small.index("--seeds")] = "--max-seeds"
     if command == "train" and "--init-from" in argv:
-        small[1] = "2100"  # the frames of a representation's recording count as steps
+        small[1] = "2100"  # the frames of a recording count as steps
     flags = [i for i, arg in enumerate(small) if arg.startswith("--")]
     for start, end in pairwise([*flags, len(small)]):
         flag, *value = small[start:end]

@@ -18,16 +18,23 @@ from ..reporting.report import write_report
 from ..reporting.run_results import read_results
 from ..runs.outputs import check_writable
 from ..runs.runtime import raising_interrupted
+from ..sessions.executor import Executor, TaskResult
+from ..sessions.local_pool import LocalPool
 from ..training.envs import check_true_state
 from ..training.task import Task
 from ..verdicts.verdict_rule import write_rule
 from .ablate_options import AblateOptions
 from .design import print_design
 from .estimate import print_estimate
-from .executor import Executor, TaskResult
 from .grid import Grid
-from .grid_tasks import cell_of, check_seeds_together, make_tasks, seeds_together, tasks_of
-from .local_pool import LocalPool
+from .grid_tasks import (
+    AnyTask,
+    cell_of,
+    check_seeds_together,
+    make_tasks,
+    seeds_together,
+    tasks_of,
+)
 from .rounds import Rounds
 
 
@@ -101,7 +108,7 @@ class GridRun:
         self.folder = self.tasks[0].folder.parent
         self.failed: list[Task] = []
 
-    def execute(self) -> Iterator[TaskResult]:
+    def execute(self) -> Iterator[TaskResult[AnyTask]]:
         """Execute the unfinished runs, and yield the results of processes as they end.
 
         The rule of the verdicts is written into the folder first; raises UsageError if the folder
@@ -168,7 +175,7 @@ class GridRun:
         )
 
 
-def _executor(options: AblateOptions) -> Executor:
+def _executor(options: AblateOptions) -> Executor[AnyTask]:
     """Return the processes that execute the tasks."""
     if options.ray:
         from .ray_pool import RayPool
@@ -177,10 +184,12 @@ def _executor(options: AblateOptions) -> Executor:
     return LocalPool(options.num_workers, options.threads, options.retries)
 
 
-def _execute(executor: Executor, tasks: Sequence[Task], count: int) -> Iterator[TaskResult]:
+def _execute(
+    executor: Executor[AnyTask], tasks: Sequence[Task], count: int
+) -> Iterator[TaskResult[AnyTask]]:
     """Execute tasks, up to ``count`` seeds of a cell in a process; print and yield each result."""
     work = seeds_together(tasks, count)
-    start_time, results = time.monotonic(), list[TaskResult]()
+    start_time, results = time.monotonic(), list[TaskResult[AnyTask]]()
     with raising_interrupted():
         try:
             for result in executor.execute(work):

@@ -21,8 +21,7 @@ from ..training.task import Task
 from ..training.train import train
 from ..training.train_together import train_together
 from .ablate_options import AblateOptions
-from .executor import AnyTask
-from .grid_tasks import seeds_together, tasks_of
+from .grid_tasks import AnyTask, seeds_together, tasks_of
 
 TRIAL_MINUTES = 1 / 6
 TRIAL_WARMUP = 500

@@ -11,8 +11,10 @@ from ..evaluation.run_evaluation import with_protocol
 from ..training.task import SeedsTask, Task
 from ..training.train_together import check_trains_together
 from .ablate_options import AblateOptions
-from .executor import AnyTask
 from .grid import Grid
+
+AnyTask = Task | SeedsTask
+"""What one process of a grid executes."""
 
 
 def make_tasks(grid: Grid, options: AblateOptions) -> list[Task]:

@@ -8,7 +8,8 @@ from typing import Any
 
 from ...envs.errors import UsageError
 from ..config.arguments import import_modules
-from .executor import AnyTask, TaskResult, seconds_of
+from ..sessions.executor import TaskResult, seconds_of
+from .grid_tasks import AnyTask
 
 
 class RayPool:
@@ -36,7 +37,7 @@ class RayPool:
         self.remote = ray.remote(num_cpus=threads, max_retries=retries)(_execute)
         self.running: dict[Any, AnyTask] = {}  # by the reference of the remote call
 
-    def execute(self, tasks: Sequence[AnyTask]) -> Iterator[TaskResult]:
+    def execute(self, tasks: Sequence[AnyTask]) -> Iterator[TaskResult[AnyTask]]:
         self.running = {
             self.remote.remote(pickle.dumps(task), task.options.imports, os.getcwd()): task
             for task in tasks

@@ -20,6 +20,7 @@ USAGES = {
     "report": ("DIR ...", "Write the results of runs as HTML and Markdown."),
     "collect": ("RUN | random", "Record frames: --frames N --format own|gray|rgb."),
     "pretrain": ("ROLE:NAME --data DIR", "Fit a model to recorded frames."),
+    "gallery": ("", "Show every density on the same frames: --games GAMES --quick."),
     "list": ("[games | presets | roles]", "Print what there is to choose from."),
     "reproduce": ("[NAME ... | --all]", "Repeat the runs behind a results table."),
     "verify": ("[--write]", "Compare the documents with the results."),

@@ -46,8 +46,9 @@ class Experiment(Job):
     num_envs: int = 16
     """Parallel copies of the env."""
     init_from: Path | None = None
-    """Run to start from: the pretraining of the agent's predictor or representation, or the
-    training of an equal agent, in another env with the same observations and actions."""
+    """Run to start from: the pretraining of the agent's predictor or representation or of the
+    bonus's density, or the training of an equal agent, in another env with the same observations
+    and actions."""
 
     def __post_init__(self) -> None:
         check(self, "", within(1, 10**15), "total_timesteps")

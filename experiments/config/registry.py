@@ -82,6 +82,7 @@ ENVS: dict[str, type[EnvConfig]] = {
 
 TRAINING = "reverie.experiments.training"
 PRETRAININGS: dict[str, Any] = {
+    "density": f"{TRAINING}.densities:DensityPretraining",
     "predictor": f"{TRAINING}.predictors:PredictorPretraining",
     "representation": f"{TRAINING}.representations:RepresentationPretraining",
 }

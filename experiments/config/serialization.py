@@ -86,7 +86,7 @@ def require_imports(path: Path, names: Any) -> None:
 
 def fingerprint(config: Any) -> str:
     """Return six hexadecimal digits of everything in a config but its length of training."""
-    lengths = dict.fromkeys(("total_timesteps", "num_updates"), 1)
+    lengths = dict.fromkeys(("total_timesteps", "num_updates", "minutes"), 1)
     text = to_json(encode(config) | lengths, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:6]
 

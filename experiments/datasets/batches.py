@@ -60,6 +60,11 @@ class Batches(HasState, Generic[T]):
         self.count += 1
         return self._pending.popleft().result()
 
+    @property
+    def epochs(self) -> int:
+        """Number of permutations that have been handed out as a whole."""
+        return self.count // (len(self.indices) // self.batch_size)
+
     def batch_indices(self, number: int) -> Int64[Tensor, " B"]:
         """Return the indices of a minibatch; the incomplete last one of an epoch is dropped."""
         epoch, position = divmod(number, len(self.indices) // self.batch_size)

@@ -23,7 +23,7 @@ from .score_tables import (
 
 DOCUMENTS = (
     *("README.md", "docs/concepts/roles.md", "docs/concepts/verdicts.md"),
-    *("docs/results.md", "docs/speed.md"),
+    *("docs/results.md", "docs/speed.md", "docs/howto/gallery.md"),
 )
 LIBRARIES = ("Stable-Baselines3", "EnvPool")
 MARK = re.compile(r"(<!-- table: (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
@@ -184,6 +184,27 @@ def compatibility_table() -> str:
     )
 
 
+def gallery_table() -> str:
+    """Return the measurements of every density, by game; a row that says so if there are none."""
+    results = committed("gallery/*.json")
+    if not results:
+        command = "`reverie gallery --save NAME`"
+        return markdown_table("game | density", [["not measured yet", command]])
+    columns = list(dict.fromkeys(name for data in results for name in data["columns"]))
+    rows, notes = [], ["; ".join(dict.fromkeys(x for data in results for x in data["notes"])) + "."]
+    for data in results:
+        for game, result in data["games"].items():
+            for name, model in result["models"].items():
+                cells = [model["cells"].get(column, {}) for column in columns]
+                texts = [cell.get("shown") or cell.get("error") or "-" for cell in cells]
+                rows.append([game, name, model["error"] or texts[0], *texts[1:]])
+            sizes = result["bytes_per_frame"].items()
+            others = ", ".join(f"{name} {size:,.1f}" for name, size in sizes)
+            notes.append(f"{game}: {result['about']}; the same frames in bytes a frame: {others}.")
+        notes.append(f"{data['protocol']} (`{data['command']}`)")
+    return markdown_table(" | ".join(["game | density", *columns]), rows, *notes)
+
+
 def verdict_errors_table() -> str:
     """Return the error rates and the power of simulated grids, by design and shape of scores."""
     (data,) = committed_results("verdict-errors")
@@ -212,6 +233,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "bench": bench_table,
     "predictors": predictors_table,
     "representations": representations_table,
+    "gallery": gallery_table,
     "mazes": mazes_table,
     "endurance": endurance_table,
     "verdict-errors": verdict_errors_table,

@@ -41,7 +41,7 @@ UNREADABLE = ".unreadable"
 """Suffix of the file that keeps the unreadable lines of another one."""
 EXACT_FIELDS = ("torch", "ale-py", "device", "threads", "precision", "compile", "ranks")
 """Provenance fields that must not change if a run is to continue bit for bit."""
-CHANGEABLE_FIELDS = ("total_timesteps", "num_updates", "imports")
+CHANGEABLE_FIELDS = ("total_timesteps", "num_updates", "minutes", "imports")
 """Config fields in which two configs of one run folder may differ."""
 
 

@@ -22,7 +22,7 @@ from ..runs.checkpoints import report_full_disk
 from ..runs.files import write_file
 from ..runs.processes import joined_ranks
 from ..runs.provenance import command, provenance
-from ..runs.run import Run, flatten, loading, locked
+from ..runs.run import Run, config_differences, flatten, loading, locked
 from ..runs.runtime import Runtime, interrupts, pick_runtime
 from ..runs.session_clock import SessionClock
 from ..runs.state_checks import check_count, check_finite_state, restore
@@ -265,13 +265,15 @@ def opened(
             step = check_count(state["step"], "step") if state else 0
         finished = run.folder / FINISHED_FILE
         at_end = finished.exists() and finished.read_bytes() == b"%d" % step
-        if step >= job.length and ranks.broadcast(at_end):
+        asked = encode_job(job, run.folder, options.imports)
+        if ranks.broadcast(at_end) and (  # a run may end before its length
+            step >= job.length or not config_differences(run.config(), asked)
+        ):
             run.finished = True
             if not options.quiet:
-                print(
-                    f"{run.folder} is finished at {job.unit} {step:,}; choose a larger "
-                    f"--{job.length_field.replace('_', '-')} to continue."
-                )
+                flag = f"--{job.length_field.replace('_', '-')}"
+                remedy = f"; choose a larger {flag} to continue" if step >= job.length else ""
+                print(f"{run.folder} is finished at {job.unit} {step:,}{remedy}.")
             yield run, None
             return
         process = kind(job, options, run, runtime, resources)

@@ -5,6 +5,8 @@ from typing import Any
 
 import torch
 
+from ...agents.bonuses.bonus import Bonus
+from ...agents.bonuses.density_bonus import DensityBonusConfig
 from ...agents.interface import Agent, Pretrainable
 from ...envs.batched_env import spec_of
 from ...envs.errors import UsageError
@@ -12,7 +14,8 @@ from ...envs.interface import Carry, EnvSpec, TimeStep, timestep_from_state
 from ..config.experiment import Experiment
 from ..config.serialization import encode, read_job
 from ..runs.run import Run, config_differences, loading
-from ..runs.state_checks import restore
+from ..runs.state_checks import check_count, restore
+from .densities import DensityPretraining
 from .pretrain import Pretraining
 
 SCHEDULES = ("steps", "schedule")
@@ -20,13 +23,13 @@ SCHEDULES = ("steps", "schedule")
 
 
 def initialize(
-    agent: Agent, experiment: Experiment, spec: EnvSpec, device: torch.device
+    agent: Agent, bonus: Bonus, experiment: Experiment, spec: EnvSpec, device: torch.device
 ) -> tuple[int, tuple[TimeStep, Carry] | None]:
-    """Load what the run ``experiment.init_from`` has learned into a new agent.
+    """Load what the run ``experiment.init_from`` has learned into a new agent or its bonus.
 
     Returns the agent steps that were spent on it, which are the recorded frames that a
-    representation was pretrained on, and the time step and carry at which the training of an equal
-    agent stopped. Raises UsageError if the run does not fit the experiment.
+    representation or a density was pretrained on, and the time step and carry at which the training
+    of an equal agent stopped. Raises UsageError if the run does not fit the experiment.
     """
     folder = experiment.init_from
     assert folder is not None
@@ -44,6 +47,9 @@ def initialize(
         _check_fit(folder, trained, here | {"agent": encode(experiment.agent)})
         return 0, _load_agent(agent, folder, state, spec, device)
     assert isinstance(job, Pretraining)
+    if isinstance(job, DensityPretraining):
+        _load_density(bonus, experiment, folder, job, state)
+        return state["recording"]["frames"], None
     role, recording = job.role, state["recording"]
     part = getattr(experiment.agent, role, None)
     if part is None or not isinstance(agent, Pretrainable):
@@ -59,6 +65,29 @@ def initialize(
     with loading(folder):
         agent.load_pretrained(role, state["model"])
     return recording["frames"] if role == "representation" else 0, None
+
+
+def _load_density(
+    bonus: Any, experiment: Experiment, folder: Path, job: DensityPretraining, state: dict[str, Any]
+) -> None:
+    """Load a density that was pretrained on frames of the same quantization into the bonus."""
+    config = experiment.bonus
+    if not isinstance(config, DensityBonusConfig):
+        raise UsageError(
+            f"init_from is {folder}, a pretrained density, and the bonus "
+            f"{type(config).__name__.removesuffix('Config')} has none to start from it; choose "
+            "bonus:pseudo-count or bonus:surprise, or leave out --init-from."
+        )
+    settings = ("resolution", "levels")
+    trained, here = (
+        {"bonus.density": encode(each.density)}
+        | {f"bonus.{name}": getattr(each, name) for name in settings}
+        for each in (job, config)
+    )
+    _check_fit(folder, trained, here)
+    with loading(folder):
+        restore(bonus.density.density, state["model"], "density")
+        bonus.density.num_frames = check_count(state["frames"], "frames")
 
 
 def _shapes(spec: EnvSpec) -> dict[str, Any]:

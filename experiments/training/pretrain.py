@@ -6,6 +6,7 @@ driver runs. Each role adds a subclass of ``Pretraining`` and an entry of
 """
 
 import math
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -53,6 +54,9 @@ class Pretraining(Job):
     """Seed of the model's weights and of its batches."""
     num_updates: int = 20_000
     """Gradient steps."""
+    minutes: float = 0.0
+    """Minutes of updates after which it ends before that, not counting evaluations; 0 for no
+    limit. Of models that are to be compared, each gets the same."""
     batch_size: int = 32
     """Observations per gradient step."""
     held_out: float = 0.1
@@ -62,6 +66,7 @@ class Pretraining(Job):
 
     def __post_init__(self) -> None:
         check(self, "", at_least(1), "num_updates")
+        check(self, "", at_least(0), "minutes")
         check(self, "", within(0, 2**63 - 1), "seed", "split")
         if not 0 < self.held_out < 1:
             refuse(self, "", "held_out", "above 0 and below 1")
@@ -83,7 +88,7 @@ class Pretraining(Job):
     def default_folder(self) -> Path:
         """runs/pretrain-MODEL-ENV-sSEED, with the settings that are not the default ones."""
         env_name = Recording(*self.data, cache_bytes=0).env_name
-        default = replace(type(self)(), data=self.data, seed=self.seed)
+        default = replace(type(self)(), data=self.data, seed=self.seed, minutes=self.minutes)
         default = replace(default, **{self.role: type(self.part)()})
         parts = ["pretrain", self.model_name, env_name, f"s{self.seed}"]
         label = changes(default, self, env_name)
@@ -108,6 +113,10 @@ class Pretraining(Job):
     def phase(self, model: Any) -> Any:
         """Return the model's phase of a curriculum; batches are rebuilt when it changes."""
         return None
+
+    def is_complete(self, model: Any, batches: Batches[Any]) -> bool:
+        """Return whether the model has learned all that it can from the recordings."""
+        return False
 
     def update(self, model: Any, batch: Any) -> Metrics:
         """Make one gradient step, and return its metrics."""
@@ -180,10 +189,13 @@ class ModelTraining(Process):
         with building("model"):
             self.model: Any = job.build(self.recording, runtime.device, runtime.precision)
         self.batches, self.phase = job.batches(self.recording, self.model), job.phase(self.model)
+        limit = f" in at most {job.minutes:g} minutes" if job.minutes else ""
         self.title = (
             f"{job.model_name} on {len(self.recording):,} frames of {env.env_name}, "
-            f"{job.num_updates:,} updates with batches of {self.batches.batch_size}"
+            f"{job.num_updates:,} updates{limit} with batches of {self.batches.batch_size}"
         )
+        self.seconds = 0.0
+        """Duration of the updates so far."""
         self.latest: Metrics = {}
         """Metrics of the latest update."""
         self.held_out = HeldOutMetrics(self)
@@ -196,10 +208,17 @@ class ModelTraining(Process):
             Display(job, self.status, self.signals, quiet=options.quiet),
         ]
 
+    @property
+    def is_done(self) -> bool:
+        time_is_up = 0 < 60 * self.job.minutes <= self.seconds
+        return super().is_done or time_is_up or self.job.is_complete(self.model, self.batches)
+
     def iterate(self) -> Iterator[tuple[None, Metrics]]:
         while True:
+            begin = time.perf_counter()
             self._follow_curriculum()
             self.latest = self.job.update(self.model, next(self.batches))
+            self.seconds += time.perf_counter() - begin
             self.step += 1
             self.frames += self.batches.batch_size
             yield None, self.latest
@@ -221,6 +240,7 @@ class ModelTraining(Process):
             "model": self.model.state_dict(),
             "batches": self.batches.state_dict(),
             "frames": self.frames,
+            "seconds": self.seconds,
             "recording": {  # for an agent that starts from the model
                 "env_name": self.recording.env_name,
                 "frames": len(self.recording),
@@ -230,7 +250,7 @@ class ModelTraining(Process):
         }
 
     def restore(self, state: dict[str, Any]) -> None:
-        self.frames = check_count(state["frames"], "frames")
+        self.frames, self.seconds = check_count(state["frames"], "frames"), state["seconds"]
         restore(self.model, state["model"], "model")
         self._follow_curriculum()
         restore(self.batches, state["batches"], "batches")

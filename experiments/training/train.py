@@ -245,7 +245,7 @@ class AgentTraining(Process):
         if self.job.init_from is None:
             return
         spec, device, total = self.envs.spec, self.envs.device, self.job.total_timesteps
-        self.initial_steps, last = initialize(self.agent, self.job, spec, device)
+        self.initial_steps, last = initialize(self.agent, self.bonus, self.job, spec, device)
         if self.initial_steps >= total:
             raise UsageError(
                 f"total_timesteps is {total}, and {self.initial_steps} were spent on pretraining; "

@@ -14,7 +14,7 @@ from reverie.experiments.reproduce.constant_action_benchmark import ConstantActi
 from reverie.experiments.reproduce.markdown import Footnotes, markdown_table
 from reverie.experiments.reproduce.recipes import RECIPES
 from reverie.experiments.reproduce.reruns import RERUNS
-from reverie.experiments.reproduce.tables import races_table, verify
+from reverie.experiments.reproduce.tables import gallery_table, races_table, verify
 from reverie.experiments.reproduce.training_recipe import TrainingRecipe
 
 
@@ -51,6 +51,36 @@ def test_races_are_the_newest_of_our_training_and_a_library(
     assert races_table().splitlines()[2:] == [
         "| training dqn, pong | 160 | Stable-Baselines3 DQN | 80 | 2.00 |"
     ]
+
+
+def test_a_gallery_has_a_row_for_every_density_with_the_sentence_of_one_that_failed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reporting_committed, "RESULTS", tmp_path)
+    assert "not measured yet" in gallery_table()
+    cells = {"bits/pixel": {"shown": "0.1 ± 0.0"}, "denoising": {"error": "It took long."}}
+    models = {
+        "cts": {"error": "", "cells": cells},
+        "bad": {"error": "It broke.", "cells": {}},
+    }
+    game = {"about": "9 frames of pong", "bytes_per_frame": {"xz": 12.34}, "models": models}
+    data = {
+        "columns": ["bits/pixel", "surprise", "denoising"],
+        "notes": ["bits/pixel: of frames"],
+        "protocol": "One minute.",
+        "command": "reverie gallery",
+        "games": {"pong": game},
+    }
+    (tmp_path / "gallery").mkdir()
+    (tmp_path / "gallery" / "a.json").write_text(json.dumps(data))
+    lines = gallery_table().splitlines()
+    assert lines[0] == "| game | density | bits/pixel | surprise | denoising |"
+    assert lines[2:4] == [
+        "| pong | cts | 0.1 ± 0.0 | - | It took long. |",
+        "| pong | bad | It broke. | - | - |",
+    ]
+    assert "pong: 9 frames of pong; the same frames in bytes a frame: xz 12.3." in lines
+    assert "One minute. (`reverie gallery`)" in lines
 
 
 @pytest.mark.parametrize("name", tables.TABLES)

@@ -14,17 +14,18 @@ from multiprocessing.connection import Connection, wait
 from typing import Any, cast
 
 from ...envs.errors import RunError, UsageError
-from .executor import AnyTask, TaskResult, seconds_of
+from .executor import Executable, T, TaskResult, seconds_of
 
-PRELOADED = [f"{__package__}.executor", "torch.utils.tensorboard.summary", "matplotlib.figure"]
-"""Modules that the server imports, so that the processes forked from it start at once."""
+PRELOADED = ["torch.utils.tensorboard.summary", "matplotlib.figure"]
+"""Modules that the server imports beside those of the tasks, so that the processes forked from it
+start at once."""
 
 
 @dataclass
 class _Worker:
     """A process, and the parent's end of the pipe to it."""
 
-    task: AnyTask
+    task: Any
     crashes: int
     start_time: float
     process: Any
@@ -44,9 +45,10 @@ class LocalPool:
         self.running: dict[int, _Worker] = {}  # by the sentinel of the process
         os.environ["OMP_NUM_THREADS"] = str(threads)  # the server reads it when it imports torch
         self.context = multiprocessing.get_context("forkserver")
-        self.context.set_forkserver_preload(PRELOADED)
 
-    def execute(self, tasks: Sequence[AnyTask]) -> Iterator[TaskResult]:
+    def execute(self, tasks: Sequence[T]) -> Iterator[TaskResult[T]]:
+        modules = dict.fromkeys(type(task).__module__ for task in tasks)
+        self.context.set_forkserver_preload([*modules, *PRELOADED])
         waiting = deque((task, 0) for task in tasks)
         while waiting or self.running:
             while waiting and len(self.running) < self.size:
@@ -66,7 +68,7 @@ class LocalPool:
             worker.process.join()
         self.running.clear()
 
-    def _start(self, task: AnyTask, crashes: int) -> None:
+    def _start(self, task: Executable, crashes: int) -> None:
         start_time = time.monotonic()
         parent_end, child_end = self.context.Pipe()
         process = self.context.Process(target=_run_in_process, args=(task, child_end))
@@ -74,7 +76,7 @@ class LocalPool:
         child_end.close()
         self.running[process.sentinel] = _Worker(task, crashes, start_time, process, parent_end)
 
-    def _result(self, worker: _Worker) -> TaskResult | None:
+    def _result(self, worker: _Worker) -> TaskResult[Any] | None:
         """Return the result of an exited process; None if it died and the task is retried."""
         worker.process.join()
         status = worker.process.exitcode
@@ -89,7 +91,7 @@ class LocalPool:
         return TaskResult(worker.task, seconds, error, overhead, worker.crashes)
 
 
-def _run_in_process(task: AnyTask, connection: Connection) -> None:
+def _run_in_process(task: Executable, connection: Connection) -> None:
     """Execute one task in a process of its own, with its output in the run's log.txt."""
     task.folder.mkdir(parents=True, exist_ok=True)
     with open(task.folder / "log.txt", "a", encoding="utf-8") as log:

@@ -1,23 +1,38 @@
-"""The interface of executors: processes that run the tasks of a grid."""
+"""The interface of executors: processes that execute tasks, such as the runs of a grid."""
 
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from pathlib import Path
+from typing import Generic, Protocol, TypeVar, runtime_checkable
 
-from ..training.task import SeedsTask, Task
 
-AnyTask = Task | SeedsTask
-"""What one process executes."""
+@runtime_checkable
+class Executable(Protocol):
+    """What one process executes; it continues if it is executed again."""
+
+    @property
+    def name(self) -> str:
+        """What it is called in messages."""
+
+    @property
+    def folder(self) -> Path:
+        """The folder of its log."""
+
+    def execute(self) -> object:
+        """Do the work that is left, and leave the results in files."""
+
+
+T = TypeVar("T", bound=Executable)
 
 
 @dataclass(frozen=True)
-class TaskResult:
-    """The result of an executed task; the scores are in its run folder."""
+class TaskResult(Generic[T]):
+    """The result of an executed task; what it made is in its folder."""
 
-    task: AnyTask
+    task: T
     seconds: float
-    """Duration of training and evaluation, without the start of a process."""
+    """Duration of its execution, without the start of a process."""
     error: str = ""
     """Why the task failed; empty if it succeeded."""
     overhead: float = 0.0
@@ -33,17 +48,17 @@ class TaskResult:
 
 
 @runtime_checkable
-class Executor(Protocol):
+class Executor(Protocol[T]):
     """Processes, on this or other machines, that execute tasks."""
 
-    def execute(self, tasks: Sequence[AnyTask]) -> Iterator[TaskResult]:
+    def execute(self, tasks: Sequence[T]) -> Iterator[TaskResult[T]]:
         """Execute tasks, yielding each result; a task whose process dies is retried."""
 
     def stop(self) -> None:
         """Stop the running tasks, each with a checkpoint of its run."""
 
 
-def seconds_of(task: AnyTask) -> float:
+def seconds_of(task: Executable) -> float:
     """Execute a task in this process, and return its duration in seconds."""
     start_time = time.monotonic()
     task.execute()

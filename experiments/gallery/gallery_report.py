@@ -1,0 +1,129 @@
+"""The report of a gallery: a table and a figure for each game, as HTML, Markdown and JSON."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from ...envs.errors import UsageError
+from ..datasets.dataset import Recording
+from ..reporting.document import Block, Heading, Paragraph, Table, to_html, write_markdown
+from ..runs.files import write_file
+from .columns import COLUMNS
+from .gallery_figure import gallery_figure
+from .gallery_task import GalleryTask
+from .game_frames import GameFrames, compressed_sizes
+from .subject import spaced
+
+BEST = "Bayes factor"
+BEST_TEXT = (
+    "Bayes factor: nats of the held-out frames together, less those of the best density, with the "
+    "standard error of the difference"
+)
+
+
+def game_result(
+    frames: GameFrames, tasks: Sequence[GalleryTask], errors: Mapping[str, str]
+) -> dict[str, Any]:
+    """Return the numbers of all densities in a game; ``errors`` are of those that failed."""
+    job, sizes = tasks[0].job, tasks[0].sizes
+    held_out = job.spaced_frames(Recording(*job.data), "held-out", sizes.held_out)
+    coded = spaced(held_out, sizes.coded)
+    models: dict[str, dict[str, Any]] = {}
+    for task in tasks:
+        cells = {name: cell for name, cell in task.cells.items() if cell is not None}
+        models[task.model] = {"error": errors.get(task.model, ""), "cells": cells}
+    _add_bayes_factors(models)
+    for model in models.values():
+        model["cells"].get("bits/pixel", {}).pop("log_probs", None)  # as many as frames
+    return {
+        "about": frames.about,
+        "frame": [*coded.shape[1:]],
+        "bytes_per_frame": compressed_sizes(coded),
+        "models": models,
+    }
+
+
+def _add_bayes_factors(models: dict[str, dict[str, Any]]) -> None:
+    """Compare each density with the one that finds the held-out frames most likely, in place."""
+    scored = {
+        name: torch.tensor(cell["log_probs"], dtype=torch.float64)
+        for name, model in models.items()
+        if "log_probs" in (cell := model["cells"].get("bits/pixel", {}))
+    }
+    best = max(scored, key=lambda name: float(scored[name].sum()), default="")
+    for name, log_prob in scored.items():
+        models[name]["cells"][BEST] = _bayes_factor(log_prob, scored[best], best=name == best)
+
+
+def _bayes_factor(
+    log_p: Float[Tensor, " B"], log_q: Float[Tensor, " B"], *, best: bool
+) -> dict[str, Any]:
+    try:
+        from ...world_models.inference.hypothesis import log_bayes_factor
+
+        nats, error = log_bayes_factor(log_p, log_q)
+    except (UsageError, ImportError) as failure:
+        return {"error": f"{type(failure).__name__}: {failure}"}
+    shown = "best" if best else f"{nats:,.0f} ± {error:,.0f}"
+    return {"shown": shown, "nats": nats, "standard_error": error}
+
+
+def header() -> list[str]:
+    """Return the names of the columns, the comparison after the scores that it compares."""
+    first, *others = [column.name for column in COLUMNS]
+    return [first, BEST, *others]
+
+
+def notes() -> list[str]:
+    """Return what the columns are, one by one."""
+    first, *others = [column.text for column in COLUMNS if column.text]
+    return [first, BEST_TEXT, *others]
+
+
+def rows(models: Mapping[str, Any]) -> list[list[str]]:
+    """Return the cells of all densities: a number, the sentence of a failure, or a hyphen."""
+    table = []
+    for name, model in models.items():
+        cells = [model["cells"].get(column, {}) for column in header()]
+        texts = [cell.get("shown") or cell.get("error") or "-" for cell in cells]
+        if model["error"]:
+            texts[0] = model["error"]
+        table.append([name, *texts])
+    return table
+
+
+def blocks(
+    protocol: str, games: Mapping[str, dict[str, Any]], tasks: Sequence[GalleryTask]
+) -> list[Block]:
+    """Return the blocks of the document."""
+    found: list[Block] = [Paragraph(protocol)]
+    for game, result in games.items():
+        of_game = [task for task in tasks if task.game == game]
+        job, baselines = of_game[0].job, result["bytes_per_frame"]
+        drawn = {task.model: pictures for task in of_game if (pictures := task.pictures)}
+        others = ", ".join(f"{name} {size:,.1f}" for name, size in baselines.items())
+        found += [
+            Heading(game),
+            Paragraph(
+                f"{result['about']}, as {' x '.join(map(str, result['frame']))} symbols. The same "
+                f"held-out frames as the column bytes/frame take, in bytes a frame: {others}."
+            ),
+            Table(["density", *header()], rows(result["models"]), "; ".join(notes()) + "."),
+        ]
+        if drawn:
+            found.append(gallery_figure(game, drawn, job.quantizer(Recording(*job.data))))
+    return found
+
+
+def write_gallery(
+    path: Path, protocol: str, games: Mapping[str, dict[str, Any]], tasks: Sequence[GalleryTask]
+) -> None:
+    """Write the report as HTML, and as Markdown with its figures beside it."""
+    document = blocks(protocol, games, tasks)
+    title = f"Densities on {', '.join(games)}"
+    write_file(path, to_html(title, document))
+    write_markdown(path.with_suffix(".md"), title, document)

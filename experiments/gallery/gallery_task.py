@@ -1,0 +1,169 @@
+"""A task of the gallery: the pretraining of a density in a game, and its columns.
+
+Both continue where a killed process ended: the training from its checkpoint, the columns from the
+file that each is added to.
+"""
+
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import numpy as np
+
+from ...envs.errors import RunError, UsageError
+from ..config.arguments import import_modules
+from ..runs.files import read_json, replacing, write_json
+from ..runs.runtime import pick_threads
+from ..sessions.options import PretrainOptions
+from ..training.densities import DensityPretraining
+from ..training.pretrain import pretrain
+from .columns import COLUMNS, Column
+from .first_pass import FirstPass
+from .gallery_options import Sizes
+from .subject import Subject, updates_of_a_pass
+
+MEASUREMENTS = "measurements.json"
+PICTURES = "pictures.npz"
+
+
+class TimeIsUp(Exception):
+    """A measurement has taken as long as it may."""
+
+
+@dataclass(frozen=True)
+class GalleryTask:
+    """A density in a game."""
+
+    game: str
+    model: str
+    """Name of the density."""
+    job: DensityPretraining
+    folder: Path
+    """The run folder; absolute, because other processes execute the task."""
+    sizes: Sizes = Sizes()
+    measure_minutes: float = 10.0
+    """Minutes of all columns, of which each takes at most half."""
+    imports: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """The game and the density."""
+        return f"{self.game}: {self.model}"
+
+    @property
+    def cells(self) -> dict[str, Any]:
+        """The cells measured so far by column: None for one that the density cannot fill."""
+        path = self.folder / MEASUREMENTS
+        cells: dict[str, Any] = read_json(path)["cells"] if path.exists() else {}
+        return cells
+
+    @property
+    def pictures(self) -> dict[str, Any]:
+        """The frames to draw by name, uint8 symbols or float nats."""
+        path = self.folder / PICTURES
+        if not path.exists():
+            return {}
+        with np.load(path, allow_pickle=False) as archive:
+            return dict(archive)
+
+    def execute(self) -> None:
+        """Train the density from its last checkpoint, and measure the columns that are missing.
+
+        Raises KeyboardInterrupt if training is interrupted.
+        """
+        import_modules(self.imports)
+        options = PretrainOptions(
+            imports=self.imports, device="cpu", threads=1, checkpoint_minutes=0.5, quiet=True
+        )
+        first, begin = FirstPass(updates_of_a_pass(self.job)), time.monotonic()
+        run = pretrain(self.job, self.folder, options, [first])
+        run.raise_interrupted()
+        if not run.finished:
+            raise KeyboardInterrupt
+        pick_threads(1)
+        if not self.job.minutes:
+            begin = time.monotonic()
+        # The evaluations of the training are part of what measuring may take.
+        self.measure(begin + 60 * (self.job.minutes + self.measure_minutes))
+
+    def measure(self, deadline: float) -> None:
+        """Measure the columns that are missing or failed, and store each at once.
+
+        ``deadline`` is by ``time.monotonic``.
+        """
+        subject = Subject(self.job, self.folder, self.sizes)
+        about = {"step": subject.state["step"], "sizes": asdict(self.sizes)}
+        path, density = self.folder / MEASUREMENTS, subject.density()
+        stored = read_json(path) if path.exists() else {}
+        same = {name: stored.get(name) for name in about} == about  # else it has learned more
+        cells, pictures = (self.cells, self.pictures) if same else ({}, {})
+        pictures["held-out"] = subject.some_held_out(1).numpy()
+        for column in sorted(COLUMNS, key=lambda column: column.slow):
+            if self._is_settled(cells.get(column.name, {})):
+                continue
+            seconds = min(deadline - time.monotonic(), 30 * self.measure_minutes)
+            cells[column.name], drawn = self._measured(column, subject, density, seconds)
+            pictures |= {name: np.asarray(x) for name, x in drawn.items()}
+            with replacing(self.folder / PICTURES) as file:
+                np.savez_compressed(file, allow_pickle=False, **pictures)
+            write_json(path, about | {"cells": cells})
+
+    def _is_settled(self, cell: dict[str, Any] | None) -> bool:
+        """Return whether a cell is measured; a failure is measured again, or for longer."""
+        if cell is None:
+            return True
+        if "error" in cell:
+            return bool(self.measure_minutes <= cell["minutes"])
+        return bool(cell)
+
+    def _measured(
+        self, column: Column, subject: Subject, density: Any, seconds: float
+    ) -> tuple[dict[str, Any] | None, dict[str, Any]]:
+        """Return what is stored of a cell, and pictures.
+
+        These are its numbers or the sentence of a failure, or None if the density cannot fill it.
+        ``seconds`` are those that it may take.
+        """
+        begin, minutes = time.monotonic(), 0.0
+        try:
+            if not column.fits(density):
+                return None, {}
+            with time_limit(seconds):
+                cell = column.measure(subject)
+            duration = round(time.monotonic() - begin, 2)
+            return {"shown": cell.shown, **cell.numbers, "measured_in": duration}, cell.pictures
+        except TimeIsUp:
+            minutes = self.measure_minutes
+            sentence = f"It took more than {max(seconds, 0):.0f} s; raise --measure-minutes."
+        except (UsageError, RunError) as error:
+            sentence = str(error)
+        except Exception as error:  # a density of a user may raise anything
+            sentence = f"{type(error).__name__}: {error}"
+        return {"error": sentence, "minutes": minutes}, {}
+
+
+@contextmanager
+def time_limit(seconds: float) -> Iterator[None]:
+    """Raise TimeIsUp within the context after some seconds of wall time, in the main thread."""
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        raise TimeIsUp
+
+    if seconds <= 0:
+        raise TimeIsUp
+    if threading.current_thread() is not threading.main_thread():
+        yield  # only the main thread may handle signals
+        return
+    previous = signal.signal(signal.SIGALRM, stop)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, previous)
