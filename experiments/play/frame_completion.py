@@ -142,7 +142,7 @@ def draw_symbols(quantizer: FrameQuantizer, symbols: UInt8[Tensor, "H W"]) -> Im
     if quantizer.planes:
         colors: Image = plane_colors(quantizer.levels - 1)[symbols.numpy()]
         return colors
-    gray: Image = quantizer.gray(symbols).numpy()
+    gray: Image = quantizer.gray(symbols[None])[0].numpy()
     return gray
 
 

@@ -15,13 +15,14 @@ UPDATES, BATCH = 300, 64
 """Gradient steps of the two-sample test's classifier."""
 
 
-def log_bayes_factor(log_p: Float[Tensor, " B"], log_q: Float[Tensor, " B"]) -> tuple[float, float]:
+def log_bayes_factor(log_p: Float[Tensor, " P"], log_q: Float[Tensor, " Q"]) -> tuple[float, float]:
     """Return the log Bayes factor of model p over q on held-out frames, and its standard error.
 
-        log B = sum_i (log p(x_i) - log q(x_i)),  error = sqrt(B) std_i(log p(x_i) - log q(x_i))
+        log B = sum_i (log p(x_i) - log q(x_i)),  error = sqrt(n) std_i(log p(x_i) - log q(x_i))
 
-    Both in nats. The log-probabilities are of the same B frames in the same order: frames that are
-    hard for both models then add no error. Raises UsageError for other numbers of frames.
+    Both in nats. The log-probabilities are of the same n frames in the same order: what makes a
+    frame improbable under both models adds no error. Raises UsageError if their numbers differ or
+    are below two.
     """
     if log_p.shape != log_q.shape or len(log_p) < 2:
         raise UsageError(

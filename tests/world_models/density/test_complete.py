@@ -199,7 +199,7 @@ class Tabulated:
     def log_prob(self, x: Tensor) -> Tensor:
         raise NotImplementedError
 
-    observe = sample = state_dict = load_state_dict = log_prob  # of the protocol
+    observe = sample = state_dict = load_state_dict = log_prob  # not used
 
 
 def test_an_orderless_density_is_completed_exactly_in_any_order() -> None:
@@ -255,7 +255,10 @@ def test_evidence_that_does_not_fit_is_refused(evidence: Tensor, message: str) -
 class WholeFrames:
     """A density of whole frames, without conditionals and without codes."""
 
-    shape, levels = (2, 2), LEVELS
+    def log_prob(self, x: Tensor) -> Tensor:
+        raise NotImplementedError
+
+    observe = sample = state_dict = load_state_dict = log_prob  # not used
 
 
 def test_a_density_of_whole_frames_is_refused_by_name() -> None:
