@@ -98,7 +98,7 @@ class FrameCompletion:
         erased = Picture(self._with_erased(image), f"{self.num_erased} erased", erasable=True)
         if self.completed is None:
             note = f"skipped: it takes more than {MAX_SECONDS:g} s; erase fewer pixels"
-            return Images("Completion", (erased,), note)
+            return Images("Completion", (erased, Picture(erased.image, "not completed")), note)
         found, age = self.completed, context.timestep - self.completed.timestep
         caption = "completed" if not age else f"completed, {age} timesteps ago"
         completed = Picture(resized(draw_symbols(quantizer, found.symbols), size), caption)
