@@ -34,6 +34,12 @@ from reverie.envs.batched_env import BatchedEnv
 from reverie.envs.interface import Segment, Stateful, Transition
 from reverie.experiments.config.registry import AGENTS, BONUSES
 from reverie.experiments.runs.checkpoints import Checkpoints
+from reverie.world_models.density.complete import (
+    can_complete,
+    evidence_of,
+    log_evidence,
+    posterior_samples,
+)
 from reverie.world_models.interface import (
     Density,
     DensityConfig,
@@ -158,6 +164,12 @@ def check_density(name: str, folder: Path) -> None:
         found += [*density.observe(frames), density.sample(2)]
         if isinstance(density, PixelwiseDensity):
             found.append(density.pixel_log_probs(frames.to(device)))
+        if can_complete(density):
+            known = torch.ones_like(frames, dtype=torch.bool)
+            known[:, -1] = False
+            evidence = evidence_of(frames, known, 4).to(device)
+            found.append(log_evidence(density, evidence, particles=2, steps=2))
+            found.append(posterior_samples(density, evidence, 1, particles=2, steps=2))
         assert {x.device.type for x in found} == {device.type}
         results.append([x.cpu() for x in found])
     if DOUBLE or config.kind != "bound":  # its noise is drawn by the device

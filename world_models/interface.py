@@ -76,6 +76,29 @@ class SequentialDensity(PixelwiseDensity, Protocol):
 
 
 @runtime_checkable
+class LocalDensity(SequentialDensity, Protocol):
+    """A sequential density whose conditionals read no pixel beyond a radius.
+
+    The conditional of pixel (i, j) reads rows i - radius..i and columns j - radius..j + radius.
+    """
+
+    radius: int
+
+
+@runtime_checkable
+class OrderlessDensity(Density, Protocol):
+    """A density that predicts unknown pixels from any set of known ones."""
+
+    shape: tuple[int, int]
+    levels: int
+
+    def conditional_given(
+        self, x: UInt8[Tensor, "B H W"], known: Bool[Tensor, "B H W"]
+    ) -> Float[Tensor, "B H W levels"]:
+        """Return the probabilities of each pixel given the known ones, and read no others."""
+
+
+@runtime_checkable
 class Representation(Stateful, Protocol):
     """An encoder of observations as vectors with meaningful Euclidean distances.
 

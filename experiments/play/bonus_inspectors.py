@@ -14,9 +14,9 @@ from ...agents.bonuses.visit_counts import VisitCounts
 from ...envs.interface import TimeStep
 from ...world_models.density.quantization import grayscale
 from ...world_models.interface import PixelwiseDensity
-from ..evaluation.screen import plane_colors
 from ..evaluation.video import Image
 from .context import Inspection, StepContext
+from .frame_completion import FrameCompletion, draw_symbols
 from .images import overlay_heat_map, resized
 from .panels import Images, Panel, Picture, Table
 
@@ -57,7 +57,18 @@ class CountingInspector(Generic[B]):
 
 
 class DensityBonusInspector(CountingInspector[HasDensity]):
-    """The current frame's surprise in total and per pixel, its pseudo-count and its bonus."""
+    """The current frame's surprise in total and per pixel, its pseudo-count and its bonus.
+
+    Below them is the frame as the density completes it, where the user has erased pixels.
+    """
+
+    def __init__(self, bonus: HasDensity) -> None:
+        super().__init__(bonus)
+        self.completion = FrameCompletion(bonus.density)
+
+    def inspect(self, context: StepContext) -> Inspection:
+        completion = self.completion.panel(context)  # before the density learns the frame
+        return Inspection((*super().inspect(context).panels, completion))
 
     def observe(self, step: TimeStep) -> list[Panel]:
         frame_density = self.bonus.density
@@ -81,11 +92,9 @@ class DensityBonusInspector(CountingInspector[HasDensity]):
         if nats is None:
             note = "not available per pixel: this density bounds the probability of whole frames"
             return [counts, Table("Surprise", (), note)]
-        gray: Image = quantizer.gray(symbols)[0].cpu().numpy()
-        if quantizer.planes:
-            quantized, frame = plane_colors(quantizer.levels - 1)[symbols[0].cpu().numpy()], gray
-        else:
-            quantized, frame = gray, grayscale(step.frame)[0].cpu().numpy()
+        shown = quantizer.gray(symbols) if quantizer.planes else grayscale(step.frame)
+        frame: Image = shown[0].cpu().numpy()
+        quantized = draw_symbols(quantizer, symbols[0].cpu())
         pictures = (
             Picture(resized(quantized, frame.shape), "input of the density"),
             Picture(overlay_heat_map(frame, nats), "-log p of each pixel"),

@@ -62,6 +62,7 @@ class PlacedImage(NamedTuple):
     width: float
     height: float
     image: Image
+    erasable: bool = False
 
 
 Mark = Text | Box | Line | PlacedImage
@@ -192,7 +193,7 @@ def _draw_images(panel: Images) -> Drawing:
         height = max(size[1] for size in sizes)
         for column, (picture, size, lines) in enumerate(zip(row, sizes, captions, strict=True)):
             x = column * (width + GAP)
-            marks.append(PlacedImage(x, y, *size, picture.image))
+            marks.append(PlacedImage(x, y, *size, picture.image, picture.erasable))
             marks += [Text(x, y + height + 14 + LINE * i, line) for i, line in enumerate(lines)]
         y += height + LINE * max(map(len, captions)) + GAP
     return Drawing(y - GAP / 2, marks)

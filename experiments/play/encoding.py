@@ -66,6 +66,7 @@ def _panel_to_json(panel: Panel) -> dict[str, Any]:
             "width": 100 * mark.width / WIDTH,
             "height": 100 * mark.height / drawing.height,
             "image": _to_json(mark.image),
+            "erasable": mark.erasable,
         }
         for mark in drawing.marks
         if isinstance(mark, PlacedImage)

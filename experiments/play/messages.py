@@ -51,6 +51,12 @@ def execute(session: Session, message: object) -> bool:
             value is None or _within(value, -math.inf, math.inf)
         ):
             session.set_slider(name, value)
+        case {"command": "erase", "value": [_, *_] as points} if _are_points(points):
+            session.erase([(x, y) for x, y in points])
+        case {"command": "erase_lower_half"}:
+            session.erase_lower_half()
+        case {"command": "restore"}:
+            session.restore()
         case _:
             session.ignored_messages += 1
             return False
@@ -59,6 +65,14 @@ def execute(session: Session, message: object) -> bool:
 
 def _are_keys(keys: list[Any]) -> bool:
     return len(keys) <= 20 and all(type(key) is str for key in keys)
+
+
+def _are_points(points: list[Any]) -> bool:
+    """Return whether these are at most 500 points (x, y) of a picture, from 0 to 1."""
+    return len(points) <= 500 and all(
+        isinstance(point, list) and len(point) == 2 and all(_within(x, 0, 1) for x in point)
+        for point in points
+    )
 
 
 def _within(value: Any, minimum: float, maximum: float) -> bool:

@@ -18,6 +18,8 @@ class Picture:
 
     image: Image
     caption: str = ""
+    erasable: bool = False
+    """Whether the user erases its pixels on the page."""
 
 
 @dataclass(frozen=True, slots=True)

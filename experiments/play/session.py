@@ -4,6 +4,7 @@ It has no threads, clocks or sockets: a server calls ``step`` and passes it the 
 """
 
 import math
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
@@ -13,7 +14,7 @@ import torch
 from ...agents.interface import ActOutput
 from ...envs import prng
 from ..evaluation.video import VideoWriter
-from .context import AdjustableInspector, StepContext
+from .context import AdjustableInspector, ErasableInspector, StepContext
 from .dream import Dream
 from .encoding import pack, pack_view
 from .film import render_view
@@ -41,6 +42,12 @@ class Session:
         self.keyboard = Keyboard(self.game.action_names)
         self.dream = Dream(setup.predictor) if setup.predictor else None
         self.inspectors = list(build_inspectors(*setup.parts))
+        self.erasable = [
+            x.completion
+            for x in self.inspectors
+            if isinstance(x, ErasableInspector) and not x.completion.no_completion_reason
+        ]
+        """Frames that the user can erase pixels of."""
         self.untrained = [*parts_of(*setup.parts, setup.predictor)]
         """The parts that have not learned anything yet."""
         self.mode: Mode = "dream" if self.dream and not self.inspectors else "watch"
@@ -76,6 +83,7 @@ class Session:
             "keys": self.keyboard.keys,
             "speeds": SPEEDS,
             "noDreamReason": self.setup.no_dream_reason,
+            "erasable": bool(self.erasable),
         }
 
     def step(self) -> bool:
@@ -131,6 +139,7 @@ class Session:
             "recordedFrames": self.video.length if self.video else None,
             "recordingResult": self.recording_result,
             "ignoredMessages": self.ignored_messages,
+            "erased": sum(frame.num_erased for frame in self.erasable),
             "events": self.history.events_since(since),
         }
         return pack(state, entry.packed_view)
@@ -157,6 +166,28 @@ class Session:
         for inspector in self.inspectors:
             if isinstance(inspector, AdjustableInspector):
                 inspector.set_slider(name, value)
+        self.refresh()
+
+    def erase(self, stroke: Sequence[tuple[float, float]]) -> None:
+        """Erase pixels of the newest frame and of those after it, along a stroke in 0..1."""
+        for frame in self.erasable:
+            frame.erase(stroke)
+        self._show_newest()
+
+    def erase_lower_half(self) -> None:
+        """Erase the lower half of the newest frame and of those after it."""
+        for frame in self.erasable:
+            frame.erase_lower_half()
+        self._show_newest()
+
+    def restore(self) -> None:
+        """Restore all erased pixels."""
+        for frame in self.erasable:
+            frame.restore()
+        self._show_newest()
+
+    def _show_newest(self) -> None:
+        self.sought_timestep = None
         self.refresh()
 
     def reset(self) -> None:

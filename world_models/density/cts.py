@@ -52,6 +52,9 @@ class CTS:
     for frames or states of another shape or number of levels.
     """
 
+    radius = 1
+    """A context is the pixels left, up, up-left and up-right."""
+
     def __init__(
         self,
         shape: tuple[int, int],

@@ -43,6 +43,9 @@ class Histogram(HasState):
 
     STATE = ("shape", "levels", "counts", "num_frames", "generator")
 
+    radius = 0
+    """Pixels are independent, so a conditional reads none."""
+
     def __init__(
         self,
         shape: tuple[int, int],

@@ -57,6 +57,11 @@ class PixelCNN(AutoregressiveDensity):
 
     net: "GatedPixelCNN"
 
+    @property
+    def radius(self) -> int:
+        """Pixels by which the receptive field extends upwards and to either side."""
+        return self.net.radius
+
     @torch.no_grad()
     def conditional(self, x: UInt8[Tensor, "B H W"], i: int, j: int) -> Float[Tensor, "B levels"]:
         top, left = max(0, i - self.net.radius), max(0, j - self.net.radius)

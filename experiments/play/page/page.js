@@ -1,6 +1,7 @@
 // The page of `reverie play`: renders the session's messages, and sends commands to it.
 
 import { decodeImages, element, fitPictures, showPanels, showPictures } from "./panels.js";
+import { eraseWithPointer } from "./strokes.js";
 import { Timeline } from "./timeline.js";
 
 const get = (id) => document.getElementById(id);
@@ -27,6 +28,7 @@ const send = (command, fields = {}) => {
 };
 const seek = (timestep) => send("seek", { value: timeline.within(timestep) });
 const timeline = new Timeline(get("timeline"), get("legend"), seek);
+const sendStroke = eraseWithPointer(get("panels"), (points) => send("erase", { value: points }));
 new ResizeObserver(() => fitPictures(get("main-view"))).observe(get("main-view"));
 window.reverie = { frames: 0, state: null }; // read by tests and by `reverie bench`
 
@@ -48,6 +50,7 @@ function showInfo(message) {
   get("agent").textContent = info.player;
   get("dream").disabled = Boolean(info.noDreamReason);
   get("dream").title = info.noDreamReason;
+  document.body.classList.toggle("erasable", info.erasable);
   get("status").textContent = info.noDreamReason;
   // The game moves: where reduced motion is asked for, it waits for Play.
   if (matchMedia("(prefers-reduced-motion: reduce)").matches) send("set_playing", { value: false });
@@ -84,6 +87,7 @@ async function render(data) {
   window.reverie.state = state;
   window.reverie.onFrame?.(state);
   send("frame_shown");
+  sendStroke();
 }
 
 /** Set a text only if it is new, so that screen readers announce changes alone. */
@@ -107,6 +111,8 @@ function showState() {
   get("agent").setAttribute("aria-pressed", !state.manual);
   get("manual").setAttribute("aria-pressed", state.manual);
   get("live").setAttribute("aria-pressed", state.live);
+  get("erase-lower-half").disabled = !info.erasable;
+  get("restore").disabled = !state.erased;
   for (const [key, [id, property]] of Object.entries(SETTINGS)) {
     // A change is displayed until the session has confirmed it.
     if (pending[key] === state[key]) delete pending[key];
@@ -134,6 +140,9 @@ const BUTTONS = {
   manual: [() => send("set_manual", { value: !state.manual }), "H", "manual control, or the agent"],
   watch: [() => send("set_mode", { value: "watch" }), "W", "watch the agent"],
   dream: [() => send("set_mode", { value: "dream" }), "D", "watch the dream of the predictor"],
+  "erase-lower-half": [() => send("erase_lower_half"), "B",
+    "erase the lower half of the frame, for the density to fill in"],
+  restore: [() => send("restore"), "X", "restore the erased pixels"],
   resync: [() => send("resync"), "R", "restart the dream from the emulator"],
   live: [() => send("go_live"), "L", "go to the newest timestep"],
   theme: [toggleTheme, "T", "light or dark colors"],

@@ -63,6 +63,7 @@ export function showPanels(container, panels, setSlider) {
     images.forEach((placed, i) => {
       const canvas = drawing.children[1 + i];
       paint(canvas, placed.image);
+      canvas.classList.toggle("erasable", placed.erasable);
       for (const side of ["left", "top", "width", "height"]) {
         canvas.style[side] = `${placed[side]}%`;
       }

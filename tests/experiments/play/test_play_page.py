@@ -19,8 +19,9 @@ from reverie.envs.atari.atari import AtariConfig
 from reverie.envs.atari.protocol import PROTOCOLS
 from reverie.envs.batched_env import BatchedEnv
 from reverie.experiments.play.session import Session
+from reverie.world_models.density.histogram import HistogramConfig
 
-from play_fixtures import Page, build_session, chromium, open_page, serving
+from play_fixtures import CATCH, Page, build_session, chromium, open_page, serving
 from sample_agents import EXAMPLES, SMALL_PPO, shortened
 
 
@@ -139,6 +140,44 @@ def test_a_run_without_a_predictor_has_no_dream_mode(browser: Any, tmp_path: Pat
         assert page.page.evaluate("document.body.scrollHeight <= 720"), "the page fits 1280 x 720"
         page.page.screenshot(path=tmp_path / "watch.png")
         assert len(np.unique(page.pixels())) > 3
+        assert page.errors == []
+
+
+def test_pixels_are_erased_with_a_mouse_with_touch_and_with_keys(browser: Any) -> None:
+    bonus = PseudoCountConfig(density=HistogramConfig()).build(BatchedEnv(CATCH.build(1)).spec)
+    session = build_session(bonus=bonus)
+    for _ in range(10):
+        session.step()
+    with serving(session) as (address, _), open_page(browser, address) as page:
+        page.wait_for(lambda state: state.get("timestep", 0) > 10)
+        assert page.page.locator("#restore").is_disabled()
+        canvas = page.page.locator("canvas.erasable")
+        box = canvas.bounding_box()
+        page.page.mouse.move(box["x"] + 0.1 * box["width"], box["y"] + 0.55 * box["height"])
+        page.page.mouse.down()
+        page.page.mouse.move(box["x"] + 0.9 * box["width"], box["y"] + 0.55 * box["height"])
+        page.page.mouse.up()
+        page.wait_for(lambda state: state["erased"] == 5)
+        page.page.mouse.move(box["x"] + 0.9 * box["width"], box["y"] + 0.95 * box["height"])
+        timestep = page.state()["timestep"]
+        page.wait_for(lambda state: state["timestep"] > timestep + 3)
+        assert page.state()["erased"] == 5, (
+            "they stay erased, and no other is while none is pressed"
+        )
+        assert "5 erased" in page.page.locator("#panels").text_content()
+        page.page.keyboard.press("x")
+        page.wait_for(lambda state: state["erased"] == 0)
+        page.page.keyboard.press("b")
+        page.wait_for(lambda state: state["erased"] == 25)
+        page.page.locator("#restore").click()
+        page.wait_for(lambda state: state["erased"] == 0)
+        touch = {"pointerType": "touch", "pointerId": 7, "isPrimary": True, "bubbles": True}
+        touch |= {"clientX": box["x"] + 0.5 * box["width"], "clientY": box["y"] + 2}
+        canvas.evaluate("node => { node.setPointerCapture = () => {}; }")  # of a made-up pointer
+        canvas.dispatch_event("pointerdown", touch)
+        canvas.dispatch_event("pointerup", touch)
+        page.wait_for(lambda state: state["erased"] == 1)
+        assert canvas.evaluate("node => getComputedStyle(node).touchAction") == "none"
         assert page.errors == []
 
 

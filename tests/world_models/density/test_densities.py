@@ -12,7 +12,12 @@ from torch import Tensor
 from reverie.envs.errors import UsageError
 from reverie.experiments.runs.checkpoints import Checkpoints
 from reverie.world_models.density.frames import check_frames
-from reverie.world_models.interface import Density, PixelwiseDensity, SequentialDensity
+from reverie.world_models.interface import (
+    Density,
+    LocalDensity,
+    PixelwiseDensity,
+    SequentialDensity,
+)
 
 from sample_models import DENSITY_EXAMPLES, assert_same_state, random_frames
 
@@ -79,6 +84,19 @@ def test_conditionals_are_distributions_that_multiply_to_the_frame(name: str) ->
         unknown = frames.clone()  # a pixel and all later ones are not read
         unknown[:, i, j:] = unknown[:, i + 1 :] = 2
         assert torch.equal(density.conditional(unknown, i, j), probs)
+
+
+def test_a_local_conditional_reads_no_pixel_beyond_its_radius(name: str) -> None:
+    density, (frames, others) = build(name, (8, 14)), random_frames(4, (8, 14)).split(2)
+    if not isinstance(density, LocalDensity):
+        return
+    density.observe(random_frames(20, (8, 14), seed=1))
+    i, j, radius = 7, 7, density.radius
+    window = slice(max(i - radius, 0), None), slice(max(j - radius, 0), j + radius + 1)
+    others = others.clone()
+    others[:, *window] = frames[:, *window]
+    found = [density.conditional(x, i, j) for x in (frames, others)]
+    torch.testing.assert_close(*found, rtol=1e-6, atol=1e-7)
 
 
 def test_log_prob_makes_no_update(name: str) -> None:
