@@ -53,9 +53,9 @@ def run(argv: list[str]) -> int:
     density = load_density(options.init_from)[1] if options.init_from else header.build()
     with progress_of("decoded", header.num_frames) as progress, raising_interrupted():
         symbols = archive.read(density, progress.show)
-        with reporting_failure(path, "the archive is as it was"), replacing(path) as file:
-            np.savez_compressed(
-                file, allow_pickle=False, symbols=symbols.numpy(), levels=header.levels
-            )
+        with reporting_failure(path, "the archive is as it was"):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with replacing(path) as file:
+                np.savez_compressed(file, symbols=symbols.numpy(), levels=header.levels)
     print(f"{path}: {describe(header)} decoded at {progress.rate}")
     return 0

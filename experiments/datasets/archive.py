@@ -101,9 +101,7 @@ class Symbols:
         return self.quantizer(frames[:, -self.channels :])
 
 
-def header_of(
-    symbols: "Symbols", config: DensityConfig, density: Density, **settings: Any
-) -> Header:
+def header_of(symbols: Symbols, config: DensityConfig, density: Density, **settings: Any) -> Header:
     """Return the header of an archive of symbols, coded by a density with this config."""
     return Header(
         env_name=symbols.recording.env_name,
@@ -154,7 +152,7 @@ def write_archive(
     path: Path,
     header: Header,
     density: Density,
-    symbols: "Symbols | UInt8[Tensor, 'N H W']",
+    symbols: Symbols | UInt8[Tensor, "N H W"],
     show: Callable[[int], object] = lambda done: None,
 ) -> int:
     """Write an archive of all symbols, and return its size in bytes.

@@ -11,7 +11,7 @@ from torch import Tensor
 from reverie.envs.errors import NumericalError, UsageError
 from reverie.world_models.coding import decode, encode
 from reverie.world_models.coding.prequential import NotReproduced
-from reverie.world_models.density.cts import CTS, CTSConfig
+from reverie.world_models.density.cts import CTS
 from reverie.world_models.density.histogram import Histogram
 from reverie.world_models.interface import Density, SequentialDensity
 
@@ -72,7 +72,6 @@ def test_a_message_is_hardly_longer_than_the_log_probabilities(name: str) -> Non
 def test_a_message_of_predictable_frames_is_hardly_longer_either() -> None:
     """With frequencies of 16 bits it would be."""
     frame = random_frames(1, (20, 20), 8)
-    before, _ = CTSConfig().build(shape=(20, 20), levels=8).observe(frame.repeat(3000, 1, 1))
     frozen, learned = CTS((20, 20), 8), CTS((20, 20), 8)
     for density in (frozen, learned):
         density.observe(frame.repeat(3000, 1, 1))

@@ -81,7 +81,7 @@ def test_every_symbol_has_a_frequency_near_its_probability(probs: list[float]) -
     assert frequencies.sum() == 1 << rans.PRECISION
     assert frequencies.min() >= 1
     missing = 1 - sum(probs)  # goes to the last symbol
-    expected = np.array(probs) + [0, 0, max(missing, 0)]
+    expected = np.array(probs) + np.array([0, 0, max(missing, 0)])
     np.testing.assert_allclose(frequencies / (1 << rans.PRECISION), expected, atol=4e-7)
 
 
