@@ -1,9 +1,9 @@
 """Archives: the symbols of recorded frames in one file, coded losslessly by a density.
 
 A file is ``MAGIC`` and chunks, each a length, a CRC-32 and as many bytes. The first chunk is the
-header, as compressed JSON; the others are messages of ``world_models.coding``, each of as many
-frames as ``FRAMES_PER_CHUNK`` says, the last one of the rest. The density goes on learning from one
-to the next. A file that is cut, changed, or of another model, version or machine is refused.
+header, as compressed JSON; the others are messages of ``world_models.coding``, of about
+``SYMBOLS_PER_CHUNK`` symbols each, and the density goes on learning from one to the next. A file
+that is cut, changed, or of another model, version or machine is refused.
 """
 
 import hashlib
@@ -37,6 +37,8 @@ SUFFIX = ".reverie"
 ARCHIVE_FORMAT = 1
 SYMBOLS_PER_CHUNK = 1 << 23
 """Symbols of a message; the coder holds 8 bytes of each in memory."""
+FRAMES_IN_MEMORY = 256
+"""Recorded frames that are quantized together."""
 CHUNK = struct.Struct("<II")
 """Length and CRC-32 of a chunk."""
 
@@ -97,8 +99,9 @@ class Symbols:
 
     def __getitem__(self, rows: slice) -> UInt8[Tensor, "N H W"]:
         """Return the symbols of a range of rows."""
-        frames = self.recording.frames(torch.arange(*rows.indices(len(self))))
-        return self.quantizer(frames[:, -self.channels :])
+        parts = torch.split(torch.arange(*rows.indices(len(self))), FRAMES_IN_MEMORY)
+        frames = (self.recording.frames(part)[:, -self.channels :] for part in parts)
+        return torch.cat([self.quantizer(x) for x in frames])
 
 
 def header_of(symbols: Symbols, config: DensityConfig, density: Density, **settings: Any) -> Header:
@@ -203,7 +206,7 @@ class Archive:
                 f"{path} is no archive of `reverie compress`: it does not begin as one does."
             )
         first, *self.messages = _chunks(self.path, data[len(MAGIC) :])
-        values = json.loads(zlib.decompress(first))
+        values: dict[str, Any] = json.loads(zlib.decompress(first))
         if values.get("format") != ARCHIVE_FORMAT:
             raise UsageError(
                 f"{path} has format {values.get('format')}, and this version of reverie reads "

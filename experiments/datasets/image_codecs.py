@@ -44,8 +44,8 @@ def image_form(
         n, height, width = symbols.shape
         tiles = np.zeros((-(-n // columns) * columns, height, width), np.uint8)
         tiles[:n] = symbols
-        grid = tiles.reshape(-1, columns, height, width).swapaxes(1, 2)
-        grid = grid.reshape(-1, height, columns * width)
+        rows_of_tiles = tiles.reshape(-1, columns, height, width).swapaxes(1, 2)
+        grid = rows_of_tiles.reshape(-1, height, columns * width)
         step = max(rows // height, 1)
         parts = (grid[k : k + step].reshape(-1, columns * width) for k in range(0, len(grid), step))
         return [save(part) for part in parts]

@@ -186,7 +186,7 @@ def _batches(count: int, batch_size: int) -> Iterator[slice]:
 
 
 def _first_state(frames: UInt8[Tensor, "N H W"]) -> int:
-    return rans.LOWEST | zlib.crc32(frames.numpy())
+    return rans.LOWEST | zlib.crc32(frames.numpy().tobytes())
 
 
 def _pack(count: int, state: int, words: Words) -> bytes:
