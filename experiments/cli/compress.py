@@ -17,15 +17,9 @@ from ...world_models.density.cts import CTSConfig
 from ...world_models.interface import DensityConfig, SequentialDensity
 from ..config.arguments import parse_flags, split_roles, take_flag, take_imports
 from ..config.registry import choose_all
-from ..datasets.archive import (
-    SUFFIX,
-    Header,
-    Symbols,
-    digest_of_state,
-    header_of,
-    write_archive,
-)
+from ..datasets.archive import SUFFIX, Header, digest_of_state, header_of, write_archive
 from ..datasets.dataset import Recording
+from ..datasets.symbols import Symbols
 from ..runs.live_line import LiveLine
 from ..runs.outputs import check_writable, reporting_failure
 from ..runs.runtime import raising_interrupted

@@ -19,17 +19,15 @@ import torch
 from jaxtyping import UInt8
 from torch import Tensor
 
-from ...envs.batched_env import spec_of
 from ...envs.checks import at_least, check, within
 from ...envs.errors import UsageError
 from ...world_models.coding.prequential import NotReproduced, decode, encode, require_conditionals
-from ...world_models.density.quantization import FrameQuantizer
 from ...world_models.interface import Density, DensityConfig, TrainableDensity
 from ..config.serialization import decode_file
 from ..config.serialization import encode as to_values
 from ..runs.files import replacing, sync_folder, to_json
 from ..runs.provenance import cpu_name, package_version
-from .dataset import Recording
+from .symbols import Symbols
 
 MAGIC = b"\x89reverie"
 SUFFIX = ".reverie"
@@ -37,8 +35,6 @@ SUFFIX = ".reverie"
 ARCHIVE_FORMAT = 1
 SYMBOLS_PER_CHUNK = 1 << 23
 """Symbols of a message; the coder holds 8 bytes of each in memory."""
-FRAMES_IN_MEMORY = 256
-"""Recorded frames that are quantized together."""
 CHUNK = struct.Struct("<II")
 """Length and CRC-32 of a chunk."""
 
@@ -80,28 +76,6 @@ class Header:
     def build(self) -> Density:
         """Return the untrained density, on the CPU."""
         return self.density.build(shape=self.shape, levels=self.levels)
-
-
-class Symbols:
-    """The frames of a recording as symbols, in the order of its rows.
-
-    Raises UsageError for a resolution or a number of levels out of range.
-    """
-
-    def __init__(self, recording: Recording, *, resolution: int, levels: int) -> None:
-        spec = spec_of(recording.manifest.env)
-        self.recording, self.channels = recording, spec.channels
-        self.quantizer = FrameQuantizer(spec, resolution=resolution, levels=levels)
-        self.shape, self.levels = self.quantizer.shape, self.quantizer.levels
-
-    def __len__(self) -> int:
-        return len(self.recording)
-
-    def __getitem__(self, rows: slice) -> UInt8[Tensor, "N H W"]:
-        """Return the symbols of a range of rows."""
-        parts = torch.split(torch.arange(*rows.indices(len(self))), FRAMES_IN_MEMORY)
-        frames = (self.recording.frames(part)[:, -self.channels :] for part in parts)
-        return torch.cat([self.quantizer(x) for x in frames])
 
 
 def header_of(symbols: Symbols, config: DensityConfig, density: Density, **settings: Any) -> Header:

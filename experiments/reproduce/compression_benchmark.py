@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from ...envs.atari.atari import AtariConfig
 from ...envs.errors import RunError
@@ -15,9 +16,9 @@ from ...world_models.density import DENSITIES
 from ...world_models.density.cts import CTSConfig
 from ...world_models.interface import DensityConfig
 from ..config.registry import chosen_name
-from ..datasets.archive import Archive, Symbols, header_of, write_archive
 from ..datasets.dataset import Recording
 from ..datasets.image_codecs import CODECS, Form
+from ..datasets.symbols import Symbols
 from ..runs.files import read_json, write_json
 from ..runs.provenance import provenance
 from .recipe import Recipe, record_random_play
@@ -67,6 +68,8 @@ class CompressionBenchmark(Recipe):
         return Symbols(Recording(data), resolution=self.resolution, levels=self.levels)
 
     def _archive(self, symbols: Symbols, path: Path) -> dict[str, Any]:
+        from ..datasets.archive import Archive, header_of, write_archive  # imports numba
+
         density = self.density.build(shape=symbols.shape, levels=symbols.levels)
         header = header_of(symbols, self.density, density)
         frames = symbols[:]
@@ -79,7 +82,7 @@ class CompressionBenchmark(Recipe):
         return row_of("one file", size, seconds, torch.equal(decoded, frames))
 
 
-def smallest(forms: tuple[Form, ...], symbols: np.ndarray[Any, Any]) -> dict[str, Any]:
+def smallest(forms: tuple[Form, ...], symbols: NDArray[np.uint8]) -> dict[str, Any]:
     """Return the row of a codec's smallest form."""
     rows = []
     for form in forms:

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from reverie.envs.errors import RunError
+from reverie.experiments.datasets import archive
 from reverie.experiments.datasets.image_codecs import CODECS, Form
 from reverie.experiments.reproduce import compression_benchmark
 from reverie.experiments.reproduce.compression_benchmark import CompressionBenchmark, smallest
@@ -48,5 +49,5 @@ def test_a_game_and_codec_are_measured_once(
         raise AssertionError
 
     monkeypatch.setattr(compression_benchmark, "smallest", fail)
-    monkeypatch.setattr(compression_benchmark, "write_archive", fail)
+    monkeypatch.setattr(archive, "write_archive", fail)
     assert [*benchmark.measure(tmp_path)] == results
