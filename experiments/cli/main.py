@@ -19,6 +19,8 @@ USAGES = {
     "ablate": ("PRESET role:a,b ...", "Compare parts: --seeds N or --until decided, --dry-run."),
     "report": ("DIR ...", "Write the results of runs as HTML and Markdown."),
     "collect": ("RUN | random", "Record frames: --frames N --format own|gray|rgb."),
+    "compress": ("FOLDER", "Code recorded frames losslessly: --density cts."),
+    "decompress": ("FILE", "Decode the frames of an archive."),
     "pretrain": ("ROLE:NAME --data DIR", "Fit a model to recorded frames."),
     "gallery": ("", "Show every density on the same frames: --games GAMES --quick."),
     "list": ("[games | presets | roles]", "Print what there is to choose from."),

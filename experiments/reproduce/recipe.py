@@ -38,10 +38,12 @@ class Recipe:
         return None
 
 
-def record_random_play(env: EnvConfig, data: Path, *, frames: int, seed: int = 0) -> None:
+def record_random_play(
+    env: EnvConfig, data: Path, *, frames: int, seed: int = 0, num_envs: int = 8
+) -> None:
     """Record random play in an env, unless the folder holds a complete recording."""
     if not (data / "manifest.json").exists():
-        collect(random_policy(env, seed), env, data, frames=frames, seed=seed)
+        collect(random_policy(env, seed), env, data, frames=frames, seed=seed, num_envs=num_envs)
 
 
 def pretrain_to_the_end(

@@ -20,6 +20,7 @@ from ..config.presets import PRESETS
 from ..evaluation.run_evaluation import Evaluation
 from ..sessions.options import TrainOptions
 from ..training.imagined_env import ImaginationConfig
+from .compression_benchmark import CompressionBenchmark
 from .constant_action_benchmark import ConstantActions
 from .deep_sea_curve import DeepSeaCurve
 from .endurance import KillStorm, Soak
@@ -183,6 +184,7 @@ RECIPES: dict[str, Recipe] = {
         f"representations-{game}": RepresentationBenchmark(game)
         for game in ("ms_pacman", "frostbite", "qbert")
     },
+    "compression": CompressionBenchmark(("pong", "ms_pacman", "freeway")),
     "constant-actions": ConstantActions(
         {
             "freeway": ("machado",),

@@ -224,6 +224,34 @@ def verdict_errors_table() -> str:
     )
 
 
+def compression_table() -> str:
+    """Return the size of the same frames by codec and game, and the speed of coding them."""
+    (data,) = committed_results("compression")
+    frames, best = data["frames"], dict[str, int]()
+    for row in data["rows"]:
+        best[row["env_name"]] = min(row["bytes"], best.get(row["env_name"], row["bytes"]))
+    rows = [
+        [
+            row["env_name"],
+            row["codec"],
+            row["form"],
+            f"{row['bytes']:,}",
+            f"{8 * row['bytes'] / frames:,.1f}",
+            f"{row['bytes'] / best[row['env_name']]:.2f}",
+            *(f"{frames / row[name]:,.0f}" for name in ("encode_seconds", "decode_seconds")),
+        ]
+        for row in sorted(data["rows"], key=lambda row: (row["env_name"], row["bytes"]))
+    ]
+    side = data["resolution"]
+    return markdown_table(
+        "game | codec | smallest form | bytes | bits a frame | against the smallest | frames coded "
+        "a second | frames decoded a second",
+        rows,
+        f"{frames:,} frames of random play in one env, {side} x {side} pixels of {data['levels']} "
+        f"levels (`{data['command']}`); seconds are of one processor.",
+    )
+
+
 TABLES: dict[str, Callable[[], str]] = {
     "scores": scores_table,
     "episodic": episodic_table,
@@ -232,6 +260,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "races": races_table,
     "bench": bench_table,
     "predictors": predictors_table,
+    "compression": compression_table,
     "representations": representations_table,
     "gallery": gallery_table,
     "mazes": mazes_table,

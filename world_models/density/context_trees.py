@@ -9,6 +9,7 @@ from typing import NamedTuple, no_type_check
 
 import numpy as np
 
+from ..coding.rans import pop, tabulate, write_interval
 from ..machine_code import compiled
 
 DEPTH = 4
@@ -168,51 +169,40 @@ def _log_product(p):
 
 @compiled(error_model="numpy")
 @no_type_check
-def conditional(trees: ContextTrees, frames: np.ndarray, i: int, j: int):
-    """Return the probabilities [B levels] of pixel (i, j) given its causal neighbors.
+def conditional(trees: ContextTrees, frame: np.ndarray, i: int, j: int, probs: np.ndarray):
+    """Write the probabilities of pixel (i, j) given its causal neighbors; others are not read.
 
-    Other pixels are not read.
+    From the root to the leaf, each node has the share of the mixture that those above leave to it.
     """
-    probs = np.empty((len(frames), trees.leaves.shape[1] - 1))
-    path = np.empty(DEPTH + 1, np.uint32)
-    width = frames.shape[2]
-    for b in range(len(frames)):
-        left = frames[b, i, j - 1] if j > 0 else 0
-        above = frames[b, i - 1, j] if i > 0 else 0
-        above_left = frames[b, i - 1, j - 1] if i > 0 and j > 0 else 0
-        above_right = frames[b, i - 1, j + 1] if i > 0 and j + 1 < width else 0
-        context = (left, above, above_left, above_right)
-        _find_path(trees, 1 + i * width + j, context, path)
-        for symbol in range(probs.shape[1]):
-            probs[b, symbol] = _probability(trees, path, symbol)
-    return probs
-
-
-@compiled(error_model="numpy")
-@no_type_check
-def _find_path(trees, root, context, path):
-    """Write the nodes from a pixel's root to its leaf, which comes last."""
-    levels = trees.leaves.shape[1] - 1
-    node = np.uint32(root)
-    for depth in range(DEPTH):
-        path[depth] = node
-        node = np.uint32(trees.nodes[node, levels + 1 + context[depth]])
-    path[DEPTH] = node
-
-
-@compiled(error_model="numpy")
-@no_type_check
-def _probability(trees, path, symbol):
-    """Return a symbol's probability: from the leaf up, each node's estimate mixed with below's."""
     nodes, weights, leaves, _ = trees
-    levels = leaves.shape[1] - 1
-    leaf = path[DEPTH]
-    p = (leaves[leaf, symbol] + 1 / levels) / (leaves[leaf, levels] + 1.0)
-    for depth in range(DEPTH - 1, -1, -1):
-        node = path[depth]
-        estimate = (nodes[node, symbol] + 1 / levels) / (nodes[node, levels] + 1.0)
-        p += weights[node] * (estimate - p)
-    return p
+    levels, width = len(probs), frame.shape[1]
+    left = frame[i, j - 1] if j > 0 else 0
+    above = frame[i - 1, j] if i > 0 else 0
+    above_left = frame[i - 1, j - 1] if i > 0 and j > 0 else 0
+    above_right = frame[i - 1, j + 1] if i > 0 and j + 1 < width else 0
+    context = (left, above, above_left, above_right)
+    prior = 1 / levels
+    probs[:] = 0.0
+    node, share = np.uint32(1 + i * width + j), 1.0
+    for depth in range(DEPTH):
+        own = share * weights[node] / (nodes[node, levels] + 1.0)
+        for symbol in range(levels):
+            probs[symbol] += own * (nodes[node, symbol] + prior)
+        share *= 1 - weights[node]
+        node = np.uint32(nodes[node, levels + 1 + context[depth]])
+    own = share / (leaves[node, levels] + 1.0)
+    for symbol in range(levels):
+        probs[symbol] += own * (leaves[node, symbol] + prior)
+
+
+@compiled(error_model="numpy")
+@no_type_check
+def conditionals(trees: ContextTrees, frames: np.ndarray, i: int, j: int):
+    """Return the probabilities [B levels] of pixel (i, j) of every frame."""
+    probs = np.empty((len(frames), trees.leaves.shape[1] - 1))
+    for b in range(len(frames)):
+        conditional(trees, frames[b], i, j, probs[b])
+    return probs
 
 
 @compiled(error_model="numpy")
@@ -220,20 +210,47 @@ def _probability(trees, path, symbol):
 def sample(trees: ContextTrees, uniform: np.ndarray):
     """Sample frames in raster order; each pixel inverts its distribution at a uniform number."""
     batch, height, width = uniform.shape
-    levels = trees.leaves.shape[1] - 1
+    probs = np.empty(trees.leaves.shape[1] - 1)
     frames = np.empty(uniform.shape, np.uint8)
-    path = np.empty(DEPTH + 1, np.uint32)
     for b in range(batch):
-        padded = np.zeros((height + 1, width + 2), np.uint8)
         for i in range(height):
             for j in range(width):
-                context = (padded[i + 1, j], padded[i, j + 1], padded[i, j], padded[i, j + 2])
-                _find_path(trees, 1 + i * width + j, context, path)
-                cumulative = 0.0
-                symbol = -1
-                while cumulative <= uniform[b, i, j] and symbol < levels - 1:
+                conditional(trees, frames[b], i, j, probs)
+                symbol, cumulative = 0, probs[0]
+                while cumulative <= uniform[b, i, j] and symbol < len(probs) - 1:
                     symbol += 1
-                    cumulative += _probability(trees, path, symbol)
-                padded[i + 1, j + 1] = symbol
-        frames[b] = padded[1:, 1:-1]
+                    cumulative += probs[symbol]
+                frames[b, i, j] = symbol
     return frames
+
+
+@compiled()
+@no_type_check
+def write_intervals(trees: ContextTrees, frames: np.ndarray, intervals: np.ndarray):
+    """Write the coder's interval of every pixel of the frames, pixel after pixel."""
+    batch, height, width = frames.shape
+    probs = np.empty(trees.leaves.shape[1] - 1)
+    table = np.empty(len(probs) + 1, np.uint64)
+    k = 0
+    for i in range(height):
+        for j in range(width):
+            for b in range(batch):
+                conditional(trees, frames[b], i, j, probs)
+                tabulate(probs, table)
+                write_interval(table, frames[b, i, j], intervals[k])
+                k += 1
+
+
+@compiled()
+@no_type_check
+def pop_frames(trees: ContextTrees, frames: np.ndarray, words: np.ndarray, head: np.ndarray):
+    """Pop every pixel of the frames from the coder's message, pixel after pixel."""
+    batch, height, width = frames.shape
+    probs = np.empty(trees.leaves.shape[1] - 1)
+    table = np.empty(len(probs) + 1, np.uint64)
+    for i in range(height):
+        for j in range(width):
+            for b in range(batch):
+                conditional(trees, frames[b], i, j, probs)
+                tabulate(probs, table)
+                frames[b, i, j] = pop(words, head, table)

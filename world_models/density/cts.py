@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 from jaxtyping import Float, UInt8
+from numpy.typing import NDArray
 from torch import Tensor
 
 from ..interface import DensityConfig
@@ -94,7 +95,15 @@ class CTS:
 
     def conditional(self, x: UInt8[Tensor, "B H W"], i: int, j: int) -> Float[Tensor, "B levels"]:
         frames = x.contiguous().numpy(force=True)
-        return torch.from_numpy(self.kernels.conditional(self.trees, frames, i, j)).to(self.device)
+        return torch.from_numpy(self.kernels.conditionals(self.trees, frames, i, j)).to(self.device)
+
+    def write_intervals(self, x: UInt8[Tensor, "B H W"], intervals: NDArray[np.uint32]) -> None:
+        self.kernels.write_intervals(self.trees, x.numpy(), intervals)
+
+    def pop_frames(
+        self, x: UInt8[Tensor, "B H W"], words: NDArray[np.uint32], head: NDArray[np.uint64]
+    ) -> None:
+        self.kernels.pop_frames(self.trees, x.numpy(), words, head)
 
     def observe(self, x: UInt8[Tensor, "B H W"]) -> tuple[Float[Tensor, " B"], Float[Tensor, " B"]]:
         check_frames(x, self.shape, self.levels)

@@ -1,0 +1,105 @@
+"""Lossless compression of game frames: a density's archive beside other codecs."""
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from ...envs.atari.atari import AtariConfig
+from ...envs.errors import RunError
+from ...world_models.density import DENSITIES
+from ...world_models.density.cts import CTSConfig
+from ...world_models.interface import DensityConfig
+from ..config.registry import chosen_name
+from ..datasets.dataset import Recording
+from ..datasets.image_codecs import CODECS, Form
+from ..datasets.symbols import Symbols
+from ..runs.files import read_json, write_json
+from ..runs.provenance import provenance
+from .recipe import Recipe, record_random_play
+
+
+@dataclass(frozen=True)
+class CompressionBenchmark(Recipe):
+    """The bytes of the same symbols by several codecs, each in the form that suits it best.
+
+    Frames are of one env, in order, so that codecs with a memory can use the frames before. Times
+    are of this process alone, whose codecs run in one thread.
+    """
+
+    games: tuple[str, ...]
+    frames: int = 10_000
+    resolution: int = 42
+    levels: int = 8
+    density: DensityConfig = CTSConfig()
+
+    kind: ClassVar[str] = "compression"
+
+    @property
+    def cost(self) -> str:
+        return f"{len(self.games)} x {self.frames:,} frames, {1 + len(CODECS)} codecs"
+
+    def measure(self, folder: Path) -> Iterator[dict[str, Any]]:
+        """Yield the result after each game and codec; finished ones are kept."""
+        rows = []
+        about = {"frames": self.frames, "resolution": self.resolution, "levels": self.levels}
+        for codec in (chosen_name(self.density, DENSITIES), *CODECS):
+            for game in self.games:
+                path = folder / self.kind / f"{game}-{codec.partition(',')[0]}.json"
+                if not path.exists():
+                    symbols = self._symbols(game, folder / self.kind / f"{game}-random")
+                    if codec in CODECS:
+                        row = smallest(CODECS[codec], symbols[:].numpy())
+                    else:
+                        row = self._archive(symbols, path.with_suffix(".reverie"))
+                    about_row = {"env_name": game, "codec": codec}
+                    made = {"provenance": provenance(torch.device("cpu"), 1)}
+                    write_json(path, about_row | row | made)
+                rows.append(read_json(path))
+                yield about | {"rows": rows}
+
+    def _symbols(self, game: str, data: Path) -> Symbols:
+        record_random_play(AtariConfig(game), data, frames=self.frames, num_envs=1)
+        return Symbols(Recording(data), resolution=self.resolution, levels=self.levels)
+
+    def _archive(self, symbols: Symbols, path: Path) -> dict[str, Any]:
+        from ..datasets.archive import Archive, header_of, write_archive  # imports numba
+
+        density = self.density.build(shape=symbols.shape, levels=symbols.levels)
+        header = header_of(symbols, self.density, density)
+        frames = symbols[:]
+        start = time.process_time()
+        size = write_archive(path, header, density, frames)
+        middle = time.process_time()
+        archive = Archive(path)
+        decoded = archive.read(archive.header.build())
+        seconds = middle - start, time.process_time() - middle
+        return row_of("one file", size, seconds, torch.equal(decoded, frames))
+
+
+def smallest(forms: tuple[Form, ...], symbols: NDArray[np.uint8]) -> dict[str, Any]:
+    """Return the row of a codec's smallest form."""
+    rows = []
+    for form in forms:
+        if int(symbols.max()) < form.max_levels:
+            start = time.process_time()
+            data = form.encode(symbols)
+            middle = time.process_time()
+            decoded = form.decode(data, symbols.shape)
+            seconds = middle - start, time.process_time() - middle
+            size, equal = sum(map(len, data)), np.array_equal(decoded, symbols)
+            rows.append(row_of(form.name, size, seconds, equal))
+    return min(rows, key=lambda row: int(row["bytes"]))
+
+
+def row_of(form: str, size: int, seconds: tuple[float, float], lossless: bool) -> dict[str, Any]:
+    """Return a row of the result; raises RunError if the codec has lost something."""
+    if not lossless:
+        raise RunError(f"The form '{form}' does not decode to the frames that were coded.")
+    encode, decode = seconds
+    return {"form": form, "bytes": size, "encode_seconds": encode, "decode_seconds": decode}

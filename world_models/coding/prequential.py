@@ -1,0 +1,222 @@
+"""Prequential coding: each frame is coded by what the density has learned from those before.
+
+Dawid 1984, "Statistical Theory: The Prequential Approach". The density that decodes learns the same
+frames, so that a message holds no weights. Its length is the frames' description length: the sum of
+-log2 p(x) over the frames, each just before it is learned.
+
+A message is the number of frames, 7 bits a byte, the coder's last state in 5 to 8 bytes, and its
+words of 4 bytes. The coder's first state is a checksum of the frames, which costs nothing to keep:
+a density that decodes other frames than were coded does not end in it.
+"""
+
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+import torch
+from jaxtyping import UInt8
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ...envs.errors import NumericalError, UsageError
+from ..density.frames import check_frames
+from ..interface import Density, SequentialDensity
+from . import rans
+
+Words = NDArray[np.uint32]
+Head = NDArray[np.uint64]
+"""State of the coder while it decodes, and the number of words that it has read."""
+
+
+@runtime_checkable
+class FrameCoder(SequentialDensity, Protocol):
+    """A density that codes whole frames in machine code, as their conditionals one by one would.
+
+    The order is pixel after pixel, and of each pixel frame after frame.
+    """
+
+    def write_intervals(self, x: UInt8[Tensor, "B H W"], intervals: Words) -> None:
+        """Write the interval of every pixel, [B x H x W, 2]: see ``rans``."""
+
+    def pop_frames(self, x: UInt8[Tensor, "B H W"], words: Words, head: Head) -> None:
+        """Pop every pixel into ``x``."""
+
+
+class NotReproduced(UsageError):
+    """The density differs from the one that coded a message, or the message is damaged."""
+
+    def __init__(self, density: Density) -> None:
+        super().__init__(
+            f"The density {type(density).__name__} does not decode the frames that were coded: its "
+            "probabilities differ from those of the density that coded them, or the message is "
+            "damaged; decode it with the model, settings, version and machine that coded it"
+        )
+
+
+def encode(
+    density: Density,
+    frames: UInt8[Tensor, "N H W"],
+    *,
+    batch_size: int = 1,
+    learn: bool = True,
+    show: Callable[[int], object] = lambda done: None,
+) -> bytes:
+    """Encode frames, each of which the density learns after it is coded.
+
+    A message is at most a thousandth and 8 bytes longer than the frames' log-probabilities say. The
+    frames of a batch are coded together, and then learned; without ``learn`` none is. ``show`` is
+    called with the number of frames that are coded. Raises UsageError for a density without
+    conditionals of single pixels, a batch size below 1 and frames that the density was not built
+    for, and NumericalError for conditionals that are no probabilities.
+
+    Example::
+
+        import torch
+        from reverie.world_models.coding import decode, encode
+        from reverie.world_models.density.cts import CTSConfig
+
+        frames = torch.zeros(100, 42, 42, dtype=torch.uint8)
+        message = encode(CTSConfig().build(shape=(42, 42), levels=8), frames)
+        again = decode(CTSConfig().build(shape=(42, 42), levels=8), message)
+        assert torch.equal(frames, again)
+    """
+    density = require_conditionals(density)
+    if len(frames):
+        check_frames(frames, density.shape, density.levels)
+    frames = frames.cpu().contiguous()
+    intervals = np.empty((*frames.shape, 2), np.uint32)
+    with _one_thread():
+        for part in _batches(len(frames), batch_size):
+            _write_intervals(density, frames[part], intervals[part].reshape(-1, 2))
+            if learn:
+                density.observe(frames[part])
+            show(part.stop)
+    words, state = rans.push(intervals.reshape(-1, 2), np.uint64(_first_state(frames)))
+    return _pack(len(frames), int(state), words)
+
+
+def decode(
+    density: Density,
+    message: bytes,
+    *,
+    batch_size: int = 1,
+    learn: bool = True,
+    show: Callable[[int], object] = lambda done: None,
+) -> UInt8[Tensor, "N H W"]:
+    """Decode frames with a density in the state of the one that coded them, and equal settings.
+
+    Raises UsageError and NumericalError as ``encode`` does, and NotReproduced, a UsageError, if
+    the frames are not those that were coded.
+    """
+    density = require_conditionals(density)
+    count, state, words = _unpack(density, message)
+    head = np.array([state, 0], np.uint64)
+    frames = [torch.zeros(0, *density.shape, dtype=torch.uint8)]
+    with _one_thread():
+        for part in _batches(count, batch_size):
+            batch = torch.zeros(part.stop - part.start, *density.shape, dtype=torch.uint8)
+            _pop_frames(density, batch, words, head)
+            if head[0] < rans.LOWEST:  # the words have ended before the frames
+                raise NotReproduced(density)
+            frames.append(batch)
+            if learn:
+                density.observe(batch)
+            show(part.stop)
+    decoded = torch.cat(frames)
+    if head.tolist() != [_first_state(decoded), len(words)]:
+        raise NotReproduced(density)
+    return decoded
+
+
+def require_conditionals(density: Density) -> SequentialDensity:
+    """Return a density that can code frames; raises UsageError for another one."""
+    if not isinstance(density, SequentialDensity):
+        raise UsageError(
+            f"The density {type(density).__name__} cannot code frames: it has no conditionals of "
+            "single pixels given those before them in one order; choose one that has, such as cts."
+        )
+    return density
+
+
+def _write_intervals(
+    density: SequentialDensity, frames: UInt8[Tensor, "B H W"], intervals: Words
+) -> None:
+    """Write the intervals of frames that are decoded together."""
+    if isinstance(density, FrameCoder):
+        density.write_intervals(frames, intervals)
+        return
+    x = torch.zeros_like(frames)  # what is known of them when the pixel is decoded
+    for k, (i, j) in enumerate(np.ndindex(density.shape)):
+        of_pixel = intervals[k * len(x) : (k + 1) * len(x)]
+        rans.write_intervals(_probs(density, x, i, j), frames[:, i, j].numpy(), of_pixel)
+        x[:, i, j] = frames[:, i, j]
+
+
+def _pop_frames(
+    density: SequentialDensity, x: UInt8[Tensor, "B H W"], words: Words, head: Head
+) -> None:
+    """Pop the pixels of frames into ``x``, which are zeros."""
+    if isinstance(density, FrameCoder):
+        density.pop_frames(x, words, head)
+        return
+    for i, j in np.ndindex(density.shape):
+        symbols = rans.pop_symbols(_probs(density, x, i, j), words, head)
+        x[:, i, j] = torch.from_numpy(symbols)
+
+
+def _probs(
+    density: SequentialDensity, x: UInt8[Tensor, "B H W"], i: int, j: int
+) -> NDArray[np.float64]:
+    """Return the probabilities of a pixel in float64."""
+    probs = density.conditional(x, i, j).to("cpu", torch.float64).contiguous().numpy()
+    if not (probs.min() >= 0 and abs(probs.sum(1) - 1).max() < 1e-3):
+        raise NumericalError(
+            f"The density {type(density).__name__} gives the symbols of pixel ({i}, {j}) the "
+            f"probabilities {probs[0].tolist()}, which are none."
+        )
+    return probs
+
+
+def _batches(count: int, batch_size: int) -> Iterator[slice]:
+    if batch_size < 1:
+        raise UsageError(f"batch_size is {batch_size}; it must be 1 or more.")
+    return (slice(k, min(k + batch_size, count)) for k in range(0, count, batch_size))
+
+
+def _first_state(frames: UInt8[Tensor, "N H W"]) -> int:
+    return rans.LOWEST | zlib.crc32(frames.numpy().tobytes())
+
+
+def _pack(count: int, state: int, words: Words) -> bytes:
+    """Return a message: the number of frames, the coder's last state, and its words."""
+    digits = bytearray()
+    while count > 127:
+        digits.append(128 | count & 127)
+        count >>= 7
+    size = (state.bit_length() + 7) // 8
+    return bytes([*digits, count]) + state.to_bytes(size, "little") + words.astype("<u4").tobytes()
+
+
+def _unpack(density: Density, message: bytes) -> tuple[int, int, Words]:
+    """Invert ``_pack``."""
+    size = next((k + 1 for k, digit in enumerate(message[:9]) if digit < 128), 0)
+    count = sum((digit & 127) << 7 * k for k, digit in enumerate(message[:size]))
+    body = message[size:]
+    if not size or len(body) < 5:
+        raise NotReproduced(density)
+    state_size = 5 + (len(body) - 5) % 4
+    words = np.frombuffer(body[state_size:], "<u4").astype(np.uint32)
+    return count, int.from_bytes(body[:state_size], "little"), words
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Make torch compute with one thread, because rounding depends on their number."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
