@@ -13,6 +13,7 @@ from torch.nn.functional import pad
 
 from ...envs.checks import at_least, check
 from ..precision import FLOAT32, Precision
+from .histogram import log_histogram
 from .neural import AutoregressiveDensity, NeuralDensityConfig
 
 
@@ -26,6 +27,8 @@ class PixelRNNConfig(NeuralDensityConfig):
     """Layers, each of one LSTM per direction."""
     head: int = 64
     """Width of the last hidden layer."""
+    position: bool = True
+    """Biases of each symbol at each pixel, which begin at the log-frequencies of the first batch."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -64,7 +67,13 @@ class PixelRNN(AutoregressiveDensity):
     ) -> None:
         super().__init__(
             config,
-            lambda: DiagonalNetwork(levels, config.hidden, config.layers, config.head),
+            lambda: DiagonalNetwork(
+                levels,
+                config.hidden,
+                config.layers,
+                config.head,
+                shape if config.position else None,
+            ),
             shape,
             levels,
             seed=seed,
@@ -84,6 +93,10 @@ class PixelRNN(AutoregressiveDensity):
         self._scan = scan if (i + 1, j + 1) != self.shape else None
         return logits.float().softmax(1)
 
+    def _initialize_from(self, x: UInt8[Tensor, "B H W"]) -> None:
+        if self.net.position is not None:
+            self.net.position.copy_(log_histogram(x, self.levels))
+
     def _logits(self, x: UInt8[Tensor, "B H W"]) -> Float[Tensor, "B levels H W"]:
         with self.precision.autocast(self.device):
             logits: Tensor = self.net(x)
@@ -97,7 +110,9 @@ class DiagonalNetwork(nn.Module):
     passes the last pixel of a row to the next row.
     """
 
-    def __init__(self, levels: int, hidden: int, layers: int, head: int) -> None:
+    def __init__(
+        self, levels: int, hidden: int, layers: int, head: int, shape: tuple[int, int] | None = None
+    ) -> None:
         super().__init__()
         features = 2 * hidden
         self.scale = 1 / max(levels - 1, 1)
@@ -107,6 +122,8 @@ class DiagonalNetwork(nn.Module):
         self.head = nn.Sequential(
             nn.ReLU(), nn.Linear(features, head), nn.ReLU(True), nn.Linear(head, levels)
         )
+        self.position = nn.Parameter(torch.zeros(levels, *shape)) if shape else None
+        """Biases of each pixel, if the shape of frames is given."""
 
     def forward(self, x: UInt8[Tensor, "B H W"]) -> Float[Tensor, "B levels H W"]:
         """Return the logits of each pixel's symbol."""
@@ -114,7 +131,8 @@ class DiagonalNetwork(nn.Module):
         for layer in self.layers:
             y = layer(y)
         logits: Tensor = self.head(y[:, :-1])
-        return logits.permute(2, 3, 0, 1)
+        logits = logits.permute(2, 3, 0, 1)
+        return logits if self.position is None else logits + self.position
 
     def embed(self, x: UInt8[Tensor, "B H3 W6"]) -> Float[Tensor, "B F H W"]:
         """Return the first features, of frames with margins of 3 above, left and right."""
@@ -135,8 +153,7 @@ class DiagonalBiLSTM(nn.Module):
         super().__init__()
         self.hidden = hidden
         self.from_input = uniform(hidden, 2, features, 4 * hidden)
-        self.from_above = uniform(hidden, 2, hidden, 4 * hidden)
-        self.from_beside = uniform(hidden, 2, hidden, 4 * hidden)
+        self.from_state = uniform(hidden, 2, 2 * hidden, 4 * hidden)
         self.bias = uniform(hidden, 2, 1, 4 * hidden)
         self.output = nn.Linear(hidden, features)
 
@@ -153,8 +170,8 @@ class DiagonalBiLSTM(nn.Module):
             # The pixels above the first one and beside the last one may lie outside.
             outside = (0, 0, 0, 0, int(d < columns), int(d < rows))
             h, c = pad(h, outside), pad(c, outside)
-            z = torch.baddbmm(z, h[:, :-1].flatten(1, 2), self.from_above)
-            z = torch.baddbmm(z, h[:, 1:].flatten(1, 2), self.from_beside)
+            above_and_beside = torch.cat([h[:, :-1], h[:, 1:]], -1).flatten(1, 2)
+            z = torch.baddbmm(z, above_and_beside, self.from_state)
             h, c = lstm(z.view(2, -1, batch, 4 * self.hidden), c[:, 1:])
             states.append(h)
         place = order.argsort(dim=1) + order.new_tensor([[0], [rows * columns]])
@@ -173,8 +190,8 @@ class DiagonalBiLSTM(nn.Module):
     ) -> tuple[Float[Tensor, "B D"], Float[Tensor, "B D"]]:
         """Return a pixel's hidden and cell state, given the one beside it and that above."""
         z = torch.addmm(self.bias[direction], y, self.from_input[direction])
-        z = torch.addmm(z, above, self.from_above[direction])
-        return lstm(torch.addmm(z, beside, self.from_beside[direction]), c)
+        above_and_beside = torch.cat([above, beside], -1)
+        return lstm(torch.addmm(z, above_and_beside, self.from_state[direction]), c)
 
 
 def uniform(hidden: int, *shape: int) -> nn.Parameter:
@@ -244,7 +261,7 @@ class RasterScan:
                 self._step_left()
             self.num_steps += 1
         logits: Tensor = self.net.head(self.features)
-        return logits
+        return logits if self.net.position is None else logits + self.net.position[:, i, j]
 
     def _step_right(self, row: int, column: int) -> None:
         """Take a step of each layer from left to right."""
