@@ -4,12 +4,14 @@ from ..interface import DensityConfig
 from .bound import BoundConfig
 from .cts import CTSConfig
 from .histogram import HistogramConfig
+from .pixel_rnn import PixelRNNConfig
 from .pixelcnn import PixelCNNConfig
 
 DENSITIES: dict[str, type[DensityConfig] | DensityConfig] = {
     "histogram": HistogramConfig,
     "cts": CTSConfig,
     "pixel-cnn": PixelCNNConfig,
+    "pixel-rnn": PixelRNNConfig,
     "bound": BoundConfig,
 }
 """Every density by name, for the command line, ``reverie list`` and the tests of the role."""

@@ -14,6 +14,7 @@ from torch.nn.functional import pad
 
 from ...envs.checks import at_least, check
 from ..precision import FLOAT32, Precision
+from .histogram import log_histogram
 from .neural import AutoregressiveDensity, NeuralDensityConfig
 
 
@@ -27,6 +28,9 @@ class PixelCNNConfig(NeuralDensityConfig):
     """Gated residual blocks after the first layer."""
     head: int = 64
     """Width of the last hidden layer."""
+    position: bool = False
+    """Biases of each symbol at each pixel, which begin at the log-frequencies of the first batch:
+    not in the paper, whose network cannot tell where in a frame it is."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -43,7 +47,9 @@ class PixelCNNConfig(NeuralDensityConfig):
     ) -> "PixelCNN":
         return PixelCNN(
             self,
-            lambda: GatedPixelCNN(levels, self.maps, self.blocks, self.head),
+            lambda: GatedPixelCNN(
+                levels, self.maps, self.blocks, self.head, shape if self.position else None
+            ),
             shape,
             levels,
             seed=seed,
@@ -66,12 +72,19 @@ class PixelCNN(AutoregressiveDensity):
     def conditional(self, x: UInt8[Tensor, "B H W"], i: int, j: int) -> Float[Tensor, "B levels"]:
         top, left = max(0, i - self.net.radius), max(0, j - self.net.radius)
         window = x.to(self.device)[:, top : i + 1, left : j + self.net.radius + 1]
-        logits = self._logits(window)
+        logits = self._logits(window, top, left)
         return logits[:, :, i - top, j - left].softmax(1)
 
-    def _logits(self, x: UInt8[Tensor, "B H W"]) -> Float[Tensor, "B levels H W"]:
+    def _initialize_from(self, x: UInt8[Tensor, "B H W"]) -> None:
+        if self.net.position is not None:
+            self.net.position.copy_(log_histogram(x, self.levels))
+
+    def _logits(
+        self, x: UInt8[Tensor, "B h w"], top: int = 0, left: int = 0
+    ) -> Float[Tensor, "B levels h w"]:
+        """Return the logits of the pixels of a window of the frame."""
         with self.precision.autocast(self.device):
-            logits: Tensor = self.net(x * (1 / max(self.levels - 1, 1)))
+            logits: Tensor = self.net(x * (1 / max(self.levels - 1, 1)), top, left)
         return logits.float()
 
 
@@ -82,7 +95,14 @@ class GatedPixelCNN(nn.Module):
     at each layer, the vertical stack. Kernels cover earlier pixels only, so no weight is masked.
     """
 
-    def __init__(self, levels: int, maps: int, blocks: int, head: int) -> None:
+    def __init__(
+        self,
+        levels: int,
+        maps: int,
+        blocks: int,
+        head: int,
+        shape: tuple[int, int] | None = None,
+    ) -> None:
         super().__init__()
         self.radius = 3 + blocks
         """Pixels by which the receptive field extends upwards and to either side."""
@@ -94,9 +114,16 @@ class GatedPixelCNN(nn.Module):
         self.head = nn.Sequential(
             nn.ReLU(True), nn.Conv2d(maps, head, 1), nn.ReLU(True), nn.Conv2d(head, levels, 1)
         )
+        self.position = nn.Parameter(torch.zeros(levels, *shape)) if shape else None
+        """Biases of each pixel, if the shape of whole frames is given."""
 
-    def forward(self, x: Float[Tensor, "B H W"]) -> Float[Tensor, "B levels H W"]:
-        """Return the logits of each pixel's symbol, for symbols scaled to 0..1."""
+    def forward(
+        self, x: Float[Tensor, "B H W"], top: int = 0, left: int = 0
+    ) -> Float[Tensor, "B levels H W"]:
+        """Return the logits of each pixel's symbol, for symbols scaled to 0..1.
+
+        ``top`` and ``left`` are where in the frame a window begins.
+        """
         # Both kernels end one pixel before the one that is predicted.
         v = self.vertical(pad(x[:, None], (3, 3, 3, 0))[:, :, :-1])
         h = self.horizontal(pad(x[:, None], (3, 0))[..., :-1]) + self.vertical_to_horizontal(v)
@@ -104,7 +131,9 @@ class GatedPixelCNN(nn.Module):
         for block in self.blocks:
             v, h = block(v, h)
         logits: Tensor = self.head(h)
-        return logits
+        if self.position is None:
+            return logits
+        return logits + self.position[:, top : top + x.shape[1], left : left + x.shape[2]]
 
 
 class GatedBlock(nn.Module):

@@ -1,11 +1,13 @@
-"""PixelCNN: the receptive field of a pixel, and updates per batch compared with per frame."""
+"""PixelCNN: the receptive field of a pixel, its position, and updates per batch or per frame."""
 
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 from scipy.stats import spearmanr
 
+from reverie.world_models.density.histogram import HistogramConfig
 from reverie.world_models.density.pixelcnn import GatedPixelCNN, PixelCNNConfig
 
 GOLDEN = np.load(Path(__file__).parents[2] / "golden" / "cts_montezuma.npz")
@@ -28,17 +30,32 @@ def test_the_receptive_field_is_all_earlier_pixels_within_the_radius() -> None:
         assert torch.equal(jacobian > 0, earlier & within_radius)
 
 
-def test_a_prediction_from_the_window_equals_that_from_the_whole_frame() -> None:
-    density = PixelCNNConfig().build(shape=(9, 14), levels=8)
+@pytest.mark.parametrize("position", [False, True])
+def test_a_prediction_from_the_window_equals_that_from_the_whole_frame(position: bool) -> None:
+    density = PixelCNNConfig(position=position).build(shape=(9, 14), levels=8)
+    x = torch.randint(8, (4, 9, 14), generator=torch.Generator().manual_seed(0)).to(torch.uint8)
+    density.update(x)
     for parameter in density.net.parameters():
         parameter.data *= 2  # so that distant pixels matter
-    x = torch.randint(8, (4, 9, 14), generator=torch.Generator().manual_seed(0)).to(torch.uint8)
     with torch.no_grad():
         whole = density.net(x * (1 / 7)).softmax(1)
     for i, j in np.ndindex(9, 14):
         torch.testing.assert_close(
             density.conditional(x, i, j), whole[:, :, i, j], rtol=0, atol=1e-6
         )
+
+
+def test_with_positions_it_begins_as_a_histogram_of_the_first_batch() -> None:
+    histogram = HistogramConfig().build(shape=(42, 42), levels=8)
+    histogram.observe(FRAMES)
+    densities = [PixelCNNConfig(position=p).build(shape=(42, 42), levels=8) for p in (True, False)]
+    for density in densities:
+        density.update(FRAMES)
+    expected, with_biases, without = (
+        float(density.log_prob(FRAMES).mean()) for density in (histogram, *densities)
+    )
+    assert with_biases == pytest.approx(expected, rel=0.1)
+    assert without < 2 * expected
 
 
 def pseudo_counts(config: PixelCNNConfig, batch_size: int) -> torch.Tensor:
