@@ -76,6 +76,25 @@ class SequentialDensity(PixelwiseDensity, Protocol):
 
 
 @runtime_checkable
+class OrderlessDensity(Density, Protocol):
+    """A density whose conditionals can be read for any set of known pixels.
+
+    Completion of frames is then a matter of reading them.
+    """
+
+    shape: tuple[int, int]
+    levels: int
+
+    def conditional_given(
+        self, x: UInt8[Tensor, "B H W"], known: Bool[Tensor, "B H W"]
+    ) -> Float[Tensor, "B H W levels"]:
+        """Return the probabilities of each pixel given the known ones, and read no others.
+
+        A known pixel has its symbol with probability one.
+        """
+
+
+@runtime_checkable
 class Representation(Stateful, Protocol):
     """An encoder of observations as vectors with meaningful Euclidean distances.
 

@@ -4,12 +4,16 @@ from ..interface import DensityConfig
 from .bound import BoundConfig
 from .cts import CTSConfig
 from .histogram import HistogramConfig
+from .made import MADEConfig
+from .orderless import OrderlessConfig
 from .pixelcnn import PixelCNNConfig
 
 DENSITIES: dict[str, type[DensityConfig] | DensityConfig] = {
     "histogram": HistogramConfig,
     "cts": CTSConfig,
     "pixel-cnn": PixelCNNConfig,
+    "made": MADEConfig,
+    "orderless": OrderlessConfig,
     "bound": BoundConfig,
 }
 """Every density by name, for the command line, ``reverie list`` and the tests of the role."""

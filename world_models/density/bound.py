@@ -25,17 +25,27 @@ from .neural import NeuralDensity, NeuralDensityConfig
 
 
 @dataclass(frozen=True)
-class BoundConfig(NeuralDensityConfig):
-    """A VAE with categorical pixels, and the importance-weighted bound on its evidence."""
+class BoundDensityConfig(NeuralDensityConfig):
+    """Base of the configs of latent-variable models as densities: the bound on their evidence."""
 
     kind: ClassVar[Literal["exact", "bound"]] = "bound"
 
-    learning_rate: float = 3e-4
-    """Of RMSProp."""
     alpha: float = IWAE
     """The bound used as log-probability: 1 for the ELBO, 0 for the importance-weighted bound."""
     samples: int = 16
     """Codes sampled per frame: more give a tighter bound."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check(self, "density", at_least(1), "samples")
+
+
+@dataclass(frozen=True)
+class BoundConfig(BoundDensityConfig):
+    """A VAE with categorical pixels, and the importance-weighted bound on its evidence."""
+
+    learning_rate: float = 3e-4
+    """Of RMSProp."""
     latent: int = 16
     """Dimensions of the Gaussian code."""
 
@@ -44,7 +54,7 @@ class BoundConfig(NeuralDensityConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check(self, "density", at_least(1), "samples", "latent")
+        check(self, "density", at_least(1), "latent")
 
     def build(
         self,
@@ -103,12 +113,12 @@ class BoundDensity(NeuralDensity):
 
     STATE = (*NeuralDensity.STATE, "seed", "num_sample_calls")
 
-    config: BoundConfig
+    config: BoundDensityConfig
     net: LatentVariableModel
 
     def __init__(
         self,
-        config: BoundConfig,
+        config: BoundDensityConfig,
         make_net: Callable[[], nn.Module],
         shape: tuple[int, int],
         levels: int,
@@ -143,10 +153,12 @@ class BoundDensity(NeuralDensity):
 
     def _learn(self, x: UInt8[Tensor, "B H W"]) -> Float[Tensor, " B"]:
         before = self._score(x)
-        # Noise that no score uses.
-        with seeded(fold_in(self.seed, -1 - self.num_updates), self.device):
-            self._step(x)
+        self._step(x)
         return before
+
+    def _step(self, x: UInt8[Tensor, "B H W"]) -> Float[Tensor, " B"]:
+        with seeded(fold_in(self.seed, -1 - self.num_updates), self.device):
+            return super()._step(x)  # with noise that no score uses
 
     def _objective(self, x: UInt8[Tensor, "B H W"]) -> Float[Tensor, " B"]:
         alpha = self.config.alpha

@@ -93,8 +93,8 @@ class NeuralDensity(HasState, ABC):
 
     def update(self, x: UInt8[Tensor, "B H W"]) -> Metrics:
         check_frames(x, self.shape, self.levels)
-        before = self._learn(x.to(self.device))
-        return {"density/nats_per_pixel": -before.mean() / x[0].numel()}
+        objective = self._step(x.to(self.device))
+        return {"density/nats_per_pixel": -objective.mean() / x[0].numel()}
 
     @abstractmethod
     def sample(self, n: int) -> UInt8[Tensor, "{n} H W"]: ...
@@ -120,10 +120,8 @@ class NeuralDensity(HasState, ABC):
 
     def _learn(self, x: UInt8[Tensor, "B H W"]) -> Float[Tensor, " B"]:
         """Take one gradient step on the batch; return log p(x) before it."""
-        if self.num_updates == 0:
+        if self.num_updates == 0:  # before the initialization
             before = self._score(x)
-            with torch.no_grad():
-                self._initialize_from(x)
             self._step(x)
             return before
         return self._step(x)
@@ -131,6 +129,9 @@ class NeuralDensity(HasState, ABC):
     @torch.enable_grad()
     def _step(self, x: UInt8[Tensor, "B H W"]) -> Float[Tensor, " B"]:
         """Take one gradient step on the batch; return the objective before it."""
+        if self.num_updates == 0:
+            with torch.no_grad():
+                self._initialize_from(x)
         self.num_updates += 1
         self.optimizer.zero_grad()
         values = []
