@@ -24,6 +24,8 @@ from .pixel_bias import PixelBias
 class MADEConfig(NeuralDensityConfig):
     """A masked autoencoder over one order of the pixels, or a mixture over several."""
 
+    rmsprop_eps: float = 1e-6
+    """RMSProp's epsilon: each weight to a pixel has a small gradient of its own."""
     hidden: int = 512
     """Units of each hidden layer."""
     layers: int = 1

@@ -36,8 +36,8 @@ from .pixel_bias import PixelBias
 class OrderlessConfig(BoundDensityConfig):
     """A convolutional network that predicts unknown pixels from known ones, in random orders."""
 
-    learning_rate: float = 1e-3
-    """Of RMSProp."""
+    rmsprop_eps: float = 1e-6
+    """RMSProp's epsilon, for estimates from a part of the pixels."""
     samples: int = 1
     """Orders sampled per frame: more give a tighter bound, each for ``passes`` forward passes."""
     passes: int = 16
