@@ -8,6 +8,7 @@ mixture of the orders, as in EoNADE (Uria et al. 2014).
 
 import math
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import torch
 from jaxtyping import Bool, Float, UInt8
@@ -24,15 +25,17 @@ from .pixel_bias import PixelBias
 class MADEConfig(NeuralDensityConfig):
     """A masked autoencoder over one order of the pixels, or a mixture over several."""
 
+    learning_rate: float = 3e-3
+    """Of RMSProp."""
     rmsprop_eps: float = 1e-6
-    """RMSProp's epsilon: each weight to a pixel has a small gradient of its own."""
+    """RMSProp's epsilon, for weights to single pixels, whose gradients are small."""
     hidden: int = 512
     """Units of each hidden layer."""
     layers: int = 1
     """Hidden layers."""
     orders: int = 1
-    """Orders of the pixels: raster order first, then random ones. The density is their mixture, and
-    an update costs as much as one of each; with more than one there is no pixelwise conditional."""
+    """Orders of the pixels: raster order, then random ones. The density is their mixture, and takes
+    one forward pass for each; only a single order has conditionals of pixels, as coding needs."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -65,6 +68,8 @@ class MADEConfig(NeuralDensityConfig):
 class MADE(AutoregressiveDensity):
     """p(x) = product over pixels of a softmax given the pixels before them in raster order."""
 
+    chunk = 256  # its weights are larger than its activations
+
     net: "MaskedAutoencoder"
 
     @torch.no_grad()
@@ -85,18 +90,21 @@ class MADE(AutoregressiveDensity):
 class MixtureOfOrders(NeuralDensity):
     """p(x) = the mean over K orders of the pixels of p(x | order), which is exact."""
 
+    chunk = MADE.chunk
+
     net: "MaskedAutoencoder"
 
     @torch.no_grad()
     def sample(self, n: int) -> UInt8[Tensor, "{n} H W"]:
-        orders = len(self.net.ranks)
-        drawn = torch.randint(orders, (n,), generator=self.generator)
+        drawn = torch.randint(len(self.net.ranks), (n,), generator=self.generator)
         x = torch.zeros(n, *self.shape, dtype=torch.uint8, device=self.device)
-        for order in range(orders):
+        for order in drawn.unique().tolist():
             rows = (drawn == order).nonzero()[:, 0].to(self.device)
             part = x[rows]
-            for pixel in self.net.ranks[order].argsort().tolist() if len(rows) else ():
-                probs = self.net.pixel_logits(part, pixel, order).softmax(1).cpu()
+            for pixel in self.net.ranks[order].argsort().tolist():
+                with self.precision.autocast(self.device):
+                    logits = self.net.pixel_logits(part, pixel, order)
+                probs = logits.float().softmax(1).cpu()
                 symbols = probs.multinomial(1, generator=self.generator)[:, 0]
                 part.flatten(1)[:, pixel] = symbols.to(part)
             x[rows] = part
@@ -104,11 +112,11 @@ class MixtureOfOrders(NeuralDensity):
 
     def log_probs_of_orders(self, x: UInt8[Tensor, "B H W"]) -> Float[Tensor, "K B"]:
         """Return log p(x | order) of each frame in nats, for each of the K orders."""
-        log_probs = []
+        log_probs, x = [], x.to(self.device)
         for order in range(len(self.net.ranks)):
             with self.precision.autocast(self.device):
-                logits = self.net(x.to(self.device), order)
-            nats = cross_entropy(logits.float(), x.to(self.device).long(), reduction="none")
+                logits = self.net(x, order)
+            nats = cross_entropy(logits.float(), x.long(), reduction="none")
             log_probs.append(-nats.sum((1, 2), dtype=torch.float64))
         return torch.stack(log_probs)
 
@@ -136,7 +144,7 @@ class MaskedAutoencoder(nn.Module):
         self.shape, self.levels = shape, levels
         pixels = math.prod(shape)
         sizes = [pixels] + [hidden] * layers
-        self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in zip(sizes, sizes[1:], strict=False))
+        self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in pairwise(sizes))
         self.output = nn.Parameter(torch.zeros(levels, pixels, hidden))
         self.bias = PixelBias(shape, levels)  # it begins as independent pixels
         shuffled = [torch.randperm(pixels) for _ in range(orders - 1)]

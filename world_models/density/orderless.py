@@ -1,4 +1,4 @@
-"""Orderless: a network that predicts unknown pixels from any known ones (Uria et al. 2014, deep NADE).
+"""Orderless: a network that predicts unknown pixels from known ones (deep NADE, Uria et al. 2014).
 
 A frame is generated in groups of pixels, in a random order. Each pixel has a time z_i ~ U(0, 1), at
 which it becomes known. Sorted by time, the first pixels are group 1, the next ones group 2 and so
@@ -36,6 +36,8 @@ from .pixel_bias import PixelBias
 class OrderlessConfig(BoundDensityConfig):
     """A convolutional network that predicts unknown pixels from known ones, in random orders."""
 
+    learning_rate: float = 3e-3
+    """Of RMSProp."""
     rmsprop_eps: float = 1e-6
     """RMSProp's epsilon, for estimates from a part of the pixels."""
     samples: int = 1
@@ -105,7 +107,8 @@ class Orderless(BoundDensity):
         that over all unknown pixels (Uria et al. 2014, section 3).
         """
         group = self.net.groups(torch.rand(x.shape, device=self.device))
-        drawn = group.flatten(1).gather(1, torch.randint(group[0].numel(), (len(x), 1)))
+        pixel = torch.randint(group[0].numel(), (len(x), 1), device=self.device)
+        drawn = group.flatten(1).gather(1, pixel)
         known = group < drawn[:, :, None]
         with self.precision.autocast(self.device):
             logits = self.net(x.long(), known)
@@ -130,6 +133,7 @@ class UnmaskingModel(nn.Module, LatentVariableModel):
         self.outputs = nn.Conv2d(maps, levels, 1)
         nn.init.zeros_(self.outputs.weight)
         nn.init.zeros_(self.outputs.bias)
+        self.num_groups = min(passes, math.prod(shape))
         self.register_buffer("group_of_rank", group_of_rank(math.prod(shape), passes))
 
     def forward(
@@ -166,37 +170,36 @@ class Unmasking(Distribution):
 
     def __init__(self, model: UnmaskingModel, group: Int64[Tensor, "*S H W"]) -> None:
         super().__init__(group.shape[:-2], group.shape[-2:], validate_args=False)
-        self.model, self.group = model, group.flatten(0, -3)
+        self.model, self.group = model, group
 
     def log_prob(self, value: Int64[Tensor, "*B H W"]) -> Float[Tensor, "*S"]:
         """Return log p(x | z) in nats, summed in float64."""
-        x = value.expand(*self.batch_shape, *self.event_shape).reshape(self.group.shape)
+        x, group = value.expand_as(self.group).flatten(0, -3), self.group.flatten(0, -3)
         log_prob = torch.zeros(len(x), dtype=torch.float64, device=x.device)
-        for g in range(int(self.group.max()) + 1):
-            logits = self.model(x, self.group < g).float()
-            nats = cross_entropy(logits, x, reduction="none").masked_fill(self.group != g, 0)
+        for g in range(self.model.num_groups):
+            logits = self.model(x, group < g).float()
+            nats = cross_entropy(logits, x, reduction="none").masked_fill(group != g, 0)
             log_prob -= nats.sum((1, 2), dtype=torch.float64)
         return log_prob.view(self.batch_shape)
 
     def sample(self, sample_shape: Sequence[int] = ()) -> Int64[Tensor, "*S H W"]:
-        """Sample one frame of each z."""
-        x = torch.zeros_like(self.group)
-        for g in range(int(self.group.max()) + 1):
-            logits = self.model(x, self.group < g).float()
-            drawn = Categorical(logits=logits.movedim(1, -1), validate_args=False).sample()
-            x = torch.where(self.group == g, drawn, x)
-        return x.view(*self.batch_shape, *self.event_shape)
-
-
-POWER = 2
+        """Sample frames of each z, group after group."""
+        shape = *sample_shape, *self.group.shape
+        group = self.group.expand(shape).flatten(0, -3)
+        x = torch.zeros_like(group)
+        for g in range(self.model.num_groups):
+            logits = self.model(x, group < g).float().movedim(1, -1)
+            drawn = Categorical(logits=logits, validate_args=False).sample()
+            x = torch.where(group == g, drawn, x)
+        return x.view(shape)
 
 
 def group_of_rank(pixels: int, passes: int) -> Int64[Tensor, " {pixels}"]:
-    """Return the group of each rank; later groups are larger.
+    """Return the group of each rank: the sizes of groups grow linearly.
 
-    The first pixels say the most about the others, so the sizes grow linearly, from one pixel on.
+    Pixels of a group are taken as independent, which costs the most while few pixels are known.
     """
     groups = min(passes, pixels)
-    share = (torch.arange(groups) / groups) ** POWER
+    share = (torch.arange(groups) / groups).square()
     starts = torch.arange(groups) + ((pixels - groups) * share).long()
     return torch.searchsorted(starts, torch.arange(pixels), right=True) - 1

@@ -1,7 +1,7 @@
 """The logits of independent pixels, on which the networks of other densities build.
 
-Most pixels of a game are background. A network that begins at the histogram of its first frames, and
-reads how pixels differ from it, is left with what the histogram cannot know.
+Most pixels of a game are background. A network that begins at the histogram of its first frames,
+and reads how pixels differ from it, learns only what the histogram cannot know.
 """
 
 import torch
@@ -36,7 +36,7 @@ class PixelBias(nn.Module):
     def mean(self) -> Float[Tensor, "H W"]:
         """Return the expected symbol of each pixel; no gradient flows."""
         probs = self.forward().detach().softmax(0)
-        return (probs.movedim(0, -1) @ torch.arange(len(probs)).to(probs))
+        return probs.movedim(0, -1) @ torch.arange(len(probs)).to(probs)
 
     def surprise(self, x: Integer[Tensor, "B H W"]) -> Float[Tensor, "B levels H W"]:
         """Return the one-hot symbols minus their probabilities; no gradient flows."""
