@@ -95,7 +95,10 @@ class OrderlessDensity(Density, Protocol):
     def conditional_given(
         self, x: UInt8[Tensor, "B H W"], known: Bool[Tensor, "B H W"]
     ) -> Float[Tensor, "B H W levels"]:
-        """Return the probabilities of each pixel given the known ones, and read no others."""
+        """Return the probabilities of each pixel given the known ones, and read no others.
+
+        A known pixel has its symbol with probability one.
+        """
 
 
 @runtime_checkable

@@ -5,6 +5,8 @@ from .bound import BoundConfig
 from .cts import CTSConfig
 from .histogram import HistogramConfig
 from .pixel_rnn import PixelRNNConfig
+from .made import MADEConfig
+from .orderless import OrderlessConfig
 from .pixelcnn import PixelCNNConfig
 
 DENSITIES: dict[str, type[DensityConfig] | DensityConfig] = {
@@ -12,6 +14,8 @@ DENSITIES: dict[str, type[DensityConfig] | DensityConfig] = {
     "cts": CTSConfig,
     "pixel-cnn": PixelCNNConfig,
     "pixel-rnn": PixelRNNConfig,
+    "made": MADEConfig,
+    "orderless": OrderlessConfig,
     "bound": BoundConfig,
 }
 """Every density by name, for the command line, ``reverie list`` and the tests of the role."""

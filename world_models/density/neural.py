@@ -53,6 +53,9 @@ class NeuralDensity(HasState, ABC):
         "shape", "levels", "net", "optimizer", "generator", "num_updates"
     )  # fmt: skip
 
+    chunk: ClassVar[int] = 16
+    """Frames per forward pass: the activations of more do not fit in the CPU's cache."""
+
     def __init__(
         self,
         config: NeuralDensityConfig,
@@ -118,7 +121,7 @@ class NeuralDensity(HasState, ABC):
     @torch.no_grad()
     def _score(self, x: UInt8[Tensor, "B H W"]) -> Float[Tensor, " B"]:
         """Return log p(x) of each frame in nats."""
-        return torch.cat([self._objective(part) for part in torch.split(x, CHUNK)])
+        return torch.cat([self._objective(part) for part in torch.split(x, self.chunk)])
 
     def _learn(self, x: UInt8[Tensor, "B H W"]) -> Float[Tensor, " B"]:
         """Take one gradient step on the batch; return log p(x) before it."""
@@ -137,16 +140,12 @@ class NeuralDensity(HasState, ABC):
         self.num_updates += 1
         self.optimizer.zero_grad()
         values = []
-        for part in torch.split(x, CHUNK):
+        for part in torch.split(x, self.chunk):
             value = self._objective(part)
             (-value.sum() / x.numel()).backward()  # type: ignore[no-untyped-call]
             values.append(value.detach())
         self.optimizer.step()
         return torch.cat(values)
-
-
-CHUNK = 16
-"""Frames per forward pass: the activations of more do not fit in the CPU's cache."""
 
 
 class AutoregressiveDensity(NeuralDensity):

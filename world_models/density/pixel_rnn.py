@@ -163,7 +163,9 @@ class DiagonalBiLSTM(nn.Module):
         order = diagonal_order(rows, columns).to(y.device)
         inputs = y.flatten(0, 1).index_select(0, order.flatten()).view(2, -1, y.shape[3])
         gates = torch.baddbmm(self.bias, inputs, self.from_input)
-        sizes = [min(rows, d + 1, columns, rows + columns - 1 - d) for d in range(rows + columns - 1)]
+        sizes = [
+            min(rows, d + 1, columns, rows + columns - 1 - d) for d in range(rows + columns - 1)
+        ]
         h = c = y.new_zeros(2, 0, batch, self.hidden)
         states = []
         for d, z in enumerate(gates.split([size * batch for size in sizes], 1)):
