@@ -5,6 +5,7 @@ The Diagonal BiLSTM of van den Oord et al. 2016 ("Pixel Recurrent Neural Network
 """
 
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from jaxtyping import Float, Int64, UInt8
@@ -28,7 +29,8 @@ class PixelRNNConfig(NeuralDensityConfig):
     head: int = 64
     """Width of the last hidden layer."""
     position: bool = True
-    """Biases of each symbol at each pixel, which begin at the log-frequencies of the first batch."""
+    """Biases of each symbol at each pixel, which begin at the log-frequencies of the first batch:
+    not in the paper."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -114,7 +116,7 @@ class DiagonalNetwork(nn.Module):
         self, levels: int, hidden: int, layers: int, head: int, shape: tuple[int, int] | None = None
     ) -> None:
         super().__init__()
-        features = 2 * hidden
+        self.hidden, features = hidden, 2 * hidden
         self.scale = 1 / max(levels - 1, 1)
         self.above = nn.Conv2d(1, features, (3, 7))
         self.left = nn.Conv2d(1, features, (1, 3), bias=False)
@@ -160,12 +162,9 @@ class DiagonalBiLSTM(nn.Module):
     def forward(self, y: Float[Tensor, "H W B F"]) -> Float[Tensor, "H W B F"]:
         """Return the next layer."""
         rows, columns, batch, _ = y.shape
-        order = diagonal_order(rows, columns).to(y.device)
+        order, sizes = diagonals(rows, columns, y.device)
         inputs = y.flatten(0, 1).index_select(0, order.flatten()).view(2, -1, y.shape[3])
         gates = torch.baddbmm(self.bias, inputs, self.from_input)
-        sizes = [
-            min(rows, d + 1, columns, rows + columns - 1 - d) for d in range(rows + columns - 1)
-        ]
         h = c = y.new_zeros(2, 0, batch, self.hidden)
         states = []
         for d, z in enumerate(gates.split([size * batch for size in sizes], 1)):
@@ -211,30 +210,38 @@ def lstm(
     return o * c.tanh(), c
 
 
-def diagonal_order(rows: int, columns: int) -> Int64[Tensor, "2 P"]:
-    """Return the pixels' raster indices by diagonal and row, from the left and from the right."""
+def diagonals(
+    rows: int, columns: int, device: torch.device
+) -> tuple[Int64[Tensor, "2 P"], list[int]]:
+    """Return the pixels' raster indices by diagonal, and the number of pixels on each diagonal.
+
+    The first axis has the diagonals that begin at the upper left, and those at the upper right.
+    """
     column = torch.arange(columns)
     distance = torch.stack([column, column.flip(0)])[:, None] + torch.arange(rows)[:, None]
-    return distance.flatten(1).argsort(dim=1, stable=True)
+    order = distance.flatten(1).argsort(dim=1, stable=True)
+    return order.to(device), distance[0].flatten().bincount().tolist()
 
 
 class RasterScan:
     """The states of a network while the pixels of frames become known in raster order."""
 
     def __init__(self, net: DiagonalNetwork, x: UInt8[Tensor, "B H W"]) -> None:
-        self.net = net
-        self.weights = versions(net)
+        self.net, self.weights = net, versions(net)
+        self.layers = cast(list[DiagonalBiLSTM], list(net.layers))
         self.known = torch.zeros_like(pad(x, (3, 4, 3, 0)))
         """The earlier pixels, with the margins of ``DiagonalNetwork.embed``."""
         self.columns = x.shape[2] + 1
-        hidden, features = net.layers[0].output.in_features, net.layers[0].output.out_features
-        size = len(net.layers), self.columns + 1, len(x)
-        self.h = torch.zeros(2, *size, hidden, device=x.device)
-        """Of each column the newest state that is known. The last one, beside the first column and
-        beside the additional one, remains 0."""
+        size = len(self.layers), self.columns + 1, len(x)
+        self.h = torch.zeros(2, *size, net.hidden, device=x.device)
+        """The newest hidden state of each column [direction, layer, column]. The last one, beside
+        the first column and beside the additional one, remains 0."""
         self.c = self.h[0, :, 0].clone()
-        self.inputs = torch.zeros(*size, features, device=x.device)
+        """The newest cell states from left to right."""
+        self.inputs = torch.zeros(*size, 2 * net.hidden, device=x.device)
+        """The present row's inputs to each layer, for the LSTMs from right to left."""
         self.features = self.inputs[0, 0]
+        """The last layer's features of the newest pixel."""
         self.num_steps = 0
 
     def precedes(self, x: UInt8[Tensor, "B H W"], i: int, j: int) -> bool:
@@ -268,7 +275,7 @@ class RasterScan:
     def _step_right(self, row: int, column: int) -> None:
         """Take a step of each layer from left to right."""
         y = self.net.embed(self.known[:, row : row + 4, column : column + 7])[:, :, 0, 0]
-        for k, layer in enumerate(self.net.layers):
+        for k, layer in enumerate(self.layers):
             self.inputs[k, column] = y
             right, left = self.h[:, k]  # in this column: of the row above
             c = self.c[k] if column else torch.zeros_like(self.c[k])
@@ -279,7 +286,7 @@ class RasterScan:
 
     def _step_left(self) -> None:
         """Run each layer from right to left over a whole row."""
-        for k, layer in enumerate(self.net.layers):
+        for k, layer in enumerate(self.layers):
             h, c = self.h[1, k], torch.zeros_like(self.c[k])
             for column in reversed(range(self.columns)):
                 h[column], c = layer.step(1, self.inputs[k, column], h[column], h[column + 1], c)

@@ -89,7 +89,8 @@ def test_it_begins_as_a_histogram_of_the_first_batch() -> None:
     histogram = HistogramConfig().build(shape=(4, 5), levels=4)
     histogram.observe(x)
     with_biases, without = (
-        replace(SMALL, position=position).build(shape=(4, 5), levels=4) for position in (True, False)
+        replace(SMALL, position=position).build(shape=(4, 5), levels=4)
+        for position in (True, False)
     )
     for density in (with_biases, without):
         density.update(x)
