@@ -4,9 +4,9 @@ from ..interface import DensityConfig
 from .bound import BoundConfig
 from .cts import CTSConfig
 from .histogram import HistogramConfig
-from .pixel_rnn import PixelRNNConfig
 from .made import MADEConfig
 from .orderless import OrderlessConfig
+from .pixel_rnn import PixelRNNConfig
 from .pixelcnn import PixelCNNConfig
 
 DENSITIES: dict[str, type[DensityConfig] | DensityConfig] = {
