@@ -66,7 +66,9 @@ def changes(base: Job, job: Job, env_name: str) -> str:
     for path, value in _differences(base, job, tables):
         text, is_exact = _value_text(value, env_name)
         exact &= is_exact
-        others = [x for role, x in tables.items() if not role.startswith(f"{path}.")]
+        # Not the latent of a representation, which has its name.
+        own = tables.get(path)
+        others = [x for role, x in tables.items() if x is own or not role.startswith(f"{path}.")]
         if path in tables and text != "none" and sum(text in x for x in others) == 1:
             labels.append(text)
         elif text:

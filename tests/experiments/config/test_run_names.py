@@ -19,6 +19,12 @@ NAMES = {
     "ppo agent:dyna agent.predictor:mlp agent.inner.network:mlp": (
         "ppo-ms_pacman-s0-agent=dyna-predictor=mlp-network=mlp"
     ),
+    "mfec agent.representation:binary-vae --agent.representation.latent.size 8": (
+        "mfec-ms_pacman-s0-binary-vae-size=8"
+    ),
+    "dqn-cts bonus.density:bound bonus.density.latent:binary-vae": (
+        "dqn-cts-ms_pacman-s0-bound-binary-vae"
+    ),
     "mfec env:gym --env.id corridor:Corridor-v0": "mfec-Corridor-v0-s0-id=corridor",
     "mfec env:gym --env.id other:Corridor-v0": "mfec-Corridor-v0-s0-id=other",
     "mfec env:gym --env.id Corridor-v0": "mfec-Corridor-v0-s0",
