@@ -49,7 +49,14 @@ class NeuralDensity(HasState, ABC):
     number of levels.
     """
 
-    STATE = ("shape", "levels", "net", "optimizer", "generator", "num_updates")
+    STATE: ClassVar[tuple[str, ...]] = (
+        "shape",
+        "levels",
+        "net",
+        "optimizer",
+        "generator",
+        "num_updates",
+    )
 
     chunk: ClassVar[int] = 16
     """Frames per forward pass: the activations of more do not fit in the CPU's cache."""
