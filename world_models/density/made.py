@@ -98,7 +98,7 @@ class MixtureOfOrders(NeuralDensity):
     def sample(self, n: int) -> UInt8[Tensor, "{n} H W"]:
         drawn = torch.randint(len(self.net.ranks), (n,), generator=self.generator)
         x = torch.zeros(n, *self.shape, dtype=torch.uint8, device=self.device)
-        for order in drawn.unique().tolist():
+        for order in sorted(set(drawn.tolist())):
             rows = (drawn == order).nonzero()[:, 0].to(self.device)
             part = x[rows]
             for pixel in self.net.ranks[order].argsort().tolist():
@@ -144,7 +144,7 @@ class MaskedAutoencoder(nn.Module):
         self.shape, self.levels = shape, levels
         pixels = math.prod(shape)
         sizes = [pixels] + [hidden] * layers
-        self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in pairwise(sizes))
+        self.layers = nn.ModuleList(MaskedLinear(a, b) for a, b in pairwise(sizes))
         self.output = nn.Parameter(torch.zeros(levels, pixels, hidden))
         self.bias = PixelBias(shape, levels)  # it begins as independent pixels
         shuffled = [torch.randperm(pixels) for _ in range(orders - 1)]
@@ -170,13 +170,25 @@ class MaskedAutoencoder(nn.Module):
         h = (x - self.bias.mean()).flatten(1)
         below = self.ranks[order]
         for layer, degrees in zip(self.layers, self.degrees[order], strict=True):
-            mask = degrees[:, None] >= below  # equation 8
-            h = linear(h, layer.weight * mask, layer.bias).relu()
+            h = layer(h, degrees[:, None] >= below).relu()  # equation 8
             below = degrees
         return h
 
     def _output_mask(self, order: int) -> Bool[Tensor, "pixels hidden"]:
         return self.ranks[order][:, None] > self.degrees[order][-1]  # equation 9
+
+
+class MaskedLinear(nn.Module):
+    """A linear layer some of whose weights are masked."""
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.linear = nn.Linear(inputs, outputs)
+
+    def forward(
+        self, x: Float[Tensor, "B in"], mask: Bool[Tensor, "out in"]
+    ) -> Float[Tensor, "B out"]:
+        return linear(x, self.linear.weight * mask, self.linear.bias)
 
 
 def sample_degrees(pixels: int, hidden: int, layers: int) -> Tensor:

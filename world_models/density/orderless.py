@@ -36,8 +36,6 @@ from .pixel_bias import PixelBias
 class OrderlessConfig(BoundDensityConfig):
     """A convolutional network that predicts unknown pixels from known ones, in random orders."""
 
-    learning_rate: float = 3e-3
-    """Of RMSProp."""
     rmsprop_eps: float = 1e-6
     """RMSProp's epsilon, for estimates from a part of the pixels."""
     samples: int = 1
@@ -131,8 +129,8 @@ class UnmaskingModel(nn.Module, LatentVariableModel):
         self.inputs = nn.Conv2d(levels + 1, maps, 3, padding=1)
         self.blocks = nn.ModuleList(nn.Conv2d(maps, maps, 3, padding=1) for _ in range(blocks))
         self.outputs = nn.Conv2d(maps, levels, 1)
-        nn.init.zeros_(self.outputs.weight)
-        nn.init.zeros_(self.outputs.bias)
+        for parameter in self.outputs.parameters():
+            nn.init.zeros_(parameter)
         self.num_groups = min(passes, math.prod(shape))
         self.register_buffer("group_of_rank", group_of_rank(math.prod(shape), passes))
 
@@ -144,8 +142,8 @@ class UnmaskingModel(nn.Module, LatentVariableModel):
         h = self.inputs(torch.cat([self.bias.surprise(x) * mask, mask], 1))
         for block in self.blocks:
             h = h + block(relu(h))
-        logits: Tensor = self.outputs(relu(h))
-        return logits + self.bias()
+        logits: Tensor = self.outputs(relu(h)) + self.bias()
+        return logits
 
     def groups(self, times: Float[Tensor, "*B H W"]) -> Int64[Tensor, "*B H W"]:
         """Return the group of each pixel, by the times at which they become known."""
@@ -157,7 +155,8 @@ class UnmaskingModel(nn.Module, LatentVariableModel):
         return Independent(Uniform(times, times + 1, validate_args=False), 2)
 
     def posterior(self, x: Int64[Tensor, "B H W"]) -> Distribution:
-        return self.prior().expand(torch.Size([len(x)]))
+        posterior: Distribution = self.prior().expand(torch.Size([len(x)]))
+        return posterior
 
     def likelihood(self, z: Float[Tensor, "*S H W"]) -> Distribution:
         return Unmasking(self, self.groups(z))
@@ -189,8 +188,8 @@ class Unmasking(Distribution):
         x = torch.zeros_like(group)
         for g in range(self.model.num_groups):
             logits = self.model(x, group < g).float().movedim(1, -1)
-            drawn = Categorical(logits=logits, validate_args=False).sample()
-            x = torch.where(group == g, drawn, x)
+            symbols: Distribution = Categorical(logits=logits, validate_args=False)
+            x = torch.where(group == g, symbols.sample(), x)
         return x.view(shape)
 
 

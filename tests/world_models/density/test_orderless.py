@@ -116,7 +116,7 @@ def test_it_learns_what_a_histogram_cannot() -> None:
     density = replace(OrderlessConfig().example(), learning_rate=1e-2, passes=4).build(
         shape=SHAPE, levels=2
     )
-    for batch in frames.split(20):
+    for batch in torch.split(frames, 20):
         density.update(batch)
     bits = -density.log_prob(frames[:20]).mean() / log(2)
     assert 1.9 < float(bits) < 2.5
