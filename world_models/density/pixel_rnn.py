@@ -121,11 +121,14 @@ class DiagonalNetwork(nn.Module):
         self.above = nn.Conv2d(1, features, (3, 7))
         self.left = nn.Conv2d(1, features, (1, 3), bias=False)
         self.layers = nn.ModuleList(DiagonalBiLSTM(features, hidden) for _ in range(layers))
-        self.head = nn.Sequential(
-            nn.ReLU(), nn.Linear(features, head), nn.ReLU(True), nn.Linear(head, levels)
-        )
-        self.position = nn.Parameter(torch.zeros(levels, *shape)) if shape else None
-        """Biases of each pixel, if the shape of frames is given."""
+        output = nn.Linear(head, levels)
+        self.head = nn.Sequential(nn.ReLU(), nn.Linear(features, head), nn.ReLU(True), output)
+        self.position: nn.Parameter | None = None
+        """Biases of each pixel, if the shape of frames is given; it begins with these alone."""
+        if shape:
+            self.position = nn.Parameter(torch.zeros(levels, *shape))
+            nn.init.zeros_(output.weight)
+            nn.init.zeros_(output.bias)
 
     def forward(self, x: UInt8[Tensor, "B H W"]) -> Float[Tensor, "B levels H W"]:
         """Return the logits of each pixel's symbol."""
@@ -165,7 +168,7 @@ class DiagonalBiLSTM(nn.Module):
         order, sizes = diagonals(rows, columns, y.device)
         inputs = y.flatten(0, 1).index_select(0, order.flatten()).view(2, -1, y.shape[3])
         gates = torch.baddbmm(self.bias, inputs, self.from_input)
-        h = c = y.new_zeros(2, 0, batch, self.hidden)
+        h = c = torch.zeros(2, 0, batch, self.hidden, device=y.device)
         states = []
         for d, z in enumerate(gates.split([size * batch for size in sizes], 1)):
             # The pixels above the first one and beside the last one may lie outside.

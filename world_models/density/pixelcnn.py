@@ -111,11 +111,14 @@ class GatedPixelCNN(nn.Module):
         self.vertical_to_horizontal = nn.Conv2d(2 * maps, 2 * maps, 1)
         self.output = nn.Conv2d(maps, maps, 1)
         self.blocks = nn.ModuleList(GatedBlock(maps) for _ in range(blocks))
-        self.head = nn.Sequential(
-            nn.ReLU(True), nn.Conv2d(maps, head, 1), nn.ReLU(True), nn.Conv2d(head, levels, 1)
-        )
-        self.position = nn.Parameter(torch.zeros(levels, *shape)) if shape else None
-        """Biases of each pixel, if the shape of whole frames is given."""
+        first, last = nn.Conv2d(maps, head, 1), nn.Conv2d(head, levels, 1)
+        self.head = nn.Sequential(nn.ReLU(True), first, nn.ReLU(True), last)
+        self.position: nn.Parameter | None = None
+        """Biases of each pixel, if the shape of frames is given; it begins with these alone."""
+        if shape:
+            self.position = nn.Parameter(torch.zeros(levels, *shape))
+            nn.init.zeros_(last.weight)
+            nn.init.zeros_(last.bias)  # type: ignore[arg-type]
 
     def forward(
         self, x: Float[Tensor, "B H W"], top: int = 0, left: int = 0
