@@ -100,7 +100,7 @@ def test_nothing_is_overwritten(capsys: pytest.CaptureFixture[str]) -> None:
             "leave out --density, or --init-from",
         ),
         (["decompress", "nowhere.reverie"], "nowhere.reverie cannot be read"),
-        (["decompress", "catch/manifest.json"], "is no archive of `reverie compress`"),
+        (["decompress", "catch/manifest.json"], "is no archive of 'reverie compress'"),
     ],
     ids=lambda value: " ".join(value[:4]) if isinstance(value, list) else "",
 )
@@ -135,7 +135,7 @@ def test_what_a_pretrained_density_codes_needs_the_same_one(
 def test_a_pretrained_density_of_other_frames_is_refused(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    collect(RandomPolicy(5), MazeConfig(), "maze", frames=60, num_envs=2)
+    collect(RandomPolicy(4), MazeConfig(), "maze", frames=60, num_envs=2)
     assert run("compress", "maze", "--init-from", "run") == 2
     assert "frames (10, 5) with 2 levels, and those of maze" in " ".join(
         capsys.readouterr().err.split()
