@@ -18,6 +18,8 @@ GAP = 3
 """Pixels between two frames; between two strips there are three times as many."""
 PIXELS_PER_INCH = 60
 """Pixels of frames per inch of the figure."""
+BORDER = 170
+"""Gray level of the line around a frame."""
 
 
 def gallery_figure(
@@ -28,16 +30,17 @@ def gallery_figure(
 
     height, width = quantizer.shape
     starts: dict[str, int] = {}
-    left = 0
+    left = 1
     for name, count in STRIPS.items():
         starts[name] = left
         left += count * (width + GAP) + 2 * GAP
     canvas = np.full((len(pictures) * (height + GAP), left, 3), 255, np.uint8)
     for row, drawn in enumerate(pictures.values()):
-        top = row * (height + GAP)
+        top = 1 + row * (height + GAP)
         for name in STRIPS.keys() & drawn.keys():
             for k, image in enumerate(_images(drawn[name], quantizer)[: STRIPS[name]]):
                 x = starts[name] + k * (width + GAP)
+                canvas[top - 1 : top + height + 1, x - 1 : x + width + 1] = BORDER
                 canvas[top : top + height, x : x + width] = image
     size = canvas.shape[1] / PIXELS_PER_INCH, canvas.shape[0] / PIXELS_PER_INCH
     figure = Figure(figsize=(size[0] + 1.4, size[1] + 0.3))
