@@ -16,26 +16,38 @@ from torch.distributions import Categorical, Distribution, Independent, Normal
 
 from ...envs.checks import at_least, check
 from ...envs.digest import frame_digest
+from ...envs.interface import Metrics
 from ...envs.prng import fold_in, seeded
 from ..inference.bounds import IWAE, LatentVariableModel, bound
 from ..inference.estimators import pathwise, vimco
 from ..precision import FLOAT32, Precision
 from ..representation.networks import Decoder, Encoder, mean_and_log_std
+from .frames import check_frames
 from .neural import NeuralDensity, NeuralDensityConfig
 
 
 @dataclass(frozen=True)
-class BoundConfig(NeuralDensityConfig):
-    """A VAE with categorical pixels, and the importance-weighted bound on its evidence."""
+class BoundDensityConfig(NeuralDensityConfig):
+    """Base of the configs of densities that are scored by a bound: which one."""
 
     kind: ClassVar[Literal["exact", "bound"]] = "bound"
 
-    learning_rate: float = 3e-4
-    """Of RMSProp."""
     alpha: float = IWAE
     """The bound used as log-probability: 1 for the ELBO, 0 for the importance-weighted bound."""
     samples: int = 16
     """Codes sampled per frame: more give a tighter bound."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check(self, "density", at_least(1), "samples")
+
+
+@dataclass(frozen=True)
+class BoundConfig(BoundDensityConfig):
+    """A VAE with categorical pixels, and the importance-weighted bound on its evidence."""
+
+    learning_rate: float = 3e-4
+    """Of RMSProp."""
     latent: int = 16
     """Dimensions of the Gaussian code."""
 
@@ -44,7 +56,7 @@ class BoundConfig(NeuralDensityConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check(self, "density", at_least(1), "samples", "latent")
+        check(self, "density", at_least(1), "latent")
 
     def build(
         self,
@@ -103,12 +115,12 @@ class BoundDensity(NeuralDensity):
 
     STATE = (*NeuralDensity.STATE, "seed", "num_sample_calls")
 
-    config: BoundConfig
+    config: BoundDensityConfig
     net: LatentVariableModel
 
     def __init__(
         self,
-        config: BoundConfig,
+        config: BoundDensityConfig,
         make_net: Callable[[], nn.Module],
         shape: tuple[int, int],
         levels: int,
@@ -122,6 +134,11 @@ class BoundDensity(NeuralDensity):
         )
         self.seed = seed
         self.num_sample_calls = 0
+
+    def update(self, x: UInt8[Tensor, "B H W"]) -> Metrics:
+        check_frames(x, self.shape, self.levels)
+        value = self._step(x.to(self.device))  # a bound, too, with the noise of the update
+        return {"density/nats_per_pixel": -value.mean() / x[0].numel()}
 
     @torch.no_grad()
     def sample(self, n: int) -> UInt8[Tensor, "{n} H W"]:
@@ -143,10 +160,15 @@ class BoundDensity(NeuralDensity):
 
     def _learn(self, x: UInt8[Tensor, "B H W"]) -> Float[Tensor, " B"]:
         before = self._score(x)
+        self._step(x)
+        return before
+
+    def _step(self, x: UInt8[Tensor, "B H W"]) -> Float[Tensor, " B"]:
+        if self.num_updates == 0:
+            self._initialize_from(x)
         # Noise that no score uses.
         with seeded(fold_in(self.seed, -1 - self.num_updates), self.device):
-            self._step(x)
-        return before
+            return super()._step(x)
 
     def _objective(self, x: UInt8[Tensor, "B H W"]) -> Float[Tensor, " B"]:
         alpha = self.config.alpha
