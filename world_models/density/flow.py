@@ -63,7 +63,7 @@ class FlowConfig(BoundDensityConfig):
         check(self, "density", at_least(0), "layers")
 
     def example(self) -> "FlowConfig":
-        return replace(self, samples=16, layers=3, maps=4)
+        return replace(self, samples=16, layers=2, maps=4)
 
     def build(
         self,

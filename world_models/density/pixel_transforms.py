@@ -121,9 +121,9 @@ class Affine:
     def forward(self, v: Pixels, params: Params) -> tuple[Pixels, Pixels]:
         shift, log_scale = self._shift_and_log_scale(params)
         fraction = MARGIN + (1 - 2 * MARGIN) * v / self.levels
-        log_odds = fraction.log() - (-fraction).log1p()
+        logits = fraction.log() - (-fraction).log1p()
         log_slope = math.log((1 - 2 * MARGIN) / self.levels) - fraction.log() - (-fraction).log1p()
-        return (log_odds - shift) * (-log_scale).exp(), log_slope - log_scale
+        return (logits - shift) * (-log_scale).exp(), log_slope - log_scale
 
     def inverse(self, z: Pixels, params: Params) -> Pixels:
         shift, log_scale = self._shift_and_log_scale(params)
@@ -132,12 +132,12 @@ class Affine:
         return v.clamp(0, self.levels)
 
     def initial(self, histogram: Float[Tensor, "H W levels"]) -> Float[Tensor, "H W size"]:
-        # Mean and deviation of the log-odds, at 16 points of each symbol.
+        # Mean and deviation of the logits, at 16 points of each symbol.
         points = (torch.arange(16 * self.levels, device=histogram.device) + 0.5) / 16
-        log_odds = (points / self.levels).logit()
+        logits = (points / self.levels).logit()
         weights = (histogram / 16).repeat_interleave(16, -1)
-        mean = (weights * log_odds).sum(-1)
-        variance = (weights * (log_odds - mean[..., None]) ** 2).sum(-1)
+        mean = (weights * logits).sum(-1)
+        variance = (weights * (logits - mean[..., None]) ** 2).sum(-1)
         return torch.stack([mean, variance.log() / 2], -1)
 
     def log_base(self, z: Pixels) -> Pixels:
