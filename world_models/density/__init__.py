@@ -3,6 +3,7 @@
 from ..interface import DensityConfig
 from .bound import BoundConfig
 from .cts import CTSConfig
+from .flow import FlowConfig
 from .histogram import HistogramConfig
 from .made import MADEConfig
 from .orderless import OrderlessConfig
@@ -17,5 +18,8 @@ DENSITIES: dict[str, type[DensityConfig] | DensityConfig] = {
     "made": MADEConfig,
     "orderless": OrderlessConfig,
     "bound": BoundConfig,
+    "flow": FlowConfig,
+    "affine-flow": FlowConfig(transform="affine"),
+    "additive-flow": FlowConfig(transform="additive"),
 }
 """Every density by name, for the command line, ``reverie list`` and the tests of the role."""
