@@ -27,12 +27,11 @@ ORDER = (
     ("experiments.training",),
     (
         "experiments.ablation",
-        "experiments.bench",
         "experiments.doctor",
         "experiments.gallery",
         "experiments.play",
     ),
-    ("experiments.reproduce",),
+    ("experiments.bench", "experiments.reproduce"),
     ("experiments.cli",),
 )
 """Packages by level; a package imports packages of lower levels and itself."""

@@ -52,14 +52,16 @@ class FrameCompletion:
         self.no_completion_reason = (
             "" if can_complete(frame_density.density) else refusal(frame_density.density)
         )
-        self.erased: Bool[Tensor, "H W"]
-        self.restore()
+        shape = frame_density.quantizer.shape
+        self.erased: Bool[Tensor, "H W"] = torch.zeros(shape, dtype=torch.bool)
         self.next_time = 0.0
         """Before it, another timestep's frame is not completed."""
+        self.changed = False
+        self.completed: Completed | None = None
 
     def restore(self) -> None:
         """Restore all erased pixels."""
-        self.erased = torch.zeros(self.frame_density.quantizer.shape, dtype=torch.bool)
+        self.erased = torch.zeros_like(self.erased)
         self._change()
 
     def erase(self, stroke: Sequence[tuple[float, float]]) -> None:

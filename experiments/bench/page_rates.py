@@ -19,11 +19,11 @@ from ...envs.atari.atari import AtariConfig
 from ...envs.atari.protocol import PROTOCOLS
 from ...envs.interface import EnvConfig
 from ..config.presets import PRESETS
-from .game import Game
-from .launch import PlayOptions, free_port
-from .server import Server
-from .session import SPEEDS, Session
-from .setup import PlaySetup
+from ..play.game import Game
+from ..play.launch import PlayOptions, free_port
+from ..play.server import Server
+from ..play.session import SPEEDS, Session
+from ..play.setup import PlaySetup
 
 MEASURED_SECONDS, NUM_KEYS = 6.0, 40
 MEASURE_KEYS = """async (count) => {
