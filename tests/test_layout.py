@@ -27,11 +27,12 @@ ORDER = (
     ("experiments.training",),
     (
         "experiments.ablation",
+        "experiments.bench",
         "experiments.doctor",
         "experiments.gallery",
         "experiments.play",
     ),
-    ("experiments.bench", "experiments.reproduce"),
+    ("experiments.reproduce",),
     ("experiments.cli",),
 )
 """Packages by level; a package imports packages of lower levels and itself."""

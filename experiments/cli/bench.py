@@ -28,6 +28,6 @@ def measure_pages(session: BenchSession) -> Iterator[Row]:
         message = "The page is not measured: it needs Chromium and the extras play and dev."
         print(message)
         return iter(())
-    from ..bench.page_rates import measure  # imports the packages of the extras
+    from .page_rates import measure  # imports the packages of the extras
 
     return (row(*measured) for measured in measure(browser))
