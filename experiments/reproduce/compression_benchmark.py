@@ -58,8 +58,7 @@ class CompressionBenchmark(Recipe):
                     else:
                         row = self._archive(symbols, path.with_suffix(".reverie"))
                     about_row = {"env_name": game, "codec": codec}
-                    made = {"provenance": provenance(torch.device("cpu"), 1)}
-                    write_json(path, about_row | row | made)
+                    write_json(path, about_row | row | {"provenance": _provenance()})
                 rows.append(read_json(path))
                 yield about | {"rows": rows}
 
@@ -80,6 +79,13 @@ class CompressionBenchmark(Recipe):
         decoded = archive.read(archive.header.build())
         seconds = middle - start, time.process_time() - middle
         return row_of("one file", size, seconds, torch.equal(decoded, frames))
+
+
+def _provenance() -> dict[str, Any]:
+    """Return the fields of this process's provenance that a committed result keeps."""
+    found = provenance(torch.device("cpu"), 1)
+    names = ("commit", "modified", "cpu", "device", "threads", "torch", "ale-py")
+    return {name: found[name] for name in names}
 
 
 def smallest(forms: tuple[Form, ...], symbols: NDArray[np.uint8]) -> dict[str, Any]:
