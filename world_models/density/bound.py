@@ -50,6 +50,7 @@ class BoundConfig(BoundDensityConfig):
     learning_rate: float = 3e-4
     """Of RMSProp."""
     latent: LatentConfig = VAEConfig(size=16)
+    """The latent-variable model: its networks, its code and its likelihood of pixels."""
 
     def example(self) -> "BoundConfig":
         return replace(self, samples=64, latent=self.latent.example())

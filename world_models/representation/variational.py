@@ -35,6 +35,7 @@ class VariationalConfig(RepresentationConfig):
     """Whether ``update`` trains it."""
 
     latent: LatentConfig = VAEConfig()
+    """The latent-variable model: its networks, its code and its likelihood of pixels."""
     alpha: float = ELBO
     """The bound to maximize: 1 for the ELBO, 0 importance-weighted, -inf VR-max."""
     samples: int = 1
