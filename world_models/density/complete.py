@@ -33,7 +33,7 @@ def evidence_of(
 
     Raises UsageError for frames with other symbols than 0..levels-1.
     """
-    check_frames(x, tuple(x.shape[1:]), levels)
+    check_frames(x, (x.shape[1], x.shape[2]), levels)
     known_symbol = torch.where(one_hot(x.long(), levels) == 1, 0.0, -math.inf)
     return torch.where(known[..., None], known_symbol, 0.0)
 
@@ -46,7 +46,7 @@ def flipped(x: UInt8[Tensor, "B H W"], levels: int, rate: float) -> Float[Tensor
     """
     if not 0 <= rate <= 1:
         raise UsageError(f"the rate of flipped pixels is {rate}; it must be in 0..1.")
-    check_frames(x, tuple(x.shape[1:]), levels)
+    check_frames(x, (x.shape[1], x.shape[2]), levels)
     same = torch.tensor(1 - rate).log()
     other = torch.tensor(rate / max(levels - 1, 1)).log()
     return torch.where(one_hot(x.long(), levels) == 1, same, other)

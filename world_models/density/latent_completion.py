@@ -62,7 +62,7 @@ class LatentCompletion:
         frames, samples, prior = len(self.evidence), self.particles, self.net.prior()
         with seeded(self.seed, self.density.device), self._autocast():
             posterior = self.net.posterior(self._chains(CHAINS))
-            z = [*posterior.sample(torch.Size([samples])).split(frames, 1)]
+            z = [*torch.split(posterior.sample(torch.Size([samples])), frames, 1)]
             z += [prior.sample(torch.Size([samples, frames]))]  # where the posteriors are narrow
             weights = torch.cat([self._log_weights(each, posterior) for each in z])
         return (weights.double().logsumexp(0) - math.log(len(weights))).cpu()

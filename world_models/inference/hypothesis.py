@@ -115,6 +115,7 @@ def _train(x: Tensor, is_y: Bool[Tensor, " B"]) -> nn.Module:
         index = torch.randint(len(x), (BATCH,))
         logits = classifier(x[index])[:, 0]
         optimizer.zero_grad()
-        binary_cross_entropy_with_logits(logits, is_y[index].float()).backward()
+        loss = binary_cross_entropy_with_logits(logits, is_y[index].float())
+        loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
     return classifier

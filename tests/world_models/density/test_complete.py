@@ -2,6 +2,7 @@
 
 import math
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -32,6 +33,11 @@ ALL_FRAMES = torch.cartesian_prod(*[SYMBOLS] * 4).view(-1, 2, 2)
 X = torch.tensor([[[0, 1], [1, 2]]], dtype=torch.uint8)
 CORNER = torch.tensor([[[False, True], [True, True]]])
 """The first pixel is unknown, so that all evidence comes after it."""
+
+COMPLETIONS: tuple[Callable[[Density, Tensor], Tensor], ...] = (
+    log_evidence,
+    lambda density, evidence: posterior_samples(density, evidence, 1),
+)
 
 
 def trained(name: str, shape: tuple[int, int] = (2, 2), samples: int = 1000) -> Density:
@@ -73,9 +79,9 @@ def test_samples_and_evidence_are_those_of_enumeration(name: str) -> None:
     density = trained(name)
     evidence = torch.cat([evidence_of(X, CORNER, LEVELS), three_noisy()])
     if not can_complete(density):
-        for function in (log_evidence, lambda *given: posterior_samples(*given, n=1)):
+        for function in COMPLETIONS:
             with pytest.raises(UsageError, match=f"^{type(density).__name__} cannot complete"):
-                function(density, evidence)  # type: ignore[operator]
+                function(density, evidence)
         return
     untouched = trained(name)
     log_probs = density.log_prob(ALL_FRAMES)
@@ -247,9 +253,9 @@ def changed(index: tuple[Any, ...], value: float) -> Tensor:
 )
 def test_evidence_that_does_not_fit_is_refused(evidence: Tensor, message: str) -> None:
     density = HistogramConfig().build(shape=(2, 2), levels=LEVELS)
-    for function in (log_evidence, lambda *given: posterior_samples(*given, n=1)):
+    for function in COMPLETIONS:
         with pytest.raises(UsageError, match=message):
-            function(density, evidence)  # type: ignore[operator]
+            function(density, evidence)
 
 
 class WholeFrames:
@@ -264,7 +270,7 @@ class WholeFrames:
 def test_a_density_of_whole_frames_is_refused_by_name() -> None:
     density: Any = WholeFrames()
     assert not can_complete(density)
-    for function in (log_evidence, lambda *given: posterior_samples(*given, n=1)):
+    for function in COMPLETIONS:
         with pytest.raises(UsageError, match=r"^WholeFrames cannot complete frames.*such as cts"):
             function(density, evidence_of(X, CORNER, LEVELS))
 

@@ -87,7 +87,7 @@ def test_conditionals_are_distributions_that_multiply_to_the_frame(name: str) ->
 
 
 def test_a_local_conditional_reads_no_pixel_beyond_its_radius(name: str) -> None:
-    density, (frames, others) = build(name, (8, 14)), random_frames(4, (8, 14)).split(2)
+    density, (frames, others) = build(name, (8, 14)), torch.split(random_frames(4, (8, 14)), 2)
     if not isinstance(density, LocalDensity):
         return
     density.observe(random_frames(20, (8, 14), seed=1))
