@@ -42,6 +42,8 @@ from .pixel_transforms import Affine, PixelTransform, Spline
 class FlowConfig(BoundDensityConfig):
     """A normalizing flow of dequantized symbols, scored by a bound."""
 
+    learning_rate: float = 2e-3
+    """Of RMSProp."""
     rmsprop_eps: float = 1e-6
     """RMSProp's epsilon: the gradients of one pixel's parameters are small in nats per pixel."""
     samples: int = 2
