@@ -12,6 +12,7 @@ import struct
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -119,7 +120,7 @@ def digest_of_state(state: Any) -> str:
             text = f"{value.dtype} {tuple(value.shape)}"
         digest.update(f"{name}={text};".encode())
         if isinstance(value, Tensor):
-            digest.update(value.cpu().contiguous().view(-1).view(torch.uint8).numpy())
+            digest.update(value.cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
 
     add("", state)
     return digest.hexdigest()
@@ -148,7 +149,7 @@ def write_archive(
                 symbols[done : done + count],
                 batch_size=header.batch_size,
                 learn=header.learn,
-                show=lambda coded, done=done: show(done + coded),
+                show=partial(_show_from, show, done),
             )
             file.write(_chunk(message))
             done += count
@@ -233,7 +234,7 @@ class Archive:
                     message,
                     batch_size=header.batch_size,
                     learn=header.learn,
-                    show=lambda coded, done=done: show(done + coded),
+                    show=partial(_show_from, show, done),
                 )
             except NotReproduced as error:
                 raise UsageError(f"{self.path} cannot be decompressed: {error}.") from error
@@ -261,3 +262,8 @@ def _chunks(path: Path, data: bytes) -> Iterator[bytes]:
             )
         yield chunk
         position = begin + size
+
+
+def _show_from(show: Callable[[int], object], start: int, coded: int) -> None:
+    """Show the number of frames that are coded in all, of which ``start`` are in earlier chunks."""
+    show(start + coded)

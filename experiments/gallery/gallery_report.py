@@ -9,6 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ...envs.errors import UsageError
+from ...world_models.inference.hypothesis import log_bayes_factor
 from ..datasets.dataset import Recording
 from ..reporting.document import Block, Heading, Paragraph, Table, to_html, write_markdown
 from ..runs.files import write_file
@@ -63,10 +64,8 @@ def _bayes_factor(
     log_p: Float[Tensor, " B"], log_q: Float[Tensor, " B"], *, best: bool
 ) -> dict[str, Any]:
     try:
-        from ...world_models.inference.hypothesis import log_bayes_factor
-
         nats, error = log_bayes_factor(log_p, log_q)
-    except (UsageError, ImportError) as failure:
+    except UsageError as failure:
         return {"error": f"{type(failure).__name__}: {failure}"}
     shown = "best" if best else f"{nats:,.0f} ± {error:,.0f}"
     return {"shown": shown, "nats": nats, "standard_error": error}

@@ -19,7 +19,7 @@ from types import EllipsisType
 from typing import Any, Literal
 
 import torch
-from jaxtyping import Float, Int64, UInt8
+from jaxtyping import Float, Int64
 from torch import Tensor, nn
 from torch.distributions import (
     AffineTransform,
@@ -75,8 +75,8 @@ class FlowConfig(BoundDensityConfig):
         seed: int = 0,
         device: torch.device | str = "cpu",
         precision: Precision = FLOAT32,
-    ) -> "FlowDensity":
-        return FlowDensity(
+    ) -> BoundDensity:
+        return BoundDensity(
             self,
             lambda: Flow(self, shape, levels),
             shape,
@@ -85,15 +85,6 @@ class FlowConfig(BoundDensityConfig):
             device=device,
             precision=precision,
         )
-
-
-class FlowDensity(BoundDensity):
-    """Density of a flow, which begins as the histogram of the first batch that it learns."""
-
-    net: "Flow"
-
-    def _initialize_from(self, x: UInt8[Tensor, "B H W"]) -> None:
-        self.net.initialize_from(x)
 
 
 Grid = tuple[slice, slice, slice] | EllipsisType
@@ -124,9 +115,9 @@ class Flow(nn.Module, LatentVariableModel):
         self.register_buffer("scale", torch.ones(()))
 
     @torch.no_grad()
-    def initialize_from(self, x: UInt8[Tensor, "B H W"]) -> None:
+    def initialize_from(self, x: Int64[Tensor, "B H W"]) -> None:
         """Fit each pixel's own parameters to its histogram in some frames."""
-        counts = one_hot(x.long(), self.levels).sum(0) + 1 / self.levels
+        counts = one_hot(x, self.levels).sum(0) + 1 / self.levels
         histogram = counts.double() / (len(x) + 1)
         self.params.copy_(self.transform.initial(histogram))
         middles = torch.arange(self.levels, device=x.device) + 0.5
@@ -236,7 +227,7 @@ class FlowDistribution(Distribution):
 
     def log_prob(self, value: Float[Tensor, "*S H W"]) -> Float[Tensor, "*S"]:
         z, log_derivative = self.flow(value.flatten(0, -3))
-        log_prob = self.flow.transform.log_base(z) + log_derivative
+        log_prob: Tensor = self.flow.transform.log_base(z) + log_derivative
         return log_prob.sum((1, 2), dtype=torch.float64).view(value.shape[:-2])
 
     def sample(self, sample_shape: Any = torch.Size()) -> Float[Tensor, "*S H W"]:  # noqa: B008
