@@ -135,7 +135,7 @@ def test_a_new_spline_is_the_histogram_of_its_frames(levels: int, bins: int) -> 
         torch.testing.assert_close(
             flow.log_prob(frames), histogram.log_prob(frames), rtol=0, atol=0.01
         )
-    heights = flow.net.transform._heights(flow.net.params)
+    heights = flow.net.transform._heights(flow.net.params)  # type: ignore[attr-defined]
     torch.testing.assert_close(heights.sum(-1), torch.ones(5, 4))
 
 
