@@ -66,7 +66,7 @@ class FrameCompletion:
 
     def erase(self, stroke: Sequence[Sequence[float]]) -> None:
         """Erase the pixels along a stroke, of points (x, y) from 0 to 1 in the picture."""
-        self.erased |= torch.from_numpy(pixels_along(stroke, tuple(self.erased.shape)))
+        self.erased |= torch.from_numpy(pixels_along(stroke, self.frame_density.quantizer.shape))
         self._change()
 
     def erase_lower_half(self) -> None:
