@@ -14,10 +14,10 @@ from ...agents.bonuses.visit_counts import VisitCounts
 from ...envs.interface import TimeStep
 from ...world_models.density.quantization import grayscale
 from ...world_models.interface import PixelwiseDensity
+from ..evaluation.images import overlay_heat_map, resized
 from ..evaluation.video import Image
 from .context import Inspection, StepContext
 from .frame_completion import FrameCompletion, draw_symbols
-from .images import overlay_heat_map, resized
 from .panels import Images, Panel, Picture, Table
 
 NOT_SAVED = "counts continue during play and are not saved"

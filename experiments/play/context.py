@@ -1,6 +1,5 @@
 """The context of one timestep of play, and the protocol of the inspectors that read it."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -47,30 +46,3 @@ class AdjustableInspector(Inspector, Protocol):
 
     def set_slider(self, name: str, value: float | None) -> None:
         """Set a slider, or reset it to the model's value with None; unknown names are ignored."""
-
-
-class Erasable(Protocol):
-    """A frame whose pixels the user erases, for a model to fill in."""
-
-    no_completion_reason: str
-    """Why nothing can be erased; empty if it can."""
-
-    @property
-    def num_erased(self) -> int:
-        """The number of erased pixels."""
-
-    def erase(self, stroke: Sequence[tuple[float, float]]) -> None:
-        """Erase the pixels along a stroke, of points (x, y) from 0 to 1 in the picture."""
-
-    def erase_lower_half(self) -> None:
-        """Erase the rows of the lower half, and restore the others."""
-
-    def restore(self) -> None:
-        """Restore all erased pixels."""
-
-
-@runtime_checkable
-class ErasableInspector(Inspector, Protocol):
-    """An inspector of a frame that can be erased."""
-
-    completion: Erasable

@@ -9,8 +9,8 @@ import math
 from itertools import groupby
 from typing import Literal, NamedTuple
 
+from ..evaluation.images import fit
 from ..evaluation.video import Image
-from .images import fit
 from .panels import BarChart, Heatmap, Images, LineChart, Panel, Table
 from .text import axis_values, number, shortened, text_width, wrap
 

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from ...envs.interface import Carry, TimeStep
 from ...world_models.interface import Prediction, Predictor
+from ..evaluation.images import heat_map
 from ..evaluation.screen import frame_to_image
-from .images import heat_map
 from .panels import LineChart, Panel, Picture, Table
 
 MAX_ERRORS = 300

@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 from PIL import Image as Pillow
 
+from ..evaluation.images import pixel_aspect
 from ..evaluation.video import Image
 from ..runs.files import to_json
 from .drawing import WIDTH, Box, Drawing, Line, PlacedImage, Text, draw
-from .images import pixel_aspect
 from .panels import Images, Panel, View
 
 

@@ -9,9 +9,9 @@ import numpy as np
 from PIL import Image as Pillow
 from PIL import ImageColor, ImageDraw
 
+from ..evaluation.images import fit
 from ..evaluation.video import Image
 from .drawing import LINE, WIDTH, Box, Drawing, Line, PlacedImage, Text, draw
-from .images import fit
 from .panels import Picture, View
 from .text import font, wrap
 

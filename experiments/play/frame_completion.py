@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Bool, UInt8
+from jaxtyping import UInt8
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -23,10 +23,10 @@ from ...world_models.density.complete import (
     refusal,
 )
 from ...world_models.density.quantization import FrameQuantizer
+from ..evaluation.images import resized
 from ..evaluation.screen import plane_colors
 from ..evaluation.video import Image
 from .context import StepContext
-from .images import resized
 from .panels import Images, Panel, Picture, Table
 
 MAX_SECONDS, SHARE = 1.0, 0.2
@@ -52,31 +52,27 @@ class FrameCompletion:
         self.no_completion_reason = (
             "" if can_complete(frame_density.density) else refusal(frame_density.density)
         )
-        shape = frame_density.quantizer.shape
-        self.erased: Bool[Tensor, "H W"] = torch.zeros(shape, dtype=torch.bool)
+        self.erased = torch.zeros(frame_density.quantizer.shape, dtype=torch.bool)
+        self.changed = False
+        """Whether other pixels are erased than in the last completion."""
+        self.completed: Completed | None = None
         self.next_time = 0.0
         """Before it, another timestep's frame is not completed."""
-        self.changed = False
-        self.completed: Completed | None = None
 
     def restore(self) -> None:
         """Restore all erased pixels."""
         self.erased = torch.zeros_like(self.erased)
         self._change()
 
-    def erase(self, stroke: Sequence[tuple[float, float]]) -> None:
+    def erase(self, stroke: Sequence[Sequence[float]]) -> None:
         """Erase the pixels along a stroke, of points (x, y) from 0 to 1 in the picture."""
-        if not self.no_completion_reason:
-            self.erased |= torch.from_numpy(
-                pixels_along(stroke, self.frame_density.quantizer.shape)
-            )
-            self._change()
+        self.erased |= torch.from_numpy(pixels_along(stroke, self.frame_density.quantizer.shape))
+        self._change()
 
     def erase_lower_half(self) -> None:
         """Erase the rows of the lower half, and restore the others."""
-        if not self.no_completion_reason:
-            self.restore()
-            self.erased[len(self.erased) // 2 :] = True
+        self.restore()
+        self.erased[len(self.erased) // 2 :] = True
 
     @property
     def num_erased(self) -> int:
@@ -150,9 +146,7 @@ def draw_symbols(quantizer: FrameQuantizer, symbols: UInt8[Tensor, "H W"]) -> Im
     return gray
 
 
-def pixels_along(
-    stroke: Sequence[tuple[float, float]], shape: tuple[int, int]
-) -> NDArray[np.bool_]:
+def pixels_along(stroke: Sequence[Sequence[float]], shape: tuple[int, int]) -> NDArray[np.bool_]:
     """Return which pixels of a frame a brush covers along a stroke, of points in 0..1."""
     height, width = shape
     radius = max(0.75, max(shape) / 28)

@@ -3,6 +3,7 @@
 import math
 from typing import Any
 
+from .frame_completion import FrameCompletion
 from .session import SPEEDS, Session
 
 
@@ -52,11 +53,11 @@ def execute(session: Session, message: object) -> bool:
         ):
             session.set_slider(name, value)
         case {"command": "erase", "value": [_, *_] as points} if _are_points(points):
-            session.erase([(x, y) for x, y in points])
+            session.change_erased(lambda frame: frame.erase(points))
         case {"command": "erase_lower_half"}:
-            session.erase_lower_half()
+            session.change_erased(FrameCompletion.erase_lower_half)
         case {"command": "restore"}:
-            session.restore()
+            session.change_erased(FrameCompletion.restore)
         case _:
             session.ignored_messages += 1
             return False

@@ -4,7 +4,7 @@ It has no threads, clocks or sockets: a server calls ``step`` and passes it the 
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
@@ -14,10 +14,12 @@ import torch
 from ...agents.interface import ActOutput
 from ...envs import prng
 from ..evaluation.video import VideoWriter
-from .context import AdjustableInspector, ErasableInspector, StepContext
+from .bonus_inspectors import DensityBonusInspector
+from .context import AdjustableInspector, StepContext
 from .dream import Dream
 from .encoding import pack, pack_view
 from .film import render_view
+from .frame_completion import FrameCompletion
 from .history import Entry, Event, History
 from .inspectors import build_inspectors
 from .keys import Keyboard
@@ -42,11 +44,10 @@ class Session:
         self.keyboard = Keyboard(self.game.action_names)
         self.dream = Dream(setup.predictor) if setup.predictor else None
         self.inspectors = list(build_inspectors(*setup.parts))
-        self.erasable = [
-            x.completion
-            for x in self.inspectors
-            if isinstance(x, ErasableInspector) and not x.completion.no_completion_reason
-        ]
+        completions = (
+            x.completion for x in self.inspectors if isinstance(x, DensityBonusInspector)
+        )
+        self.erasable = [x for x in completions if not x.no_completion_reason]
         """Frames that the user can erase pixels of."""
         self.untrained = [*parts_of(*setup.parts, setup.predictor)]
         """The parts that have not learned anything yet."""
@@ -168,25 +169,10 @@ class Session:
                 inspector.set_slider(name, value)
         self.refresh()
 
-    def erase(self, stroke: Sequence[tuple[float, float]]) -> None:
-        """Erase pixels of the newest frame and of those after it, along a stroke in 0..1."""
+    def change_erased(self, change: Callable[[FrameCompletion], None]) -> None:
+        """Change which pixels are erased of the newest frame and of those after it."""
         for frame in self.erasable:
-            frame.erase(stroke)
-        self._show_newest()
-
-    def erase_lower_half(self) -> None:
-        """Erase the lower half of the newest frame and of those after it."""
-        for frame in self.erasable:
-            frame.erase_lower_half()
-        self._show_newest()
-
-    def restore(self) -> None:
-        """Restore all erased pixels."""
-        for frame in self.erasable:
-            frame.restore()
-        self._show_newest()
-
-    def _show_newest(self) -> None:
+            change(frame)
         self.sought_timestep = None
         self.refresh()
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import ImageColor
 
+from reverie.experiments.evaluation.images import fit
 from reverie.experiments.play.drawing import WIDTH, Box, Drawing, Line, PlacedImage, Text, draw
 from reverie.experiments.play.encoding import to_svg
 from reverie.experiments.play.film import (
@@ -22,7 +23,6 @@ from reverie.experiments.play.film import (
     palette,
     render_view,
 )
-from reverie.experiments.play.images import fit
 from reverie.experiments.play.panels import (
     BarChart,
     Heatmap,

@@ -72,7 +72,7 @@ def test_erased_pixels_are_completed_at_every_step_until_they_are_restored() -> 
         shown = completed.image
         session.refresh()
         assert np.array_equal(panel(session).pictures[1].image, shown)
-        session.inspectors[0].completion.next_time = 0.0  # type: ignore[attr-defined]
+        session.erasable[0].next_time = 0.0
         session.step()
     assert execute(session, {"command": "restore"})
     assert json.loads(session.message())["state"]["erased"] == 0

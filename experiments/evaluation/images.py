@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib import colormaps
 from numpy.typing import NDArray
 
-from ..evaluation.video import Image
+from .video import Image
 
 INFERNO: Image = colormaps["inferno"](np.arange(256), bytes=True)[:, :3]
 
