@@ -170,7 +170,7 @@ class DiagonalBiLSTM(nn.Module):
         gates = torch.baddbmm(self.bias, inputs, self.from_input)
         h = c = torch.zeros(2, 0, batch, self.hidden, device=y.device)
         states = []
-        for d, z in enumerate(gates.split([size * batch for size in sizes], 1)):
+        for d, z in enumerate(torch.split(gates, [size * batch for size in sizes], 1)):
             # The pixels above the first one and beside the last one may lie outside.
             outside = (0, 0, 0, 0, int(d < columns), int(d < rows))
             h, c = pad(h, outside), pad(c, outside)
@@ -182,7 +182,8 @@ class DiagonalBiLSTM(nn.Module):
         h = torch.cat(states, 1).flatten(0, 1).index_select(0, place.flatten())
         right, left = h.view(2, rows, columns, batch, self.hidden)
         # From right to left a pixel is reached after those beyond it, so the row above is read.
-        return y + self.output(right + pad(left[:-1], (0, 0, 0, 0, 0, 0, 1, 0)))
+        change: Tensor = self.output(right + pad(left[:-1], (0, 0, 0, 0, 0, 0, 1, 0)))
+        return y + change
 
     def step(
         self,
