@@ -182,8 +182,8 @@ class DiagonalBiLSTM(nn.Module):
         h = torch.cat(states, 1).flatten(0, 1).index_select(0, place.flatten())
         right, left = h.view(2, rows, columns, batch, self.hidden)
         # From right to left a pixel is reached after those beyond it, so the row above is read.
-        out: Tensor = self.output(right + pad(left[:-1], (0, 0, 0, 0, 0, 0, 1, 0)))
-        return y + out
+        change: Tensor = self.output(right + pad(left[:-1], (0, 0, 0, 0, 0, 0, 1, 0)))
+        return y + change
 
     def step(
         self,
