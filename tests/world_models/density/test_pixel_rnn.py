@@ -27,7 +27,7 @@ def build(shape: tuple[int, int], config: PixelRNNConfig = SMALL, seed: int = 0)
 def conditionals(density: PixelRNN, x: Tensor) -> Tensor:
     """Return the conditionals of all pixels, read in raster order."""
     found = [density.conditional(x, i, j) for i, j in np.ndindex(*density.shape)]
-    return torch.stack(found, -1).unflatten(-1, density.shape)
+    return torch.stack(found, -1).view(*found[0].shape, *density.shape)
 
 
 def test_a_pixel_depends_on_all_pixels_before_it_and_on_no_other() -> None:
