@@ -14,6 +14,7 @@ DENSITIES: dict[str, type[DensityConfig] | DensityConfig] = {
     "histogram": HistogramConfig,
     "cts": CTSConfig,
     "pixel-cnn": PixelCNNConfig,
+    "pixel-cnn-position": PixelCNNConfig(position=True),
     "pixel-rnn": PixelRNNConfig,
     "made": MADEConfig,
     "orderless": OrderlessConfig,

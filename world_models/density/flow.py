@@ -233,7 +233,8 @@ class FlowDistribution(Distribution):
     def sample(self, sample_shape: Any = torch.Size()) -> Float[Tensor, "*S H W"]:  # noqa: B008
         shape = torch.Size(sample_shape)
         v = self.flow.params.new_empty(shape.numel(), *self.event_shape)
-        return self.flow.inverse(self.flow.transform.base_like(v)).view(*shape, *self.event_shape)
+        v = self.flow.inverse(self.flow.transform.base_like(v))
+        return v.view(*shape, *self.event_shape)
 
 
 class IntegerPart(Distribution):
@@ -248,5 +249,5 @@ class IntegerPart(Distribution):
         return torch.where(off, -torch.inf, 0.0)
 
     def sample(self, sample_shape: Any = torch.Size()) -> Float[Tensor, "*S H W"]:  # noqa: B008
-        symbols = self.v.floor().clamp(0, self.levels - 1)
+        symbols: Tensor = self.v.floor().clamp(0, self.levels - 1)
         return symbols.expand(*sample_shape, *symbols.shape)
