@@ -95,12 +95,3 @@ class Histogram(HasState):
 
     def _pixel_log_probs(self, counts: Tensor, num_frames: Tensor | int) -> Float[Tensor, "B H W"]:
         return ((counts + 1 / self.levels).double() / (num_frames + 1)).log()
-
-
-def log_histogram(x: UInt8[Tensor, "B H W"], levels: int) -> Float[Tensor, "levels H W"]:
-    """Return the log-probabilities of each pixel's symbols by their frequencies in the frames.
-
-    The density of ``Histogram`` after it has observed them, where other models begin.
-    """
-    counts = one_hot(x.long(), levels).sum(0).movedim(-1, 0)
-    return ((counts + 1 / levels) / (len(x) + 1)).log()

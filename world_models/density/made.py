@@ -188,6 +188,7 @@ class MaskedLinear(nn.Module):
     def forward(
         self, x: Float[Tensor, "B in"], mask: Bool[Tensor, "out in"]
     ) -> Float[Tensor, "B out"]:
+        """Return the outputs, with the weights where the mask is False taken as 0."""
         return linear(x, self.linear.weight * mask, self.linear.bias)
 
 

@@ -14,8 +14,8 @@ from torch.nn.functional import pad
 
 from ...envs.checks import at_least, check
 from ..precision import FLOAT32, Precision
-from .histogram import log_histogram
 from .neural import AutoregressiveDensity, NeuralDensityConfig
+from .pixel_bias import PixelBias
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,7 @@ class PixelRNN(AutoregressiveDensity):
 
     def _initialize_from(self, x: UInt8[Tensor, "B H W"]) -> None:
         if self.net.position is not None:
-            self.net.position.copy_(log_histogram(x, self.levels))
+            self.net.position.initialize_from(x)
 
     def _logits(self, x: UInt8[Tensor, "B H W"]) -> Float[Tensor, "B levels H W"]:
         with self.precision.autocast(self.device):
@@ -123,10 +123,9 @@ class DiagonalNetwork(nn.Module):
         self.layers = nn.ModuleList(DiagonalBiLSTM(features, hidden) for _ in range(layers))
         output = nn.Linear(head, levels)
         self.head = nn.Sequential(nn.ReLU(), nn.Linear(features, head), nn.ReLU(True), output)
-        self.position: nn.Parameter | None = None
+        self.position = PixelBias(shape, levels) if shape else None
         """Biases of each pixel, if the shape of frames is given; it begins with these alone."""
         if shape:
-            self.position = nn.Parameter(torch.zeros(levels, *shape))
             nn.init.zeros_(output.weight)
             nn.init.zeros_(output.bias)
 
@@ -137,7 +136,7 @@ class DiagonalNetwork(nn.Module):
             y = layer(y)
         logits: Tensor = self.head(y[:, :-1])
         logits = logits.permute(2, 3, 0, 1)
-        return logits if self.position is None else logits + self.position
+        return logits if self.position is None else logits + self.position()
 
     def embed(self, x: UInt8[Tensor, "B H3 W6"]) -> Float[Tensor, "B F H W"]:
         """Return the first features, of frames with margins of 3 above, left and right."""
@@ -274,7 +273,7 @@ class RasterScan:
                 self._step_left()
             self.num_steps += 1
         logits: Tensor = self.net.head(self.features)
-        return logits if self.net.position is None else logits + self.net.position[:, i, j]
+        return logits if self.net.position is None else logits + self.net.position()[:, i, j]
 
     def _step_right(self, row: int, column: int) -> None:
         """Take a step of each layer from left to right."""

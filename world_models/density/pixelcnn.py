@@ -14,8 +14,8 @@ from torch.nn.functional import pad
 
 from ...envs.checks import at_least, check
 from ..precision import FLOAT32, Precision
-from .histogram import log_histogram
 from .neural import AutoregressiveDensity, NeuralDensityConfig
+from .pixel_bias import PixelBias
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ class PixelCNN(AutoregressiveDensity):
 
     def _initialize_from(self, x: UInt8[Tensor, "B H W"]) -> None:
         if self.net.position is not None:
-            self.net.position.copy_(log_histogram(x, self.levels))
+            self.net.position.initialize_from(x)
 
     def _logits(
         self, x: UInt8[Tensor, "B h w"], top: int = 0, left: int = 0
@@ -113,10 +113,9 @@ class GatedPixelCNN(nn.Module):
         self.blocks = nn.ModuleList(GatedBlock(maps) for _ in range(blocks))
         first, last = nn.Conv2d(maps, head, 1), nn.Conv2d(head, levels, 1)
         self.head = nn.Sequential(nn.ReLU(True), first, nn.ReLU(True), last)
-        self.position: nn.Parameter | None = None
+        self.position = PixelBias(shape, levels) if shape else None
         """Biases of each pixel, if the shape of frames is given; it begins with these alone."""
         if shape:
-            self.position = nn.Parameter(torch.zeros(levels, *shape))
             nn.init.zeros_(last.weight)
             nn.init.zeros_(last.bias)  # type: ignore[arg-type]
 
@@ -136,7 +135,8 @@ class GatedPixelCNN(nn.Module):
         logits: Tensor = self.head(h)
         if self.position is None:
             return logits
-        return logits + self.position[:, top : top + x.shape[1], left : left + x.shape[2]]
+        biases: Tensor = self.position()
+        return logits + biases[:, top : top + x.shape[1], left : left + x.shape[2]]
 
 
 class GatedBlock(nn.Module):

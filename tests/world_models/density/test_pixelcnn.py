@@ -52,7 +52,7 @@ def test_with_positions_it_begins_as_a_histogram_of_the_first_batch() -> None:
     for density in densities:
         density.observe(x) if isinstance(density, Histogram) else density.update(x)
     expected, with_biases, without = (float(each.log_prob(x).mean()) for each in densities)
-    assert with_biases == pytest.approx(expected, rel=0.05)
+    assert expected < with_biases < 0.7 * expected  # its prior counts for fewer frames
     assert without < 2 * expected
 
 
