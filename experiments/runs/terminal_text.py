@@ -1,5 +1,6 @@
 """Text that fits the terminal: paragraphs, and lists of names with their descriptions."""
 
+import io
 import shutil
 import textwrap
 from collections.abc import Sequence
@@ -66,7 +67,7 @@ def table(rows: Sequence[Sequence[str]], indent: int = 2) -> str:
         grid.add_column(no_wrap=k == 0)
     for row in rows:
         grid.add_row(*row)
-    console = Console(width=width(), markup=False, highlight=False, color_system=None)
-    with console.capture() as capture:
-        console.print(Padding(grid, (0, 0, 0, indent)))
-    return "\n".join(line.rstrip() for line in capture.get().splitlines())
+    text = io.StringIO()
+    console = Console(file=text, width=width(), markup=False, highlight=False, color_system=None)
+    console.print(Padding(grid, (0, 0, 0, indent)))
+    return "\n".join(line.rstrip() for line in text.getvalue().splitlines())
