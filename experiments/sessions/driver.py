@@ -126,6 +126,7 @@ class Process:
         about = provenance(runtime.device, runtime.threads) | self.about
         about |= {"precision": runtime.precision.name, "compile": runtime.precision.compile}
         about["ranks"] = runtime.ranks.size
+        (run.folder / FINISHED_FILE).unlink(missing_ok=True)  # it is continued
         config = encode_job(self.job, run.folder, self.options.imports)
         if warning := run.begin(config, self.step, about):
             self.tell(warning)
