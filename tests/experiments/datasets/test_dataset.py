@@ -217,7 +217,10 @@ def damage(kind: str) -> None:
         ("missing", "00001 is truncated or missing"),
         ("table cut", "00001 is truncated or missing"),
         ("flipped", "00001.frames is damaged"),
-        ("manifest", "has format other, and this version .* reads format [0-9]+; .* or record it again"),
+        (
+            "manifest",
+            "has format other, and this version .* reads format [0-9]+; .* or record it again",
+        ),
     ],
 )
 def test_a_damaged_shard_is_refused_by_name(kind: str, message: str) -> None:
