@@ -5,13 +5,12 @@ its score is a function of frame and weights alone: the same noise before and af
 every batch. Updates use other noise; otherwise the model would overfit to the noise of the score.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
 import torch
 from jaxtyping import Float, UInt8
-from torch import Tensor, nn
+from torch import Tensor
 
 from ...envs.checks import at_least, check, refuse
 from ...envs.digest import frame_digest
@@ -22,7 +21,6 @@ from ..inference.estimators import pathwise, vimco
 from ..latents.interface import LatentConfig, LatentModel
 from ..latents.vae import VAEConfig
 from ..likelihoods import LIKELIHOODS
-from ..precision import FLOAT32, Precision
 from .neural import NeuralDensity, NeuralDensityConfig
 
 
@@ -41,6 +39,10 @@ class BoundDensityConfig(NeuralDensityConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         check(self, "density", at_least(1), "samples")
+
+    @property
+    def density_class(self) -> type["BoundDensity"]:
+        return BoundDensity
 
 
 @dataclass(frozen=True)
@@ -64,26 +66,7 @@ class BoundConfig(BoundDensityConfig):
             allowed = "auto, categorical or logistic, or bernoulli of 2 levels, as it is of symbols"
             refuse(self.latent, "density.latent", "likelihood", allowed)
 
-    def build(
-        self,
-        *,
-        shape: tuple[int, int],
-        levels: int,
-        seed: int = 0,
-        device: torch.device | str = "cpu",
-        precision: Precision = FLOAT32,
-    ) -> "BoundDensity":
-        return BoundDensity(
-            self,
-            lambda: self._build_model(shape, levels),
-            shape,
-            levels,
-            seed=seed,
-            device=device,
-            precision=precision,
-        )
-
-    def _build_model(self, shape: tuple[int, int], levels: int) -> LatentModel:
+    def build_network(self, shape: tuple[int, int], levels: int) -> LatentModel:
         """Return a model of symbols whose posterior is the prior, so that its bound is tight."""
         latent = self.latent
         if latent.likelihood == "auto":
@@ -106,34 +89,16 @@ class BoundDensity(NeuralDensity):
     which raises ValueError for fewer than 2 samples.
     """
 
-    STATE = (*NeuralDensity.STATE, "seed", "num_sample_calls")
+    STATE = (*NeuralDensity.STATE, "seed")
 
     config: BoundDensityConfig
     net: LatentVariableModel
 
-    def __init__(
-        self,
-        config: BoundDensityConfig,
-        make_net: Callable[[], nn.Module],
-        shape: tuple[int, int],
-        levels: int,
-        *,
-        seed: int = 0,
-        device: torch.device | str = "cpu",
-        precision: Precision = FLOAT32,
-    ) -> None:
-        super().__init__(
-            config, make_net, shape, levels, seed=seed, device=device, precision=precision
-        )
-        self.seed = seed
-        self.num_sample_calls = 0
-
     @torch.no_grad()
     def sample(self, n: int) -> UInt8[Tensor, "{n} H W"]:
-        with seeded(fold_in(self.seed, self.num_sample_calls), self.device):
-            frames = self.net.sample(n)
-        self.num_sample_calls += 1
-        return frames.to(torch.uint8)
+        noise = int(torch.randint(1 << 62, (), generator=self.generator))
+        with seeded(noise, self.device):
+            return self.net.sample(n).to(torch.uint8)
 
     def _initialize_from(self, x: UInt8[Tensor, "B H W"]) -> None:
         self.net.initialize_from(self.net.prepare(x))

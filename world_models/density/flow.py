@@ -33,8 +33,7 @@ from torch.nn.functional import one_hot
 
 from ...envs.checks import at_least, check
 from ..inference.bounds import LatentVariableModel
-from ..precision import FLOAT32, Precision
-from .bound import BoundDensity, BoundDensityConfig
+from .bound import BoundDensityConfig
 from .pixel_transforms import Affine, PixelTransform, Spline
 
 
@@ -67,24 +66,8 @@ class FlowConfig(BoundDensityConfig):
     def example(self) -> "FlowConfig":
         return replace(self, samples=16, layers=2, maps=4)
 
-    def build(
-        self,
-        *,
-        shape: tuple[int, int],
-        levels: int,
-        seed: int = 0,
-        device: torch.device | str = "cpu",
-        precision: Precision = FLOAT32,
-    ) -> BoundDensity:
-        return BoundDensity(
-            self,
-            lambda: Flow(self, shape, levels),
-            shape,
-            levels,
-            seed=seed,
-            device=device,
-            precision=precision,
-        )
+    def build_network(self, shape: tuple[int, int], levels: int) -> nn.Module:
+        return Flow(self, shape, levels)
 
 
 Grid = tuple[slice, slice, slice] | EllipsisType

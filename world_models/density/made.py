@@ -16,7 +16,6 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, linear
 
 from ...envs.checks import at_least, check
-from ..precision import FLOAT32, Precision
 from .neural import AutoregressiveDensity, NeuralDensity, NeuralDensityConfig
 from .pixel_bias import PixelBias
 
@@ -44,25 +43,12 @@ class MADEConfig(NeuralDensityConfig):
     def example(self) -> "MADEConfig":
         return replace(self, hidden=64)
 
-    def build(
-        self,
-        *,
-        shape: tuple[int, int],
-        levels: int,
-        seed: int = 0,
-        device: torch.device | str = "cpu",
-        precision: Precision = FLOAT32,
-    ) -> "MADE | MixtureOfOrders":
-        density = MADE if self.orders == 1 else MixtureOfOrders
-        return density(
-            self,
-            lambda: MaskedAutoencoder(shape, levels, self.hidden, self.layers, self.orders),
-            shape,
-            levels,
-            seed=seed,
-            device=device,
-            precision=precision,
-        )
+    @property
+    def density_class(self) -> type[NeuralDensity]:
+        return MADE if self.orders == 1 else MixtureOfOrders
+
+    def build_network(self, shape: tuple[int, int], levels: int) -> nn.Module:
+        return MaskedAutoencoder(shape, levels, self.hidden, self.layers, self.orders)
 
 
 class MADE(AutoregressiveDensity):
@@ -80,11 +66,6 @@ class MADE(AutoregressiveDensity):
 
     def _initialize_from(self, x: UInt8[Tensor, "B H W"]) -> None:
         self.net.bias.initialize_from(x)
-
-    def _logits(self, x: UInt8[Tensor, "B H W"]) -> Float[Tensor, "B levels H W"]:
-        with self.precision.autocast(self.device):
-            logits: Tensor = self.net(x)
-        return logits.float()
 
 
 class MixtureOfOrders(NeuralDensity):

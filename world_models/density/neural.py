@@ -5,7 +5,6 @@ et al. 2017 train the density of a count-based bonus. Without momentum one updat
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -26,7 +25,10 @@ from .frames import check_frames, check_state
 
 @dataclass(frozen=True)
 class NeuralDensityConfig(DensityConfig):
-    """Base of the configs of densities that are networks: their optimizer."""
+    """Base of the configs of densities that are networks: their optimizer.
+
+    A subclass adds the ``density_class`` and ``build_network``.
+    """
 
     update_per_frame: bool = True
     """One update per frame, as in the paper; else one per batch: faster, with other gains."""
@@ -40,6 +42,28 @@ class NeuralDensityConfig(DensityConfig):
     def __post_init__(self) -> None:
         check(self, "density", above(0), "learning_rate", "rmsprop_eps")
         check(self, "density", within(0, 1), "rmsprop_alpha")
+
+    @property
+    def density_class(self) -> type["NeuralDensity"]:
+        """The density whose network it builds."""
+        raise NotImplementedError
+
+    def build_network(self, shape: tuple[int, int], levels: int) -> nn.Module:
+        """Return the network, with weights drawn from torch's global generator."""
+        raise NotImplementedError
+
+    def build(
+        self,
+        *,
+        shape: tuple[int, int],
+        levels: int,
+        seed: int = 0,
+        device: torch.device | str = "cpu",
+        precision: Precision = FLOAT32,
+    ) -> "NeuralDensity":
+        return self.density_class(
+            self, shape, levels, seed=seed, device=device, precision=precision
+        )
 
 
 class NeuralDensity(HasState, ABC):
@@ -59,7 +83,6 @@ class NeuralDensity(HasState, ABC):
     def __init__(
         self,
         config: NeuralDensityConfig,
-        make_net: Callable[[], nn.Module],
         shape: tuple[int, int],
         levels: int,
         *,
@@ -67,11 +90,11 @@ class NeuralDensity(HasState, ABC):
         device: torch.device | str = "cpu",
         precision: Precision = FLOAT32,
     ) -> None:
-        self.config, self.shape, self.levels = config, shape, levels
+        self.config, self.shape, self.levels, self.seed = config, shape, levels, seed
         self.device = torch.device(device)
         self.precision = precision.for_small_kernels(self.device)
         with seeded(seed):
-            net = make_net()
+            net = config.build_network(shape, levels)
         # Small kernels are fastest in channels-last memory format.
         self.net = net.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.optimizer = torch.optim.RMSprop(
@@ -158,9 +181,11 @@ class AutoregressiveDensity(NeuralDensity):
     def conditional(self, x: UInt8[Tensor, "B H W"], i: int, j: int) -> Float[Tensor, "B levels"]:
         """Return the probabilities of pixel (i, j) given those before it, and read no others."""
 
-    @abstractmethod
     def _logits(self, x: UInt8[Tensor, "B H W"]) -> Float[Tensor, "B levels H W"]:
         """Return the logits of each pixel, float32."""
+        with self.precision.autocast(self.device):
+            logits: Tensor = self.net(x)
+        return logits.float()
 
     @torch.no_grad()
     def pixel_log_probs(self, x: UInt8[Tensor, "B H W"]) -> Float[Tensor, "B H W"]:

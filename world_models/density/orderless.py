@@ -26,7 +26,6 @@ from torch.nn.functional import cross_entropy, one_hot, relu
 
 from ...envs.checks import at_least, check
 from ..inference.bounds import LatentVariableModel
-from ..precision import FLOAT32, Precision
 from .bound import BoundDensity, BoundDensityConfig
 from .frames import check_frames
 from .pixel_bias import PixelBias
@@ -55,24 +54,12 @@ class OrderlessConfig(BoundDensityConfig):
     def example(self) -> "OrderlessConfig":
         return replace(self, samples=16, passes=3, maps=8, blocks=1)
 
-    def build(
-        self,
-        *,
-        shape: tuple[int, int],
-        levels: int,
-        seed: int = 0,
-        device: torch.device | str = "cpu",
-        precision: Precision = FLOAT32,
-    ) -> "Orderless":
-        return Orderless(
-            self,
-            lambda: UnmaskingModel(shape, levels, self.passes, self.maps, self.blocks),
-            shape,
-            levels,
-            seed=seed,
-            device=device,
-            precision=precision,
-        )
+    @property
+    def density_class(self) -> type["Orderless"]:
+        return Orderless
+
+    def build_network(self, shape: tuple[int, int], levels: int) -> nn.Module:
+        return UnmaskingModel(shape, levels, self.passes, self.maps, self.blocks)
 
 
 class Orderless(BoundDensity):

@@ -36,16 +36,14 @@ class PixelRNNConfig(NeuralDensityConfig):
         super().__post_init__()
         check(self, "density", at_least(1), "hidden", "layers", "head")
 
-    def build(
-        self,
-        *,
-        shape: tuple[int, int],
-        levels: int,
-        seed: int = 0,
-        device: torch.device | str = "cpu",
-        precision: Precision = FLOAT32,
-    ) -> "PixelRNN":
-        return PixelRNN(self, shape, levels, seed=seed, device=device, precision=precision)
+    @property
+    def density_class(self) -> type["PixelRNN"]:
+        return PixelRNN
+
+    def build_network(self, shape: tuple[int, int], levels: int) -> nn.Module:
+        return DiagonalNetwork(
+            levels, self.hidden, self.layers, self.head, shape if self.position else None
+        )
 
 
 class PixelRNN(AutoregressiveDensity):
@@ -67,21 +65,7 @@ class PixelRNN(AutoregressiveDensity):
         device: torch.device | str = "cpu",
         precision: Precision = FLOAT32,
     ) -> None:
-        super().__init__(
-            config,
-            lambda: DiagonalNetwork(
-                levels,
-                config.hidden,
-                config.layers,
-                config.head,
-                shape if config.position else None,
-            ),
-            shape,
-            levels,
-            seed=seed,
-            device=device,
-            precision=precision,
-        )
+        super().__init__(config, shape, levels, seed=seed, device=device, precision=precision)
         self._scan: RasterScan | None = None
 
     @torch.no_grad()
@@ -98,11 +82,6 @@ class PixelRNN(AutoregressiveDensity):
     def _initialize_from(self, x: UInt8[Tensor, "B H W"]) -> None:
         if self.net.position is not None:
             self.net.position.initialize_from(x)
-
-    def _logits(self, x: UInt8[Tensor, "B H W"]) -> Float[Tensor, "B levels H W"]:
-        with self.precision.autocast(self.device):
-            logits: Tensor = self.net(x)
-        return logits.float()
 
 
 class DiagonalNetwork(nn.Module):

@@ -13,7 +13,6 @@ from torch import Tensor, nn
 from torch.nn.functional import pad
 
 from ...envs.checks import at_least, check
-from ..precision import FLOAT32, Precision
 from .neural import AutoregressiveDensity, NeuralDensityConfig
 from .pixel_bias import PixelBias
 
@@ -36,25 +35,13 @@ class PixelCNNConfig(NeuralDensityConfig):
         super().__post_init__()
         check(self, "density", at_least(1), "maps", "blocks", "head")
 
-    def build(
-        self,
-        *,
-        shape: tuple[int, int],
-        levels: int,
-        seed: int = 0,
-        device: torch.device | str = "cpu",
-        precision: Precision = FLOAT32,
-    ) -> "PixelCNN":
-        return PixelCNN(
-            self,
-            lambda: GatedPixelCNN(
-                levels, self.maps, self.blocks, self.head, shape if self.position else None
-            ),
-            shape,
-            levels,
-            seed=seed,
-            device=device,
-            precision=precision,
+    @property
+    def density_class(self) -> type["PixelCNN"]:
+        return PixelCNN
+
+    def build_network(self, shape: tuple[int, int], levels: int) -> nn.Module:
+        return GatedPixelCNN(
+            levels, self.maps, self.blocks, self.head, shape if self.position else None
         )
 
 

@@ -122,12 +122,7 @@ def test_the_spline_is_that_of_the_paper_where_it_has_no_kinks() -> None:
 @pytest.mark.parametrize(("levels", "bins"), [(8, 16), (8, 8), (3, 2)])
 def test_a_new_spline_is_the_histogram_of_its_frames(levels: int, bins: int) -> None:
     frames = random_frames(30, (5, 4), levels)
-    flow = BoundDensity(
-        config := FlowConfig(bins=bins),
-        lambda: Flow(config, (5, 4), levels),
-        (5, 4),
-        levels,
-    )
+    flow = BoundDensity(FlowConfig(bins=bins), (5, 4), levels)
     histogram = HistogramConfig().build(shape=(5, 4), levels=levels)
     histogram.observe(frames)
     flow.net.initialize_from(frames.long())

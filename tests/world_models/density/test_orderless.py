@@ -21,7 +21,7 @@ ORDERS = torch.tensor(list(permutations(range(4))))
 def build(passes: int = 4, samples: int = 16) -> Orderless:
     """A trained density of 2 x 2 frames, whose weights are far from those of the histogram."""
     config = replace(OrderlessConfig().example(), passes=passes, samples=samples)
-    density = config.build(shape=SHAPE, levels=LEVELS)
+    density = Orderless(config, SHAPE, LEVELS)
     density.update(random_frames(20))
     generator = torch.Generator().manual_seed(1)
     for parameter in density.net.parameters():

@@ -17,7 +17,7 @@ SMALL = PixelRNNConfig(hidden=8, head=8)
 
 
 def build(shape: tuple[int, int], config: PixelRNNConfig = SMALL, seed: int = 0) -> PixelRNN:
-    density = config.build(shape=shape, levels=4, seed=seed)
+    density = PixelRNN(config, shape, 4, seed=seed)
     density.update(random_frames(8, shape, 4, seed=1))
     for weight in density.net.parameters():
         weight.data *= 2  # so that distant pixels matter

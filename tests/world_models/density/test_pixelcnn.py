@@ -8,7 +8,7 @@ import torch
 from scipy.stats import spearmanr
 
 from reverie.world_models.density.histogram import Histogram, HistogramConfig
-from reverie.world_models.density.pixelcnn import GatedPixelCNN, PixelCNNConfig
+from reverie.world_models.density.pixelcnn import GatedPixelCNN, PixelCNN, PixelCNNConfig
 
 GOLDEN = np.load(Path(__file__).parents[2] / "golden" / "cts_montezuma.npz")
 FRAMES = torch.from_numpy(GOLDEN["frames"])
@@ -32,7 +32,7 @@ def test_the_receptive_field_is_all_earlier_pixels_within_the_radius() -> None:
 
 @pytest.mark.parametrize("position", [False, True])
 def test_a_prediction_from_the_window_equals_that_from_the_whole_frame(position: bool) -> None:
-    density = PixelCNNConfig(position=position).build(shape=(9, 14), levels=8)
+    density = PixelCNN(PixelCNNConfig(position=position), (9, 14), levels=8)
     x = torch.randint(8, (4, 9, 14), generator=torch.Generator().manual_seed(0)).to(torch.uint8)
     density.update(x)
     for parameter in density.net.parameters():
