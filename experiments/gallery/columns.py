@@ -11,7 +11,15 @@ from typing import Any
 
 import torch
 
+from ...world_models.density.complete import (
+    can_complete,
+    evidence_of,
+    flipped,
+    log_evidence,
+    posterior_samples,
+)
 from ...world_models.density.neural import NeuralDensity
+from ...world_models.inference.hypothesis import two_sample_test
 from ...world_models.interface import Density, PixelwiseDensity, SequentialDensity
 from ..evaluation.frame_bits import frame_bits, log_probs
 from .count_fidelity import count_fidelity
@@ -42,13 +50,6 @@ class Column:
         return bool(self.needs(density))
 
 
-def completes(density: Any) -> bool:
-    """Return whether a density can complete frames."""
-    from ...world_models.density.complete import can_complete
-
-    return bool(can_complete(density))
-
-
 def held_out(subject: Subject) -> Cell:
     """Return the bits per pixel of held-out frames, with the log-probability of each frame."""
     log_prob = log_probs(subject.density(), subject.held_out)
@@ -60,7 +61,7 @@ def held_out(subject: Subject) -> Cell:
 
 def real_bytes(subject: Subject) -> Cell:
     """Return the bytes of compressed held-out frames, without the model's weights."""
-    from ...world_models.coding import encode
+    from ...world_models.coding import encode  # imports numba, which other columns do without
 
     x = subject.some_held_out(subject.sizes.coded)
     data = encode(subject.density(), x, batch_size=len(x), learn=False)
@@ -69,8 +70,6 @@ def real_bytes(subject: Subject) -> Cell:
 
 def in_painting(subject: Subject) -> Cell:
     """Return the nats of the pixels of a lower half given the upper one, and completions."""
-    from ...world_models.density.complete import evidence_of, log_evidence, posterior_samples
-
     x, known = subject.some_held_out(subject.sizes.completed), subject.upper_half
     density = subject.density()
     evidence = evidence_of(x, known, subject.quantizer.levels)
@@ -88,8 +87,6 @@ def in_painting(subject: Subject) -> Cell:
 
 def denoising(subject: Subject) -> Cell:
     """Return the share of the flipped pixels that the density corrects, less those it spoils."""
-    from ...world_models.density.complete import flipped, posterior_samples
-
     x, noisy, levels = (
         subject.some_held_out(subject.sizes.completed),
         subject.noisy,
@@ -110,8 +107,6 @@ def denoising(subject: Subject) -> Cell:
 
 def two_samples(subject: Subject) -> Cell:
     """Return how well a classifier tells samples from held-out frames."""
-    from ...world_models.inference.hypothesis import two_sample_test
-
     samples = subject.samples()
     real = subject.some_held_out(len(samples))
     count = min(len(real), len(samples))
@@ -184,14 +179,14 @@ COLUMNS = (
     ),
     Column(
         "in-painting",
-        completes,
+        can_complete,
         in_painting,
         "in-painting: nats of a pixel of the erased lower half, given the upper one",
         slow=True,
     ),
     Column(
         "denoising",
-        completes,
+        can_complete,
         denoising,
         f"denoising: share of wrong pixels ({FLIP_RATE:.0%} of all) that is removed",
         slow=True,
