@@ -147,7 +147,8 @@ def test_observed_frames_become_more_probable(name: str) -> None:
     frame = random_frames(1, (5, 5))
     before, after = build(name, (5, 5)).observe(frame.repeat(30, 1, 1))
     if is_bound(name):  # single gains are noisy
-        assert float(after[-1]) > 0.9 * float(before[10])
+        left = -float(before[10])  # a nat is told from the noise, or a fifth where less is left
+        assert left + float(after[-1]) > min(1.0, left / 5)
     else:
         assert (after > before).all()
     assert float(after[-1]) > float(before[0]) + 1
