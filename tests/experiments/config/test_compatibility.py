@@ -42,8 +42,10 @@ def shortened(config: Any) -> Any:
         }  # fmt: skip
     for field in fields(config):
         value = getattr(config, field.name)
-        if field.name in SHORT:
-            changes[field.name] = SHORT[field.name]
+        short = SHORT.get(field.name)
+        same_kind = isinstance(value, type(short)) or (is_dataclass(value) and is_dataclass(short))
+        if short is not None and same_kind:
+            changes[field.name] = short
         elif is_dataclass(value):
             changes[field.name] = shortened(value)
     return replace(config, **changes)
