@@ -1,8 +1,9 @@
 """The grids behind the verdicts on parts of agents, on envs that are small enough for two cores.
 
 Each has a baseline (the absence of the part where there is one), models, and the privileged
-reference; 12 seeds are analyzed once. The role imagine has no grid yet. An agent with a bonus is
-compared by its training, since a bonus stays in its action values.
+reference; 12 seeds are analyzed once. An agent with a bonus is compared by its training, since a
+bonus stays in its action values, and so is one that learns in a model, since all end at the best
+score in as simple a game as Catch.
 """
 
 from dataclasses import dataclass
@@ -38,6 +39,17 @@ DENSE = (
     "dqn-minatar --games breakout,asterix bonus:none,pseudo-count,simhash,surprise,true-counts "
     "--total-timesteps 300000 --seeds 12 --seeds-together 12 --score training-end --episodes 30 "
     "--no-video --device cpu --precision fp32"
+)
+CATCH_DQN = (
+    "learning-rate=1e-3+learning-starts=200+target-network-frequency=200+buffer-size=100000"
+    "+end-epsilon=0.02"
+)
+CATCH = (
+    f"dqn env:catch agent:dqn+{CATCH_DQN}+exploration-steps=1000+monte-carlo-weight=0,"
+    f"dyna+inner.{CATCH_DQN.replace('+', '+inner.')}+inner.exploration-steps=20000"
+    "+model-learning-starts=200+imagination-every=64 agent.predictor:tiny,tiny-mlp,emulator "
+    "--num-envs 8 --total-timesteps 3000 --seeds 12 --episodes 30 --no-video "
+    "--score training-mean --device cpu --precision fp32"
 )
 
 
@@ -76,6 +88,7 @@ EVIDENCE = {
     },
     "minatar-keys": _evidence("remember: which key remembers?", MEMORY),
     "minatar-bonuses": _evidence("count: and where reward is dense?", DENSE),
+    "catch-dreams": _evidence("imagine: is the model good enough to learn in?", CATCH),
 }
 """By the name of the committed result, in the order in which ``reverie reproduce evidence`` runs
 them."""
