@@ -20,8 +20,8 @@ from ...envs import prng
 from ...envs.checks import at_least, check
 from ...envs.errors import UsageError
 from ...envs.interface import Carry
+from ..attention import attention_window, center_and_stride_params, read, write
 from ..interface import PlannerConfig, PlannerOutput
-from .attention import attention_window, center_and_stride_params, read, write
 
 INITIAL_LOG_SCALE = -2.0
 """Log standard deviation of STRAWe's code at first. Its means differ by more between states: while

@@ -1,10 +1,12 @@
-"""Gaussian attention along one axis: K filters over T positions, through which to read and write.
+"""Gaussian attention: K filters over the T positions of an axis, through which to read and write.
 
-DRAW's windows (Gregor et al. 2015, section 3.2) are two such filter banks, one per axis of an
-image; STRAW's (Vezhnevets et al. 2016, section 2) is one, along time.
+Each axis has its own window. STRAW's (Vezhnevets et al. 2016, section 2) is one, along time; DRAW's
+(Gregor et al. 2015, section 3.2) are two, along the rows and columns of an image; three read a
+volume of frames.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -70,21 +72,42 @@ def center_and_stride_params(
     return math.atanh(scaled), math.log(stride * max(1, count - 1) / (length - 1))
 
 
-def read(line: Float[Tensor, "B A T"], window: AttentionWindow) -> Float[Tensor, "B A K"]:
-    """Return the weighted mean of each row of ``line`` under each filter, times the gain.
+def read(x: Float[Tensor, "B ..."], *windows: AttentionWindow) -> Float[Tensor, "B ..."]:
+    """Return the weighted means of ``x`` under the filters of its last axes, times their gains.
 
-        gain (line F^T)
+        gain (x F^T)
 
-    F holds the filters, [K T].
+    Each window is along one of the last axes, in order; F holds its filters, [K T], and an axis of
+    T positions becomes one of K. The gain is the product of the gains of all windows. Two windows
+    read a patch of an image (DRAW, eq. 27).
     """
-    return window.gain[:, None, None] * (line @ window.filters.mT)
+    return _gain(x, windows) * _along_last_axes(x, [window.filters for window in windows])
 
 
-def write(patch: Float[Tensor, "B A K"], window: AttentionWindow) -> Float[Tensor, "B A T"]:
-    """Return the sum of the filters weighted by the patch, divided by the gain.
+def write(patch: Float[Tensor, "B ..."], *windows: AttentionWindow) -> Float[Tensor, "B ..."]:
+    """Return the sum of the filters weighted by the patch, divided by the gains.
 
         (patch F) / gain
 
-    F holds the filters, [K T].
+    The transpose of ``read``, but for the gain: an axis of K numbers becomes one of T positions
+    (DRAW, eq. 29).
     """
-    return (patch @ window.filters) / window.gain[:, None, None]
+    image = _along_last_axes(patch, [window.filters.mT for window in windows])
+    return image / _gain(patch, windows)
+
+
+def _gain(x: Float[Tensor, "B ..."], windows: Sequence[AttentionWindow]) -> Float[Tensor, "B ..."]:
+    """Return the product of the gains, to be multiplied with ``x``."""
+    product = math.prod((window.gain for window in windows[1:]), start=windows[0].gain)
+    return product.view(-1, *[1] * (x.ndim - 1))
+
+
+def _along_last_axes(
+    x: Float[Tensor, "B ..."], matrices: Sequence[Float[Tensor, "B K T"]]
+) -> Float[Tensor, "B ..."]:
+    """Multiply each of the last axes of ``x`` by the matrix of its turn."""
+    for axis, matrix in enumerate(matrices, start=x.ndim - len(matrices)):
+        moved = x.movedim(axis, -1)
+        rows = moved.reshape(len(x), -1, moved.shape[-1]) @ matrix.mT
+        x = rows.reshape(*moved.shape[:-1], -1).movedim(-1, axis)
+    return x

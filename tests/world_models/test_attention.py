@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from reverie.world_models.planning.attention import (
+from reverie.world_models.attention import (
     AttentionWindow,
     attention_window,
     center_and_stride_params,
@@ -106,3 +106,40 @@ def test_a_window_has_the_requested_center_and_stride(count: int, length: int) -
     means = window.filters[0] @ positions
     tolerance = 0.3 if count == 1 else 0.01  # a center at either end is moved inside
     assert float((means - torch.arange(count)).abs().max()) < tolerance
+
+
+@pytest.mark.parametrize("axes", [1, 2, 3])
+def test_writing_is_the_transpose_of_reading_but_for_the_gain(axes: int) -> None:
+    """<read(x), patch> = gain^2 <x, write(patch)>, where gain is the product over the axes."""
+    generator = torch.Generator().manual_seed(4)
+    lengths, counts = (7, 5, 6)[:axes], (3, 2, 4)[:axes]
+    params = torch.randn(axes, 2, 4, dtype=DOUBLE, generator=generator)
+    windows = [
+        attention_window(p, count=k, length=t)
+        for p, k, t in zip(params, counts, lengths, strict=True)
+    ]
+    x = torch.randn(2, 3, *lengths, dtype=DOUBLE, generator=generator)
+    patch = torch.randn(2, 3, *counts, dtype=DOUBLE, generator=generator)
+    gain = torch.stack([w.gain for w in windows]).prod(0)
+    reading = (read(x, *windows) * patch).flatten(1).sum(1)
+    writing = (x * write(patch, *windows)).flatten(1).sum(1)
+    torch.testing.assert_close(reading, gain.square() * writing)
+
+
+@pytest.mark.parametrize("axes", [1, 2, 3])
+def test_narrow_filters_at_integer_positions_crop(axes: int) -> None:
+    """Filters one position apart select exactly, along each axis in order."""
+    lengths, counts, starts = (9, 8, 7)[:axes], (3, 4, 2)[:axes], (2, 1, 4)[:axes]
+    x = torch.randn(1, *lengths, generator=torch.Generator().manual_seed(5))
+    windows = [
+        AttentionWindow(
+            gaussian_filters(rows(s + (k - 1) / 2), rows(1.0), rows(1e-6), count=k, length=t),
+            rows(1.0),
+        )
+        for s, k, t in zip(starts, counts, lengths, strict=True)
+    ]
+    crop = x[(0, *(slice(s, s + k) for s, k in zip(starts, counts, strict=True)))]
+    assert torch.equal(read(x, *windows)[0], crop)
+    canvas = torch.zeros_like(x)
+    canvas[(0, *(slice(s, s + k) for s, k in zip(starts, counts, strict=True)))] = crop
+    assert torch.equal(write(crop[None], *windows), canvas)
