@@ -54,11 +54,11 @@ def _games() -> Iterator[str]:
 def _presets() -> str:
     """Return a table of the presets: the agent, the generative model and the paper."""
     from ..config.presets import DESCRIPTIONS, PRESETS  # imports torch
-    from ..config.registry import AGENTS, chosen_name
+    from ..config.registry import part_name
 
     rows = [("preset", "agent", "model", "paper")]
     for name, about in DESCRIPTIONS.items():
-        agent = chosen_name(PRESETS[name].agent, AGENTS)
+        agent = part_name(PRESETS[name].agent)
         rows.append((name, agent, about.model or "-", about.authors))
     return table(rows)
 

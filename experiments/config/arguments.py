@@ -21,7 +21,7 @@ from tyro.constructors import (
 from ...envs.errors import UsageError
 from ..runs.terminal_text import paragraph
 from .field_texts import class_text, field_texts
-from .registry import TABLES, chosen_name, part_at, part_class, resolve, roles
+from .registry import TABLES, part_at, part_class, part_name, resolve, roles
 
 T = TypeVar("T")
 Options = TypeVar("Options")
@@ -158,7 +158,7 @@ def _check_flags(job: Any, options: Any, argv: Iterable[str], own_flags: Sequenc
         table = dict(roles(job)).get(role, {})
         owners = [x for x in table if setting in _flag_names(resolve(table[x]), nested=False)]
         if owners:
-            choice = chosen_name(part_at(job, role), table) or "another part"
+            choice = part_name(part_at(job, role))
             remedy = f"{role}:{' or '.join(owners)} has it, and the {role} here is {choice}."
         elif near:
             remedy = f"Did you mean {' or '.join(f'--{x}' for x in near[:-3:-1])}?"

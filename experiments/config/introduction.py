@@ -5,7 +5,7 @@ from ...envs.atari.games import GAME_LISTS
 from ..runs.terminal_text import description_list, paragraph
 from .experiment import Experiment
 from .presets import DESCRIPTIONS, EXAMPLE, PRESETS
-from .registry import chosen_name, part_at, roles
+from .registry import part_at, part_name, roles
 
 
 def overview() -> str:
@@ -52,7 +52,7 @@ def introduction(name: str, experiment: Experiment) -> str:
         ]
     choices = []
     for path, table in roles(experiment):
-        chosen = chosen_name(part_at(experiment, path), table)
+        chosen = part_name(part_at(experiment, path))
         choices.append((path, " ".join(f"[{x}]" if x == chosen else x for x in table)))
     texts = [
         *map(paragraph, about),

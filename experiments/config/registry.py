@@ -189,33 +189,35 @@ def role_name(base: type) -> str:
     return base.__name__.removesuffix("Config").removeprefix("Atari").lower()
 
 
-def part_name(name: str) -> str:
-    """Return a part's name in its role's table by the stored name of its class.
+def part_name(part: Any) -> str:
+    """Return the name of a part in its role's table.
 
-    A class of which the tables hold configs alone, not itself, has its own name.
+    ``part`` is a config, or the JSON values in which a run folder stores it. Of the entries of its
+    class, it is the one with the most settings in common. A class that is not registered has its
+    own name.
     """
-    entries = [entry for table in TABLES.values() for entry in table.items()]
-    alike = {part: entry for part, entry in entries if class_name(entry) == name}
-    own = name.rpartition(":")[2].removesuffix("Config")
-    names = [part for part, entry in alike.items() if isinstance(entry, type | str)]
-    return names[0] if names else own.lower() if alike else own
+    stored = part["class"] if isinstance(part, dict) else class_name(type(part))
+    entries = [x for table in TABLES.values() for x in table.items() if class_name(x[1]) == stored]
+    if len(entries) < 2:
+        return entries[0][0] if entries else stored.rpartition(":")[2].removesuffix("Config")
+    settings = dict(_settings(part))
+
+    def num_different(entry: Any) -> int:
+        usual = _settings(entry_config(entry))
+        return sum(value != settings.get(path) for path, value in usual)
+
+    return min(entries, key=lambda x: num_different(x[1]))[0]
+
+
+def entry_config(entry: Any) -> Any:
+    """Return the config of a table's entry, of a class with its default settings."""
+    entry = resolve(entry)
+    return entry() if isinstance(entry, type) else entry
 
 
 def part_at(config: Any, path: str) -> Any:
     """Return the part of a config that fills the role at a dotted path."""
     return reduce(getattr, path.split("."), config)
-
-
-def chosen_name(part: Any, table: Mapping[str, Any]) -> str:
-    """Return the name of a part in a role's table; empty if no entry is like it.
-
-    It is that of an equal config, else of its class, else of a config of the same classes of parts.
-    """
-    entries = [(name, resolve(entry)) for name, entry in table.items()]
-    alike = [name for like in (part, type(part)) for name, entry in entries if entry == like]
-    kinds, configs = dict(_part_classes(part)), (x for x in entries if not isinstance(x[1], type))
-    alike += [name for name, entry in configs if dict(_part_classes(entry)) == kinds]
-    return alike[0] if alike else ""
 
 
 def _class_of(entry: Any) -> Any:
@@ -247,8 +249,8 @@ def references(job: Any) -> dict[str, str]:
         job = choose_all(PRESETS["dqn"], ["env:catch", "bonus:true-counts"])
         assert references(job) == {"bonus": "true-counts"}
     """
-    parts = ((path, kind) for path, kind in _part_classes(job) if path and kind)
-    return {path: part_name(class_name(kind)) for path, kind in parts if is_reference(kind)}
+    parts = ((path, part, _kind(part)) for path, part in _parts(job) if path)
+    return {path: part_name(part) for path, part, kind in parts if kind and is_reference(kind)}
 
 
 def is_reference(part: Any) -> bool:
@@ -259,17 +261,32 @@ def is_reference(part: Any) -> bool:
     return any(getattr(part, x, False) for x in ("needs_privileged", "needs_snapshots"))
 
 
-def _part_classes(config: Any, path: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield the class of a config, and those of the configs in it, by dotted path."""
-    if is_dataclass(config):
-        kind, values = type(config), vars(config)
-    elif isinstance(config, dict) and "class" in config:
-        kind, values = registered_class(config["class"]), config
-    else:
-        return
-    yield path, kind
-    for name, value in values.items():
-        yield from _part_classes(value, f"{path}.{name}" if path else name)
+def _parts(config: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield a config, or its JSON values, and the configs in it, by dotted path."""
+    if is_dataclass(config) or (isinstance(config, dict) and "class" in config):
+        yield path, config
+        for name, value in _fields(config):
+            yield from _parts(value, f"{path}.{name}" if path else name)
+
+
+def _settings(part: Any) -> Iterator[tuple[str, str]]:
+    """Yield the classes and the other settings of a part by dotted path, as text."""
+    for path, inner in _parts(part):
+        kind = inner["class"] if isinstance(inner, dict) else class_name(type(inner))
+        yield f"{path}.class", kind
+        for name, value in _fields(inner):
+            if not is_dataclass(value) and not isinstance(value, dict):
+                yield f"{path}.{name}", str(list(value) if isinstance(value, tuple) else value)
+
+
+def _kind(part: Any) -> Any:
+    """Return the class of a part; None if its JSON values name none that is registered."""
+    return registered_class(part["class"]) if isinstance(part, dict) else type(part)
+
+
+def _fields(part: Any) -> Iterator[tuple[str, Any]]:
+    values = part if isinstance(part, dict) else vars(part)
+    return ((name, value) for name, value in values.items() if name != "class")
 
 
 def choose_all(config: C, tokens: list[str]) -> C:

@@ -9,7 +9,7 @@ import torch
 from ...envs.atari.games import did_you_mean
 from ...envs.errors import UsageError
 from ...world_models.interface import DensityConfig
-from ..config.registry import TABLES, resolve
+from ..config.registry import TABLES, entry_config
 from ..reporting.committed import RESULTS, require_checkout, write_result
 from ..runs.outputs import check_writable
 from ..runs.progress_text import duration
@@ -77,8 +77,7 @@ def chosen_models(names: str) -> dict[str, DensityConfig]:
         if name not in table:
             hint = did_you_mean(name, table) or f" The densities are {', '.join(table)}."
             raise UsageError(f"There is no density '{name}'.{hint}")
-        entry = resolve(table[name])
-        chosen[name] = entry() if isinstance(entry, type) else entry
+        chosen[name] = entry_config(table[name])
     if not chosen:
         raise UsageError(f"--models is '{names}', which names no density; give some, with commas.")
     return chosen

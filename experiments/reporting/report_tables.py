@@ -76,7 +76,7 @@ def score_table(comparison: Comparison) -> Table:
     rows, episodes, with_bonus = [], set(), False
     for env_name, label, results in comparison.rows():
         episodes |= {result.scores.episodes for result in results}
-        with_bonus |= any(part_name(x.config["bonus"]["class"]) != "none" for x in results)
+        with_bonus |= any(part_name(x.config["bonus"]) != "none" for x in results)
         means = [result.scores.mean for result in results]
         game = comparison.games.get(env_name, "")
         constant = format_constant_action(game, results[0].scores.protocol)

@@ -12,10 +12,9 @@ from numpy.typing import NDArray
 
 from ...envs.atari.atari import AtariConfig
 from ...envs.errors import RunError
-from ...world_models.density import DENSITIES
 from ...world_models.density.cts import CTSConfig
 from ...world_models.interface import DensityConfig
-from ..config.registry import chosen_name
+from ..config.registry import part_name
 from ..datasets.dataset import Recording
 from ..datasets.image_codecs import CODECS, Form
 from ..datasets.symbols import Symbols
@@ -48,7 +47,7 @@ class CompressionBenchmark(Recipe):
         """Yield the result after each game and codec; finished ones are kept."""
         rows = []
         about = {"frames": self.frames, "resolution": self.resolution, "levels": self.levels}
-        for codec in (chosen_name(self.density, DENSITIES), *CODECS):
+        for codec in (part_name(self.density), *CODECS):
             for game in self.games:
                 path = folder / self.kind / f"{game}-{codec.partition(',')[0]}.json"
                 if not path.exists():

@@ -250,15 +250,18 @@ def config_differences(a: dict[str, Any], b: dict[str, Any]) -> list[str]:
     ]
 
 
-def flatten(config: dict[str, Any], part_name: Callable[[str], str] = str) -> dict[str, Any]:
-    """Return a config's leaves by dotted path; a part is a leaf too, the name of its class.
+def flatten(
+    config: dict[str, Any], part_name: Callable[[dict[str, Any]], str] | None = None
+) -> dict[str, Any]:
+    """Return a config's leaves by dotted path; a part is a leaf too, by default its class.
 
-    ``part_name`` gives the name of a class. The path of the config's own class is empty.
+    ``part_name`` gives the name of a part by its stored values. The path of the config itself is
+    empty.
     """
     flat: dict[str, Any] = {}
     for name, value in config.items():
         if name == "class":
-            flat[""] = part_name(str(value))
+            flat[""] = part_name(config) if part_name else value
         elif isinstance(value, dict):
             inner = flatten(value, part_name)
             flat |= {f"{name}.{path}".rstrip("."): leaf for path, leaf in inner.items()}

@@ -22,6 +22,7 @@ from ...envs.errors import UsageError
 from ...envs.interface import Metrics, Stateful
 from ...world_models.precision import FLOAT32, Precision
 from ..config.experiment import Job
+from ..config.registry import entry_config, part_name, roles
 from ..config.run_names import changes
 from ..config.serialization import read_job
 from ..datasets.batches import Batches
@@ -82,14 +83,16 @@ class Pretraining(Job):
     @property
     def model_name(self) -> str:
         """Name of the model in the default run folder."""
-        return type(self.part).__name__.removesuffix("Config").lower()
+        return part_name(self.part)
 
     @property
     def default_folder(self) -> Path:
-        """runs/pretrain-MODEL-ENV-sSEED, with the settings that are not the default ones."""
+        """runs/pretrain-MODEL-ENV-sSEED, with the settings that are not the usual ones."""
         env_name = Recording(*self.data, cache_bytes=0).env_name
         default = replace(type(self)(), data=self.data, seed=self.seed, minutes=self.minutes)
-        default = replace(default, **{self.role: type(self.part)()})
+        table = dict(roles(self))[self.role]
+        usual = entry_config(table.get(self.model_name, type(self.part)))
+        default = replace(default, **{self.role: usual})
         parts = ["pretrain", self.model_name, env_name, f"s{self.seed}"]
         label = changes(default, self, env_name)
         return Path("runs") / "-".join(filter(None, [*parts, label]))

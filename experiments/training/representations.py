@@ -16,9 +16,7 @@ from ...world_models.inference.bounds import ELBO, bound
 from ...world_models.inference.evidence import active_units, bits_per_dimension, log_evidence
 from ...world_models.interface import Representation, RepresentationConfig
 from ...world_models.precision import FLOAT32, Precision
-from ...world_models.representation import REPRESENTATIONS
 from ...world_models.representation.variational import VariationalConfig, VariationalRepresentation
-from ..config.registry import chosen_name
 from ..datasets.batches import Batches
 from ..datasets.dataset import Recording
 from ..reporting.figures import representation_figure
@@ -38,10 +36,6 @@ class RepresentationPretraining(Pretraining):
     representation: RepresentationConfig = VariationalConfig()
     num_updates: int = 5_000
     """Gradient steps."""
-
-    @property
-    def model_name(self) -> str:
-        return chosen_name(self.representation, REPRESENTATIONS) or super().model_name
 
     def build(
         self, recording: Recording, device: torch.device, precision: Precision = FLOAT32

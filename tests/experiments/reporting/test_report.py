@@ -377,8 +377,8 @@ def test_variants_are_named_by_the_settings_that_differ(tmp_path: Path) -> None:
         "bonus simhash, bonus.scale 0.01",
         "bonus simhash, bonus.scale 0.3",
     ]
-    assert part_name("SimHashConfig") == "simhash"
-    assert part_name("elsewhere:OwnConfig") == "Own"
+    assert part_name({"class": "SimHashConfig"}) == "simhash"
+    assert part_name({"class": "elsewhere:OwnConfig"}) == "Own"
     assert comparison.variants[1].settings["bonus.bits"] == 256
 
 

@@ -13,7 +13,7 @@ from reverie.envs.catch import CatchConfig
 from reverie.envs.errors import UsageError
 from reverie.experiments.cli import main as cli
 from reverie.experiments.config.presets import PRESETS
-from reverie.experiments.config.registry import chosen_name
+from reverie.experiments.config.registry import part_name
 from reverie.experiments.datasets.collect import collect
 from reverie.experiments.datasets.dataset import Recording
 from reverie.experiments.evaluation.linear_probe import (
@@ -23,7 +23,6 @@ from reverie.experiments.sessions.options import PretrainOptions
 from reverie.experiments.training.pretrain import pretrain
 from reverie.experiments.training.representations import RepresentationPretraining
 from reverie.world_models.latents.vae import VAEConfig
-from reverie.world_models.representation import REPRESENTATIONS
 from reverie.world_models.representation.projection import ProjectionConfig
 from reverie.world_models.representation.variational import VariationalConfig
 
@@ -84,7 +83,7 @@ def test_untrainable_representations_and_recordings_are_refused(
 
 def test_presets_of_every_representation() -> None:
     parts = {n: PRESETS[n].agent.representation for n in PRESETS if "mfec" in n}  # type: ignore[attr-defined]
-    names = {preset: chosen_name(part, REPRESENTATIONS) for preset, part in parts.items()}
+    names = {preset: part_name(part) for preset, part in parts.items()}
     assert names["mfec"] == "projection"
     assert names["mfec-vae"] == names["mfec-beta-vae"] == names["mfec-vae-published"] == "vae"
     assert names["mfec-binary-vae"] == "binary-vae"
