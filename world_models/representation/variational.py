@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from ...envs.checks import above, at_least, check, refuse
 from ...envs.errors import NumericalError, UsageError
-from ...envs.interface import Metrics
+from ...envs.interface import Metrics, Segment
 from ...envs.prng import fold_in, seeded
 from ..inference.bounds import ELBO, IWAE, Weights, analytic_elbo
 from ..inference.estimators import Baseline, Estimator, surrogate
@@ -102,6 +102,8 @@ class VariationalRepresentation(HasState):
 
     STATE = ("model", "baseline", "optimizer", "seed", "num_updates")
 
+    segment_length = 0
+
     def __init__(
         self,
         config: VariationalConfig,
@@ -127,8 +129,9 @@ class VariationalRepresentation(HasState):
         optimizer = torch.optim.Adam if config.optimizer == "adam" else torch.optim.RMSprop
         self.optimizer = optimizer(parameters, lr=config.learning_rate, foreach=True)
 
-    def update(self, frames: UInt8[Tensor, "B K H W"]) -> Metrics:
+    def update(self, segment: Segment) -> Metrics:
         """Take one gradient step on the bound; the metrics are in nats per frame."""
+        frames = segment.obs[:, 0]
         self._check(frames)
         x = self.model.prepare(frames.to(self.device))
         if self.num_updates == 0:
