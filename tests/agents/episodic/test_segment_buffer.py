@@ -29,10 +29,8 @@ def play(timesteps: int) -> tuple[EnvSpec, list[Transition]]:
     return envs.spec, transitions
 
 
-def filled(
-    capacity: int, length: int, timesteps: int = 40
-) -> tuple[SegmentBuffer, list[Transition]]:
-    spec, transitions = play(timesteps)
+def filled(capacity: int, length: int) -> tuple[SegmentBuffer, list[Transition]]:
+    spec, transitions = play(40)
     buffer = SegmentBuffer(spec, capacity, length)
     for t in transitions:
         buffer.append(t)

@@ -114,10 +114,9 @@ def test_a_segment_longer_than_its_episode_repeats_the_end() -> None:
     assert torch.equal(segments.obs, recording.observations(expected))
     assert torch.equal(segments.last, ahead >= rest)
     assert torch.equal(segments.valid, ahead[:-1] < rest)
-    whole = recording.segments(rows[left >= 3], 3)
-    assert torch.equal(
-        whole.last, recording.columns["last"][rows[left >= 3][:, None] + 2 * ahead[:4]]
-    )
+    starts = rows[left >= 3]
+    recorded = recording.columns["last"][starts[:, None] + 2 * ahead[:4]]
+    assert torch.equal(recording.segments(starts, 3).last, recorded)
 
 
 def shown(transitions: list[Transition], name: str) -> Tensor:
