@@ -154,6 +154,13 @@ class Segment:
     extras: Extras = field(default_factory=dict)
     """What the policy handed over with each action, [B, T, ...]."""
 
+    @classmethod
+    def of_observations(cls, obs: UInt8[Tensor, "B K H W"]) -> "Segment":
+        """Return segments of one observation each, T = 0, which have no action."""
+        none, no = obs.new_zeros(len(obs), 0), obs.new_zeros(len(obs), 1, dtype=torch.bool)
+        zeros = none.float()
+        return cls(none.long(), obs[:, None], zeros, zeros, zeros, first=no, last=no)
+
     def without_last_timestep(self) -> "Segment":
         """Return the segment that ends one timestep earlier."""
         columns = {x.name: getattr(self, x.name) for x in fields(self)}

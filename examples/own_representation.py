@@ -16,7 +16,7 @@ from torch import Tensor
 from reverie import Experiment, TrainOptions, evaluate, load, register, train
 from reverie.agents.episodic.mfec import MFECConfig
 from reverie.envs.catch import CatchConfig
-from reverie.envs.interface import Metrics
+from reverie.envs.interface import Metrics, Segment
 from reverie.world_models.interface import RepresentationConfig
 from reverie.world_models.precision import FLOAT32, Precision
 
@@ -24,10 +24,12 @@ from reverie.world_models.precision import FLOAT32, Precision
 class RowSums:
     """Encodes an observation as the brightness of each row and each column."""
 
+    segment_length = 0  # it learns nothing
+
     def __init__(self, obs_shape: tuple[int, int, int]) -> None:
         self.dim = obs_shape[0] * (obs_shape[1] + obs_shape[2])
 
-    def update(self, frames: Tensor) -> Metrics:
+    def update(self, segment: Segment) -> Metrics:
         return {}
 
     def encode(self, obs: Tensor) -> Tensor:

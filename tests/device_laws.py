@@ -72,6 +72,7 @@ from sample_models import (
     random_frames,
     segment,
     start,
+    still_segment,
 )
 
 DOUBLE = DEVICE.type != "cuda"
@@ -181,15 +182,22 @@ def representation(name: str) -> RepresentationConfig:
     return entry() if isinstance(entry, type) else entry
 
 
+def moved_to(device: torch.device, segment: Segment) -> Segment:
+    columns = {field.name: getattr(segment, field.name) for field in fields(segment)}
+    moved: Any = {name: x.to(device) for name, x in columns.items() if isinstance(x, Tensor)}
+    return replace(segment, **moved)
+
+
 def check_representation(config: RepresentationConfig, folder: Path) -> None:
     generator = torch.Generator().manual_seed(0)
     obs = torch.randint(256, (4, 1, 84, 84), dtype=torch.uint8, generator=generator)
     results = []
     for device in (CPU, DEVICE):
         model = config.build(obs_shape=(1, 84, 84), seed=0, device=device)
-        model.update(obs.to(device))
+        batch = still_segment(obs, model.segment_length)
+        model.update(moved_to(device, batch))
         model.load_state_dict(saved_and_loaded(model, folder / device.type))
-        model.update(obs)  # of a buffer in host memory
+        model.update(batch)  # of a buffer in host memory
         keys = [model.encode(obs), model.encode(obs.to(device))]
         assert {x.device.type for x in keys} == {device.type}
         results.append([x.cpu() for x in keys])
@@ -204,9 +212,7 @@ def check_predictor(config: PredictorConfig, folder: Path) -> None:
         model = config.build(obs_shape=OBS_SHAPE, num_actions=NUM_ACTIONS, seed=1, device=device)
         batch = segment(2, model.batch_shape[1])
         model.update(batch)
-        columns = {field.name: getattr(batch, field.name) for field in fields(batch)}
-        moved: Any = {name: x.to(device) for name, x in columns.items() if isinstance(x, Tensor)}
-        model.update(Segment(**moved))
+        model.update(moved_to(device, batch))
         model.load_state_dict(saved_and_loaded(model, folder / device.type))
         action = torch.arange(4, device=device) % NUM_ACTIONS
         prediction, carry = model.predict(start(model, segment(4, model.context - 1)), action)

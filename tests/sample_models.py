@@ -99,6 +99,19 @@ def segment(
     )  # fmt: skip
 
 
+def still_segment(obs: Tensor, timesteps: int, seed: int = 0) -> Segment:
+    """Segments in which nothing moves; each timestep has a reward of -1, 0 or 1, or is a death."""
+    generator = torch.Generator().manual_seed(seed)
+    shape = len(obs), timesteps
+    action = torch.randint(NUM_ACTIONS, shape, generator=generator)
+    reward = torch.randint(-1, 2, shape, generator=generator).float()
+    never = torch.zeros(len(obs), timesteps + 1, dtype=torch.bool)
+    return Segment(
+        action=action, obs=torch.stack([obs] * (timesteps + 1), 1), reward=reward,
+        bonus=torch.zeros_like(reward), discount=(reward > -1).float(), first=never, last=never,
+    )  # fmt: skip
+
+
 def first_context(segment: Segment) -> Segment:
     """The first observation of a segment, as a context."""
     empty = torch.zeros(len(segment.obs), 0)

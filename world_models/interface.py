@@ -116,9 +116,15 @@ class Representation(Stateful, Protocol):
     """
 
     dim: int
+    segment_length: int
+    """Timesteps T of the segments that it learns from; 0 for observations by themselves."""
 
-    def update(self, frames: UInt8[Tensor, "B K H W"]) -> Metrics:
-        """Take one gradient step; return ``{}`` if there is nothing to learn."""
+    def update(self, segment: Segment) -> Metrics:
+        """Take one gradient step on segments [B, T]; return ``{}`` if there is nothing to learn.
+
+        Each has T + 1 observations of one env and the T actions between them. It begins within an
+        episode; if the episode ends before the segment does, ``last`` is set from its end on.
+        """
 
     def encode(self, obs: UInt8[Tensor, "B K H W"]) -> Float[Tensor, "B D"]:
         """Return the key of each observation, without an update."""

@@ -108,7 +108,7 @@ class MFEC(HasState):
         self.representation, self.columns = representation, columns
         self.fitter = RepresentationFitter(
             representation,
-            spec.obs_shape,
+            spec,
             buffer_size=config.fit_after,
             updates_per_fit=config.fit_updates,
             batch_size=config.fit_batch_size,
@@ -157,7 +157,7 @@ class MFEC(HasState):
 
     def learn(self, t: Transition) -> Metrics:
         """Store the timestep; when an episode ends, update the tables (section 2, Algorithm 1)."""
-        metrics, keys_changed = self.fitter.update(t.step.obs, t.valid)
+        metrics, keys_changed = self.fitter.update(t)
         if "key" not in t.extras:  # random play is for the fit only
             return metrics
         obs = {"obs": t.step.obs} if self.fitter.refit_every else {}

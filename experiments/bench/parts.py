@@ -145,7 +145,8 @@ def representations(session: BenchSession) -> Iterator[Row]:
         title = f"representation {name}: encoding 84 x 84 frames, {threads} threads"
         yield row(title, "frames_per_second", rate)
         if config.trainable:
-            rate = 1 / median(partial(model.update, obs), device, repeats=5)
+            segment = _random_segment(32, model.segment_length, (1, 84, 84))
+            rate = 1 / median(partial(model.update, segment), device, repeats=5)
             title = f"representation {name}: updates of 32 frames, {threads} threads"
             yield row(title, "updates_per_second", rate)
 

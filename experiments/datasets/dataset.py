@@ -149,9 +149,11 @@ class Recording:
     def segments(self, rows: Int64[Tensor, " B"], length: int, stack: int = 1) -> Segment:
         """Return the segments of ``length`` timesteps that start at these rows.
 
-        Each must end within its episode: choose the rows by ``start_indices``.
+        A segment that is longer than the rest of its episode repeats the episode's last row, with
+        ``last`` set there; ``start_indices`` of its length avoid that.
         """
-        steps = rows[:, None] + self.columns["stride"][rows][:, None] * torch.arange(length + 1)
+        ahead, left = torch.arange(length + 1), self.columns["steps_left"][rows][:, None]
+        steps = rows[:, None] + self.columns["stride"][rows][:, None] * torch.minimum(ahead, left)
         reward = self.columns["reward"][steps[:, :-1]]
         privileged = self.columns["privileged"][steps] if self.manifest.privileged else None
         return Segment(
@@ -161,7 +163,7 @@ class Recording:
             bonus=torch.zeros_like(reward),
             discount=self.columns["discount"][steps[:, :-1]],
             first=self.columns["first"][steps],
-            last=self.columns["last"][steps],
+            last=self.columns["last"][steps] | ((left < length) & (ahead >= left)),
             privileged=privileged,
         )
 

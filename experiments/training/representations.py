@@ -11,7 +11,7 @@ from jaxtyping import UInt8
 from torch import Tensor
 
 from ...envs.errors import UsageError
-from ...envs.interface import Metrics
+from ...envs.interface import Metrics, Segment
 from ...world_models.inference.bounds import ELBO, bound
 from ...world_models.inference.evidence import active_units, bits_per_dimension, log_evidence
 from ...world_models.interface import Representation, RepresentationConfig
@@ -50,10 +50,9 @@ class RepresentationPretraining(Pretraining):
             obs_shape=shape, seed=self.seed, device=device, precision=precision
         )
 
-    def batches(
-        self, recording: Recording, model: Representation
-    ) -> Batches[UInt8[Tensor, "B K H W"]]:
-        indices = self.rows(recording, "train")
+    def batches(self, recording: Recording, model: Representation) -> Batches[Segment]:
+        length = model.segment_length
+        indices = self.rows(recording, "train", length=min(length, 1))
         sample = recording.frames(indices[:: max(len(indices) // 100, 1)])
         if (sample == sample[0]).all():
             raise UsageError(
@@ -63,7 +62,7 @@ class RepresentationPretraining(Pretraining):
         return Batches(
             indices,
             self.batch_size,
-            lambda rows: recording.observations(rows, self.stack),
+            lambda rows: recording.segments(rows, length, self.stack),
             seed=self.seed,
         )
 

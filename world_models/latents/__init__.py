@@ -2,10 +2,12 @@
 
 from .binary_vae import BinaryVAEConfig
 from .interface import LatentConfig
+from .semi_vae import SemiVAEConfig
 from .vae import VAEConfig
 
 LATENTS: dict[str, type[LatentConfig]] = {
     "vae": VAEConfig,
     "binary-vae": BinaryVAEConfig,
+    "semi-vae": SemiVAEConfig,
 }
 """Every latent-variable model by name, for both roles that it fills and for the tests of them."""

@@ -6,14 +6,15 @@ its gradient and the optimizer belong to the part that trains the model.
 
 from abc import abstractmethod
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, Protocol, runtime_checkable
 
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Int64, UInt8
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
 from ...envs.checks import above, check
-from ..inference.bounds import LatentVariableModel
+from ...envs.interface import Segment
+from ..inference.bounds import LatentVariableModel, Weights
 from ..likelihoods import LIKELIHOODS, GaussianPixels, Likelihood, LikelihoodName
 
 
@@ -60,6 +61,8 @@ class LatentConfig:
 class LatentModel(nn.Module, LatentVariableModel):
     """A latent-variable model of frames, with a decoder of codes and keys for frames."""
 
+    segment_length: int = 0
+    """Timesteps of the segments that it learns from; 0 for frames by themselves."""
     code_range: ClassVar[tuple[float, float]] = (-3.0, 3.0)
     """Values of a latent between which a figure or a slider changes it."""
 
@@ -99,3 +102,19 @@ class LatentModel(nn.Module, LatentVariableModel):
     def image(self, z: Float[Tensor, "*S D"]) -> Tensor:
         """Return the mean of each pixel given a code, in 0..1: [*S, *frame]."""
         return self.pixels.image(self.decode(z))
+
+
+@runtime_checkable
+class LabeledModel(Protocol):
+    """A latent-variable model of frames that also learns from classes of some of them."""
+
+    def labels(self, segment: Segment) -> Int64[Tensor, " B"]:
+        """Return the class of each segment's first observation; -1 where it is unknown."""
+
+    def weigh_labeled(
+        self, x: Tensor, labels: Int64[Tensor, " B"], samples: int, *, pathwise: bool = False
+    ) -> Weights:
+        """Weigh frames as ``weigh`` does, given their classes where these are known.
+
+        The log-likelihood of such a frame includes the weighted one of its class.
+        """

@@ -12,7 +12,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from ...envs.checks import at_least, check
-from ...envs.interface import Metrics
+from ...envs.interface import Metrics, Segment
 from ..interface import RepresentationConfig
 from ..precision import FLOAT32, Precision
 from ..state import HasState
@@ -44,6 +44,8 @@ class Projection(HasState):
 
     STATE = ("matrix",)
 
+    segment_length = 0
+
     def __init__(
         self,
         obs_shape: tuple[int, int, int],
@@ -57,7 +59,7 @@ class Projection(HasState):
         matrix = torch.randn(math.prod(obs_shape), dim, generator=generator)
         self.matrix = (matrix / (255 * math.sqrt(dim))).to(device)  # [K*H*W, D]
 
-    def update(self, frames: UInt8[Tensor, "B K H W"]) -> Metrics:
+    def update(self, segment: Segment) -> Metrics:
         return {}
 
     def encode(self, obs: UInt8[Tensor, "B K H W"]) -> Float[Tensor, "B D"]:

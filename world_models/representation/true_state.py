@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from ...envs.interface import Metrics
+from ...envs.interface import Metrics, Segment
 from ...envs.privileged import true_state_columns
 from ..interface import RepresentationConfig
 from ..precision import FLOAT32, Precision
@@ -51,10 +51,12 @@ class TrueStateConfig(RepresentationConfig):
 class TrueState(HasState):
     """key = x / 255, with x the bytes of the true state."""
 
+    segment_length = 0
+
     def __init__(self, obs_shape: tuple[int, int, int], device: torch.device | str = "cpu") -> None:
         self.dim, self.device = math.prod(obs_shape), torch.device(device)
 
-    def update(self, frames: UInt8[Tensor, "B K H W"]) -> Metrics:
+    def update(self, segment: Segment) -> Metrics:
         return {}
 
     def encode(self, obs: UInt8[Tensor, "B K H W"]) -> Float[Tensor, "B D"]:

@@ -4,7 +4,9 @@ The latent-variable model, the bound and the estimator of its gradient are chose
 each other. With beta above 1 it is the beta-VAE of Higgins et al. 2017.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -13,12 +15,12 @@ from torch import Tensor, nn
 
 from ...envs.checks import above, at_least, check, refuse
 from ...envs.errors import NumericalError, UsageError
-from ...envs.interface import Metrics
+from ...envs.interface import Metrics, Segment
 from ...envs.prng import fold_in, seeded
 from ..inference.bounds import ELBO, IWAE, Weights, analytic_elbo
 from ..inference.estimators import Baseline, Estimator, surrogate
 from ..interface import RepresentationConfig
-from ..latents.interface import LatentConfig, LatentModel
+from ..latents.interface import LabeledModel, LatentConfig, LatentModel
 from ..latents.vae import VAEConfig
 from ..precision import FLOAT32, InferenceCopy, Precision
 from ..state import HasState
@@ -113,7 +115,8 @@ class VariationalRepresentation(HasState):
         precision: Precision = FLOAT32,
     ) -> None:
         self.config, self.obs_shape, self.precision = config, obs_shape, precision
-        self.seed, self.device, self.dim = seed, torch.device(device), model.dim
+        self.seed, self.device = seed, torch.device(device)
+        self.dim, self.segment_length = model.dim, model.segment_length
         with seeded(seed):
             self.baseline = Baseline(model.num_features)
         self.model: LatentModel = model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -127,14 +130,24 @@ class VariationalRepresentation(HasState):
         optimizer = torch.optim.Adam if config.optimizer == "adam" else torch.optim.RMSprop
         self.optimizer = optimizer(parameters, lr=config.learning_rate, foreach=True)
 
-    def update(self, frames: UInt8[Tensor, "B K H W"]) -> Metrics:
+    def update(self, segment: Segment) -> Metrics:
         """Take one gradient step on the bound; the metrics are in nats per frame."""
+        frames = segment.obs[:, 0]
         self._check(frames)
+        if segment.action.shape[1] < self.segment_length:
+            raise UsageError(
+                f"The segments have {segment.action.shape[1]} timesteps, but this representation "
+                f"learns from {self.segment_length}; give longer segments."
+            )
         x = self.model.prepare(frames.to(self.device))
+        weigh: Callable[..., Weights] = self.model.weigh
+        if isinstance(self.model, LabeledModel):
+            labels = self.model.labels(segment).to(self.device)
+            weigh = partial(self.model.weigh_labeled, labels=labels)
         if self.num_updates == 0:
             self.model.initialize_from(x)
         with torch.enable_grad(), seeded(fold_in(self.seed, self.num_updates), self.device):
-            value, weights = self._surrogate(x)
+            value, weights = self._surrogate(x, weigh)
             objective = value.mean()
             if not objective.isfinite():
                 raise NumericalError(
@@ -180,13 +193,13 @@ class VariationalRepresentation(HasState):
         network: LatentModel = self._inference_copy.network
         return network
 
-    def _surrogate(self, x: Tensor) -> tuple[Float[Tensor, " B"], Weights]:
+    def _surrogate(
+        self, x: Tensor, weigh: Callable[..., Weights]
+    ) -> tuple[Float[Tensor, " B"], Weights]:
         """Return the surrogate of each frame's bound, and the weights it is computed from."""
         config, pathwise = self.config, self.config.estimator == "pathwise"
         with self.precision.autocast(self.device):
-            weights = self.model.weigh(
-                x, config.samples, pathwise=pathwise or self.model.score_codes
-            )
+            weights = weigh(x, samples=config.samples, pathwise=pathwise or self.model.score_codes)
         if pathwise and config.alpha == ELBO and weights.divergence is not None:
             value = analytic_elbo(
                 weights.log_likelihood,

@@ -19,6 +19,8 @@ from reverie.envs.batched_env import BatchedEnv
 from reverie.envs.catch import CatchConfig
 from reverie.envs.digest import frame_digest
 from reverie.envs.errors import UsageError
+from reverie.world_models.latents.interface import LatentConfig
+from reverie.world_models.latents.semi_vae import SemiVAEConfig
 from reverie.world_models.latents.vae import VAEConfig
 from reverie.world_models.representation.variational import VariationalConfig
 
@@ -104,8 +106,10 @@ def test_the_key_of_a_pending_timestep_is_recomputed_after_a_later_fit() -> None
     assert sum(agent.tables.sizes) > 50
 
 
-def test_an_agent_with_later_fits_resumes_exactly() -> None:
-    agents = [CONFIG.build(catch().spec, seed=0) for _ in range(2)]
+@pytest.mark.parametrize("latent", [VAEConfig(size=2), SemiVAEConfig(size=2, horizon=3)])
+def test_an_agent_with_later_fits_resumes_exactly(latent: LatentConfig) -> None:
+    config = replace(CONFIG, representation=VariationalConfig(latent))
+    agents = [config.build(catch().spec, seed=0) for _ in range(2)]
     loop = interact(catch(), agents[0])
     for t in islice(loop, 53):
         agents[0].learn(t)

@@ -103,6 +103,22 @@ def check_recording(recording: Recording, transitions: list[Transition], stack: 
         assert (segments.privileged is not None) == has_state == bool(recording.manifest.privileged)
 
 
+def test_a_segment_longer_than_its_episode_repeats_the_end() -> None:
+    collect(RandomPolicy(3), CatchConfig(), "data", frames=50, num_envs=2)
+    recording = Recording("data")
+    rows, left = torch.arange(48), recording.columns["steps_left"][:48]
+    segments, rest = recording.segments(rows, 12), left[:, None]
+    ahead = torch.arange(13)
+    ends = rows + 2 * left
+    expected = torch.where(ahead <= rest, rows[:, None] + 2 * ahead, ends[:, None])
+    assert torch.equal(segments.obs, recording.observations(expected))
+    assert torch.equal(segments.last, ahead >= rest)
+    assert torch.equal(segments.valid, ahead[:-1] < rest)
+    starts = rows[left >= 3]
+    recorded = recording.columns["last"][starts[:, None] + 2 * ahead[:4]]
+    assert torch.equal(recording.segments(starts, 3).last, recorded)
+
+
 def shown(transitions: list[Transition], name: str) -> Tensor:
     """Return a field of all time steps, [T + 1, N, ...]."""
     steps = [*(t.step for t in transitions), transitions[-1].next_step]

@@ -7,6 +7,8 @@ from reverie.world_models.interface import Representation, RepresentationConfig
 from reverie.world_models.representation import REPRESENTATIONS
 from reverie.world_models.representation.projection import ProjectionConfig
 
+from sample_models import still_segment
+
 SHAPE = (1, 84, 84)
 each = pytest.mark.parametrize(
     "config",
@@ -38,7 +40,7 @@ def test_it_implements_the_protocol(config: RepresentationConfig) -> None:
 @each
 def test_a_state_is_restored_exactly(config: RepresentationConfig, tmp_path: object) -> None:
     a, b = (config.build(obs_shape=SHAPE, seed=seed) for seed in (1, 2))
-    a.update(frames(8))
+    a.update(still_segment(frames(8), a.segment_length))
     b.load_state_dict(a.state_dict())
     assert torch.equal(a.encode(frames(4, 1)), b.encode(frames(4, 1)))
 
