@@ -48,9 +48,7 @@ class FlowPosterior(Distribution):
     has_rsample = True
     arg_constraints: ClassVar[dict[str, constraints.Constraint]] = {}
 
-    def __init__(
-        self, gaussian: Distribution, flow: Flow, params: Float[Tensor, "B P"]
-    ) -> None:
+    def __init__(self, gaussian: Distribution, flow: Flow, params: Float[Tensor, "B P"]) -> None:
         self.gaussian, self.flow, self.params = gaussian, flow, params
         super().__init__(gaussian.batch_shape, gaussian.event_shape, validate_args=False)
 
