@@ -10,8 +10,8 @@ from torch import Tensor
 class Moments:
     """Mean and variance of a function of the code under p(z | x), for each of B frames."""
 
-    mean: Float[Tensor, "B *F"]
-    variance: Float[Tensor, "B *F"]
+    mean: Float[Tensor, " B *F"]
+    variance: Float[Tensor, " B *F"]
     effective_samples: Float[Tensor, " B"]
     """How many codes of p(z | x) itself are about as informative (Kong 1992): S of S codes if the
     approximate posterior is exact, and near 1 if a single code has most of the weight."""

@@ -44,7 +44,7 @@ class Refinable(Protocol):
         """Return the posterior with these parameters."""
 
     def codes(
-        self, params: Float[Tensor, "B P"], noise: Float[Tensor, "S #B D"]
+        self, params: Float[Tensor, "B P"], noise: Float[Tensor, "S 1 D"]
     ) -> Float[Tensor, "S B D"]:
         """Return the posterior's codes of standard normal noise."""
 

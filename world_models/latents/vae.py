@@ -114,7 +114,7 @@ class GaussianVAE(Autoencoder):
         return gaussian if self.flow is None else FlowPosterior(gaussian, self.flow, of_flow)
 
     def codes(
-        self, params: Float[Tensor, "B P"], noise: Float[Tensor, "S #B D"]
+        self, params: Float[Tensor, "B P"], noise: Float[Tensor, "S 1 D"]
     ) -> Float[Tensor, "S B D"]:
         """Return the codes of standard normal noise."""
         mean, log_std, of_flow = self._split(params)
