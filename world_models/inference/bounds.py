@@ -53,7 +53,8 @@ class LatentVariableModel(ABC):
         """
         posterior, shape = self.posterior(x), torch.Size([samples])
         pathwise = pathwise and posterior.has_rsample
-        if pathwise and hasattr(posterior, "rsample_and_log_prob"):  # cheaper than an inversion
+        scored = torch.is_grad_enabled() and not pathwise  # the gradient is that of fixed codes
+        if hasattr(posterior, "rsample_and_log_prob") and not scored:  # cheaper than an inversion
             z, log_posterior = posterior.rsample_and_log_prob(shape)
         else:
             z = posterior.rsample(shape) if pathwise else posterior.sample(shape)

@@ -39,6 +39,11 @@ class LatentConfig:
     def __post_init__(self) -> None:
         check(self, "latent", above(0), "min_std")
 
+    @property
+    def has_divergence(self) -> bool:
+        """Whether a posterior's KL from the prior has a closed form (``Weights.divergence``)."""
+        return not self.score_codes
+
     def example(self) -> "LatentConfig":
         """Return these settings made small, so that the laws of the role take seconds."""
         return self
@@ -69,7 +74,7 @@ class LatentModel(nn.Module, LatentVariableModel):
     size: int
     """Length of a code."""
     dim: int
-    """Length of a key, whose first ``size`` numbers are the mean of the code."""
+    """Length of a key, whose first ``size`` numbers are the mean of the code, or a typical one."""
     num_features: int
     """Length of the features."""
 

@@ -65,6 +65,8 @@ class VariationalConfig(RepresentationConfig):
         check(self, role, above(0), "learning_rate", "max_grad_norm")
         if self.free_bits != 0 and not (self.alpha == ELBO and self.estimator == "pathwise"):
             refuse(self, role, "free_bits", "0 unless alpha is 1 and estimator is pathwise")
+        if self.free_bits != 0 and not self.latent.has_divergence:
+            refuse(self, role, "free_bits", "0, as the KL of this latent has no closed form")
         if self.estimator == "vimco" and self.samples < 2:
             refuse(self, role, "samples", "2 or more with estimator vimco")
         if self.estimator == "pathwise" and self.latent.score_codes:

@@ -13,21 +13,27 @@ from reverie.world_models.density.bound import BoundConfig
 from reverie.world_models.inference.bounds import ELBO, IWAE, bound
 from reverie.world_models.inference.evidence import log_evidence
 from reverie.world_models.latents import LATENTS
-from reverie.world_models.latents.interface import LatentModel
+from reverie.world_models.latents.interface import LatentConfig, LatentModel
+from reverie.world_models.latents.posteriors import FLOWS
+from reverie.world_models.latents.vae import VAEConfig
 from reverie.world_models.likelihoods import LIKELIHOODS, LikelihoodName
 from reverie.world_models.representation import REPRESENTATIONS
 from reverie.world_models.representation.variational import VariationalConfig
 
 from sample_models import random_frames, still_segment
 
-pytestmark = pytest.mark.parametrize("name", LATENTS)
+CONFIGS: dict[str, LatentConfig] = {name: kind() for name, kind in LATENTS.items()}
+CONFIGS |= {f"vae-{name}": VAEConfig(posterior=name) for name in FLOWS}
+"""Every model of the table, and the VAE with every other posterior."""
+
+pytestmark = pytest.mark.parametrize("name", CONFIGS)
 
 
 def build(
     name: str, shape: tuple[int, ...], levels: int, likelihood: LikelihoodName = "categorical"
 ) -> LatentModel:
     """Return a model whose posterior is unlike its prior, but nowhere far narrower."""
-    config = replace(LATENTS[name]().example(), likelihood=likelihood)
+    config = replace(CONFIGS[name].example(), likelihood=likelihood)
     torch.manual_seed(0)
     model = config.build(shape, levels)
     model.start_at_prior()
@@ -75,6 +81,7 @@ def test_weights_have_their_shapes(
         assert log_prob.shape == (3, 5)
         assert log_prob.isfinite().all()
     assert weights.codes.shape[:2] == (3, 5)
+    assert (weights.divergence is not None) == CONFIGS[name].has_divergence
     if weights.divergence is not None:
         assert weights.divergence.shape[0] in (1, 3)
         assert weights.divergence.shape[1] == 5
@@ -100,7 +107,7 @@ def test_a_divergence_is_the_mean_of_the_log_ratio(name: str) -> None:
 
 def test_codes_are_scored_where_they_have_no_pathwise_gradient(name: str) -> None:
     model = build(name, (4, 5), 3)
-    assert model.score_codes == LATENTS[name].score_codes
+    assert model.score_codes == CONFIGS[name].score_codes
     x = model.prepare(frames_of(model, 6))
     weights = model.weigh(x, 3, pathwise=True)
     assert model.score_codes == bool(weights.log_score.any())
@@ -126,17 +133,18 @@ def test_keys_are_deterministic(name: str) -> None:
 
 @torch.no_grad()
 def test_an_untrained_posterior_can_be_the_prior(name: str) -> None:
-    model = LATENTS[name]().example().build((4, 5), 3)
+    model = CONFIGS[name].example().build((4, 5), 3)
     model.start_at_prior()
     weights = model.weigh(model.prepare(frames_of(model, 6)), 20)
     torch.testing.assert_close(weights.log_posterior, weights.log_prior, atol=1e-4, rtol=0)
 
 
 def test_it_serves_as_a_representation_and_as_a_density(name: str) -> None:
-    representation = REPRESENTATIONS[name]
-    assert isinstance(representation, VariationalConfig)
-    assert representation.latent == LATENTS[name]()
-    config = BoundConfig(latent=LATENTS[name](), samples=4)
+    if name in LATENTS:
+        representation = REPRESENTATIONS[name]
+        assert isinstance(representation, VariationalConfig)
+        assert representation.latent == CONFIGS[name]
+    config = BoundConfig(latent=CONFIGS[name], samples=4)
     density = config.build(shape=(6, 5), levels=4)
     frames = random_frames(24, (6, 5), 4)
     before = density.log_prob(frames[:8]).mean()
@@ -149,7 +157,7 @@ def test_it_serves_as_a_representation_and_as_a_density(name: str) -> None:
 def test_every_likelihood_is_learned_or_refused_by_name(
     name: str, likelihood: LikelihoodName
 ) -> None:
-    latent = replace(LATENTS[name]().example(), likelihood=likelihood)
+    latent = replace(CONFIGS[name].example(), likelihood=likelihood)
     model = VariationalConfig.of(latent).build(obs_shape=(1, 8, 8))
     obs = random_frames(8, (8, 8), 4)[:, None] * 60
     segment = still_segment(obs, model.segment_length)
@@ -176,4 +184,4 @@ def test_every_likelihood_is_learned_or_refused_by_name(
 )
 def test_invalid_settings_are_refused(name: str, wrong: dict[str, Any], message: str) -> None:
     with pytest.raises(UsageError, match=message):
-        LATENTS[name](**wrong)
+        replace(CONFIGS[name], **wrong)

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.distributions import MultivariateNormal
 
-from reverie.world_models.latents.vae import GaussianVAE
+from reverie.world_models.latents.vae import GaussianVAE, VAEConfig
 from reverie.world_models.likelihoods import GaussianPixels
 from reverie.world_models.representation.factor_analysis import FactorAnalysis
 
@@ -42,7 +42,7 @@ def test_a_vae_holds_factor_analysis_and_its_exact_posterior_as_a_special_case()
     _, scale, rotation = torch.linalg.svd(linear.loading / linear.noise.sqrt()[:, None])
     loading = linear.loading @ rotation.T
     variance = 1 / (1 + scale.square())
-    vae = GaussianVAE(GaussianPixels((1, 6, 6), 256, min_std=0.01), size=2)
+    vae = GaussianVAE(GaussianPixels((1, 6, 6), 256, min_std=0.01), VAEConfig(size=2))
     with torch.no_grad():
         for parameter in vae.parameters():
             parameter.zero_()

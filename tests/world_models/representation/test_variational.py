@@ -21,12 +21,15 @@ from reverie.world_models.representation.variational import (
 )
 
 VAE, BITS = VAEConfig(size=4), BinaryVAEConfig(size=6)
+FLOW = VAEConfig(size=4, posterior="iaf")
 NVIL = VariationalConfig(BITS, alpha=ELBO, estimator="nvil")
 CONFIGS: list[VariationalConfig] = [
     VariationalConfig(VAE),
     VariationalConfig(VAE, beta=4.0, free_bits=0.1),
     VariationalConfig(VAE, alpha=IWAE, samples=3),
     VariationalConfig(VAE, estimator="vimco", samples=3),
+    VariationalConfig(VAEConfig(size=4, posterior="planar"), estimator="vimco", samples=3),
+    VariationalConfig(FLOW),
     VariationalConfig(VAE, optimizer="rmsprop", learning_rate=1e-4),
     VariationalConfig.of(BITS),
     NVIL,
@@ -171,6 +174,7 @@ def test_a_bound_that_is_not_finite_raises_without_an_update() -> None:
         ({"samples": 0}, "samples is 0"),
         ({"estimator": "vimco"}, "2 or more with estimator vimco"),
         ({"free_bits": 1.0, "alpha": 0.0}, "free_bits is 1.0"),
+        ({"free_bits": 1.0, "latent": FLOW}, "free_bits is 1.0; it must be 0, as the KL"),
         ({"latent": BITS}, "must be nvil or vimco .*, as codes have no pathwise"),
     ],
 )
