@@ -97,7 +97,8 @@ class ConvDRAW(LatentModel):
         sizes = [tuple(sides)]
         while 2 ** (len(sizes) - 1) < config.stride:
             sizes.append(tuple((side + 1) // 2 for side in sizes[-1]))
-        self.code_shape = (config.steps, size, *sizes[-1])
+        rows, columns = sizes[-1]
+        self.code_shape = (config.steps, size, rows, columns)
         """Steps, maps, rows and columns of a code."""
         self.size = self.dim = math.prod(self.code_shape)
         self.num_features = 4 * maps
@@ -160,6 +161,12 @@ class ConvDRAW(LatentModel):
         for code in codes.unbind(1):
             drawing = self._draw(code, drawing)
         return self._params(drawing.canvas, z.shape[:-1])
+
+    def next_posterior(self, x: Tensor, codes: Float[Tensor, "B t M R C"]) -> Normal:
+        """Return the posterior of the next step's latents given those before it."""
+        t = codes.shape[1]
+        path = self.follow(x, 1, lambda q, step: codes[:, step] if step < t else q.mean, t + 1)
+        return path.posteriors[-1]
 
     def key(self, x: Tensor) -> Float[Tensor, "B D"]:
         return torch.stack(self.follow(x, 1, lambda q, _: q.mean).codes, 1).flatten(1)
@@ -282,7 +289,7 @@ def _read(channels: int, maps: int, layers: int) -> nn.Sequential:
 
 
 def _write(maps: int, outputs: int, sizes: list[tuple[int, ...]]) -> nn.Sequential:
-    """Return transposed convolutions from the canvas to the pixels, of sizes from pixels to grid."""
+    """Return transposed convolutions from canvas to pixels; ``sizes`` go from pixels to grid."""
     convolutions: list[nn.Module] = []
     for large, small in zip(reversed(sizes[:-1]), reversed(sizes[1:]), strict=True):
         last = large is sizes[0]
