@@ -12,19 +12,17 @@ sums, and on one machine bit for bit.
 
 import math
 import zlib
-from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
 from jaxtyping import Float, UInt8
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.distributions import Distribution
 from torch.nn.functional import pad
 
 from ...envs.errors import UsageError
 from ..latents.interface import LatentModel
-from ..likelihoods import Likelihood
+from ..latents.stepwise import StepwiseModel
 from . import rans
 from .prequential import one_thread, pack, unpack
 from .sparse_latents import discretized_normal, pop_plane, write_plane
@@ -35,30 +33,6 @@ BATCH = 64
 Planes = NDArray[np.int8]
 """Places of the latents, 0 for the mean of the prior, [maps N R C]: the maps of every step."""
 Intervals = NDArray[np.uint32]
-
-
-@runtime_checkable
-class StepwiseModel(Protocol):
-    """A latent-variable model whose latents are maps of several steps, with standard normal prior.
-
-    The posterior of a step's latents is Gaussian given those of the earlier steps.
-    """
-
-    code_shape: tuple[int, int, int, int]
-    """Steps, maps of a step, rows and columns."""
-    pixels: Likelihood
-
-    def prepare(self, frames: UInt8[Tensor, "B *K H W"]) -> Tensor:
-        """Convert frames of symbols to the values of the likelihood."""
-
-    def next_posterior(self, x: Tensor, codes: Float[Tensor, "B t M R C"]) -> Distribution:
-        """Return the posterior of the next step's latents [B M R C] given those before it."""
-
-    def image(self, z: Float[Tensor, "*S D"]) -> Tensor:
-        """Return the mean of each pixel given a code, in 0..1: [*S, *frame]."""
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return the weights."""
 
 
 def encode_latents(
@@ -86,8 +60,9 @@ def encode_latents(
         gist = encode_latents(model, frames, steps=1)
         images = decode_latents(model, gist)
     """
+    model = require_steps(model)
     planes, intervals = quantize(model, frames, steps, bits=bits, beta=beta)
-    first = _first_state(require_steps(model), planes, steps, bits)
+    first = _first_state(model, planes, steps, bits)
     words, state = rans.push(intervals, np.uint64(first))
     return bytes([steps, bits]) + pack(len(frames), int(state), words)
 
@@ -130,7 +105,7 @@ def require_steps(model: LatentModel) -> StepwiseModel:
 
 @torch.no_grad()
 def quantize(
-    model: LatentModel,
+    model: StepwiseModel,
     frames: UInt8[Tensor, "N *K H W"],
     steps: int,
     *,
@@ -141,7 +116,6 @@ def quantize(
 
     Raises UsageError as ``encode_latents`` does.
     """
-    model = require_steps(model)
     _check(model, frames, steps, bits, beta)
     maps, written = model.code_shape[1], list[Intervals]()
     planes = _empty_planes(model, len(frames), steps)
@@ -158,7 +132,7 @@ def quantize(
             k = t * maps + m
             intervals = np.empty((2 * planes[k].size, 2), np.uint32)
             before, grid = _before(planes, k), discretized_normal(bits)
-            count = write_plane(mean[m], std[m], beta, before, *grid, planes[k], intervals)
+            count: int = write_plane(mean[m], std[m], beta, before, *grid, planes[k], intervals)
             written.append(intervals[:count])
     return planes, np.concatenate([np.empty((0, 2), np.uint32), *written])
 
@@ -185,14 +159,14 @@ def _before(planes: Planes, k: int) -> NDArray[np.int8]:
 
 def _codes(model: StepwiseModel, planes: Planes, bits: int) -> Float[Tensor, "N t M R C"]:
     """Return the latents of places."""
+    _, maps, rows, columns = model.code_shape
     codes = torch.from_numpy(planes).float().movedim(0, 1) / 2**bits
-    return codes.unflatten(1, (-1, model.code_shape[1])).to(_device(model))
+    return codes.reshape(len(codes), -1, maps, rows, columns).to(_device(model))
 
 
 def _device(model: StepwiseModel) -> torch.device:
     """Return the device of the weights."""
-    device: torch.device = next(iter(model.state_dict().values())).device
-    return device
+    return next(model.parameters()).device
 
 
 def _first_state(model: StepwiseModel, planes: Planes, steps: int, bits: int) -> int:

@@ -8,10 +8,10 @@ After Gregor et al. 2016, "Towards Conceptual Compression" (sections 2.1 and 2.2
     canvas_t = canvas_{t-1} + decoder_t
 
 Not from the paper: the canvas is on the grid, and convolutions make pixels of the last one; the
-first state of the decoder is learned at each place; and a code holds u_t of z_t = mean + std u_t,
-with the mean and standard deviation of the prior. So the learned prior of z, autoregressive over
-steps, is a standard normal one of u, and 0 is its mean in every step. The posterior of u is then
-relative to the prior (Vahdat & Kautz 2020, "NVAE", section 3.2).
+first canvas and state of the decoder are learned at each place; and a code holds u_t of
+z_t = mean + std u_t, with the mean and standard deviation of the prior. So the learned prior of z,
+autoregressive over steps, is a standard normal one of u, whose mean is 0 in every step. The
+posterior of u is then relative to the prior (Vahdat & Kautz 2020, "NVAE", section 3.2).
 """
 
 import math
@@ -28,11 +28,9 @@ from ...envs.checks import at_least, check
 from ..inference.bounds import Weights
 from ..likelihoods import Likelihood
 from .composition import Composition
-from .conv_lstm import ConvLSTM
-from .interface import LatentConfig, LatentModel
-
-KERNEL = 5
-"""Of the convolutions of stride 2 between pixels and grid; the LSTMs' is 3."""
+from .grid_networks import ConvLSTM, GaussianHead, reading, writing
+from .interface import LatentConfig
+from .stepwise import StepwiseModel
 
 
 @dataclass(frozen=True)
@@ -55,7 +53,7 @@ class ConvDRAWConfig(LatentConfig):
         check(self, "latent", at_least(1), "steps", "size", "maps")
 
     def example(self) -> "ConvDRAWConfig":
-        return replace(self, steps=2, size=1, maps=4, stride=2)
+        return replace(self, steps=2, size=1, maps=8, stride=2)
 
     def build(self, shape: tuple[int, ...], levels: int = 256) -> "ConvDRAW":
         return ConvDRAW(self, self.pixels(shape, levels))
@@ -78,11 +76,12 @@ class Path(NamedTuple):
 
     def log_prob(self) -> Float[Tensor, " N"]:
         """Return the log-probability of the codes."""
-        each = zip(self.posteriors, self.codes, strict=True)
-        return torch.stack([q.log_prob(code).sum((1, 2, 3)) for q, code in each]).sum(0)
+        posteriors = (Independent(q, 3, validate_args=False) for q in self.posteriors)
+        each = zip(posteriors, self.codes, strict=True)
+        return torch.stack([q.log_prob(code) for q, code in each]).sum(0)
 
 
-class ConvDRAW(LatentModel):
+class ConvDRAW(StepwiseModel):
     """Convolutional DRAW with u ~ N(0, I); a key is the mean of the code along the path of means.
 
     The path of means takes in each step the most probable code given the earlier ones.
@@ -105,16 +104,15 @@ class ConvDRAW(LatentModel):
         self.num_features = 4 * maps
         self.register_buffer("mean", torch.zeros(self.obs_shape))
         self.register_buffer("scale", torch.ones(()))
-        self.read = _read(channels, maps, len(sizes) - 1)
+        self.read = reading(channels, maps, len(sizes) - 1)
         self.encoder = ConvLSTM(2 * maps, maps)
-        self.to_posterior = nn.Conv2d(maps, 2 * size, 1)
-        self.to_prior = nn.Conv2d(maps, 2 * size, 1)
+        self.to_posterior = GaussianHead(maps, size)
+        self.to_prior = GaussianHead(maps, size)
         self.decoder = ConvLSTM(size + maps, maps)
-        self.start = nn.Parameter(torch.zeros(maps, *sizes[-1]))
-        self.write = _write(maps, pixels.maps * channels, sizes)
+        self.start = nn.Parameter(torch.randn(2, maps, rows, columns))  # hidden state and canvas
+        self.write = writing(maps, pixels.maps * channels, sizes)
         self.bias = nn.Parameter(torch.zeros(pixels.maps * channels, *sides))
-        nn.init.zeros_(self.to_prior.weight)
-        nn.init.zeros_(self.to_prior.bias)
+        self.to_prior.start_at_standard()
         nn.init.constant_(self.to_posterior.bias[size:], -1.0)  # informative from the first update
 
     @torch.no_grad()
@@ -127,8 +125,7 @@ class ConvDRAW(LatentModel):
 
     @torch.no_grad()
     def start_at_prior(self) -> None:
-        nn.init.zeros_(self.to_posterior.weight)
-        nn.init.zeros_(self.to_posterior.bias)
+        self.to_posterior.start_at_standard()
 
     def prior(self) -> Distribution:
         return Independent(self._standard_normal(self.size), 1)
@@ -141,7 +138,7 @@ class ConvDRAW(LatentModel):
 
         Codes, likelihood and divergences come from one pass.
         """
-        path = self.follow(x, samples, lambda q, _: q.rsample() if pathwise else q.sample())
+        path = self.follow(x, samples, lambda q, _: _drawn(q, pathwise))
         standard, shape = self._standard_normal(), (samples, len(x), self.size)
         codes = torch.stack(path.codes, 1).reshape(shape)
         log_posterior = path.log_prob().view(samples, -1)
@@ -199,11 +196,12 @@ class ConvDRAW(LatentModel):
         encoder = torch.zeros_like(drawing.hidden), torch.zeros_like(drawing.cell)
         for t in range(self.code_shape[0] if steps is None else steps):
             encoder = self.encoder((drawing.canvas, drawing.hidden), *encoder, read)
-            posterior = _normal(self.to_posterior(encoder[0]))
+            posterior = self.to_posterior(encoder[0])
             code = choose(posterior, t)
             drawing = self._draw(code, drawing)
-            for values, value in zip(path, (code, posterior, drawing), strict=True):
-                values.append(value)
+            path.codes.append(code)
+            path.posteriors.append(posterior)
+            path.drawings.append(drawing)
         return path
 
     def _read(self, x: Tensor) -> Float[Tensor, "B gates h w"]:
@@ -215,13 +213,14 @@ class ConvDRAW(LatentModel):
 
     def _first(self, n: int) -> Drawing:
         """Return the decoder's state before the first step."""
-        hidden = self.start.expand(n, *self.start.shape)
-        hidden = hidden.contiguous(memory_format=torch.channels_last)
-        return Drawing(hidden, torch.zeros_like(hidden), torch.zeros_like(hidden))
+        hidden, canvas = (
+            x.expand(n, *x.shape).contiguous(memory_format=torch.channels_last) for x in self.start
+        )
+        return Drawing(hidden, torch.zeros_like(hidden), canvas)
 
     def _draw(self, code: Float[Tensor, "N size h w"], drawing: Drawing) -> Drawing:
         """Take a step of the decoder."""
-        prior = _normal(self.to_prior(drawing.hidden))
+        prior = self.to_prior(drawing.hidden)
         z = prior.mean + prior.stddev * code
         hidden, cell = self.decoder((z, drawing.canvas), drawing.hidden, drawing.cell)
         return Drawing(hidden, cell, drawing.canvas + hidden)
@@ -256,33 +255,9 @@ class PathPosterior(Distribution):
         return path.log_prob().view(value.shape[:-1])
 
 
-def _read(channels: int, maps: int, layers: int) -> nn.Sequential:
-    """Return convolutions from pixels to the encoder's gates, each to half of the rows, rounded up.
-
-    Any frame is large enough for them.
-    """
-    convolutions: list[nn.Module] = []
-    for _ in range(layers - 1):
-        convolutions += [nn.Conv2d(channels, maps, KERNEL, 2, padding=2), nn.ReLU(inplace=True)]
-        channels = maps
-    return nn.Sequential(*convolutions, nn.Conv2d(channels, 4 * maps, KERNEL, 2, padding=2))
-
-
-def _write(maps: int, outputs: int, sizes: list[tuple[int, ...]]) -> nn.Sequential:
-    """Return transposed convolutions from canvas to pixels; ``sizes`` go from pixels to grid."""
-    convolutions: list[nn.Module] = []
-    for large, small in zip(reversed(sizes[:-1]), reversed(sizes[1:]), strict=True):
-        last = large is sizes[0]
-        added = [a - 2 * b + 1 for a, b in zip(large, small, strict=True)]  # of an even side
-        layer = nn.ConvTranspose2d(
-            maps, outputs if last else maps, KERNEL, 2, 2, added, bias=not last
-        )
-        convolutions += [layer] if last else [layer, nn.ReLU(inplace=True)]
-    nn.init.normal_(layer.weight, std=0.01 / maps**0.5)  # small, so that the bias dominates
-    return nn.Sequential(*convolutions)
-
-
-def _normal(maps: Float[Tensor, "N twice h w"]) -> Normal:
-    """Return the Gaussian of a mean and a log standard deviation, which stays within 8 of 0."""
-    mean, log_std = maps.float().chunk(2, 1)
-    return Normal(mean, (8 * (log_std / 8).tanh()).exp(), validate_args=False)
+def _drawn(q: Normal, pathwise: bool) -> Tensor:
+    """Sample with a gradient or without one."""
+    if pathwise:
+        return q.rsample()
+    drawn: Tensor = q.sample()  # type: ignore[no-untyped-call]
+    return drawn

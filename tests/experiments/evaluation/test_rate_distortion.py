@@ -34,7 +34,7 @@ def test_every_codec_has_its_points() -> None:
         "0 steps", "1 steps, beta 0.5", "1 steps, beta 2", "2 steps, beta 0.5", "2 steps, beta 2"
     ]  # fmt: skip
     for name, found in zip(CODECS, others, strict=True):
-        assert len(found) == len(QUALITIES) * features.check(CODECS[name])
+        assert len(found) == (len(QUALITIES) if features.check(CODECS[name]) else 0)
         for better in found[-1:]:
             assert better.psnr > found[0].psnr + 3
             assert better.bytes > found[0].bytes
@@ -45,6 +45,7 @@ def test_the_error_is_that_of_the_gray_frames() -> None:
     """Frames of mean 1/2 from a model whose frames are 1/2 have their standard deviation."""
     frames = (torch.arange(2 * 8 * 8).view(2, 8, 8) % 2).to(torch.uint8)
     model = ConvDRAWConfig(likelihood="bernoulli", steps=1).build((8, 8), 2)
-    torch.nn.init.zeros_(model.write[-1].weight)
+    for weight in model.write.parameters():
+        torch.nn.init.zeros_(weight)
     first = rate_distortion(model, frames)[0]
     assert first.psnr == pytest.approx(20 * np.log10(2), abs=1e-4)

@@ -58,7 +58,7 @@ def test_frames_come_back_as_the_encoder_predicted(steps: int, settings: dict[st
 def test_what_is_decoded_is_the_mean_frame_of_the_rounded_latents() -> None:
     planes, _ = quantize(MODEL, FRAMES, 2, bits=3)
     code = torch.zeros(len(FRAMES), *MODEL.code_shape)
-    code[:, :2] = torch.from_numpy(planes).movedim(0, 1).unflatten(1, (2, 2)) / 8
+    code[:, :2] = torch.from_numpy(planes).movedim(0, 1).view(12, 2, *MODEL.code_shape[1:]) / 8
     torch.testing.assert_close(reconstruct(MODEL, planes, 3), MODEL.image(code.flatten(1)))
 
 
@@ -97,8 +97,8 @@ def test_a_message_is_hardly_longer_than_the_nats_of_its_latents(bits: int) -> N
 
 
 def test_more_steps_cost_more_bytes_and_begin_with_the_same_latents() -> None:
-    for settings in ({}, {"beta": 1e6}):
-        sizes = [len(encode_latents(MODEL, FRAMES, k, **settings)) for k in range(STEPS + 1)]
+    for beta in (1.0, 1e6):
+        sizes = [len(encode_latents(MODEL, FRAMES, k, beta=beta)) for k in range(STEPS + 1)]
         assert sizes == sorted(sizes)
     fewer, more = (quantize(MODEL, FRAMES, k)[0] for k in (1, STEPS))
     assert np.array_equal(more[: len(fewer)], fewer)
@@ -159,5 +159,6 @@ def test_a_damaged_or_foreign_message_is_refused() -> None:
     ],
 )
 def test_wrong_arguments_are_refused(settings: dict[str, Any], message: str) -> None:
+    arguments: dict[str, Any] = {"model": MODEL, "frames": FRAMES, "steps": 1} | settings
     with pytest.raises(UsageError, match=message):
-        encode_latents(**({"model": MODEL, "frames": FRAMES, "steps": 1} | settings))
+        encode_latents(**arguments)

@@ -5,11 +5,12 @@ from dataclasses import replace
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.distributions import Normal
+from torch.distributions import Independent, Normal
+from torch.nn.functional import conv2d
 
 from reverie.world_models.latents.composition import Composer
 from reverie.world_models.latents.conv_draw import ConvDRAW, ConvDRAWConfig
-from reverie.world_models.latents.conv_lstm import ConvLSTM
+from reverie.world_models.latents.grid_networks import ConvLSTM
 
 from sample_models import random_frames
 
@@ -24,6 +25,10 @@ def build(config: ConvDRAWConfig = SMALL, shape: tuple[int, ...] = (5, 6)) -> Co
     return model
 
 
+def log_prob(q: Normal, code: Tensor) -> Tensor:
+    return Independent(q, 3).log_prob(code)
+
+
 def prepared(model: ConvDRAW, n: int = 4) -> Tensor:
     return model.prepare(random_frames(n, model.pixels.shape, 3))  # type: ignore[arg-type]
 
@@ -36,6 +41,7 @@ def test_an_lstm_of_convolutions_is_an_lstm_at_each_place_of_a_grid() -> None:
     i, f, content, o = torch.cat([weight, (cell.bias_ih + cell.bias_hh)[:, None]], 1).chunk(4)
     ordered = torch.cat([i, f, o, content])
     grid.gates.weight.data[:, :, 1, 1] = ordered[:, :-1]
+    assert grid.gates.bias is not None
     grid.gates.bias.data = ordered[:, -1]
     x, state = torch.randn(2, 3, 5, 6), (torch.randn(2, 4, 5, 6), torch.randn(2, 4, 5, 6))
     found = grid((x,), *state)
@@ -48,26 +54,26 @@ def test_an_lstm_of_convolutions_is_an_lstm_at_each_place_of_a_grid() -> None:
 @torch.no_grad()
 def test_one_step_with_a_standard_prior_is_a_vae() -> None:
     model = build(replace(SMALL, steps=1))
-    nn.init.zeros_(model.to_prior.weight)
-    nn.init.zeros_(model.to_prior.bias)
+    model.to_prior.start_at_standard()
     x = prepared(model)
     weights = model.weigh(x, 2)
     zero = torch.zeros(4, 4, 3, 3)
     inputs = (x[:, None] / 2 - model.mean) / model.scale
-    hidden, _ = model.encoder((zero, model.start.expand(4, -1, -1, -1)), zero, zero,
-                              model.read(inputs))  # fmt: skip
-    mean, log_std = model.to_posterior(hidden).chunk(2, 1)
+    start, first = (v.expand(4, -1, -1, -1) for v in model.start)
+    hidden, _ = model.encoder((first, start), zero, zero, model.read(inputs))
+    head = model.to_posterior
+    mean, log_std = conv2d(hidden, head.weight, head.bias).chunk(2, 1)
     log_std = 8 * (log_std / 8).tanh()
     kl = 0.5 * (mean**2 + (2 * log_std).exp() - 1) - log_std
     torch.testing.assert_close(weights.divergence, kl.flatten(1).expand(2, -1, -1))
-    posterior = Normal(mean.flatten(1), log_std.exp().flatten(1))
-    torch.testing.assert_close(weights.log_posterior, posterior.log_prob(weights.codes).sum(2))
-    standard = Normal(0.0, 1.0).log_prob(weights.codes).sum(2)
-    torch.testing.assert_close(weights.log_prior, standard)
+    codes = weights.codes.view(2, 4, 2, 3, 3)
+    posterior, standard = Normal(mean, log_std.exp()), Normal(zero[:, :2], zero[:, :2] + 1)
+    torch.testing.assert_close(weights.log_posterior, log_prob(posterior, codes))
+    torch.testing.assert_close(weights.log_prior, log_prob(standard, codes))
     for s in range(2):
         code = weights.codes[s].view(4, 2, 3, 3)
-        canvas, _ = model.decoder((code, zero), model.start.expand(4, -1, -1, -1), zero)
-        logits = (model.write(canvas) + model.bias).log_softmax(1)
+        drawn, _ = model.decoder((code, first), start, zero)
+        logits = (model.write(first + drawn) + model.bias).log_softmax(1)
         log_likelihood = logits.gather(1, x[:, None]).sum((1, 2, 3))
         torch.testing.assert_close(weights.log_likelihood[s], log_likelihood)
 
@@ -81,10 +87,10 @@ def test_a_standard_prior_of_codes_is_the_learned_prior_of_latents() -> None:
     ratio = torch.zeros(4)
     before = [model._first(4), *path.drawings]
     for q, code, drawing in zip(path.posteriors, path.codes, before, strict=False):
-        mean, log_std = model.to_prior(drawing.hidden).chunk(2, 1)
-        std = (8 * (log_std / 8).tanh()).exp()
-        z, posterior = mean + std * code, Normal(mean + std * q.mean, std * q.stddev)
-        ratio += (Normal(mean, std).log_prob(z) - posterior.log_prob(z)).sum((1, 2, 3))
+        prior = model.to_prior(drawing.hidden)
+        z = prior.mean + prior.stddev * code
+        posterior = Normal(prior.mean + prior.stddev * q.mean, prior.stddev * q.stddev)
+        ratio += log_prob(prior, z) - log_prob(posterior, z)
     codes = torch.stack(path.codes, 1).flatten(1)
     torch.testing.assert_close(model.prior().log_prob(codes) - path.log_prob(), ratio)
 
@@ -96,9 +102,9 @@ def test_the_divergence_of_each_step_is_a_mean_of_samples() -> None:
     assert weights.divergence is not None
     codes = weights.codes.view(n, 2, 3, -1)
     path = model.follow(prepared(model, 2), n, lambda _, t: codes[:, :, t].reshape(-1, 2, 3, 3))
-    log_q = torch.stack([q.log_prob(c) for q, c in zip(path.posteriors, path.codes, strict=True)])
-    log_p = Normal(0.0, 1.0).log_prob(torch.stack(path.codes))
-    ratio = (log_q - log_p).flatten(2).sum(2).view(3, n, 2)
+    standard = Normal(torch.zeros(2, 3, 3), torch.ones(2, 3, 3))
+    each = zip(path.posteriors, path.codes, strict=True)
+    ratio = torch.stack([log_prob(q, c) - log_prob(standard, c) for q, c in each]).view(3, n, 2)
     kl = weights.divergence.view(n, 2, 3, -1).sum(3).movedim(2, 0)
     difference = ratio - kl
     error = difference.std(1) / n**0.5
