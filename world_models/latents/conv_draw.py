@@ -76,9 +76,10 @@ class Path(NamedTuple):
 
     def log_prob(self) -> Float[Tensor, " N"]:
         """Return the log-probability of the codes."""
-        posteriors = (Independent(q, 3, validate_args=False) for q in self.posteriors)
-        each = zip(posteriors, self.codes, strict=True)
-        return torch.stack([q.log_prob(code) for q, code in each]).sum(0)
+        log_probs = [
+            _log_prob(q, code) for q, code in zip(self.posteriors, self.codes, strict=True)
+        ]
+        return torch.stack(log_probs).sum(0)
 
 
 class ConvDRAW(StepwiseModel):
@@ -261,3 +262,8 @@ def _drawn(q: Normal, pathwise: bool) -> Tensor:
         return q.rsample()
     drawn: Tensor = q.sample()  # type: ignore[no-untyped-call]
     return drawn
+
+
+def _log_prob(q: Normal, code: Float[Tensor, "N size h w"]) -> Float[Tensor, " N"]:
+    log_prob: Tensor = q.log_prob(code)  # type: ignore[no-untyped-call]
+    return log_prob.sum((1, 2, 3))
