@@ -160,7 +160,7 @@ def _before(planes: Planes, k: int) -> NDArray[np.int8]:
 def _codes(model: StepwiseModel, planes: Planes, bits: int) -> Float[Tensor, "N t M R C"]:
     """Return the latents of places."""
     _, maps, rows, columns = model.code_shape
-    codes = torch.from_numpy(planes).float().movedim(0, 1) / 2**bits
+    codes = torch.from_numpy(planes).float().movedim(0, 1) / (1 << bits)
     return codes.reshape(len(codes), -1, maps, rows, columns).to(_device(model))
 
 

@@ -76,10 +76,8 @@ class Path(NamedTuple):
 
     def log_prob(self) -> Float[Tensor, " N"]:
         """Return the log-probability of the codes."""
-        log_probs = [
-            _log_prob(q, code) for q, code in zip(self.posteriors, self.codes, strict=True)
-        ]
-        return torch.stack(log_probs).sum(0)
+        each = zip(self.posteriors, self.codes, strict=True)
+        return torch.stack([_log_prob(q, code) for q, code in each]).sum(0)
 
 
 class ConvDRAW(StepwiseModel):

@@ -26,7 +26,8 @@ def build(config: ConvDRAWConfig = SMALL, shape: tuple[int, ...] = (5, 6)) -> Co
 
 
 def log_prob(q: Normal, code: Tensor) -> Tensor:
-    return Independent(q, 3).log_prob(code)
+    found: Tensor = Independent(q, 3).log_prob(code)  # type: ignore[no-untyped-call]
+    return found
 
 
 def prepared(model: ConvDRAW, n: int = 4) -> Tensor:
