@@ -87,14 +87,14 @@ def encode(
         check_frames(frames, density.shape, density.levels)
     frames = frames.cpu().contiguous()
     intervals = np.empty((*frames.shape, 2), np.uint32)
-    with _one_thread():
+    with one_thread():
         for part in _batches(len(frames), batch_size):
             _write_intervals(density, frames[part], intervals[part].reshape(-1, 2))
             if learn:
                 density.observe(frames[part])
             show(part.stop)
     words, state = rans.push(intervals.reshape(-1, 2), np.uint64(_first_state(frames)))
-    return _pack(len(frames), int(state), words)
+    return pack(len(frames), int(state), words)
 
 
 def decode(
@@ -111,10 +111,10 @@ def decode(
     the frames are not those that were coded.
     """
     density = require_conditionals(density)
-    count, state, words = _unpack(density, message)
+    count, state, words = unpack(message, NotReproduced(density))
     head = np.array([state, 0], np.uint64)
     frames = [torch.zeros(0, *density.shape, dtype=torch.uint8)]
-    with _one_thread():
+    with one_thread():
         for part in _batches(count, batch_size):
             batch = torch.zeros(part.stop - part.start, *density.shape, dtype=torch.uint8)
             _pop_frames(density, batch, words, head)
@@ -189,7 +189,7 @@ def _first_state(frames: UInt8[Tensor, "N H W"]) -> int:
     return rans.LOWEST | zlib.crc32(frames.numpy().tobytes())
 
 
-def _pack(count: int, state: int, words: Words) -> bytes:
+def pack(count: int, state: int, words: Words) -> bytes:
     """Return a message: the number of frames, the coder's last state, and its words."""
     digits = bytearray()
     while count > 127:
@@ -199,20 +199,20 @@ def _pack(count: int, state: int, words: Words) -> bytes:
     return bytes([*digits, count]) + state.to_bytes(size, "little") + words.astype("<u4").tobytes()
 
 
-def _unpack(density: Density, message: bytes) -> tuple[int, int, Words]:
-    """Invert ``_pack``."""
+def unpack(message: bytes, error: UsageError) -> tuple[int, int, Words]:
+    """Return what ``pack`` was given; raise ``error`` for a message that is too short."""
     size = next((k + 1 for k, digit in enumerate(message[:9]) if digit < 128), 0)
     count = sum((digit & 127) << 7 * k for k, digit in enumerate(message[:size]))
     body = message[size:]
     if not size or len(body) < 5:
-        raise NotReproduced(density)
+        raise error
     state_size = 5 + (len(body) - 5) % 4
     words = np.frombuffer(body[state_size:], "<u4").astype(np.uint32)
     return count, int.from_bytes(body[:state_size], "little"), words
 
 
 @contextmanager
-def _one_thread() -> Iterator[None]:
+def one_thread() -> Iterator[None]:
     """Make torch compute with one thread, because rounding depends on their number."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)

@@ -1,6 +1,7 @@
 """Latent-variable models of frames: keys of representations, and densities by a bound."""
 
 from .binary_vae import BinaryVAEConfig
+from .conv_draw import ConvDRAWConfig
 from .interface import LatentConfig
 from .semi_vae import SemiVAEConfig
 from .vae import VAEConfig
@@ -9,5 +10,6 @@ LATENTS: dict[str, type[LatentConfig]] = {
     "vae": VAEConfig,
     "binary-vae": BinaryVAEConfig,
     "semi-vae": SemiVAEConfig,
+    "conv-draw": ConvDRAWConfig,
 }
 """Every latent-variable model by name, for both roles that it fills and for the tests of them."""
