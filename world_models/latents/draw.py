@@ -111,6 +111,7 @@ class DRAW(LatentModel):
         self.encoder = nn.LSTMCell(self.access.num_read + config.hidden, config.hidden)
         self.posterior_params = nn.Linear(config.hidden, 2 * config.size)
         self.decoder = nn.LSTMCell(config.size, config.hidden)
+        nn.init.normal_(self.decoder.weight_ih, std=config.size**-0.5)  # for codes of variance 1
         self.background = nn.Parameter(torch.zeros(pixels.maps, math.prod(pixels.shape)))
         self.register_buffer("mean", torch.zeros(pixels.shape))
         self.register_buffer("std", torch.ones(()))

@@ -40,8 +40,8 @@ class Windowed(nn.Module):
         lengths = shape[-2 - len(time) :]
         self.num_read = 2 * frames * read**2
         self.patch_shape = maps, frames, write, write
-        self.read_windows = Windows(hidden, (*time, read, read), lengths)
-        self.write_windows = Windows(hidden, (*time, write, write), lengths)
+        self.read_windows = Windows(hidden, (*time, read, read), lengths, writes=False)
+        self.write_windows = Windows(hidden, (*time, write, write), lengths, writes=True)
         self.patch = _small_linear(hidden, math.prod(self.patch_shape))
 
     def read(
@@ -62,18 +62,23 @@ class Windows(nn.Module):
     """Windows along the last axes of a frame, given the decoder's output (section 3.2).
 
     Rows and columns share stride, variance and gain; time has a stride and a variance of its own.
+    At first they cover the frame without gaps, and what is written through them has the size of the
+    patch, because its gain makes up for filters that sum to 1.
     """
 
-    def __init__(self, hidden: int, counts: tuple[int, ...], lengths: tuple[int, ...]) -> None:
+    def __init__(
+        self, hidden: int, counts: tuple[int, ...], lengths: tuple[int, ...], *, writes: bool
+    ) -> None:
         super().__init__()
         self.counts, self.lengths = counts, lengths
         self.params = nn.Linear(hidden, 5 if len(counts) == 2 else 8)
         strides = [(n - 1) / max(k - 1, 1) for k, n in zip(counts, lengths, strict=True)]
-        half = [math.log(max(stride, 1) / 2) for stride in strides]  # log std without gaps
+        log_strides = [math.log(max(stride, 1)) for stride in strides]
         with torch.no_grad():
             self.params.bias.zero_()
-            self.params.bias[3] = 2 * max(half[-2:])
-            self.params.bias[7:] = 2 * half[0]
+            self.params.bias[3] = 2 * (max(log_strides[-2:]) - math.log(2))
+            self.params.bias[4] = -sum(log_strides) if writes else 0
+            self.params.bias[7:] = 2 * (log_strides[0] - math.log(2))
 
     def forward(self, hidden: Float[Tensor, "R hidden"]) -> tuple[AttentionWindow, ...]:
         row, column, stride, variance, gain, *time = self.params(hidden).float().unbind(1)
