@@ -31,6 +31,8 @@ from .interface import LatentConfig, LatentModel
 
 LEAST_FRAMES = 4
 """Of a stack along which a window moves."""
+RATE = 10
+"""Of learning the background, in learning rates, because windows hardly fit single pixels."""
 
 
 @dataclass(frozen=True)
@@ -119,7 +121,7 @@ class DRAW(LatentModel):
     @torch.no_grad()
     def initialize_from(self, x: Tensor) -> None:
         """Begin the canvas at each pixel's distribution; one frame has no deviation."""
-        self.background.copy_(self.pixels.initial(x).view_as(self.background))
+        self.background.copy_(self.pixels.initial(x).view_as(self.background) / RATE)
         if len(x) > 1:
             inputs = self.pixels.inputs(x)
             self.mean.copy_(inputs.mean(0))
@@ -197,7 +199,7 @@ class DRAW(LatentModel):
 
     def _begin(self, count: int) -> tuple[Tensor, tuple[Tensor, Tensor]]:
         """Return the canvas before the first glimpse, and the decoder's state."""
-        canvas = self.background.expand(count, -1, -1).unflatten(2, self.pixels.shape)
+        canvas = (RATE * self.background).expand(count, -1, -1).unflatten(2, self.pixels.shape)
         zeros = canvas.new_zeros(count, self.num_features)
         return canvas, (zeros, zeros)
 
