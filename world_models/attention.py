@@ -6,7 +6,7 @@ volume of frames.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -72,6 +72,22 @@ def center_and_stride_params(
     return math.atanh(scaled), math.log(stride * max(1, count - 1) / (length - 1))
 
 
+def extent(window: AttentionWindow) -> Float[Tensor, "B 2"]:
+    """Return the edges of what a window covers, where position t is from t to t + 1.
+
+    It ends half a stride beyond the means of the first and the last filter, or a standard deviation
+    of the filter where that is more; a single filter covers half a position at least.
+    """
+    filters = window.filters
+    position = torch.arange(filters.shape[2], device=filters.device) + 0.5
+    mean = filters @ position
+    std = (filters @ position.square() - mean.square()).clamp(min=0).sqrt()
+    stride = (mean[:, -1] - mean[:, 0]) / max(1, filters.shape[1] - 1)
+    reach = (stride / 2).clamp(min=0.5 if filters.shape[1] == 1 else 0)
+    first, last = mean[:, 0] - reach.maximum(std[:, 0]), mean[:, -1] + reach.maximum(std[:, -1])
+    return torch.stack([first, last], 1)
+
+
 def read(x: Float[Tensor, "B ..."], *windows: AttentionWindow) -> Float[Tensor, "B ..."]:
     """Return the weighted means of ``x`` under the filters of its last axes, times their gains.
 
@@ -81,7 +97,8 @@ def read(x: Float[Tensor, "B ..."], *windows: AttentionWindow) -> Float[Tensor, 
     T positions becomes one of K. The gain is the product of the gains of all windows. Two windows
     read a patch of an image (DRAW, eq. 27).
     """
-    return _gain(x, windows) * _along_last_axes(x, [window.filters for window in windows])
+    filters = enumerate((window.filters for window in windows), start=-len(windows))
+    return _gain(x, windows) * _along_axes(x, reversed([*filters]))  # the contiguous axis first
 
 
 def write(patch: Float[Tensor, "B ..."], *windows: AttentionWindow) -> Float[Tensor, "B ..."]:
@@ -92,8 +109,8 @@ def write(patch: Float[Tensor, "B ..."], *windows: AttentionWindow) -> Float[Ten
     The transpose of ``read``, but for the gain: an axis of K numbers becomes one of T positions
     (DRAW, eq. 29).
     """
-    image = _along_last_axes(patch, [window.filters.mT for window in windows])
-    return image / _gain(patch, windows)
+    filters = enumerate((window.filters.mT for window in windows), start=-len(windows))
+    return _along_axes(patch, filters) / _gain(patch, windows)
 
 
 def _gain(x: Float[Tensor, "B ..."], windows: Sequence[AttentionWindow]) -> Float[Tensor, "B ..."]:
@@ -102,11 +119,11 @@ def _gain(x: Float[Tensor, "B ..."], windows: Sequence[AttentionWindow]) -> Floa
     return product.view(-1, *[1] * (x.ndim - 1))
 
 
-def _along_last_axes(
-    x: Float[Tensor, "B ..."], matrices: Sequence[Float[Tensor, "B K T"]]
+def _along_axes(
+    x: Float[Tensor, "B ..."], matrices: Iterable[tuple[int, Float[Tensor, "B _ _"]]]
 ) -> Float[Tensor, "B ..."]:
-    """Multiply each of the last axes of ``x`` by the matrix of its turn."""
-    for axis, matrix in enumerate(matrices, start=x.ndim - len(matrices)):
+    """Multiply axes of ``x`` by matrices, in turn."""
+    for axis, matrix in matrices:
         moved = x.movedim(axis, -1)
         rows = moved.reshape(len(x), -1, moved.shape[-1]) @ matrix.mT
         x = rows.reshape(*moved.shape[:-1], -1).movedim(-1, axis)

@@ -167,8 +167,8 @@ class CategoricalPixels(Likelihood):
 
     def image(self, params: Tensor) -> Tensor:
         symbols = torch.arange(self.levels, dtype=params.dtype, device=params.device) / self.top
-        mean: Tensor = params.movedim(self._axis, -1).softmax(-1) @ symbols
-        return mean
+        probs = params.softmax(self._axis).flatten(self._axis + 1)  # [*S, maps, pixels]
+        return (symbols @ probs).unflatten(-1, self.shape)
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from reverie.world_models.attention import (
     AttentionWindow,
     attention_window,
     center_and_stride_params,
+    extent,
     gaussian_filters,
     read,
     write,
@@ -143,3 +144,13 @@ def test_narrow_filters_at_integer_positions_crop(axes: int) -> None:
     canvas = torch.zeros_like(x)
     canvas[(0, *(slice(s, s + k) for s, k in zip(starts, counts, strict=True)))] = crop
     assert torch.equal(write(crop[None], *windows), canvas)
+
+
+def test_the_extent_is_of_the_positions_written() -> None:
+    """Narrow filters end at the edges of their positions; one wide filter has its deviation."""
+    several = gaussian_filters(rows(4.0), rows(1.0), rows(1e-6), count=3, length=9)
+    torch.testing.assert_close(extent(AttentionWindow(several, rows(1.0)))[0], rows(3.0, 6.0))
+    narrow = gaussian_filters(rows(4.0), rows(1.0), rows(1e-6), count=1, length=9)
+    torch.testing.assert_close(extent(AttentionWindow(narrow, rows(1.0)))[0], rows(4.0, 5.0))
+    middle = gaussian_filters(rows(50.0), rows(1.0), rows(2.25), count=1, length=99)
+    torch.testing.assert_close(extent(AttentionWindow(middle, rows(1.0)))[0], rows(49.0, 52.0))

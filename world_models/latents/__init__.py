@@ -2,6 +2,7 @@
 
 from .binary_vae import BinaryVAEConfig
 from .conv_draw import ConvDRAWConfig
+from .draw import DRAWConfig
 from .interface import LatentConfig
 from .semi_vae import SemiVAEConfig
 from .vae import VAEConfig
@@ -11,5 +12,6 @@ LATENTS: dict[str, type[LatentConfig]] = {
     "binary-vae": BinaryVAEConfig,
     "semi-vae": SemiVAEConfig,
     "conv-draw": ConvDRAWConfig,
+    "draw": DRAWConfig,
 }
 """Every latent-variable model by name, for both roles that it fills and for the tests of them."""

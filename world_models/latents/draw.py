@@ -1,0 +1,248 @@
+"""DRAW: a recurrent network that writes a frame glimpse by glimpse (Gregor et al. 2015).
+
+At each glimpse an encoder reads the frame and the error of the canvas, a code is sampled, and a
+decoder adds to the canvas, which at the end holds the parameters of the pixels:
+
+    e_t = LSTM(e_t-1, [read(x, x - mean(c_t-1); d_t-1), d_t-1]),    z_t ~ q(z_t | e_t)
+    d_t = LSTM(d_t-1, z_t),    c_t = c_t-1 + write(d_t)
+
+Not from the paper: the canvas begins at the distribution of each pixel by itself instead of at 0;
+``mean`` is the mean image of any likelihood; both images are standardized by a first batch; the
+windows of an untrained model cover the frame without gaps, and their strides may differ by axis.
+"""
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import ClassVar, NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.distributions import Distribution, Independent, Normal, constraints, kl_divergence
+
+from ...envs.checks import at_least, check, refuse
+from ..attention import AttentionWindow
+from ..inference.bounds import Weights
+from ..likelihoods import Likelihood
+from .composition import Composition
+from .glimpses import Whole, Windowed, box_of
+from .interface import LatentConfig, LatentModel
+
+LEAST_FRAMES = 4
+"""Of a stack along which a window moves."""
+RATE = 10
+"""Of learning the background, in learning rates, because windows hardly fit single pixels."""
+
+
+@dataclass(frozen=True)
+class DRAWConfig(LatentConfig):
+    """A Gaussian code for each of several glimpses; a key holds the means of all of them."""
+
+    glimpses: int = 8
+    """Times that the frame is read and the canvas is written."""
+    hidden: int = 128
+    """Units of the encoder's LSTM, and of the decoder's."""
+    size: int = 16
+    """Length of the code of one glimpse."""
+    attention: bool = True
+    """Read and write through windows; otherwise all pixels at every glimpse."""
+    read: int = 5
+    """Rows and columns that a window reads."""
+    write: int = 5
+    """Rows and columns that a window writes."""
+    depth: int = 0
+    """Frames that a window reads and writes, by its place along time in a stack of 4 or more
+    (volumetric DRAW); 0 for all frames of a stack alike."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check(self, "latent", at_least(1), "glimpses", "hidden", "size", "read", "write")
+        check(self, "latent", at_least(0), "depth")
+        if self.depth and not self.attention:
+            refuse(self, "latent", "depth", "0 without attention")
+
+    def example(self) -> "DRAWConfig":
+        return replace(self, glimpses=2, hidden=16, size=2, read=1, write=1)
+
+    def build(self, shape: tuple[int, ...], levels: int = 256) -> "DRAW":
+        frames, height, width = (1, *shape)[-3:]
+        if self.depth and frames < max(LEAST_FRAMES, self.depth):
+            least = f"{max(LEAST_FRAMES, self.depth)} frames or more"
+            refuse(self, "latent", "depth", f"0 for a stack of {frames}: it needs {least}")
+        for name in ("read", "write") if self.attention else ():
+            if getattr(self, name) > min(height, width):
+                allowed = f"{min(height, width)} or less for frames of {height} x {width}"
+                refuse(self, "latent", name, f"{allowed}, unless attention is off")
+        return DRAW(self, self.pixels(shape, levels))
+
+    def access(self, shape: tuple[int, int, int, int]) -> Whole | Windowed:
+        """Return what reads frames and writes a canvas of ``shape``, (maps, K, H, W)."""
+        if not self.attention:
+            return Whole(self.hidden, shape)
+        return Windowed(self.hidden, shape, read=self.read, write=self.write, depth=self.depth)
+
+
+class Glimpse(NamedTuple):
+    """One step of the recurrence, for R frames."""
+
+    features: Float[Tensor, "R hidden"]
+    """The encoder's output."""
+    mean: Float[Tensor, "R D"]
+    std: Float[Tensor, "R D"]
+    """Of the posterior q(z_t | x, z_<t)."""
+    code: Float[Tensor, "R D"]
+    canvas: Float[Tensor, "R maps *frame"]
+    """After the write."""
+    windows: tuple[AttentionWindow, ...]
+    """Through which the frame was written, rows and columns last; none without attention."""
+
+
+class DRAW(LatentModel):
+    """DRAW with z_t ~ N(0, I); the codes of all glimpses are one event."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, config: DRAWConfig, pixels: Likelihood) -> None:
+        super().__init__(pixels)
+        self.glimpses, self.num_features = config.glimpses, config.hidden
+        self.size = self.dim = config.glimpses * config.size
+        frames, height, width = (1, *pixels.shape)[-3:]
+        self.access = config.access((pixels.maps, frames, height, width))
+        self.encoder = nn.LSTMCell(self.access.num_read + config.hidden, config.hidden)
+        self.posterior_params = nn.Linear(config.hidden, 2 * config.size)
+        self.decoder = nn.LSTMCell(config.size, config.hidden)
+        nn.init.normal_(self.decoder.weight_ih, std=config.size**-0.5)  # for codes of variance 1
+        self.background = nn.Parameter(torch.zeros(pixels.maps, math.prod(pixels.shape)))
+        self.register_buffer("mean", torch.zeros(pixels.shape))
+        self.register_buffer("std", torch.ones(()))
+
+    @torch.no_grad()
+    def initialize_from(self, x: Tensor) -> None:
+        """Begin the canvas at each pixel's distribution; one frame has no deviation."""
+        self.background.copy_(self.pixels.initial(x).view_as(self.background) / RATE)
+        if len(x) > 1:
+            inputs = self.pixels.inputs(x)
+            self.mean.copy_(inputs.mean(0))
+            self.std.copy_((inputs - self.mean).square().mean().sqrt().clamp(min=0.05))
+
+    @torch.no_grad()
+    def start_at_prior(self) -> None:
+        nn.init.zeros_(self.posterior_params.weight)
+        nn.init.zeros_(self.posterior_params.bias)
+        self.posterior_params.bias[self.size // self.glimpses :] = 8 * math.atanh(1 / 8)
+
+    def prior(self) -> Distribution:
+        return Independent(self._standard_normal(), 1)
+
+    def posterior(self, x: Tensor) -> "DRAWPosterior":
+        return DRAWPosterior(self, x)
+
+    def weigh(self, x: Tensor, samples: int, *, pathwise: bool = False) -> Weights:
+        """Sample codes and write their canvases in one pass; a divergence is of its draw."""
+        rows = x.expand(samples, *x.shape).flatten(0, 1)
+        path = [*self.unroll(rows, lambda _, q: q.rsample() if pathwise else q.sample())]
+        mean, std, z = (
+            torch.cat(parts, 1).unflatten(0, (samples, len(x)))
+            for parts in zip(*[(each.mean, each.std, each.code) for each in path], strict=True)
+        )
+        q = Normal(mean, std, validate_args=False)
+        log_posterior = q.log_prob(z).sum(-1)  # type: ignore[no-untyped-call]
+        log_likelihood = self.pixels.distribution(path[-1].canvas).log_prob(rows)
+        return Weights(
+            log_likelihood=log_likelihood.view_as(log_posterior),
+            log_prior=self.prior().log_prob(z),
+            log_posterior=log_posterior,
+            codes=z,
+            log_score=torch.zeros_like(log_posterior) if pathwise else log_posterior,
+            divergence=kl_divergence(q, self._standard_normal()),
+        )
+
+    def decode(self, z: Float[Tensor, "*S D"]) -> Tensor:
+        rows = z.flatten(0, -2)
+        canvas, state = self._begin(len(rows))
+        for code in rows.chunk(self.glimpses, 1):
+            canvas, state, _ = self._write(canvas, state, code)
+        return canvas.view(*z.shape[:-1], *canvas.shape[1:])
+
+    def key(self, x: Tensor) -> Float[Tensor, "B D"]:
+        """Return the mean of each code, given the means of earlier ones."""
+        return torch.cat([each.mean for each in self.unroll(x, _most_probable)], 1)
+
+    def features(self, x: Tensor) -> Float[Tensor, "B D"]:
+        *_, last = self.unroll(x, _most_probable)
+        return last.features
+
+    @torch.no_grad()
+    def compose(self, x: Tensor) -> Composition:
+        path = [*self.unroll(x, _most_probable)]
+        images = torch.stack([self.pixels.image(each.canvas) for each in path])
+        boxes = torch.stack([box_of(each.windows) for each in path]) if path[0].windows else None
+        return Composition(images, boxes, images.new_ones(images.shape[:2]))
+
+    def unroll(self, x: Tensor, choose: Callable[[int, Normal], Tensor]) -> Iterator[Glimpse]:
+        """Yield every glimpse; ``choose`` returns code t given its posterior."""
+        canvas, state = self._begin(len(x))
+        encoder = torch.zeros_like(state[0]), torch.zeros_like(state[0])
+        inputs = self.pixels.inputs(x)
+        centered = (inputs - self.mean) / self.std
+        for t in range(self.glimpses):
+            error = (inputs - self.pixels.image(canvas)) / self.std
+            seen = self.access.read(torch.stack([centered, error], 1), state[0])
+            encoder = self.encoder(torch.cat([seen, state[0]], 1), encoder)
+            mean, log_std = self.posterior_params(encoder[0]).float().chunk(2, 1)
+            std = (8 * (log_std / 8).tanh() - 1).exp()  # as the Gaussian VAE's
+            code = choose(t, Normal(mean, std, validate_args=False))
+            canvas, state, windows = self._write(canvas, state, code)
+            yield Glimpse(encoder[0], mean, std, code, canvas, windows)
+
+    def _begin(self, count: int) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        """Return the canvas before the first glimpse, and the decoder's state."""
+        canvas = (RATE * self.background).expand(count, -1, -1).unflatten(2, self.pixels.shape)
+        zeros = canvas.new_zeros(count, self.num_features)
+        return canvas, (zeros, zeros)
+
+    def _write(
+        self, canvas: Tensor, state: tuple[Tensor, Tensor], code: Float[Tensor, "R D"]
+    ) -> tuple[Tensor, tuple[Tensor, Tensor], tuple[AttentionWindow, ...]]:
+        """Return the canvas and the decoder's state after a code, and the windows of the write."""
+        state = self.decoder(code, state)
+        written, windows = self.access.write(state[0])
+        return canvas + written.view_as(canvas), state, windows
+
+    def _standard_normal(self) -> Normal:
+        zero = self.background.new_zeros(self.size)
+        return Normal(zero, zero + 1, validate_args=False)
+
+
+class DRAWPosterior(Distribution):
+    """q(z | x) = product over t of q(z_t | x, z_<t)."""
+
+    has_rsample = True
+    arg_constraints: ClassVar[dict[str, constraints.Constraint]] = {}
+
+    def __init__(self, model: DRAW, x: Tensor) -> None:
+        self.model, self.x = model, x
+        super().__init__(x.shape[:1], torch.Size([model.size]), validate_args=False)
+
+    def rsample(
+        self, sample_shape: torch.Size | list[int] | tuple[int, ...] = ()
+    ) -> Float[Tensor, "*S D"]:
+        path = self.model.unroll(self._rows(torch.Size(sample_shape)), lambda _, q: q.rsample())
+        z = torch.cat([each.code for each in path], 1)
+        return z.view(self._extended_shape(torch.Size(sample_shape)))
+
+    def log_prob(self, value: Float[Tensor, "*S D"]) -> Float[Tensor, "*S"]:
+        codes = value.flatten(0, -2).chunk(self.model.glimpses, 1)
+        path = self.model.unroll(self._rows(value.shape[:-2]), lambda t, _: codes[t])
+        each = [Normal(q.mean, q.std, validate_args=False).log_prob(q.code) for q in path]
+        return torch.cat(each, 1).sum(1).view(value.shape[:-1])
+
+    def _rows(self, sample_shape: torch.Size) -> Tensor:
+        """Return the frames once for each sample, [R *frame]."""
+        return self.x.expand(*sample_shape, *self.x.shape).flatten(0, len(sample_shape))
+
+
+def _most_probable(_: int, posterior: Normal) -> Tensor:
+    return posterior.mean
