@@ -103,7 +103,7 @@ def _gain(x: Float[Tensor, "B ..."], windows: Sequence[AttentionWindow]) -> Floa
 
 
 def _along_last_axes(
-    x: Float[Tensor, "B ..."], matrices: Sequence[Float[Tensor, "B K T"]]
+    x: Float[Tensor, "B ..."], matrices: Sequence[Float[Tensor, "B _ _"]]
 ) -> Float[Tensor, "B ..."]:
     """Multiply each of the last axes of ``x`` by the matrix of its turn."""
     for axis, matrix in enumerate(matrices, start=x.ndim - len(matrices)):

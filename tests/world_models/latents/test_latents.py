@@ -136,7 +136,7 @@ def test_it_serves_as_a_representation_and_as_a_density(name: str) -> None:
     representation = REPRESENTATIONS[name]
     assert isinstance(representation, VariationalConfig)
     assert representation.latent == LATENTS[name]()
-    config = BoundConfig(latent=LATENTS[name](), samples=4)
+    config = BoundConfig(latent=LATENTS[name]().example(), samples=4)
     density = config.build(shape=(6, 5), levels=4)
     frames = random_frames(24, (6, 5), 4)
     before = density.log_prob(frames[:8]).mean()
