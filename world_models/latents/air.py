@@ -210,7 +210,7 @@ class AIR(LatentModel):
         Neighbor filters overlap, so that the filters of all of a patch's pixels sum to a constant.
         """
         log_scale, *centers = place.unbind(1)
-        stride, margin = self._stride(log_scale), self.glimpse
+        stride, margin = self._stride(log_scale), self.glimpse // 2 + 1
         gain = 1 / stride if writing else torch.ones_like(stride)
         rows, columns = (
             AttentionWindow(
