@@ -13,8 +13,9 @@ from reverie.envs.errors import UsageError
 from reverie.world_models.inference.bounds import ELBO, IWAE, bound
 from reverie.world_models.inference.estimators import Estimator, surrogate
 from reverie.world_models.inference.evidence import log_evidence
-from reverie.world_models.latents.air import AIR, AIRConfig, Objects, log_prob_of_presence
+from reverie.world_models.latents.air import AIR, AIRConfig, Objects
 from reverie.world_models.latents.composition import Composer
+from reverie.world_models.latents.objects import log_prob_of_presence
 
 TINY = AIRConfig(likelihood="bernoulli", steps=2, size=2, glimpse=2, hidden=8)
 PATTERNS = torch.tensor([[0.0, 0.0], [1.0, 0.0], [1.0, 1.0]])
@@ -26,8 +27,9 @@ def build(config: AIRConfig = TINY, shape: tuple[int, int] = (3, 3)) -> AIR:
     model = config.build(shape, 2)
     for parameter in model.parameters():
         parameter.data += 0.3 * torch.randn_like(parameter) / max(parameter[0].numel(), 1) ** 0.5
-    model.paint[-1].weight.data.normal_()
-    model.paint[-1].bias.data.fill_(1.0)  # most objects are bright
+    painted: Any = model.paint[-1]
+    painted.weight.data.normal_()
+    painted.bias.data.fill_(1.0)  # most objects are bright
     return model.requires_grad_(False)
 
 
@@ -178,8 +180,9 @@ def test_an_object_is_written_within_its_box(scale: float) -> None:
     """A constant patch: its box is filled, but for the blur of its edge, and nothing else is."""
     config = replace(TINY, steps=1, glimpse=5)
     model = config.build((30, 24), 2).requires_grad_(False)
-    model.paint[-1].weight.zero_()
-    model.paint[-1].bias.fill_(2.0)
+    painted: Any = model.paint[-1]
+    painted.weight.zero_()
+    painted.bias.fill_(2.0)
     model.locate.bias.copy_(torch.tensor([3.0, scale, 0.4, -0.3, 0.0, 0.0, 0.0]))
     x = torch.zeros(1, 30, 24)
     assert isinstance(model, Composer)
