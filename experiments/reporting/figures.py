@@ -151,9 +151,7 @@ def representation_figure(
 
     net = model.model
     shown = obs[torch.linspace(0, len(obs) - 1, columns).long()].to(model.device)
-    codes = model.encode(shown)[:, : net.size]
-    if net.score_codes:  # bits: round the probabilities
-        codes = codes.round()
+    codes = net.nearest_code(model.encode(shown)[:, : net.size])
     all_codes = model.encode(obs[:: max(len(obs) // 512, 1)])[:, : net.size]
     by_variance = all_codes.var(0).argsort(descending=True)[:3]
     low, high = all_codes.amin(0), all_codes.amax(0)

@@ -65,6 +65,9 @@ class BinaryVAE(Autoencoder):
     def key(self, x: Tensor) -> Float[Tensor, "B D"]:
         return self.posterior(x).greedy_probs()
 
+    def nearest_code(self, mean: Float[Tensor, "*S D"]) -> Float[Tensor, "*S D"]:
+        return mean.round()
+
 
 class AutoregressiveBernoulli(Distribution):
     """p(z_d = 1 | z_<d) = sigmoid(logits_d + sum over e < d of weight_de z_e) (DARN)."""

@@ -98,6 +98,10 @@ class LatentModel(nn.Module, LatentVariableModel):
     def features(self, x: Tensor) -> Float[Tensor, "B D"]:
         """Return the input of NVIL's baseline."""
 
+    def nearest_code(self, mean: Float[Tensor, "*S D"]) -> Float[Tensor, "*S D"]:
+        """Return a code near a mean of codes, such as a key begins with: here the mean itself."""
+        return mean
+
     def prepare(self, frames: UInt8[Tensor, "B *K H W"]) -> Tensor:
         return self.pixels.values(frames)
 
