@@ -14,10 +14,10 @@ from ...envs.checks import at_least, check, within
 from ...envs.errors import UsageError
 from ...world_models.coding.prequential import require_conditionals
 from ...world_models.density.cts import CTSConfig
-from ...world_models.interface import DensityConfig, SequentialDensity
+from ...world_models.interface import DensityConfig, SequentialDensity, TemporalDensityConfig
 from ..config.arguments import parse_flags, split_roles, take_flag, take_imports
 from ..config.registry import choose_all
-from ..datasets.archive import SUFFIX, Header, digest_of_state, header_of, write_archive
+from ..datasets.archive import SUFFIX, Header, digest_of_state, header_of, untrained, write_archive
 from ..datasets.dataset import Recording
 from ..datasets.symbols import Symbols
 from ..runs.live_line import LiveLine
@@ -34,6 +34,9 @@ class CompressOptions:
     """Rows and columns that frames are downsampled to; smaller frames keep their size."""
     levels: int = 8
     """Gray levels that frames are quantized to; frames of planes have one more than planes."""
+    temporal: bool | None = None
+    """Code each frame given those before it. By default, if the density can be given them, as an
+    untrained cts can."""
     batch_size: int = 1
     """Frames that are coded together, and then learned: a network codes more of them faster."""
     learn: bool = True
@@ -77,7 +80,10 @@ def run(argv: list[str]) -> int:
         settings["weights"] = digest_of_state(density.state_dict())
     symbols = Symbols(recording, resolution=resolution, levels=levels)
     if not options.init_from:
-        built = config.build(shape=symbols.shape, levels=symbols.levels)
+        temporal = options.temporal
+        if temporal is None:
+            temporal = isinstance(config, TemporalDensityConfig)
+        built = untrained(config, symbols.shape, symbols.levels, temporal=temporal)
         density = require_conditionals(built)
     elif (density.shape, density.levels) != (symbols.shape, symbols.levels):
         raise UsageError(
@@ -115,6 +121,11 @@ def parse_compress(argv: list[str]) -> tuple[Path, DensityConfig, CompressOption
         raise UsageError(
             f"--init-from {parsed.options.init_from} names the density, with its settings; leave "
             "out --density, or --init-from."
+        )
+    if parsed.options.init_from and parsed.options.temporal:
+        raise UsageError(
+            f"--temporal is of an untrained density, and {parsed.options.init_from} is one of "
+            "single frames; leave out --temporal, or --init-from."
         )
     return Path(folder), parsed.density, parsed.options
 

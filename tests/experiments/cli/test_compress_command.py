@@ -51,6 +51,7 @@ def pretrained(monkeypatch: pytest.MonkeyPatch) -> None:
     ("flags", "shape", "levels"),
     [
         ([], (10, 5), 8),
+        (["--no-temporal"], (10, 5), 8),
         (["--density", "histogram", "--levels", "4"], (10, 5), 4),
         (["density:cts", "--resolution", "5", "--batch-size", "7"], (5, 5), 8),
     ],
@@ -98,6 +99,11 @@ def test_nothing_is_overwritten(capsys: pytest.CaptureFixture[str]) -> None:
         (
             ["compress", "catch", "--density", "histogram", "--init-from", "runs/a"],
             "leave out --density, or --init-from",
+        ),
+        (["compress", "catch", "--density", "made", "--temporal"], "choose cts, or --no-temporal"),
+        (
+            ["compress", "catch", "--init-from", "runs/a", "--temporal"],
+            "leave out --temporal, or --init-from",
         ),
         (["decompress", "nowhere.reverie"], "nowhere.reverie cannot be read"),
         (["decompress", "catch/manifest.json"], "is no archive of 'reverie compress'"),
