@@ -34,9 +34,9 @@ class CompressOptions:
     """Rows and columns that frames are downsampled to; smaller frames keep their size."""
     levels: int = 8
     """Gray levels that frames are quantized to; frames of planes have one more than planes."""
-    temporal: bool | None = None
-    """Code each frame given those before it. By default, if the density can be given them, as an
-    untrained cts can."""
+    temporal: bool = True
+    """Code each frame given those before it, if the density can be given them, as an untrained cts
+    can; else, single frames are coded."""
     batch_size: int = 1
     """Frames that are coded together, and then learned: a network codes more of them faster."""
     learn: bool = True
@@ -80,9 +80,7 @@ def run(argv: list[str]) -> int:
         settings["weights"] = digest_of_state(density.state_dict())
     symbols = Symbols(recording, resolution=resolution, levels=levels)
     if not options.init_from:
-        temporal = options.temporal
-        if temporal is None:
-            temporal = isinstance(config, TemporalDensityConfig)
+        temporal = options.temporal and isinstance(config, TemporalDensityConfig)
         built = untrained(config, symbols.shape, symbols.levels, temporal=temporal)
         density = require_conditionals(built)
     elif (density.shape, density.levels) != (symbols.shape, symbols.levels):
@@ -121,11 +119,6 @@ def parse_compress(argv: list[str]) -> tuple[Path, DensityConfig, CompressOption
         raise UsageError(
             f"--init-from {parsed.options.init_from} names the density, with its settings; leave "
             "out --density, or --init-from."
-        )
-    if parsed.options.init_from and parsed.options.temporal:
-        raise UsageError(
-            f"--temporal is of an untrained density, and {parsed.options.init_from} is one of "
-            "single frames; leave out --temporal, or --init-from."
         )
     return Path(folder), parsed.density, parsed.options
 

@@ -103,8 +103,8 @@ def untrained(
     if not isinstance(config, TemporalDensityConfig):
         name = type(config).__name__.removesuffix("Config")
         raise UsageError(
-            f"The density {name} is of single frames and cannot be given the frames before; choose "
-            "cts, or --no-temporal."
+            f"The density {name} is of single frames and cannot be given those before; build one "
+            "that can, such as cts, or leave out temporal."
         )
     return config.build_temporal(shape=shape, levels=levels)
 

@@ -223,21 +223,21 @@ def batches(count: int, batch_size: int, *, backwards: bool = False) -> Iterator
     return (slice(k, min(k + batch_size, count)) for k in starts)
 
 
-def first_state(frames: UInt8[Tensor, "N H W"]) -> int:
+def first_state(frames: UInt8[Tensor, "N *K H W"]) -> int:
     """Return the coder's state before the first symbol is pushed: a checksum of the frames."""
     return rans.LOWEST | zlib.crc32(frames.numpy().tobytes())
 
 
 def pack(count: int, words: Words, head: Head) -> bytes:
     """Return a message: the number of frames, the coder's last state, and its words."""
-    state, first = head.tolist()
+    state, first = (int(x) for x in head)
     digits = bytearray()
     while count > 127:
         digits.append(128 | count & 127)
         count >>= 7
     size = (state.bit_length() + 7) // 8
-    data = words[first:].astype("<u4").tobytes()
-    return bytes([*digits, count]) + state.to_bytes(size, "little") + data
+    prefix = bytes([*digits, count]) + state.to_bytes(size, "little")
+    return prefix + words[first:].astype("<u4").tobytes()
 
 
 def unpack(message: bytes) -> tuple[int, Words, Head]:

@@ -183,10 +183,7 @@ class TemporalCTS(CTS):
     """
 
     context = TEMPORAL_CONTEXT
-
-    @property
-    def num_past(self) -> int:
-        return len(self.past)
+    num_past = max(back for back, *_ in TEMPORAL_CONTEXT)
 
     def given(self, past: UInt8[Tensor, "F H W"]) -> "TemporalCTS":
         check_frames(past, self.shape, self.levels)

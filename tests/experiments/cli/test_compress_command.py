@@ -14,6 +14,7 @@ from reverie.envs.catch import CatchConfig
 from reverie.envs.maze import MazeConfig
 from reverie.experiments.cli import compress
 from reverie.experiments.cli import main as cli
+from reverie.experiments.datasets.archive import Archive
 from reverie.experiments.datasets.collect import collect
 from reverie.experiments.datasets.dataset import Recording
 from reverie.world_models.density.cts import CTS
@@ -73,6 +74,16 @@ def test_the_symbols_of_a_recording_come_back(
     assert [path.read_bytes() for path in sorted(Path("catch").iterdir())] == before
 
 
+def test_frames_are_given_those_before_by_default_if_the_density_can_be() -> None:
+    for flags, temporal in (
+        ([], True), (["--no-temporal"], False), (["--density", "histogram"], False),
+    ):  # fmt: skip
+        assert run("compress", "catch", *flags) == 0
+        header = Archive("catch.reverie").header
+        assert (header.temporal, header.num_envs) == (temporal, 2)
+        Path("catch.reverie").unlink()
+
+
 def test_nothing_is_overwritten(capsys: pytest.CaptureFixture[str]) -> None:
     assert run("compress", "catch") == 0
     assert run("decompress", "catch.reverie") == 0
@@ -99,11 +110,6 @@ def test_nothing_is_overwritten(capsys: pytest.CaptureFixture[str]) -> None:
         (
             ["compress", "catch", "--density", "histogram", "--init-from", "runs/a"],
             "leave out --density, or --init-from",
-        ),
-        (["compress", "catch", "--density", "made", "--temporal"], "choose cts, or --no-temporal"),
-        (
-            ["compress", "catch", "--init-from", "runs/a", "--temporal"],
-            "leave out --temporal, or --init-from",
         ),
         (["decompress", "nowhere.reverie"], "nowhere.reverie cannot be read"),
         (["decompress", "catch/manifest.json"], "is no archive of 'reverie compress'"),

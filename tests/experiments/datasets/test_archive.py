@@ -63,7 +63,7 @@ def test_symbols_come_back_in_several_chunks(
     config: Any, settings: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if settings.get("temporal") and not isinstance(config, TemporalDensityConfig):
-        with pytest.raises(UsageError, match="is of single frames and cannot be given the frames"):
+        with pytest.raises(UsageError, match="is of single frames and cannot be given those"):
             header(config, **settings)
         return
     monkeypatch.setattr(archive, "SYMBOLS_PER_CHUNK", 13 * 12)
