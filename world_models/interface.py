@@ -86,6 +86,23 @@ class LocalDensity(SequentialDensity, Protocol):
 
 
 @runtime_checkable
+class TemporalDensity(SequentialDensity, Protocol):
+    """A density of a frame, given the frames before it.
+
+    In itself it is given frames of symbol 0. Recordings are coded by it (``coding``).
+    """
+
+    num_past: int
+    """F: the frames before that it reads."""
+
+    def given(self, past: UInt8[Tensor, "F H W"]) -> SequentialDensity:
+        """Return p(x | past), the oldest frame first.
+
+        It shares what is learned: by observing frames it learns p(x | past) of both.
+        """
+
+
+@runtime_checkable
 class OrderlessDensity(Density, Protocol):
     """A density that predicts unknown pixels from any set of known ones."""
 
@@ -302,6 +319,16 @@ class DensityConfig:
     ) -> Density:
         """Return an untrained density of frames of ``shape`` with ``levels`` symbols."""
         raise NotImplementedError
+
+
+@runtime_checkable
+class TemporalDensityConfig(Protocol):
+    """The config of a density that can also be built to be given the frames before."""
+
+    def build_temporal(
+        self, *, shape: tuple[int, int], levels: int, seed: int = 0
+    ) -> TemporalDensity:
+        """Return an untrained density, on the CPU."""
 
 
 @dataclass(frozen=True)

@@ -14,10 +14,10 @@ from ...envs.checks import at_least, check, within
 from ...envs.errors import UsageError
 from ...world_models.coding.prequential import require_conditionals
 from ...world_models.density.cts import CTSConfig
-from ...world_models.interface import DensityConfig, SequentialDensity
+from ...world_models.interface import DensityConfig, SequentialDensity, TemporalDensityConfig
 from ..config.arguments import parse_flags, split_roles, take_flag, take_imports
 from ..config.registry import choose_all
-from ..datasets.archive import SUFFIX, Header, digest_of_state, header_of, write_archive
+from ..datasets.archive import SUFFIX, Header, digest_of_state, header_of, untrained, write_archive
 from ..datasets.dataset import Recording
 from ..datasets.symbols import Symbols
 from ..runs.live_line import LiveLine
@@ -34,6 +34,9 @@ class CompressOptions:
     """Rows and columns that frames are downsampled to; smaller frames keep their size."""
     levels: int = 8
     """Gray levels that frames are quantized to; frames of planes have one more than planes."""
+    temporal: bool = True
+    """Code each frame given those before it, if the density can be given them, as an untrained cts
+    can; else, single frames are coded."""
     batch_size: int = 1
     """Frames that are coded together, and then learned: a network codes more of them faster."""
     learn: bool = True
@@ -77,7 +80,8 @@ def run(argv: list[str]) -> int:
         settings["weights"] = digest_of_state(density.state_dict())
     symbols = Symbols(recording, resolution=resolution, levels=levels)
     if not options.init_from:
-        built = config.build(shape=symbols.shape, levels=symbols.levels)
+        temporal = options.temporal and isinstance(config, TemporalDensityConfig)
+        built = untrained(config, symbols.shape, symbols.levels, temporal=temporal)
         density = require_conditionals(built)
     elif (density.shape, density.levels) != (symbols.shape, symbols.levels):
         raise UsageError(

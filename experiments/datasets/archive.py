@@ -23,7 +23,13 @@ from torch import Tensor
 from ...envs.checks import at_least, check, within
 from ...envs.errors import UsageError
 from ...world_models.coding.prequential import NotReproduced, decode, encode, require_conditionals
-from ...world_models.interface import Density, DensityConfig, TrainableDensity
+from ...world_models.interface import (
+    Density,
+    DensityConfig,
+    TemporalDensity,
+    TemporalDensityConfig,
+    TrainableDensity,
+)
 from ..config.serialization import decode_file
 from ..config.serialization import encode as to_values
 from ..runs.files import replacing, sync_folder, to_json
@@ -33,7 +39,7 @@ from .symbols import Symbols
 MAGIC = b"\x89reverie"
 SUFFIX = ".reverie"
 """Of the names of archives."""
-ARCHIVE_FORMAT = 1
+ARCHIVE_FORMAT = 2
 SYMBOLS_PER_CHUNK = 1 << 23
 """Symbols of a message; the coder holds 8 bytes of each in memory."""
 CHUNK = struct.Struct("<II")
@@ -51,6 +57,10 @@ class Header:
     density: DensityConfig
     made_with: dict[str, str]
     """Versions and hardware on which the probabilities depend, bit for bit."""
+    num_envs: int = 1
+    """Envs whose frames alternate."""
+    temporal: bool = False
+    """Whether the density is given the frames before."""
     batch_size: int = 1
     """Frames that are coded together, and then learned."""
     learn: bool = True
@@ -64,7 +74,7 @@ class Header:
     format: int = ARCHIVE_FORMAT
 
     def __post_init__(self) -> None:
-        check(self, "", at_least(1), "num_frames", "batch_size")
+        check(self, "", at_least(1), "num_frames", "num_envs", "batch_size")
         check(self, "", within(2, 256), "levels")
 
     @property
@@ -76,11 +86,32 @@ class Header:
 
     def build(self) -> Density:
         """Return the untrained density, on the CPU."""
-        return self.density.build(shape=self.shape, levels=self.levels)
+        return untrained(self.density, self.shape, self.levels, temporal=self.temporal)
+
+    @property
+    def coding(self) -> dict[str, Any]:
+        """Arguments of ``encode`` and ``decode``."""
+        return {"batch_size": self.batch_size, "learn": self.learn, "num_envs": self.num_envs}
+
+
+def untrained(
+    config: DensityConfig, shape: tuple[int, int], levels: int, *, temporal: bool
+) -> Density:
+    """Return the density of a config, given the frames before or of single frames, on the CPU."""
+    if not temporal:
+        return config.build(shape=shape, levels=levels)
+    if not isinstance(config, TemporalDensityConfig):
+        name = type(config).__name__.removesuffix("Config")
+        raise UsageError(
+            f"The density {name} is of single frames and cannot be given those before; build one "
+            "that can, such as cts, or leave out temporal."
+        )
+    return config.build_temporal(shape=shape, levels=levels)
 
 
 def header_of(symbols: Symbols, config: DensityConfig, density: Density, **settings: Any) -> Header:
     """Return the header of an archive of symbols, coded by a density with this config."""
+    settings["temporal"] = isinstance(density, TemporalDensity)
     return Header(
         env_name=symbols.recording.env_name,
         num_frames=len(symbols),
@@ -88,6 +119,7 @@ def header_of(symbols: Symbols, config: DensityConfig, density: Density, **setti
         levels=symbols.levels,
         density=config,
         made_with=made_with(density),
+        num_envs=symbols.recording.manifest.num_envs,
         **settings,
     )
 
@@ -147,8 +179,7 @@ def write_archive(
             message = encode(
                 density,
                 symbols[done : done + count],
-                batch_size=header.batch_size,
-                learn=header.learn,
+                **header.coding,
                 show=partial(_show_from, show, done),
             )
             file.write(_chunk(message))
@@ -232,8 +263,7 @@ class Archive:
                 part = decode(
                     density,
                     message,
-                    batch_size=header.batch_size,
-                    learn=header.learn,
+                    **header.coding,
                     show=partial(_show_from, show, done),
                 )
             except NotReproduced as error:

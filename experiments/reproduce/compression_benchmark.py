@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from ...envs.atari.atari import AtariConfig
 from ...envs.errors import RunError
 from ...world_models.density.cts import CTSConfig
-from ...world_models.interface import DensityConfig
+from ...world_models.interface import DensityConfig, TemporalDensityConfig
 from ..config.registry import part_name
 from ..datasets.dataset import Recording
 from ..datasets.image_codecs import CODECS, Form
@@ -41,13 +41,21 @@ class CompressionBenchmark(Recipe):
 
     @property
     def cost(self) -> str:
-        return f"{len(self.games)} x {self.frames:,} frames, {1 + len(CODECS)} codecs"
+        codecs = len(self.densities) + len(CODECS)
+        return f"{len(self.games)} x {self.frames:,} frames, {codecs} codecs"
+
+    @property
+    def densities(self) -> dict[str, bool]:
+        """Whether the density is given the frames before, by the name of the codec."""
+        name = part_name(self.density)
+        temporal = isinstance(self.density, TemporalDensityConfig)
+        return ({name: True} if temporal else {}) | {f"{name} of single frames": False}
 
     def measure(self, folder: Path) -> Iterator[dict[str, Any]]:
         """Yield the result after each game and codec; finished ones are kept."""
         rows = []
         about = {"frames": self.frames, "resolution": self.resolution, "levels": self.levels}
-        for codec in (part_name(self.density), *CODECS):
+        for codec in (*self.densities, *CODECS):
             for game in self.games:
                 path = folder / self.kind / f"{game}-{codec.partition(',')[0]}.json"
                 if not path.exists():
@@ -55,7 +63,7 @@ class CompressionBenchmark(Recipe):
                     if codec in CODECS:
                         row = smallest(CODECS[codec], symbols[:].numpy())
                     else:
-                        row = self._archive(symbols, path.with_suffix(".reverie"))
+                        row = self._archive(symbols, path.with_suffix(".reverie"), codec)
                     about_row = {"env_name": game, "codec": codec}
                     write_json(path, about_row | row | {"provenance": _provenance()})
                 rows.append(read_json(path))
@@ -65,10 +73,11 @@ class CompressionBenchmark(Recipe):
         record_random_play(AtariConfig(game), data, frames=self.frames, num_envs=1)
         return Symbols(Recording(data), resolution=self.resolution, levels=self.levels)
 
-    def _archive(self, symbols: Symbols, path: Path) -> dict[str, Any]:
-        from ..datasets.archive import Archive, header_of, write_archive  # imports numba
+    def _archive(self, symbols: Symbols, path: Path, codec: str) -> dict[str, Any]:
+        from ..datasets.archive import Archive, header_of, untrained, write_archive  # imports numba
 
-        density = self.density.build(shape=symbols.shape, levels=symbols.levels)
+        temporal = self.densities[codec]
+        density = untrained(self.density, symbols.shape, symbols.levels, temporal=temporal)
         header = header_of(symbols, self.density, density)
         frames = symbols[:]
         start = time.process_time()
@@ -77,7 +86,8 @@ class CompressionBenchmark(Recipe):
         archive = Archive(path)
         decoded = archive.read(archive.header.build())
         seconds = middle - start, time.process_time() - middle
-        return row_of("one file", size, seconds, torch.equal(decoded, frames))
+        form = "each frame given those before" if temporal else "single frames"
+        return row_of(form, size, seconds, torch.equal(decoded, frames))
 
 
 def _provenance() -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Lossless coding of frames by the densities that predict them."""
+"""Lossless coding of frames by the densities that predict them, or by latent-variable models."""
 
 from .prequential import decode, encode
 

@@ -62,9 +62,10 @@ def encode_latents(
     """
     model = require_steps(model)
     planes, intervals = quantize(model, frames, steps, bits=bits, beta=beta)
-    first = _first_state(model, planes, steps, bits)
-    words, state = rans.push(intervals, np.uint64(first))
-    return bytes([steps, bits]) + pack(len(frames), int(state), words)
+    words = np.empty(len(intervals), np.uint32)
+    head = np.array([_first_state(model, planes, steps, bits), len(words)], np.uint64)
+    rans.push(intervals, words, head)
+    return bytes([steps, bits]) + pack(len(frames), words, head)
 
 
 def decode_latents(model: LatentModel, message: bytes) -> Float[Tensor, "N *K H W"]:
@@ -78,11 +79,14 @@ def decode_latents(model: LatentModel, message: bytes) -> Float[Tensor, "N *K H 
         f"The message does not hold latents of this {type(model).__name__}: it was coded by a "
         "model with other weights, or it is damaged; decode it with the model that coded it."
     )
-    count, state, words = unpack(message[2:], damaged)
+    try:
+        count, words, head = unpack(message[2:])
+    except ValueError as error:
+        raise damaged from error
     steps, bits = message[:2]
     if steps > model.code_shape[0] or bits > MAX_BITS or count > MAX_FRAMES:
         raise damaged
-    planes, head = _empty_planes(model, count, steps), np.array([state, 0], np.uint64)
+    planes = _empty_planes(model, count, steps)
     zero, table, _ = discretized_normal(bits)
     for k, plane in enumerate(planes):
         pop_plane(_before(planes, k), zero, table, plane, words, head)

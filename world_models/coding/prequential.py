@@ -4,6 +4,8 @@ Dawid 1984, "Statistical Theory: The Prequential Approach". The density that dec
 frames, so that a message holds no weights. Its length is the frames' description length: the sum of
 -log2 p(x) over the frames, each just before it is learned.
 
+A density that can be given the frames before (``TemporalDensity``) codes each frame given them.
+
 A message is the number of frames, 7 bits a byte, the coder's last state in 5 to 8 bytes, and its
 words of 4 bytes. The coder's first state is a checksum of the frames, which costs nothing to keep:
 a density that decodes other frames than were coded does not end in it.
@@ -22,12 +24,12 @@ from torch import Tensor
 
 from ...envs.errors import NumericalError, UsageError
 from ..density.frames import check_frames
-from ..interface import Density, SequentialDensity
+from ..interface import Density, SequentialDensity, TemporalDensity
 from . import rans
 
 Words = NDArray[np.uint32]
 Head = NDArray[np.uint64]
-"""State of the coder while it decodes, and the number of words that it has read."""
+"""State of the coder, and the position of the first word of its message."""
 
 
 @runtime_checkable
@@ -47,7 +49,7 @@ class FrameCoder(SequentialDensity, Protocol):
 class NotReproduced(UsageError):
     """The density differs from the one that coded a message, or the message is damaged."""
 
-    def __init__(self, density: Density) -> None:
+    def __init__(self, density: object) -> None:
         super().__init__(
             f"The density {type(density).__name__} does not decode the frames that were coded: its "
             "probabilities differ from those of the density that coded them, or the message is "
@@ -61,15 +63,17 @@ def encode(
     *,
     batch_size: int = 1,
     learn: bool = True,
+    num_envs: int = 1,
     show: Callable[[int], object] = lambda done: None,
 ) -> bytes:
     """Encode frames, each of which the density learns after it is coded.
 
     A message is at most a thousandth and 8 bytes longer than the frames' log-probabilities say. The
-    frames of a batch are coded together, and then learned; without ``learn`` none is. ``show`` is
-    called with the number of frames that are coded. Raises UsageError for a density without
-    conditionals of single pixels, a batch size below 1 and frames that the density was not built
-    for, and NumericalError for conditionals that are no probabilities.
+    frames of a batch are coded together, given those before the batch, and then learned; without
+    ``learn`` none is. Frames of ``num_envs`` envs alternate, as in a recording. ``show`` is called
+    with the number of frames that are coded. Raises UsageError for a density without conditionals
+    of single pixels, a batch size or number of envs below 1 and frames that the density was not
+    built for, and NumericalError for conditionals that are no probabilities.
 
     Example::
 
@@ -82,19 +86,21 @@ def encode(
         again = decode(CTSConfig().build(shape=(42, 42), levels=8), message)
         assert torch.equal(frames, again)
     """
-    density = require_conditionals(density)
+    sequence = _Sequence(density, num_envs)
+    density = sequence.density
     if len(frames):
         check_frames(frames, density.shape, density.levels)
     frames = frames.cpu().contiguous()
     intervals = np.empty((*frames.shape, 2), np.uint32)
     with one_thread():
-        for part in _batches(len(frames), batch_size):
-            _write_intervals(density, frames[part], intervals[part].reshape(-1, 2))
-            if learn:
-                density.observe(frames[part])
+        for part in batches(len(frames), batch_size):
+            _write_intervals(sequence.next, frames[part], intervals[part].reshape(-1, 2))
+            sequence.advance(frames[part], learn)
             show(part.stop)
-    words, state = rans.push(intervals.reshape(-1, 2), np.uint64(_first_state(frames)))
-    return pack(len(frames), int(state), words)
+    words = np.empty(frames.numel(), np.uint32)
+    head = np.array([first_state(frames), len(words)], np.uint64)
+    rans.push(intervals.reshape(-1, 2), words, head)
+    return pack(len(frames), words, head)
 
 
 def decode(
@@ -103,6 +109,7 @@ def decode(
     *,
     batch_size: int = 1,
     learn: bool = True,
+    num_envs: int = 1,
     show: Callable[[int], object] = lambda done: None,
 ) -> UInt8[Tensor, "N H W"]:
     """Decode frames with a density in the state of the one that coded them, and equal settings.
@@ -110,22 +117,24 @@ def decode(
     Raises UsageError and NumericalError as ``encode`` does, and NotReproduced, a UsageError, if
     the frames are not those that were coded.
     """
-    density = require_conditionals(density)
-    count, state, words = unpack(message, NotReproduced(density))
-    head = np.array([state, 0], np.uint64)
+    sequence = _Sequence(density, num_envs)
+    density = sequence.density
+    try:
+        count, words, head = unpack(message)
+    except ValueError as error:
+        raise NotReproduced(density) from error
     frames = [torch.zeros(0, *density.shape, dtype=torch.uint8)]
     with one_thread():
-        for part in _batches(count, batch_size):
+        for part in batches(count, batch_size):
             batch = torch.zeros(part.stop - part.start, *density.shape, dtype=torch.uint8)
-            _pop_frames(density, batch, words, head)
+            _pop_frames(sequence.next, batch, words, head)
             if head[0] < rans.LOWEST:  # the words have ended before the frames
                 raise NotReproduced(density)
             frames.append(batch)
-            if learn:
-                density.observe(batch)
+            sequence.advance(batch, learn)
             show(part.stop)
     decoded = torch.cat(frames)
-    if head.tolist() != [_first_state(decoded), len(words)]:
+    if head.tolist() != [first_state(decoded), len(words)]:
         raise NotReproduced(density)
     return decoded
 
@@ -138,6 +147,32 @@ def require_conditionals(density: Density) -> SequentialDensity:
             "single pixels given those before them in one order; choose one that has, such as cts."
         )
     return density
+
+
+class _Sequence:
+    """Frames that are coded one after the other; ``next`` is the density of those to come."""
+
+    def __init__(self, density: Density, num_envs: int) -> None:
+        if num_envs < 1:
+            raise UsageError(f"num_envs is {num_envs}; it must be 1 or more.")
+        self.density = self.next = require_conditionals(density)
+        self.num_envs = num_envs
+        if isinstance(self.density, TemporalDensity):
+            size = self.density.num_past * num_envs
+            self.recent = torch.zeros(size, *self.density.shape, dtype=torch.uint8)
+            self.next = self.density.given(self.recent[:: self.num_envs])
+
+    def advance(self, frames: UInt8[Tensor, "B H W"], learn: bool) -> None:
+        """Add frames to the past, each of which is learned given those before it."""
+        if not isinstance(self.density, TemporalDensity):
+            if learn:
+                self.density.observe(frames)
+            return
+        for frame in frames[:, None]:
+            if learn:
+                self.next.observe(frame)
+            self.recent = torch.cat([self.recent[1:], frame])
+            self.next = self.density.given(self.recent[:: self.num_envs])
 
 
 def _write_intervals(
@@ -179,36 +214,42 @@ def _probs(
     return probs
 
 
-def _batches(count: int, batch_size: int) -> Iterator[slice]:
+def batches(count: int, batch_size: int, *, backwards: bool = False) -> Iterator[slice]:
+    """Return the batches of frames; raises UsageError for a batch size below 1."""
     if batch_size < 1:
         raise UsageError(f"batch_size is {batch_size}; it must be 1 or more.")
-    return (slice(k, min(k + batch_size, count)) for k in range(0, count, batch_size))
+    starts = range(0, count, batch_size)
+    starts = starts[::-1] if backwards else starts
+    return (slice(k, min(k + batch_size, count)) for k in starts)
 
 
-def _first_state(frames: UInt8[Tensor, "N H W"]) -> int:
+def first_state(frames: UInt8[Tensor, "N *K H W"]) -> int:
+    """Return the coder's state before the first symbol is pushed: a checksum of the frames."""
     return rans.LOWEST | zlib.crc32(frames.numpy().tobytes())
 
 
-def pack(count: int, state: int, words: Words) -> bytes:
+def pack(count: int, words: Words, head: Head) -> bytes:
     """Return a message: the number of frames, the coder's last state, and its words."""
+    state, first = (int(x) for x in head)
     digits = bytearray()
     while count > 127:
         digits.append(128 | count & 127)
         count >>= 7
     size = (state.bit_length() + 7) // 8
-    return bytes([*digits, count]) + state.to_bytes(size, "little") + words.astype("<u4").tobytes()
+    prefix = bytes([*digits, count]) + state.to_bytes(size, "little")
+    return prefix + words[first:].astype("<u4").tobytes()
 
 
-def unpack(message: bytes, error: UsageError) -> tuple[int, int, Words]:
-    """Return what ``pack`` was given; raise ``error`` for a message that is too short."""
+def unpack(message: bytes) -> tuple[int, Words, Head]:
+    """Invert ``pack``; raises ValueError for what is no message."""
     size = next((k + 1 for k, digit in enumerate(message[:9]) if digit < 128), 0)
     count = sum((digit & 127) << 7 * k for k, digit in enumerate(message[:size]))
     body = message[size:]
     if not size or len(body) < 5:
-        raise error
+        raise ValueError("the message is cut")
     state_size = 5 + (len(body) - 5) % 4
     words = np.frombuffer(body[state_size:], "<u4").astype(np.uint32)
-    return count, int.from_bytes(body[:state_size], "little"), words
+    return count, words, np.array([int.from_bytes(body[:state_size], "little"), 0], np.uint64)
 
 
 @contextmanager

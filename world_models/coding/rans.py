@@ -7,7 +7,9 @@ The symbol that is pushed last is popped first:
     push: s' = M (s // f) + c + s mod f
     pop:  the symbol with c <= s' mod M < c + f, and s = f (s' // M) + s' mod M - c
 
-The state s stays in 2^32..2^64, and its low 32 bits move to and from the words of the message.
+The state s stays in 2^32..2^64, and its low 32 bits move to and from the words of the message. A
+message lies at the end of an array of words, with room before it; ``head``, uint64 [2], holds the
+state and the position of the first word. Push and pop undo each other exactly, in either order.
 Frequencies of 24 bits, as in constriction, cost a pixel of 8 levels 10^-6 bits more than its
 probability says; with 16 bits they would cost a frame of 42 x 42 pixels a quarter of a bit, which
 is more than a thousandth of a predictable frame.
@@ -21,47 +23,60 @@ from ..machine_code import compiled
 
 PRECISION = 24
 """Bits of the sum of all frequencies."""
-LOWEST = 1 << 32
+WORD_BITS = 32
+LOWEST = 1 << WORD_BITS
 """Smallest state between two symbols."""
 
 # Of one type, because numba turns a sum of signed and unsigned integers into a float.
-_PRECISION, _WORD, _LOWEST = np.uint64(PRECISION), np.uint64(32), np.uint64(LOWEST)
+_PRECISION, _WORD, _LOWEST = np.uint64(PRECISION), np.uint64(WORD_BITS), np.uint64(LOWEST)
 _TOTAL, _FULL = np.uint64(1 << PRECISION), np.uint64(64 - PRECISION)
 
 
 @compiled()
 @no_type_check
-def push(intervals: np.ndarray, state: int):
-    """Push symbols from the last to the first; return the words in the order of popping.
+def push(intervals: np.ndarray, words: np.ndarray, head: np.ndarray):
+    """Push symbols from the last to the first, so that the first is popped first.
 
-    The state is returned as well. ``intervals``, uint32 [n 2], holds c and f of every symbol.
+    ``intervals``, uint32 [n 2], holds c and f of every symbol, which takes at most a word.
     """
-    words = np.empty(len(intervals), np.uint32)
-    first = len(words)
+    state, first = head[0], head[1]
     for k in range(len(intervals) - 1, -1, -1):
         start, size = np.uint64(intervals[k, 0]), np.uint64(intervals[k, 1])
         if state >> _FULL >= size:
-            first -= 1
+            first -= np.uint64(1)
             words[first] = np.uint32(state)
             state >>= _WORD
         state = ((state // size) << _PRECISION) + state % size + start
-    return words[first:], state
+    head[0], head[1] = state, first
+
+
+@compiled()
+@no_type_check
+def slot_of(head: np.ndarray):
+    """Return s mod M, which lies in the interval of the symbol that is popped next."""
+    return head[0] & (_TOTAL - np.uint64(1))
+
+
+@compiled()
+@no_type_check
+def remove(words: np.ndarray, head: np.ndarray, start: int, size: int):
+    """Pop the symbol with this interval, in which the slot lies."""
+    state = size * (head[0] >> _PRECISION) + slot_of(head) - start
+    if state < _LOWEST and head[1] < np.uint64(len(words)):
+        state = (state << _WORD) | np.uint64(words[head[1]])
+        head[1] += np.uint64(1)
+    head[0] = state
 
 
 @compiled()
 @no_type_check
 def pop(words: np.ndarray, head: np.ndarray, table: np.ndarray):
-    """Pop a symbol; ``head``, uint64 [2], is the state and the number of words that it has read."""
-    state = head[0]
-    slot = state & (_TOTAL - np.uint64(1))
+    """Pop a symbol."""
+    slot = slot_of(head)
     symbol = 0
     while table[symbol + 1] <= slot:
         symbol += 1
-    state = (table[symbol + 1] - table[symbol]) * (state >> _PRECISION) + slot - table[symbol]
-    if state < _LOWEST and head[1] < np.uint64(len(words)):
-        state = (state << _WORD) | np.uint64(words[head[1]])
-        head[1] += np.uint64(1)
-    head[0] = state
+    remove(words, head, table[symbol], table[symbol + 1] - table[symbol])
     return symbol
 
 

@@ -12,12 +12,9 @@ import numpy as np
 from ..coding.rans import pop, tabulate, write_interval
 from ..machine_code import compiled
 
-DEPTH = 4
-"""Length of a context: the pixels left, up, up-left and up-right, in order of importance."""
-
 
 class ContextTrees(NamedTuple):
-    """The trees of all pixels in two pools, in the order of first visits.
+    """The trees of all pixels in two pools, in the order of first visits, and their counters.
 
     Row 0 of each pool stays empty: it represents every context without visits.
     """
@@ -29,18 +26,21 @@ class ContextTrees(NamedTuple):
     leaves: np.ndarray
     """Int32[leaves, levels + 1]: count of each symbol, total count."""
     used: np.ndarray
-    """Int64[2]: number of rows in use, of nodes and of leaves."""
+    """Int64[3]: number of rows in use, of nodes and of leaves; and of learned frames."""
+    context: np.ndarray
+    """Int64[depth, 3]: the pixels of a context in order of importance, each as the frames before,
+    the rows below and the columns to the right of the pixel that is predicted."""
 
 
 def reserve(trees: ContextTrees, shape: tuple[int, int], frames: int) -> None:
     """Grow the pools for the most nodes that ``frames`` frames can add, up to complete trees."""
-    pixels, levels = shape[0] * shape[1], trees.leaves.shape[1] - 1
-    nodes, leaves = trees.used.tolist()
-    inner_nodes = sum(levels**depth for depth in range(DEPTH))
+    pixels, levels, depth = shape[0] * shape[1], trees.leaves.shape[1] - 1, len(trees.context)
+    nodes, leaves, _ = trees.used.tolist()
+    inner_nodes = sum(levels**d for d in range(depth))
     for pool, rows, growth, limit in (
-        (trees.nodes, nodes, DEPTH - 1, inner_nodes),
-        (trees.weights, nodes, DEPTH - 1, inner_nodes),
-        (trees.leaves, leaves, 1, levels**DEPTH),
+        (trees.nodes, nodes, depth - 1, inner_nodes),
+        (trees.weights, nodes, depth - 1, inner_nodes),
+        (trees.leaves, leaves, 1, levels**depth),
     ):
         max_rows = 1 + pixels * limit
         needed = min(rows + pixels * growth * frames, max_rows)
@@ -52,32 +52,37 @@ def reserve(trees: ContextTrees, shape: tuple[int, int], frames: int) -> None:
 @compiled(error_model="numpy")
 @no_type_check
 def score_and_update(
-    trees: ContextTrees, frames: np.ndarray, num_frames: int, update: bool, pixel_probs: np.ndarray
+    trees: ContextTrees, frames: np.ndarray, past: np.ndarray, update: bool, pixel_probs: np.ndarray
 ):
     """Return the log-probabilities of the frames just before and just after their update, in nats.
 
-    ``num_frames`` is the number of frames learned before. Without ``update`` the trees stay
-    unchanged. If ``pixel_probs`` has rows, each pixel's probability before the update is written
-    to the row of its frame.
+    ``past``, uint8 [F H W], holds the frames before each of them, the oldest first. Without
+    ``update`` the trees stay unchanged. If ``pixel_probs`` has rows, each pixel's probability
+    before the update is written to the row of its frame.
 
     The three passes over a frame are separate because memory is the bottleneck: the reads of many
     pixels then overlap, and the arithmetic runs on contiguous arrays.
     """
     levels, pixels = trees.leaves.shape[1] - 1, frames.shape[1] * frames.shape[2]
+    depth, num_frames = len(trees.context), trees.used[2]
     before, after = np.zeros(len(frames)), np.zeros(len(frames))
-    path = np.empty((DEPTH, pixels), np.uint32)
-    weight = np.empty((DEPTH, pixels))
+    path = np.empty((depth, pixels), np.uint32)
+    weight = np.empty((depth, pixels))
     # Arrays unpacked from a larger one would be strided, and numba's loops over those are slow.
-    count = np.empty((DEPTH + 1, pixels), np.int32)
-    total = np.empty((DEPTH + 1, pixels), np.int32)
+    count = np.empty((depth + 1, pixels), np.int32)
+    total = np.empty((depth + 1, pixels), np.int32)
     p, q = np.empty(pixels), np.empty(pixels)
+    padded = np.zeros((len(past) + 1, frames.shape[1] + 2, frames.shape[2] + 2), np.uint8)
+    padded[:-1, 1:-1, 1:-1] = past
     for b in range(len(frames)):
-        _update_counts(trees, frames[b], update, path, weight, count, total)
+        padded[-1, 1:-1, 1:-1] = frames[b]
+        _update_counts(trees, padded, update, path, weight, count, total)
         _update_switching_weights(count, total, weight, p, q, 1 / levels, 1 / (num_frames + b + 2))
         if update:
+            trees.used[2] += 1
             for pixel in range(pixels):
-                for depth in range(DEPTH):
-                    trees.weights[path[depth, pixel]] = weight[depth, pixel]
+                for d in range(depth):
+                    trees.weights[path[d, pixel]] = weight[d, pixel]
         if len(pixel_probs):
             pixel_probs[b] = p
         before[b], after[b] = _log_product(p), _log_product(q)
@@ -86,43 +91,42 @@ def score_and_update(
 
 @compiled(error_model="numpy")
 @no_type_check
-def _update_counts(trees, frame, update, path, weight, count, total):
+def _update_counts(trees, padded, update, path, weight, count, total):
     """Read the weights and counts on each pixel's path; with ``update``, increment the counts.
 
-    ``path`` holds the inner nodes from root to leaf, ``count`` the count of the pixel's symbol and
-    ``total`` that of all symbols, both before the increment.
+    ``padded`` holds the frame, after those before it, with a border of symbol 0. ``path`` holds the
+    inner nodes from root to leaf, ``count`` the count of the pixel's symbol and ``total`` that of
+    all symbols, both before the increment.
     """
-    nodes, weights, leaves, used = trees
-    height, width = frame.shape
-    levels = leaves.shape[1] - 1
-    padded = np.zeros((height + 1, width + 2), np.uint8)
-    padded[1:, 1:-1] = frame
+    nodes, weights, leaves, used, context = trees
+    height, width = padded.shape[1] - 2, padded.shape[2] - 2
+    levels, depth, last = leaves.shape[1] - 1, len(context), len(padded) - 1
     for i in range(height):
         for j in range(width):
-            symbol = padded[i + 1, j + 1]
-            context = (padded[i + 1, j], padded[i, j + 1], padded[i, j], padded[i, j + 2])
+            symbol = padded[last, i + 1, j + 1]
             pixel = i * width + j
             node = np.uint32(1 + pixel)
-            for depth in range(DEPTH):
-                path[depth, pixel] = node
-                weight[depth, pixel] = weights[node]
-                count[depth, pixel] = nodes[node, symbol]
-                total[depth, pixel] = nodes[node, levels]
-                link = levels + 1 + context[depth]
+            for d in range(depth):
+                path[d, pixel] = node
+                weight[d, pixel] = weights[node]
+                count[d, pixel] = nodes[node, symbol]
+                total[d, pixel] = nodes[node, levels]
+                back, down, right = context[d]
+                link = levels + 1 + padded[last - back, i + 1 + down, j + 1 + right]
                 child = np.uint32(nodes[node, link])
                 if update:
                     nodes[node, symbol] += 1
                     nodes[node, levels] += 1
                     if child == 0:
-                        pool = 1 if depth == DEPTH - 1 else 0
+                        pool = 1 if d == depth - 1 else 0
                         child = np.uint32(used[pool])
                         used[pool] += 1
                         nodes[node, link] = child
                         if pool == 0:
                             weights[child] = 0.5
                 node = child
-            count[DEPTH, pixel] = leaves[node, symbol]
-            total[DEPTH, pixel] = leaves[node, levels]
+            count[depth, pixel] = leaves[node, symbol]
+            total[depth, pixel] = leaves[node, levels]
             if update:
                 leaves[node, symbol] += 1
                 leaves[node, levels] += 1
@@ -139,10 +143,11 @@ def _update_switching_weights(count, total, weight, p, q, prior, rate):
     stay' = (1 - a) w e + a (1 - w) p, split' = (1 - a) (1 - w) p + a w e, w' = stay' / their sum.
     The published code has stay' in place of w in the last term of split'; so has this function.
     """
+    depth = len(weight)
     for k in range(p.size):
-        p[k] = (count[DEPTH, k] + prior) / (total[DEPTH, k] + 1.0)
-        q[k] = (count[DEPTH, k] + prior + 1.0) / (total[DEPTH, k] + 2.0)
-    for d in range(DEPTH - 1, -1, -1):
+        p[k] = (count[depth, k] + prior) / (total[depth, k] + 1.0)
+        q[k] = (count[depth, k] + prior + 1.0) / (total[depth, k] + 2.0)
+    for d in range(depth - 1, -1, -1):
         c, n, w = count[d], total[d], weight[d]
         for k in range(p.size):
             estimate = (c[k] + prior) / (n[k] + 1.0)
@@ -169,27 +174,26 @@ def _log_product(p):
 
 @compiled(error_model="numpy")
 @no_type_check
-def conditional(trees: ContextTrees, frame: np.ndarray, i: int, j: int, probs: np.ndarray):
-    """Write the probabilities of pixel (i, j) given its causal neighbors; others are not read.
+def conditional(trees, frame, past, i, j, probs):
+    """Write the probabilities of pixel (i, j) given the pixels of its context; others are not read.
 
     From the root to the leaf, each node has the share of the mixture that those above leave to it.
     """
-    nodes, weights, leaves, _ = trees
-    levels, width = len(probs), frame.shape[1]
-    left = frame[i, j - 1] if j > 0 else 0
-    above = frame[i - 1, j] if i > 0 else 0
-    above_left = frame[i - 1, j - 1] if i > 0 and j > 0 else 0
-    above_right = frame[i - 1, j + 1] if i > 0 and j + 1 < width else 0
-    context = (left, above, above_left, above_right)
+    nodes, weights, leaves, _, context = trees
+    levels, (height, width) = len(probs), frame.shape
     prior = 1 / levels
     probs[:] = 0.0
     node, share = np.uint32(1 + i * width + j), 1.0
-    for depth in range(DEPTH):
+    for d in range(len(context)):
         own = share * weights[node] / (nodes[node, levels] + 1.0)
         for symbol in range(levels):
             probs[symbol] += own * (nodes[node, symbol] + prior)
         share *= 1 - weights[node]
-        node = np.uint32(nodes[node, levels + 1 + context[depth]])
+        back, row, column = context[d, 0], i + context[d, 1], j + context[d, 2]
+        link = levels + 1
+        if 0 <= row < height and 0 <= column < width:
+            link += past[len(past) - back, row, column] if back else frame[row, column]
+        node = np.uint32(nodes[node, link])
     own = share / (leaves[node, levels] + 1.0)
     for symbol in range(levels):
         probs[symbol] += own * (leaves[node, symbol] + prior)
@@ -197,17 +201,17 @@ def conditional(trees: ContextTrees, frame: np.ndarray, i: int, j: int, probs: n
 
 @compiled(error_model="numpy")
 @no_type_check
-def conditionals(trees: ContextTrees, frames: np.ndarray, i: int, j: int):
+def conditionals(trees: ContextTrees, frames: np.ndarray, past: np.ndarray, i: int, j: int):
     """Return the probabilities [B levels] of pixel (i, j) of every frame."""
     probs = np.empty((len(frames), trees.leaves.shape[1] - 1))
     for b in range(len(frames)):
-        conditional(trees, frames[b], i, j, probs[b])
+        conditional(trees, frames[b], past, i, j, probs[b])
     return probs
 
 
 @compiled(error_model="numpy")
 @no_type_check
-def sample(trees: ContextTrees, uniform: np.ndarray):
+def sample(trees: ContextTrees, uniform: np.ndarray, past: np.ndarray):
     """Sample frames in raster order; each pixel inverts its distribution at a uniform number."""
     batch, height, width = uniform.shape
     probs = np.empty(trees.leaves.shape[1] - 1)
@@ -215,7 +219,7 @@ def sample(trees: ContextTrees, uniform: np.ndarray):
     for b in range(batch):
         for i in range(height):
             for j in range(width):
-                conditional(trees, frames[b], i, j, probs)
+                conditional(trees, frames[b], past, i, j, probs)
                 symbol, cumulative = 0, probs[0]
                 while cumulative <= uniform[b, i, j] and symbol < len(probs) - 1:
                     symbol += 1
@@ -226,7 +230,9 @@ def sample(trees: ContextTrees, uniform: np.ndarray):
 
 @compiled()
 @no_type_check
-def write_intervals(trees: ContextTrees, frames: np.ndarray, intervals: np.ndarray):
+def write_intervals(
+    trees: ContextTrees, frames: np.ndarray, past: np.ndarray, intervals: np.ndarray
+):
     """Write the coder's interval of every pixel of the frames, pixel after pixel."""
     batch, height, width = frames.shape
     probs = np.empty(trees.leaves.shape[1] - 1)
@@ -235,7 +241,7 @@ def write_intervals(trees: ContextTrees, frames: np.ndarray, intervals: np.ndarr
     for i in range(height):
         for j in range(width):
             for b in range(batch):
-                conditional(trees, frames[b], i, j, probs)
+                conditional(trees, frames[b], past, i, j, probs)
                 tabulate(probs, table)
                 write_interval(table, frames[b, i, j], intervals[k])
                 k += 1
@@ -243,7 +249,9 @@ def write_intervals(trees: ContextTrees, frames: np.ndarray, intervals: np.ndarr
 
 @compiled()
 @no_type_check
-def pop_frames(trees: ContextTrees, frames: np.ndarray, words: np.ndarray, head: np.ndarray):
+def pop_frames(
+    trees: ContextTrees, frames: np.ndarray, past: np.ndarray, words: np.ndarray, head: np.ndarray
+):
     """Pop every pixel of the frames from the coder's message, pixel after pixel."""
     batch, height, width = frames.shape
     probs = np.empty(trees.leaves.shape[1] - 1)
@@ -251,6 +259,6 @@ def pop_frames(trees: ContextTrees, frames: np.ndarray, words: np.ndarray, head:
     for i in range(height):
         for j in range(width):
             for b in range(batch):
-                conditional(trees, frames[b], i, j, probs)
+                conditional(trees, frames[b], past, i, j, probs)
                 tabulate(probs, table)
                 frames[b, i, j] = pop(words, head, table)

@@ -8,7 +8,7 @@ from torch import Tensor
 from ...envs.errors import UsageError
 
 
-def check_frames(x: Tensor, shape: tuple[int, int], levels: int) -> None:
+def check_frames(x: Tensor, shape: tuple[int, ...], levels: int) -> None:
     """Check that frames are a non-empty uint8 batch of ``shape`` with symbols 0..levels-1.
 
     Raises UsageError if they are not.

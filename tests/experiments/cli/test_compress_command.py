@@ -14,6 +14,7 @@ from reverie.envs.catch import CatchConfig
 from reverie.envs.maze import MazeConfig
 from reverie.experiments.cli import compress
 from reverie.experiments.cli import main as cli
+from reverie.experiments.datasets.archive import Archive
 from reverie.experiments.datasets.collect import collect
 from reverie.experiments.datasets.dataset import Recording
 from reverie.world_models.density.cts import CTS
@@ -51,6 +52,7 @@ def pretrained(monkeypatch: pytest.MonkeyPatch) -> None:
     ("flags", "shape", "levels"),
     [
         ([], (10, 5), 8),
+        (["--no-temporal"], (10, 5), 8),
         (["--density", "histogram", "--levels", "4"], (10, 5), 4),
         (["density:cts", "--resolution", "5", "--batch-size", "7"], (5, 5), 8),
     ],
@@ -70,6 +72,16 @@ def test_the_symbols_of_a_recording_come_back(
     assert torch.equal(symbols, quantize_frames(frames, shape, levels))
     assert found_levels == levels
     assert [path.read_bytes() for path in sorted(Path("catch").iterdir())] == before
+
+
+def test_frames_are_given_those_before_by_default_if_the_density_can_be() -> None:
+    for flags, temporal in (
+        ([], True), (["--no-temporal"], False), (["--density", "histogram"], False),
+    ):  # fmt: skip
+        assert run("compress", "catch", *flags) == 0
+        header = Archive("catch.reverie").header
+        assert (header.temporal, header.num_envs) == (temporal, 2)
+        Path("catch.reverie").unlink()
 
 
 def test_nothing_is_overwritten(capsys: pytest.CaptureFixture[str]) -> None:

@@ -16,12 +16,13 @@ from reverie.experiments.datasets.archive import (
     Header,
     digest_of_state,
     made_with,
+    untrained,
     write_archive,
 )
 from reverie.world_models.density.cts import CTSConfig
 from reverie.world_models.density.histogram import Histogram, HistogramConfig
 from reverie.world_models.density.pixelcnn import PixelCNNConfig
-from reverie.world_models.interface import Density
+from reverie.world_models.interface import Density, TemporalDensityConfig
 
 from sample_models import random_frames
 
@@ -33,7 +34,7 @@ PIXEL_CNN = PixelCNNConfig(maps=2, blocks=1, head=4)
 
 def header(config: Any = CTS, **settings: Any) -> Header:
     settings = {"num_frames": len(FRAMES)} | settings
-    density = config.build(shape=SHAPE, levels=LEVELS)
+    density = untrained(config, SHAPE, LEVELS, temporal=settings.get("temporal", False))
     return Header(
         "catch", shape=SHAPE, levels=LEVELS, density=config, made_with=made_with(density),
         **settings,
@@ -48,10 +49,23 @@ def written(path: Path, config: Any = CTS, frames: Tensor = FRAMES, **settings: 
 
 
 @pytest.mark.parametrize("config", [CTSConfig(), HistogramConfig(), PIXEL_CNN])
-@pytest.mark.parametrize("settings", [{}, {"batch_size": 4}, {"learn": False}])
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {"batch_size": 4},
+        {"learn": False},
+        {"temporal": True},
+        {"temporal": True, "num_envs": 3},
+    ],
+)
 def test_symbols_come_back_in_several_chunks(
     config: Any, settings: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    if settings.get("temporal") and not isinstance(config, TemporalDensityConfig):
+        with pytest.raises(UsageError, match="is of single frames and cannot be given those"):
+            header(config, **settings)
+        return
     monkeypatch.setattr(archive, "SYMBOLS_PER_CHUNK", 13 * 12)
     frames, done = FRAMES if config != PIXEL_CNN else FRAMES[:17], list[int]()
     found = Archive(written(tmp_path / "a", config, frames, **settings))
@@ -87,8 +101,8 @@ def test_foreign_and_missing_files_are_refused(tmp_path: Path) -> None:
 
 
 def test_another_format_is_refused(tmp_path: Path) -> None:
-    path = written(tmp_path / "a", format=2)
-    with pytest.raises(UsageError, match="has format 2, and this version of"):
+    path = written(tmp_path / "a", format=1)
+    with pytest.raises(UsageError, match="has format 1, and this version of"):
         Archive(path)
 
 

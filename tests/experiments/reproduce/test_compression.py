@@ -42,7 +42,9 @@ def test_a_game_and_codec_are_measured_once(
     benchmark = CompressionBenchmark(("pong",), frames=20)
     results = [*benchmark.measure(tmp_path)]
     rows = results[-1]["rows"]
-    assert [(row["env_name"], row["codec"]) for row in rows] == [("pong", "cts"), ("pong", "xz")]
+    codecs = ["cts", "cts of single frames", "xz"]
+    assert [(row["env_name"], row["codec"]) for row in rows] == [("pong", x) for x in codecs]
+    assert [rows[k]["form"] for k in (0, 1)] == ["each frame given those before", "single frames"]
     assert rows[0]["bytes"] == (tmp_path / "compression" / "pong-cts.reverie").stat().st_size
 
     def fail(*args: Any) -> None:

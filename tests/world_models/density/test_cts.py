@@ -56,6 +56,28 @@ class Node:
 
 @settings(deadline=None, max_examples=25)
 @given(st.data())
+def test_given_the_frames_before_it_agrees_with_a_recursive_tree(data: st.DataObject) -> None:
+    levels = data.draw(st.integers(2, 5))
+    height, width = data.draw(st.tuples(st.integers(1, 3), st.integers(1, 3)))
+    shape = data.draw(st.integers(3, 8)), height, width
+    frames = data.draw(arrays(np.uint8, shape, elements=st.integers(0, levels - 1)))
+    density = CTSConfig().build_temporal(shape=(height, width), levels=levels)
+    trees = {pixel: Node(levels) for pixel in np.ndindex(height, width)}
+    for t in range(2, len(frames)):
+        past, frame = torch.from_numpy(frames[t - 2 : t]), frames[t]
+        before, _ = density.given(past).observe(torch.from_numpy(frame)[None])
+        two, one, x = (np.pad(each, 1) for each in frames[t - 2 : t + 1])
+        expected = 0.0
+        for (i, j), tree in trees.items():
+            r, c = i + 1, j + 1  # in the padded frame
+            context = [one[r, c], x[r, c - 1], x[r - 1, c], one[r, c + 1], one[r + 1, c], two[r, c]]
+            expected += log(tree.prob(context, x[r, c]))
+            tree.update(context, x[r, c], rate=1 / t)
+        np.testing.assert_allclose(before, expected, rtol=1e-9)
+
+
+@settings(deadline=None, max_examples=25)
+@given(st.data())
 def test_it_agrees_with_a_recursive_tree(data: st.DataObject) -> None:
     levels = data.draw(st.integers(2, 5))
     shape = data.draw(st.tuples(st.integers(1, 4), st.integers(1, 4)))
