@@ -55,7 +55,7 @@ def draw_boxes(image: Image, boxes: Boxes) -> Image:
     line = max(1, max(image.shape[:2]) // 120)
     colors = plane_colors(max(len(boxes.edges), 1))[1:]
     for edges, presence, color in zip(boxes.edges, boxes.presence, colors, strict=True):
-        top, left, bottom, right = np.round(edges * size).astype(int)
+        top, left, bottom, right = np.round(edges * size).astype(int).tolist()
         outer = _rectangle(image.shape, top, left, bottom, right)
         inner = _rectangle(image.shape, top + line, left + line, bottom - line, right - line)
         opacity = float(np.clip(presence, 0, 1)) * (outer & ~inner)[..., None]

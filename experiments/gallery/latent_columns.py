@@ -72,7 +72,7 @@ def reconstruction(subject: Subject) -> Cell:
 def drawn_steps(composition: Composition) -> list[Image]:
     """Return the first frame after some steps, each with the box that the step writes, RGB."""
     images, boxes = step_images(composition), boxes_of(composition)
-    shown = np.unique(np.linspace(0, len(images) - 1, STEPS_SHOWN).round().astype(int))
+    shown = np.unique(np.linspace(0, len(images) - 1, STEPS_SHOWN).round().astype(int)).tolist()
     rgb = [np.stack([images[step]] * 3, -1) for step in shown]
     if boxes is None:
         return rgb

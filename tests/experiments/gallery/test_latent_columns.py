@@ -1,6 +1,5 @@
 """The columns of latent-variable models in the gallery, on frames of Catch."""
 
-from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -11,6 +10,7 @@ from composing_latent import ComposingConfig
 
 from reverie.agents.policies import RandomPolicy
 from reverie.envs.catch import CatchConfig
+from reverie.experiments.config.registry import TABLES
 from reverie.experiments.datasets.collect import collect
 from reverie.experiments.evaluation.linear_probe import POSITION, PositionData
 from reverie.experiments.gallery import latent_columns
@@ -31,7 +31,8 @@ from reverie.world_models.density.bound import BoundConfig
 from reverie.world_models.density.histogram import HistogramConfig
 from reverie.world_models.density.orderless import OrderlessConfig
 from reverie.world_models.latents.composition import Composition
-from reverie.world_models.latents.vae import VAEConfig
+from reverie.world_models.latents.interface import LatentConfig
+from reverie.world_models.latents.vae import GaussianVAE, VAEConfig
 
 
 def subject_of(latent: VAEConfig) -> Subject:
@@ -45,6 +46,7 @@ def subject_of(latent: VAEConfig) -> Subject:
 @pytest.fixture(autouse=True)
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(TABLES[LatentConfig], "composing", ComposingConfig)
     collect(RandomPolicy(3), CatchConfig(), "data", frames=200, num_envs=4)
 
 
@@ -79,8 +81,8 @@ def test_the_error_is_that_of_the_reconstruction_by_the_mean_code(latent: VAECon
     x = subject.held_out
     with torch.no_grad():
         codes = model.key(model.prepare(x))[:, :2]
-        error = (255 * model.image(codes) - 255 * x / 7).square().mean().sqrt()
-    assert cell.numbers["rmse"] == pytest.approx(float(error), rel=1e-5)
+        error = (model.image(codes) - x / 7).square().mean().sqrt()
+    assert cell.numbers["rmse"] == pytest.approx(255 * float(error), rel=1e-5)
     (frames,) = cell.pictures.values()
     assert frames.shape == ((2 if isinstance(latent, ComposingConfig) else 1), 10, 5, 3)
 
@@ -101,34 +103,23 @@ def test_positions_are_probed_where_the_true_state_has_them(
 ) -> None:
     """Keys of pixels predict their sum; constant keys predict nothing."""
 
-    @dataclass
-    class Keys:
-        scale: float
-
-        def prepare(self, x: Any) -> Any:
-            return x.float()
+    class PixelKeys(GaussianVAE):
+        scale = 1.0
 
         def key(self, x: Any) -> Any:
-            return self.scale * x.flatten(1)
+            return self.scale * x.flatten(1).float()
 
+    subject, net = subject_of(VAEConfig(size=2)), PixelKeys(VAEConfig().pixels((3, 3), 8), 2)
+    subject.density = lambda: SimpleNamespace(net=net)  # type: ignore[method-assign]
+    subject.quantizer = lambda obs: obs[:, 0]  # type: ignore[assignment]
     frames = torch.randint(0, 8, (400, 1, 3, 3), dtype=torch.uint8)
     sums = torch.stack([frames[:, 0, 0].sum(1), frames[:, 0, 1].sum(1)], 1)
     data = PositionData(frames, sums.float(), torch.arange(8).repeat(50))
-    env = CatchConfig()
-    manifest = SimpleNamespace(env_with_stack=lambda stack: env)
-
-    def subject(scale: float) -> Any:
-        return SimpleNamespace(
-            recording=SimpleNamespace(manifest=manifest),
-            density=lambda: SimpleNamespace(net=Keys(scale)),
-            sizes=Sizes(),
-            quantizer=lambda obs: obs[:, 0],
-        )
-
-    assert probe(subject(1.0)) is None
+    assert probe(subject) is None
     monkeypatch.setitem(latent_columns.RAM, "catch", dict.fromkeys(POSITION, 0))
     monkeypatch.setattr(latent_columns, "record_positions", lambda env, count: data)
-    exact, constant = probe(subject(1.0)), probe(subject(0.0))
+    exact, net.scale = probe(subject), 0.0
+    constant = probe(subject)
     assert exact is not None
     assert constant is not None
     assert exact.shown == "1.00, 1.00"
