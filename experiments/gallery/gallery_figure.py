@@ -9,6 +9,7 @@ from jaxtyping import UInt8
 
 from ...world_models.density.quantization import FrameQuantizer
 from ..evaluation.frame_figures import heat_images, symbol_images
+from ..evaluation.video import Image
 from ..reporting.document import Media
 from .latent_columns import STEPS_SHOWN
 
@@ -64,6 +65,7 @@ def _images(frames: Any, quantizer: FrameQuantizer) -> UInt8[np.ndarray, "n h w 
     import torch
 
     if frames.ndim == 4:
-        return frames
+        images: Image = frames
+        return images
     x = torch.from_numpy(frames)
     return heat_images(frames) if x.is_floating_point() else symbol_images(x, quantizer)

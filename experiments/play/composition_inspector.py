@@ -19,15 +19,12 @@ MAX_SHOWN = 8
 
 def composer_of(part: Any) -> Composer | None:
     """Return the model of a representation or of a density if it composes frames in steps."""
-    match part:
-        case (
-            VariationalRepresentation(model=model)
-            | FrameDensity(
-                density=NeuralDensity(net=model)  # type: ignore[misc]
-            )
-        ):
-            return model if isinstance(model, Composer) else None
-    return None
+    model: Any = None
+    if isinstance(part, VariationalRepresentation):
+        model = part.model
+    elif isinstance(part, FrameDensity) and isinstance(part.density, NeuralDensity):
+        model = part.density.net
+    return model if isinstance(model, Composer) else None
 
 
 class CompositionInspector:

@@ -9,6 +9,7 @@ import torch
 from composing_latent import ComposingConfig
 
 from reverie.agents.policies import RandomPolicy
+from reverie.envs.atari.ram import RAM
 from reverie.envs.catch import CatchConfig
 from reverie.experiments.config.registry import TABLES
 from reverie.experiments.datasets.collect import collect
@@ -116,7 +117,7 @@ def test_positions_are_probed_where_the_true_state_has_them(
     sums = torch.stack([frames[:, 0, 0].sum(1), frames[:, 0, 1].sum(1)], 1)
     data = PositionData(frames, sums.float(), torch.arange(8).repeat(50))
     assert probe(subject) is None
-    monkeypatch.setitem(latent_columns.RAM, "catch", dict.fromkeys(POSITION, 0))
+    monkeypatch.setitem(RAM, "catch", dict.fromkeys(POSITION, 0))
     monkeypatch.setattr(latent_columns, "record_positions", lambda env, count: data)
     exact, net.scale = probe(subject), 0.0
     constant = probe(subject)
