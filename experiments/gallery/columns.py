@@ -4,7 +4,6 @@ A column asks for a protocol; densities without it have an empty cell. A new den
 columns that it can fill, and a new column is an entry of ``COLUMNS``.
 """
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -24,10 +23,13 @@ from ...world_models.interface import Density, PixelwiseDensity, SequentialDensi
 from ..evaluation.frame_bits import frame_bits, log_probs
 from .count_fidelity import count_fidelity
 from .first_pass import first_pass
+from .latent_columns import active, is_latent, probe, reconstruction
 from .subject import FLIP_RATE, Cell, Subject, most_frequent
 
 NUM_SHOWN = 4
 """Frames of each kind that are drawn."""
+COMPLETED, CODED = 4, 50
+"""Frames that are completed, and compressed, at once."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +39,8 @@ class Column:
     name: str
     needs: type | Callable[[Any], bool]
     """The protocol, or a function that returns whether a density can fill the column."""
-    measure: Callable[[Subject], Cell]
+    measure: Callable[[Subject], Cell | None]
+    """Return the cell, or None if the frames do not allow the measurement."""
     text: str
     """What the numbers are, and which are better."""
     slow: bool = False
@@ -50,12 +53,18 @@ class Column:
         return bool(self.needs(density))
 
 
+def of_frames(count: int, most: int) -> str:
+    """Return the number of frames that were measured, if the time was too short for all."""
+    return f" (of {count:,} frames)" * (count < most)
+
+
 def held_out(subject: Subject) -> Cell:
     """Return the bits per pixel of held-out frames, with the log-probability of each frame."""
-    log_prob = log_probs(subject.density(), subject.held_out)
+    log_prob, _ = subject.scores
     bits = frame_bits(subject.job.density, log_prob, subject.held_out[0].numel())
     sign = "≤ " * (bits["kind"] == "bound")
     shown = f"{sign}{bits['bits_per_pixel']:.4f} ± {bits['standard_error']:.4f}"
+    shown += of_frames(len(log_prob), len(subject.held_out))
     return Cell(shown, bits | {"log_probs": log_prob.tolist()})
 
 
@@ -63,62 +72,69 @@ def real_bytes(subject: Subject) -> Cell:
     """Return the bytes of compressed held-out frames, without the model's weights."""
     from ...world_models.coding import encode  # imports numba, which other columns do without
 
-    x = subject.some_held_out(subject.sizes.coded)
-    data = encode(subject.density(), x, batch_size=len(x), learn=False)
-    return Cell(f"{len(data) / len(x):.1f}", {"bytes_per_frame": len(data) / len(x)})
+    density, x = subject.density(), subject.held_out[: subject.sizes.coded]
+    size = frames = 0
+    for rows in subject.in_time(len(x), CODED):
+        size += len(encode(density, x[rows], batch_size=CODED, learn=False))
+        frames = rows.stop
+    shown = f"{size / frames:.1f}" + of_frames(frames, len(x))
+    return Cell(shown, {"bytes_per_frame": size / frames, "frames": frames})
 
 
 def in_painting(subject: Subject) -> Cell:
     """Return the nats of the pixels of a lower half given the upper one, and completions."""
-    x, known = subject.some_held_out(subject.sizes.completed), subject.upper_half
-    density = subject.density()
+    density, x = subject.density(), subject.held_out[: subject.sizes.completed]
+    known = (torch.arange(x.shape[1])[:, None] < x.shape[1] // 2).expand(x.shape)
     evidence = evidence_of(x, known, subject.quantizer.levels)
-    given = log_evidence(density, evidence).cpu().double()
-    missing = int((~known[0]).sum())
-    nats = (given - log_probs(density, x)) / missing
     drawn = posterior_samples(density, evidence[:1], NUM_SHOWN, seed=subject.job.seed)[:, 0]
-    erased = torch.where(known[:1], x[:1], 0)
+    parts = []
+    for rows in subject.in_time(len(x), COMPLETED):
+        given = log_evidence(density, evidence[rows]).cpu().double()
+        parts.append((given - log_probs(density, x[rows])) / int((~known[0]).sum()))
+    nats = torch.cat(parts)
     return Cell(
-        f"{float(nats.mean()):.4f}",
-        {"nats_per_missing_pixel": float(nats.mean()), "frames": len(x)},
-        {"erased": erased, "in-painted": drawn[: NUM_SHOWN - 1].cpu()},
+        f"{float(nats.mean()):.4f}" + of_frames(len(nats), len(x)),
+        {"nats_per_missing_pixel": float(nats.mean()), "frames": len(nats)},
+        {
+            "erased": torch.where(known[:1], x[:1], 0),
+            "in-painted": drawn[: NUM_SHOWN - 1].cpu(),
+        },
     )
 
 
 def denoising(subject: Subject) -> Cell:
     """Return the share of the flipped pixels that the density corrects, less those it spoils."""
-    x, noisy, levels = (
-        subject.some_held_out(subject.sizes.completed),
-        subject.noisy,
-        subject.quantizer.levels,
-    )
-    evidence = flipped(noisy, levels, FLIP_RATE)
-    drawn = posterior_samples(
-        subject.density(), evidence, subject.sizes.posterior, seed=subject.job.seed
-    ).cpu()
-    denoised = most_frequent(drawn, levels)
-    before, after = (float((y != x).float().mean()) for y in (noisy, denoised))
+    density, noisy, levels = subject.density(), subject.noisy, subject.quantizer.levels
+    parts = []
+    for rows in subject.in_time(len(noisy), COMPLETED):
+        evidence = flipped(noisy[rows], levels, FLIP_RATE)
+        drawn = posterior_samples(
+            density, evidence, subject.sizes.posterior, seed=subject.job.seed + rows.start
+        )
+        parts.append(most_frequent(drawn.cpu(), levels))
+    denoised = torch.cat(parts)
+    x, count = subject.held_out[: len(denoised)], len(denoised)
+    before, after = (float((y != x).float().mean()) for y in (noisy[:count], denoised))
+    gain = 1 - after / before
     return Cell(
-        f"{1 - after / before:.1%}",
-        {"gain": 1 - after / before, "wrong_before": before, "wrong_after": after},
+        f"{gain:.1%}" + of_frames(count, len(noisy)),
+        {"gain": gain, "wrong_before": before, "wrong_after": after, "frames": count},
         {"noisy": noisy[:1], "denoised": denoised[:1]},
     )
 
 
 def two_samples(subject: Subject) -> Cell:
     """Return how well a classifier tells samples from held-out frames."""
-    samples = subject.samples()
-    real = subject.some_held_out(len(samples))
-    count = min(len(real), len(samples))
-    result = two_sample_test(real[:count], samples[:count], seed=subject.job.seed)
+    samples, _ = subject.samples
+    count, most = (min(n, len(subject.held_out)) for n in (len(samples), subject.sizes.samples))
+    result = two_sample_test(subject.held_out[:count], samples[:count], seed=subject.job.seed)
     numbers = {"accuracy": result.accuracy, "log_bayes_factor": result.log_bayes_factor}
-    return Cell(f"{result.accuracy:.0%}", numbers)
+    return Cell(f"{result.accuracy:.0%}" + of_frames(count, most), numbers | {"frames": count})
 
 
 def surprise(subject: Subject) -> Cell:
-    """Return the largest surprise of a pixel of the frames that are drawn."""
-    x = subject.some_held_out(NUM_SHOWN)[:1]
-    nats = -subject.density().pixel_log_probs(x).cpu().float()
+    """Return the largest surprise of a pixel of the frame that is drawn."""
+    nats = -subject.density().pixel_log_probs(subject.held_out[:1]).cpu().float()
     return Cell(f"{float(nats.max()):.1f}", {"nats": float(nats.max())}, {"surprise": nats})
 
 
@@ -130,18 +146,13 @@ def learning_rate(subject: Subject) -> Cell:
 
 def scoring_rate(subject: Subject) -> Cell:
     """Return the frames per second that the density scores."""
-    density, x = subject.density(), subject.held_out[:64]
-    log_probs(density, x)  # compiles and allocates
-    begin = time.perf_counter()
-    log_probs(density, x)
-    rate = len(x) / (time.perf_counter() - begin)
+    _, rate = subject.scores
     return Cell(f"{rate:,.0f}", {"frames_per_second": rate})
 
 
 def sampling_rate(subject: Subject) -> Cell:
-    """Return the frames per second that the density samples, all at once; draw some."""
-    samples = subject.samples()
-    rate = len(samples) / subject.sampling_seconds
+    """Return the frames per second that the density samples, many at once; draw some."""
+    samples, rate = subject.samples
     shown = f"{rate:,.0f}" if rate >= 10 else f"{rate:.2g}"
     return Cell(shown, {"frames_per_second": rate}, {"samples": samples[:NUM_SHOWN]})
 
@@ -210,6 +221,25 @@ COLUMNS = (
         PixelwiseDensity,
         surprise,
         "surprise: nats of the least expected pixel of the frame that is drawn",
+    ),
+    Column(
+        "active units",
+        is_latent,
+        active,
+        "active units: latents whose posterior mean varies over held-out frames",
+    ),
+    Column(
+        "probe",
+        is_latent,
+        probe,
+        "probe: R2 of the player's x and y, predicted from keys by ridge regression",
+        slow=True,
+    ),
+    Column(
+        "reconstruction",
+        is_latent,
+        reconstruction,
+        "reconstruction: root mean squared error in gray levels of 255",
     ),
     Column("learns/s", Density, learning_rate, "learns/s, scores/s, samples/s: frames per second"),
     Column("scores/s", Density, scoring_rate, ""),

@@ -1,5 +1,9 @@
-"""``reverie gallery``: every density trained on the same frames, measured and shown."""
+"""``reverie gallery``: every density trained on the same frames, measured and shown.
 
+Latent-variable models are densities, too, by the bound on their evidence.
+"""
+
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -8,8 +12,10 @@ import torch
 
 from ...envs.atari.games import did_you_mean
 from ...envs.errors import UsageError
+from ...world_models.density.bound import BoundConfig
 from ...world_models.interface import DensityConfig
-from ..config.registry import TABLES, entry_config
+from ...world_models.latents.interface import LatentConfig
+from ..config.registry import TABLES, entry_config, part_name
 from ..reporting.committed import RESULTS, require_checkout, write_result
 from ..runs.outputs import check_writable
 from ..runs.progress_text import duration
@@ -31,7 +37,8 @@ PROVENANCE = ("commit", "modified", "cpu", "torch", "numpy", "ale-py")
 def gallery(options: GalleryOptions, command: str) -> int:
     """Train and measure what is not finished, write the report, and return the exit status.
 
-    That is 0, or 1 if a density failed; its row has the sentence. ``command`` repeats the gallery.
+    That is 0, or 1 if a density failed; its row has the sentence. The report and the committed
+    results are written whenever a game is finished. ``command`` repeats the gallery.
     Raises KeyboardInterrupt if interrupted, and UsageError for invalid input.
     """
     games = frames_of_games(options)
@@ -47,24 +54,39 @@ def gallery(options: GalleryOptions, command: str) -> int:
     check_writable(report, report.with_suffix(".md"), remedy="choose another --folder")
     for frames in games:
         frames.collect(options.frames, options.seed)
-    errors: dict[tuple[str, str], str] = {}
+    protocol, results = describe(options, len(tasks)), dict[str, Any]()
+    failed = False
     try:
-        for task, error in _execute(_executor(options), tasks):
-            if error:
-                errors[task.game, task.model] = error
+        for frames, own, errors in _finished_games(_executor(options), games, tasks):
+            results[frames.name] = game_result(frames, own, errors)
+            failed = failed or bool(errors)
+            write_gallery(report, protocol, results, tasks)
+            print(f"wrote {report} and {report.with_suffix('.md')}", flush=True)
+            if options.save:
+                save(options, command, protocol, results)
     except KeyboardInterrupt:
         print("Interrupted: the same command continues.")
         raise
-    protocol, results = describe(options, len(tasks)), dict[str, Any]()
-    for frames in games:
-        own = [task for task in tasks if task.game == frames.name]
-        of_game = {model: text for (game, model), text in errors.items() if game == frames.name}
-        results[frames.name] = game_result(frames, own, of_game)
-    write_gallery(report, protocol, results, tasks)
-    print(f"wrote {report} and {report.with_suffix('.md')}")
-    if options.save:
-        save(options, command, protocol, results)
-    return int(bool(errors))
+    return int(failed)
+
+
+def all_models() -> dict[str, DensityConfig]:
+    """Return every density, and every latent-variable model as one, by name.
+
+    A density that is the bound of a latent-variable model has the name of the latter.
+    """
+    latents: dict[str, LatentConfig] = _configs(LatentConfig)
+    models: dict[str, DensityConfig] = {}
+    for name, config in _configs(DensityConfig).items():
+        latent = part_name(config.latent) if isinstance(config, BoundConfig) else ""
+        models[latent if latent and latent not in models else name] = config
+    bounds = {name: BoundConfig(latent=latent) for name, latent in latents.items()}
+    return models | {name: config for name, config in bounds.items() if name not in models}
+
+
+def _configs(role: type) -> dict[str, Any]:
+    """Return the parts of a role with their settings, by name."""
+    return {name: entry_config(entry) for name, entry in TABLES[role].items()}
 
 
 def chosen_models(names: str) -> dict[str, DensityConfig]:
@@ -72,15 +94,15 @@ def chosen_models(names: str) -> dict[str, DensityConfig]:
 
     Raises UsageError for a name that is none.
     """
-    table, chosen = TABLES[DensityConfig], dict[str, DensityConfig]()
-    for name in filter(None, map(str.strip, names.split(","))) if names else table:
-        if name not in table:
-            hint = did_you_mean(name, table) or f" The densities are {', '.join(table)}."
+    models = all_models()
+    chosen = [*filter(None, map(str.strip, names.split(",")))] if names else [*models]
+    for name in chosen:
+        if name not in models:
+            hint = did_you_mean(name, models) or f" The densities are {', '.join(models)}."
             raise UsageError(f"There is no density '{name}'.{hint}")
-        chosen[name] = entry_config(table[name])
     if not chosen:
         raise UsageError(f"--models is '{names}', which names no density; give some, with commas.")
-    return chosen
+    return {name: models[name] for name in chosen}
 
 
 def make_tasks(
@@ -170,14 +192,25 @@ def _executor(options: GalleryOptions) -> Executor[GalleryTask]:
     return LocalPool(options.num_workers)
 
 
-def _execute(
-    executor: Executor[GalleryTask], tasks: Sequence[GalleryTask]
-) -> Iterator[tuple[GalleryTask, str]]:
-    """Execute the tasks; print and yield each with the sentence of its failure, if any."""
+def _finished_games(
+    executor: Executor[GalleryTask], games: Sequence[GameFrames], tasks: Sequence[GalleryTask]
+) -> Iterator[tuple[GameFrames, list[GalleryTask], dict[str, str]]]:
+    """Execute the tasks; yield each game when all of its own are done.
+
+    With them are the sentences of those that failed, by model.
+    """
+    waiting = Counter(task.game for task in tasks)
+    errors: dict[str, dict[str, str]] = {frames.name: {} for frames in games}
     with raising_interrupted():
         try:
             for number, result in enumerate(executor.execute(tasks), 1):
                 print(f"[{number}/{len(tasks)}] {result}", flush=True)
-                yield result.task, result.error
+                game = result.task.game
+                waiting[game] -= 1
+                if result.error:
+                    errors[game][result.task.model] = result.error
+                if not waiting[game]:
+                    frames = next(frames for frames in games if frames.name == game)
+                    yield frames, [task for task in tasks if task.game == game], errors[game]
         finally:
             executor.stop()

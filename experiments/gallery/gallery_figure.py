@@ -9,10 +9,12 @@ from jaxtyping import UInt8
 
 from ...world_models.density.quantization import FrameQuantizer
 from ..evaluation.frame_figures import heat_images, symbol_images
+from ..evaluation.video import Image
 from ..reporting.document import Media
+from .latent_columns import STEPS_SHOWN
 
 STRIPS = {"held-out": 1, "samples": 4, "erased": 1, "in-painted": 3, "noisy": 1, "denoised": 1}
-STRIPS |= {"surprise": 1}
+STRIPS |= {"reconstructed": STEPS_SHOWN, "surprise": 1}
 """Pictures of a density from left to right, and the frames of each."""
 GAP = 3
 """Pixels between two frames; between two strips there are three times as many."""
@@ -59,7 +61,11 @@ def gallery_figure(
 
 
 def _images(frames: Any, quantizer: FrameQuantizer) -> UInt8[np.ndarray, "n h w 3"]:
+    """Return frames of symbols, nats of their pixels, or images, as images."""
     import torch
 
+    if frames.ndim == 4:
+        images: Image = frames
+        return images
     x = torch.from_numpy(frames)
     return heat_images(frames) if x.is_floating_point() else symbol_images(x, quantizer)

@@ -29,9 +29,11 @@ class Sizes:
     """Frames that are compressed."""
     visits: int = 1000
     """Visited states of DeepSea."""
+    probed: int = 500
+    """Timesteps of eight envs whose positions are predicted."""
 
 
-QUICK = Sizes(held_out=200, samples=64, completed=4, posterior=4, coded=32, visits=300)
+QUICK = Sizes(held_out=200, samples=64, completed=4, posterior=4, coded=32, visits=300, probed=150)
 
 
 @dataclass(frozen=True)
@@ -55,7 +57,7 @@ class GalleryOptions:
     updates: int = 0
     """Updates of each model, instead of equal minutes."""
     measure_minutes: float = 10.0
-    """Minutes in which a model is measured, of which a column takes at most half."""
+    """Minutes in which a model is measured; a column that is slow measures fewer frames."""
     quick: bool = False
     """Fit all of it into half an hour of two cores, by shorter training and smaller
     measurements."""

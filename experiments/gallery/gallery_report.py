@@ -17,12 +17,12 @@ from .columns import COLUMNS
 from .gallery_figure import gallery_figure
 from .gallery_task import GalleryTask
 from .game_frames import GameFrames, compressed_sizes
-from .subject import spaced
+from .subject import held_out_frames
 
 BEST = "Bayes factor"
 BEST_TEXT = (
-    "Bayes factor: nats of the held-out frames together, less those of the best density, with the "
-    "standard error of the difference"
+    "Bayes factor: nats of the held-out frames together, less those of the best density on these "
+    "frames, with the standard error of the difference"
 )
 
 
@@ -31,8 +31,7 @@ def game_result(
 ) -> dict[str, Any]:
     """Return the numbers of all densities in a game; ``errors`` are of those that failed."""
     job, sizes = tasks[0].job, tasks[0].sizes
-    held_out = job.spaced_frames(Recording(*job.data), "held-out", sizes.held_out)
-    coded = spaced(held_out, sizes.coded)
+    coded = held_out_frames(job, sizes.held_out)[: sizes.coded]
     models: dict[str, dict[str, Any]] = {}
     for task in tasks:
         cells = {name: cell for name, cell in task.cells.items() if cell is not None}
@@ -49,15 +48,22 @@ def game_result(
 
 
 def _add_bayes_factors(models: dict[str, dict[str, Any]]) -> None:
-    """Compare each density with the one that finds the held-out frames most likely, in place."""
+    """Compare each density with the one that finds the held-out frames most likely, in place.
+
+    These are frames that both have scored, as a slow density scores fewer of them.
+    """
     scored = {
         name: torch.tensor(cell["log_probs"], dtype=torch.float64)
         for name, model in models.items()
         if "log_probs" in (cell := model["cells"].get("bits/pixel", {}))
     }
-    best = max(scored, key=lambda name: float(scored[name].sum()), default="")
+    fewest = min(map(len, scored.values()), default=0)
+    best = max(scored, key=lambda name: float(scored[name][:fewest].sum()), default="")
     for name, log_prob in scored.items():
-        models[name]["cells"][BEST] = _bayes_factor(log_prob, scored[best], best=name == best)
+        count = min(len(log_prob), len(scored[best]))
+        models[name]["cells"][BEST] = _bayes_factor(
+            log_prob[:count], scored[best][:count], best=name == best
+        )
 
 
 def _bayes_factor(

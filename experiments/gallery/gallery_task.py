@@ -48,7 +48,7 @@ class GalleryTask:
     """The run folder; absolute, because other processes execute the task."""
     sizes: Sizes = Sizes()
     measure_minutes: float = 10.0
-    """Minutes of all columns, of which each takes at most half."""
+    """Minutes of all columns, of which each has an equal share, and what earlier ones left."""
     imports: tuple[str, ...] = ()
 
     @property
@@ -65,7 +65,7 @@ class GalleryTask:
 
     @property
     def pictures(self) -> dict[str, Any]:
-        """The frames to draw by name, uint8 symbols or float nats."""
+        """The pictures by name, as in a cell."""
         path = self.folder / PICTURES
         if not path.exists():
             return {}
@@ -103,11 +103,11 @@ class GalleryTask:
         stored = read_json(path) if path.exists() else {}
         same = {name: stored.get(name) for name in about} == about  # else it has learned more
         cells, pictures = (self.cells, self.pictures) if same else ({}, {})
-        pictures["held-out"] = subject.some_held_out(1).numpy()
-        for column in sorted(COLUMNS, key=lambda column: column.slow):
-            if self._is_settled(cells.get(column.name, {})):
-                continue
-            seconds = min(deadline - time.monotonic(), 30 * self.measure_minutes)
+        pictures["held-out"] = subject.held_out[:1].numpy()
+        missing = [column for column in COLUMNS if not self._is_settled(cells.get(column.name, {}))]
+        missing.sort(key=lambda column: column.slow)
+        for k, column in enumerate(missing):
+            seconds = (deadline - time.monotonic()) / (len(missing) - k)
             cells[column.name], drawn = self._measured(column, subject, density, seconds)
             pictures |= {name: np.asarray(x) for name, x in drawn.items()}
             with replacing(self.folder / PICTURES) as file:
@@ -127,15 +127,19 @@ class GalleryTask:
     ) -> tuple[dict[str, Any] | None, dict[str, Any]]:
         """Return what is stored of a cell, and pictures.
 
-        These are its numbers or the sentence of a failure, or None if the density cannot fill it.
+        These are its numbers or the sentence of a failure, or None if the density, or these frames,
+        cannot fill it.
         ``seconds`` are those that it may take.
         """
         begin, minutes = time.monotonic(), 0.0
         try:
             if not column.fits(density):
                 return None, {}
+            subject.deadline = begin + seconds / 2  # the last frames may take as long again
             with time_limit(seconds):
                 cell = column.measure(subject)
+            if cell is None:
+                return None, {}
             duration = round(time.monotonic() - begin, 2)
             return {"shown": cell.shown, **cell.numbers, "measured_in": duration}, cell.pictures
         except TimeIsUp:

@@ -1,11 +1,8 @@
 """The frames of the gallery: recordings of each game, and what general compressors make of them."""
 
-import io
-import lzma
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 from jaxtyping import UInt8
 from torch import Tensor
 
@@ -76,14 +73,13 @@ def frames_of_games(options: GalleryOptions) -> list[GameFrames]:
 
 
 def compressed_sizes(x: UInt8[Tensor, "B h w"]) -> dict[str, float]:
-    """Return the bytes per frame of PNG images, and of all symbols in one xz archive."""
-    from PIL import Image  # slow to import
+    """Return the bytes per frame of general compressors, each in the form that suits it best."""
+    from ..datasets.image_codecs import CODECS  # slow to import
 
     symbols = x.cpu().numpy()
-    images = 0
-    for frame in symbols:
-        file = io.BytesIO()
-        Image.fromarray(frame).save(file, "png", optimize=True)
-        images += len(file.getvalue())
-    packed = lzma.compress(np.ascontiguousarray(symbols).tobytes(), preset=9 | lzma.PRESET_EXTREME)
-    return {"png": images / len(symbols), "xz": len(packed) / len(symbols)}
+    sizes = {}
+    for codec, forms in CODECS.items():
+        fitting = [form for form in forms if int(symbols.max()) < form.max_levels]
+        size = min(sum(map(len, form.encode(symbols))) for form in fitting)
+        sizes[codec] = size / len(symbols)
+    return sizes

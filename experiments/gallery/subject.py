@@ -1,6 +1,8 @@
 """A trained density of the gallery, with the frames that it is measured on."""
 
+import math
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -8,19 +10,22 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Bool, UInt8
+from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from ...envs.errors import UsageError
 from ...envs.prng import seeded
 from ...world_models.density.quantization import FrameQuantizer
 from ..datasets.dataset import Recording
+from ..evaluation.frame_bits import log_probs
 from ..runs.run import Run
 from ..training.densities import DensityPretraining
 from .gallery_options import Sizes
 
 FLIP_RATE = 0.1
 """Share of the pixels of a noisy frame that are another symbol."""
+SCORED, SAMPLED = 25, 64
+"""Frames that are scored, and sampled, at once."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +35,8 @@ class Cell:
     shown: str
     numbers: dict[str, Any] = field(default_factory=dict)
     pictures: dict[str, Any] = field(default_factory=dict)
-    """Frames of symbols, uint8 [n h w], or nats of their pixels, float [n h w], by name."""
+    """By name: frames of symbols, uint8 [n h w], nats of their pixels, float [n h w], or images,
+    uint8 [n h w 3]."""
 
 
 class Subject:
@@ -47,9 +53,10 @@ class Subject:
         self.state = state
         self.recording = Recording(*job.data)
         self.quantizer: FrameQuantizer = job.quantizer(self.recording)
-        self.held_out = job.spaced_frames(self.recording, "held-out", sizes.held_out)
-        self._samples: UInt8[Tensor, "n h w"] | None = None
-        self.sampling_seconds = 0.0
+        self.held_out = held_out_frames(job, sizes.held_out)
+        """In random order, so that the first ones are a sample of all."""
+        self.deadline = math.inf
+        """By ``time.monotonic``: when a column should end, which then measures fewer frames."""
 
     def density(self) -> Any:
         """Return the trained density; each call returns another copy."""
@@ -62,29 +69,39 @@ class Subject:
         """Updates of the first pass over the training frames."""
         return updates_of_a_pass(self.job)
 
-    def some_held_out(self, count: int) -> UInt8[Tensor, "n h w"]:
-        """Return up to ``count`` held-out frames, evenly spaced, the same for every density."""
-        return spaced(self.held_out, count)
-
-    def samples(self) -> UInt8[Tensor, "n h w"]:
-        """Return frames sampled from the density, which are sampled once."""
-        if self._samples is None:
-            density, begin = self.density(), time.perf_counter()
-            self._samples = density.sample(self.sizes.samples).cpu()
-            self.sampling_seconds = time.perf_counter() - begin
-        return self._samples
+    def in_time(self, count: int, at_once: int) -> Iterator[slice]:
+        """Yield slices of ``count`` frames, at least one, until the deadline."""
+        for start in range(0, count, at_once):
+            yield slice(start, min(start + at_once, count))
+            if time.monotonic() > self.deadline:
+                return
 
     @cached_property
-    def upper_half(self) -> Bool[Tensor, "n h w"]:
-        """The known pixels of frames whose lower half is erased."""
-        x = self.some_held_out(self.sizes.completed)
-        rows = torch.arange(x.shape[1])[:, None] < x.shape[1] // 2
-        return rows.expand(x.shape)
+    def scores(self) -> tuple[Float[Tensor, " n"], float]:
+        """log p(x) of held-out frames, as many as are scored in time, and frames per second."""
+        density, parts = self.density(), list[Float[Tensor, " n"]]()
+        begin = time.perf_counter()
+        for rows in self.in_time(len(self.held_out), SCORED):
+            parts.append(log_probs(density, self.held_out[rows]))
+            if len(parts) == 1:  # which also compiles and allocates
+                first, begin = time.perf_counter() - begin, time.perf_counter()
+        num_later = sum(map(len, parts[1:]))
+        if not num_later:
+            return parts[0], len(parts[0]) / first
+        return torch.cat(parts), num_later / (time.perf_counter() - begin)
+
+    @cached_property
+    def samples(self) -> tuple[UInt8[Tensor, "n h w"], float]:
+        """Frames sampled from the density, as many as are in time, and frames per second."""
+        density, begin = self.density(), time.perf_counter()
+        slices = self.in_time(self.sizes.samples, SAMPLED)
+        x = torch.cat([density.sample(rows.stop - rows.start).cpu() for rows in slices])
+        return x, len(x) / (time.perf_counter() - begin)
 
     @cached_property
     def noisy(self) -> UInt8[Tensor, "n h w"]:
         """Held-out frames of whose pixels a share is another symbol."""
-        x, levels = self.some_held_out(self.sizes.completed), self.quantizer.levels
+        x, levels = self.held_out[: self.sizes.completed], self.quantizer.levels
         with seeded(self.job.seed, torch.device("cpu")):
             flips = torch.rand(x.shape) < FLIP_RATE
             shift = torch.randint(1, levels, x.shape)
@@ -96,9 +113,10 @@ def updates_of_a_pass(job: DensityPretraining) -> int:
     return len(job.rows(Recording(*job.data, cache_bytes=0), "train")) // job.batch_size
 
 
-def spaced(x: UInt8[Tensor, "M h w"], count: int) -> UInt8[Tensor, "n h w"]:
-    """Return up to ``count`` frames of x, evenly spaced."""
-    return x[:: -(-len(x) // count)]
+def held_out_frames(job: DensityPretraining, count: int) -> UInt8[Tensor, "n h w"]:
+    """Return up to ``count`` held-out frames in random order, the same for every density."""
+    x = job.spaced_frames(Recording(*job.data), "held-out", count)
+    return x[torch.randperm(len(x), generator=torch.Generator().manual_seed(0))]
 
 
 def most_frequent(samples: UInt8[Tensor, "n B h w"], levels: int) -> UInt8[Tensor, "B h w"]:

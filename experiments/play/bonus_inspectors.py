@@ -1,6 +1,7 @@
-"""Inspectors of exploration bonuses: counts, bonus, and the surprise of every pixel.
+"""Inspectors of exploration bonuses and densities: counts, bonus, and the surprise of every pixel.
 
-The bonus keeps learning from the played frames, as in training, but its state is not saved.
+A bonus keeps learning from the played frames, as in training, but its state is not saved. A density
+that was pretrained alone does not learn.
 """
 
 from typing import Generic, Protocol, TypeVar, runtime_checkable
@@ -18,6 +19,7 @@ from ..evaluation.images import overlay_heat_map, resized
 from ..evaluation.video import Image
 from .context import Inspection, StepContext
 from .frame_completion import FrameCompletion, draw_symbols
+from .learned_parts import PretrainedDensity
 from .panels import Images, Panel, Picture, Table
 
 NOT_SAVED = "counts continue during play and are not saved"
@@ -72,11 +74,7 @@ class DensityBonusInspector(CountingInspector[HasDensity]):
 
     def observe(self, step: TimeStep) -> list[Panel]:
         frame_density = self.bonus.density
-        quantizer = frame_density.quantizer
-        symbols = quantizer(step.frame)
-        density, nats = frame_density.density, None
-        if isinstance(density, PixelwiseDensity):
-            nats = -density.pixel_log_probs(symbols)[0].float().cpu().numpy()
+        surprise = surprise_panel(frame_density, step)  # before the density learns the frame
         if bool(step.first[0]):  # as in training, a first frame has no bonus and is not learned
             rows = [("pseudo-count", "first frame, not counted")]
         else:
@@ -88,18 +86,43 @@ class DensityBonusInspector(CountingInspector[HasDensity]):
             bonus = float(self.bonus.bonus_from_log_probs(before, after)[0])
             rows.append(("bonus", f"{bonus:.4f}"))
         rows.append(("frames learned", f"{frame_density.num_frames:,}"))
-        counts = Table(f"Counts of {frame_density.name}", tuple(rows), NOT_SAVED)
-        if nats is None:
-            note = "not available per pixel: this density bounds the probability of whole frames"
-            return [counts, Table("Surprise", (), note)]
-        shown = quantizer.gray(symbols) if quantizer.planes else grayscale(step.frame)
-        frame: Image = shown[0].cpu().numpy()
-        quantized = draw_symbols(quantizer, symbols[0].cpu())
-        pictures = (
-            Picture(resized(quantized, frame.shape), "input of the density"),
-            Picture(overlay_heat_map(frame, nats), "-log p of each pixel"),
+        return [Table(f"Counts of {frame_density.name}", tuple(rows), NOT_SAVED), surprise]
+
+
+class PretrainedDensityInspector:
+    """The current frame's surprise in total and per pixel, and the frame as it is completed."""
+
+    def __init__(self, part: PretrainedDensity) -> None:
+        self.density = part.density
+        self.completion = FrameCompletion(part.density)
+
+    def inspect(self, context: StepContext) -> Inspection:
+        log_prob = self.density.density.log_prob(self.density.quantizer(context.step.frame))
+        rows = (
+            ("surprise, nats per frame", f"{-float(log_prob[0]):,.1f}"),
+            ("frames learned", f"{self.density.num_frames:,}"),
         )
-        return [counts, Images("Surprise", pictures, f"maximum: {nats.max():.1f} nats")]
+        about = Table(f"Density {self.density.name}", rows, "as it was pretrained")
+        surprise = surprise_panel(self.density, context.step)
+        return Inspection((about, surprise, self.completion.panel(context)))
+
+
+def surprise_panel(frame_density: FrameDensity, step: TimeStep) -> Panel:
+    """Return the surprise of each pixel of the newest frame, over the frame."""
+    quantizer, density = frame_density.quantizer, frame_density.density
+    if not isinstance(density, PixelwiseDensity):
+        note = "not available per pixel: this density bounds the probability of whole frames"
+        return Table("Surprise", (), note)
+    symbols = quantizer(step.frame)
+    nats = -density.pixel_log_probs(symbols)[0].float().cpu().numpy()
+    shown = quantizer.gray(symbols) if quantizer.planes else grayscale(step.frame)
+    frame: Image = shown[0].cpu().numpy()
+    quantized = draw_symbols(quantizer, symbols[0].cpu())
+    pictures = (
+        Picture(resized(quantized, frame.shape), "input of the density"),
+        Picture(overlay_heat_map(frame, nats), "-log p of each pixel"),
+    )
+    return Images("Surprise", pictures, f"maximum: {nats.max():.1f} nats")
 
 
 class VisitCountsInspector(CountingInspector[VisitCounts]):

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 from ...envs.interface import Carry, Extras, TimeStep
+from ..evaluation.box_drawings import Boxes
 from .panels import Panel
 
 
@@ -30,6 +31,8 @@ class Inspection:
     panels: tuple[Panel, ...] = ()
     value: float | None = None
     """The agent's value estimate, drawn in the timeline; None if the inspector has none."""
+    boxes: Boxes | None = None
+    """What is drawn over the game; None if the inspector has none."""
 
 
 @runtime_checkable

@@ -6,6 +6,7 @@ from ...envs import prng
 from ...envs.atari.atari import Atari
 from ...envs.batched_env import BatchedEnv
 from ...envs.interface import EnvConfig, TimeStep
+from ...envs.maze import Maze
 from ..evaluation.screen import frame_to_image, screen_of
 from ..evaluation.video import Image
 from .panels import Images, Picture
@@ -33,6 +34,8 @@ class Game:
         self.spec = self.envs.spec
         self.action_names = env.action_names(self.spec.num_actions)
         self._render = screen_of(self.envs)
+        self.screen_is_observed = not isinstance(self.envs.env, Maze)
+        """Whether the screen shows what a frame does, in other pixels; a maze has a larger one."""
         self.score, self.length = 0.0, 0
         self.life_lost = False
         """Whether the newest step cost a life, but not the last one."""

@@ -22,9 +22,15 @@ from ...world_models.representation.variational import VariationalRepresentation
 from ..evaluation.plan_drawings import EXTRA_ROWS, plan_levels
 from ..evaluation.plans import Plan, follow_plan
 from ..evaluation.screen import frame_to_image
-from .bonus_inspectors import DensityBonusInspector, HasDensity, VisitCountsInspector
+from .bonus_inspectors import (
+    DensityBonusInspector,
+    HasDensity,
+    PretrainedDensityInspector,
+    VisitCountsInspector,
+)
+from .composition_inspector import CompositionInspector, composer_of
 from .context import Inspection, Inspector, StepContext
-from .learned_parts import HasTables, parts_of
+from .learned_parts import HasTables, PretrainedDensity, parts_of
 from .panels import BarChart, Heatmap, Images, Panel, Picture, Table
 from .representation_inspector import RepresentationInspector, decode_keys
 
@@ -182,14 +188,19 @@ INSPECTORS: tuple[tuple[Any, Any], ...] = (
     (HasPolicyNetwork, PolicyInspector),
     (HasTables, EpisodicMemoryInspector),
     (VariationalRepresentation, RepresentationInspector),
+    (composer_of, CompositionInspector),
     (HasSimulator, SimulatorInspector),
     (HasDensity, DensityBonusInspector),
+    (PretrainedDensity, PretrainedDensityInspector),
     (VisitCounts, VisitCountsInspector),
 )
-"""Pairs of a protocol or class, and the inspector of every part that is an instance of it."""
+"""The inspector of every part that is an instance of a protocol or class, or that a function finds
+something in."""
 
 
 def build_inspectors(*parts: Any) -> Iterator[Inspector]:
     """Build the inspectors of agents, models and bonuses, and of the parts inside them."""
     for part in parts_of(*parts):
-        yield from (inspector(part) for role, inspector in INSPECTORS if isinstance(part, role))
+        for role, inspector in INSPECTORS:
+            if isinstance(part, role) if isinstance(role, type) else role(part) is not None:
+                yield inspector(part)

@@ -1,6 +1,7 @@
 """The parts of an agent, and which of them have not learned anything yet."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
 import torch
@@ -23,6 +24,13 @@ class HasOptimizer(Protocol):
     """A part that learns by gradient descent."""
 
     optimizer: torch.optim.Optimizer
+
+
+@dataclass(frozen=True)
+class PretrainedDensity:
+    """A density as it was pretrained: unlike that of a bonus, it does not learn during play."""
+
+    density: FrameDensity
 
 
 def parts_of(*parts: Any) -> Iterator[Any]:

@@ -32,6 +32,9 @@ def execute(session: Session, message: object) -> bool:
         case {"command": "set_stochastic", "value": bool(stochastic)}:
             session.stochastic = stochastic
             session.refresh()
+        case {"command": "set_show_boxes", "value": bool(show)}:
+            session.show_boxes = show
+            session.refresh()
         case {"command": "set_agent_sees_dream", "value": bool(sees_dream)}:
             session.agent_sees_dream = sees_dream
             session.refresh()

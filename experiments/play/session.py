@@ -4,7 +4,7 @@ It has no threads, clocks or sockets: a server calls ``step`` and passes it the 
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
@@ -13,8 +13,9 @@ import torch
 
 from ...agents.interface import ActOutput
 from ...envs import prng
-from ..evaluation.video import VideoWriter
-from .bonus_inspectors import DensityBonusInspector
+from ..evaluation.box_drawings import Boxes, draw_boxes
+from ..evaluation.video import Image, VideoWriter
+from .bonus_inspectors import DensityBonusInspector, PretrainedDensityInspector
 from .context import AdjustableInspector, StepContext
 from .dream import Dream
 from .encoding import pack, pack_view
@@ -44,9 +45,8 @@ class Session:
         self.keyboard = Keyboard(self.game.action_names)
         self.dream = Dream(setup.predictor) if setup.predictor else None
         self.inspectors = list(build_inspectors(*setup.parts))
-        completions = (
-            x.completion for x in self.inspectors if isinstance(x, DensityBonusInspector)
-        )
+        density_inspectors = DensityBonusInspector | PretrainedDensityInspector
+        completions = (x.completion for x in self.inspectors if isinstance(x, density_inspectors))
         self.erasable = [x for x in completions if not x.no_completion_reason]
         """Frames that the user can erase pixels of."""
         self.untrained = [*parts_of(*setup.parts, setup.predictor)]
@@ -54,6 +54,7 @@ class Session:
         self.mode: Mode = "dream" if self.dream and not self.inspectors else "watch"
         self.playing, self.manual = True, False
         self.stochastic, self.agent_sees_dream = False, False
+        self.show_boxes, self.has_boxes = True, False
         self.speed, self.max_horizon = REAL_TIME, 0
         self.held_keys: tuple[str, ...] = ()
         self.sought_timestep: int | None = None
@@ -85,6 +86,7 @@ class Session:
             "speeds": SPEEDS,
             "noDreamReason": self.setup.no_dream_reason,
             "erasable": bool(self.erasable),
+            "boxes": self.has_boxes,
         }
 
     def step(self) -> bool:
@@ -133,6 +135,7 @@ class Session:
             "playing": self.playing,
             "manual": self.manual,
             "stochastic": self.stochastic,
+            "showBoxes": self.show_boxes,
             "agentSeesDream": self.agent_sees_dream,
             "mode": self.mode,
             "speed": self.speed,
@@ -240,8 +243,11 @@ class Session:
         if dream := self.active_dream:
             pictures, panels = dream.pictures(), [*dream.panels(), *panels]
         else:
-            pictures, observation = (Picture(self.game.screen(), "game"),), self.game.observation()
+            observation = self.game.observation()
+            boxes = [x.boxes for x in inspections if x.boxes is not None]
+            pictures = (Picture(self._screen(boxes), "game"),)
             panels = [observation, *panels] if observation else panels
+        self.has_boxes = any(x.boxes is not None for x in inspections)
         self.untrained = [part for part in self.untrained if untrained_reason(part)]
         reasons = dict.fromkeys(map(untrained_reason, self.untrained))  # in order, each once
         view = View(pictures, tuple(panels), tuple(reasons))
@@ -256,3 +262,11 @@ class Session:
         event = Event(self.timestep, reward, value, last, self.game.life_lost)
         self.history.add(Entry(event, state, pack_view(view)))
         return view
+
+    def _screen(self, boxes: Sequence[Boxes]) -> Image:
+        """Return the screen, with the boxes of models that compose what it shows, if wanted."""
+        screen = self.game.screen()
+        if self.show_boxes and self.game.screen_is_observed:
+            for each in boxes:
+                screen = draw_boxes(screen, each)
+        return screen

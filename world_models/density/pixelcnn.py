@@ -29,7 +29,8 @@ class PixelCNNConfig(NeuralDensityConfig):
     """Width of the last hidden layer."""
     position: bool = False
     """Biases of each symbol at each pixel, which begin at the log-frequencies of the first batch:
-    not in the paper, whose network cannot tell where in a frame it is."""
+    not in the paper, whose network cannot tell where in a frame it is. The gradients that are left
+    are small: ``pixel-cnn-position`` also has a higher learning rate and a lower epsilon."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -10,6 +10,7 @@ const MAX_HORIZONS = [0, 10, 30, 50, 100, 300];
 // Settings by their key in the state: element, its property, and the command that changes it.
 const SETTINGS = {
   stochastic: ["stochastic", "checked", "set_stochastic"],
+  showBoxes: ["show-boxes", "checked", "set_show_boxes"],
   agentSeesDream: ["agent-sees-dream", "checked", "set_agent_sees_dream"],
   speed: ["speed", "value", "set_speed"],
   maxHorizon: ["max-horizon", "value", "set_max_horizon"],
@@ -51,6 +52,7 @@ function showInfo(message) {
   get("dream").disabled = Boolean(info.noDreamReason);
   get("dream").title = info.noDreamReason;
   document.body.classList.toggle("erasable", info.erasable);
+  document.body.classList.toggle("boxes", info.boxes);
   get("status").textContent = info.noDreamReason;
   // The game moves: where reduced motion is asked for, it waits for Play.
   if (matchMedia("(prefers-reduced-motion: reduce)").matches) send("set_playing", { value: false });

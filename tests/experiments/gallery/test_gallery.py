@@ -13,23 +13,31 @@ import torch
 
 from reverie.agents.policies import RandomPolicy
 from reverie.envs.catch import CatchConfig
+from reverie.envs.deep_sea import DeepSeaConfig
 from reverie.envs.errors import RunError, UsageError
 from reverie.experiments.cli import main as cli
 from reverie.experiments.config.registry import TABLES
 from reverie.experiments.datasets.collect import collect
 from reverie.experiments.datasets.dataset import Recording
+from reverie.experiments.datasets.image_codecs import CODECS
+from reverie.experiments.gallery import columns, gallery_report, gallery_task
 from reverie.experiments.gallery import gallery as gallery_module
-from reverie.experiments.gallery import gallery_report, gallery_task
 from reverie.experiments.gallery.columns import COLUMNS, Column
+from reverie.experiments.gallery.gallery import all_models
 from reverie.experiments.gallery.gallery_options import GalleryOptions, Sizes
 from reverie.experiments.gallery.gallery_task import GalleryTask, TimeIsUp, time_limit
 from reverie.experiments.gallery.game_frames import compressed_sizes
+from reverie.experiments.gallery.subject import SAMPLED, SCORED, Subject
 from reverie.experiments.runs.run import Run
 from reverie.experiments.sessions.executor import TaskResult
+from reverie.experiments.sessions.options import PretrainOptions
 from reverie.experiments.training.densities import DensityPretraining
+from reverie.experiments.training.pretrain import pretrain
+from reverie.world_models.density.bound import BoundConfig
 from reverie.world_models.density.histogram import Histogram, HistogramConfig
 from reverie.world_models.density.pixelcnn import PixelCNNConfig
 from reverie.world_models.interface import Density, DensityConfig
+from reverie.world_models.latents.interface import LatentConfig
 
 TINY = Sizes(held_out=20, samples=8, completed=2, posterior=2, coded=4, visits=60)
 ARGV = ("gallery", "--data", "data", "--updates", "6", "--workers", "1", "--folder", "shown")
@@ -223,9 +231,9 @@ def test_a_call_that_takes_too_long_is_stopped_and_the_alarm_is_off_afterwards()
 
 
 def test_the_plan_is_printed_and_nothing_is_run(capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.main(["gallery", "--dry-run", "--models", "cts,bound", "--folder", "new"]) == 0
+    assert cli.main(["gallery", "--dry-run", "--models", "cts,vae", "--folder", "new"]) == 0
     text = capsys.readouterr().out
-    assert "2 densities: cts, bound" in text
+    assert "2 densities: cts, vae" in text
     assert "pong: 20,000 frames to collect" in text
     assert "At most 80 min of one thread in all" in text
     assert not Path("new").exists()
@@ -262,9 +270,82 @@ def test_bad_input_is_refused(
 
 def test_general_compressors_are_measured_on_the_symbols() -> None:
     generator = torch.Generator().manual_seed(0)
-    random = torch.randint(8, (50, 42, 42), generator=generator, dtype=torch.uint8)
-    constant = torch.zeros(50, 42, 42, dtype=torch.uint8)
-    entropy = 42 * 42 * 3 / 8
-    assert compressed_sizes(random)["xz"] > entropy
-    assert compressed_sizes(random)["png"] > entropy
+    random = torch.randint(8, (10, 42, 42), generator=generator, dtype=torch.uint8)
+    constant = torch.zeros(10, 42, 42, dtype=torch.uint8)
+    sizes, entropy = compressed_sizes(random), 42 * 42 * 3 / 8
+    assert sizes.keys() == CODECS.keys()
+    assert all(entropy < size < 1.5 * entropy for size in sizes.values())
     assert compressed_sizes(constant)["xz"] < 10
+
+
+def test_every_density_and_every_latent_variable_model_is_a_row_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    @dataclass(frozen=True)
+    class OtherConfig(LatentConfig):
+        pass
+
+    monkeypatch.setitem(TABLES[LatentConfig], "other", OtherConfig(min_std=0.1))
+    models = all_models()
+    assert {*TABLES[LatentConfig]} <= {*models}
+    assert {*TABLES[DensityConfig]} - {*models} == {"bound"}
+    latents = [x.latent for x in models.values() if isinstance(x, BoundConfig)]
+    assert len(latents) == len(TABLES[LatentConfig])
+    assert models["other"] == BoundConfig(latent=OtherConfig(min_std=0.1))
+    assert models["vae"] == TABLES[DensityConfig]["bound"]()
+
+
+def test_a_column_that_is_slow_measures_fewer_frames() -> None:
+    job = DensityPretraining(data=(Path("data"),), density=HistogramConfig(), num_updates=2)
+    pretrain(job, "run", PretrainOptions(device="cpu", quiet=True))
+    whole, hurried = (Subject(job, Path("run"), Sizes(held_out=40)) for _ in range(2))
+    hurried.deadline = 0.0
+    all_bits, few_bits = (columns.held_out(subject) for subject in (whole, hurried))
+    assert few_bits.numbers["frames"] == SCORED < all_bits.numbers["frames"] == 40
+    assert few_bits.numbers["log_probs"] == all_bits.numbers["log_probs"][:SCORED]
+    assert few_bits.shown.endswith(f"(of {SCORED} frames)")
+    assert "frames" not in all_bits.shown
+    assert len(hurried.samples[0]) == SAMPLED < len(whole.samples[0]) == Sizes().samples
+    cell = columns.denoising(hurried)
+    assert cell.numbers["frames"] == columns.COMPLETED
+    assert cell.shown.endswith(f"(of {columns.COMPLETED} frames)")
+
+
+def test_densities_are_compared_on_the_frames_that_both_have_scored() -> None:
+    scores = {"fast": [-2.0, -1.0, -4.0, -9.0], "slow": [-1.0, -0.5], "slower": [-3.0, -2.5]}
+    models = {name: {"cells": {"bits/pixel": {"log_probs": x}}} for name, x in scores.items()}
+    gallery_report._add_bayes_factors(models)
+    factors = {name: model["cells"][gallery_report.BEST] for name, model in models.items()}
+    assert factors["slow"]["shown"] == "best"
+    assert factors["fast"]["nats"] == -1.5
+    assert factors["slower"]["nats"] == -4.0
+
+
+def test_a_game_is_saved_when_it_is_finished(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The second game is interrupted; the first one is in the report and committed."""
+    monkeypatch.setattr(gallery_module, "RESULTS", tmp_path / "results")
+    monkeypatch.setattr(gallery_module, "require_checkout", lambda command: None)
+    for module in (gallery_task, gallery_report):
+        monkeypatch.setattr(module, "COLUMNS", COLUMNS[:1])
+    collect(RandomPolicy(2), DeepSeaConfig(size=5), "sea", frames=400, num_envs=4)
+    saved, argv = (
+        tmp_path / "results" / "gallery" / "two.json",
+        ["gallery", "--data", "data", "sea"],
+    )
+    argv += ["--updates", "3", "--models", "histogram", "--folder", "shown", "--save", "two"]
+    execute = GalleryTask.execute
+
+    def interrupted(task: GalleryTask) -> None:
+        if task.game != "catch":
+            raise KeyboardInterrupt
+        execute(task)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(GalleryTask, "execute", interrupted)
+        assert cli.main(argv) == 130
+    assert json.loads(saved.read_text())["games"].keys() == {"catch"}
+    assert Path("shown/report.html").exists()
+    assert cli.main(argv) == 0
+    assert [*json.loads(saved.read_text())["games"]] == ["catch", "deep-sea"]

@@ -12,6 +12,7 @@ from typing import Any
 
 import imageio.v3 as imageio
 import pytest
+import torch
 from websockets.sync.client import connect
 
 from reverie import Experiment
@@ -19,11 +20,9 @@ from reverie.envs.atari.atari import AtariConfig
 from reverie.envs.errors import UsageError
 from reverie.experiments.cli import main as cli
 from reverie.experiments.play import launch
+from reverie.experiments.play.learned_parts import PretrainedDensity
 from reverie.experiments.play.messages import execute
-from reverie.experiments.play.panels import (
-    BarChart,
-    Images,
-)
+from reverie.experiments.play.panels import BarChart, Images, Table
 from reverie.experiments.play.session import Session
 from reverie.experiments.play.setup import load_setup
 
@@ -98,6 +97,38 @@ def test_a_pretrained_representation_is_inspected(recording: Path) -> None:
     pictures = panels_by_title(session, Images)["Representation"].pictures
     assert [picture.caption for picture in pictures][:2] == ["observation", "reconstruction"]
     session.close()
+
+
+def test_a_pretrained_density_completes_frames_and_learns_none(run: Path, recording: Path) -> None:
+    folder = pretrain("density:histogram", recording)
+    for agent, player in (("", "random policy"), (str(run), "DQN")):
+        session = Session(load_setup(folder, agent=agent, device="cpu"))
+        assert session.info()["player"] == player
+        assert session.info()["erasable"]
+        assert not any("density" in reason for reason in session.view.untrained)
+        assert execute(session, {"command": "erase_lower_half"})
+        panels = panels_by_title(session, Images)
+        assert panels["Completion"].pictures[1].caption == "completed"
+        assert {"Completion", "Surprise"} <= panels.keys()
+        (part,) = (x for x in session.setup.parts if isinstance(x, PretrainedDensity))
+        frame = part.density.quantizer(session.game.time_step.frame)
+        before = part.density.density.log_prob(frame)
+        for _ in range(3):
+            assert session.step()
+        assert torch.equal(part.density.density.log_prob(frame), before)
+        rows = dict(panels_by_title(session, Table)["Density Histogram"].rows)
+        assert rows["frames learned"] == "12"
+        session.close()
+
+
+def test_a_density_of_other_frames_than_those_of_the_agent_is_refused(
+    run: Path, tmp_path: Path
+) -> None:
+    argv = ["--frames", "100", "--num-envs", "2", "--folder", str(tmp_path / "small")]
+    assert cli.main(["collect", "random", "env:catch", *argv, "--device", "cpu"]) == 0
+    folder = pretrain("density:histogram", tmp_path / "small")
+    with pytest.raises(UsageError, match=r"\(1, 16, 5\), but the density .* \(1, 10, 5\)"):
+        load_setup(folder, agent=str(run), device="cpu")
 
 
 def record(run: Path, video: Path, timesteps: int) -> int:

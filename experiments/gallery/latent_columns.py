@@ -1,0 +1,79 @@
+"""The columns of latent-variable models: their codes, their keys and their reconstructions."""
+
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor
+
+from ...envs.atari.ram import RAM
+from ...world_models.density.neural import NeuralDensity
+from ...world_models.inference.evidence import active_units
+from ...world_models.latents.composition import Composer, Composition
+from ...world_models.latents.interface import LatentModel
+from ..evaluation.box_drawings import boxes_of, draw_boxes, step_images
+from ..evaluation.linear_probe import POSITION, linear_probe, record_positions
+from ..evaluation.video import Image
+from .subject import Cell, Subject
+
+ENCODED, RECONSTRUCTED = 50, 32
+"""Frames that are encoded at once, and that are reconstructed."""
+STEPS_SHOWN = 4
+"""Steps of a reconstruction that are drawn."""
+
+
+def is_latent(density: Any) -> bool:
+    """Return whether a density is a latent-variable model of frames."""
+    return isinstance(density, NeuralDensity) and isinstance(density.net, LatentModel)
+
+
+@torch.no_grad()
+def keys(model: LatentModel, x: UInt8[Tensor, "B h w"]) -> Float[Tensor, "B D"]:
+    """Return the keys of frames of symbols."""
+    return torch.cat([model.key(model.prepare(part)) for part in torch.split(x, ENCODED)])
+
+
+def active(subject: Subject) -> Cell:
+    """Return how many latents differ between held-out frames, by their posterior means."""
+    model: LatentModel = subject.density().net
+    count = int(active_units(keys(model, subject.held_out)[:, : model.size]).sum())
+    return Cell(f"{count} of {model.size}", {"active": count, "latents": model.size})
+
+
+def probe(subject: Subject) -> Cell | None:
+    """Return how well keys predict the player's position, if the true state has it."""
+    env = subject.recording.manifest.env_with_stack(1)
+    if not set(POSITION) <= RAM.get(env.env_name, {}).keys():
+        return None
+    model: LatentModel = subject.density().net
+    positions = record_positions(env, subject.sizes.probed)
+    r2 = linear_probe(lambda obs: keys(model, subject.quantizer(obs)), positions)
+    return Cell(f"{r2['x']:.2f}, {r2['y']:.2f}", {"x": r2["x"], "y": r2["y"]})
+
+
+@torch.no_grad()
+def reconstruction(subject: Subject) -> Cell:
+    """Return the error of frames reconstructed by their most probable codes; draw the steps."""
+    model: LatentModel = subject.density().net
+    x = subject.held_out[:RECONSTRUCTED]
+    values = model.prepare(x)
+    if isinstance(model, Composer):
+        composition = model.compose(values)
+    else:
+        image = model.image(model.key(values)[:, : model.size])
+        composition = Composition(image[None], None, image.new_ones(1, len(image)))
+    error = composition.images[-1] - x / (subject.quantizer.levels - 1)
+    gray_levels = 255 * float(error.square().mean().sqrt())
+    pictures = {"reconstructed": np.stack(drawn_steps(composition))}
+    return Cell(f"{gray_levels:.1f}", {"rmse": gray_levels}, pictures)
+
+
+def drawn_steps(composition: Composition) -> list[Image]:
+    """Return the first frame after some steps, each with the box that the step writes, RGB."""
+    images, boxes = step_images(composition), boxes_of(composition)
+    shown = np.unique(np.linspace(0, len(images) - 1, STEPS_SHOWN).round().astype(int)).tolist()
+    rgb = [np.stack([images[step]] * 3, -1) for step in shown]
+    if boxes is None:
+        return rgb
+    return [draw_boxes(x, boxes.of_step(step)) for x, step in zip(rgb, shown, strict=True)]
