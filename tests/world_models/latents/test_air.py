@@ -25,6 +25,7 @@ def build(config: AIRConfig = TINY, shape: tuple[int, int] = (3, 3)) -> AIR:
     """Return a model of bits in which objects matter, with a posterior unlike the prior."""
     torch.manual_seed(0)
     model = config.build(shape, 2)
+    model.start_at_prior()
     for parameter in model.parameters():
         parameter.data += 0.3 * torch.randn_like(parameter) / max(parameter[0].numel(), 1) ** 0.5
     painted: Any = model.paint[-1]
@@ -64,7 +65,7 @@ def test_the_prior_of_counts_is_the_given_one(config: AIRConfig, expected: list[
     observed = torch.bincount(counts.long(), minlength=len(expected))
     # Pearson's statistic has at most 3 degrees of freedom: more than 21 is one in 10,000.
     assert float(((observed - 20_000 * probs) ** 2 / (20_000 * probs)).sum()) < 21
-    untrained = model.key(bits(1))[0, :: model.width]  # the posterior is the prior
+    untrained = model.key(bits(1))[0, :: model.width]  # as a priori
     torch.testing.assert_close(untrained, probs.flip(0).cumsum(0).flip(0)[1:])
 
 
@@ -220,7 +221,7 @@ def test_frames_smaller_than_a_glimpse_are_refused() -> None:
     [
         ({"steps": 0}, "latent.steps is 0"),
         ({"continuation": 0.0}, "continuation is 0.0; it must be in"),
-        ({"counts": (0.5, 0.5)}, "must be 4 positive numbers, of 0 to 3"),
+        ({"counts": (0.5, 0.5)}, "must be 4 positive numbers, for 0 to 3"),
         ({"counts": (1.0, 0.0, 1.0, 1.0)}, "must be 4 positive numbers"),
     ],
 )
