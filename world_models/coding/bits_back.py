@@ -60,7 +60,8 @@ def encode(
 
     The frames of a batch are coded together: faster, with more initial bits. Raises UsageError for
     a model whose latents are not Gaussian and independent or whose pixels are not symbols, a batch
-    size below 1 and frames that the model was not built for.
+    size below 1 and frames that the model was not built for, and NumericalError for outputs that
+    are not finite and codes that take more bits than they give back.
 
     Example::
 
@@ -109,14 +110,11 @@ def decode(
 ) -> UInt8[Tensor, "N *K H W"]:
     """Decode frames by the model that coded them, in batches as large.
 
-    Raises UsageError as ``encode`` does, and NotReproduced, a UsageError, if the frames are not
-    those that were coded.
+    Raises UsageError and NumericalError as ``encode`` does, and NotReproduced, a UsageError, if the
+    frames are not those that were coded.
     """
     coder = _Coder(model)
-    try:
-        count, words, head = unpack(data)
-    except ValueError as error:
-        raise NotReproduced(model) from error
+    count, words, head = unpack(model, data)
     stack, shape = _Stack(words, head), model.pixels.shape
     decoded = [torch.zeros(0, *shape, dtype=torch.uint8)]
     with one_thread():

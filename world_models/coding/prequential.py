@@ -119,10 +119,7 @@ def decode(
     """
     sequence = _Sequence(density, num_envs)
     density = sequence.density
-    try:
-        count, words, head = unpack(message)
-    except ValueError as error:
-        raise NotReproduced(density) from error
+    count, words, head = unpack(density, message)
     frames = [torch.zeros(0, *density.shape, dtype=torch.uint8)]
     with one_thread():
         for part in batches(count, batch_size):
@@ -240,13 +237,16 @@ def pack(count: int, words: Words, head: Head) -> bytes:
     return prefix + words[first:].astype("<u4").tobytes()
 
 
-def unpack(message: bytes) -> tuple[int, Words, Head]:
-    """Invert ``pack``; raises ValueError for what is no message."""
+def unpack(coder: object, message: bytes) -> tuple[int, Words, Head]:
+    """Return the number of frames of a message, its words, and the coder's state before them.
+
+    Raises NotReproduced, which names the coder, for what is no message.
+    """
     size = next((k + 1 for k, digit in enumerate(message[:9]) if digit < 128), 0)
     count = sum((digit & 127) << 7 * k for k, digit in enumerate(message[:size]))
     body = message[size:]
     if not size or len(body) < 5:
-        raise ValueError("the message is cut")
+        raise NotReproduced(coder)
     state_size = 5 + (len(body) - 5) % 4
     words = np.frombuffer(body[state_size:], "<u4").astype(np.uint32)
     return count, words, np.array([int.from_bytes(body[:state_size], "little"), 0], np.uint64)
