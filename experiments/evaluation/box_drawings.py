@@ -44,13 +44,26 @@ def step_images(composition: Composition, index: int = 0, channels: int = 1) -> 
     return [frame_to_image(x) for x in (newest.clamp(0, 1) * 255).round().to(torch.uint8)]
 
 
+def drawn_steps(composition: Composition, most: int, channels: int = 1) -> list[tuple[int, Image]]:
+    """Return up to ``most`` steps, and the first frame after each with the box that it writes."""
+    images, boxes = step_images(composition, channels=channels), boxes_of(composition)
+    shown = np.linspace(0, len(images) - 1, min(most, len(images))).round().astype(int).tolist()
+    if boxes is None:
+        return [(step, images[step]) for step in shown]
+    return [(step, draw_boxes(images[step], boxes.of_step(step))) for step in shown]
+
+
+def rgb(image: Image) -> Image:
+    """Return an image in RGB, which may be gray."""
+    return image if image.ndim == 3 else np.stack([image] * 3, -1)
+
+
 def draw_boxes(image: Image, boxes: Boxes) -> Image:
     """Draw the outlines of boxes over an image of any size, each as opaque as it is present.
 
     Each step has its color. What lies outside the image is left out.
     """
-    rgb = image if image.ndim == 3 else np.stack([image] * 3, -1)
-    canvas = rgb.astype(np.float32)
+    canvas = rgb(image).astype(np.float32)
     size = np.array([*image.shape[:2]] * 2)
     line = max(1, max(image.shape[:2]) // 120)
     colors = plane_colors(max(len(boxes.edges), 1))[1:]

@@ -24,7 +24,7 @@ from ..evaluation.frame_bits import frame_bits, log_probs
 from .count_fidelity import count_fidelity
 from .first_pass import first_pass
 from .latent_columns import active, is_latent, probe, reconstruction
-from .subject import FLIP_RATE, Cell, Subject, most_frequent
+from .subject import FLIP_RATE, Cell, Subject, most_frequent, of_frames
 
 NUM_SHOWN = 4
 """Frames of each kind that are drawn."""
@@ -51,11 +51,6 @@ class Column:
         if isinstance(self.needs, type):
             return isinstance(density, self.needs)
         return bool(self.needs(density))
-
-
-def of_frames(count: int, most: int) -> str:
-    """Return the number of frames that were measured, if the time was too short for all."""
-    return f" (of {count:,} frames)" * (count < most)
 
 
 def held_out(subject: Subject) -> Cell:

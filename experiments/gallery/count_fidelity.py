@@ -1,7 +1,5 @@
 """Count fidelity: whether the pseudo-counts of a density order states as their true visits do."""
 
-from itertools import islice
-
 import torch
 from jaxtyping import UInt8
 from torch import Tensor
@@ -12,7 +10,7 @@ from ...agents.policies import RandomPolicy
 from ...envs.batched_env import BatchedEnv
 from ...envs.deep_sea import DeepSeaConfig
 from ...world_models.interface import TrainableDensity
-from .subject import Cell, Subject
+from .subject import Cell, Subject, of_frames
 
 SIZE = 10
 """Rows and columns of the sea."""
@@ -36,7 +34,9 @@ def count_fidelity(subject: Subject) -> Cell:
     visits: dict[tuple[int, ...], int] = {}
     frames: dict[tuple[int, ...], UInt8[Tensor, "1 1 h w"]] = {}
     policy = RandomPolicy(envs.spec.num_actions, subject.job.seed)
-    for t in islice(interact(envs, policy), subject.sizes.visits):
+    played, most = 0, subject.sizes.visits
+    for rows, t in zip(subject.in_time(most, 1), interact(envs, policy), strict=False):
+        played = rows.stop
         if t.valid.all():
             step = t.next_step
             assert step.privileged is not None
@@ -47,4 +47,5 @@ def count_fidelity(subject: Subject) -> Cell:
     counts = [float(bonus.count(*bonus.density.observe(frame))) for frame in frames.values()]
     finite = torch.tensor(counts).nan_to_num(posinf=torch.finfo(torch.float32).max)
     correlation = float(spearmanr(finite.numpy(), [*visits.values()]).statistic)
-    return Cell(f"{correlation:.2f}", {"rank_correlation": correlation, "states": len(visits)})
+    numbers = {"rank_correlation": correlation, "states": len(visits), "frames": played}
+    return Cell(f"{correlation:.2f}" + of_frames(played, most), numbers)

@@ -4,7 +4,7 @@ import math
 
 from ...envs.interface import Metrics
 from ..sessions.callbacks import Callback
-from .subject import Cell, Subject
+from .subject import Cell, Subject, of_frames
 
 
 class FirstPass(Callback):
@@ -29,5 +29,5 @@ def first_pass(subject: Subject) -> Cell:
     state, batch_size = subject.state["callbacks"][FirstPass.__name__], subject.job.batch_size
     bits = state["nats"] / state["count"] / math.log(2)
     learned, of = state["count"] * batch_size, subject.num_first * batch_size
-    shown = f"{bits:.4f}" + f" (of {learned:,} frames)" * (learned < of)
+    shown = f"{bits:.4f}" + of_frames(learned, of)
     return Cell(shown, {"bits_per_pixel": bits, "frames": learned, "of": of})

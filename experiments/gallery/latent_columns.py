@@ -12,9 +12,8 @@ from ...world_models.density.neural import NeuralDensity
 from ...world_models.inference.evidence import active_units
 from ...world_models.latents.composition import Composer, Composition
 from ...world_models.latents.interface import LatentModel
-from ..evaluation.box_drawings import boxes_of, draw_boxes, step_images
+from ..evaluation.box_drawings import drawn_steps, rgb
 from ..evaluation.linear_probe import POSITION, linear_probe, record_positions
-from ..evaluation.video import Image
 from .subject import Cell, Subject
 
 ENCODED, RECONSTRUCTED = 50, 32
@@ -65,15 +64,5 @@ def reconstruction(subject: Subject) -> Cell:
         composition = Composition(image[None], None, image.new_ones(1, len(image)))
     error = composition.images[-1] - x / (subject.quantizer.levels - 1)
     gray_levels = 255 * float(error.square().mean().sqrt())
-    pictures = {"reconstructed": np.stack(drawn_steps(composition))}
-    return Cell(f"{gray_levels:.1f}", {"rmse": gray_levels}, pictures)
-
-
-def drawn_steps(composition: Composition) -> list[Image]:
-    """Return the first frame after some steps, each with the box that the step writes, RGB."""
-    images, boxes = step_images(composition), boxes_of(composition)
-    shown = np.unique(np.linspace(0, len(images) - 1, STEPS_SHOWN).round().astype(int)).tolist()
-    rgb = [np.stack([images[step]] * 3, -1) for step in shown]
-    if boxes is None:
-        return rgb
-    return [draw_boxes(x, boxes.of_step(step)) for x, step in zip(rgb, shown, strict=True)]
+    drawn = [rgb(image) for _, image in drawn_steps(composition, STEPS_SHOWN)]
+    return Cell(f"{gray_levels:.1f}", {"rmse": gray_levels}, {"reconstructed": np.stack(drawn)})

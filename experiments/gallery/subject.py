@@ -119,6 +119,11 @@ def held_out_frames(job: DensityPretraining, count: int) -> UInt8[Tensor, "n h w
     return x[torch.randperm(len(x), generator=torch.Generator().manual_seed(0))]
 
 
+def of_frames(count: int, most: int) -> str:
+    """Return the number of frames that were measured, if the time was too short for all."""
+    return f" (of {count:,} frames)" * (count < most)
+
+
 def most_frequent(samples: UInt8[Tensor, "n B h w"], levels: int) -> UInt8[Tensor, "B h w"]:
     """Return the most frequent symbol of each pixel."""
     counts = np.stack([(samples == level).sum(0).numpy() for level in range(levels)])

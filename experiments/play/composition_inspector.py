@@ -2,14 +2,13 @@
 
 from typing import Any
 
-import numpy as np
 import torch
 
 from ...agents.bonuses.density_bonus import FrameDensity
 from ...world_models.density.neural import NeuralDensity
-from ...world_models.latents.composition import Composer, Composition
+from ...world_models.latents.composition import Composer
 from ...world_models.representation.variational import VariationalRepresentation
-from ..evaluation.box_drawings import boxes_of, draw_boxes, step_images
+from ..evaluation.box_drawings import boxes_of, drawn_steps
 from .context import Inspection, StepContext
 from .panels import Images, Picture
 
@@ -17,9 +16,9 @@ MAX_SHOWN = 8
 """Steps that are shown at most."""
 
 
-def composer_of(part: Any) -> Composer | None:
-    """Return the model of a representation or of a density if it composes frames in steps."""
-    model: Any = None
+def composer_of(part: Any) -> Any:
+    """Return the model of a representation or of a density, if it composes frames in steps."""
+    model = None
     if isinstance(part, VariationalRepresentation):
         model = part.model
     elif isinstance(part, FrameDensity) and isinstance(part.density, NeuralDensity):
@@ -31,32 +30,22 @@ class CompositionInspector:
     """The observation, composed step by step; each step has the color of its box."""
 
     def __init__(self, part: VariationalRepresentation | FrameDensity) -> None:
-        self.part = part
-
-    def inspect(self, context: StepContext) -> Inspection:
-        channels = 1 if isinstance(self.part, FrameDensity) else context.step.frame.shape[1]
-        composition = self._compose(context)
-        images, boxes = step_images(composition, channels=channels), boxes_of(composition)
-        presence = composition.presence[:, 0].tolist()
-        shown = np.linspace(0, len(images) - 1, min(len(images), MAX_SHOWN)).round().astype(int)
-        pictures = []
-        for step in shown.tolist():
-            image = images[step] if boxes is None else draw_boxes(images[step], boxes.of_step(step))
-            percent = f", {presence[step]:.0%}" * (min(presence) < 1)
-            pictures.append(Picture(image, f"step {step + 1}{percent}"))
-        note = "the frame after each step" + ", and the box that it writes" * (boxes is not None)
-        note += "; in percent, the probability that it writes" * (min(presence) < 1)
-        title = f"Composition by {type(composer_of(self.part)).__name__}"
-        return Inspection((Images(title, tuple(pictures), note),), boxes=boxes)
+        self.part, self.model = part, composer_of(part)
+        self.device = getattr(part, "density", part).device
 
     @torch.no_grad()
-    def _compose(self, context: StepContext) -> Composition:
-        """Compose what the part is given of the timestep."""
-        part = self.part
-        if isinstance(part, FrameDensity):
-            frames = part.quantizer(context.step.frame)
-            net, device = part.density.net, part.density.device  # type: ignore[attr-defined]
-        else:
-            frames, net, device = context.step.obs, part.model, part.device
-        composition: Composition = net.compose(net.prepare(frames.to(device)))
-        return composition
+    def inspect(self, context: StepContext) -> Inspection:
+        step, frames, channels = context.step, context.step.obs, context.step.frame.shape[1]
+        if isinstance(self.part, FrameDensity):
+            frames, channels = self.part.quantizer(step.frame), 1
+        composition = self.model.compose(self.model.prepare(frames.to(self.device)))
+        presence, boxes = composition.presence[:, 0].tolist(), boxes_of(composition)
+        percents = ["" if min(presence) == 1 else f", {share:.0%}" for share in presence]
+        pictures = tuple(
+            Picture(image, f"step {k + 1}{percents[k]}")
+            for k, image in drawn_steps(composition, MAX_SHOWN, channels)
+        )
+        note = "the frame after each step" + ", and the box that it writes" * (boxes is not None)
+        note += "; in percent, the probability that it writes" * (min(presence) < 1)
+        title = f"Composition by {type(self.model).__name__}"
+        return Inspection((Images(title, pictures, note),), boxes=boxes)

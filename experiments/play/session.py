@@ -4,8 +4,9 @@ It has no threads, clocks or sockets: a server calls ``step`` and passes it the 
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from datetime import datetime
+from functools import reduce
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,8 +14,8 @@ import torch
 
 from ...agents.interface import ActOutput
 from ...envs import prng
-from ..evaluation.box_drawings import Boxes, draw_boxes
-from ..evaluation.video import Image, VideoWriter
+from ..evaluation.box_drawings import draw_boxes
+from ..evaluation.video import VideoWriter
 from .bonus_inspectors import DensityBonusInspector, PretrainedDensityInspector
 from .context import AdjustableInspector, StepContext
 from .dream import Dream
@@ -240,14 +241,15 @@ class Session:
         panels = [panel for inspection in inspections for panel in inspection.panels]
         values = (x.value for x in inspections if x.value is not None and math.isfinite(x.value))
         value = next(values, None)
+        boxes = [x.boxes for x in inspections if x.boxes is not None]
         if dream := self.active_dream:
             pictures, panels = dream.pictures(), [*dream.panels(), *panels]
         else:
             observation = self.game.observation()
-            boxes = [x.boxes for x in inspections if x.boxes is not None]
-            pictures = (Picture(self._screen(boxes), "game"),)
+            drawn = boxes if self.show_boxes and self.game.screen_is_observed else []
+            pictures = (Picture(reduce(draw_boxes, drawn, self.game.screen()), "game"),)
             panels = [observation, *panels] if observation else panels
-        self.has_boxes = any(x.boxes is not None for x in inspections)
+        self.has_boxes = bool(boxes)
         self.untrained = [part for part in self.untrained if untrained_reason(part)]
         reasons = dict.fromkeys(map(untrained_reason, self.untrained))  # in order, each once
         view = View(pictures, tuple(panels), tuple(reasons))
@@ -262,11 +264,3 @@ class Session:
         event = Event(self.timestep, reward, value, last, self.game.life_lost)
         self.history.add(Entry(event, state, pack_view(view)))
         return view
-
-    def _screen(self, boxes: Sequence[Boxes]) -> Image:
-        """Return the screen, with the boxes of models that compose what it shows, if wanted."""
-        screen = self.game.screen()
-        if self.show_boxes and self.game.screen_is_observed:
-            for each in boxes:
-                screen = draw_boxes(screen, each)
-        return screen

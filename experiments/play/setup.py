@@ -9,7 +9,7 @@ from ...agents.interface import Policy
 from ...agents.policies import EpsilonGreedy, RandomPolicy
 from ...envs.batched_env import spec_of
 from ...envs.errors import UsageError
-from ...envs.interface import EnvConfig
+from ...envs.interface import EnvSpec
 from ...world_models.interface import Density, Predictor, SnapshotPredictor
 from ...world_models.precision import FLOAT32
 from ..config.serialization import read_job
@@ -73,50 +73,33 @@ def load_setup(
         game = Game(env, seed=seed)
         policy = RandomPolicy(game.spec.num_actions, seed)
         setup = PlaySetup(str(folder), game, "random policy", policy, ())
-    try:
-        if isinstance(job, PredictorPretraining):
-            _check_predictor(setup, agent, model, env.env_name)
-            setup = replace(setup, predictor=model)
-        elif isinstance(job, DensityPretraining):
-            model = _pretrained_density(setup, agent, job, model, env)
-    except UsageError:
+    part, spec, here, learned = model, setup.game.spec, "", ""
+    if isinstance(job, PredictorPretraining):
+        setup = replace(setup, predictor=model)
+        shapes = ((x.num_actions, x.obs_shape) for x in (spec, model))
+        here, learned = (f"{x} actions and observations of shape {shape}" for x, shape in shapes)
+    elif isinstance(job, DensityPretraining):
+        part = _pretrained_density(Path(folder), job, model, spec)
+        frames = ((x.channels, *x.obs_shape[1:]) for x in (spec, spec_of(env)))
+        here, learned = map("frames of shape {}".format, frames)
+    if learned and (here, setup.game.env_name) != (learned, env.env_name):
         setup.game.close()
-        raise
-    return replace(setup, parts=(*setup.parts, model))
-
-
-def _check_predictor(setup: PlaySetup, agent: str, predictor: Predictor, env_name: str) -> None:
-    """Raise UsageError if the agent plays another env than that of the predictor."""
-    game = setup.game
-    if (
-        game.spec.obs_shape != predictor.obs_shape
-        or game.spec.num_actions != predictor.num_actions
-        or game.env_name != env_name
-    ):
         raise UsageError(
-            f"--agent {agent} was trained on {game.env_name} with {game.spec.num_actions} actions "
-            f"and observations of shape {game.spec.obs_shape}, but the predictor in {setup.run} on "
-            f"{env_name} with {predictor.num_actions} actions and observations of shape "
-            f"{predictor.obs_shape}; choose an --agent whose env, actions and shape are the same."
+            f"--agent {agent} was trained on {setup.game.env_name} with {here}, but the {job.role} "
+            f"in {folder} on {env.env_name} with {learned}; choose an --agent whose env, actions "
+            "and shape are the same."
         )
+    return replace(setup, parts=(*setup.parts, part))
 
 
 def _pretrained_density(
-    setup: PlaySetup, agent: str, job: DensityPretraining, density: Density, env: EnvConfig
+    folder: Path, job: DensityPretraining, density: Density, spec: EnvSpec
 ) -> PretrainedDensity:
-    """Return a density with the preprocessing of frames; raises UsageError for an agent's other."""
-    spec, recorded = setup.game.spec, spec_of(env)
-    frame, learned = ((x.channels, *x.obs_shape[1:]) for x in (spec, recorded))
-    if (setup.game.env_name, frame) != (env.env_name, learned):
-        raise UsageError(
-            f"--agent {agent} plays {setup.game.env_name} with frames of shape {frame}, but the "
-            f"density in {setup.run} has learned {env.env_name} with frames of shape {learned}; "
-            "choose an --agent whose env and frames are the same."
-        )
-    state = Run(setup.run).checkpoints.load(lambda state: {"frames": state["frames"]})
+    """Return a density with the preprocessing of its frames, and the number that it has learned."""
     config = DensityBonusConfig(job.density, resolution=job.resolution, levels=job.levels)
     frame_density = config.frame_density(spec, job.seed, "cpu", FLOAT32)
     frame_density.density = density
+    state = Run(folder).checkpoints.load(lambda state: {"frames": state["frames"]})
     frame_density.num_frames = state["frames"] if state else 0
     return PretrainedDensity(frame_density)
 

@@ -14,7 +14,7 @@ DENSITIES: dict[str, type[DensityConfig] | DensityConfig] = {
     "histogram": HistogramConfig,
     "cts": CTSConfig,
     "pixel-cnn": PixelCNNConfig,
-    "pixel-cnn-position": PixelCNNConfig(position=True, learning_rate=3e-3, rmsprop_eps=1e-6),
+    "pixel-cnn-position": PixelCNNConfig(position=True, learning_rate=3e-3, rmsprop_eps=1e-5),
     "pixel-rnn": PixelRNNConfig,
     "made": MADEConfig,
     "orderless": OrderlessConfig,

@@ -24,7 +24,7 @@ class PixelRNNConfig(NeuralDensityConfig):
 
     learning_rate: float = 3e-3
     """Of RMSProp."""
-    rmsprop_eps: float = 1e-6
+    rmsprop_eps: float = 1e-5
     """RMSProp's epsilon, for the small gradients that the biases of pixels leave."""
     hidden: int = 32
     """Units of an LSTM; the maps between layers have twice as many features."""

@@ -7,6 +7,7 @@ from reverie.experiments.evaluation.box_drawings import (
     Boxes,
     boxes_of,
     draw_boxes,
+    drawn_steps,
     step_images,
 )
 from reverie.world_models.latents.composition import Composition
@@ -34,6 +35,18 @@ def test_the_shown_steps_are_of_the_newest_frame_of_a_stack() -> None:
     assert (steps[0] == 255).all(), "clamped to what is drawn"
     color = step_images(Composition(images, None, torch.ones(4, 2)), channels=3)[0]
     assert color[0, 0].tolist() == [0, 128, 255]
+
+
+def test_the_last_of_the_drawn_steps_is_the_last_one_and_none_has_the_box_of_another() -> None:
+    images = torch.linspace(0, 1, 9)[:, None, None, None].expand(9, 1, 10, 5)
+    boxes = torch.tensor([0.0, 0.0, 10.0, 5.0]).expand(9, 1, 4)
+    drawn = drawn_steps(Composition(images, boxes, torch.ones(9, 1)), most=4)
+    assert [step for step, _ in drawn] == [0, 3, 5, 8]
+    assert [image[5, 2, 0] for _, image in drawn] == [0, 96, 159, 255]
+    assert len({tuple(image[0, 0].tolist()) for _, image in drawn}) == 4, "each has its color"
+    plain = drawn_steps(Composition(images, None, torch.ones(9, 1)), most=20)
+    assert len(plain) == 9
+    assert (plain[-1][1] == 255).all()
 
 
 def test_only_the_outline_within_the_image_is_drawn() -> None:

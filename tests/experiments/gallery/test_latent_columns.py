@@ -19,7 +19,6 @@ from reverie.experiments.gallery.columns import COLUMNS
 from reverie.experiments.gallery.gallery_options import Sizes
 from reverie.experiments.gallery.latent_columns import (
     active,
-    drawn_steps,
     is_latent,
     probe,
     reconstruction,
@@ -31,17 +30,17 @@ from reverie.experiments.training.pretrain import pretrain
 from reverie.world_models.density.bound import BoundConfig
 from reverie.world_models.density.histogram import HistogramConfig
 from reverie.world_models.density.orderless import OrderlessConfig
-from reverie.world_models.latents.composition import Composition
 from reverie.world_models.latents.interface import LatentConfig
 from reverie.world_models.latents.vae import GaussianVAE, VAEConfig
 
 
-def subject_of(latent: VAEConfig) -> Subject:
+def subject_of(latent: LatentConfig) -> Subject:
     """A density that was trained by two updates."""
     density = BoundConfig(latent=latent, samples=2)
     job = DensityPretraining(data=(Path("data"),), density=density, num_updates=2)
-    pretrain(job, "run", PretrainOptions(device="cpu", quiet=True))
-    return Subject(job, Path("run"), Sizes(held_out=20))
+    folder = Path(type(latent).__name__)
+    pretrain(job, folder, PretrainOptions(device="cpu", quiet=True))
+    return Subject(job, folder, Sizes(held_out=20))
 
 
 @pytest.fixture(autouse=True)
@@ -86,17 +85,6 @@ def test_the_error_is_that_of_the_reconstruction_by_the_mean_code(latent: VAECon
     assert cell.numbers["rmse"] == pytest.approx(255 * float(error), rel=1e-5)
     (frames,) = cell.pictures.values()
     assert frames.shape == ((2 if isinstance(latent, ComposingConfig) else 1), 10, 5, 3)
-
-
-def test_the_last_of_the_drawn_steps_is_the_last_one_and_none_has_the_box_of_another() -> None:
-    images = torch.linspace(0, 1, 9)[:, None, None, None].expand(9, 1, 10, 5)
-    boxes = torch.tensor([0.0, 0.0, 10.0, 5.0]).expand(9, 1, 4)
-    drawn = drawn_steps(Composition(images, boxes, torch.ones(9, 1)))
-    assert [x[5, 2, 0] for x in drawn] == [0, 96, 159, 255]
-    corners = {tuple(x[0, 0].tolist()) for x in drawn}
-    assert len(corners) == 4, "each step has its color"
-    plain = drawn_steps(Composition(images, None, torch.ones(9, 1)))
-    assert (plain[-1] == 255).all()
 
 
 def test_positions_are_probed_where_the_true_state_has_them(
