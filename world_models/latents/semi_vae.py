@@ -54,7 +54,7 @@ class SemiVAEConfig(LatentConfig):
         return {"reward": 3, "death": 2, "given": self.classes}[self.labels]
 
     def example(self) -> "SemiVAEConfig":
-        return replace(self, size=4, horizon=3)
+        return replace(self, size=1, horizon=3)
 
     def build(self, shape: tuple[int, ...], levels: int = 256) -> "SemiVAE":
         return SemiVAE(self, shape, levels)
