@@ -39,7 +39,7 @@ class SemiVAEConfig(LatentConfig):
     """Timesteps after a frame whose rewards or deaths are its class."""
     classes: int = 10
     """Number of classes of given labels; a label is 0 or more, or -1 where it is unknown."""
-    label_weight: float = 0.1
+    label_weight: float = 1.0
     """Weight of the log-probability of known classes, a mean over them, beside the mean bound."""
 
     def __post_init__(self) -> None:
@@ -54,7 +54,7 @@ class SemiVAEConfig(LatentConfig):
         return {"reward": 3, "death": 2, "given": self.classes}[self.labels]
 
     def example(self) -> "SemiVAEConfig":
-        return replace(self, size=4, horizon=3)
+        return replace(self, size=1, horizon=3)
 
     def build(self, shape: tuple[int, ...], levels: int = 256) -> "SemiVAE":
         return SemiVAE(self, shape, levels)
