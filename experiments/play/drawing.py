@@ -9,10 +9,10 @@ import math
 from itertools import groupby
 from typing import Literal, NamedTuple
 
+from ..evaluation.drawn_text import axis_values, number, shortened, text_width, wrap
 from ..evaluation.images import fit
 from ..evaluation.video import Image
 from .panels import BarChart, Heatmap, Images, LineChart, Panel, Table
-from .text import axis_values, number, shortened, text_width, wrap
 
 WIDTH, GAP = 320.0, 8.0
 LINE = 17.0

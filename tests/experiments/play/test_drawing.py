@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import ImageColor
 
+from reverie.experiments.evaluation.drawn_text import axis_values, shortened, text_width, wrap
 from reverie.experiments.evaluation.images import fit
 from reverie.experiments.play.drawing import WIDTH, Box, Drawing, Line, PlacedImage, Text, draw
 from reverie.experiments.play.encoding import to_svg
@@ -33,7 +34,6 @@ from reverie.experiments.play.panels import (
     Table,
     View,
 )
-from reverie.experiments.play.text import axis_values, shortened, text_width, wrap
 
 LONG = "a name much longer than a panel is wide, without_any_space_in_its_last_and_longest_word"
 NAMES = tuple("noop fire up right left down upright upleft downright downleft upfire".split())
