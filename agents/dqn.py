@@ -229,7 +229,7 @@ class DQN(HasState):
         with shared_autocast_cache(self.device):
             loss, q_value = (x.mean() for x in self._loss(batch))
         self.optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         return loss.detach(), q_value
 
     def loss(self, batch: Batch) -> tuple[Float[Tensor, " B"], Float[Tensor, " B"]]:

@@ -160,7 +160,7 @@ class OnPolicyAgent(HasState, Generic[B]):
     def _backward(self, batch: B) -> dict[str, Tensor]:
         loss, metrics = self._loss(batch)
         self.optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         return metrics
 
     def _out_of_memory_message(self, size: int, fits: int) -> str:

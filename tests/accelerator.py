@@ -99,7 +99,7 @@ class DeviceTensor(Tensor):
 
     def __reduce_ex__(self, protocol: Any) -> Any:
         """Save the values; they are loaded as from a GPU with ``map_location="cpu"``."""
-        return self.detach().cpu().__reduce_ex__(protocol)  # type: ignore[no-untyped-call]
+        return self.detach().cpu().__reduce_ex__(protocol)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Any:
         if id(self) not in memo:
@@ -296,7 +296,7 @@ def add_device() -> None:
 
 
 device_module = DeviceModule()
-_library: Any = torch.library.Library("aten", "IMPL")  # type: ignore[no-untyped-call]
+_library: Any = torch.library.Library("aten", "IMPL")
 DEVICE = torch.device("cuda")
 """The device to test on: a GPU, or the double where there is none."""
 if not torch.cuda.is_available():

@@ -21,7 +21,7 @@ class ComposingConfig(VAEConfig):
     has_boxes: bool = True
 
     def build(self, shape: tuple[int, ...], levels: int = 256) -> "ComposingVAE":
-        model = ComposingVAE(self.pixels(shape, levels), self.size)
+        model = ComposingVAE(self.pixels(shape, levels), self)
         model.has_boxes = self.has_boxes
         return model
 

@@ -168,7 +168,8 @@ class CategoricalPixels(Likelihood):
     def image(self, params: Tensor) -> Tensor:
         symbols = torch.arange(self.levels, dtype=params.dtype, device=params.device) / self.top
         probs = params.softmax(self._axis).flatten(self._axis + 1)  # [*S, maps, pixels]
-        return (symbols @ probs).unflatten(-1, self.shape)
+        mean: Tensor = (symbols @ probs).unflatten(-1, self.shape)
+        return mean
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ class GradientSteps:
         for own in self.parameters:
             for x in own:
                 x.grad = None
-        losses.sum().backward()  # type: ignore[no-untyped-call]
+        losses.sum().backward()
 
     @torch.no_grad()
     def step(self, max_norm: float) -> None:

@@ -283,7 +283,7 @@ def test_a_shared_autocast_cache_changes_no_gradient() -> None:
         agent.optimizer.zero_grad()
         with context:
             loss, _ = agent.loss(batch)
-        loss.mean().backward()  # type: ignore[no-untyped-call]
+        loss.mean().backward()
         gradients.append(
             [p.grad.clone() for p in agent.q_network.parameters() if p.grad is not None]
         )

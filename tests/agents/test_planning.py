@@ -61,7 +61,7 @@ def test_the_reactive_planner_is_plain_ppo() -> None:
     agent, transitions = collect(replace(config, planner=ReactiveConfig()), 16)
     assert not agent.network.recurrent
     batch = batch_of(agent, transitions)
-    agent.ppo_loss(batch)[0].backward()  # type: ignore[no-untyped-call]
+    agent.ppo_loss(batch)[0].backward()
     actual = [x.grad.clone() for x in agent.network.parameters() if x.grad is not None]
     agent.network.zero_grad()
 
@@ -142,7 +142,7 @@ def test_later_epochs_repeat_the_decisions(planner: PlannerConfig) -> None:
 def policy_gradients(agent: PPO, batch: SequenceBatch) -> list[torch.Tensor]:
     """Return the gradients of the planner's parameters."""
     agent.network.zero_grad()
-    agent.ppo_loss(batch)[0].backward()  # type: ignore[no-untyped-call]
+    agent.ppo_loss(batch)[0].backward()
     gradients = [x.grad for x in agent.network.planner.parameters()]  # type: ignore[attr-defined]
     return [x.clone() for x in gradients if x is not None]
 

@@ -79,7 +79,7 @@ def test_one_epoch_without_clipping_is_a2c() -> None:
     agent = agent_for(A2C, ScriptedEnv(4))
     transitions = collect(agent, ScriptedEnv(4), 8)
     segment, batch = segment_of(agent, transitions), batch_of(agent, transitions)
-    agent.ppo_loss(batch)[0].backward()  # type: ignore[no-untyped-call]
+    agent.ppo_loss(batch)[0].backward()
     actual = [x.grad.clone() for x in agent.network.parameters() if x.grad is not None]
     agent.network.zero_grad()
     features = agent.network.trunk(segment.obs[:, :-1].flatten(0, 1))
@@ -94,7 +94,7 @@ def test_one_epoch_without_clipping_is_a2c() -> None:
             loss = loss + 0.5 * 0.5 * (values[i] - returns[i]) ** 2
             loss = loss + 0.01 * (p * p.log()).sum()
             count += 1
-    (loss / count).backward()  # type: ignore[no-untyped-call]
+    (loss / count).backward()
     expected = [x.grad for x in agent.network.parameters() if x.grad is not None]
     assert count == 24
     assert len(actual) == len(expected)

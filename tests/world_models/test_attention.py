@@ -139,10 +139,11 @@ def test_narrow_filters_at_integer_positions_crop(axes: int) -> None:
         )
         for s, k, t in zip(starts, counts, lengths, strict=True)
     ]
-    crop = x[(0, *(slice(s, s + k) for s, k in zip(starts, counts, strict=True)))]
+    place = tuple(slice(s, s + k) for s, k in zip(starts, counts, strict=True))
+    crop = x[0][place]
     assert torch.equal(read(x, *windows)[0], crop)
     canvas = torch.zeros_like(x)
-    canvas[(0, *(slice(s, s + k) for s, k in zip(starts, counts, strict=True)))] = crop
+    canvas[0][place] = crop
     assert torch.equal(write(crop[None], *windows), canvas)
 
 

@@ -24,7 +24,7 @@ from ...envs.errors import UsageError
 from ..latents.interface import LatentModel
 from ..latents.stepwise import StepwiseModel
 from . import rans
-from .prequential import one_thread, pack, unpack
+from .prequential import NotReproduced, one_thread, pack, unpack
 from .sparse_latents import discretized_normal, pop_plane, write_plane
 
 MAX_BITS, MAX_FRAMES = 7, 65_535
@@ -75,15 +75,9 @@ def decode_latents(model: LatentModel, message: bytes) -> Float[Tensor, "N *K H 
     of another model.
     """
     model = require_steps(model)
-    damaged = UsageError(
-        f"The message does not hold latents of this {type(model).__name__}: it was coded by a "
-        "model with other weights, or it is damaged; decode it with the model that coded it."
-    )
-    try:
-        count, words, head = unpack(message[2:])
-    except ValueError as error:
-        raise damaged from error
+    count, words, head = unpack(model, message[2:])
     steps, bits = message[:2]
+    damaged = NotReproduced(model)
     if steps > model.code_shape[0] or bits > MAX_BITS or count > MAX_FRAMES:
         raise damaged
     planes = _empty_planes(model, count, steps)

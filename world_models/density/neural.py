@@ -165,7 +165,7 @@ class NeuralDensity(HasState, ABC):
         values = []
         for part in torch.split(x, self.chunk):
             value = self._objective(part)
-            (-value.sum() / x.numel()).backward()  # type: ignore[no-untyped-call]
+            (-value.sum() / x.numel()).backward()
             values.append(value.detach())
         self.optimizer.step()
         return torch.cat(values)

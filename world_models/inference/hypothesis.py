@@ -116,6 +116,6 @@ def _train(x: Tensor, is_y: Bool[Tensor, " B"]) -> nn.Module:
         logits = classifier(x[index])[:, 0]
         optimizer.zero_grad()
         loss = binary_cross_entropy_with_logits(logits, is_y[index].float())
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         optimizer.step()
     return classifier

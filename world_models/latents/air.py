@@ -102,7 +102,8 @@ class AIR(LatentModel):
         self.width = 1 + PLACE + config.size
         self.size = self.dim = self.steps * self.width
         self.num_features = hidden
-        self.obs_shape = (1, *pixels.shape)[-3:]
+        channels, height, width = (1, *pixels.shape)[-3:]
+        self.obs_shape = channels, height, width
         patch = self.obs_shape[0] * self.glimpse**2
         counts = config.counts or [config.continuation**n for n in range(self.steps + 1)]
         self.register_buffer("prior_logits", presence_logits(torch.tensor(counts)))
@@ -161,7 +162,8 @@ class AIR(LatentModel):
     def nearest_code(self, mean: Float[Tensor, "*S D"]) -> Float[Tensor, "*S D"]:
         codes = mean.unflatten(-1, (self.steps, self.width))
         probs = codes[..., :1]
-        return ((probs > 0.5) * codes / probs.clamp(min=0.5)).flatten(-2)
+        found: Tensor = (probs > 0.5) * codes / probs.clamp(min=0.5)
+        return found.flatten(-2)
 
     def features(self, x: Tensor) -> Float[Tensor, "B D"]:
         hidden: Tensor = self.encoder(self.inputs(x)).tanh()

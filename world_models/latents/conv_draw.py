@@ -258,10 +258,10 @@ def _drawn(q: Normal, pathwise: bool) -> Tensor:
     """Sample with a gradient or without one."""
     if pathwise:
         return q.rsample()
-    drawn: Tensor = q.sample()  # type: ignore[no-untyped-call]
+    drawn: Tensor = q.sample()
     return drawn
 
 
 def _log_prob(q: Normal, code: Float[Tensor, "N size h w"]) -> Float[Tensor, " N"]:
-    log_prob: Tensor = q.log_prob(code)  # type: ignore[no-untyped-call]
+    log_prob: Tensor = q.log_prob(code)
     return log_prob.sum((1, 2, 3))

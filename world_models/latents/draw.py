@@ -148,7 +148,7 @@ class DRAW(LatentModel):
             for parts in zip(*[(each.mean, each.std, each.code) for each in path], strict=True)
         )
         q = Normal(mean, std, validate_args=False)
-        log_posterior = q.log_prob(z).sum(-1)  # type: ignore[no-untyped-call]
+        log_posterior = q.log_prob(z).sum(-1)
         log_likelihood = self.pixels.distribution(path[-1].canvas).log_prob(rows)
         return Weights(
             log_likelihood=log_likelihood.view_as(log_posterior),

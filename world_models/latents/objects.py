@@ -27,7 +27,8 @@ class ObjectsPrior(Distribution):
         codes = value.unflatten(-1, (-1, self.width))
         presence, rest = codes[..., 0], codes[..., 1:]
         log_rest = -(rest.square() + math.log(2 * math.pi)).sum(-1) / 2
-        return log_prob_of_presence(presence, self.logits) + (presence * log_rest).sum(-1)
+        log_prob: Tensor = log_prob_of_presence(presence, self.logits)
+        return log_prob + (presence * log_rest).sum(-1)
 
     @torch.no_grad()
     def sample(

@@ -202,7 +202,7 @@ class ClassAndCode(Distribution):
     def log_prob_of_codes(self, codes: Float[Tensor, "*S one D"]) -> Float[Tensor, "*S C"]:
         """Return log p(z | y) for each class, of a code of each or of one code for all."""
         z = codes[..., self.log_probs.shape[-1] :]
-        log_prob: Tensor = self.codes.log_prob(z)  # type: ignore[no-untyped-call]
+        log_prob: Tensor = self.codes.log_prob(z)
         return log_prob.sum(-1)
 
     @torch.no_grad()

@@ -134,10 +134,9 @@ class GaussianVAE(Autoencoder):
         # own: that of Kim et al. 2018 without second derivatives.
         return refined + (params - params.detach())
 
-    def _split(self, params: Float[Tensor, "B P"]) -> tuple[Tensor, ...]:
+    def _split(self, params: Float[Tensor, "B P"]) -> list[Tensor]:
         """Return the mean, the log standard deviation, and the numbers of the flow."""
-        size = self.size
-        return params.split([size, size, self.num_params - 2 * size], 1)
+        return [*params.split([self.size, self.size, self.num_params - 2 * self.size], 1)]
 
     def _standard_normal(self) -> Normal:
         zero = self.decoder.bias.new_zeros(self.size)

@@ -172,7 +172,7 @@ class FramePredictor(HasState):
             group["lr"] = factor * self.config.learning_rates[phase]
         loss, metrics = self.loss(segment, phase)
         self.optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         self.optimizer.step()
         self.updates += 1
         return metrics

@@ -158,7 +158,7 @@ class VariationalRepresentation(HasState):
                 )
             self._anneal_learning_rate()
             self.optimizer.zero_grad()
-            (-objective).backward()  # type: ignore[no-untyped-call]
+            (-objective).backward()
         # Not the baseline's gradient, which is of its squared error, in nats squared.
         nn.utils.clip_grad_norm_(self.model.parameters(), self.config.max_grad_norm)
         self.optimizer.step()

@@ -98,7 +98,10 @@ def test_positions_are_probed_where_the_true_state_has_them(
         def key(self, x: Any) -> Any:
             return self.scale * x.flatten(1).float()
 
-    subject, net = subject_of(VAEConfig(size=2)), PixelKeys(VAEConfig().pixels((3, 3), 8), 2)
+    subject, net = (
+        subject_of(VAEConfig(size=2)),
+        PixelKeys(VAEConfig().pixels((3, 3), 8), VAEConfig(size=2)),
+    )
     subject.density = lambda: SimpleNamespace(net=net)  # type: ignore[method-assign]
     subject.quantizer = lambda obs: obs[:, 0]  # type: ignore[assignment]
     frames = torch.randint(0, 8, (400, 1, 3, 3), dtype=torch.uint8)

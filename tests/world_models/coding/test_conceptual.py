@@ -135,7 +135,7 @@ def test_a_damaged_or_foreign_message_is_refused() -> None:
               for k in range(len(message))]  # fmt: skip
     wrong += [message + b"\0" * 4, b"\xff" * 40]
     for each in wrong:
-        with pytest.raises(UsageError, match="does not hold latents of this ConvDRAW"):
+        with pytest.raises(UsageError, match="does not decode"):
             decode_latents(MODEL, each)
     with pytest.raises(UsageError, match="by a model with other weights"):
         decode_latents(build(seed=1), message)

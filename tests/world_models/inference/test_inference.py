@@ -250,7 +250,7 @@ def test_a_baseline_learns_to_predict_the_bound() -> None:
         prediction = baseline(features)
         optimizer.zero_grad()
         loss = -nvil(target[None], torch.zeros(1, 64), prediction).mean()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         optimizer.step()
         baseline.update_statistics(target)
     features = torch.randn(1000, 3)

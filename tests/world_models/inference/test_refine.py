@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.distributions import Distribution, Independent, MultivariateNormal, Normal, kl_divergence
 
 from reverie.envs.errors import UsageError
+from reverie.envs.interface import Segment
 from reverie.world_models.inference.refine import (
     amortization_gap,
     elbo,
@@ -186,10 +187,10 @@ def test_a_decoder_learns_from_refined_codes(
     def bound_of(params: Tensor) -> float:
         return float(elbo(model, held_out, params, samples=32, seed=0).mean().detach())
 
-    representation.update(squares(8))
+    representation.update(Segment.of_observations(squares(8)))
     before = bound_of(model.posterior_params(held_out))
     for seed in range(12):
-        representation.update(squares(8, seed=seed))
+        representation.update(Segment.of_observations(squares(8, seed=seed)))
     with torch.no_grad():
         posterior_codes = model.posterior(held_out).sample()
         assert posterior_codes.shape == (16, 2)

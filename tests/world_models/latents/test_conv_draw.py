@@ -26,7 +26,7 @@ def build(config: ConvDRAWConfig = SMALL, shape: tuple[int, ...] = (5, 6)) -> Co
 
 
 def log_prob(q: Normal, code: Tensor) -> Tensor:
-    found: Tensor = Independent(q, 3).log_prob(code)  # type: ignore[no-untyped-call]
+    found: Tensor = Independent(q, 3).log_prob(code)
     return found
 
 

@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn.functional import linear
 
 from reverie.envs.errors import UsageError
+from reverie.envs.interface import Segment
 from reverie.envs.prng import seeded
 from reverie.world_models.density.bound import BoundConfig
 from reverie.world_models.inference.bounds import analytic_elbo
@@ -122,7 +123,7 @@ def test_the_bound_rises_with_glimpses() -> None:
         latent = replace(latent, likelihood="bernoulli")
         model = VariationalConfig(latent, learning_rate=5e-3).build(obs_shape=(1, 8, 8), seed=0)
         for step in range(150):
-            model.update(two_sprites(32, step))
+            model.update(Segment.of_observations(two_sprites(32, step)))
         log_weights = model.weigh(two_sprites(200, -1), 8).log_weights()
         bounds.append(float(log_weights.mean()))
     assert bounds[1] > bounds[0] + 2
@@ -164,7 +165,7 @@ def test_a_window_along_time_touches_its_frames_alone() -> None:
     touched = written.abs().amax((0, 1, 3, 4)) > 1e-6
     assert touched.tolist() == [False, True, True, False, False, False]
     images = torch.randn(2, 2, 6, 5, 4, requires_grad=True)
-    access.read(images, hidden).square().sum().backward()  # type: ignore[no-untyped-call]
+    access.read(images, hidden).square().sum().backward()
     assert images.grad is not None
     read = images.grad.abs().amax((0, 1, 3, 4)) > 1e-6
     assert torch.equal(read, touched)
@@ -176,7 +177,7 @@ def test_gradients_are_finite(config: DRAWConfig, noise: float) -> None:
     model = build(config, 5, 6, 4, noise=noise)
     weights = model.weigh(frames(3, 5, 6, 4), 2, pathwise=True)
     assert weights.divergence is not None
-    analytic_elbo(weights.log_likelihood, weights.divergence).sum().backward()  # type: ignore[no-untyped-call]
+    analytic_elbo(weights.log_likelihood, weights.divergence).sum().backward()
     for name, parameter in model.named_parameters():
         assert parameter.grad is not None, name
         assert parameter.grad.isfinite().all(), name

@@ -49,7 +49,7 @@ def test_the_log_determinant_is_that_of_the_jacobian(name: PosteriorName, size: 
     _, log_det = flow(z, params)
     for i in range(FRAMES):
         of_one = partial(lambda p, z: flow(z[None], p)[0][0], params[i : i + 1])
-        jacobian: Tensor = torch.autograd.functional.jacobian(of_one, z[i])  # type: ignore[no-untyped-call]
+        jacobian: Tensor = torch.autograd.functional.jacobian(of_one, z[i])
         expected = torch.linalg.slogdet(jacobian)
         assert float(expected.sign) == 1
         torch.testing.assert_close(log_det[i], expected.logabsdet)
@@ -115,7 +115,7 @@ def test_an_autoregressive_step_reads_latents_of_lower_rank_alone() -> None:
     for net, reverse in zip(flow.nets, (False, True), strict=True):
         for output in range(2):
             of_one = partial(lambda net, k, z: net(z[None], params)[k][0], net, output)
-            jacobian: Tensor = torch.autograd.functional.jacobian(of_one, z)  # type: ignore[no-untyped-call]
+            jacobian: Tensor = torch.autograd.functional.jacobian(of_one, z)
             lower = jacobian.flip(0, 1) if reverse else jacobian
             assert (lower.triu() == 0).all()
             assert (lower.tril(-1)[1:].abs().sum(1) > 0).all()
@@ -152,7 +152,7 @@ class Banana(torch.nn.Module, LatentVariableModel):
         for _ in range(250):
             optimizer.zero_grad()
             value = bound(self.weigh(x, 32, pathwise=True).log_weights(), ELBO).mean()
-            (-value).backward()  # type: ignore[no-untyped-call]
+            (-value).backward()
             optimizer.step()
         axis = torch.linspace(-6, 6, 400)
         z = torch.cartesian_prod(axis, axis)

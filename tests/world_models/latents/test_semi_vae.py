@@ -1,5 +1,6 @@
 """The semi-supervised VAE: its bounds against enumeration, its labels, and its classifier."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -10,7 +11,7 @@ from torch import Tensor
 from reverie.envs.errors import UsageError
 from reverie.envs.interface import Segment
 from reverie.envs.prng import seeded
-from reverie.world_models.inference.bounds import bound
+from reverie.world_models.inference.bounds import Weights, bound
 from reverie.world_models.latents.interface import LabeledModel
 from reverie.world_models.latents.semi_vae import ClassAndCode, SemiVAE, SemiVAEConfig
 from reverie.world_models.representation.variational import VariationalConfig
@@ -82,10 +83,11 @@ def test_sampled_classes_have_the_enumerated_bound_as_their_mean() -> None:
     model, x = tiny()
     labels = torch.tensor([0, -1, 2, 1, -1, 2])
     torch.manual_seed(2)
-    for weigh in (
+    weighings: list[Callable[..., Weights]] = [
         lambda pathwise: model.weigh(x, 4_000, pathwise=pathwise),
         lambda pathwise: model.weigh_labeled(x, labels, 4_000, pathwise=pathwise),
-    ):
+    ]
+    for weigh in weighings:
         sampled, enumerated = (weigh(pathwise).log_weights() for pathwise in (False, True))
         error = ((sampled.var(0) + enumerated.var(0)) / 4_000).sqrt()
         assert ((sampled.mean(0) - enumerated.mean(0)).abs() < 4.5 * error).all()

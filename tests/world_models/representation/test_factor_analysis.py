@@ -20,7 +20,7 @@ def test_factor_analysis_recovers_the_gaussian_of_the_data() -> None:
     covariance = model.loading @ model.loading.T + model.noise.diag()
     truth = loading @ loading.T + noise.square().diag()
     assert float((covariance - truth).abs().max()) < 0.1
-    exact = MultivariateNormal(model.mean, covariance).log_prob(x[:50])  # type: ignore[no-untyped-call]
+    exact = MultivariateNormal(model.mean, covariance).log_prob(x[:50])
     torch.testing.assert_close(model.log_prob(x[:50]), exact, rtol=1e-4, atol=1e-3)
     # The posterior means equal the regression of the latents on the data.
     centered = x[:50] - model.mean
