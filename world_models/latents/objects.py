@@ -28,7 +28,8 @@ class ObjectsPrior(Distribution):
         presence, rest = codes[..., 0], codes[..., 1:]
         log_rest = -(rest.square() + math.log(2 * math.pi)).sum(-1) / 2
         log_prob: Tensor = log_prob_of_presence(presence, self.logits)
-        return log_prob + (presence * log_rest).sum(-1)
+        log_prob += (presence * log_rest).sum(-1)
+        return log_prob
 
     @torch.no_grad()
     def sample(

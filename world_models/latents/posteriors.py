@@ -153,7 +153,8 @@ class InverseAutoregressiveFlow(Flow):
             target, z = z, torch.zeros_like(z)
             for rank in range(self.size):  # lower ranks are exact, and higher ones are not read
                 m, log_sigma = net(z, params)
-                z = torch.where(net.ranks.eq(rank), (target - m) * (-log_sigma).exp(), z)
+                turn = torch.as_tensor(net.ranks == rank)
+                z = torch.where(turn, (target - m) * (-log_sigma).exp(), z)
             log_dets.append(net(z, params)[1].sum(-1))
         return z, torch.stack(log_dets).sum(0)
 
