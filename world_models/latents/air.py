@@ -45,9 +45,9 @@ class AIRConfig(LatentConfig):
 
     score_codes = True
 
-    min_std: float = 0.3
-    """Smallest standard deviation of a gaussian pixel, for pixels in 0..1. A smaller one makes an
-    object of each small error of another one."""
+    min_std: float = 0.1
+    """Smallest standard deviation of a gaussian pixel, for pixels in 0..1. With a large one, 0.3 in
+    the paper, no object may be worth its code; with a small one, an error of another object is."""
     steps: int = 3
     """Most objects in a frame."""
     size: int = 20
@@ -110,10 +110,8 @@ class AIR(LatentModel):
         self.background = nn.Parameter(torch.zeros(pixels.maps, *self.obs_shape))
         self.encoder = Encoder(self.obs_shape, hidden)
         self.recurrent = nn.GRUCell(self.width, hidden)
-        self.locate = _zeros(nn.Linear(hidden, 1 + 2 * PLACE))  # places cover the frame
+        self.locate = nn.Linear(hidden, 1 + 2 * PLACE)
         self.appearance = nn.Linear(hidden, 2 * config.size)
-        with torch.no_grad():  # an untrained code is informative
-            self.appearance.bias[config.size :] -= 1
         self.recognize = nn.Sequential(nn.Linear(patch, hidden), nn.ReLU(), self.appearance)
         painted = _zeros(nn.Linear(hidden, pixels.maps * patch))
         nn.init.normal_(
@@ -127,8 +125,9 @@ class AIR(LatentModel):
         self.background.copy_(self.pixels.initial(x).view_as(self.background) / SPEED)
 
     def start_at_prior(self) -> None:
-        _zeros(self.locate)
-        _zeros(self.appearance)
+        for layer in (self.locate, self.appearance):
+            nn.init.zeros_(layer.weight)
+            nn.init.zeros_(layer.bias)
 
     def prior(self) -> Distribution:
         return ObjectsPrior(self.prior_logits, self.width)
@@ -309,9 +308,3 @@ def _normal(params: Float[Tensor, "B twice"]) -> Normal:
 def _stride(log_scale: Tensor) -> Tensor:
     """Return the distance in the frame of two pixels of a patch, within exp(+-2)."""
     return (SCALE * log_scale.clamp(-8, 8)).exp()
-
-
-def _zeros(layer: nn.Linear) -> nn.Linear:
-    nn.init.zeros_(layer.weight)
-    nn.init.zeros_(layer.bias)
-    return layer
