@@ -110,7 +110,7 @@ def quantize(
     bits: int = 2,
     beta: float = 1.0,
 ) -> tuple[Planes, Intervals]:
-    """Round latents to places of the grid; return these and their intervals for the coder.
+    """Choose the places of latents on the grid; return these and their intervals for the coder.
 
     Raises UsageError as ``encode_latents`` does.
     """
