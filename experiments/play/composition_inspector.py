@@ -31,7 +31,8 @@ class CompositionInspector:
 
     def __init__(self, part: VariationalRepresentation | FrameDensity) -> None:
         self.part, self.model = part, composer_of(part)
-        self.device = getattr(part, "density", part).device
+        owner: Any = part.density if isinstance(part, FrameDensity) else part
+        self.device = owner.device
 
     @torch.no_grad()
     def inspect(self, context: StepContext) -> Inspection:

@@ -313,7 +313,9 @@ def test_a_column_that_is_slow_measures_fewer_frames() -> None:
 
 def test_densities_are_compared_on_the_frames_that_both_have_scored() -> None:
     scores = {"fast": [-2.0, -1.0, -4.0, -9.0], "slow": [-1.0, -0.5], "slower": [-3.0, -2.5]}
-    models = {name: {"cells": {"bits/pixel": {"log_probs": x}}} for name, x in scores.items()}
+    models: dict[str, Any] = {
+        name: {"cells": {"bits/pixel": {"log_probs": x}}} for name, x in scores.items()
+    }
     gallery_report._add_bayes_factors(models)
     factors = {name: model["cells"][gallery_report.BEST] for name, model in models.items()}
     assert factors["slow"]["shown"] == "best"
