@@ -31,8 +31,7 @@ class CompositionInspector:
 
     def __init__(self, part: VariationalRepresentation | FrameDensity) -> None:
         self.part, self.model = part, composer_of(part)
-        owner = part.density if isinstance(part, FrameDensity) else part
-        assert isinstance(owner, VariationalRepresentation | NeuralDensity)
+        owner: Any = part.density if isinstance(part, FrameDensity) else part
         self.device = owner.device
 
     @torch.no_grad()
