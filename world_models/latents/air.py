@@ -113,7 +113,7 @@ class AIR(LatentModel):
         self.locate = nn.Linear(hidden, 1 + 2 * PLACE)
         self.appearance = nn.Linear(hidden, 2 * config.size)
         self.recognize = nn.Sequential(nn.Linear(patch, hidden), nn.ReLU(), self.appearance)
-        painted = _zeros(nn.Linear(hidden, pixels.maps * patch))
+        painted = nn.Linear(hidden, pixels.maps * patch)
         nn.init.normal_(
             painted.weight, std=0.01 / hidden**0.5
         )  # small, so the background dominates
