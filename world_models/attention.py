@@ -81,7 +81,7 @@ def extent(window: AttentionWindow) -> Float[Tensor, "B 2"]:
     filters = window.filters
     position = torch.arange(filters.shape[2], device=filters.device) + 0.5
     mean = filters @ position
-    std = (filters @ position.square() - mean.square()).clamp(min=0).sqrt()
+    std = (filters * (position - mean[:, :, None]).square()).sum(2).sqrt()
     stride = (mean[:, -1] - mean[:, 0]) / max(1, filters.shape[1] - 1)
     reach = (stride / 2).clamp(min=0.5 if filters.shape[1] == 1 else 0)
     first, last = mean[:, 0] - reach.maximum(std[:, 0]), mean[:, -1] + reach.maximum(std[:, -1])

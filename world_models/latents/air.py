@@ -114,9 +114,8 @@ class AIR(LatentModel):
         self.appearance = nn.Linear(hidden, 2 * config.size)
         self.recognize = nn.Sequential(nn.Linear(patch, hidden), nn.ReLU(), self.appearance)
         painted = nn.Linear(hidden, pixels.maps * patch)
-        nn.init.normal_(
-            painted.weight, std=0.01 / hidden**0.5
-        )  # small, so the background dominates
+        nn.init.normal_(painted.weight, std=0.01 / hidden**0.5)  # the background dominates
+        nn.init.zeros_(painted.bias)
         self.paint = nn.Sequential(nn.Linear(config.size, hidden), nn.ReLU(), painted)
 
     @torch.no_grad()

@@ -181,7 +181,7 @@ class DRAW(LatentModel):
         boxes = torch.stack([box_of(each.windows) for each in path]) if path[0].windows else None
         return Composition(images, boxes, images.new_ones(images.shape[:2]))
 
-    def unroll(self, x: Tensor, choose: Callable[[int, Normal], Tensor]) -> Iterator[Glimpse]:
+    def unroll(self, x: Tensor, choose: Callable[[int, Distribution], Tensor]) -> Iterator[Glimpse]:
         """Yield every glimpse; ``choose`` returns code t given its posterior."""
         canvas, state = self._begin(len(x))
         encoder = torch.zeros_like(state[0]), torch.zeros_like(state[0])
@@ -236,7 +236,8 @@ class DRAWPosterior(Distribution):
     def log_prob(self, value: Float[Tensor, "*S D"]) -> Float[Tensor, "*S"]:
         codes = value.flatten(0, -2).chunk(self.model.glimpses, 1)
         path = self.model.unroll(self._rows(value.shape[:-2]), lambda t, _: codes[t])
-        each = [Normal(q.mean, q.std, validate_args=False).log_prob(q.code) for q in path]
+        normals = ((Normal(g.mean, g.std, validate_args=False), g.code) for g in path)
+        each = [q.log_prob(code) for q, code in normals]  # type: ignore[no-untyped-call]
         return torch.cat(each, 1).sum(1).view(value.shape[:-1])
 
     def _rows(self, sample_shape: torch.Size) -> Tensor:
@@ -244,5 +245,5 @@ class DRAWPosterior(Distribution):
         return self.x.expand(*sample_shape, *self.x.shape).flatten(0, len(sample_shape))
 
 
-def _most_probable(_: int, posterior: Normal) -> Tensor:
+def _most_probable(_: int, posterior: Distribution) -> Tensor:
     return posterior.mean
