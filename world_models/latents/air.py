@@ -113,9 +113,7 @@ class AIR(LatentModel):
         self.appearance = nn.Linear(hidden, 2 * config.size)
         self.recognize = nn.Sequential(nn.Linear(patch, hidden), nn.ReLU(), self.appearance)
         painted = _zeros(nn.Linear(hidden, pixels.maps * patch))
-        nn.init.normal_(
-            painted.weight, std=0.01 / hidden**0.5
-        )  # small, so the background dominates
+        nn.init.normal_(painted.weight, std=0.01 / hidden**0.5)  # the background dominates
         self.paint = nn.Sequential(nn.Linear(config.size, hidden), nn.ReLU(), painted)
 
     @torch.no_grad()
