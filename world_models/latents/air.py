@@ -112,9 +112,11 @@ class AIR(LatentModel):
         self.locate = nn.Linear(hidden, 1 + 2 * PLACE)
         self.appearance = nn.Linear(hidden, 2 * config.size)
         self.recognize = nn.Sequential(nn.Linear(patch, hidden), nn.ReLU(), self.appearance)
-        painted = _zeros(nn.Linear(hidden, pixels.maps * patch))
+        painted = nn.Linear(hidden, pixels.maps * patch)
         nn.init.normal_(painted.weight, std=0.01 / hidden**0.5)  # the background dominates
+        nn.init.zeros_(painted.bias)
         self.paint = nn.Sequential(nn.Linear(config.size, hidden), nn.ReLU(), painted)
+        self.start_at_prior()
 
     @torch.no_grad()
     def initialize_from(self, x: Tensor) -> None:
