@@ -117,6 +117,7 @@ class AIR(LatentModel):
         nn.init.normal_(painted.weight, std=0.01 / hidden**0.5)  # the background dominates
         nn.init.zeros_(painted.bias)
         self.paint = nn.Sequential(nn.Linear(config.size, hidden), nn.ReLU(), painted)
+        self.start_at_prior()
 
     @torch.no_grad()
     def initialize_from(self, x: Tensor) -> None:
