@@ -137,7 +137,7 @@ class GaussianVAE(Autoencoder):
     def _split(self, params: Float[Tensor, "B P"]) -> tuple[Tensor, ...]:
         """Return the mean, the log standard deviation, and the numbers of the flow."""
         size = self.size
-        return params.split([size, size, self.num_params - 2 * size], 1)
+        return torch.split(params, [size, size, self.num_params - 2 * size], 1)
 
     def _standard_normal(self) -> Normal:
         zero = self.decoder.bias.new_zeros(self.size)
