@@ -107,9 +107,9 @@ class PlanarFlow(Flow):
     def _steps(self, params: Float[Tensor, "B P"]) -> list[tuple[Tensor, Tensor, Tensor]]:
         """Return u [B, D], w [B, D] and b [B] of each step."""
         steps = []
-        each = params.unflatten(-1, (self.steps, -1)).unbind(-2)
+        each = params.chunk(self.steps, -1)
         for numbers, direction in zip(each, self.directions, strict=True):
-            u, w, b = numbers.split([self.size, self.size, 1], -1)
+            u, w, b = torch.split(numbers, [self.size, self.size, 1], -1)
             w = w + direction
             wu = (u * w).sum(-1, keepdim=True)
             # softplus(wu + log(e - 1)) - 1 is above -1, increases, and is 0 at 0.
@@ -185,7 +185,7 @@ class AutoregressiveNet(nn.Module):
         self, z: Float[Tensor, "*S D"], params: Float[Tensor, "B P"]
     ) -> tuple[Float[Tensor, "*S D"], Float[Tensor, "*S D"]]:
         """Return m and log sigma of each latent."""
-        of_z, of_params = self.weight.split([z.shape[-1], params.shape[-1]], 1)
+        of_z, of_params = torch.split(self.weight, [z.shape[-1], params.shape[-1]], 1)
         with torch.autocast(z.device.type, enabled=False):
             hidden = elu(linear(z, of_z * self.reads) + linear(params, of_params, self.bias))
             out = linear(hidden, self.out_weight * self.writes, self.out_bias)

@@ -2,7 +2,7 @@
 
 import torch
 from torch import Tensor
-from torch.distributions import Normal
+from torch.distributions import Distribution, Normal
 
 from reverie.world_models.inference.moments import posterior_moments
 
@@ -15,7 +15,7 @@ def true_posterior() -> Normal:
     return Normal(0.9 * X / 0.7**2 / PRECISION, torch.full_like(X, PRECISION**-0.5))
 
 
-def weigh(q: Normal, samples: int) -> tuple[Tensor, Tensor]:
+def weigh(q: Distribution, samples: int) -> tuple[Tensor, Tensor]:
     torch.manual_seed(0)
     z = q.sample(torch.Size([samples]))
     log_joint = Normal(0.9 * z, 0.7).log_prob(X) + Normal(0.0, 1.0).log_prob(z)
