@@ -22,9 +22,7 @@ from .pixel_bias import PixelBias
 class PixelRNNConfig(NeuralDensityConfig):
     """A small PixelRNN of diagonal LSTMs (van den Oord et al. 2016)."""
 
-    learning_rate: float = 3e-3
-    """Of RMSProp."""
-    rmsprop_eps: float = 1e-5
+    rmsprop_eps: float = 1e-6
     """RMSProp's epsilon, for the small gradients that the biases of pixels leave."""
     hidden: int = 32
     """Units of an LSTM; the maps between layers have twice as many features."""
