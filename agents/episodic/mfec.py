@@ -88,6 +88,7 @@ class MFEC(HasState):
     """An agent that acts greedily on the returns of nearest neighbors.
 
     Its keys are codes of observations or, with ``columns``, of those bytes of the true state.
+    Raises UsageError if ``fit_after`` is too small for a segment of the representation.
     """
 
     STATE = ("representation", "fitter", "tables", "episodes")

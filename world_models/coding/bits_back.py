@@ -175,6 +175,7 @@ class _Coder:
                 f"{type(model.pixels).__name__}, which are not of the frames' symbols; choose the "
                 "likelihood categorical or logistic."
             )
+        self.posterior(torch.zeros(1, *model.pixels.shape, dtype=torch.uint8))  # may be refused
 
     def posterior(self, x: UInt8[Tensor, "B *K H W"]) -> tuple[Floats, Floats]:
         """Return the mean and standard deviation of every latent, where the prior is N(0, 1)."""

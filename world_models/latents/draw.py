@@ -120,7 +120,7 @@ class DRAW(LatentModel):
 
     @torch.no_grad()
     def initialize_from(self, x: Tensor) -> None:
-        """Begin the canvas at each pixel's distribution; one frame has no deviation."""
+        """Set the first canvas to each pixel's distribution; one frame has no deviation."""
         self.background.copy_(self.pixels.initial(x).view_as(self.background) / RATE)
         if len(x) > 1:
             inputs = self.pixels.inputs(x)
@@ -236,8 +236,7 @@ class DRAWPosterior(Distribution):
     def log_prob(self, value: Float[Tensor, "*S D"]) -> Float[Tensor, "*S"]:
         codes = value.flatten(0, -2).chunk(self.model.glimpses, 1)
         path = self.model.unroll(self._rows(value.shape[:-2]), lambda t, _: codes[t])
-        normals = ((Normal(g.mean, g.std, validate_args=False), g.code) for g in path)
-        each = [q.log_prob(code) for q, code in normals]  # type: ignore[no-untyped-call]
+        each = [Normal(g.mean, g.std, validate_args=False).log_prob(g.code) for g in path]
         return torch.cat(each, 1).sum(1).view(value.shape[:-1])
 
     def _rows(self, sample_shape: torch.Size) -> Tensor:

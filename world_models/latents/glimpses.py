@@ -20,11 +20,13 @@ class Whole(nn.Module):
     def read(
         self, images: Float[Tensor, "R 2 *frame"], hidden: Float[Tensor, "R hidden"]
     ) -> Float[Tensor, "R num_read"]:
+        """Return all pixels."""
         return images.flatten(1)
 
     def write(
         self, hidden: Float[Tensor, "R hidden"]
     ) -> tuple[Tensor, tuple[AttentionWindow, ...]]:
+        """Return what is added to the canvas, and no windows."""
         return self.pixels(hidden), ()
 
 
@@ -47,12 +49,14 @@ class Windowed(nn.Module):
     def read(
         self, images: Float[Tensor, "R 2 *frame"], hidden: Float[Tensor, "R hidden"]
     ) -> Float[Tensor, "R num_read"]:
+        """Return the patches of both images that the decoder's output selects."""
         images = images.view(len(images), 2, *self.volume)
         return read(images, *self.read_windows(hidden)).flatten(1)
 
     def write(
         self, hidden: Float[Tensor, "R hidden"]
     ) -> tuple[Tensor, tuple[AttentionWindow, ...]]:
+        """Return what is added to the canvas, and the windows of the patch."""
         windows = self.write_windows(hidden)
         patch = self.patch(hidden).view(-1, *self.patch_shape)
         return write(patch, *windows), windows
@@ -81,6 +85,7 @@ class Windows(nn.Module):
             self.params.bias[7:] = 2 * (log_strides[0] - math.log(2))
 
     def forward(self, hidden: Float[Tensor, "R hidden"]) -> tuple[AttentionWindow, ...]:
+        """Return a window for each axis, rows and columns last."""
         row, column, stride, variance, gain, *time = self.params(hidden).float().unbind(1)
         one = torch.zeros_like(gain)  # log-gain of the other windows
         params = [(row, stride, variance, gain), (column, stride, variance, one)]

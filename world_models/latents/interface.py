@@ -123,7 +123,7 @@ class LabeledModel(Protocol):
     def weigh_labeled(
         self, x: Tensor, labels: Int64[Tensor, " B"], samples: int, *, pathwise: bool = False
     ) -> Weights:
-        """Weigh frames as ``weigh`` does, given their classes where these are known.
+        """Sample codes of frames as ``weigh`` does, given their classes where these are known.
 
         The log-likelihood of such a frame includes the weighted one of its class.
         """
