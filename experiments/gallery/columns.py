@@ -23,7 +23,7 @@ from ...world_models.interface import Density, PixelwiseDensity, SequentialDensi
 from ..evaluation.frame_bits import frame_bits, log_probs
 from .count_fidelity import count_fidelity
 from .first_pass import first_pass
-from .latent_columns import active, is_latent, probe, reconstruction
+from .latent_columns import active, amortization, is_latent, probe, reconstruction
 from .subject import FLIP_RATE, Cell, Subject, most_frequent, of_frames
 
 NUM_SHOWN = 4
@@ -228,6 +228,13 @@ COLUMNS = (
         is_latent,
         probe,
         "probe: R2 of the player's x and y, predicted from keys by ridge regression",
+        slow=True,
+    ),
+    Column(
+        "amortization gap",
+        is_latent,
+        amortization,
+        "amortization gap: nats of a frame that gradient steps on its posterior add to the bound",
         slow=True,
     ),
     Column(

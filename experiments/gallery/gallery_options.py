@@ -31,9 +31,20 @@ class Sizes:
     """Visited states of DeepSea."""
     probed: int = 500
     """Timesteps of eight envs whose positions are predicted."""
+    refined: int = 64
+    """Frames whose posteriors are refined."""
 
 
-QUICK = Sizes(held_out=200, samples=64, completed=4, posterior=4, coded=32, visits=300, probed=150)
+QUICK = Sizes(
+    held_out=200,
+    samples=64,
+    completed=4,
+    posterior=4,
+    coded=32,
+    visits=300,
+    probed=150,
+    refined=16,
+)
 
 
 @dataclass(frozen=True)

@@ -10,14 +10,15 @@ from torch import Tensor
 from ...envs.atari.ram import RAM
 from ...world_models.density.neural import NeuralDensity
 from ...world_models.inference.evidence import active_units
+from ...world_models.inference.refine import Refinable, amortization_gap
 from ...world_models.latents.composition import Composer, Composition
 from ...world_models.latents.interface import LatentModel
 from ..evaluation.box_drawings import drawn_steps, rgb
 from ..evaluation.linear_probe import POSITION, linear_probe, record_positions
-from .subject import Cell, Subject
+from .subject import Cell, Subject, of_frames
 
-ENCODED, RECONSTRUCTED = 50, 32
-"""Frames that are encoded at once, and that are reconstructed."""
+ENCODED, REFINED, RECONSTRUCTED = 50, 8, 32
+"""Frames that are encoded at once, refined at once, and reconstructed."""
 STEPS_SHOWN = 4
 """Steps of a reconstruction that are drawn."""
 
@@ -49,6 +50,19 @@ def probe(subject: Subject) -> Cell | None:
     positions = record_positions(env, subject.sizes.probed)
     r2 = linear_probe(lambda obs: keys(model, subject.quantizer(obs)), positions)
     return Cell(f"{r2['x']:.2f}, {r2['y']:.2f}", {"x": r2["x"], "y": r2["y"]})
+
+
+def amortization(subject: Subject) -> Cell | None:
+    """Return the nats of a frame that gradient steps on its own posterior add to the bound."""
+    model: LatentModel = subject.density().net
+    if not isinstance(model, Refinable):
+        return None
+    values = model.prepare(subject.held_out[: subject.sizes.refined])
+    slices = subject.in_time(len(values), REFINED)
+    gaps = torch.cat([amortization_gap(model, values[rows]) for rows in slices])
+    mean, error = float(gaps.mean()), float(gaps.std() / len(gaps) ** 0.5)
+    shown = f"{mean:.1f} ± {error:.1f}" + of_frames(len(gaps), len(values))
+    return Cell(shown, {"nats": mean, "standard_error": error, "frames": len(gaps)})
 
 
 @torch.no_grad()

@@ -18,7 +18,9 @@ from reverie.experiments.gallery import latent_columns
 from reverie.experiments.gallery.columns import COLUMNS
 from reverie.experiments.gallery.gallery_options import Sizes
 from reverie.experiments.gallery.latent_columns import (
+    REFINED,
     active,
+    amortization,
     is_latent,
     probe,
     reconstruction,
@@ -30,6 +32,8 @@ from reverie.experiments.training.pretrain import pretrain
 from reverie.world_models.density.bound import BoundConfig
 from reverie.world_models.density.histogram import HistogramConfig
 from reverie.world_models.density.orderless import OrderlessConfig
+from reverie.world_models.inference.refine import amortization_gap
+from reverie.world_models.latents.binary_vae import BinaryVAEConfig
 from reverie.world_models.latents.interface import LatentConfig
 from reverie.world_models.latents.vae import GaussianVAE, VAEConfig
 
@@ -56,7 +60,7 @@ def test_latent_variable_models_of_frames_alone_fill_the_columns() -> None:
     assert not is_latent(HistogramConfig().build(**shape))
     assert not is_latent(OrderlessConfig().example().build(**shape)), "its codes are orders"
     needing = [column.name for column in COLUMNS if column.needs is is_latent]
-    assert needing == ["active units", "probe", "reconstruction"]
+    assert needing == ["active units", "probe", "amortization gap", "reconstruction"]
 
 
 def test_units_are_active_if_their_means_differ_between_frames() -> None:
@@ -72,6 +76,17 @@ def test_units_are_active_if_their_means_differ_between_frames() -> None:
     cell = active(subject)
     assert cell.shown == "1 of 3"
     assert cell.numbers == {"active": 1, "latents": 3}
+
+
+def test_the_amortization_gap_is_that_of_the_frames_in_time_and_of_refinable_models() -> None:
+    subject = subject_of(VAEConfig(size=2))
+    subject.deadline = 0.0
+    cell, model = amortization(subject), subject.density().net
+    gaps = amortization_gap(model, model.prepare(subject.held_out[:REFINED]))
+    assert cell is not None
+    assert cell.numbers["nats"] == pytest.approx(float(gaps.mean()))
+    assert cell.shown.endswith(f"(of {REFINED} frames)")
+    assert amortization(subject_of(BinaryVAEConfig(size=2))) is None
 
 
 @pytest.mark.parametrize("latent", [VAEConfig(size=2), ComposingConfig(size=2)])
