@@ -149,7 +149,7 @@ class Banana(torch.nn.Module, LatentVariableModel):
         if self.flow is not None:
             groups.append({"params": [*self.flow.parameters()], "lr": 3e-3})
         optimizer = torch.optim.Adam(groups)
-        for _ in range(250):
+        for _ in range(300):
             optimizer.zero_grad()
             value = bound(self.weigh(x, 32, pathwise=True).log_weights(), ELBO).mean()
             (-value).backward()

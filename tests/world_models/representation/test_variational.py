@@ -28,7 +28,7 @@ CONFIGS: list[VariationalConfig] = [
     VariationalConfig(VAE, beta=4.0, free_bits=0.1),
     VariationalConfig(VAE, alpha=IWAE, samples=3),
     VariationalConfig(VAE, estimator="vimco", samples=3),
-    VariationalConfig(VAEConfig(size=4, posterior="planar"), estimator="vimco", samples=3),
+    VariationalConfig(VAEConfig(size=4, posterior="planar"), estimator="vimco", samples=16),
     VariationalConfig(FLOW),
     VariationalConfig(VAE, optimizer="rmsprop", learning_rate=1e-4),
     VariationalConfig.of(BITS),
