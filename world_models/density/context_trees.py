@@ -27,9 +27,10 @@ class ContextTrees(NamedTuple):
     """Int32[leaves, levels + 1]: count of each symbol, total count."""
     used: np.ndarray
     """Int64[3]: number of rows in use, of nodes and of leaves; and of learned frames."""
-    context: np.ndarray
-    """Int64[depth, 3]: the pixels of a context in order of importance, each as the frames before,
-    the rows below and the columns to the right of the pixel that is predicted."""
+    context: tuple[tuple[int, int, int], ...]
+    """The pixels of a context in order of importance, each as the frames before, the rows below and
+    the columns to the right of the pixel that is predicted. Their number is a constant in the
+    machine code, because they are a tuple."""
 
 
 def reserve(trees: ContextTrees, shape: tuple[int, int], frames: int) -> None:
@@ -100,10 +101,18 @@ def _update_counts(trees, padded, update, path, weight, count, total):
     """
     nodes, weights, leaves, used, context = trees
     height, width = padded.shape[1] - 2, padded.shape[2] - 2
-    levels, depth, last = leaves.shape[1] - 1, len(context), len(padded) - 1
+    levels, depth, symbols = leaves.shape[1] - 1, len(context), padded.ravel()
+    offsets = np.empty(depth, np.int64)  # from a pixel to those of its context
+    links = np.empty(depth, np.uint32)
+    for d in range(depth):
+        back, down, right = context[d]
+        offsets[d] = (down - back * (height + 2)) * (width + 2) + right
     for i in range(height):
         for j in range(width):
-            symbol = padded[last, i + 1, j + 1]
+            here = ((len(padded) - 1) * (height + 2) + i + 1) * (width + 2) + j + 1
+            symbol = symbols[here]
+            for d in range(depth):  # before any store, so that no load waits for one
+                links[d] = levels + 1 + symbols[here + offsets[d]]
             pixel = i * width + j
             node = np.uint32(1 + pixel)
             for d in range(depth):
@@ -111,8 +120,7 @@ def _update_counts(trees, padded, update, path, weight, count, total):
                 weight[d, pixel] = weights[node]
                 count[d, pixel] = nodes[node, symbol]
                 total[d, pixel] = nodes[node, levels]
-                back, down, right = context[d]
-                link = levels + 1 + padded[last - back, i + 1 + down, j + 1 + right]
+                link = links[d]
                 child = np.uint32(nodes[node, link])
                 if update:
                     nodes[node, symbol] += 1
@@ -189,7 +197,8 @@ def conditional(trees, frame, past, i, j, probs):
         for symbol in range(levels):
             probs[symbol] += own * (nodes[node, symbol] + prior)
         share *= 1 - weights[node]
-        back, row, column = context[d, 0], i + context[d, 1], j + context[d, 2]
+        back, down, right = context[d]
+        row, column = i + down, j + right
         link = levels + 1
         if 0 <= row < height and 0 <= column < width:
             link += past[len(past) - back, row, column] if back else frame[row, column]

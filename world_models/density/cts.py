@@ -93,7 +93,7 @@ class CTS:
             np.full(roots, 0.5),
             np.zeros((1, levels + 1), np.int32),
             np.array([roots, 1, 0]),
-            np.array(self.context),
+            self.context,
         )
 
     @property
