@@ -109,15 +109,25 @@ def performance_profiles(comparison: Comparison) -> Media:
 def svg(figure: Any) -> bytes:
     """Return a figure as SVG on a transparent ground.
 
-    Equal figures give equal bytes; text stays text, and coordinates are in hundredths.
+    Equal figures give equal bytes, though a layout is only repeated up to rounding: coordinates are
+    in hundredths, and clip paths and markers, which matplotlib names by a digest of all decimals,
+    are numbered. Text stays text.
     """
     from matplotlib import rc_context  # slow to import
 
     data = io.BytesIO()
     with rc_context({"svg.hashsalt": "reverie", "svg.fonttype": "none"}):
         figure.savefig(data, format="svg", metadata={"Date": None}, transparent=True)
-    decimals = re.compile(rb"(\.\d\d)\d+")
-    return re.sub(rb"<[^>]*>", lambda tag: decimals.sub(rb"\1", tag[0]), data.getvalue())
+    decimals, names = re.compile(rb"\d+\.\d{3,}"), dict[bytes, bytes]()
+
+    def shortened(tag: re.Match[bytes]) -> bytes:
+        return decimals.sub(lambda number: b"%.2f" % float(number[0]), tag[0])
+
+    def numbered(name: re.Match[bytes]) -> bytes:
+        return names.setdefault(name[0], b"%c%d" % (name[0][0], len(names)))
+
+    text = re.sub(rb"<[^>]*>", shortened, data.getvalue())
+    return re.sub(rb"\b[mp][0-9a-f]{10}\b", numbered, text)
 
 
 def _score_figure(title: str, ylabel: str) -> tuple[Any, Any]:
