@@ -15,22 +15,19 @@ posterior of u is then relative to the prior (Vahdat & Kautz 2020, "NVAE", secti
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.distributions import Distribution, Independent, Normal, kl_divergence
 
 from ...envs.checks import at_least, check
-from ..inference.bounds import Weights
 from ..likelihoods import Likelihood
-from .composition import Composition
 from .grid_networks import ConvLSTM, GaussianHead, reading, writing
 from .interface import LatentConfig
-from .stepwise import StepwiseModel
+from .stepwise import Choose, Step, StepwiseModel
 
 
 @dataclass(frozen=True)
@@ -67,24 +64,8 @@ class Drawing(NamedTuple):
     canvas: Float[Tensor, "N maps h w"]
 
 
-class Path(NamedTuple):
-    """Codes of N frames step by step, their posteriors given the earlier ones, and drawings."""
-
-    codes: list[Float[Tensor, "N size h w"]]
-    posteriors: list[Normal]
-    drawings: list[Drawing]
-
-    def log_prob(self) -> Float[Tensor, " N"]:
-        """Return the log-probability of the codes."""
-        each = zip(self.posteriors, self.codes, strict=True)
-        return torch.stack([_log_prob(q, code) for q, code in each]).sum(0)
-
-
 class ConvDRAW(StepwiseModel):
-    """Convolutional DRAW with u ~ N(0, I); a key is the mean of the code along the path of means.
-
-    The path of means takes in each step the most probable code given the earlier ones.
-    """
+    """Convolutional DRAW with u ~ N(0, I), whose codes are maps on the grid."""
 
     mean: Tensor
     scale: Tensor
@@ -126,82 +107,32 @@ class ConvDRAW(StepwiseModel):
     def start_at_prior(self) -> None:
         self.to_posterior.start_at_standard()
 
-    def prior(self) -> Distribution:
-        return Independent(self._standard_normal(self.size), 1)
-
-    def posterior(self, x: Tensor) -> "PathPosterior":
-        return PathPosterior(self, x)
-
-    def weigh(self, x: Tensor, samples: int, *, pathwise: bool = False) -> Weights:
-        """Sample codes step by step and return their log-probabilities.
-
-        Codes, likelihood and divergences come from one pass.
-        """
-        path = self.follow(x, samples, lambda q, _: _drawn(q, pathwise))
-        standard, shape = self._standard_normal(), (samples, len(x), self.size)
-        codes = torch.stack(path.codes, 1).reshape(shape)
-        log_posterior = path.log_prob().view(samples, -1)
-        params = self._params(path.drawings[-1].canvas, shape[:2])
-        divergence = [kl_divergence(q, standard) for q in path.posteriors]
-        return Weights(
-            log_likelihood=self.pixels.distribution(params).log_prob(x),
-            log_prior=self.prior().log_prob(codes),
-            log_posterior=log_posterior,
-            codes=codes,
-            log_score=torch.zeros_like(log_posterior) if pathwise else log_posterior,
-            divergence=torch.stack(divergence, 1).reshape(shape),
-        )
-
     def decode(self, z: Float[Tensor, "*S D"]) -> Tensor:
         codes = z.reshape(-1, *self.code_shape)
         drawing = self._first(len(codes))
         for code in codes.unbind(1):
             drawing = self._draw(code, drawing)
-        return self._params(drawing.canvas, z.shape[:-1])
-
-    def next_posterior(self, x: Tensor, codes: Float[Tensor, "B t M R C"]) -> Normal:
-        """Return the posterior of the next step's latents given those before it."""
-        t = codes.shape[1]
-        path = self.follow(x, 1, lambda q, step: codes[:, step] if step < t else q.mean, t + 1)
-        return path.posteriors[-1]
-
-    def key(self, x: Tensor) -> Float[Tensor, "B D"]:
-        return torch.stack(self.follow(x, 1, lambda q, _: q.mean).codes, 1).flatten(1)
+        params = self.params(drawing)
+        return params.view(*z.shape[:-1], *params.shape[1:])
 
     def features(self, x: Tensor) -> Float[Tensor, "B D"]:
         return self._read(x).mean((2, 3))
 
-    def compose(self, x: Tensor) -> Composition:
-        """Reconstruct frames along the path of means, and show the canvas after each step."""
-        drawings = self.follow(x, 1, lambda q, _: q.mean).drawings
-        canvases = torch.cat([drawing.canvas for drawing in drawings])
-        images = self.pixels.image(self._params(canvases, (len(drawings), len(x))))
-        return Composition(images, None, images.new_ones(images.shape[:2]))
-
-    def follow(
-        self,
-        x: Tensor,
-        samples: int,
-        choose: Callable[[Normal, int], Tensor],
-        steps: int | None = None,
-    ) -> Path:
-        """Encode each frame ``samples`` times; ``choose`` returns a step's code of its posterior.
-
-        The first ``steps`` are taken, by default all of them.
-        """
+    def follow(self, x: Tensor, samples: int, choose: Choose) -> Iterator[Step]:
         read = self._read(x)
         read = read.expand(samples, *read.shape).flatten(0, 1)
-        drawing, path = self._first(len(read)), Path([], [], [])
+        drawing = self._first(len(read))
         encoder = torch.zeros_like(drawing.hidden), torch.zeros_like(drawing.cell)
-        for t in range(self.code_shape[0] if steps is None else steps):
+        for t in range(self.code_shape[0]):
             encoder = self.encoder((drawing.canvas, drawing.hidden), *encoder, read)
             posterior = self.to_posterior(encoder[0])
-            code = choose(posterior, t)
+            code = choose(t, posterior)
             drawing = self._draw(code, drawing)
-            path.codes.append(code)
-            path.posteriors.append(posterior)
-            path.drawings.append(drawing)
-        return path
+            yield Step(posterior, code, drawing)
+
+    def params(self, state: Drawing) -> Float[Tensor, "R maps *frame"]:
+        maps: Tensor = self.write(state.canvas)
+        return (maps.float() + self.bias).view(len(maps), self.pixels.maps, *self.pixels.shape)
 
     def _read(self, x: Tensor) -> Float[Tensor, "B gates h w"]:
         """Return what the encoder's gates are given of each frame, the same in every step."""
@@ -223,45 +154,3 @@ class ConvDRAW(StepwiseModel):
         z = prior.mean + prior.stddev * code
         hidden, cell = self.decoder((z, drawing.canvas), drawing.hidden, drawing.cell)
         return Drawing(hidden, cell, drawing.canvas + hidden)
-
-    def _params(self, canvas: Float[Tensor, "N maps h w"], batch: tuple[int, ...]) -> Tensor:
-        """Return the parameters of the pixels, float32."""
-        maps: Tensor = self.write(canvas)
-        return (maps.float() + self.bias).reshape(*batch, self.pixels.maps, *self.pixels.shape)
-
-    def _standard_normal(self, *shape: int) -> Normal:
-        zero = self.bias.new_zeros(shape)
-        return Normal(zero, zero + 1, validate_args=False)
-
-
-class PathPosterior(Distribution):
-    """q(u | x): each step's code is Gaussian given the earlier ones."""
-
-    has_rsample = True
-
-    def __init__(self, model: ConvDRAW, x: Tensor) -> None:
-        self.model, self.x = model, x
-        super().__init__(x.shape[:1], torch.Size([model.size]), validate_args=False)
-
-    def rsample(self, sample_shape: torch.Size | list[int] | tuple[int, ...] = ()) -> Tensor:
-        path = self.model.follow(self.x, math.prod(sample_shape), lambda q, _: q.rsample())
-        return torch.stack(path.codes, 1).reshape(*sample_shape, *self.batch_shape, -1)
-
-    def log_prob(self, value: Float[Tensor, "*S B D"]) -> Float[Tensor, "*S B"]:
-        codes = value.reshape(-1, *self.model.code_shape).unbind(1)
-        samples = value.numel() // (len(self.x) * self.model.size)
-        path = self.model.follow(self.x, samples, lambda _, t: codes[t])
-        return path.log_prob().view(value.shape[:-1])
-
-
-def _drawn(q: Normal, pathwise: bool) -> Tensor:
-    """Sample with a gradient or without one."""
-    if pathwise:
-        return q.rsample()
-    drawn: Tensor = q.sample()
-    return drawn
-
-
-def _log_prob(q: Normal, code: Float[Tensor, "N size h w"]) -> Float[Tensor, " N"]:
-    log_prob: Tensor = q.log_prob(code)
-    return log_prob.sum((1, 2, 3))

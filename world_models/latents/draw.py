@@ -12,22 +12,21 @@ windows of an untrained model cover the frame without gaps, and their strides ma
 """
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import ClassVar, NamedTuple
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.distributions import Distribution, Independent, Normal, constraints, kl_divergence
+from torch.distributions import Normal
 
 from ...envs.checks import at_least, check, refuse
 from ..attention import AttentionWindow
-from ..inference.bounds import Weights
 from ..likelihoods import Likelihood
-from .composition import Composition
 from .glimpses import Whole, Windowed, box_of
-from .interface import LatentConfig, LatentModel
+from .interface import LatentConfig
+from .stepwise import Choose, Step, StepwiseModel
 
 LEAST_FRAMES = 4
 """Of a stack along which a window moves."""
@@ -84,30 +83,27 @@ class DRAWConfig(LatentConfig):
 
 
 class Glimpse(NamedTuple):
-    """One step of the recurrence, for R frames."""
+    """The state of R frames after a step of the recurrence."""
 
     features: Float[Tensor, "R hidden"]
     """The encoder's output."""
-    mean: Float[Tensor, "R D"]
-    std: Float[Tensor, "R D"]
-    """Of the posterior q(z_t | x, z_<t)."""
-    code: Float[Tensor, "R D"]
     canvas: Float[Tensor, "R maps *frame"]
     """After the write."""
     windows: tuple[AttentionWindow, ...]
     """Through which the frame was written, rows and columns last; none without attention."""
 
 
-class DRAW(LatentModel):
-    """DRAW with z_t ~ N(0, I); the codes of all glimpses are one event."""
+class DRAW(StepwiseModel):
+    """DRAW with z_t ~ N(0, I), a step for each glimpse."""
 
     mean: Tensor
     std: Tensor
 
     def __init__(self, config: DRAWConfig, pixels: Likelihood) -> None:
         super().__init__(pixels)
-        self.glimpses, self.num_features = config.glimpses, config.hidden
-        self.size = self.dim = config.glimpses * config.size
+        self.code_shape = config.glimpses, config.size, 1, 1
+        self.size = self.dim = math.prod(self.code_shape)
+        self.num_features = config.hidden
         frames, height, width = (1, *pixels.shape)[-3:]
         self.access = config.access((pixels.maps, frames, height, width))
         self.encoder = nn.LSTMCell(self.access.num_read + config.hidden, config.hidden)
@@ -131,71 +127,44 @@ class DRAW(LatentModel):
     def start_at_prior(self) -> None:
         nn.init.zeros_(self.posterior_params.weight)
         nn.init.zeros_(self.posterior_params.bias)
-        self.posterior_params.bias[self.size // self.glimpses :] = 8 * math.atanh(1 / 8)
-
-    def prior(self) -> Distribution:
-        return Independent(self._standard_normal(), 1)
-
-    def posterior(self, x: Tensor) -> "DRAWPosterior":
-        return DRAWPosterior(self, x)
-
-    def weigh(self, x: Tensor, samples: int, *, pathwise: bool = False) -> Weights:
-        """Sample codes and write their canvases in one pass; a divergence is of its draw."""
-        rows = x.expand(samples, *x.shape).flatten(0, 1)
-        path = [*self.unroll(rows, lambda _, q: q.rsample() if pathwise else q.sample())]
-        mean, std, z = (
-            torch.cat(parts, 1).unflatten(0, (samples, len(x)))
-            for parts in zip(*[(each.mean, each.std, each.code) for each in path], strict=True)
-        )
-        q = Normal(mean, std, validate_args=False)
-        log_posterior = q.log_prob(z).sum(-1)
-        log_likelihood = self.pixels.distribution(path[-1].canvas).log_prob(rows)
-        return Weights(
-            log_likelihood=log_likelihood.view_as(log_posterior),
-            log_prior=self.prior().log_prob(z),
-            log_posterior=log_posterior,
-            codes=z,
-            log_score=torch.zeros_like(log_posterior) if pathwise else log_posterior,
-            divergence=kl_divergence(q, self._standard_normal()),
-        )
+        self.posterior_params.bias[self.code_shape[1] :] = 8 * math.atanh(1 / 8)
 
     def decode(self, z: Float[Tensor, "*S D"]) -> Tensor:
         rows = z.flatten(0, -2)
         canvas, state = self._begin(len(rows))
-        for code in rows.chunk(self.glimpses, 1):
+        for code in rows.chunk(self.code_shape[0], 1):
             canvas, state, _ = self._write(canvas, state, code)
         return canvas.view(*z.shape[:-1], *canvas.shape[1:])
 
-    def key(self, x: Tensor) -> Float[Tensor, "B D"]:
-        """Return the mean of each code, given the means of earlier ones."""
-        return torch.cat([each.mean for each in self.unroll(x, _most_probable)], 1)
-
     def features(self, x: Tensor) -> Float[Tensor, "B D"]:
-        *_, last = self.unroll(x, _most_probable)
-        return last.features
+        *_, last = self.follow(x, 1, lambda _, q: q.mean)
+        features: Tensor = last.state.features
+        return features
 
-    @torch.no_grad()
-    def compose(self, x: Tensor) -> Composition:
-        path = [*self.unroll(x, _most_probable)]
-        images = torch.stack([self.pixels.image(each.canvas) for each in path])
-        boxes = torch.stack([box_of(each.windows) for each in path]) if path[0].windows else None
-        return Composition(images, boxes, images.new_ones(images.shape[:2]))
-
-    def unroll(self, x: Tensor, choose: Callable[[int, Distribution], Tensor]) -> Iterator[Glimpse]:
-        """Yield every glimpse; ``choose`` returns code t given its posterior."""
+    def follow(self, x: Tensor, samples: int, choose: Choose) -> Iterator[Step]:
+        x = x.expand(samples, *x.shape).flatten(0, 1)
         canvas, state = self._begin(len(x))
         encoder = torch.zeros_like(state[0]), torch.zeros_like(state[0])
         inputs = self.pixels.inputs(x)
         centered = (inputs - self.mean) / self.std
-        for t in range(self.glimpses):
+        for t in range(self.code_shape[0]):
             error = (inputs - self.pixels.image(canvas)) / self.std
             seen = self.access.read(torch.stack([centered, error], 1), state[0])
             encoder = self.encoder(torch.cat([seen, state[0]], 1), encoder)
             mean, log_std = self.posterior_params(encoder[0]).float().chunk(2, 1)
             std = (8 * (log_std / 8).tanh() - 1).exp()  # as the Gaussian VAE's
-            code = choose(t, Normal(mean, std, validate_args=False))
+            posterior = Normal(mean, std, validate_args=False)
+            code = choose(t, posterior)
             canvas, state, windows = self._write(canvas, state, code)
-            yield Glimpse(encoder[0], mean, std, code, canvas, windows)
+            yield Step(posterior, code, Glimpse(encoder[0], canvas, windows))
+
+    def params(self, state: Glimpse) -> Float[Tensor, "R maps *frame"]:
+        return state.canvas
+
+    def boxes(self, states: Sequence[Glimpse]) -> Float[Tensor, "T R 4"] | None:
+        if not states[0].windows:
+            return None
+        return torch.stack([box_of(state.windows) for state in states])
 
     def _begin(self, count: int) -> tuple[Tensor, tuple[Tensor, Tensor]]:
         """Return the canvas before the first glimpse, and the decoder's state."""
@@ -210,39 +179,3 @@ class DRAW(LatentModel):
         state = self.decoder(code, state)
         written, windows = self.access.write(state[0])
         return canvas + written.view_as(canvas), state, windows
-
-    def _standard_normal(self) -> Normal:
-        zero = self.background.new_zeros(self.size)
-        return Normal(zero, zero + 1, validate_args=False)
-
-
-class DRAWPosterior(Distribution):
-    """q(z | x) = product over t of q(z_t | x, z_<t)."""
-
-    has_rsample = True
-    arg_constraints: ClassVar[dict[str, constraints.Constraint]] = {}
-
-    def __init__(self, model: DRAW, x: Tensor) -> None:
-        self.model, self.x = model, x
-        super().__init__(x.shape[:1], torch.Size([model.size]), validate_args=False)
-
-    def rsample(
-        self, sample_shape: torch.Size | list[int] | tuple[int, ...] = ()
-    ) -> Float[Tensor, "*S D"]:
-        path = self.model.unroll(self._rows(torch.Size(sample_shape)), lambda _, q: q.rsample())
-        z = torch.cat([each.code for each in path], 1)
-        return z.view(self._extended_shape(torch.Size(sample_shape)))
-
-    def log_prob(self, value: Float[Tensor, "*S D"]) -> Float[Tensor, "*S"]:
-        codes = value.flatten(0, -2).chunk(self.model.glimpses, 1)
-        path = self.model.unroll(self._rows(value.shape[:-2]), lambda t, _: codes[t])
-        each = [Normal(g.mean, g.std, validate_args=False).log_prob(g.code) for g in path]
-        return torch.cat(each, 1).sum(1).view(value.shape[:-1])
-
-    def _rows(self, sample_shape: torch.Size) -> Tensor:
-        """Return the frames once for each sample, [R *frame]."""
-        return self.x.expand(*sample_shape, *self.x.shape).flatten(0, len(sample_shape))
-
-
-def _most_probable(_: int, posterior: Distribution) -> Tensor:
-    return posterior.mean

@@ -17,7 +17,9 @@ from reverie.world_models.coding.conceptual import (
     quantize,
     reconstruct,
 )
+from reverie.world_models.latents import LATENTS
 from reverie.world_models.latents.conv_draw import ConvDRAW, ConvDRAWConfig
+from reverie.world_models.latents.stepwise import StepwiseModel
 from reverie.world_models.latents.vae import VAEConfig
 
 from sample_models import random_frames
@@ -52,6 +54,17 @@ def test_frames_come_back_as_the_encoder_predicted(steps: int, settings: dict[st
     assert message[:2] == bytes([steps, settings.get("bits", 2)])
     if steps:
         assert planes.any()
+
+
+@pytest.mark.parametrize("name", LATENTS)
+def test_every_model_with_steps_codes_all_of_them(name: str) -> None:
+    torch.manual_seed(0)
+    model = LATENTS[name]().example().build(SHAPE, LEVELS)
+    if isinstance(model, StepwiseModel):
+        for steps in range(model.code_shape[0] + 1):
+            message = encode_latents(model, FRAMES, steps, bits=4)
+            planes, _ = quantize(model, FRAMES, steps, bits=4)
+            assert torch.equal(decode_latents(model, message), reconstruct(model, planes, 4))
 
 
 @torch.no_grad()

@@ -84,16 +84,18 @@ def test_a_standard_prior_of_codes_is_the_learned_prior_of_latents() -> None:
     """With z = mean + std u, log p(z) - log q(z) is log p(u) - log q(u)."""
     model = build()
     x = prepared(model)
-    path = model.follow(x, 1, lambda q, _: q.rsample())
+    path = [*model.follow(x, 1, lambda _, q: q.rsample())]
     ratio = torch.zeros(4)
-    before = [model._first(4), *path.drawings]
-    for q, code, drawing in zip(path.posteriors, path.codes, before, strict=False):
+    before = [model._first(4), *(step.state for step in path)]
+    for step, drawing in zip(path, before, strict=False):
+        q, code = step.posterior, step.code
         prior = model.to_prior(drawing.hidden)
         z = prior.mean + prior.stddev * code
         posterior = Normal(prior.mean + prior.stddev * q.mean, prior.stddev * q.stddev)
         ratio += log_prob(prior, z) - log_prob(posterior, z)
-    codes = torch.stack(path.codes, 1).flatten(1)
-    torch.testing.assert_close(model.prior().log_prob(codes) - path.log_prob(), ratio)
+    codes = torch.stack([step.code for step in path], 1).flatten(1)
+    log_posterior = model.posterior(x).log_prob(codes[None])[0]
+    torch.testing.assert_close(model.prior().log_prob(codes) - log_posterior, ratio)
 
 
 @torch.no_grad()
@@ -102,10 +104,10 @@ def test_the_divergence_of_each_step_is_a_mean_of_samples() -> None:
     weights = model.weigh(prepared(model, 2), n)
     assert weights.divergence is not None
     codes = weights.codes.view(n, 2, 3, -1)
-    path = model.follow(prepared(model, 2), n, lambda _, t: codes[:, :, t].reshape(-1, 2, 3, 3))
+    path = model.follow(prepared(model, 2), n, lambda t, _: codes[:, :, t].reshape(-1, 2, 3, 3))
     standard = Normal(torch.zeros(2, 3, 3), torch.ones(2, 3, 3))
-    each = zip(path.posteriors, path.codes, strict=True)
-    ratio = torch.stack([log_prob(q, c) - log_prob(standard, c) for q, c in each]).view(3, n, 2)
+    each = [log_prob(x.posterior, x.code) - log_prob(standard, x.code) for x in path]
+    ratio = torch.stack(each).view(3, n, 2)
     kl = weights.divergence.view(n, 2, 3, -1).sum(3).movedim(2, 0)
     difference = ratio - kl
     error = difference.std(1) / n**0.5
