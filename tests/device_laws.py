@@ -34,6 +34,7 @@ from reverie.envs.batched_env import BatchedEnv
 from reverie.envs.interface import Segment, Stateful, Transition
 from reverie.experiments.config.registry import AGENTS, BONUSES
 from reverie.experiments.runs.checkpoints import Checkpoints
+from reverie.world_models.density.capabilities import PixelwiseDensity
 from reverie.world_models.density.complete import (
     can_complete,
     evidence_of,
@@ -43,7 +44,6 @@ from reverie.world_models.density.complete import (
 from reverie.world_models.interface import (
     Density,
     DensityConfig,
-    PixelwiseDensity,
     PlannerConfig,
     PredictorConfig,
     RepresentationConfig,

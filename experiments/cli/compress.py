@@ -13,10 +13,11 @@ from rich.console import Console
 from ...envs.checks import at_least, check, within
 from ...envs.errors import UsageError
 from ...world_models.coding.prequential import require_conditionals
+from ...world_models.density.capabilities import SequentialDensity, TemporalDensityConfig
 from ...world_models.density.cts import CTSConfig
-from ...world_models.interface import DensityConfig, SequentialDensity, TemporalDensityConfig
+from ...world_models.interface import DensityConfig
 from ..config.arguments import parse_flags, split_roles, take_flag, take_imports
-from ..config.registry import choose_all
+from ..config.parts import choose_all
 from ..datasets.archive import SUFFIX, Header, digest_of_state, header_of, untrained, write_archive
 from ..datasets.dataset import Recording
 from ..datasets.symbols import Symbols

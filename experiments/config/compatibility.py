@@ -8,7 +8,8 @@ from ...agents.dqn import DQNConfig
 from ...envs.errors import UsageError
 from ...envs.maze import MazeConfig
 from .experiment import Experiment
-from .registry import AGENTS, choose_all, roles
+from .parts import choose_all, roles
+from .registry import AGENTS
 
 ROLES = (
     "agent", "bonus", "agent.planner", "agent.representation", "agent.predictor", "agent.inner"

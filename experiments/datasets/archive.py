@@ -23,13 +23,12 @@ from torch import Tensor
 from ...envs.checks import at_least, check, within
 from ...envs.errors import UsageError
 from ...world_models.coding.prequential import NotReproduced, decode, encode, require_conditionals
-from ...world_models.interface import (
-    Density,
-    DensityConfig,
+from ...world_models.density.capabilities import (
     TemporalDensity,
     TemporalDensityConfig,
     TrainableDensity,
 )
+from ...world_models.interface import Density, DensityConfig
 from ..config.serialization import decode_file
 from ..config.serialization import encode as to_values
 from ..runs.files import replacing, sync_folder, to_json

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from ...world_models.density.capabilities import PixelwiseDensity, SequentialDensity
 from ...world_models.density.complete import (
     can_complete,
     evidence_of,
@@ -19,7 +20,7 @@ from ...world_models.density.complete import (
 )
 from ...world_models.density.neural import NeuralDensity
 from ...world_models.inference.hypothesis import two_sample_test
-from ...world_models.interface import Density, PixelwiseDensity, SequentialDensity
+from ...world_models.interface import Density
 from ..evaluation.frame_bits import frame_bits, log_probs
 from .count_fidelity import count_fidelity
 from .first_pass import first_pass

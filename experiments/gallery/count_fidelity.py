@@ -9,7 +9,7 @@ from ...agents.loop import interact
 from ...agents.policies import RandomPolicy
 from ...envs.batched_env import BatchedEnv
 from ...envs.deep_sea import DeepSeaConfig
-from ...world_models.interface import TrainableDensity
+from ...world_models.density.capabilities import TrainableDensity
 from .subject import Cell, Subject, of_frames
 
 SIZE = 10

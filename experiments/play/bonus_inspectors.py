@@ -13,8 +13,8 @@ from torch import Tensor
 from ...agents.bonuses.density_bonus import FrameDensity, PseudoCount
 from ...agents.bonuses.visit_counts import VisitCounts
 from ...envs.interface import TimeStep
+from ...world_models.density.capabilities import PixelwiseDensity
 from ...world_models.density.quantization import grayscale
-from ...world_models.interface import PixelwiseDensity
 from ..evaluation.images import overlay_heat_map, resized
 from ..evaluation.video import Image
 from .context import Inspection, StepContext

@@ -18,14 +18,10 @@ from torch import Tensor
 from ...envs.batched_env import spec_of
 from ...envs.checks import at_least, check, within
 from ...envs.interface import EnvConfig, EnvSpec, Metrics
+from ...world_models.density.capabilities import PixelwiseDensity, TrainableDensity
 from ...world_models.density.pixelcnn import PixelCNNConfig
 from ...world_models.density.quantization import FrameQuantizer
-from ...world_models.interface import (
-    Density,
-    DensityConfig,
-    PixelwiseDensity,
-    TrainableDensity,
-)
+from ...world_models.interface import Density, DensityConfig
 from ...world_models.precision import FLOAT32, Precision
 from ..datasets.batches import Batches
 from ..datasets.dataset import Recording, Split

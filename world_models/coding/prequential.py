@@ -23,8 +23,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ...envs.errors import NumericalError, UsageError
+from ..density.capabilities import SequentialDensity, TemporalDensity
 from ..density.frames import check_frames
-from ..interface import Density, SequentialDensity, TemporalDensity
+from ..interface import Density
 from . import rans
 
 Words = NDArray[np.uint32]

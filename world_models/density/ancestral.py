@@ -4,7 +4,7 @@ import torch
 from jaxtyping import UInt8
 from torch import Tensor
 
-from ..interface import SequentialDensity
+from .capabilities import SequentialDensity
 
 
 @torch.no_grad()

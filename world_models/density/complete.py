@@ -19,7 +19,8 @@ from torch import Tensor
 from torch.nn.functional import one_hot
 
 from ...envs.errors import UsageError
-from ..interface import Density, OrderlessDensity, SequentialDensity
+from ..interface import Density
+from .capabilities import OrderlessDensity, SequentialDensity
 from .frames import check_frames
 from .latent_completion import LatentCompletion, has_independent_pixels
 from .neural import NeuralDensity

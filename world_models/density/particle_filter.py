@@ -17,7 +17,7 @@ from jaxtyping import Bool, Float, Int64, UInt8
 from torch import Tensor
 from torch.nn.functional import max_pool2d, pad
 
-from ..interface import LocalDensity, OrderlessDensity, SequentialDensity
+from .capabilities import LocalDensity, OrderlessDensity, SequentialDensity
 
 TINY = 1e-30
 """Least conditional probability, so that a softmax rounded to 0 rules out no evidence."""

@@ -17,6 +17,7 @@ from reverie.envs.interface import EnvConfig
 from reverie.envs.maze import MazeConfig
 from reverie.experiments.config import registry
 from reverie.experiments.config.experiment import Experiment, Job
+from reverie.experiments.config.parts import entry_config, part_name
 from reverie.experiments.config.presets import PRESETS
 from reverie.experiments.config.registry import TABLES, public_name
 from reverie.experiments.config.serialization import decode, encode, read_job, require_imports
@@ -114,7 +115,7 @@ def test_a_part_is_stored_and_loaded_once_it_is_registered() -> None:
     assert register("users")(OwnConfig) is OwnConfig
     assert decode(RepresentationConfig, data) == OwnConfig(Inner(4))
     assert encode(OwnConfig(Inner(4))) == data | {"path": None}
-    assert registry.part_name({"class": NAME}) == "users"
+    assert part_name({"class": NAME}) == "users"
 
 
 ENTRIES = [(name, entry) for table in TABLES.values() for name, entry in table.items()]
@@ -122,17 +123,17 @@ ENTRIES = [(name, entry) for table in TABLES.values() for name, entry in table.i
 
 @pytest.mark.parametrize(("name", "entry"), ENTRIES, ids=[name for name, _ in ENTRIES])
 def test_every_part_has_its_name_as_a_config_and_as_it_is_stored(name: str, entry: Any) -> None:
-    part = registry.entry_config(entry)
-    assert registry.part_name(part) == name
+    part = entry_config(entry)
+    assert part_name(part) == name
     if not isinstance(part, Job):
-        assert registry.part_name(json.loads(json.dumps(encode(part)))) == name
+        assert part_name(json.loads(json.dumps(encode(part)))) == name
 
 
 def test_a_part_with_another_setting_is_named_by_the_entry_most_like_it() -> None:
-    tiny = registry.entry_config(PREDICTORS["tiny"])
-    assert registry.part_name(replace(tiny, hidden_channels=8)) == "tiny"
-    vae = registry.entry_config(REPRESENTATIONS["vae"])
-    assert registry.part_name(encode(replace(vae, beta=7.0))) == "vae"
+    tiny = entry_config(PREDICTORS["tiny"])
+    assert part_name(replace(tiny, hidden_channels=8)) == "tiny"
+    vae = entry_config(REPRESENTATIONS["vae"])
+    assert part_name(encode(replace(vae, beta=7.0))) == "vae"
 
 
 def test_a_registration_is_refused_in_one_sentence() -> None:

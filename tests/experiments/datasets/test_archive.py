@@ -19,10 +19,11 @@ from reverie.experiments.datasets.archive import (
     untrained,
     write_archive,
 )
+from reverie.world_models.density.capabilities import TemporalDensityConfig
 from reverie.world_models.density.cts import CTSConfig
 from reverie.world_models.density.histogram import Histogram, HistogramConfig
 from reverie.world_models.density.pixelcnn import PixelCNNConfig
-from reverie.world_models.interface import Density, TemporalDensityConfig
+from reverie.world_models.interface import Density
 
 from sample_models import random_frames
 

@@ -11,9 +11,10 @@ from torch import Tensor
 from reverie.envs.errors import NumericalError, UsageError
 from reverie.world_models.coding import decode, encode
 from reverie.world_models.coding.prequential import NotReproduced
+from reverie.world_models.density.capabilities import SequentialDensity
 from reverie.world_models.density.cts import CTS
 from reverie.world_models.density.histogram import Histogram
-from reverie.world_models.interface import Density, SequentialDensity
+from reverie.world_models.interface import Density
 
 from sample_models import DENSITY_EXAMPLES, assert_same_state, random_frames
 

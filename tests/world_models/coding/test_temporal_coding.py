@@ -10,8 +10,8 @@ from torch import Tensor
 from reverie.envs.errors import UsageError
 from reverie.world_models.coding import decode, encode
 from reverie.world_models.coding.prequential import NotReproduced
+from reverie.world_models.density.capabilities import TemporalDensity, TemporalDensityConfig
 from reverie.world_models.density.cts import TemporalCTS
-from reverie.world_models.interface import TemporalDensity, TemporalDensityConfig
 
 from sample_models import DENSITY_EXAMPLES, assert_same_state, random_frames
 

@@ -11,13 +11,13 @@ from torch import Tensor
 
 from reverie.envs.errors import UsageError
 from reverie.experiments.runs.checkpoints import Checkpoints
-from reverie.world_models.density.frames import check_frames
-from reverie.world_models.interface import (
-    Density,
+from reverie.world_models.density.capabilities import (
     LocalDensity,
     PixelwiseDensity,
     SequentialDensity,
 )
+from reverie.world_models.density.frames import check_frames
+from reverie.world_models.interface import Density
 
 from sample_models import DENSITY_EXAMPLES, assert_same_state, random_frames
 

@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from reverie.world_models.density.capabilities import PixelwiseDensity, SequentialDensity
 from reverie.world_models.density.made import MADE, MADEConfig, MaskedAutoencoder, MixtureOfOrders
-from reverie.world_models.interface import PixelwiseDensity, SequentialDensity
 
 from sample_models import random_frames
 

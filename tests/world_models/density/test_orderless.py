@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from reverie.world_models.density.capabilities import OrderlessDensity, PixelwiseDensity
 from reverie.world_models.density.orderless import Orderless, OrderlessConfig, group_of_rank
-from reverie.world_models.interface import OrderlessDensity, PixelwiseDensity
 
 from sample_models import random_frames
 
