@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 from ...envs.errors import UsageError
 from ..config.arguments import split_roles, take_imports
 from ..config.experiment import Experiment
-from ..config.parts import choose_all, roles
 from ..config.presets import PRESETS, take_preset
+from ..config.roles import choose_all, roles
 from ..sessions.options import TrainOptions
 from ..training.command_line import in_games, parse_experiment
 

@@ -14,8 +14,8 @@ from ...envs.errors import UsageError
 from ...envs.gym import GymConfig
 from ...envs.interface import EnvConfig
 from ..config.arguments import expand_game_flag, parse_flags, split_roles, take_flag, take_imports
-from ..config.parts import choose_all
 from ..config.registry import class_name
+from ..config.roles import choose_all
 from ..datasets.collect import Format, collect
 from ..evaluation.evaluate import random_policy
 from ..evaluation.trained_agent import load

@@ -17,7 +17,7 @@ from ...world_models.density.capabilities import SequentialDensity, TemporalDens
 from ...world_models.density.cts import CTSConfig
 from ...world_models.interface import DensityConfig
 from ..config.arguments import parse_flags, split_roles, take_flag, take_imports
-from ..config.parts import choose_all
+from ..config.roles import choose_all
 from ..datasets.archive import SUFFIX, Header, digest_of_state, header_of, untrained, write_archive
 from ..datasets.dataset import Recording
 from ..datasets.symbols import Symbols

@@ -11,7 +11,7 @@ from ...envs.atari.atari import AtariConfig
 from ...envs.atari.games import expand_games
 from ...envs.errors import UsageError
 from ..config.arguments import parse_flags, take_imports
-from ..config.parts import choose_all
+from ..config.roles import choose_all
 from ..config.serialization import read_job
 from ..evaluation.evaluate import random_play
 from ..evaluation.run_evaluation import Evaluation, evaluate_run, evaluation_video

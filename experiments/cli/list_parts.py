@@ -53,8 +53,8 @@ def _games() -> Iterator[str]:
 
 def _presets() -> str:
     """Return a table of the presets: the agent, the generative model and the paper."""
-    from ..config.parts import part_name
     from ..config.presets import DESCRIPTIONS, PRESETS  # imports torch
+    from ..config.roles import part_name
 
     rows = [("preset", "agent", "model", "paper")]
     for name, about in DESCRIPTIONS.items():
@@ -67,8 +67,8 @@ def _roles() -> Iterator[str]:
     """Yield each role with its parts."""
     from ..config.experiment import Job  # imports torch
     from ..config.field_texts import part_text
-    from ..config.parts import is_reference
     from ..config.registry import TABLES, part_class, role_name
+    from ..config.roles import is_reference
 
     def text(entry: Any) -> str:
         return part_text(entry) + " A privileged reference." * is_reference(part_class(entry))

@@ -3,8 +3,8 @@
 from ...envs.atari.games import did_you_mean
 from ...envs.errors import UsageError
 from ..config.arguments import parse_job, split_roles, take_imports
-from ..config.parts import choose_all, roles
 from ..config.registry import PRETRAININGS, resolve
+from ..config.roles import choose_all, roles
 from ..runs.terminal_text import paragraph
 from ..sessions.options import PretrainOptions
 from ..training.pretrain import Pretraining, pretrain

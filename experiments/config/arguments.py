@@ -21,8 +21,8 @@ from tyro.constructors import (
 from ...envs.errors import UsageError
 from ..runs.terminal_text import paragraph
 from .field_texts import class_text, field_texts
-from .parts import part_at, part_name, roles
 from .registry import TABLES, part_class, resolve
+from .roles import part_at, part_name, roles
 
 T = TypeVar("T")
 Options = TypeVar("Options")

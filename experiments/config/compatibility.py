@@ -8,8 +8,8 @@ from ...agents.dqn import DQNConfig
 from ...envs.errors import UsageError
 from ...envs.maze import MazeConfig
 from .experiment import Experiment
-from .parts import choose_all, roles
 from .registry import AGENTS
+from .roles import choose_all, roles
 
 ROLES = (
     "agent", "bonus", "agent.planner", "agent.representation", "agent.predictor", "agent.inner"

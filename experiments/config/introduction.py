@@ -4,8 +4,8 @@ from ...envs.atari.atari import AtariConfig
 from ...envs.atari.games import GAME_LISTS
 from ..runs.terminal_text import description_list, paragraph
 from .experiment import Experiment
-from .parts import part_at, part_name, roles
 from .presets import DESCRIPTIONS, EXAMPLE, PRESETS
+from .roles import part_at, part_name, roles
 
 
 def overview() -> str:

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from .experiment import Experiment, Job
-from .parts import roles
 from .presets import PRESETS
 from .registry import resolve
+from .roles import roles
 from .serialization import fingerprint
 
 MAX_LABEL = 80

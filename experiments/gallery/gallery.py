@@ -15,8 +15,8 @@ from ...envs.errors import UsageError
 from ...world_models.density.bound import BoundConfig
 from ...world_models.interface import DensityConfig
 from ...world_models.latents.interface import LatentConfig
-from ..config.parts import entry_config, part_name
 from ..config.registry import TABLES
+from ..config.roles import entry_config, part_name
 from ..reporting.committed import RESULTS, require_checkout, write_result
 from ..runs.outputs import check_writable
 from ..runs.progress_text import duration

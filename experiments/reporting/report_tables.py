@@ -3,7 +3,7 @@
 import numpy as np
 
 from ...envs.atari.games import HUMAN_RANDOM_TABLE, human_normalized
-from ..config.parts import part_name
+from ..config.roles import part_name
 from ..verdicts.intervals import (
     AGGREGATES,
     CONFIDENCE,

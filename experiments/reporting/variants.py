@@ -4,7 +4,7 @@ from collections import defaultdict
 from dataclasses import dataclass
 from typing import Any
 
-from ..config.parts import part_name, references
+from ..config.roles import part_name, references
 from ..runs.files import to_json
 from ..runs.run import flatten
 from ..verdicts.intervals import Key

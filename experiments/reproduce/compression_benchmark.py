@@ -15,7 +15,7 @@ from ...envs.errors import RunError
 from ...world_models.density.capabilities import TemporalDensityConfig
 from ...world_models.density.cts import CTSConfig
 from ...world_models.interface import DensityConfig
-from ..config.parts import part_name
+from ..config.roles import part_name
 from ..datasets.dataset import Recording
 from ..datasets.image_codecs import CODECS, Form
 from ..datasets.symbols import Symbols

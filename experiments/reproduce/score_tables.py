@@ -7,8 +7,8 @@ from typing import Any
 
 from ...agents.episodic.mfec import MFECConfig
 from ...envs.atari.games import HUMAN_RANDOM_TABLE, human_normalized
-from ..config.parts import part_name
 from ..config.presets import PRESETS
+from ..config.roles import part_name
 from ..config.serialization import encode
 from ..evaluation.episodes import NUM_RECENT
 from ..reporting.committed import committed, committed_results

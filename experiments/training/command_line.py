@@ -16,9 +16,9 @@ from ..config.arguments import (
 )
 from ..config.experiment import Experiment
 from ..config.introduction import introduction, overview
-from ..config.parts import choose_all
 from ..config.presets import PRESETS, take_preset
 from ..config.registry import ENVS
+from ..config.roles import choose_all
 from ..config.run_names import Start
 from ..config.serialization import read_experiment
 from ..sessions.options import TrainOptions

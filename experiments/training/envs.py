@@ -20,7 +20,7 @@ from ...envs.privileged import true_state_columns
 from ...envs.ranks import ALONE, Ranks
 from ...world_models.precision import FLOAT32, Precision
 from ..config.experiment import Experiment
-from ..config.parts import part_at, references
+from ..config.roles import part_at, references
 from .imagined_env import ImaginationConfig
 
 

@@ -22,7 +22,7 @@ from ...envs.errors import UsageError
 from ...envs.interface import Metrics, Stateful
 from ...world_models.precision import FLOAT32, Precision
 from ..config.experiment import Job
-from ..config.parts import entry_config, part_name, roles
+from ..config.roles import entry_config, part_name, roles
 from ..config.run_names import changes
 from ..config.serialization import read_job
 from ..datasets.batches import Batches

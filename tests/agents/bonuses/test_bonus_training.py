@@ -19,9 +19,9 @@ from reverie.envs.errors import UsageError
 from reverie.envs.interface import EnvSpec, Metrics, Transition
 from reverie.experiments.cli import main as cli
 from reverie.experiments.config.experiment import Experiment
-from reverie.experiments.config.parts import choose_all, roles
 from reverie.experiments.config.presets import PRESETS
 from reverie.experiments.config.registry import AGENTS, BONUSES
+from reverie.experiments.config.roles import choose_all, roles
 from reverie.experiments.runs.run import Run
 from reverie.experiments.sessions.options import TrainOptions
 from reverie.experiments.sessions.throughput import without_machine_metrics

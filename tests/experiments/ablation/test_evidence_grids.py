@@ -7,7 +7,7 @@ from reverie.experiments.ablation.evidence_grids import EVIDENCE
 from reverie.experiments.ablation.grid import make_grid
 from reverie.experiments.cli import ablate, reproduce
 from reverie.experiments.config.arguments import parse_known_flags
-from reverie.experiments.config.parts import references
+from reverie.experiments.config.roles import references
 
 
 @pytest.mark.parametrize("name", EVIDENCE)

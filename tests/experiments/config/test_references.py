@@ -8,9 +8,9 @@ from reverie.agents.bonuses.bonus import BonusConfig
 from reverie.agents.dqn import DQNConfig
 from reverie.envs.catch import CatchConfig
 from reverie.experiments.config.experiment import Experiment
-from reverie.experiments.config.parts import references
 from reverie.experiments.config.presets import PRESETS
 from reverie.experiments.config.registry import BONUSES
+from reverie.experiments.config.roles import references
 from reverie.experiments.config.serialization import encode
 
 

@@ -17,9 +17,9 @@ from reverie.envs.interface import EnvConfig
 from reverie.envs.maze import MazeConfig
 from reverie.experiments.config import registry
 from reverie.experiments.config.experiment import Experiment, Job
-from reverie.experiments.config.parts import entry_config, part_name
 from reverie.experiments.config.presets import PRESETS
 from reverie.experiments.config.registry import TABLES, public_name
+from reverie.experiments.config.roles import entry_config, part_name
 from reverie.experiments.config.serialization import decode, encode, read_job, require_imports
 from reverie.experiments.runs.files import FORMAT
 from reverie.experiments.runs.run import Run

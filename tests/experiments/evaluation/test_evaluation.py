@@ -30,7 +30,7 @@ from reverie.envs.deep_sea import DeepSeaConfig
 from reverie.envs.errors import UsageError
 from reverie.envs.gym import GymConfig
 from reverie.envs.interface import Carry, TimeStep
-from reverie.experiments.config.parts import choose_all, roles
+from reverie.experiments.config.roles import choose_all, roles
 from reverie.experiments.config.serialization import decode, encode, fingerprint
 from reverie.experiments.evaluation.run_evaluation import Evaluation, evaluate_run
 from reverie.experiments.evaluation.screen import screen_of

@@ -21,7 +21,7 @@ from reverie.envs.atari.games import human_normalized
 from reverie.envs.atari.protocol import PROTOCOLS
 from reverie.envs.errors import UsageError
 from reverie.experiments.cli import main as cli
-from reverie.experiments.config.parts import part_name
+from reverie.experiments.config.roles import part_name
 from reverie.experiments.reporting.atari_subsets import SUBSETS, fit_subset
 from reverie.experiments.reporting.comparison import compare, raw_csv
 from reverie.experiments.reporting.document import (

@@ -12,8 +12,8 @@ from reverie.envs.atari.protocol import PROTOCOLS
 from reverie.envs.catch import CatchConfig
 from reverie.envs.errors import UsageError
 from reverie.experiments.cli import main as cli
-from reverie.experiments.config.parts import part_name
 from reverie.experiments.config.presets import PRESETS
+from reverie.experiments.config.roles import part_name
 from reverie.experiments.datasets.collect import collect
 from reverie.experiments.datasets.dataset import Recording
 from reverie.experiments.evaluation.linear_probe import (

@@ -63,7 +63,7 @@ def references(job: Any) -> dict[str, str]:
     Example::
 
         from reverie.experiments.config.presets import PRESETS
-        from reverie.experiments.config.parts import choose_all, references
+        from reverie.experiments.config.roles import choose_all, references
 
         job = choose_all(PRESETS["dqn"], ["env:catch", "bonus:true-counts"])
         assert references(job) == {"bonus": "true-counts"}
