@@ -11,7 +11,12 @@ from ...envs.atari.atari import AtariConfig
 from ...envs.atari.protocol import PROTOCOLS
 from ...envs.deep_sea import DeepSeaConfig
 from ...envs.maze import MazeConfig
+from ...world_models.density.bound import BoundConfig
+from ...world_models.density.made import MADEConfig
+from ...world_models.density.pixelcnn import PixelCNNConfig
 from ...world_models.interface import PlannerConfig
+from ...world_models.latents.draw import DRAWConfig
+from ...world_models.latents.vae import VAEConfig
 from ...world_models.planning.figar import FiGARConfig
 from ...world_models.planning.reactive import ReactiveConfig
 from ...world_models.planning.straw import STRAWConfig, STRAWeConfig
@@ -24,6 +29,7 @@ from .compression_benchmark import CompressionBenchmark
 from .constant_action_benchmark import ConstantActions
 from .deep_sea_curve import DeepSeaCurve
 from .endurance import KillStorm, Soak
+from .fashion_mnist import FashionMNIST
 from .prediction_benchmark import PredictorBenchmark
 from .recipe import Recipe
 from .representation_benchmark import RepresentationBenchmark
@@ -115,6 +121,18 @@ PREDICTORS = {
     f"{game}-predictors": PredictorBenchmark(AtariConfig(game)) for game in ("freeway", "pong")
 }
 
+# Bounds are evidence lower bounds of one code, as are those of others.
+ELBO = BoundConfig(alpha=1.0, samples=1, learning_rate=1e-3)
+FASHION_MNIST = FashionMNIST(
+    {
+        "made": MADEConfig(hidden=4000),
+        "pixel-cnn": PixelCNNConfig(maps=32, blocks=6, position=True, learning_rate=3e-3),
+        "vae": replace(ELBO, latent=VAEConfig()),
+        "draw": replace(ELBO, latent=DRAWConfig()),
+        "draw without attention": replace(ELBO, latent=DRAWConfig(attention=False)),
+    }
+)
+
 RECIPES: dict[str, Recipe] = {
     "ms_pacman-mfec-4-frames": replace(mfec("ms_pacman", 600_000, stack=4), seeds=(0, 1, 2)),
     "qbert-mfec-4-frames-2500k": mfec("qbert", 2_500_000, stack=4),  # as long as published
@@ -185,6 +203,8 @@ RECIPES: dict[str, Recipe] = {
         for game in ("ms_pacman", "frostbite", "qbert")
     },
     "compression": CompressionBenchmark(("pong", "ms_pacman", "freeway")),
+    "fashion-mnist": FASHION_MNIST,
+    "fashion-mnist-static": replace(FASHION_MNIST, binarization="static"),
     "constant-actions": ConstantActions(
         {
             "freeway": ("machado",),

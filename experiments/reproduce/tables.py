@@ -252,6 +252,25 @@ def compression_table() -> str:
     )
 
 
+def fashion_mnist_table() -> str:
+    """Return the nats of test images by density, after equal times of training."""
+    rows = [
+        [
+            row["density"],
+            data["binarization"],
+            f"{'≤ ' * (row['kind'] == 'bound')}{row['nats']:.2f} ± {row['standard_error']:.2f}",
+            f"{row['updates']:,}",
+            f"{row['epochs']:.1f}",
+            f"`{data['command']}`",
+        ]
+        for data in committed_results("fashion-mnist")
+        for row in sorted(data["rows"], key=lambda row: float(row["nats"]))
+    ]
+    return markdown_table(
+        "density | binarization | nats an image | updates | epochs | command", rows
+    )
+
+
 TABLES: dict[str, Callable[[], str]] = {
     "scores": scores_table,
     "episodic": episodic_table,
@@ -261,6 +280,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "bench": bench_table,
     "predictors": predictors_table,
     "compression": compression_table,
+    "fashion-mnist": fashion_mnist_table,
     "representations": representations_table,
     "gallery": gallery_table,
     "mazes": mazes_table,
