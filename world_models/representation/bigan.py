@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn.functional import softplus
 
+from ...envs.checks import at_least, check
 from ...envs.interface import Metrics, Segment
 from ..latents.networks import HIDDEN, Decoder, Encoder
 from .self_supervised import SelfSupervisedConfig, Task
@@ -25,8 +26,13 @@ class BiGANConfig(SelfSupervisedConfig):
 
     betas: ClassVar[tuple[float, float]] = (0.5, 0.999)
 
-    learning_rate: float = 2e-4
-    """Learning rate of Adam, of all three networks."""
+    penalty: float = 10.0
+    """Weight of half the discriminator's squared gradient at real frames (Mescheder et al. 2018,
+    R1). With little of it the discriminator wins, and the codes diverge."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check(self, "representation", at_least(0), "penalty")
 
     def task(self, obs_shape: tuple[int, int, int]) -> "BiGAN":
         return BiGAN(self, obs_shape)
@@ -37,6 +43,7 @@ class BiGAN(Task):
 
     def __init__(self, config: BiGANConfig, obs_shape: tuple[int, int, int]) -> None:
         super().__init__(obs_shape, config.dim)
+        self.penalty = config.penalty
         channels, *size = obs_shape
         self.generator = Decoder(config.dim, (size[0], size[1]), channels)
         self.discriminator = Discriminator(obs_shape, config.dim)
@@ -62,7 +69,10 @@ class BiGAN(Task):
         code = self.encoder(x)
         z = torch.randn_like(code)
         frames, codes = torch.cat([x, self.generate(z)]), torch.cat([code, z])
-        real, fake = self.discriminator(frames.detach(), codes.detach()).chunk(2)
+        fixed = frames.detach().requires_grad_(), codes.detach().requires_grad_()
+        real, fake = self.discriminator(*fixed).chunk(2)
+        slopes = torch.autograd.grad(real.sum(), fixed, create_graph=True)
+        penalty = self.penalty / 2 * sum(slope.square().sum() for slope in slopes) / len(x)
         discriminator_loss = log_loss(real, fake)
         weights = {name: w.detach() for name, w in self.discriminator.named_parameters()}
         real, fake = functional_call(self.discriminator, weights, (frames, codes)).chunk(2)
@@ -71,21 +81,21 @@ class BiGAN(Task):
             "discriminator_loss": discriminator_loss.detach(),
             "generator_loss": generator_loss.detach(),
         }
-        return discriminator_loss + generator_loss, metrics
+        return discriminator_loss + penalty + generator_loss, metrics
 
 
 class Discriminator(nn.Module):
     """Logit of whether a pair of a frame and a code is of a real frame."""
 
-    def __init__(self, obs_shape: tuple[int, int, int], dim: int) -> None:
+    def __init__(self, obs_shape: tuple[int, int, int], dim: int, hidden: int = HIDDEN) -> None:
         super().__init__()
-        self.frame = Encoder(obs_shape, HIDDEN)
+        self.frame = Encoder(obs_shape, hidden)
         self.layers = nn.Sequential(
-            nn.Linear(HIDDEN + dim, HIDDEN),
+            nn.Linear(hidden + dim, hidden),
             nn.LeakyReLU(0.2),
-            nn.Linear(HIDDEN, HIDDEN),
+            nn.Linear(hidden, hidden),
             nn.LeakyReLU(0.2),
-            nn.Linear(HIDDEN, 1),
+            nn.Linear(hidden, 1),
         )
 
     def forward(

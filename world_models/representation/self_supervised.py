@@ -117,20 +117,18 @@ class SelfSupervised(HasState):
         check_segment(segment, self.obs_shape, self.segment_length)
         if self.num_updates == 0:
             self.task.initialize_from(self.task.pixels(segment.obs[:, 0]))
-        with torch.enable_grad():
-            loss, metrics = self._loss(segment)
-            if not loss.isfinite():
-                raise NumericalError(
-                    f"The representation's loss is {loss.item()} at its update "
-                    f"{self.num_updates}, which was skipped; lower its learning_rate."
-                )
-            self.optimizer.zero_grad()
-            loss.backward()
+        loss, metrics = self._loss(segment)
+        if not loss.isfinite():
+            raise NumericalError(
+                f"The representation's loss is {loss.item()} at its update "
+                f"{self.num_updates}, which was skipped; lower its learning_rate."
+            )
+        self.optimizer.zero_grad()
+        loss.backward()
         self.optimizer.step()
         self.num_updates += 1
         return metrics
 
-    @torch.no_grad()
     def evaluate(self, segment: Segment) -> Metrics:
         """Return the metrics of an update, without it."""
         check_segment(segment, self.obs_shape, self.segment_length)
@@ -142,6 +140,7 @@ class SelfSupervised(HasState):
         with self.precision.autocast(self.device):
             return self.task.encode(obs)
 
+    @torch.enable_grad()
     def _loss(self, segment: Segment) -> tuple[Float[Tensor, ""], Metrics]:
         """Return the loss with the noise of the present update, and the metrics by full name."""
         rng = fold_in(self.seed, self.num_updates)
