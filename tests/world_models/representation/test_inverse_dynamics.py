@@ -71,8 +71,8 @@ def test_codes_tell_the_action_and_the_player_and_little_of_the_light() -> None:
 
 
 def test_an_action_after_the_end_of_an_episode_is_no_part_of_the_loss() -> None:
-    task = CONFIG.task((1, 6, 8))
-    whole = random_segment(4, 2, (1, 6, 8))
+    task = CONFIG.task((1, 6, 16))
+    whole = random_segment(4, 2, (1, 6, 16))
     last = torch.zeros(4, 3, dtype=torch.bool)
     last[:2, 1:] = True
     ended = replace(whole, last=last)
