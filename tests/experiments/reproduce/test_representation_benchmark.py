@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from reverie import load
+from reverie.agents.episodic.mfec import MFEC
 from reverie.agents.policies import RandomPolicy
 from reverie.envs.atari.protocol import PROTOCOLS
 from reverie.envs.catch import CatchConfig
@@ -19,8 +21,9 @@ from reverie.experiments.datasets.dataset import Recording
 from reverie.experiments.evaluation.linear_probe import (
     ridge_predict,
 )
+from reverie.experiments.runs.run import Run
 from reverie.experiments.sessions.options import PretrainOptions
-from reverie.experiments.training.pretrain import pretrain
+from reverie.experiments.training.pretrain import load_model, pretrain
 from reverie.experiments.training.representations import RepresentationPretraining
 from reverie.world_models.latents.vae import VAEConfig
 from reverie.world_models.representation.projection import ProjectionConfig
@@ -100,3 +103,29 @@ def test_pretraining_a_representation_from_the_command_line(
     with pytest.raises(SystemExit, match="2"):
         cli.main(["train", "mfec-vae", "--agent.fit-updates", "0"])
     assert "agent.fit_updates is 0" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("name", "metric"),
+    [("contrastive", "mutual_information"), ("inverse", "accuracy"), ("bigan", "generator_loss")],
+)
+def test_pretraining_a_task_reports_its_metrics_on_held_out_segments(
+    recording: str, name: str, metric: str
+) -> None:
+    argv = ["pretrain", f"representation:{name}", "--data", recording, "--num-updates", "12"]
+    argv += ["--representation.dim", "4", "--device", "cpu", "--threads", "1", "--folder", "fit"]
+    assert cli.main([*argv, "--quiet"]) == 0
+    rows = Run("fit").read_lines("metrics.jsonl")
+    assert {f"representation/{metric}", f"eval/{metric}"} <= rows[-1].keys()
+    assert rows[-1][f"eval/{metric}"] > 0
+    job, model = load_model("fit", device="cpu")
+    assert job.model_name == name
+    assert model.num_updates == 12
+    obs = torch.zeros(2, 1, 10, 5, dtype=torch.uint8)
+    argv = ["train", "mfec", f"agent.representation:{name}", "--agent.representation.dim", "4"]
+    argv += ["env:catch", "--init-from", "fit", "--total-timesteps", "440", "--num-envs", "4"]
+    argv += ["--device", "cpu", "--threads", "1", "--folder", "play", "--quiet"]
+    assert cli.main(argv) == 0
+    agent = load("play", device="cpu")
+    assert isinstance(agent, MFEC)
+    torch.testing.assert_close(agent.representation.encode(obs), model.encode(obs))

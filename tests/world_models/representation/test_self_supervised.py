@@ -96,4 +96,4 @@ def test_settings_out_of_range_are_refused(
     config: SelfSupervisedConfig, name: str, value: float
 ) -> None:
     with pytest.raises(UsageError, match=f"representation.{name} is {value}; it must be"):
-        replace(config, **{name: value})
+        replace(config, **{name: value})  # type: ignore[arg-type]
