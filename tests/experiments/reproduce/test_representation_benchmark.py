@@ -7,8 +7,6 @@ from pathlib import Path
 import pytest
 import torch
 
-from reverie import load
-from reverie.agents.episodic.mfec import MFEC
 from reverie.agents.policies import RandomPolicy
 from reverie.envs.atari.protocol import PROTOCOLS
 from reverie.envs.catch import CatchConfig
@@ -121,11 +119,3 @@ def test_pretraining_a_task_reports_its_metrics_on_held_out_segments(
     job, model = load_model("fit", device="cpu")
     assert job.model_name == name
     assert model.num_updates == 12
-    obs = torch.zeros(2, 1, 10, 5, dtype=torch.uint8)
-    argv = ["train", "mfec", f"agent.representation:{name}", "--agent.representation.dim", "4"]
-    argv += ["env:catch", "--init-from", "fit", "--total-timesteps", "440", "--num-envs", "4"]
-    argv += ["--device", "cpu", "--threads", "1", "--folder", "play", "--quiet"]
-    assert cli.main(argv) == 0
-    agent = load("play", device="cpu")
-    assert isinstance(agent, MFEC)
-    torch.testing.assert_close(agent.representation.encode(obs), model.encode(obs))
