@@ -25,6 +25,7 @@ class BiGANConfig(SelfSupervisedConfig):
     """The inverse of an adversarial generator."""
 
     betas: ClassVar[tuple[float, float]] = (0.5, 0.999)
+    """Decay rates of Adam's moments, the published ones."""
 
     penalty: float = 10.0
     """Weight of half the discriminator's squared gradient at real frames (Mescheder et al. 2018,
@@ -77,11 +78,10 @@ class BiGAN(Task):
         weights = {name: w.detach() for name, w in self.discriminator.named_parameters()}
         real, fake = functional_call(self.discriminator, weights, (frames, codes)).chunk(2)
         generator_loss = log_loss(fake, real)
-        metrics: Metrics = {
+        return discriminator_loss + penalty + generator_loss, {
             "discriminator_loss": discriminator_loss.detach(),
             "generator_loss": generator_loss.detach(),
         }
-        return discriminator_loss + penalty + generator_loss, metrics
 
 
 class Discriminator(nn.Module):

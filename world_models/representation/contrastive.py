@@ -22,7 +22,7 @@ from .self_supervised import SelfSupervisedConfig, Task
 class ContrastiveConfig(SelfSupervisedConfig):
     """Codes that tell a later frame of the episode from other frames."""
 
-    lag: int = 1
+    lag: int = 4
     """Timesteps between the two frames of a pair; fewer where the episode ends before."""
 
     def __post_init__(self) -> None:
@@ -50,14 +50,13 @@ class Contrastive(Task):
         later = segment.obs[torch.arange(len(lag), device=lag.device), lag]
         codes, later_codes = self.encode(torch.cat([segment.obs[:, 0], later])).chunk(2)
         scores = self.critic(codes) @ later_codes.T
+        own = torch.arange(len(scores), device=scores.device)
+        accuracy = (scores.argmax(1) == own).float().mean()
         information = info_nce(scores).mean()
-        metrics: Metrics = {
+        return -information, {
             "mutual_information": information.detach(),
-            "accuracy": (scores.argmax(1) == torch.arange(len(lag), device=scores.device))
-            .float()
-            .mean(),
+            "accuracy": accuracy,
         }
-        return -information, metrics
 
 
 def info_nce(scores: Float[Tensor, "B B"]) -> Float[Tensor, " B"]:

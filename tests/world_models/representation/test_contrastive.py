@@ -97,7 +97,7 @@ def with_noise(generator: torch.Generator, batch: int) -> tuple[Segment, Tensor,
 
 
 def test_codes_hold_what_lasts_more_than_what_is_drawn_anew() -> None:
-    model = ContrastiveConfig(dim=2).build(obs_shape=(1, 6, 6))
+    model = ContrastiveConfig(dim=2, lag=1).build(obs_shape=(1, 6, 6))
     assert isinstance(model.task, Contrastive)
     generator = torch.Generator().manual_seed(0)
     for _ in range(60):
