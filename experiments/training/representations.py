@@ -16,6 +16,7 @@ from ...world_models.inference.bounds import ELBO, bound
 from ...world_models.inference.evidence import active_units, bits_per_dimension, log_evidence
 from ...world_models.interface import Representation, RepresentationConfig
 from ...world_models.precision import FLOAT32, Precision
+from ...world_models.representation.self_supervised import SelfSupervised
 from ...world_models.representation.variational import VariationalConfig, VariationalRepresentation
 from ..datasets.batches import Batches
 from ..datasets.dataset import Recording
@@ -67,7 +68,10 @@ class RepresentationPretraining(Pretraining):
         )
 
     def evaluate(self, model: Representation, recording: Recording) -> Metrics:
-        """Return the ELBO of some held-out observations, by one sample each."""
+        """Return the ELBO of some held-out observations, by one sample, or a task's metrics."""
+        if isinstance(model, SelfSupervised):
+            found = model.evaluate(self.held_out_segments(recording, model.segment_length, 128))
+            return {name.rpartition("/")[2]: x for name, x in found.items()}
         if not isinstance(model, VariationalRepresentation):
             return {}
         weights = model.weigh(self.held_out_obs(recording, 128), 1)
@@ -85,8 +89,12 @@ class RepresentationPretraining(Pretraining):
 
     def held_out_obs(self, recording: Recording, max_count: int) -> UInt8[Tensor, "M K H W"]:
         """Return up to ``max_count`` observations of held-out episodes, evenly spaced."""
-        rows = self.rows(recording, "held-out")
-        return recording.observations(rows[:: -(-len(rows) // max_count)], self.stack)
+        return self.held_out_segments(recording, 0, max_count).obs[:, 0]
+
+    def held_out_segments(self, recording: Recording, length: int, max_count: int) -> Segment:
+        """Return up to ``max_count`` segments of held-out episodes, evenly spaced."""
+        rows = self.rows(recording, "held-out", length=min(length, 1))
+        return recording.segments(rows[:: -(-len(rows) // max_count)], length, self.stack)
 
 
 def held_out_bounds(

@@ -2,6 +2,9 @@
 
 from ..interface import RepresentationConfig
 from ..latents import LATENTS
+from .bigan import BiGANConfig
+from .contrastive import ContrastiveConfig
+from .inverse_dynamics import InverseDynamicsConfig
 from .projection import ProjectionConfig
 from .true_state import TrueStateConfig
 from .variational import VariationalConfig
@@ -9,6 +12,9 @@ from .variational import VariationalConfig
 REPRESENTATIONS: dict[str, type[RepresentationConfig] | RepresentationConfig] = {
     "projection": ProjectionConfig,
     **{name: VariationalConfig.of(kind()) for name, kind in LATENTS.items()},
+    "contrastive": ContrastiveConfig,
+    "inverse": InverseDynamicsConfig,
+    "bigan": BiGANConfig,
     "true-state": TrueStateConfig,
 }
 """Every representation by name, for the command line, ``reverie list`` and the role's tests."""

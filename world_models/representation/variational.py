@@ -14,7 +14,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
 from ...envs.checks import above, at_least, check, refuse
-from ...envs.errors import NumericalError, UsageError
+from ...envs.errors import NumericalError
 from ...envs.interface import Metrics, Segment
 from ...envs.prng import fold_in, seeded
 from ..inference.bounds import ELBO, IWAE, Weights, analytic_elbo
@@ -24,6 +24,7 @@ from ..latents.interface import LabeledModel, LatentConfig, LatentModel
 from ..latents.vae import VAEConfig
 from ..precision import FLOAT32, InferenceCopy, Precision
 from ..state import HasState
+from .segments import check_obs, check_segment
 
 
 @dataclass(frozen=True)
@@ -134,14 +135,8 @@ class VariationalRepresentation(HasState):
 
     def update(self, segment: Segment) -> Metrics:
         """Take one gradient step on the bound; the metrics are in nats per frame."""
-        frames = segment.obs[:, 0]
-        self._check(frames)
-        if segment.action.shape[1] < self.segment_length:
-            raise UsageError(
-                f"The segments have {segment.action.shape[1]} timesteps, but this representation "
-                f"learns from {self.segment_length}; give longer segments."
-            )
-        x = self.model.prepare(frames.to(self.device))
+        check_segment(segment, self.obs_shape, self.segment_length)
+        x = self.model.prepare(segment.obs[:, 0].to(self.device))
         weigh: Callable[..., Weights] = self.model.weigh
         if isinstance(self.model, LabeledModel):
             labels = self.model.labels(segment).to(self.device)
@@ -173,7 +168,7 @@ class VariationalRepresentation(HasState):
 
     @torch.no_grad()
     def encode(self, obs: UInt8[Tensor, "B K H W"]) -> Float[Tensor, "B D"]:
-        self._check(obs)
+        check_obs(obs, self.obs_shape)
         with self.precision.autocast(self.device):
             key: Tensor = self._inference_model().key(self.model.prepare(obs.to(self.device)))
         return key.float()
@@ -181,7 +176,7 @@ class VariationalRepresentation(HasState):
     @torch.no_grad()
     def weigh(self, frames: UInt8[Tensor, "B K H W"], samples: int) -> Weights:
         """Sample codes of frames and return their log-probabilities, in float32."""
-        self._check(frames)
+        check_obs(frames, self.obs_shape)
         return self.model.weigh(self.model.prepare(frames.to(self.device)), samples)
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -224,12 +219,3 @@ class VariationalRepresentation(HasState):
         if self.config.anneal_updates:
             fraction = max(1 - self.num_updates / self.config.anneal_updates, 0.0)
             self.optimizer.param_groups[0]["lr"] = fraction * self.config.learning_rate
-
-    def _check(self, frames: UInt8[Tensor, "B K H W"]) -> None:
-        if len(frames) == 0:
-            raise UsageError("The batch of frames is empty; give at least one frame.")
-        if tuple(frames.shape[1:]) != self.obs_shape:
-            raise UsageError(
-                f"The frames have shape {tuple(frames.shape[1:])}, but this representation was "
-                f"built for {self.obs_shape}; give frames of that shape or build another."
-            )

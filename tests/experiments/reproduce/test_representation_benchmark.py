@@ -19,8 +19,9 @@ from reverie.experiments.datasets.dataset import Recording
 from reverie.experiments.evaluation.linear_probe import (
     ridge_predict,
 )
+from reverie.experiments.runs.run import Run
 from reverie.experiments.sessions.options import PretrainOptions
-from reverie.experiments.training.pretrain import pretrain
+from reverie.experiments.training.pretrain import load_model, pretrain
 from reverie.experiments.training.representations import RepresentationPretraining
 from reverie.world_models.latents.vae import VAEConfig
 from reverie.world_models.representation.projection import ProjectionConfig
@@ -100,3 +101,21 @@ def test_pretraining_a_representation_from_the_command_line(
     with pytest.raises(SystemExit, match="2"):
         cli.main(["train", "mfec-vae", "--agent.fit-updates", "0"])
     assert "agent.fit_updates is 0" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("name", "metric"),
+    [("contrastive", "mutual_information"), ("inverse", "accuracy"), ("bigan", "generator_loss")],
+)
+def test_pretraining_a_task_reports_its_metrics_on_held_out_segments(
+    recording: str, name: str, metric: str
+) -> None:
+    argv = ["pretrain", f"representation:{name}", "--data", recording, "--num-updates", "12"]
+    argv += ["--representation.dim", "4", "--device", "cpu", "--threads", "1", "--folder", "fit"]
+    assert cli.main([*argv, "--quiet"]) == 0
+    rows = Run("fit").read_lines("metrics.jsonl")
+    assert {f"representation/{metric}", f"eval/{metric}"} <= rows[-1].keys()
+    assert rows[-1][f"eval/{metric}"] > 0
+    job, model = load_model("fit", device="cpu")
+    assert job.model_name == name
+    assert model.num_updates == 12
