@@ -119,7 +119,9 @@ def explained_variance(
 
 
 def q_targets(
-    reward: Float[Tensor, " B"], discount: Float[Tensor, " B"], target_q: Float[Tensor, "*heads B A"]
+    reward: Float[Tensor, " B"],
+    discount: Float[Tensor, " B"],
+    target_q: Float[Tensor, "*heads B A"],
 ) -> Float[Tensor, "*heads B"]:
     """Return the targets of Q-learning with a target network Q' (Mnih et al. 2015).
 

@@ -55,7 +55,7 @@ class ThompsonConfig(DQNConfig):
     prior_scale: float = 3.0
     """beta: weight of a head's frozen random network (Osband et al. 2018: 3 for DeepSea)."""
     mask_prob: float = 1.0
-    """Probability with which a head learns from a transition, fixed for the two (2016: 0.5 to 1)."""
+    """Probability that a head learns from a transition, fixed for the two (2016: 0.5 to 1)."""
     noise_scale: float = 0.0
     """Standard deviation of the noise of a head's target, fixed for the transition and the head."""
     weight_decay: float = 0.0
@@ -171,7 +171,9 @@ class Thompson(DQN):
     def act(self, step: TimeStep, carry: Carry, *, explore: bool = True) -> ActOutput:
         rng = carry["rng"]
         episode_rng = torch.where(step.first, rng, carry["episode_rng"])
-        values = self.sampled_values(step.obs, episode_rng) if explore else self.moments(step.obs)[0]
+        values = (
+            self.sampled_values(step.obs, episode_rng) if explore else self.moments(step.obs)[0]
+        )
         action = values.argmax(1)
         if explore:
             action = epsilon_greedy(action, rng, self.spec.num_actions, self.epsilon)
@@ -195,7 +197,7 @@ class Thompson(DQN):
     def moments(
         self, obs: UInt8[Tensor, "B K H W"]
     ) -> tuple[Float[Tensor, "B A"], Float[Tensor, "B A"]]:
-        """Return the mean and the variance of Q(s, a), of the heads or as the student knows them."""
+        """Return the mean and the variance of Q(s, a) over heads, or as the student has learned."""
         if self.student is None:
             return moments_of_heads(self.forward(obs))
         mean, log_variance = self.student(obs).chunk(2, 1)
@@ -209,11 +211,12 @@ class Thompson(DQN):
         """
         losses, q_values = super().loss(batch)
         uniform = prng.uniform(self.transition_keys(batch), len(losses), Purpose.MASK)
-        return (losses * (uniform.T < self.config.mask_prob)).sum(0), q_values.mean(0)
+        mask = (uniform < self.config.mask_prob).T
+        return (losses * mask).sum(0), q_values.mean(0)
 
     @torch.no_grad()
     def targets(self, batch: Batch) -> Float[Tensor, "heads B"]:
-        """Return the target of each head, with noise that depends on the transition and the head."""
+        """Return the target of each head, with noise of the transition and the head."""
         targets = super().targets(batch)
         noise = prng.normal(self.transition_keys(batch), len(targets), Purpose.NOISE).T
         return targets + self.config.noise_scale * noise
