@@ -94,7 +94,7 @@ class LinearHeads(nn.Module):
         """Map the rows of each head, or the same rows for all heads."""
         if x.ndim == 2:
             y = functional.linear(x, self.weight.flatten(0, 1), self.bias.flatten())
-            return y.unflatten(1, self.bias.shape).transpose(0, 1)
+            return y.view(-1, *self.bias.shape).transpose(0, 1)
         return torch.baddbmm(self.bias[:, None], x, self.weight.transpose(1, 2))
 
 
@@ -126,13 +126,17 @@ class QHeads(QNetwork):
 
     def forward(self, obs: UInt8[Tensor, "B K H W"]) -> Float[Tensor, "heads B A"]:
         """Return Q_h(s, a) of every head and action."""
-        return super().forward(obs) + self.prior_scale * self.prior(obs)
+        prior: Tensor = self.prior(obs)
+        return super().forward(obs) + self.prior_scale * prior
 
 
 class Thompson(DQN):
-    """Acts in each episode by one head, or by one quantile of what a student knows of them."""
+    """Acts in each episode by one head, or by one quantile that a student learns of them."""
+
+    STATE = (*DQN.STATE, "student", "student_optimizer")
 
     config: ThompsonConfig
+    q_network: QHeads
 
     def __init__(
         self,
@@ -147,8 +151,8 @@ class Thompson(DQN):
         self.optimizer.param_groups[0]["weight_decay"] = config.weight_decay
         self.student: QNetwork | None = None
         """The mean and the log-variance of each action's Q-values; None if heads act."""
+        self.student_optimizer: torch.optim.Optimizer | None = None
         if config.act_from == "student":
-            self.STATE = (*DQN.STATE, "student", "student_optimizer")  # type: ignore[misc]
             with prng.seeded(prng.fold_in(seed, 1)):
                 trunk = config.network.build(spec.obs_shape, precision)
                 self.student = QNetwork(trunk, 2 * spec.num_actions, dueling=False).to(device)
@@ -231,11 +235,11 @@ class Thompson(DQN):
         metrics = super().learn(t)
         if self.student is not None and self.schedule.count > before:
             counts = range(before, self.schedule.count)
-            kl = torch.stack([self.distill(self.student, count) for count in counts]).mean()
+            kl = torch.stack([self.distill(count) for count in counts]).mean()
             metrics |= {"losses/student_kl": kl}
         return metrics
 
-    def distill(self, student: QNetwork, count: int) -> Float[Tensor, ""]:
+    def distill(self, count: int) -> Float[Tensor, ""]:
         """Make one update of the student, on a batch of its own; return the mean KL divergence.
 
             KL(N(m, v) || N(mean, var)) = (log(var / v) + (v + (m - mean)^2) / var - 1) / 2
@@ -243,17 +247,19 @@ class Thompson(DQN):
         m and v are the moments of the heads. But for a constant it is the expected negative log
         likelihood of their Q-values (Balan et al. 2015, eq. 3).
         """
+        assert self.student is not None
+        assert self.student_optimizer is not None
         key = prng.keys(self.seed, Purpose.DISTILL, torch.tensor([count]))
         ranks = prng.randint(prng.bits(key, self.config.batch_size)[0], len(self.replay))
         obs = self.replay.gather(ranks).to(self.device).obs
         with torch.no_grad():
             of_mean, of_variance = moments_of_heads(self.forward(obs))
-        mean, log_variance = student(obs).chunk(2, 1)
+        mean, log_variance = self.student(obs).chunk(2, 1)
         ratio = (of_variance + (of_mean - mean).square()) / log_variance.exp()
-        kl = ((log_variance - of_variance.log() + ratio - 1) / 2).mean()
+        kl: Tensor = ((log_variance - of_variance.log() + ratio - 1) / 2).mean()
         self.student_optimizer.zero_grad()
         kl.backward()
-        nn.utils.clip_grad_norm_(student.parameters(), self.config.max_grad_norm)
+        nn.utils.clip_grad_norm_(self.student.parameters(), self.config.max_grad_norm)
         self.student_optimizer.step()
         return kl.detach()
 

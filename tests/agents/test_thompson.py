@@ -118,7 +118,7 @@ def test_heads_and_student_have_the_exact_posterior_of_linear_regression() -> No
             if optimizer is agent.optimizer:
                 agent.update()
             else:
-                agent.distill(agent.student, count)
+                agent.distill(count)
 
     def exact(obs: Tensor) -> tuple[Tensor, Tensor]:
         phi, at = (
@@ -188,6 +188,7 @@ def test_a_head_learns_from_the_transitions_of_its_mask_alone() -> None:
         agent.optimizer.zero_grad()
         agent.loss(batch)[0].mean().backward()
         gradient = agent.q_network.head.bias.grad
+        assert gradient is not None
         index.append(int(batch.index))
         masks.append(gradient.abs().sum(1) > 0)
     share = float(torch.stack(masks[:4]).float().mean())
@@ -255,7 +256,7 @@ def test_the_student_changes_nothing_of_the_heads_and_learns_their_moments() -> 
         metrics = both.learn(t)
     assert equal(heads.q_network.state_dict(), both.q_network.state_dict())
     first = float(metrics["losses/student_kl"])
-    divergences = [float(both.distill(both.student, count)) for count in range(1000, 1400)]
+    divergences = [float(both.distill(count)) for count in range(1000, 1400)]
     assert min(divergences) > 0
     assert max(divergences[-10:]) < 0.1 * first
     obs = both.replay.sample(200).obs
