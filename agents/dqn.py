@@ -8,7 +8,7 @@ rare bonus along an episode at once.
 import copy
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from jaxtyping import Float
@@ -110,7 +110,9 @@ class DQN(HasState):
     Raises UsageError if buffer_size is too small for the envs or too large for the memory.
     """
 
-    STATE = ("q_network", "target_network", "replay", "optimizer", "steps", "schedule")
+    STATE: ClassVar[tuple[str, ...]] = (
+        "q_network", "target_network", "replay", "optimizer", "steps", "schedule",
+    )  # fmt: skip
     BUFFERS = ("replay",)
 
     def __init__(

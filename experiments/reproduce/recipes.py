@@ -6,8 +6,8 @@ from typing import Any
 from ...agents.bonuses.density_bonus import PseudoCountConfig
 from ...agents.dqn import DQNConfig
 from ...agents.networks import MLPConfig
-from ...agents.thompson import ThompsonConfig
 from ...agents.ppo import PPOConfig
+from ...agents.thompson import ThompsonConfig
 from ...envs.atari.atari import AtariConfig
 from ...envs.atari.protocol import PROTOCOLS
 from ...envs.deep_sea import DeepSeaConfig
