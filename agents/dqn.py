@@ -8,7 +8,7 @@ rare bonus along an episode at once.
 import copy
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from jaxtyping import Float
@@ -110,7 +110,9 @@ class DQN(HasState):
     Raises UsageError if buffer_size is too small for the envs or too large for the memory.
     """
 
-    STATE = ("q_network", "target_network", "replay", "optimizer", "steps", "schedule")
+    STATE: ClassVar[tuple[str, ...]] = (
+        "q_network", "target_network", "replay", "optimizer", "steps", "schedule",
+    )  # fmt: skip
     BUFFERS = ("replay",)
 
     def __init__(
@@ -124,9 +126,7 @@ class DQN(HasState):
     ) -> None:
         self.config, self.spec, self.seed, self.device = config, spec, seed, torch.device(device)
         with prng.seeded(seed):
-            trunk = config.network.build(spec.obs_shape, precision)
-            q_network = QNetwork(trunk, spec.num_actions, config.dueling)
-        self.q_network = q_network.to(device)
+            self.q_network = self.build_network(precision).to(device)
         self.target_network = copy.deepcopy(self.q_network).requires_grad_(False)
         self.target_inference = inference_copy(self.target_network, precision)
         self.forward = precision.maybe_compile(self.q_network.forward, self.device)
@@ -148,6 +148,11 @@ class DQN(HasState):
         self.notice = Notice(patience=10_000)
         frequency = config.target_network_frequency * config.replay_ratio
         self.updates_per_copy = max(1, round(frequency))
+
+    def build_network(self, precision: Precision) -> QNetwork:
+        """Return a new network, from torch's generator."""
+        trunk = self.config.network.build(self.spec.obs_shape, precision)
+        return QNetwork(trunk, self.spec.num_actions, self.config.dueling)
 
     @property
     def epsilon(self) -> float:
@@ -232,28 +237,36 @@ class DQN(HasState):
         loss.backward()
         return loss.detach(), q_value
 
-    def loss(self, batch: Batch) -> tuple[Float[Tensor, " B"], Float[Tensor, " B"]]:
+    def loss(self, batch: Batch) -> tuple[Float[Tensor, "*heads B"], Float[Tensor, "*heads B"]]:
         """Return the Huber loss of each TD error, and the Q-value of each action taken.
 
-            y = (1 - w) (R + d Q'(s', argmax_a Q(s', a))) + w G
             loss = h(Q(s, a) - y),  h(x) = x^2 / 2 if abs(x) <= 1 else abs(x) - 1/2
+
+        h clips the gradient (Mnih et al. 2015). y is the target.
+        """
+        values = self.q_network(batch.obs)
+        q_value = values.gather(-1, batch.action.expand(values.shape[:-1])[..., None])[..., 0]
+        loss = functional.smooth_l1_loss(q_value, self.targets(batch), reduction="none")
+        return loss, q_value.detach()
+
+    @torch.no_grad()
+    def targets(self, batch: Batch) -> Float[Tensor, "*heads B"]:
+        """Return what the Q-values of a batch should be.
+
+            y = (1 - w) (R + d Q'(s', argmax_a Q(s', a))) + w G
 
         R, d and s' are the reward, discount and next observation after n steps; without double
         Q-learning the argmax is that of Q'. w is the weight of the Monte-Carlo return G (Bellemare
-        et al. 2016), 0 where G is not known. h clips the gradient (Mnih et al. 2015).
+        et al. 2016), 0 where G is not known.
         """
-        q_value = self.q_network(batch.obs).gather(1, batch.action[:, None])[:, 0]
-        with torch.no_grad():
-            target = self.target_inference.network(batch.next_obs)
-            if self.config.double_q:
-                online = self.q_network(batch.next_obs)
-                td_target = double_q_targets(batch.reward, batch.discount, online, target)
-            else:
-                td_target = q_targets(batch.reward, batch.discount, target)
-            weight = self.config.monte_carlo_weight * batch.complete
-            mixed_target = torch.lerp(td_target, batch.returns, weight)
-        loss = functional.smooth_l1_loss(q_value, mixed_target, reduction="none")
-        return loss, q_value.detach()
+        target = self.target_inference.network(batch.next_obs)
+        if self.config.double_q:
+            online = self.q_network(batch.next_obs)
+            td_target = double_q_targets(batch.reward, batch.discount, online, target)
+        else:
+            td_target = q_targets(batch.reward, batch.discount, target)
+        weight = self.config.monte_carlo_weight * batch.complete
+        return torch.lerp(td_target, batch.returns, weight)
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         super().load_state_dict(state)

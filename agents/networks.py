@@ -22,7 +22,7 @@ class Network(nn.Module):
         super().__init__()
         self.layers, self.features, self.precision = layers, features, precision
 
-    def forward(self, obs: UInt8[Tensor, "B K H W"]) -> Float[Tensor, "B D"]:
+    def forward(self, obs: UInt8[Tensor, "B K H W"]) -> Float[Tensor, "*heads B D"]:
         """Return features of uint8 observations, float32 whatever the precision of the layers."""
         # Convolutions are faster in channels-last format, and uint8 is cheap to reorder.
         pixels = to_channels_last(obs).to(self.precision.dtype).div_(255)

@@ -28,8 +28,8 @@ class QNetwork(nn.Module):
         self.trunk, self.dueling = trunk, dueling
         self.head = nn.Linear(trunk.features, num_actions + dueling)
 
-    def forward(self, obs: UInt8[Tensor, "B K H W"]) -> Float[Tensor, "B A"]:
-        """Return Q(s, a) of every action.
+    def forward(self, obs: UInt8[Tensor, "B K H W"]) -> Float[Tensor, "*heads B A"]:
+        """Return Q(s, a) of every action, with an axis before the batch if there are heads.
 
             Q(s, a) = V(s) + A(s, a) - mean_b A(s, b)
 
@@ -38,8 +38,8 @@ class QNetwork(nn.Module):
         values: Tensor = self.head(self.trunk(obs))
         if not self.dueling:
             return values
-        value, advantage = values[:, :1], values[:, 1:]
-        return value + advantage - advantage.mean(1, keepdim=True)  # Wang et al. 2016, eq. 9
+        value, advantage = values[..., :1], values[..., 1:]
+        return value + advantage - advantage.mean(-1, keepdim=True)  # Wang et al. 2016, eq. 9
 
 
 class PolicyNetwork(nn.Module):

@@ -49,6 +49,8 @@ class Batch:
     privileged: UInt8[Tensor, "B P"]
     """The true state of ``obs``; without bytes where the env has none."""
     next_privileged: UInt8[Tensor, "B P"]
+    index: Int64[Tensor, " B"]
+    """The transition's number among all that were ever stored: timestep times envs, plus env."""
 
     def to(self, device: torch.device) -> "Batch":
         """Copy to a device; to a GPU asynchronously, from pinned memory."""
@@ -203,6 +205,7 @@ class Replay:
             complete=self.complete.view(-1)[cell],
             privileged=self.privileged.flatten(0, 1)[cell],
             next_privileged=self.privileged.flatten(0, 1)[self._cells(next_row, env)],
+            index=(self.head - (self.head - row) % self.num_rows) * self.num_envs + env,
         )
 
     def sample_segments(self, batch_size: int, timesteps: int) -> Segment:

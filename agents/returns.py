@@ -119,23 +119,25 @@ def explained_variance(
 
 
 def q_targets(
-    reward: Float[Tensor, " B"], discount: Float[Tensor, " B"], target_q: Float[Tensor, "B A"]
-) -> Float[Tensor, " B"]:
+    reward: Float[Tensor, " B"],
+    discount: Float[Tensor, " B"],
+    target_q: Float[Tensor, "*heads B A"],
+) -> Float[Tensor, "*heads B"]:
     """Return the targets of Q-learning with a target network Q' (Mnih et al. 2015).
 
         y = r + gamma max_a Q'(s', a)
 
-    gamma is ``discount``, 0 after a death.
+    gamma is ``discount``, 0 after a death. Each head of Q' has a target of its own.
     """
-    return reward + discount * target_q.amax(1)
+    return reward + discount * target_q.amax(-1)
 
 
 def double_q_targets(
     reward: Float[Tensor, " B"],
     discount: Float[Tensor, " B"],
-    online_q: Float[Tensor, "B A"],
-    target_q: Float[Tensor, "B A"],
-) -> Float[Tensor, " B"]:
+    online_q: Float[Tensor, "*heads B A"],
+    target_q: Float[Tensor, "*heads B A"],
+) -> Float[Tensor, "*heads B"]:
     """Return the targets of double Q-learning (van Hasselt et al. 2016, eq. 4).
 
         y = r + gamma Q'(s', argmax_a Q(s', a))
@@ -143,5 +145,5 @@ def double_q_targets(
     At the next state s' the online network Q chooses the action, and the target network Q'
     evaluates it. gamma is ``discount``, 0 after a death.
     """
-    best = online_q.argmax(1, keepdim=True)
-    return reward + discount * target_q.gather(1, best)[:, 0]
+    best = online_q.argmax(-1, keepdim=True)
+    return reward + discount * target_q.gather(-1, best)[..., 0]

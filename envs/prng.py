@@ -44,6 +44,8 @@ class Purpose(IntEnum):
     """As EXPLORE, of an evaluation protocol around the agent."""
     EVAL_ACTION = 0x04
     """As ACTION, of an evaluation protocol around the agent."""
+    HEAD = 0x05
+    """The head, or the quantile, of an ensemble of Q-values that acts in an episode."""
     REPLAN = 0x08
     """Whether STRAW replans."""
     PLAN_NOISE = 0x09
@@ -73,6 +75,14 @@ class Purpose(IntEnum):
     VALIDATION = 0x407
     """Evaluation during training, apart from that of the trained agent."""
 
+    # Keys of transitions and of updates, from the seed of a run, and the draws from them.
+    TRANSITION = 0x408
+    DISTILL = 0x409
+    MASK = 0x500
+    """Which heads learn from a transition."""
+    NOISE = 0x501
+    """The noise of the heads' targets of a transition."""
+
 
 def _signed(x: int) -> int:
     return x - (1 << 64) if x >= 1 << 63 else x
@@ -100,14 +110,15 @@ def splitmix64(x: Int64[Tensor, "*s"]) -> Int64[Tensor, "*s"]:
     return z ^ _shift(z, 31)
 
 
-def _env_keys(seed: int, purpose: Purpose, env: Int64[Tensor, " N"]) -> Int64[Tensor, " N"]:
+def keys(seed: int, purpose: Purpose, index: Int64[Tensor, " N"]) -> Int64[Tensor, " N"]:
+    """Return the key of each index (of an env, of a transition); a pure function of the three."""
     root = splitmix64(torch.tensor(_signed(seed % (1 << 64))))
-    return splitmix64(splitmix64(root ^ (purpose & 0xFF)) ^ env)
+    return splitmix64(splitmix64(root ^ (purpose & 0xFF)) ^ index)
 
 
 def initial_rng(seed: int, purpose: Purpose, n: int) -> Int64[Tensor, " N"]:
     """Return the first keys of ``n`` environments; keys of different seeds are unrelated."""
-    return _env_keys(seed, purpose, torch.arange(n))
+    return keys(seed, purpose, torch.arange(n))
 
 
 def env_seeds(
@@ -118,7 +129,7 @@ def env_seeds(
     ``seed_index`` counts how often each environment was seeded before.
     """
     env = torch.arange(first_env, first_env + seed_index.shape[0])
-    return _shift(splitmix64(_env_keys(seed, purpose, env) + seed_index * GOLDEN_GAMMA), 33)
+    return _shift(splitmix64(keys(seed, purpose, env) + seed_index * GOLDEN_GAMMA), 33)
 
 
 def next_rng(rng: Int64[Tensor, " N"]) -> Int64[Tensor, " N"]:

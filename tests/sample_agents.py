@@ -25,6 +25,7 @@ from reverie.agents.ppo import PPO, PPOConfig
 from reverie.agents.pqn import PQNConfig
 from reverie.agents.rollout import Rollout, SequenceBatch
 from reverie.agents.simulator import ModelBasedConfig
+from reverie.agents.thompson import ThompsonConfig
 from reverie.envs.atari.atari import AtariConfig
 from reverie.envs.atari.protocol import PROTOCOLS
 from reverie.envs.batched_env import BatchedEnv
@@ -83,6 +84,18 @@ EXAMPLES: dict[str, AgentConfig] = {
     ),
     "mpc": MPCConfig(
         TINY, samples=32, horizon=9, iterations=2, model_learning_starts=800, model_replay_ratio=1.0
+    ),
+    "thompson": ThompsonConfig(
+        network=MLPConfig(),
+        num_heads=5,
+        end_epsilon=0.1,
+        exploration_steps=2000,
+        buffer_size=20_000,
+        learning_starts=100,
+        replay_ratio=0.0625,
+        target_network_frequency=400,
+        learning_rate=2e-3,
+        act_from="student",
     ),
     "informed": InformedConfig(TINY, inner=DQN, exploration_steps=4000, trajectory_length=4),
     "ppo": PPOConfig(

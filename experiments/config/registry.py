@@ -24,6 +24,7 @@ from ...agents.mpc import MPCConfig
 from ...agents.networks import NETWORKS, NetworkConfig
 from ...agents.ppo import PPOConfig
 from ...agents.pqn import PQNConfig
+from ...agents.thompson import ThompsonConfig
 from ...envs.atari.atari import AtariConfig
 from ...envs.atari.protocol import PROTOCOLS, AtariProtocol
 from ...envs.catch import CatchConfig
@@ -53,6 +54,7 @@ C = TypeVar("C")
 AGENTS: dict[str, type[AgentConfig]] = {
     "mfec": MFECConfig,
     "dqn": DQNConfig,
+    "thompson": ThompsonConfig,
     "ppo": PPOConfig,
     "pqn": PQNConfig,
     "dyna": DynaConfig,

@@ -56,12 +56,12 @@ class HasSimulator(Protocol):
 
 @dataclass
 class QValuesInspector:
-    """The Q-value of each action."""
+    """The Q-value of each action, the mean over the heads if there are several."""
 
     agent: HasQNetwork
 
     def inspect(self, context: StepContext) -> Inspection:
-        values = tuple(self.agent.q_network(context.step.obs)[0].tolist())
+        values = tuple(self.agent.q_network(context.step.obs).flatten(0, -2).mean(0).tolist())
         note = "Q(s, a) in units of the learning reward"
         chart = BarChart("Action values", context.action_names, values, context.action, note)
         return Inspection((chart,), max(values))

@@ -7,6 +7,7 @@ from ...agents.bonuses.density_bonus import PseudoCountConfig
 from ...agents.dqn import DQNConfig
 from ...agents.networks import MLPConfig
 from ...agents.ppo import PPOConfig
+from ...agents.thompson import ThompsonConfig
 from ...envs.atari.atari import AtariConfig
 from ...envs.atari.protocol import PROTOCOLS
 from ...envs.deep_sea import DeepSeaConfig
@@ -101,6 +102,22 @@ DEEP_SEA = Experiment(
     ),
     DeepSeaConfig(),
     num_envs=8,
+)
+
+# As many updates as bsuite's agent would not be made in the same time: they are fewer and smaller,
+# and priors larger, as those of layers with torch's initialization vary less from state to state.
+THOMPSON = replace(
+    DEEP_SEA,
+    agent=ThompsonConfig(
+        network=MLPConfig(),
+        double_q=False,
+        prior_scale=30.0,
+        learning_starts=500,
+        replay_ratio=0.125,
+        buffer_size=100_000,
+        learning_rate=1e-3,
+        target_network_frequency=32,
+    ),
 )
 
 # A short run in which every part of a checkpoint changes.
@@ -224,6 +241,9 @@ RECIPES: dict[str, Recipe] = {
             "dqn": DEEP_SEA,
             "dqn-cts": replace(DEEP_SEA, bonus=PseudoCountConfig(resolution=50)),
         }
+    ),
+    "deep-sea-thompson": DeepSeaCurve(
+        {"dqn": DEEP_SEA, "thompson": THOMPSON}, sizes=(10, 20), seeds=(0, 1, 2)
     ),
     "verdict-errors": VerdictErrors(),
     "kill-storm": KillStorm(KILLED),
