@@ -44,6 +44,8 @@ class Purpose(IntEnum):
     """As EXPLORE, of an evaluation protocol around the agent."""
     EVAL_ACTION = 0x04
     """As ACTION, of an evaluation protocol around the agent."""
+    RETURN = 0x05
+    """The cell that Go-Explore returns to."""
     REPLAN = 0x08
     """Whether STRAW replans."""
     PLAN_NOISE = 0x09

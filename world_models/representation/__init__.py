@@ -2,12 +2,14 @@
 
 from ..interface import RepresentationConfig
 from ..latents import LATENTS
+from .downscaled import DownscaledConfig
 from .projection import ProjectionConfig
 from .true_state import TrueStateConfig
 from .variational import VariationalConfig
 
 REPRESENTATIONS: dict[str, type[RepresentationConfig] | RepresentationConfig] = {
     "projection": ProjectionConfig,
+    "downscaled": DownscaledConfig,
     **{name: VariationalConfig.of(kind()) for name, kind in LATENTS.items()},
     "true-state": TrueStateConfig,
 }
