@@ -7,6 +7,7 @@ start, and holds a byte per action. So trajectories share their beginnings.
 import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -167,4 +168,4 @@ def _pieces(joined: UInt8[Tensor, " bytes"], sizes: list[int]) -> list[bytes]:
     whole, ends = joined.numpy().tobytes(), np.cumsum([0, *sizes]).tolist()
     if ends[-1] != len(whole):
         raise ValueError(f"its archive has {len(whole)} bytes where {ends[-1]} are expected")
-    return [whole[a:b] for a, b in zip(ends, ends[1:], strict=False)]
+    return [whole[a:b] for a, b in pairwise(ends)]

@@ -21,7 +21,7 @@ from ..world_models.interface import Representation, RepresentationConfig
 from ..world_models.precision import FLOAT32, Precision
 from ..world_models.representation.downscaled import DownscaledConfig
 from ..world_models.state import HasState
-from .cells import START, CellArchive, Node, Visit
+from .cells import START, Array, CellArchive, Node, Visit
 from .interface import ActOutput, AgentConfig
 
 
@@ -193,8 +193,7 @@ class GoExplore(HasState):
 
     def _visit(self, i: int, key: bytes, step: TimeStep) -> None:
         """Add the present visit of an env to the archive, and count it once per exploration."""
-        snapshot = torch.zeros(0).byte() if step.snapshot is None else step.snapshot[i].cpu()
-        cell, stored = self.archive.add(key, self._visit_of(i), snapshot.numpy())
+        cell, stored = self.archive.add(key, self._visit_of(i), _snapshot(i, step))
         if cell in self.visited[i] or cell < 0:
             return
         self.visited[i].append(cell)
@@ -205,8 +204,7 @@ class GoExplore(HasState):
         """Begin an exploration at the cell that an env returned to, or at the start."""
         origin = Visit(0.0, 0, START)
         self.visited[i] = []
-        assert cell < 0 or step.snapshot is not None
-        if cell >= 0 and (step.snapshot[i].cpu().numpy() == self.archive.snapshot(cell)).all():
+        if cell >= 0 and (_snapshot(i, step) == self.archive.snapshot(cell)).all():
             origin = self.archive.visits[cell]
             self.visited[i] = [cell]
             self.archive.see(cell)
@@ -216,3 +214,10 @@ class GoExplore(HasState):
     def load_pretrained(self, role: str, state: dict[str, Any]) -> None:
         """Start from a pretrained representation."""
         self.representation.load_state_dict(state)
+
+
+def _snapshot(i: int, step: TimeStep) -> UInt8[Array, " S"]:
+    """Return the snapshot of an env; an empty one where there are none."""
+    if step.snapshot is None:
+        return np.zeros(0, np.uint8)
+    return step.snapshot[i].cpu().numpy()

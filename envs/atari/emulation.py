@@ -22,7 +22,8 @@ from .replica import ReplicaEmulator
 class AtariDynamics:
     """The transition function of a game under a protocol.
 
-    Its true state are the bytes of memory at ``ram_addresses``. Raises UsageError for frames that are larger than the screen.
+    Its true state is the bytes of memory at ``ram_addresses``. Raises UsageError for frames that
+    are larger than the screen.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Downscaled frames: few pixels of few gray levels (Ecoffet et al. 2021, "First return, then explore").
+"""Downscaled frames: few pixels of few gray levels (Ecoffet et al. 2021).
 
 Frames that differ in small things have one code, so that equal codes are the cells of an archive.
 With 11 x 8 pixels and 8 levels these are the cells of Ecoffet et al. 2019.
