@@ -87,8 +87,8 @@ PROTOCOLS: dict[str, AtariProtocol] = {
     "machado": AtariProtocol("machado", sticky=0.25, noops=0, full_actions=True),
     "atari100k": AtariProtocol("atari100k", life_loss=True),
     "deterministic": AtariProtocol(
-        "deterministic", noops=0, full_actions=True, life_loss=True, maxpool=False, stack=1, height=210, width=160,
-        eval_epsilon=0.0,
+        "deterministic", noops=0, full_actions=True, life_loss=True, maxpool=False, stack=1,
+        height=210, width=160, eval_epsilon=0.0,
     ),
 }  # fmt: skip
 """The named protocols."""
