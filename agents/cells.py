@@ -54,15 +54,11 @@ class CellArchive:
         self.parents: list[Node] = []
         self.actions: list[bytearray] = []
         """Of each exploration."""
+        self.snapshot_bytes = 0
         self._seen = np.zeros(1024, np.int64)
 
     def __len__(self) -> int:
         return len(self.visits)
-
-    @property
-    def num_bytes(self) -> int:
-        """The size of the snapshots and of the actions."""
-        return sum(map(len, self.snapshots)) + sum(map(len, self.actions))
 
     @property
     def seen(self) -> Int64[Array, " cells"]:
@@ -91,7 +87,9 @@ class CellArchive:
             if cell == len(self._seen):
                 self._seen = np.concatenate([self._seen, np.zeros_like(self._seen)])
         self.visits[cell], self._seen[cell] = visit, 0
+        self.snapshot_bytes -= len(self.snapshots[cell])
         self.snapshots[cell] = zlib.compress(snapshot.tobytes(), 1)
+        self.snapshot_bytes += len(self.snapshots[cell])
         return cell, True
 
     def see(self, cell: int) -> None:
@@ -142,6 +140,7 @@ class CellArchive:
         """Restore the archive; raises ValueError if its arrays are of different lengths."""
         n = len(state["scores"])
         self.snapshots = _pieces(state["snapshots"], state["snapshot_sizes"].tolist())
+        self.snapshot_bytes = len(state["snapshots"])
         self.actions = [
             bytearray(x) for x in _pieces(state["actions"], state["action_counts"].tolist())
         ]

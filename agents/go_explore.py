@@ -170,6 +170,7 @@ class GoExplore(HasState):
                 self.best_actions = torch.tensor(self.archive.trajectory(self._visit_of(i).node))
         return {
             "go_explore/cells": float(len(self.archive)),
+            "go_explore/snapshot_mb": self.archive.snapshot_bytes / 1e6,
             "go_explore/best_score": self.best_score,
             "go_explore/best_length": float(len(self.best_actions)),
         }

@@ -97,9 +97,7 @@ class AgentTraining(Process):
         always = options.pipeline == 1 and ranks.alone
         self.sync_every = 1 if always else experiment.agent.rollout_length
         self.initial_steps, total = 0, experiment.total_timesteps
-        protocol = env.protocol_label
-        if experiment.agent.return_after:
-            protocol = f"{protocol}, returns to snapshots"
+        protocol = experiment.protocol_label
         self.about = {"protocol": protocol, "pipeline": options.pipeline}
         self.title = (
             f"{env.env_name}, protocol {protocol}, seed {experiment.seed}, {total:,} "

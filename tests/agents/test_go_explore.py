@@ -147,9 +147,7 @@ def test_the_archive_is_bounded() -> None:
     agent = explored(replace(EXPLORER, capacity=7), DeepSeaConfig(10), 300)
     assert len(agent.archive) == 7
     assert sum(map(len, agent.archive.actions)) <= 300 * 4, "a byte per step"
-    chosen = {len(x) for x in agent.archive.snapshots}
-    assert len(agent.archive.snapshots) == 7
-    assert max(chosen) < 120
+    assert agent.archive.snapshot_bytes == sum(map(len, agent.archive.snapshots)) < 7 * 120
 
 
 def test_a_lost_return_begins_at_the_start(tmp_path: Path) -> None:
