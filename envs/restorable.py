@@ -184,5 +184,5 @@ class RestorableEnvs(BatchedEnv):
             state[name].numpy().copy() for name in ("snapshot", "steps", "age", "was_last")
         )
         self._next = np.repeat(self._start, self.spec.num_envs, 0)
-        obs: UInt8[Array, "N K H W"] = self._dynamics.split(self._snapshot)[1]
+        obs: Array = self._dynamics.split(self._snapshot)[1]
         return torch.from_numpy(obs.copy())

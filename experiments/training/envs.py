@@ -54,11 +54,20 @@ def make_batched_env(
             f"{pipeline} equal groups; choose --pipeline 1, or 2 and an even --num-envs."
         )
     settings: dict[str, Any] = {"precision": precision, "privileged": privileged}
-    if experiment.agent.return_after:
-        return _restorable_envs(experiment, device, pipeline, rows, settings)
-    build = partial(build_env, experiment, size, max(1, threads // pipeline), **settings)
+    make: Callable[..., BatchedEnv] = BatchedEnv
+    copies = size
+    if steps := experiment.agent.return_after:
+        part = f"agent:{part_name(experiment.agent)}"
+        if pipeline > 1:
+            raise UsageError(
+                f"pipeline is {pipeline}, and {part} returns to what it has learned at the "
+                "timestep before; choose --pipeline 1."
+            )
+        make = partial(RestorableEnvs, num_envs=size, episode_steps=steps, part=part)
+        copies = 1  # which is stepped from every env's snapshot
+    build = partial(build_env, experiment, copies, max(1, threads // pipeline), **settings)
     parts = [
-        BatchedEnv(
+        make(
             build(),
             seed=experiment.seed,
             device=device,
@@ -72,38 +81,6 @@ def make_batched_env(
         check_true_state(experiment, envs.spec)
     except UsageError:
         envs.close()
-        raise
-    return envs
-
-
-def _restorable_envs(
-    experiment: Experiment,
-    device: torch.device,
-    pipeline: int,
-    rows: slice,
-    settings: dict[str, Any],
-) -> RestorableEnvs:
-    """Create envs that return to snapshots; raises UsageError if the env offers none."""
-    agent = f"agent:{part_name(experiment.agent)}"
-    if pipeline > 1:
-        raise UsageError(
-            f"pipeline is {pipeline}, and {agent} chooses where an episode starts by what it has "
-            "learned at the timestep before; choose --pipeline 1."
-        )
-    env = build_env(experiment, 1, 1, **settings)
-    try:
-        envs = RestorableEnvs(
-            env,
-            num_envs=rows.stop - rows.start,
-            episode_steps=experiment.agent.return_after,
-            part=agent,
-            seed=experiment.seed,
-            device=device,
-            first_env=rows.start,
-        )
-        check_true_state(experiment, envs.spec)
-    except UsageError:
-        env.close()
         raise
     return envs
 
