@@ -53,7 +53,10 @@ class GoExploreConfig(AgentConfig):
     def untrained_reason(self) -> str:
         if not self.representation.trainable:
             return ""
-        return "agent.representation learns, and Go-Explore needs one that does not change"
+        return (
+            "agent.representation is learned, and Go-Explore does not train it (choose another, "
+            "such as agent.representation:downscaled)"
+        )
 
     @property
     def return_after(self) -> int:

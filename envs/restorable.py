@@ -165,7 +165,7 @@ class RestorableEnvs(BatchedEnv):
         Its arrays have a row per env, as those of other envs have.
         """
         n = self.spec.num_envs
-        arrays = {
+        arrays: dict[str, Array] = {
             "snapshot": self._snapshot, "steps": self._steps, "age": self._age,
             "was_last": self._last, "steps_since_seed": np.zeros(n, np.int64),
         }  # fmt: skip

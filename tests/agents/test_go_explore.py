@@ -172,7 +172,9 @@ def test_what_it_needs_is_refused_by_name(tmp_path: Path) -> None:
             replace(experiment, env=DeepSeaConfig(5)), tmp_path / "2", replace(OPTIONS, pipeline=2)
         )
     learned = GoExploreConfig(representation=VariationalConfig.of(BinaryVAEConfig()))
-    with pytest.raises(UsageError, match=r"agent.representation learns, .* add --init-from"):
+    with pytest.raises(
+        UsageError, match=r"Go-Explore does not train it \(choose .* add --init-from"
+    ):
         Experiment(learned, DeepSeaConfig(5))
     with pytest.raises(UsageError, match=r"agent\.explore_steps is 0"):
         GoExploreConfig(explore_steps=0)
