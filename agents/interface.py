@@ -1,10 +1,10 @@
 """The protocols of a policy and of an agent, and the base of every agent's config."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import torch
-from jaxtyping import Int64
+from jaxtyping import Int64, UInt8
 from torch import Tensor
 
 from ..envs.interface import Carry, EnvSpec, Extras, Metrics, Stateful, TimeStep, Transition
@@ -20,6 +20,9 @@ class ActOutput:
     extras: Extras = field(default_factory=dict)
     """What ``learn`` and displays need beside the action: keys, log-probabilities, values. None of
     it is read when the policy acts again."""
+    returns: tuple[Int64[Tensor, " M"], UInt8[Tensor, "M S"]] | None = None
+    """Envs whose episode has ended, and the snapshots that their next ones start from, in envs that
+    return to snapshots (``AgentConfig.return_after``); None elsewhere."""
 
     def with_action(self, action: Int64[Tensor, " N"]) -> "ActOutput":
         """Return the output with another action, also where the carry holds the one taken.
@@ -30,7 +33,7 @@ class ActOutput:
         if "context_action" in self.carry:
             taken["context_action"] = self.carry["context_action"].clone()
             taken["context_action"][:, -1:] = action[:, None]
-        return ActOutput(action, self.carry | taken, self.extras)
+        return replace(self, action=action, carry=self.carry | taken)
 
 
 @runtime_checkable
@@ -106,6 +109,14 @@ class AgentConfig:
     def untrained_reason(self) -> str:
         """Why a part of the agent never learns unless it is pretrained; empty if all learn."""
         return ""
+
+    @property
+    def return_after(self) -> int:
+        """Return the steps of an episode after which the agent returns to a snapshot of its choice.
+
+        0 for an agent whose episodes are those of the env; see ``RestorableEnvs``.
+        """
+        return 0
 
     def build(
         self,

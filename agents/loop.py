@@ -50,6 +50,8 @@ def interact(
     def act(part: BatchedEnv, step: TimeStep, carry: Carry) -> ActOutput:
         with torch.no_grad():
             output = policy.act(step, carry, explore=explore)
+        if output.returns is not None:
+            part.return_to(*output.returns)
         part.send(output.action)
         return output
 

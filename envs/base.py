@@ -101,13 +101,14 @@ class EnvDynamics:
         seed: Int64[Array, " B"],
     ) -> Outcome:
         self._env.restore_snapshots(snapshot, seed)
-        obs, reward, terminated, truncated, _ = self._env.step(action)
+        obs, reward, terminated, truncated, info = self._env.step(action)
         return Outcome(
             snapshot=self._env.snapshots(),
             frame=self._env.layout.images(obs),
             reward=reward,
             discount=1 - terminated.astype(np.float32),
             last=terminated | truncated,
+            privileged=info.get("privileged"),
         )
 
 

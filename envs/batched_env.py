@@ -107,6 +107,16 @@ class BatchedEnv:
         """
         raise NotImplementedError
 
+    def return_to(self, env: Int64[Tensor, " M"], snapshot: UInt8[Tensor, "M S"]) -> None:
+        """Start the next episodes of envs whose episode has ended from snapshots of earlier steps.
+
+        Raises UsageError if these envs start their episodes themselves.
+        """
+        raise UsageError(
+            f"The policy returns to snapshots, and {type(self).__name__} starts every episode "
+            "itself; make the envs with RestorableEnvs."
+        )
+
     def receive(self) -> TimeStep:
         """Return the result of the step that was started by ``send``.
 
@@ -114,6 +124,17 @@ class BatchedEnv:
         step was started.
         """
         raise NotImplementedError
+
+    def checked_actions(self, action: Int64[Tensor, " N"]) -> Int64[Array, " N"]:
+        """Return the actions in host memory; raises UsageError for one out of range."""
+        actions: Array = action.cpu().numpy()
+        if actions.min() < 0 or actions.max() >= self.spec.num_actions:
+            invalid = np.flatnonzero((actions < 0) | (actions >= self.spec.num_actions))
+            raise UsageError(
+                f"Action {actions[invalid[0]]} of env {self.first_env + invalid[0]} is not in "
+                f"0..{self.spec.num_actions - 1}; the policy must choose among these."
+            )
+        return actions
 
     def close(self) -> None:
         """Free the emulators, after the step under way."""
@@ -208,13 +229,7 @@ class EmulatorEnvs(BatchedEnv):
         )
 
     def send(self, action: Int64[Tensor, " N"]) -> None:
-        actions = action.cpu().numpy()
-        if actions.min() < 0 or actions.max() >= self.spec.num_actions:
-            invalid = np.flatnonzero((actions < 0) | (actions >= self.spec.num_actions))
-            raise UsageError(
-                f"Action {actions[invalid[0]]} of env {self.first_env + invalid[0]} is not in "
-                f"0..{self.spec.num_actions - 1}; the policy must choose among these."
-            )
+        actions = self.checked_actions(action)
         self._worker.submit(self.env.step, actions)
         self._sent_actions = actions
 

@@ -28,6 +28,8 @@ class Outcome:
     """0 after a death or a counted lost life, else 1."""
     last: Bool[Array, " B"]
     """Whether the episode ends, by death or by a time-out."""
+    privileged: UInt8[Array, "B P"] | None = None
+    """The true state, where the env offers it."""
 
 
 @runtime_checkable
@@ -73,10 +75,13 @@ class HasDynamics(Protocol):
         """Return the present states; valid until the next step."""
 
 
-def no_snapshots(part: str, env: str = "this env") -> UsageError:
+def no_snapshots(
+    part: str,
+    env: str = "this env",
+    instead: str = "a learned predictor, such as agent.predictor:tiny-mlp",
+) -> UsageError:
     """Return the error of a part that starts from snapshots, in an env that offers none."""
     return UsageError(
-        f"{part} starts from snapshots of the env, and {env} offers none; choose a learned "
-        "predictor, such as agent.predictor:tiny-mlp, or an env that offers them, such as "
-        "env:catch, env:minatar or env:atari."
+        f"{part} starts from snapshots of the env, and {env} offers none; choose {instead}, or an "
+        "env that offers them, such as env:catch, env:minatar or env:atari."
     )

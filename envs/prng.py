@@ -46,6 +46,8 @@ class Purpose(IntEnum):
     """As ACTION, of an evaluation protocol around the agent."""
     HEAD = 0x05
     """The head, or the quantile, of an ensemble of Q-values that acts in an episode."""
+    RETURN = 0x06
+    """The cell that Go-Explore returns to."""
     REPLAN = 0x08
     """Whether STRAW replans."""
     PLAN_NOISE = 0x09

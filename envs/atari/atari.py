@@ -109,7 +109,7 @@ class Atari(AtariVectorEnv):  # type: ignore[misc]  # ale_py's base is untyped
         self.replicas: dict[int, ReplicaEmulator] = {}
         """Emulators in sync with the env of this index."""
         self.privileged_names = tuple(RAM.get(game, ())) if privileged else ()
-        self._ram_addresses = list(RAM.get(game, {}).values())
+        self._ram_addresses = list(RAM.get(game, {}).values()) if privileged else []
         for i in range(num_envs if self.privileged_names else 0):
             self.follow(i)
 
@@ -129,7 +129,7 @@ class Atari(AtariVectorEnv):  # type: ignore[misc]  # ale_py's base is untyped
         """
         for i in range(self.num_envs):
             self.follow(i)
-        return AtariDynamics(self.game, self.protocol)
+        return AtariDynamics(self.game, self.protocol, self._ram_addresses)
 
     def snapshots(self) -> NDArray[np.uint8]:
         """Return the states of all envs; ``dynamics`` was called before the last seeded reset."""

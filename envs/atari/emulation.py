@@ -6,6 +6,7 @@ newest screen.
 """
 
 import math
+from collections.abc import Sequence
 from functools import cache
 
 import numpy as np
@@ -21,11 +22,14 @@ from .replica import ReplicaEmulator
 class AtariDynamics:
     """The transition function of a game under a protocol.
 
-    Raises UsageError for frames that are larger than the screen.
+    Its true state is the bytes of memory at ``ram_addresses``. Raises UsageError for frames that
+    are larger than the screen.
     """
 
-    def __init__(self, game: str, protocol: AtariProtocol) -> None:
-        self.protocol = protocol
+    def __init__(
+        self, game: str, protocol: AtariProtocol, ram_addresses: Sequence[int] = ()
+    ) -> None:
+        self.protocol, self.ram_addresses = protocol, list(ram_addresses)
         self.emulator = ReplicaEmulator(game, protocol)
         self.snapshot_size = len(self.emulator.save())
         rows, columns = self.emulator.screen.shape[:2]
@@ -45,21 +49,24 @@ class AtariDynamics:
         next_snapshot, frames = np.empty_like(snapshot), []
         reward, discount = np.zeros(n), np.ones(n, np.float32)
         last = np.zeros(n, np.bool_)
+        privileged = np.empty((n, len(self.ram_addresses)), np.uint8)
         for i in range(n):
             reward[i], frame = self._step(snapshot[i].tobytes(), int(action[i]), int(seed[i]))
             frames.append(frame)
             next_snapshot[i] = np.frombuffer(self.emulator.save(), np.uint8)
             last[i] = self.emulator.done
+            if self.ram_addresses:
+                privileged[i] = self.emulator.ram[self.ram_addresses]
             lost = self.emulator.life_lost and self.protocol.life_loss
             discount[i] = not (self.emulator.ale.game_over() or lost)
-        return Outcome(next_snapshot, np.stack(frames), reward, discount, last)
+        return Outcome(next_snapshot, np.stack(frames), reward, discount, last, privileged)
 
     def _step(self, state: bytes, action: int, seed: int) -> tuple[float, UInt8[Array, "C H W"]]:
         """Return the reward and the frame of one step."""
         screens: list[Array] = []
 
         def keep(left: int) -> None:
-            if left < 2 or self.emulator.done:
+            if left < (2 if self.protocol.maxpool else 1) or self.emulator.done:
                 screens.append(self._screen())
 
         self.emulator.restore(state)

@@ -1,7 +1,8 @@
 """AtariProtocol: all settings that fix the meaning of a score, printed beside it.
 
-Published Atari comparisons mix at least five protocols; the four named ones are those of the papers
-we compare with (Blundell et al. 2016; Mnih et al. 2015; Machado et al. 2018; Kaiser et al. 2020).
+Published Atari comparisons mix at least five protocols; the named ones are those of the papers we
+compare with (Blundell et al. 2016; Mnih et al. 2015; Machado et al. 2018; Kaiser et al. 2020; and
+the exploration phase of Ecoffet et al. 2021, without chance).
 """
 
 from dataclasses import dataclass, fields, replace
@@ -85,5 +86,9 @@ PROTOCOLS: dict[str, AtariProtocol] = {
     "nature": AtariProtocol("nature", fire_reset=True, life_loss=True, eval_epsilon=0.05),
     "machado": AtariProtocol("machado", sticky=0.25, noops=0, full_actions=True),
     "atari100k": AtariProtocol("atari100k", life_loss=True),
-}
+    "deterministic": AtariProtocol(
+        "deterministic", noops=0, full_actions=True, life_loss=True, maxpool=False, stack=1,
+        height=210, width=160, eval_epsilon=0.0,
+    ),
+}  # fmt: skip
 """The named protocols."""

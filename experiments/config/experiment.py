@@ -66,6 +66,12 @@ class Experiment(Job):
             )
 
     @property
+    def protocol_label(self) -> str:
+        """Label of the protocol of training: the env's, and whether episodes start anywhere."""
+        returns = ", returns to snapshots" if self.agent.return_after else ""
+        return self.env.protocol_label + returns
+
+    @property
     def needs_privileged(self) -> bool:
         """Whether a part reads the true state (``TimeStep.privileged``); see ``references``."""
         return self._has_part_with("needs_privileged")

@@ -7,6 +7,7 @@ from ...agents.bonuses.simhash import SimHashConfig
 from ...agents.dqn import DQNConfig
 from ...agents.dyna import DynaConfig
 from ...agents.episodic.mfec import MFECConfig
+from ...agents.go_explore import GoExploreConfig
 from ...agents.informed import InformedConfig
 from ...agents.mpc import MPCConfig
 from ...agents.networks import MLPConfig, SmallConvConfig
@@ -149,6 +150,7 @@ PRESETS: dict[str, Experiment] = {
     "dqn-short": SHORT,
     "dyna": replace(SHORT, agent=DynaConfig(inner=SHORT.agent)),
     "mpc": replace(SHORT, agent=MPCConfig()),
+    "go-explore": Experiment(GoExploreConfig(), AtariConfig(protocol=PROTOCOLS["deterministic"])),
     "dqn-informed": replace(
         SHORT, agent=InformedConfig(inner=SHORT.agent, exploration_steps=20_000)
     ),
@@ -283,6 +285,10 @@ DESCRIPTIONS: dict[str, Description] = {
         "Planning at every step by random shooting in a learned predictor.",
         "Nagabandi et al. 2018, section IV-B; Chua et al. 2018, section 5",
         "frame predictor",
+    ),
+    "go-explore": Description(
+        "Exploration from an archive of cells, each returned to by a snapshot of the emulator.",
+        "Ecoffet et al. 2021, First return, then explore (the exploration phase, without chance)",
     ),
     "dqn-informed": Description(
         "DQN that explores towards the frames that its predictor finds most novel.",

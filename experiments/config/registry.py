@@ -18,6 +18,7 @@ from ...agents.bonuses.true_counts import TrueCountsConfig
 from ...agents.dqn import DQNConfig
 from ...agents.dyna import DynaConfig
 from ...agents.episodic.mfec import MFECConfig
+from ...agents.go_explore import GoExploreConfig
 from ...agents.informed import InformedConfig
 from ...agents.interface import AgentConfig
 from ...agents.mpc import MPCConfig
@@ -60,6 +61,7 @@ AGENTS: dict[str, type[AgentConfig]] = {
     "dyna": DynaConfig,
     "mpc": MPCConfig,
     "informed": InformedConfig,
+    "go-explore": GoExploreConfig,
 }
 
 BONUSES: dict[str, type[BonusConfig]] = {

@@ -30,7 +30,7 @@ from .bonus_inspectors import (
 )
 from .composition_inspector import CompositionInspector, composer_of
 from .context import Inspection, Inspector, StepContext
-from .learned_parts import HasTables, PretrainedDensity, parts_of
+from .learned_parts import HasArchive, HasTables, PretrainedDensity, parts_of
 from .panels import BarChart, Heatmap, Images, Panel, Picture, Table
 from .representation_inspector import RepresentationInspector, decode_keys
 
@@ -156,6 +156,21 @@ class EpisodicMemoryInspector:
 
 
 @dataclass
+class TrajectoryInspector:
+    """The best trajectory of an archive, and how far the episode has followed it."""
+
+    agent: HasArchive
+
+    def inspect(self, context: StepContext) -> Inspection:
+        length, time = len(self.agent.best_actions), int(context.next_carry["time"][0])
+        rows = (
+            ("score", f"{self.agent.best_score:g}"),
+            ("actions", f"{min(time, length)} of {length}"),
+        )
+        return Inspection((Table("Best trajectory", rows, "then actions are random"),))
+
+
+@dataclass
 class SimulatorInspector:
     """The next frame and reward that the agent's simulator predicts for each action."""
 
@@ -187,6 +202,7 @@ INSPECTORS: tuple[tuple[Any, Any], ...] = (
     (HasQNetwork, QValuesInspector),
     (HasPolicyNetwork, PolicyInspector),
     (HasTables, EpisodicMemoryInspector),
+    (HasArchive, TrajectoryInspector),
     (VariationalRepresentation, RepresentationInspector),
     (composer_of, CompositionInspector),
     (HasSimulator, SimulatorInspector),

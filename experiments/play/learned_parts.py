@@ -7,6 +7,7 @@ from typing import Any, Protocol, runtime_checkable
 import torch
 
 from ...agents.bonuses.density_bonus import FrameDensity
+from ...agents.cells import CellArchive
 from ...agents.episodic.neighbor_tables import NeighborTables
 from ...envs.interface import EnvSpec
 from ...world_models.interface import Representation
@@ -17,6 +18,15 @@ class HasTables(Protocol):
     spec: EnvSpec
     tables: NeighborTables
     representation: Representation
+
+
+@runtime_checkable
+class HasArchive(Protocol):
+    """An agent that repeats its best trajectory."""
+
+    archive: CellArchive
+    best_score: float
+    best_actions: torch.Tensor
 
 
 @runtime_checkable
@@ -54,6 +64,8 @@ def untrained_reason(part: Any) -> str:
             return f"{name} has made no update yet: its weights are random."
         case HasTables(tables=tables) if not any(tables.sizes):
             return f"{name} has stored no return yet: its actions are random."
+        case HasArchive(archive=archive, best_actions=best) if not len(archive) + len(best):
+            return f"{name} has stored no cell yet: its actions are random."
         case FrameDensity(num_frames=0):
             return f"The density {part.name} has learned no frame yet."
     return ""

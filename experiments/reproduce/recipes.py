@@ -30,6 +30,7 @@ from .compression_benchmark import CompressionBenchmark
 from .constant_action_benchmark import ConstantActions
 from .deep_sea_curve import DeepSeaCurve
 from .endurance import KillStorm, Soak
+from .exploration_benchmark import ExplorationBenchmark
 from .fashion_mnist import FashionMNIST
 from .prediction_benchmark import PredictorBenchmark
 from .recipe import Recipe
@@ -235,6 +236,9 @@ RECIPES: dict[str, Recipe] = {
     ),
     "minatar-breakout-dqn-minatar": TrainingRecipe(
         "dqn-minatar", PRESETS["dqn-minatar"], seeds=(0,), evaluation=Evaluation(episodes=100)
+    ),
+    "montezuma_revenge-go-explore": ExplorationBenchmark(
+        "go-explore", in_game("go-explore", "montezuma_revenge")
     ),
     "deep-sea-curve": DeepSeaCurve(
         {

@@ -18,9 +18,10 @@ from ...envs.interface import EnvSpec
 from ...envs.pipeline import Pipeline
 from ...envs.privileged import true_state_columns
 from ...envs.ranks import ALONE, Ranks
+from ...envs.restorable import RestorableEnvs
 from ...world_models.precision import FLOAT32, Precision
 from ..config.experiment import Experiment
-from ..config.roles import part_at, references
+from ..config.roles import part_at, part_name, references
 from .imagined_env import ImaginationConfig
 
 
@@ -53,9 +54,20 @@ def make_batched_env(
             f"{pipeline} equal groups; choose --pipeline 1, or 2 and an even --num-envs."
         )
     settings: dict[str, Any] = {"precision": precision, "privileged": privileged}
-    build = partial(build_env, experiment, size, max(1, threads // pipeline), **settings)
+    make: Callable[..., BatchedEnv] = BatchedEnv
+    copies = size
+    if steps := experiment.agent.return_after:
+        part = f"agent:{part_name(experiment.agent)}"
+        if pipeline > 1:
+            raise UsageError(
+                f"pipeline is {pipeline}, and {part} returns to what it has learned at the "
+                "timestep before; choose --pipeline 1."
+            )
+        make = partial(RestorableEnvs, num_envs=size, episode_steps=steps, part=part)
+        copies = 1  # which is stepped from every env's snapshot
+    build = partial(build_env, experiment, copies, max(1, threads // pipeline), **settings)
     parts = [
-        BatchedEnv(
+        make(
             build(),
             seed=experiment.seed,
             device=device,

@@ -40,8 +40,8 @@ def initialize(
     if isinstance(job, Experiment):
         if spec.dynamics:
             raise UsageError(
-                f"init_from is {folder}, and agent.predictor:emulator starts from states of this "
-                "run's env alone; leave out --init-from, or choose a learned predictor."
+                f"init_from is {folder}, and agent.predictor:emulator and agent:go-explore start "
+                "from states of this run's env alone; leave out --init-from, or choose other parts."
             )
         trained = {"agent": encode(job.agent), **_shapes(spec_of(job.env, job.num_envs))}
         _check_fit(folder, trained, here | {"agent": encode(experiment.agent)})

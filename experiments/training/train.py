@@ -97,9 +97,10 @@ class AgentTraining(Process):
         always = options.pipeline == 1 and ranks.alone
         self.sync_every = 1 if always else experiment.agent.rollout_length
         self.initial_steps, total = 0, experiment.total_timesteps
-        self.about = {"protocol": env.protocol_label, "pipeline": options.pipeline}
+        protocol = experiment.protocol_label
+        self.about = {"protocol": protocol, "pipeline": options.pipeline}
         self.title = (
-            f"{env.env_name}, protocol {env.protocol_label}, seed {experiment.seed}, {total:,} "
+            f"{env.env_name}, protocol {protocol}, seed {experiment.seed}, {total:,} "
             f"steps ({total * env.frame_skip:,} frames)"
         )
         random_sps, seconds = None, options.random_play_seconds

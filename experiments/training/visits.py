@@ -55,7 +55,7 @@ class RoomVisits(Callback):
         before = t.step.privileged[:, self.columns].cpu()
         after = t.next_step.privileged[:, self.columns].cpu()
         room = after[:, 0].long()
-        took_key = _num_keys(after[:, 1]) > _num_keys(before[:, 1])
+        took_key = (_num_keys(after[:, 1]) > _num_keys(before[:, 1])) & t.valid.cpu()
         self.rooms[room] = True
         self.keys[room[took_key]] = True
 

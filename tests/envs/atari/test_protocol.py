@@ -35,17 +35,17 @@ RAW: dict[str, Any] = {
 def test_the_named_protocols_are_the_published_ones() -> None:
     table = {
         # sticky, noops, fire, all 18, life loss, cap, skip, maxpool, stack, size, epsilon
-        "mfec": (0.0, 30, False, False, False, 108_000, 4, True, 1, 84, 0.005),
-        "nature": (0.0, 30, True, False, True, 108_000, 4, True, 4, 84, 0.05),
-        "machado": (0.25, 0, False, True, False, 108_000, 4, True, 4, 84, 0.001),
-        "atari100k": (0.0, 30, False, False, True, 108_000, 4, True, 4, 84, 0.001),
+        "mfec": (0.0, 30, False, False, False, 108_000, 4, True, 1, (84, 84), 0.005),
+        "nature": (0.0, 30, True, False, True, 108_000, 4, True, 4, (84, 84), 0.05),
+        "machado": (0.25, 0, False, True, False, 108_000, 4, True, 4, (84, 84), 0.001),
+        "atari100k": (0.0, 30, False, False, True, 108_000, 4, True, 4, (84, 84), 0.001),
+        "deterministic": (0.0, 0, False, True, True, 108_000, 4, False, 1, (210, 160), 0.0),
     }
     for name, p in PROTOCOLS.items():
-        assert p.height == p.width
         assert p.label == name
         assert table[name] == (
             p.sticky, p.noops, p.fire_reset, p.full_actions, p.life_loss, p.frames_cap, p.skip,
-            p.maxpool, p.stack, p.width, p.eval_epsilon,
+            p.maxpool, p.stack, (p.height, p.width), p.eval_epsilon,
         )  # fmt: skip
     assert set(PROTOCOLS) == set(table)
     assert replace(PROTOCOLS["mfec"], stack=4).label == "mfec with stack 4"

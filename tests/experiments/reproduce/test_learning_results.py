@@ -32,7 +32,7 @@ pytestmark = pytest.mark.results
 
 
 @pytest.mark.parametrize("seed", range(5))
-@pytest.mark.parametrize("name", AGENTS)
+@pytest.mark.parametrize("name", [x for x in AGENTS if not AGENTS[x]().return_after])
 def test_every_agent_learns_catch_with_every_seed(name: str, seed: int, tmp_path: Path) -> None:
     from sample_agents import EXAMPLES, LEARNING_TIMESTEPS
 

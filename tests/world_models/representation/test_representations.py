@@ -5,6 +5,7 @@ import torch
 
 from reverie.world_models.interface import Representation, RepresentationConfig
 from reverie.world_models.representation import REPRESENTATIONS
+from reverie.world_models.representation.downscaled import DownscaledConfig
 from reverie.world_models.representation.projection import ProjectionConfig
 
 from sample_models import still_segment
@@ -34,7 +35,8 @@ def test_it_implements_the_protocol(config: RepresentationConfig) -> None:
     torch.testing.assert_close(model.encode(obs[4:12]), keys[4:12])  # independent of the batch
     assert torch.equal(config.build(obs_shape=SHAPE, seed=1).encode(obs), keys)
     other_keys = config.build(obs_shape=SHAPE, seed=2).encode(obs)
-    assert torch.equal(other_keys, keys) == config.needs_privileged  # which draws nothing
+    draws_nothing = config.needs_privileged or isinstance(config, DownscaledConfig)
+    assert torch.equal(other_keys, keys) == draws_nothing
 
 
 @each
@@ -54,3 +56,21 @@ def test_a_projection_preserves_distances() -> None:
     ratio = (model.encode(a) - model.encode(b)).square().sum(1) / true
     assert abs(float(ratio.mean()) - 1) < 0.05
     assert abs(float(ratio.std()) - (2 / 256) ** 0.5) < 0.03
+
+
+def test_downscaled_frames_are_means_of_areas_in_few_levels() -> None:
+    """By hand, on the levels' edges, and for areas with parts of pixels."""
+    obs = torch.tensor([[0, 64, 255, 255], [64, 128, 255, 254]], dtype=torch.uint8)[None, None]
+    model = DownscaledConfig(width=2, height=1, levels=4).build(obs_shape=(1, 2, 4))
+    assert (model.encode(obs) * 3).tolist() == [[1, 3]]  # means 64 and 254.75
+    model = DownscaledConfig(width=3, height=1, levels=256).build(obs_shape=(1, 1, 4))
+    row = torch.tensor([[[[30, 60, 90, 121]]]], dtype=torch.uint8)
+    assert (model.encode(row) * 255).round().tolist() == [[37, 75, 113]]  # 37.5, 75, 113.25
+    large = torch.full((1, 1, 300, 301), 32, dtype=torch.uint8)  # in float64
+    for frame in (large, large[:, :, :210, :160]):
+        model = DownscaledConfig().build(obs_shape=(1, *frame.shape[2:]))
+        assert model.dim == 88
+        assert ((model.encode(frame) * 7).round() == 1).all()
+        assert ((model.encode(frame - 1) * 7).round() == 0).all()
+    small = DownscaledConfig().build(obs_shape=(3, 5, 4))
+    assert small.dim == 60, "a frame is not enlarged"
