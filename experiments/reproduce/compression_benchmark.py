@@ -20,8 +20,7 @@ from ..datasets.dataset import Recording
 from ..datasets.image_codecs import CODECS, Form
 from ..datasets.symbols import Symbols
 from ..runs.files import read_json, write_json
-from ..runs.provenance import provenance
-from .recipe import Recipe, record_random_play
+from .recipe import Recipe, process_provenance, record_random_play
 
 
 @dataclass(frozen=True)
@@ -66,7 +65,7 @@ class CompressionBenchmark(Recipe):
                     else:
                         row = self._archive(symbols, path.with_suffix(".reverie"), codec)
                     about_row = {"env_name": game, "codec": codec}
-                    write_json(path, about_row | row | {"provenance": _provenance()})
+                    write_json(path, about_row | row | {"provenance": process_provenance()})
                 rows.append(read_json(path))
                 yield about | {"rows": rows}
 
@@ -91,13 +90,6 @@ class CompressionBenchmark(Recipe):
         seconds = middle - start, time.process_time() - middle
         form = "each frame given those before" if temporal else "single frames"
         return row_of(form, size, seconds, torch.equal(decoded, frames))
-
-
-def _provenance() -> dict[str, Any]:
-    """Return the fields of this process's provenance that a committed result keeps."""
-    found = provenance(torch.device("cpu"), 1)
-    names = ("commit", "modified", "cpu", "device", "threads", "torch", "ale-py")
-    return {name: found[name] for name in names}
 
 
 def smallest(forms: tuple[Form, ...], symbols: NDArray[np.uint8]) -> dict[str, Any]:

@@ -25,6 +25,7 @@ from .constant_action_benchmark import ConstantActions
 from .deep_sea_curve import DeepSeaCurve
 from .endurance import KillStorm, Soak
 from .prediction_benchmark import PredictorBenchmark
+from .probe_benchmark import ProbeBenchmark
 from .recipe import Recipe
 from .representation_benchmark import RepresentationBenchmark
 from .training_recipe import TrainingRecipe
@@ -184,6 +185,10 @@ RECIPES: dict[str, Recipe] = {
         f"representations-{game}": RepresentationBenchmark(game)
         for game in ("ms_pacman", "frostbite", "qbert")
     },
+    "probes": ProbeBenchmark(
+        ("pong", "ms_pacman", "freeway"),
+        {"beta-vae": PRESETS["mfec-beta-vae"].agent.representation},  # type: ignore[attr-defined]
+    ),
     "compression": CompressionBenchmark(("pong", "ms_pacman", "freeway")),
     "constant-actions": ConstantActions(
         {
