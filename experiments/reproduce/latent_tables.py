@@ -65,6 +65,51 @@ def probe_cells(row: dict[str, Any]) -> list[str]:
     ]
 
 
+def one_shot_table() -> str:
+    """Return the bound of glyphs of held-out classes, by model and what it is given."""
+    results = committed_results("one-shot")
+    if not results:
+        return unmeasured("model | updates", "one-shot")
+    (data,) = results
+    rows = [
+        [row["model"], f"{row['num_updates']:,}", name, f"{x['mean']:.1f} ± {x['error']:.1f}"]
+        for row in data["rows"]
+        for name, x in row["bounds"].items()
+    ]
+    return markdown_table(
+        f"model | updates | the example | bound with {data['samples']} codes, nats of a glyph",
+        rows,
+        f"{data['held_out']} classes that no model has seen, after fits of {data['minutes']:g} "
+        f"minutes of one processor to {data['classes']:,} others (`{data['command']}`); ± is the "
+        "standard error over glyphs.",
+    )
+
+
+def amortization_table() -> str:
+    """Return the amortization gap by game, and the share of it that few steps close."""
+    results = committed_results("amortization")
+    if not results:
+        return unmeasured("game | ELBO added", "amortization")
+    (data,) = results
+    few, many = data["steps"]
+    rows = [
+        [
+            row["env_name"],
+            *(f"{row[name]:,.1f}" for name in ("svi", "gap")),
+            f"{row['share']:.0%} ± {row['share_error']:.0%}",
+            f"{row['frames']}",
+        ]
+        for row in data["rows"]
+    ]
+    return markdown_table(
+        f"game | ELBO added by {few} steps, nats | by {many} steps (the gap) | share closed "
+        "| held-out frames",
+        rows,
+        f"A VAE fitted to {data['fitted_to']} by {data['num_updates']:,} updates "
+        f"(`{data['command']}`); ± is the standard error over frames.",
+    )
+
+
 def unmeasured(header: str, recipe: str) -> str:
     """Return a table whose only row has the command that fills it."""
     columns = header.count(" | ") + 1

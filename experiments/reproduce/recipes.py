@@ -20,10 +20,12 @@ from ..config.presets import PRESETS
 from ..evaluation.run_evaluation import Evaluation
 from ..sessions.options import TrainOptions
 from ..training.imagined_env import ImaginationConfig
+from .amortization_benchmark import AmortizationBenchmark
 from .compression_benchmark import CompressionBenchmark
 from .constant_action_benchmark import ConstantActions
 from .deep_sea_curve import DeepSeaCurve
 from .endurance import KillStorm, Soak
+from .one_shot_benchmark import OneShotBenchmark
 from .prediction_benchmark import PredictorBenchmark
 from .probe_benchmark import ProbeBenchmark
 from .recipe import Recipe
@@ -189,6 +191,8 @@ RECIPES: dict[str, Recipe] = {
         ("pong", "ms_pacman", "freeway"),
         {"beta-vae": PRESETS["mfec-beta-vae"].agent.representation},  # type: ignore[attr-defined]
     ),
+    "amortization": AmortizationBenchmark(("pong", "ms_pacman")),
+    "one-shot": OneShotBenchmark(),
     "compression": CompressionBenchmark(("pong", "ms_pacman", "freeway")),
     "constant-actions": ConstantActions(
         {

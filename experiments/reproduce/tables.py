@@ -10,7 +10,12 @@ from ..config.presets import PRESETS
 from ..reporting.committed import CHECKOUT, committed, committed_results, require_checkout
 from ..reporting.published import published
 from ..runs.files import write_file
-from .latent_tables import probes_table, representations_table
+from .latent_tables import (
+    amortization_table,
+    one_shot_table,
+    probes_table,
+    representations_table,
+)
 from .markdown import Footnotes, markdown_table
 from .reruns import BENCH_RERUNS
 from .result_figures import figure_files
@@ -242,6 +247,8 @@ TABLES: dict[str, Callable[[], str]] = {
     "compression": compression_table,
     "representations": representations_table,
     "probes": probes_table,
+    "one-shot": one_shot_table,
+    "amortization": amortization_table,
     "gallery": gallery_table,
     "mazes": mazes_table,
     "endurance": endurance_table,
