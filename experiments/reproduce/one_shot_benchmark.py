@@ -82,7 +82,8 @@ class OneShotBenchmark(Recipe):
         """Fit a model and return the bounds of held-out classes, by what it is given."""
         pick_threads(1)
         frames = glyphs(self.classes + self.held_out, self.copies, seed=self.seed)[:, :, None]
-        fitted = VariationalConfig(config).build(obs_shape=tuple(frames.shape[2:]), seed=self.seed)
+        shape = (1, frames.shape[3], frames.shape[4])
+        fitted = VariationalConfig(config).build(obs_shape=shape, seed=self.seed)
         updates = self._fit(fitted, frames[: self.classes])
         model, (x, example) = fitted.model, frames[self.classes :, :2].unbind(1)
         given: dict[str, Tensor | None] = {"nothing": None}

@@ -71,8 +71,9 @@ def test_the_probabilities_of_all_frames_given_an_example_sum_to_one() -> None:
 def test_an_example_is_another_frame_of_the_episode() -> None:
     """Frames are numbered; each episode ends at another timestep, some at the first."""
     model = replace(SMALL, likelihood="gaussian").build((1, 1, 1))
-    assert isinstance(model, ConditionalModel)
     assert isinstance(model, OneShotDRAW)
+    conditional: ConditionalModel = model
+    assert isinstance(conditional, ConditionalModel)
     assert model.segment_length == 3
     count, timesteps = 4000, 5
     numbers = torch.arange(timesteps + 1, dtype=torch.uint8).repeat(count, 1)
@@ -93,7 +94,10 @@ def test_an_example_is_another_frame_of_the_episode() -> None:
     assert 0.05 < float((~known[end > 0]).float().mean()) < 0.15
     empty = Segment.of_observations(numbers[:, :1, None, None])
     assert not model.examples(empty)[1].any()
-    assert not model.given_segment(empty).known.any()  # type: ignore[union-attr, operator]
+    unknown = model.given_segment(empty)
+    assert isinstance(unknown, OneShotDRAW)
+    assert unknown.known is not None
+    assert not unknown.known.any()
 
 
 def noisy_pairs(n: int, generator: torch.Generator) -> Tensor:
