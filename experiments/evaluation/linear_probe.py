@@ -65,10 +65,14 @@ def linear_probe(encode: Encode, data: PositionData) -> dict[str, float]:
     features = torch.cat([encode(obs) for obs in torch.split(data.obs, 256)])
     is_test = data.env_index >= 3 * (int(data.env_index.max()) + 1) // 4
     predicted = ridge_predict(features[~is_test], data.position[~is_test], features[is_test])
-    truth = data.position[is_test]
-    unexplained = (truth - predicted).square().sum(0) / (truth - truth.mean(0)).square().sum(0)
-    x, y = (1 - unexplained).tolist()
+    x, y = r_squared(predicted, data.position[is_test]).tolist()
     return {"x": x, "y": y, "mean": (x + y) / 2}
+
+
+def r_squared(predicted: Float[Tensor, "M C"], truth: Float[Tensor, "M C"]) -> Float[Tensor, " C"]:
+    """Return R^2, one minus the share of the variance that is not predicted, of each column."""
+    unexplained = (truth - predicted).square().sum(0) / (truth - truth.mean(0)).square().sum(0)
+    return 1 - unexplained
 
 
 def ridge_predict(
@@ -84,3 +88,31 @@ def ridge_predict(
     weights = torch.linalg.solve(gram, features.T @ (y.double() - center) / len(x))
     predicted: Tensor = ((x_test.double() - mean) / scale) @ weights + center
     return predicted.to(y.dtype)
+
+
+PENALTIES = tuple(10.0**k for k in range(-6, 2))
+"""Among which ``chosen_ridge`` chooses, in units of a standardized feature's variance."""
+
+
+def chosen_ridge(
+    x: Float[Tensor, "B D"],
+    y: Float[Tensor, "B C"],
+    x_validation: Float[Tensor, "V D"],
+    y_validation: Float[Tensor, "V C"],
+    x_test: Float[Tensor, "M D"],
+) -> tuple[Float[Tensor, "M C"], Float[Tensor, " C"]]:
+    """Fit ridge regression, with the penalty of each column that a validation set prefers.
+
+    Returns the predictions at ``x_test`` and the penalties. Features are standardized; one
+    eigendecomposition of their covariance serves all penalties.
+    """
+    mean, scale = x.double().mean(0), x.double().std(0).clamp(min=1e-8)
+    fit, validation, test = ((z.double() - mean) / scale for z in (x, x_validation, x_test))
+    center, penalties = y.double().mean(0), torch.tensor(PENALTIES, dtype=torch.float64)
+    variances, axes = torch.linalg.eigh(fit.T @ fit / len(x))
+    covariances = axes.T @ (fit.T @ (y.double() - center) / len(x))  # [D C]
+    shrunk = covariances / (variances.clamp(min=0)[:, None] + penalties[:, None, None])  # [K D C]
+    errors = (y_validation.double() - center - validation @ axes @ shrunk).square().mean(1)
+    best = errors.argmin(0)
+    weights = axes @ shrunk[best, :, torch.arange(y.shape[1])].T
+    return (test @ weights + center).to(y.dtype), penalties[best]

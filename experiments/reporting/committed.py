@@ -6,12 +6,9 @@ import re
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from ...envs.errors import UsageError
 from ..runs.files import read_json, to_json
 from ..runs.outputs import write_or_keep
-from ..runs.provenance import provenance
 from ..runs.run import Run
 
 CHECKOUT = Path(__file__).parents[2]
@@ -43,20 +40,11 @@ def committed_results(kind: str) -> list[dict[str, Any]]:
     return [data for data in committed("*.json") if data["kind"] == kind]
 
 
-KEPT = ("commit", "modified", "cpu", "device", "threads", "torch", "ale-py")
-"""The fields of a provenance that a committed result keeps."""
-
-
 def kept_provenance(run: Run) -> dict[str, Any]:
     """Return the fields of a run's provenance that a committed result keeps."""
-    stored = read_json(run.folder / "provenance.json")
-    return {name: stored[name] for name in KEPT}
-
-
-def own_provenance() -> dict[str, Any]:
-    """Return the fields of the provenance of this process, on the CPU and in one thread."""
-    found = provenance(torch.device("cpu"), 1)
-    return {name: found[name] for name in KEPT}
+    provenance = read_json(run.folder / "provenance.json")
+    names = ("commit", "modified", "cpu", "device", "threads", "torch", "ale-py")
+    return {name: provenance[name] for name in names}
 
 
 def write_result(path: Path, data: Any) -> None:

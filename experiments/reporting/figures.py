@@ -12,6 +12,7 @@ from jaxtyping import UInt8
 from torch import Tensor
 
 from ...envs.prng import seeded
+from ...world_models.latents.interface import ConditionalModel
 from ...world_models.representation.variational import VariationalRepresentation
 from ..config.serialization import read_experiment
 from ..runs.run import Run
@@ -178,6 +179,8 @@ def representation_figure(
         drawn[f"from {first + 1}\nto {second + 1}"] = between
     rows = {"observed": net.pixels.inputs(net.prepare(shown))}
     rows |= {label: net.image(z) for label, z in drawn.items()}
+    if isinstance(net, ConditionalModel):
+        rows["sampled, given\nthe observed"] = net.given(net.prepare(shown)).image(samples)
     aspect = shown.shape[2] / shown.shape[3]
     figure = Figure(figsize=(1.1 * columns + 1.2, 1.1 * aspect * len(rows)), layout="constrained")
     grid = figure.subplots(len(rows), columns)

@@ -19,9 +19,8 @@ from ..config.roles import part_name
 from ..datasets.dataset import Recording
 from ..datasets.image_codecs import CODECS, Form
 from ..datasets.symbols import Symbols
-from ..reporting.committed import own_provenance
 from ..runs.files import read_json, write_json
-from .recipe import Recipe, record_random_play
+from .recipe import Recipe, process_provenance, record_random_play
 
 
 @dataclass(frozen=True)
@@ -66,7 +65,7 @@ class CompressionBenchmark(Recipe):
                     else:
                         row = self._archive(symbols, path.with_suffix(".reverie"), codec)
                     about_row = {"env_name": game, "codec": codec}
-                    write_json(path, about_row | row | {"provenance": own_provenance()})
+                    write_json(path, about_row | row | {"provenance": process_provenance()})
                 rows.append(read_json(path))
                 yield about | {"rows": rows}
 

@@ -24,10 +24,9 @@ from ...world_models.density.capabilities import TrainableDensity
 from ...world_models.interface import DensityConfig
 from ..datasets.batches import Batches
 from ..evaluation.frame_bits import log_probs
-from ..reporting.committed import own_provenance
 from ..runs.files import read_json, write_json
 from ..runs.runtime import pick_threads
-from .recipe import Recipe
+from .recipe import Recipe, process_provenance
 
 IMAGES = Path("/usr/share/datasets/fashion-mnist")
 """Where the package dataset-fashion-mnist of Debian and Ubuntu has the images."""
@@ -59,7 +58,7 @@ class FashionMNIST(Recipe):
             path = folder / f"{self.kind}-{self.binarization}" / f"{name}.json"
             if not path.exists():
                 row = {"density": name} | self.train(config)
-                write_json(path, row | {"provenance": own_provenance()})
+                write_json(path, row | {"provenance": process_provenance()})
             rows.append(read_json(path))
             yield about | {"batch_size": self.batch_size, "seed": self.seed, "rows": rows}
 

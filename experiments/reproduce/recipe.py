@@ -5,9 +5,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
+import torch
+
 from ...envs.interface import EnvConfig
 from ..datasets.collect import collect
 from ..evaluation.evaluate import random_policy
+from ..runs.provenance import provenance
 from ..runs.run import Run
 from ..sessions.options import PretrainOptions
 from ..training.pretrain import Pretraining, pretrain
@@ -39,11 +42,21 @@ class Recipe:
 
 
 def record_random_play(
-    env: EnvConfig, data: Path, *, frames: int, seed: int = 0, num_envs: int = 8
+    env: EnvConfig, data: Path, *, frames: int, seed: int = 0, **settings: Any
 ) -> None:
-    """Record random play in an env, unless the folder holds a complete recording."""
+    """Record random play in an env, unless the folder holds a complete recording.
+
+    ``settings`` are those of ``collect``.
+    """
     if not (data / "manifest.json").exists():
-        collect(random_policy(env, seed), env, data, frames=frames, seed=seed, num_envs=num_envs)
+        collect(random_policy(env, seed), env, data, frames=frames, seed=seed, **settings)
+
+
+def process_provenance() -> dict[str, Any]:
+    """Return the fields of this process's provenance that a committed result keeps."""
+    found = provenance(torch.device("cpu"), 1)
+    names = ("commit", "modified", "cpu", "device", "threads", "torch", "ale-py")
+    return {name: found[name] for name in names}
 
 
 def pretrain_to_the_end(

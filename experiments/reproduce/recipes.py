@@ -26,13 +26,16 @@ from ..config.presets import PRESETS
 from ..evaluation.run_evaluation import Evaluation
 from ..sessions.options import TrainOptions
 from ..training.imagined_env import ImaginationConfig
+from .amortization_benchmark import AmortizationBenchmark
 from .compression_benchmark import CompressionBenchmark
 from .constant_action_benchmark import ConstantActions
 from .deep_sea_curve import DeepSeaCurve
 from .endurance import KillStorm, Soak
 from .exploration_benchmark import ExplorationBenchmark
 from .fashion_mnist import FashionMNIST
+from .one_shot_benchmark import OneShotBenchmark
 from .prediction_benchmark import PredictorBenchmark
+from .probe_benchmark import ProbeBenchmark
 from .recipe import Recipe
 from .representation_benchmark import RepresentationBenchmark
 from .training_recipe import TrainingRecipe
@@ -220,6 +223,12 @@ RECIPES: dict[str, Recipe] = {
         f"representations-{game}": RepresentationBenchmark(game)
         for game in ("ms_pacman", "frostbite", "qbert")
     },
+    "probes": ProbeBenchmark(
+        ("pong", "ms_pacman", "freeway"),
+        {"beta-vae": PRESETS["mfec-beta-vae"].agent.representation},  # type: ignore[attr-defined]
+    ),
+    "amortization": AmortizationBenchmark(("pong", "ms_pacman")),
+    "one-shot": OneShotBenchmark(),
     "compression": CompressionBenchmark(("pong", "ms_pacman", "freeway")),
     "fashion-mnist": FASHION_MNIST,
     "fashion-mnist-static": replace(FASHION_MNIST, binarization="static"),

@@ -10,6 +10,12 @@ from ..config.presets import PRESETS
 from ..reporting.committed import CHECKOUT, committed, committed_results, require_checkout
 from ..reporting.published import published
 from ..runs.files import write_file
+from .latent_tables import (
+    amortization_table,
+    one_shot_table,
+    probes_table,
+    representations_table,
+)
 from .markdown import Footnotes, markdown_table
 from .reruns import BENCH_RERUNS
 from .result_figures import figure_files
@@ -80,28 +86,6 @@ def predictors_table() -> str:
             cells = (f"{error[h]:,.0f}" if h in error else "" for h in horizons)
             rows.append([data["env_name"], name, *cells, ", ".join(mean + lost)])
     return markdown_table(header, rows)
-
-
-def representations_table() -> str:
-    """Return held-out bounds in nats per frame, and the linear probe of keys, by game."""
-    rows = []
-    for data in committed_results("representations"):
-        held_out, probes = data["held_out"], data.get("probe", {})
-        command = f"`{data['command']}` at {data['provenance']['commit'][:7]}"
-        for name in held_out | probes:
-            bounds, probe = held_out.get(name), probes.get(name)
-            numbers = [""] * 4
-            if bounds:
-                numbers = [f"{bounds[key]:,.0f}" for key in ("elbo", "iwae", "gap")]
-                numbers.append(f"{bounds['active_units']} of {bounds['latents']}")
-            updates = f"{data['num_updates']:,}" if name == "vae" else ""
-            position = f"{probe['x']:.2f}, {probe['y']:.2f}" if probe else ""
-            rows.append([data["env_name"], name, updates, *numbers, position, command])
-    return markdown_table(
-        "game | model | updates | ELBO | IWAE, 64 codes | gap | active units "
-        "| player's position from keys, R² of x and y | command",
-        rows,
-    )
 
 
 def published_table() -> str:
@@ -282,6 +266,9 @@ TABLES: dict[str, Callable[[], str]] = {
     "compression": compression_table,
     "fashion-mnist": fashion_mnist_table,
     "representations": representations_table,
+    "probes": probes_table,
+    "one-shot": one_shot_table,
+    "amortization": amortization_table,
     "gallery": gallery_table,
     "mazes": mazes_table,
     "endurance": endurance_table,

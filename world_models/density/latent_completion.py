@@ -8,7 +8,8 @@ it is completed so far, accepts it by its exact likelihood, and samples the pixe
 
 The first steps accept every proposal (Rezende et al. 2014), because a proposal of the first,
 arbitrary frame is poor. Given a code, the evidence has a closed form, so that log p(y) is estimated
-by importance sampling over codes, from the posteriors of completed frames and the prior.
+by importance sampling over codes, from the posteriors of completed frames and the prior. A code
+that is sampled in steps, as DRAW's, is proposed and accepted as a whole.
 """
 
 import math
@@ -119,18 +120,33 @@ class LatentCompletion:
         return self.density.precision.autocast(self.density.device)
 
 
+@torch.no_grad()
 def has_independent_pixels(density: object) -> TypeGuard[NeuralDensity]:
-    """Return whether a density is a latent-variable model with symbols independent given a code."""
+    """Return whether a density is a latent-variable model with symbols independent given a code.
+
+    Completion also needs a code that is one event, of the prior and of the posterior; a model that
+    weighs its codes by itself (``LatentVariableModel.weigh``) must do so by these.
+    """
     if not isinstance(density, NeuralDensity) or not isinstance(density.net, LatentVariableModel):
         return False
-    if type(density.net).weigh is not LatentVariableModel.weigh:  # its codes are no single event
-        return False
-    with torch.no_grad(), seeded(0, density.device):
-        likelihood = density.net.likelihood(density.net.prior().sample(torch.Size([1])))
+    net, shape = density.net, density.shape
+    with seeded(0, density.device):
+        try:
+            likelihood = net.likelihood(net.prior().sample(torch.Size([1])))
+            x = net.prepare(torch.zeros(1, *shape, dtype=torch.uint8, device=density.device))
+            weights, posterior = net.weigh(x, 1), net.posterior(x)
+            log_probs = (
+                (weights.log_likelihood, net.likelihood(weights.codes).log_prob(x)),
+                (weights.log_prior, net.prior().log_prob(weights.codes)),
+                (weights.log_posterior, posterior.log_prob(weights.codes)),
+            )
+        except NotImplementedError:  # it has no such distribution
+            return False
     return (
         isinstance(likelihood, Independent)
-        and likelihood.event_shape.numel() == math.prod(density.shape)
+        and likelihood.event_shape.numel() == math.prod(shape)
         and likelihood.support.is_discrete
+        and all(a.shape == b.shape and a.allclose(b, 1e-3, 1e-2) for a, b in log_probs)
     )
 
 

@@ -4,6 +4,7 @@ from .binary_vae import BinaryVAEConfig
 from .conv_draw import ConvDRAWConfig
 from .draw import DRAWConfig
 from .interface import LatentConfig
+from .one_shot_draw import OneShotDRAWConfig
 from .semi_vae import SemiVAEConfig
 from .vae import VAEConfig
 
@@ -13,5 +14,6 @@ LATENTS: dict[str, type[LatentConfig]] = {
     "semi-vae": SemiVAEConfig,
     "conv-draw": ConvDRAWConfig,
     "draw": DRAWConfig,
+    "one-shot-draw": OneShotDRAWConfig,
 }
 """Every latent-variable model by name, for both roles that it fills and for the tests of them."""

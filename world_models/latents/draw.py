@@ -73,7 +73,12 @@ class DRAWConfig(LatentConfig):
             if getattr(self, name) > min(height, width):
                 allowed = f"{min(height, width)} or less for frames of {height} x {width}"
                 refuse(self, "latent", name, f"{allowed}, unless attention is off")
-        return DRAW(self, self.pixels(shape, levels))
+        return self.model_class(self, self.pixels(shape, levels))
+
+    @property
+    def model_class(self) -> type["DRAW"]:
+        """The class of the model."""
+        return DRAW
 
     def access(self, shape: tuple[int, int, int, int]) -> Whole | Windowed:
         """Return what reads frames and writes a canvas of ``shape``, (maps, K, H, W)."""
@@ -99,8 +104,9 @@ class DRAW(StepwiseModel):
     mean: Tensor
     std: Tensor
 
-    def __init__(self, config: DRAWConfig, pixels: Likelihood) -> None:
+    def __init__(self, config: DRAWConfig, pixels: Likelihood, *, given: int = 0) -> None:
         super().__init__(pixels)
+        self.num_given = given
         self.code_shape = config.glimpses, config.size, 1, 1
         self.size = self.dim = math.prod(self.code_shape)
         self.num_features = config.hidden
@@ -108,8 +114,9 @@ class DRAW(StepwiseModel):
         self.access = config.access((pixels.maps, frames, height, width))
         self.encoder = nn.LSTMCell(self.access.num_read + config.hidden, config.hidden)
         self.posterior_params = nn.Linear(config.hidden, 2 * config.size)
-        self.decoder = nn.LSTMCell(config.size, config.hidden)
-        nn.init.normal_(self.decoder.weight_ih, std=config.size**-0.5)  # for codes of variance 1
+        self.decoder = nn.LSTMCell(config.size + given, config.hidden)
+        with torch.no_grad():  # for codes of variance 1
+            self.decoder.weight_ih[:, : config.size].normal_(std=config.size**-0.5)
         self.background = nn.Parameter(torch.zeros(pixels.maps, math.prod(pixels.shape)))
         self.register_buffer("mean", torch.zeros(pixels.shape))
         self.register_buffer("std", torch.ones(()))
@@ -166,6 +173,10 @@ class DRAW(StepwiseModel):
             return None
         return torch.stack([box_of(state.windows) for state in states])
 
+    def _given(self, count: int) -> Float[Tensor, "R given"]:
+        """Return what the decoder of each row is given beside codes: here zeros."""
+        return self.background.new_zeros(count, self.num_given)
+
     def _begin(self, count: int) -> tuple[Tensor, tuple[Tensor, Tensor]]:
         """Return the canvas before the first glimpse, and the decoder's state."""
         canvas = (RATE * self.background).expand(count, -1, -1).unflatten(2, self.pixels.shape)
@@ -176,6 +187,6 @@ class DRAW(StepwiseModel):
         self, canvas: Tensor, state: tuple[Tensor, Tensor], code: Float[Tensor, "R D"]
     ) -> tuple[Tensor, tuple[Tensor, Tensor], tuple[AttentionWindow, ...]]:
         """Return the canvas and the decoder's state after a code, and the windows of the write."""
-        state = self.decoder(code, state)
+        state = self.decoder(torch.cat([code, self._given(len(code))], 1), state)
         written, windows = self.access.write(state[0])
         return canvas + written.view_as(canvas), state, windows

@@ -127,3 +127,14 @@ class LabeledModel(Protocol):
 
         The log-likelihood of such a frame includes the weighted one of its class.
         """
+
+
+@runtime_checkable
+class ConditionalModel(Protocol):
+    """A latent-variable model of frames that can be given an example of each."""
+
+    def given(self, example: Tensor) -> LatentModel:
+        """Return p(x | x') of B examples x', as ``prepare`` returns their pixels."""
+
+    def given_segment(self, segment: Segment) -> LatentModel:
+        """Return p(x | x') of segments' first observations x, with examples x' from the rest."""

@@ -20,7 +20,7 @@ from ...envs.prng import fold_in, seeded
 from ..inference.bounds import ELBO, IWAE, Weights, analytic_elbo
 from ..inference.estimators import Baseline, Estimator, surrogate
 from ..interface import RepresentationConfig
-from ..latents.interface import LabeledModel, LatentConfig, LatentModel
+from ..latents.interface import ConditionalModel, LabeledModel, LatentConfig, LatentModel
 from ..latents.vae import VAEConfig
 from ..precision import FLOAT32, InferenceCopy, Precision
 from ..state import HasState
@@ -137,14 +137,10 @@ class VariationalRepresentation(HasState):
         """Take one gradient step on the bound; the metrics are in nats per frame."""
         check_segment(segment, self.obs_shape, self.segment_length)
         x = self.model.prepare(segment.obs[:, 0].to(self.device))
-        weigh: Callable[..., Weights] = self.model.weigh
-        if isinstance(self.model, LabeledModel):
-            labels = self.model.labels(segment).to(self.device)
-            weigh = partial(self.model.weigh_labeled, labels=labels)
         if self.num_updates == 0:
             self.model.initialize_from(x)
         with torch.enable_grad(), seeded(fold_in(self.seed, self.num_updates), self.device):
-            value, weights = self._surrogate(x, weigh)
+            value, weights = self._surrogate(x, self._weigh(segment))
             objective = value.mean()
             if not objective.isfinite():
                 raise NumericalError(
@@ -189,6 +185,15 @@ class VariationalRepresentation(HasState):
             self._stale = False
         network: LatentModel = self._inference_copy.network
         return network
+
+    def _weigh(self, segment: Segment) -> Callable[..., Weights]:
+        """Return what weighs the first observations of segments, given what else these hold."""
+        model = self.model
+        if isinstance(model, LabeledModel):
+            return partial(model.weigh_labeled, labels=model.labels(segment).to(self.device))
+        if isinstance(model, ConditionalModel):
+            model = model.given_segment(segment)
+        return model.weigh
 
     def _surrogate(
         self, x: Tensor, weigh: Callable[..., Weights]

@@ -9,7 +9,14 @@ from reverie.envs.atari.atari import AtariConfig
 from reverie.envs.atari.protocol import PROTOCOLS
 from reverie.envs.atari.ram import RAM
 from reverie.envs.errors import UsageError
-from reverie.experiments.evaluation.linear_probe import linear_probe, record_positions
+from reverie.experiments.evaluation.linear_probe import (
+    PENALTIES,
+    chosen_ridge,
+    linear_probe,
+    r_squared,
+    record_positions,
+    ridge_predict,
+)
 
 PLAIN = replace(PROTOCOLS["mfec"], noops=0)
 
@@ -52,3 +59,21 @@ def test_positions_are_bytes_of_the_memory_at_the_observation() -> None:
         expected = [[int(replica.ram[i]) for i in addresses] for replica in replicas]
         assert data.position[rows].tolist() == expected
     envs.close()
+
+
+def test_the_penalty_of_each_column_is_the_best_of_validation() -> None:
+    """Little for a linear function, much for noise that many features could fit."""
+    torch.manual_seed(0)
+    x, x_validation, x_test = torch.randn(120, 80), torch.randn(80, 80), torch.randn(200, 80)
+    weights, noise = torch.randn(80), torch.randn
+    y, y_validation = (torch.stack([z @ weights, noise(len(z))], 1) for z in (x, x_validation))
+    predicted, penalties = chosen_ridge(x, y, x_validation, y_validation, x_test)
+    assert penalties.tolist() == [PENALTIES[0], PENALTIES[-1]]
+    for column, penalty in enumerate(penalties.tolist()):
+        expected = ridge_predict(x, y, x_test, penalty)[:, column]
+        torch.testing.assert_close(predicted[:, column], expected)
+    truth = torch.stack([x_test @ weights, noise(200)], 1)
+    r2 = r_squared(predicted, truth)
+    assert float(r2[0]) > 0.99
+    assert float(r2[1]) < 0.1
+    assert r_squared(truth.mean(0).expand(200, 2), truth).abs().max() < 1e-6
