@@ -16,6 +16,7 @@ from reverie.agents.bonuses.bonus import BonusConfig
 from reverie.agents.dqn import DQNConfig
 from reverie.agents.dyna import DynaConfig
 from reverie.agents.episodic.mfec import MFECConfig
+from reverie.agents.episodic.nec import NECConfig
 from reverie.agents.informed import InformedConfig
 from reverie.agents.interface import ActOutput, Agent, AgentConfig
 from reverie.agents.loop import interact
@@ -67,6 +68,17 @@ TINY = FeedforwardConfig(
 """A predictor for small frames."""
 
 EXAMPLES: dict[str, AgentConfig] = {
+    "nec": NECConfig(
+        network=MLPConfig(),
+        key_size=16,
+        num_neighbors=10,
+        n_step=20,
+        exploration_steps=3000,
+        buffer_size=5_000,
+        learning_starts=200,
+        replay_ratio=0.0625,
+        learning_rate=1e-3,
+    ),
     "dqn": DQN,
     "dyna": DynaConfig(
         TINY,

@@ -11,8 +11,8 @@ from .neighbor_tables import Encode
 class EpisodeBuffer:
     """The timesteps of all envs since the oldest unfinished episode began, time-major."""
 
-    def __init__(self, num_envs: int, device: torch.device) -> None:
-        self.device = device
+    def __init__(self, num_envs: int, device: torch.device, capacity: int = 1024) -> None:
+        self.device, self.capacity = device, capacity  # rows allocated at first
         self.episode_starts = [0] * num_envs  # row at which each env's unfinished episode begins
         self.num_rows = 0
         self.fields: dict[str, Tensor] = {}  # each [capacity, N, ...]
@@ -20,7 +20,9 @@ class EpisodeBuffer:
     def append(self, **timestep: Tensor) -> None:
         """Add one timestep of all envs; every field is [N, ...]."""
         if not self.fields:
-            self.fields = {name: x.new_empty(1024, *x.shape) for name, x in timestep.items()}
+            self.fields = {
+                name: x.new_empty(self.capacity, *x.shape) for name, x in timestep.items()
+            }
         if self.num_rows == len(self.fields["valid"]):
             self._compact_or_grow()
         for name, x in timestep.items():
