@@ -286,12 +286,13 @@ def successive_averages(
     """
     order = group.argsort(stable=True)
     counts = torch.bincount(group)
-    first = counts.cumsum(0) - counts
-    later = torch.empty_like(group)  # returns of the group that follow
-    later[order] = (first + counts - 1)[group[order]] - torch.arange(
-        len(order), device=group.device
-    )
-    moved = torch.zeros(len(counts), device=returns.device, dtype=returns.dtype)
-    moved.index_add_(0, group, rate * (1 - rate) ** later * returns)
-    kept = (1 - rate) ** counts.to(returns.dtype)
-    return kept * returns[order[first]] + moved, moved, kept
+    first = counts.cumsum(0) - counts  # place of each group's first return in the order
+    place = torch.empty_like(group)
+    place[order] = torch.arange(len(order), device=group.device)
+    last = first + counts - 1
+    decay = (1 - rate) ** (last[group] - place).to(returns.dtype)
+    zeros = torch.zeros(len(counts), device=returns.device, dtype=returns.dtype)
+    moved = zeros.index_add(0, group, rate * decay * returns)
+    is_first = place == first[group]
+    initial = zeros.index_add(0, group, torch.where(is_first, decay, rate * decay) * returns)
+    return initial, moved, (1 - rate) ** counts.to(returns.dtype)
