@@ -3,9 +3,7 @@
 Each action has a table of keys, with the highest return that ever followed each of them. The value
 of a new state is the mean return of its nearest neighbors. Tables are updated when an episode ends.
 
-Settings choose other updates, kernels and ways to explore: those of Kaixhin/EC, and of NAIT (Long,
-Blair & van Hoof 2022, "Fast and Data Efficient Reinforcement Learning from Pixels via
-Non-Parametric Value Approximation"), which is ``NAIT`` below.
+Settings choose other updates, kernels and ways to explore; ``agent:nait`` is such a choice.
 """
 
 from dataclasses import dataclass
@@ -46,8 +44,9 @@ class MFECConfig(AgentConfig):
     """Weights of the neighbors' returns by their distance d: equal, 1 / (d^2 + 0.001) as in NEC, or
     exp(-d / d_min) with the distance of the nearest one."""
     update: Literal["max", "average", "append"] = "max"
-    """What a visit of a stored state and action does to its return: keep the greater one, move by
-    ``update_rate`` to the new one, or become an entry of its own, as in NAIT."""
+    """What the return of a stored state and action becomes at a visit: the greater one, or a step of
+    ``update_rate`` towards the new one; or each visit is an entry, as in NAIT, of which a state and
+    action keep k: a new one takes the place of a random one."""
     update_rate: float = 0.1
     """Step of the update ``average``: Q <- Q + update_rate (G - Q)."""
     store_at_lost_life: bool = False
@@ -92,6 +91,8 @@ class MFECConfig(AgentConfig):
 
     @property
     def no_bonus_reason(self) -> str:
+        if self.update != "max":
+            return ""
         return "its maximum over returns keeps a bonus after the bonus has decayed"
 
     def first_update(self, num_envs: int) -> int:
@@ -188,16 +189,17 @@ class MFEC(HasState):
             return ActOutput(action, next_carry)
         obs = self.encoded(step)
         key = self.representation.encode(obs)
-        digest = frame_digest(obs) if self.config.update != "append" else None
+        digest = frame_digest(obs)
+        stored = digest if self.config.update != "append" else None
         remoteness: Tensor | float = 0.0
         if explore and self.config.distance_bonus and self.tables.ready:
             found = self.tables.search(key)
-            values, exact = self.tables.estimate_from_neighbors(key, digest, *found)  # [A, N]
+            values, exact = self.tables.estimate_from_neighbors(key, stored, *found)  # [A, N]
             remoteness = self.tables.remoteness(*found)
         else:
-            values, exact = self.tables.estimate(key, digest)
-        if digest is None:  # its random numbers identify a visit that becomes an entry of its own
-            digest = carry["rng"]
+            values, exact = self.tables.estimate(key, stored)
+        if stored is None:  # an entry of its own, of k that the state has
+            digest = digest + prng.to_randint(carry["rng"], self.config.num_neighbors)
         extras = {"key": key, "digest": digest, "exact": exact.amax(0)}
         if self.config.bootstrap_every:
             extras["value"] = values.masked_fill(values.isinf(), -torch.inf).amax(0)

@@ -18,6 +18,7 @@ from ...agents.bonuses.true_counts import TrueCountsConfig
 from ...agents.dqn import DQNConfig
 from ...agents.dyna import DynaConfig
 from ...agents.episodic.mfec import MFECConfig
+from ...agents.episodic.nait import NAITConfig
 from ...agents.episodic.nec import NECConfig
 from ...agents.informed import InformedConfig
 from ...agents.interface import AgentConfig
@@ -54,6 +55,7 @@ C = TypeVar("C")
 AGENTS: dict[str, type[AgentConfig]] = {
     "mfec": MFECConfig,
     "nec": NECConfig,
+    "nait": NAITConfig,
     "dqn": DQNConfig,
     "ppo": PPOConfig,
     "pqn": PQNConfig,

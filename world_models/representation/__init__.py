@@ -2,12 +2,14 @@
 
 from ..interface import RepresentationConfig
 from ..latents import LATENTS
+from .dct import DCTConfig
 from .projection import ProjectionConfig
 from .true_state import TrueStateConfig
 from .variational import VariationalConfig
 
 REPRESENTATIONS: dict[str, type[RepresentationConfig] | RepresentationConfig] = {
     "projection": ProjectionConfig,
+    "dct": DCTConfig,
     **{name: VariationalConfig.of(kind()) for name, kind in LATENTS.items()},
     "true-state": TrueStateConfig,
 }
