@@ -16,6 +16,7 @@ from reverie.agents.bonuses.bonus import BonusConfig
 from reverie.agents.dqn import DQNConfig
 from reverie.agents.dyna import DynaConfig
 from reverie.agents.episodic.mfec import MFECConfig
+from reverie.agents.episodic.nait import NAITConfig
 from reverie.agents.episodic.nec import NECConfig
 from reverie.agents.informed import InformedConfig
 from reverie.agents.interface import ActOutput, Agent, AgentConfig
@@ -73,7 +74,7 @@ EXAMPLES: dict[str, AgentConfig] = {
         key_size=16,
         num_neighbors=10,
         n_step=20,
-        exploration_steps=3000,
+        exploration_steps=2000,
         buffer_size=5_000,
         learning_starts=200,
         replay_ratio=0.0625,
@@ -140,7 +141,7 @@ def for_small_catch(config: AgentConfig) -> tuple[AgentConfig, int]:
         return replace(config, horizon=5, samples=16, model_learning_starts=300), 250
     if isinstance(config, InformedConfig):
         return replace(config, model_replay_ratio=0.05), 700
-    return config, 700
+    return config, 400 if isinstance(config, NECConfig | NAITConfig) else 700
 
 
 def shortened(config: AgentConfig) -> AgentConfig:

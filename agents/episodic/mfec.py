@@ -44,9 +44,9 @@ class MFECConfig(AgentConfig):
     """Weights of the neighbors' returns by their distance d: equal, 1 / (d^2 + 0.001) as in NEC, or
     exp(-d / d_min) with the distance of the nearest one."""
     update: Literal["max", "average", "append"] = "max"
-    """What the return of a stored state and action becomes at a visit: the greater one, or a step of
-    ``update_rate`` towards the new one; or each visit is an entry, as in NAIT, of which a state and
-    action keep k: a new one takes the place of a random one."""
+    """What the return of a stored state and action becomes at a visit: the greater one, or a step
+    of ``update_rate`` towards the new one. With ``append``, as in NAIT, each visit is an entry; a
+    state and action keep k of them, and a new one takes the place of a random one."""
     update_rate: float = 0.1
     """Step of the update ``average``: Q <- Q + update_rate (G - Q)."""
     store_at_lost_life: bool = False

@@ -87,7 +87,7 @@ def test_unfinished_episodes_are_bootstrapped_and_replaced_by_their_returns() ->
 
 def test_a_state_keeps_the_returns_of_k_visits() -> None:
     envs = BatchedEnv(ScriptedEnv(2))
-    agent = MFECConfig(num_neighbors=3, update="append").build(envs.spec, seed=0)
+    agent = MFECConfig(num_neighbors=3, update="append", epsilon=1.0).build(envs.spec, seed=0)
     assert isinstance(agent, MFEC)
     for t in islice(interact(envs, agent), 200):
         agent.learn(t)

@@ -115,8 +115,8 @@ def test_values_are_kernel_weighted_means_of_the_keys_there_are() -> None:
 def test_a_sampled_state_is_no_neighbor_of_itself() -> None:
     tables = NeuralDictionary(2, 4, capacity=50, num_neighbors=5, update_rate=0.1)
     keys, digests = torch.randn(20, 4, generator=torch.Generator().manual_seed(0)), torch.arange(20)
-    for action in range(2):
-        tables.update(action, keys, digests, torch.arange(20.0) + 100 * action)
+    for one in range(2):
+        tables.update(one, keys, digests, torch.arange(20.0) + 100 * one)
     action = torch.arange(20) % 2
     found = tables.neighbors(keys, action, digests)
     assert bool((found.known.sum(1) == 5).all())
