@@ -35,12 +35,22 @@ class NAITConfig(MFECConfig):
     """
 
     num_neighbors: int = 8
+    """k of the search, and the visits that a state and action keep."""
     gamma: float = 0.95
+    """Discount factor per agent step."""
     kernel: Kernel = "laplace"
+    """Weights of the neighbors' returns by their distance."""
     update: Literal["max", "average", "append"] = "append"
+    """What the return of a stored state and action becomes at a visit: here, one more entry."""
     store_at_lost_life: bool = True
+    """Let an episode end when a life is lost, where the protocol sets its discount to 0."""
     bootstrap_every: int = 50
+    """Timesteps of an unfinished episode after which it is stored with an estimate of the rest."""
     epsilon: float = 0.0
+    """Probability of a random action during training."""
     distance_bonus: float = 0.5
+    """What is added to an estimate for neighbors at a mean distance, in standard deviations."""
     capacity: int = 100_000
+    """Maximum number of entries per action."""
     representation: RepresentationConfig = DCTConfig()
+    """The encoder of observations as keys."""

@@ -126,7 +126,7 @@ class NeuralDictionary(NeighborTables):
         )
 
     def descend(self, neighbors: Neighbors, learning_rate: float) -> None:
-        """Move keys and values against the gradients of their leaves.
+        """Update keys and values against the gradients of their leaves.
 
             m <- 0.95 m + 0.05 |g|^2 / D,  h <- h - learning_rate g / (sqrt(m) + 0.01)
 
