@@ -44,6 +44,7 @@ from reverie.world_models.latents.vae import VAEConfig
 from reverie.world_models.planning.figar import FiGARConfig
 from reverie.world_models.planning.straw import STRAWConfig, STRAWeConfig
 from reverie.world_models.prediction.feedforward import FeedforwardConfig
+from reverie.world_models.representation.projection import ProjectionConfig
 from reverie.world_models.representation.variational import VariationalConfig
 
 OPTIONS = TrainOptions(device="cpu", threads=1, random_play_seconds=0, quiet=True, log_every=500)
@@ -69,6 +70,7 @@ TINY = FeedforwardConfig(
 """A predictor for small frames."""
 
 EXAMPLES: dict[str, AgentConfig] = {
+    "nait": NAITConfig(representation=ProjectionConfig()),  # many distances of Catch are equal
     "nec": NECConfig(
         network=MLPConfig(),
         key_size=16,

@@ -28,7 +28,8 @@ from ..returns import lambda_returns, learning_reward
 from ..schedules import linear
 from .episode_buffer import EpisodeBuffer
 from .fitting import RepresentationFitter
-from .neighbor_tables import Kernel, NeighborTables
+from .kernels import Kernel
+from .neighbor_tables import NeighborTables
 
 
 @dataclass(frozen=True)

@@ -23,8 +23,8 @@ from typing import Literal
 
 from ...world_models.interface import RepresentationConfig
 from ...world_models.representation.dct import DCTConfig
+from .kernels import Kernel
 from .mfec import MFECConfig
-from .neighbor_tables import Kernel
 
 
 @dataclass(frozen=True)

@@ -5,39 +5,17 @@ and the updates of later agents. Updates are in place, without rebuilding an ind
 """
 
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int64, UInt8
 from torch import Tensor
 
+from .kernels import DELTA, Kernel, kernel_weights
 from .key_storage import grown
 from .knn import KNNIndex, SearchResult
 
 Encode = Callable[[UInt8[Tensor, "B K H W"]], Float[Tensor, "B D"]]
-Kernel = Literal["mean", "inverse-distance", "laplace"]
-
-INVERSE_DISTANCE_DELTA = 1e-3
-"""What is added to a squared distance before it is inverted (Pritzel et al. 2017, eq. 5)."""
-
-
-def kernel_weights(kernel: Kernel, distances: Float[Tensor, "A k B"]) -> Float[Tensor, "A k B"]:
-    """Return the weights of the neighbors' returns, which sum to 1, by their squared distances.
-
-        mean: 1,  inverse-distance: 1 / (d^2 + delta),  laplace: exp(-d / d_min)
-
-    The second is that of NEC (Pritzel et al. 2017, eq. 5); the width of the third is the distance
-    d_min of the nearest neighbor. A neighbor at distance +inf does not exist and has weight 0, so
-    that without neighbors all weights are 0.
-    """
-    if kernel == "mean":
-        weights = distances.isfinite().to(distances.dtype)
-    elif kernel == "inverse-distance":
-        weights = 1 / (distances + INVERSE_DISTANCE_DELTA)
-    else:
-        width = distances.amin(1, keepdim=True).sqrt().clamp(1e-6, 1e6)
-        weights = torch.exp(1 - distances.sqrt() / width)
-    return weights / weights.sum(1, keepdim=True).clamp(min=torch.finfo(weights.dtype).tiny)
 
 
 class NeighborTables:
@@ -146,13 +124,14 @@ class NeighborTables:
 
             (mean distance of the action's k neighbors / its mean over actions) * std
 
-        std is the standard deviation of the returns of all actions' neighbors. The result is 0
-        for an action with fewer than k keys. The arguments are the result of ``search``.
+        Distances are d' = sqrt(d^2 + delta), as in ``kernel_weights``. std is the standard
+        deviation of the returns of all actions' neighbors. The result is 0 for an action with fewer
+        than k keys. The arguments are the result of ``search``.
         """
         full = [a for a, size in enumerate(self.sizes) if size >= self.num_neighbors]
         result = torch.zeros_like(distances[:, 0])
-        mean = distances[full].sqrt().mean(1)
-        relative = mean / mean.mean(0).clamp(min=torch.finfo(mean.dtype).tiny)
+        mean = (distances[full] + DELTA).sqrt().mean(1)
+        relative = mean / mean.mean(0)
         returns = self.returns[full].gather(1, indices[full].flatten(1)).view_as(indices[full])
         result[full] = relative * returns.flatten(0, 1).std(0, correction=0)
         return result

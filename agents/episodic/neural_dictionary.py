@@ -10,7 +10,8 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
-from .neighbor_tables import NeighborTables, kernel_weights
+from .kernels import kernel_weights
+from .neighbor_tables import NeighborTables
 
 RMS_DECAY, RMS_EPSILON = 0.95, 0.01
 """Of the RMSProp of Kaixhin/EC, also for the network."""

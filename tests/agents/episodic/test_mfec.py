@@ -141,7 +141,7 @@ def test_epsilon_decreases_with_the_timesteps_that_are_stored() -> None:
     for t in islice(interact(catch(), agent), 40):
         agent.learn(t)
     assert agent.epsilon == pytest.approx(0.1)
-    assert MFECConfig(epsilon=0.1).build(catch().spec).epsilon == 0.1  # type: ignore[attr-defined]
+    assert MFECConfig(epsilon=0.1).build(catch().spec).epsilon == 0.1
 
 
 def test_actions_with_distant_neighbors_are_explored_during_training_alone() -> None:
