@@ -103,6 +103,27 @@ def returns_to_go(
     return lambda_returns(reward, discount, value, valid)
 
 
+def n_step_returns(
+    reward: Float[Tensor, "B T"],
+    discount: Float[Tensor, "B T"],
+    value: Float[Tensor, "B T+1"],
+    valid: Bool[Tensor, "B T"],
+    n: int,
+) -> Float[Tensor, "B T"]:
+    """Return the discounted sums of n rewards and the value after them [B, T].
+
+        G_t = r_{t+1} + gamma_{t+1} r_{t+2} + ... + (gamma_{t+1} ... gamma_{t+n}) v_{t+n}
+
+    Sutton & Barto 2018, eq. 7.1. Fewer rewards remain near the end, where v_T follows the last one,
+    and before an automatic reset, on which G_t = v_t.
+    """
+    returns = value
+    for _ in range(min(n, reward.shape[1])):  # the returns of one step more
+        backup = torch.where(valid, reward + discount * returns[:, 1:], value[:, :-1])
+        returns = torch.cat([backup, value[:, -1:]], 1)
+    return returns[:, :-1]
+
+
 def explained_variance(
     residual: Float[Tensor, " n"], returns: Float[Tensor, " n"]
 ) -> Float[Tensor, ""]:

@@ -16,6 +16,8 @@ from reverie.agents.bonuses.bonus import BonusConfig
 from reverie.agents.dqn import DQNConfig
 from reverie.agents.dyna import DynaConfig
 from reverie.agents.episodic.mfec import MFECConfig
+from reverie.agents.episodic.nait import NAITConfig
+from reverie.agents.episodic.nec import NECConfig
 from reverie.agents.informed import InformedConfig
 from reverie.agents.interface import ActOutput, Agent, AgentConfig
 from reverie.agents.loop import interact
@@ -43,6 +45,7 @@ from reverie.world_models.latents.vae import VAEConfig
 from reverie.world_models.planning.figar import FiGARConfig
 from reverie.world_models.planning.straw import STRAWConfig, STRAWeConfig
 from reverie.world_models.prediction.feedforward import FeedforwardConfig
+from reverie.world_models.representation.projection import ProjectionConfig
 from reverie.world_models.representation.variational import VariationalConfig
 
 OPTIONS = TrainOptions(device="cpu", threads=1, random_play_seconds=0, quiet=True, log_every=500)
@@ -68,6 +71,18 @@ TINY = FeedforwardConfig(
 """A predictor for small frames."""
 
 EXAMPLES: dict[str, AgentConfig] = {
+    "nait": NAITConfig(representation=ProjectionConfig()),  # many distances of Catch are equal
+    "nec": NECConfig(
+        network=MLPConfig(),
+        key_size=16,
+        num_neighbors=10,
+        n_step=20,
+        exploration_steps=2000,
+        buffer_size=5_000,
+        learning_starts=200,
+        replay_ratio=0.0625,
+        learning_rate=1e-3,
+    ),
     "dqn": DQN,
     "dyna": DynaConfig(
         TINY,
@@ -141,7 +156,7 @@ def for_small_catch(config: AgentConfig) -> tuple[AgentConfig, int]:
         return replace(config, horizon=5, samples=16, model_learning_starts=300), 250
     if isinstance(config, InformedConfig):
         return replace(config, model_replay_ratio=0.05), 700
-    return config, 700
+    return config, 400 if isinstance(config, NECConfig | NAITConfig) else 700
 
 
 def shortened(config: AgentConfig) -> AgentConfig:

@@ -21,6 +21,7 @@ from reverie.agents.bonuses.density_bonus import PseudoCountConfig
 from reverie.agents.dqn import DQNConfig
 from reverie.agents.dyna import DynaConfig
 from reverie.agents.episodic.mfec import MFECConfig
+from reverie.agents.episodic.nec import NECConfig
 from reverie.agents.informed import InformedConfig
 from reverie.agents.interface import AgentConfig
 from reverie.agents.loop import interact
@@ -69,6 +70,11 @@ def short_agent(agent: AgentConfig, network: Any) -> AgentConfig:
         return replace(
             agent, representation=representation, fit_after=60, fit_updates=15, fit_batch_size=8,
             refit_every=200, epsilon=0.05,
+        )  # fmt: skip
+    if isinstance(agent, NECConfig):
+        return replace(
+            agent, key_size=8, num_neighbors=5, n_step=4, buffer_size=200, learning_starts=60,
+            exploration_steps=200, batch_size=8, learning_rate=1e-3, **small,
         )  # fmt: skip
     if isinstance(agent, DQNConfig):
         return replace(

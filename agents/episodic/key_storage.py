@@ -41,12 +41,16 @@ class KeyStorage:
         """Size of the tables in bytes."""
         return sum(table.nbytes for table in (self.full, *(self.halves or ())))
 
-    def __getitem__(self, where: tuple[int, Int64[Tensor, " M"] | slice]) -> Float[Tensor, "M D"]:
-        """Return the keys of an action at these indices."""
+    def __getitem__(
+        self, where: tuple[int | Int64[Tensor, " M"], Int64[Tensor, " M"] | slice]
+    ) -> Float[Tensor, "M D"]:
+        """Return the keys of an action, or of one action each, at these indices."""
         return self._relative(*where) + self.origin
 
     def __setitem__(
-        self, where: tuple[int, Int64[Tensor, " M"] | slice], keys: Float[Tensor, "M D"]
+        self,
+        where: tuple[int | Int64[Tensor, " M"], Int64[Tensor, " M"] | slice],
+        keys: Float[Tensor, "M D"],
     ) -> None:
         self._write(where, keys - self.origin)
 
@@ -110,7 +114,9 @@ class KeyStorage:
         return _append_square(self._relative(action, rows))
 
     def _write(
-        self, where: tuple[int, Int64[Tensor, " M"] | slice], relative: Float[Tensor, "M D"]
+        self,
+        where: tuple[int | Int64[Tensor, " M"], Int64[Tensor, " M"] | slice],
+        relative: Float[Tensor, "M D"],
     ) -> None:
         if self.halves:
             upper, self.halves[1][where] = _split(relative)

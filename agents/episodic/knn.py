@@ -66,6 +66,15 @@ class KNNIndex(KeyStorage):
             return torch.cat(distances, 2), torch.cat(indices, 2)
         return self._search_halves(self.halves[0], query, sizes, k)
 
+    def search_action(
+        self, queries: Float[Tensor, "B D"], action: int, size: int, k: int
+    ) -> tuple[Float[Tensor, "B k"], Int64[Tensor, "B k"]]:
+        """Return what ``search`` returns for one action, with a row per query."""
+        sizes = [0] * action + [size]
+        found = self._search_float32(queries - self.origin, [action], sizes, k)
+        distances, indices = (x[0].T for x in found)
+        return distances, indices
+
     def tolerance(self, queries: Float[Tensor, "B D"]) -> Float[Tensor, " B"]:
         """Return the largest squared distance of a query to an equal key, by rounding errors."""
         relative = queries - self.origin

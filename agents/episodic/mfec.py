@@ -2,14 +2,15 @@
 
 Each action has a table of keys, with the highest return that ever followed each of them. The value
 of a new state is the mean return of its nearest neighbors. Tables are updated when an episode ends.
+
+Settings choose other updates, kernels and ways to explore; ``agent:nait`` is such a choice.
 """
 
 from dataclasses import dataclass
-from itertools import compress
-from typing import Any
+from typing import Any, Literal
 
 import torch
-from jaxtyping import UInt8
+from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from ...envs import prng
@@ -23,9 +24,12 @@ from ...world_models.state import HasState
 from ..interface import ActOutput, AgentConfig
 from ..notices import Notice
 from ..policies import epsilon_greedy_with_random_ties
-from ..returns import learning_reward, returns_to_go
+from ..returns import lambda_returns, learning_reward
+from ..schedules import linear
+from .episode_buffer import EpisodeBuffer
 from .fitting import RepresentationFitter
-from .neighbor_tables import Encode, NeighborTables
+from .kernels import Kernel
+from .neighbor_tables import NeighborTables
 
 
 @dataclass(frozen=True)
@@ -37,8 +41,30 @@ class MFECConfig(AgentConfig):
     environment with few states needs a small k."""
     gamma: float = 1.0
     """Discount factor per agent step; 1 on Atari, as published."""
+    kernel: Kernel = "mean"
+    """Weights of the neighbors' returns by their distance d: equal, 1 / (d^2 + 0.001) as in NEC, or
+    exp(-d / d_min) with the distance of the nearest one."""
+    update: Literal["max", "average", "append"] = "max"
+    """What the return of a stored state and action becomes at a visit: the greater one, or a step
+    of ``update_rate`` towards the new one. With ``append``, as in NAIT, each visit is an entry; a
+    state and action keep k of them, and a new one takes the place of a random one."""
+    update_rate: float = 0.1
+    """Step of the update ``average``: Q <- Q + update_rate (G - Q)."""
+    store_at_lost_life: bool = False
+    """Update the tables also when a life is lost, not at the end of a game alone. It needs a
+    protocol that ends returns there, such as ``--env.protocol.life-loss``."""
+    bootstrap_every: int = 0
+    """Timesteps of an unfinished episode after which its returns so far, plus the greatest estimate
+    of its newest state, are stored until it ends; 0 for none. It needs the update ``append``."""
     epsilon: float = 0.005
-    """Probability of a random action during training, constant."""
+    """Probability of a random action during training, after its decrease."""
+    initial_epsilon: float = 1.0
+    """Probability of a random action at first, if there are ``exploration_steps``."""
+    exploration_steps: int = 0
+    """Timesteps stored while epsilon decreases linearly to ``epsilon``; 0 for a constant one."""
+    distance_bonus: float = 0.0
+    """During training, what is added to an estimate for neighbors at a mean distance, in standard
+    deviations of the returns around the state: actions with distant neighbors are explored."""
     capacity: int = 1_000_000
     """Maximum number of keys per action."""
     representation: RepresentationConfig = ProjectionConfig()
@@ -56,13 +82,18 @@ class MFECConfig(AgentConfig):
     def __post_init__(self) -> None:
         check(self, "agent", at_least(1), "num_neighbors")
         check(self, "agent", at_least(1), "fit_after", "fit_updates", "fit_batch_size")
-        check(self, "agent", at_least(0), "refit_every")
-        check(self, "agent", within(0, 1), "gamma", "epsilon")
+        check(self, "agent", at_least(0), "refit_every", "bootstrap_every", "exploration_steps")
+        check(self, "agent", at_least(0), "distance_bonus")
+        check(self, "agent", within(0, 1), "gamma", "epsilon", "initial_epsilon", "update_rate")
+        if self.bootstrap_every and self.update != "append":
+            refuse(self, "agent", "bootstrap_every", "0, unless agent.update is append")
         if self.capacity < self.num_neighbors:
             refuse(self, "agent", "capacity", f"num_neighbors ({self.num_neighbors}) or more")
 
     @property
     def no_bonus_reason(self) -> str:
+        if self.update != "max":
+            return ""
         return "its maximum over returns keeps a bonus after the bonus has decayed"
 
     def first_update(self, num_envs: int) -> int:
@@ -122,12 +153,21 @@ class MFEC(HasState):
             representation.dim,
             capacity=config.capacity,
             num_neighbors=config.num_neighbors,
+            kernel=config.kernel,
+            update_rate={"max": None, "average": config.update_rate, "append": 1.0}[config.update],
             device=device,
             obs_shape=spec.obs_shape if self.fitter.refit_every else None,
         )
         self.episodes = EpisodeBuffer(spec.num_envs, self.device)
         self.notice = Notice(patience=10_000)
         self.keys_changed = False  # by the last ``learn``; ``act`` may have run before it
+
+    @property
+    def epsilon(self) -> float:
+        """Current probability of a random action."""
+        end, over = self.config.epsilon, self.config.exploration_steps
+        begin, visits = self.config.initial_epsilon, self.tables.num_visits
+        return linear(visits, begin=begin, end=end, over=over) if over else end
 
     def initial(self, n: int) -> Carry:
         return {"rng": prng.initial_rng(self.seed, prng.Purpose.TRAIN, n).to(self.device)}
@@ -149,11 +189,24 @@ class MFEC(HasState):
             action = prng.randint(carry["rng"], self.spec.num_actions, prng.Purpose.ACTION)
             return ActOutput(action, next_carry)
         obs = self.encoded(step)
-        key, digest = self.representation.encode(obs), frame_digest(obs)
-        values, exact = self.tables.estimate(key, digest)  # [A, N]
-        epsilon = self.config.epsilon if explore else 0.0
-        action = epsilon_greedy_with_random_ties(values.T, carry["rng"], epsilon)
+        key = self.representation.encode(obs)
+        digest = frame_digest(obs)
+        stored = digest if self.config.update != "append" else None
+        remoteness: Tensor | float = 0.0
+        if explore and self.config.distance_bonus and self.tables.ready:
+            found = self.tables.search(key)
+            values, exact = self.tables.estimate_from_neighbors(key, stored, *found)  # [A, N]
+            remoteness = self.tables.remoteness(*found)
+        else:
+            values, exact = self.tables.estimate(key, stored)
+        if stored is None:  # an entry of its own, of k that the state has
+            digest = digest + prng.to_randint(carry["rng"], self.config.num_neighbors)
         extras = {"key": key, "digest": digest, "exact": exact.amax(0)}
+        if self.config.bootstrap_every:
+            extras["value"] = values.masked_fill(values.isinf(), -torch.inf).amax(0)
+        values = values + self.config.distance_bonus * remoteness
+        epsilon = self.epsilon if explore else 0.0
+        action = epsilon_greedy_with_random_ties(values.T, carry["rng"], epsilon)
         return ActOutput(action, next_carry, extras)
 
     def learn(self, t: Transition) -> Metrics:
@@ -161,6 +214,8 @@ class MFEC(HasState):
         metrics, keys_changed = self.fitter.update(t)
         if "key" not in t.extras:  # random play is for the fit only
             return metrics
+        if self.config.bootstrap_every:
+            self._store_unfinished(t.extras["value"])
         obs = {"obs": t.step.obs} if self.fitter.refit_every else {}
         key = t.extras["key"]
         self.episodes.append(
@@ -176,95 +231,53 @@ class MFEC(HasState):
         if keys_changed:
             self.tables.reencode(self.representation.encode)
             self.episodes.reencode(self.representation.encode)
-        ended = t.next_step.last.tolist()
+        ended = t.next_step.last
+        if self.config.store_at_lost_life:
+            ended = ended | (t.valid & (t.next_step.discount == 0))
+        envs = ended.cpu().nonzero()[:, 0].tolist()
         self.notice.update(
             self.spec.num_envs,
-            happened=any(self.tables.sizes) or any(ended),
+            happened=any(self.tables.sizes) or bool(envs),
             sentence=f"No episode has ended in {self.notice.patience:,} agent steps, so MFEC has "
             "stored no return and acts at random; it learns only from whole episodes: choose an "
             "env with a time limit, or another agent, such as agent:dqn with "
             "--agent.monte_carlo_weight 0.",
         )
         metrics["mfec/exact_hits"] = t.extras["exact"].mean()
-        for i in compress(range(len(ended)), ended):
-            episode = self.episodes.pop(i)
-            returns = returns_to_go(
-                episode["reward"][None], episode["discount"][None], episode["valid"][None]
-            )[0]
-            for action in range(self.spec.num_actions):
-                visits = (episode["valid"] & (episode["action"] == action)).nonzero()[:, 0]
-                if len(visits):
-                    self.tables.update(
-                        action,
-                        episode["key"][visits],
-                        episode["digest"][visits],
-                        returns[visits],
-                        episode["obs"][visits] if "obs" in episode else None,
-                    )
+        for env in envs:
+            self._store(self.episodes.pop(env))
+        if envs:
             metrics["mfec/keys"] = float(sum(self.tables.sizes))
         return metrics
+
+    def _store_unfinished(self, value: Float[Tensor, " N"]) -> None:
+        """Store the unfinished episodes that are due, whose newest states have these values."""
+        every = self.config.bootstrap_every
+        lengths = [self.episodes.length(env) for env in range(self.spec.num_envs)]
+        due = [env for env, length in enumerate(lengths) if length and length % every == 0]
+        known = value.isfinite().tolist() if due else []
+        for env in due:
+            if known[env]:
+                self._store(self.episodes.rows(env), value[env])
+
+    def _store(self, episode: dict[str, Tensor], value: Tensor | float = 0.0) -> None:
+        """Update the tables with an episode's returns, which end with a value of its last state."""
+        reward, discount, valid = (episode[x][None] for x in ("reward", "discount", "valid"))
+        values = torch.zeros(1, reward.shape[1] + 1, device=reward.device)
+        values[0, -1] = value
+        returns = lambda_returns(reward, discount, values, valid)[0]
+        for action in range(self.spec.num_actions):
+            visits = (episode["valid"] & (episode["action"] == action)).nonzero()[:, 0]
+            if len(visits):
+                self.tables.update(
+                    action,
+                    episode["key"][visits],
+                    episode["digest"][visits],
+                    returns[visits],
+                    episode["obs"][visits] if "obs" in episode else None,
+                )
 
     def load_pretrained(self, role: str, state: dict[str, Any]) -> None:
         """Start from a pretrained representation, which is not fitted again."""
         self.representation.load_state_dict(state)
         self.fitter.skip_fit()
-
-
-class EpisodeBuffer:
-    """The timesteps of all envs since the oldest unfinished episode began, time-major."""
-
-    def __init__(self, num_envs: int, device: torch.device) -> None:
-        self.device = device
-        self.episode_starts = [0] * num_envs  # row at which each env's unfinished episode begins
-        self.num_rows = 0
-        self.fields: dict[str, Tensor] = {}  # each [capacity, N, ...]
-
-    def append(self, **timestep: Tensor) -> None:
-        """Add one timestep of all envs; every field is [N, ...]."""
-        if not self.fields:
-            self.fields = {name: x.new_empty(1024, *x.shape) for name, x in timestep.items()}
-        if self.num_rows == len(self.fields["valid"]):
-            self._compact_or_grow()
-        for name, x in timestep.items():
-            self.fields[name][self.num_rows] = x
-        self.num_rows += 1
-
-    def pop(self, env: int) -> dict[str, Tensor]:
-        """Return an env's finished episode, each field [T, ...], and begin its next one."""
-        start, self.episode_starts[env] = self.episode_starts[env], self.num_rows
-        return {name: x[start : self.num_rows, env] for name, x in self.fields.items()}
-
-    def reencode(self, encode: Encode) -> None:
-        """Recompute all keys from their observations."""
-        for row in range(self.num_rows):
-            self.fields["key"][row] = encode(self.fields["obs"][row])
-
-    def _compact_or_grow(self) -> None:
-        """Drop the rows of finished episodes; double the capacity if they are less than half."""
-        finished = min(self.episode_starts)
-        unfinished = {name: x[finished:] for name, x in self.fields.items()}
-        capacity = len(self.fields["valid"]) * (1 if finished > self.num_rows // 2 else 2)
-        self.fields = {name: x.new_empty(capacity, *x.shape[1:]) for name, x in unfinished.items()}
-        for name, x in unfinished.items():
-            self.fields[name][: len(x)] = x
-        self.num_rows -= finished
-        self.episode_starts = [start - finished for start in self.episode_starts]
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return the timesteps since the oldest unfinished episode began."""
-        finished = min(self.episode_starts)
-        return {
-            "episode_starts": [start - finished for start in self.episode_starts],
-            "fields": {name: x[finished : self.num_rows] for name, x in self.fields.items()},
-        }
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restore the timesteps; raises ValueError if an episode starts outside of them."""
-        starts, self.num_rows, self.fields = state["episode_starts"], 0, {}
-        for row in zip(*state["fields"].values(), strict=True):
-            timestep = zip(state["fields"], row, strict=True)
-            self.append(**{name: x.to(self.device) for name, x in timestep})
-        rows = range(self.num_rows + 1)
-        if len(starts) != len(self.episode_starts) or any(start not in rows for start in starts):
-            raise ValueError(f"episodes start at rows {starts} of {self.num_rows}")
-        self.episode_starts = [int(start) for start in starts]

@@ -1,7 +1,7 @@
-"""The tables of episodic control: keys and best returns of each action.
+"""The tables of episodic control: keys and returns of each action.
 
-Tables and estimates are those of Blundell et al. 2016 (section 2, eq. 1 and 2). Updates are in
-place, without rebuilding an index.
+Tables and estimates are those of Blundell et al. 2016 (section 2, eq. 1 and 2), with the kernels
+and the updates of later agents. Updates are in place, without rebuilding an index.
 """
 
 from collections.abc import Callable
@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Float, Int64, UInt8
 from torch import Tensor
 
+from .kernels import DELTA, Kernel, kernel_weights
 from .key_storage import grown
 from .knn import KNNIndex, SearchResult
 
@@ -19,6 +20,10 @@ Encode = Callable[[UInt8[Tensor, "B K H W"]], Float[Tensor, "B D"]]
 
 class NeighborTables:
     """Up to ``capacity`` keys per action; new keys replace the least recently visited ones.
+
+    A key keeps the maximum of its returns or, with an ``update_rate``, moves by it from the stored
+    return to a new one; a rate of 1 keeps the newest. With ``refresh_keys`` a stored state takes
+    the key of its newest visit.
 
     Example::
 
@@ -39,10 +44,14 @@ class NeighborTables:
         *,
         capacity: int,
         num_neighbors: int,
+        kernel: Kernel = "mean",
+        update_rate: float | None = None,
+        refresh_keys: bool = False,
         device: torch.device | str = "cpu",
         obs_shape: tuple[int, int, int] | None = None,
     ) -> None:
         self.capacity, self.num_neighbors = capacity, num_neighbors
+        self.kernel, self.update_rate, self.refresh_keys = kernel, update_rate, refresh_keys
         self.sizes = [0] * num_actions  # number of keys of each action
         self.num_visits = 0
         self.keys = KNNIndex(num_actions, dim, device)
@@ -54,18 +63,24 @@ class NeighborTables:
             self.observations = torch.empty(num_actions, 0, *obs_shape, dtype=torch.uint8)
             self.columns.append("observations")
 
+    @property
+    def ready(self) -> bool:
+        """Whether any action has enough keys for an estimate."""
+        return any(size >= self.num_neighbors for size in self.sizes)
+
     def estimate(
-        self, queries: Float[Tensor, "B D"], digests: Int64[Tensor, " B"]
+        self, queries: Float[Tensor, "B D"], digests: Int64[Tensor, " B"] | None
     ) -> tuple[Float[Tensor, "A B"], Float[Tensor, "A B"]]:
         """Return the value of each action in each state, and 1 where the state is stored.
 
-            Q(s, a) = the stored return if (s, a) is in the table, else (1 / k) sum_i Q(s_i, a)
+            Q(s, a) = the stored return if (s, a) is in the table, else sum_i w_i Q(s_i, a)
 
-        The sum is over the k = ``num_neighbors`` nearest keys s_i of the action (eq. 2). An action
-        with fewer than k keys has value +inf, so that it is tried. ``digests`` identify the
-        observations exactly.
+        The sum is over the k = ``num_neighbors`` nearest keys s_i of the action (eq. 2), with the
+        weights w_i of the kernel, by default 1 / k. An action with fewer than k keys has value
+        +inf, so that it is tried. ``digests`` identify the observations exactly; without them no
+        state counts as stored.
         """
-        if not any(size >= self.num_neighbors for size in self.sizes):
+        if not self.ready:
             zeros = queries.new_zeros(len(self.sizes), len(queries))
             return zeros + torch.inf, zeros
         return self.estimate_from_neighbors(queries, digests, *self.search(queries))
@@ -73,7 +88,7 @@ class NeighborTables:
     def estimate_from_neighbors(
         self,
         queries: Float[Tensor, "B D"],
-        digests: Int64[Tensor, " B"],
+        digests: Int64[Tensor, " B"] | None,
         distances: Float[Tensor, "A k B"],
         indices: Int64[Tensor, "A k B"],
     ) -> tuple[Float[Tensor, "A B"], Float[Tensor, "A B"]]:
@@ -82,6 +97,13 @@ class NeighborTables:
         full = full.to(queries.device, non_blocking=True)
         flat = indices.flatten(1)
         returns = self.returns.gather(1, flat).view_as(indices)  # [A, k, B]
+        if self.kernel == "mean":
+            average = returns.mean(1)
+        else:
+            average = (kernel_weights(self.kernel, distances) * returns).sum(1)
+        if digests is None:
+            value = torch.where(full[:, None], average, torch.inf)
+            return value, torch.zeros_like(value)
         same = self.digests.gather(1, flat).view_as(indices) == digests
         exact = same.any(1)
         own_return = torch.where(same, returns, -torch.inf).amax(1)
@@ -91,9 +113,28 @@ class NeighborTables:
             stored = self.digests[action, : self.sizes[action]]
             rows, index = (digests[:, None] == stored).nonzero().unbind(1)
             own_return[action, rows], exact[action, rows] = self.returns[action, index], True
-        value = torch.where(exact, own_return, returns.mean(1))
+        value = torch.where(exact, own_return, average)
         exact &= full[:, None]
         return torch.where(full[:, None], value, torch.inf), exact.to(queries.dtype)
+
+    def remoteness(
+        self, distances: Float[Tensor, "A k B"], indices: Int64[Tensor, "A k B"]
+    ) -> Float[Tensor, "A B"]:
+        """Return how far the neighbors of each action are, in the unit of the returns.
+
+            (mean distance of the action's k neighbors / its mean over actions) * std
+
+        Distances are d' = sqrt(d^2 + delta), as in ``kernel_weights``. std is the standard
+        deviation of the returns of all actions' neighbors. The result is 0 for an action with fewer
+        than k keys. The arguments are the result of ``search``.
+        """
+        full = [a for a, size in enumerate(self.sizes) if size >= self.num_neighbors]
+        result = torch.zeros_like(distances[:, 0])
+        mean = (distances[full] + DELTA).sqrt().mean(1)
+        relative = mean / mean.mean(0)
+        returns = self.returns[full].gather(1, indices[full].flatten(1)).view_as(indices[full])
+        result[full] = relative * returns.flatten(0, 1).std(0, correction=0)
+        return result
 
     def search(self, queries: Float[Tensor, "B D"]) -> SearchResult:
         """Return squared distances and indices of the nearest keys, nearest first.
@@ -114,19 +155,29 @@ class NeighborTables:
 
             Q(s, a) <- G if (s, a) is new, else max(Q(s, a), G)
 
-        ``keys`` and ``digests`` are those of the states s, ``returns`` holds G.
+        With an ``update_rate`` alpha the second case is Q(s, a) + alpha (G - Q(s, a)). ``keys`` and
+        ``digests`` are those of the states s, ``returns`` holds G.
         """
         unique, inverse = torch.unique(digests, return_inverse=True)
-        best = torch.full_like(unique, -torch.inf, dtype=returns.dtype)
-        best.scatter_reduce_(0, inverse, returns, "amax")
         order = torch.arange(len(digests), device=keys.device)
         last = torch.zeros_like(unique).scatter_reduce_(0, inverse, order, "amax")
+        if self.update_rate is None:
+            best = torch.full_like(unique, -torch.inf, dtype=returns.dtype)
+            initial = best.scatter_reduce_(0, inverse, returns, "amax")
+        else:
+            initial, moved, kept = successive_averages(returns, inverse, self.update_rate)
 
         stored = self.digests[action, : self.sizes[action]]
         match = torch.searchsorted(unique, stored).clamp_(max=len(unique) - 1)
         index = (unique[match] == stored).nonzero()[:, 0]
         match = match[index]
-        self.returns[action, index] = torch.maximum(self.returns[action, index], best[match])
+        old = self.returns[action, index]
+        if self.update_rate is None:
+            self.returns[action, index] = torch.maximum(old, initial[match])
+        else:
+            self.returns[action, index] = kept[match] * old + moved[match]
+        if self.refresh_keys:
+            self.keys[action, index] = keys[last[match]]
         self.last_visits[action, index] = self.num_visits + last[match]
 
         is_new = torch.ones_like(unique, dtype=torch.bool)
@@ -140,10 +191,16 @@ class NeighborTables:
         self.keys.split_if_large(self.sizes)
         if observations is not None:
             self.observations[action, index.cpu()] = observations[last[new]].cpu()
-        self.returns[action, index] = best[new]
+        self.returns[action, index] = initial[new]
         self.digests[action, index] = unique[new]
         self.last_visits[action, index] = self.num_visits + last[new]
         self.num_visits += len(digests)
+
+    def mark_used(self, indices: Int64[Tensor, "N A k"]) -> None:
+        """Mark keys as visited, so that they are replaced last."""
+        for action, index in enumerate(indices.unbind(1)):
+            self.last_visits[action, index.flatten()] = self.num_visits
+        self.num_visits += 1
 
     def reencode(self, encode: Encode) -> None:
         """Recompute every key from its observation."""
@@ -196,3 +253,25 @@ class NeighborTables:
         for name in self.columns:
             for table, saved in zip(getattr(self, name), state[name], strict=True):
                 table[: len(saved)] = saved
+
+
+def successive_averages(
+    returns: Float[Tensor, " M"], group: Int64[Tensor, " M"], rate: float
+) -> tuple[Float[Tensor, " U"], Float[Tensor, " U"], Float[Tensor, " U"]]:
+    """Return what the updates Q <- Q + rate (G - Q) do to each group's Q, in the order of returns.
+
+    The results are its value if the first return is the initial one, and the sum and the factor
+    with which Q <- factor Q + sum.
+    """
+    order = group.argsort(stable=True)
+    counts = torch.bincount(group)
+    first = counts.cumsum(0) - counts  # place of each group's first return in the order
+    place = torch.empty_like(group)
+    place[order] = torch.arange(len(order), device=group.device)
+    last = first + counts - 1
+    decay = (1 - rate) ** (last[group] - place).to(returns.dtype)
+    zeros = torch.zeros(len(counts), device=returns.device, dtype=returns.dtype)
+    moved = zeros.index_add(0, group, rate * decay * returns)
+    is_first = place == first[group]
+    initial = zeros.index_add(0, group, torch.where(is_first, decay, rate * decay) * returns)
+    return initial, moved, (1 - rate) ** counts.to(returns.dtype)

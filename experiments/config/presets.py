@@ -7,6 +7,8 @@ from ...agents.bonuses.simhash import SimHashConfig
 from ...agents.dqn import DQNConfig
 from ...agents.dyna import DynaConfig
 from ...agents.episodic.mfec import MFECConfig
+from ...agents.episodic.nait import NAITConfig
+from ...agents.episodic.nec import NECConfig
 from ...agents.go_explore import GoExploreConfig
 from ...agents.informed import InformedConfig
 from ...agents.mpc import MPCConfig
@@ -105,6 +107,17 @@ PRESETS: dict[str, Experiment] = {
         ),
         total_timesteps=10_000_000,
     ),
+    # Pritzel et al. 2017: stacks of 4 frames, which their MFEC has, too; no sticky actions.
+    "nec": Experiment(
+        NECConfig(), AtariConfig(protocol=replace(PROTOCOLS["mfec"], stack=4)), num_envs=8
+    ),
+    # Long et al. 2022: 100,000 steps (Kaiser et al. 2020).
+    "nait": Experiment(
+        NAITConfig(),
+        AtariConfig(protocol=PROTOCOLS["atari100k"]),
+        total_timesteps=100_000,
+        num_envs=8,
+    ),
     "dqn": DQN,
     "dqn-cts": replace(DQN, bonus=PseudoCountConfig()),
     # Ostrovski et al. 2017: bonuses of up to 10, their sum with the reward clipped to [-1, 1].
@@ -201,6 +214,17 @@ DESCRIPTIONS: dict[str, Description] = {
         "Episodic control with a VAE fitted as published: a million frames (7 GB of memory).",
         f"{MFEC_PAPER}, section 3.1",
         "VAE",
+    ),
+    "nec": Description(
+        "Episodic control whose keys and values are learned by gradients of Q.",
+        "Pritzel et al. 2017, Neural Episodic Control",
+        "network of keys",
+    ),
+    "nait": Description(
+        "Episodic control by visits with fixed features, exploring what is distant; 100,000 steps.",
+        "Long et al. 2022, Fast and Data Efficient Reinforcement Learning from Pixels via "
+        "Non-Parametric Value Approximation",
+        "discrete cosine transform",
     ),
     "dqn": Description(
         "Double DQN with mixed Monte-Carlo returns: the baseline of the bonuses.",

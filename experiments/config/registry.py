@@ -18,6 +18,8 @@ from ...agents.bonuses.true_counts import TrueCountsConfig
 from ...agents.dqn import DQNConfig
 from ...agents.dyna import DynaConfig
 from ...agents.episodic.mfec import MFECConfig
+from ...agents.episodic.nait import NAITConfig
+from ...agents.episodic.nec import NECConfig
 from ...agents.go_explore import GoExploreConfig
 from ...agents.informed import InformedConfig
 from ...agents.interface import AgentConfig
@@ -54,6 +56,8 @@ C = TypeVar("C")
 
 AGENTS: dict[str, type[AgentConfig]] = {
     "mfec": MFECConfig,
+    "nec": NECConfig,
+    "nait": NAITConfig,
     "dqn": DQNConfig,
     "thompson": ThompsonConfig,
     "ppo": PPOConfig,

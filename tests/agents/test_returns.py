@@ -8,6 +8,7 @@ from reverie.agents.returns import (
     generalized_advantages,
     lambda_returns,
     learning_reward,
+    n_step_returns,
     returns_to_go,
 )
 
@@ -50,6 +51,31 @@ def test_lambda_returns_at_lambda_one_half() -> None:
     reward, value = torch.tensor([[3.0, 4.0]]), torch.tensor([[30.0, 40.0, 50.0]])
     actual = lambda_returns(reward, torch.full((1, 2), 0.5), value, NO_RESETS[:, :2], 0.5)
     assert actual[0].tolist() == [20.25, 29.0]
+
+
+@pytest.mark.parametrize(
+    ("n", "expected"),
+    [
+        (1, [11.0, 17.0, 23.0, 29.0]),
+        # 1 + .5 * 2 + .25 * 30; 2 + .5 * 3 + .25 * 40; then the value after the last reward.
+        (2, [9.5, 13.5, 17.5, 29.0]),
+        (3, [7.75, 10.75, 17.5, 29.0]),
+        (100, [6.375, 10.75, 17.5, 29.0]),
+    ],
+)
+def test_n_step_returns(n: int, expected: list[float]) -> None:
+    reward = torch.tensor([[1.0, 2.0, 3.0, 4.0]])
+    value = torch.tensor([[10.0, 20.0, 30.0, 40.0, 50.0]])
+    actual = n_step_returns(reward, torch.full((1, 4), 0.5), value, NO_RESETS, n)
+    assert actual[0].tolist() == expected
+
+
+def test_n_step_returns_do_not_cross_resets() -> None:
+    reward = torch.tensor([[1.0, 1.0, 5.0, 100.0]])
+    discount = torch.tensor([[1.0, 1.0, 1.0, 0.0]])
+    value = torch.tensor([[0.0, 0.0, 7.0, 0.0, 3.0]])
+    valid = torch.tensor([[True, True, False, True]])
+    assert n_step_returns(reward, discount, value, valid, 3)[0].tolist() == [9, 8, 7, 100]
 
 
 def test_a_time_out_bootstraps_and_returns_do_not_cross_resets() -> None:

@@ -4,6 +4,7 @@ from ..interface import RepresentationConfig
 from ..latents import LATENTS
 from .bigan import BiGANConfig
 from .contrastive import ContrastiveConfig
+from .dct import DCTConfig
 from .downscaled import DownscaledConfig
 from .inverse_dynamics import InverseDynamicsConfig
 from .projection import ProjectionConfig
@@ -13,6 +14,7 @@ from .variational import VariationalConfig
 REPRESENTATIONS: dict[str, type[RepresentationConfig] | RepresentationConfig] = {
     "projection": ProjectionConfig,
     "downscaled": DownscaledConfig,
+    "dct": DCTConfig,
     **{name: VariationalConfig.of(kind()) for name, kind in LATENTS.items()},
     "contrastive": ContrastiveConfig,
     "inverse": InverseDynamicsConfig,

@@ -53,6 +53,112 @@ def test_returns_are_discounted_by_gamma() -> None:
     assert values[:, 0].tolist() == [1 + 0.5 * 2 + 0.25 * 4] * 2
 
 
+def stored(agent: MFEC) -> list[tuple[int, float, list[float]]]:
+    """Return the entries of the tables, as action, return and key."""
+    return sorted(
+        (action, value, key)
+        for action, size in enumerate(agent.tables.sizes)
+        for value, key in zip(
+            agent.tables.returns[action, :size].tolist(),
+            agent.tables.keys[action, :size].tolist(),
+            strict=True,
+        )
+    )
+
+
+def test_unfinished_episodes_are_bootstrapped_and_replaced_by_their_returns() -> None:
+    """What is stored of an episode that has ended is the same as without bootstrapping."""
+    config = MFECConfig(num_neighbors=3, gamma=0.5, update="append", epsilon=1.0)
+    spec = catch().spec
+    whole, parts = (replace(config, bootstrap_every=x).build(spec, seed=0) for x in (0, 3))
+    assert isinstance(whole, MFEC)
+    assert isinstance(parts, MFEC)
+    num_ends = num_unfinished = 0
+    for t in islice(interact(catch(), parts), 60):
+        whole.learn(t)
+        parts.learn(t)
+        if bool(t.next_step.last.all()):
+            assert stored(parts) == stored(whole)
+            num_ends += 1
+        num_unfinished += stored(parts) != stored(whole)
+    assert num_ends == 6
+    assert num_unfinished > 20
+
+
+def test_a_state_keeps_the_returns_of_k_visits() -> None:
+    envs = BatchedEnv(ScriptedEnv(2))
+    agent = MFECConfig(num_neighbors=3, update="append", epsilon=1.0).build(envs.spec, seed=0)
+    assert isinstance(agent, MFEC)
+    for t in islice(interact(envs, agent), 200):
+        agent.learn(t)
+    assert agent.tables.sizes == [9, 9], "of three states"
+    assert len(set(agent.tables.digests[0, :9].tolist())) == 9
+
+
+def test_an_unfinished_episode_has_the_value_of_its_newest_state() -> None:
+    config = MFECConfig(num_neighbors=1, gamma=0.5, update="append", bootstrap_every=2)
+    envs = BatchedEnv(ScriptedEnv(2))
+    agent = config.build(envs.spec, seed=0)
+    assert isinstance(agent, MFEC)
+    for t in islice(interact(envs, agent), 42):
+        agent.learn(t)
+    # The reset, a timestep, and the newest, whose state is followed by the rewards 2 and 4.
+    assert agent.episodes.length(0) == 3
+    assert float(t.extras["value"][0]) == 2 + 0.5 * 4
+    episode = agent.episodes.rows(0)
+    row = agent.tables.digests[int(episode["action"][1])] == episode["digest"][1]
+    assert agent.tables.returns[int(episode["action"][1])][row].tolist() == [1 + 0.5 * 4]
+
+
+@pytest.mark.parametrize("store", [False, True])
+def test_returns_are_stored_when_a_life_is_lost(store: bool) -> None:
+    """A life is lost at the second timestep of each episode of three."""
+    envs = BatchedEnv(ScriptedEnv(2))
+    config = MFECConfig(num_neighbors=1, store_at_lost_life=store, epsilon=1.0)
+    agent = config.build(envs.spec, seed=0)
+    assert isinstance(agent, MFEC)
+    sizes = []
+    for timestep, t in enumerate(islice(interact(envs, agent), 80)):
+        if timestep % 4 == 1:
+            t = replace(t, next_step=replace(t.next_step, discount=torch.zeros(2)))
+        agent.learn(t)
+        sizes.append(sum(agent.tables.sizes))
+    assert (sizes[1] > 0) == store
+    obs = torch.arange(3, dtype=torch.uint8)[:, None, None, None].expand(3, 1, 2, 2).contiguous()
+    values, exact = agent.tables.estimate(agent.representation.encode(obs), frame_digest(obs))
+    assert exact.all()
+    assert values[0].tolist() == [3.0, 2.0, 4.0], "returns end with a life"
+
+
+def test_epsilon_decreases_with_the_timesteps_that_are_stored() -> None:
+    config = MFECConfig(epsilon=0.1, exploration_steps=100, initial_epsilon=0.5)
+    agent = config.build(catch().spec, seed=0)
+    assert isinstance(agent, MFEC)
+    assert agent.epsilon == 0.5
+    for t in islice(interact(catch(), agent), 10):
+        agent.learn(t)
+    assert agent.epsilon == pytest.approx(0.5 - 0.4 * 36 / 100), "4 episodes of 9 timesteps"
+    for t in islice(interact(catch(), agent), 40):
+        agent.learn(t)
+    assert agent.epsilon == pytest.approx(0.1)
+    assert MFECConfig(epsilon=0.1).build(catch().spec).epsilon == 0.1
+
+
+def test_actions_with_distant_neighbors_are_explored_during_training_alone() -> None:
+    config = MFECConfig(num_neighbors=2, epsilon=0.0, distance_bonus=5.0)
+    agent = config.build(catch().spec, seed=0)
+    assert isinstance(agent, MFEC)
+    step = catch().reset()
+    key = agent.representation.encode(step.obs)
+    for action, (distance, value) in enumerate([(1.0, 3.0), (9.0, 2.0), (1.0, 0.0)]):
+        keys = torch.cat([key + distance, key - distance])
+        returns = torch.full((8,), value)
+        agent.tables.update(action, keys, torch.arange(8), returns)
+    carry = agent.initial(4)
+    assert agent.act(step, carry).action.tolist() == [1] * 4
+    assert agent.act(step, carry, explore=False).action.tolist() == [0] * 4
+
+
 CONFIG = MFECConfig(
     num_neighbors=1,
     representation=VariationalConfig(VAEConfig(size=2)),
@@ -185,6 +291,8 @@ def test_digests_of_frames_are_equal_for_equal_frames_only() -> None:
         {"gamma": -0.1},
         {"fit_updates": 0},
         {"refit_every": -1},
+        {"update_rate": 2.0},
+        {"bootstrap_every": 3},
     ],
 )
 def test_invalid_settings_are_refused(wrong: dict[str, float]) -> None:

@@ -1,5 +1,8 @@
 """The tables of episodic control compared with a simple reference implementation."""
 
+import math
+from typing import get_args
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -7,22 +10,27 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from reverie.agents.episodic import key_storage, knn
+from reverie.agents.episodic.kernels import Kernel
 from reverie.agents.episodic.neighbor_tables import NeighborTables
 
 
 class Reference:
     """One action's table as a dictionary: eq. 1 and 2 of the paper, one visit at a time."""
 
-    def __init__(self, capacity: int, num_neighbors: int) -> None:
+    def __init__(
+        self, capacity: int, num_neighbors: int, kernel: Kernel, update_rate: float | None
+    ) -> None:
         self.capacity, self.num_neighbors, self.num_visits = capacity, num_neighbors, 0
+        self.kernel, self.update_rate = kernel, update_rate
         self.entries: dict[int, tuple[Tensor, float]] = {}
         self.last_visit: dict[int, int] = {}
 
     def update(self, keys: Tensor, digests: list[int], returns: list[float]) -> None:
         old = set(self.entries)
         for key, digest, value in zip(keys, digests, returns, strict=True):
-            best = self.entries.get(digest, (key, value))[1]
-            self.entries[digest] = (key, max(best, value))
+            before, rate = self.entries.get(digest, (key, value))[1], self.update_rate
+            new_value = max(before, value) if rate is None else before + rate * (value - before)
+            self.entries[digest] = (key, new_value)
             self.last_visit[digest] = self.num_visits = self.num_visits + 1
         new = sorted(set(self.entries) - old, key=self.last_visit.__getitem__)
         oldest = sorted(old, key=self.last_visit.__getitem__)
@@ -39,7 +47,13 @@ class Reference:
         distance = [float((key - stored).square().sum()) for stored, _ in self.entries.values()]
         nearest = sorted(range(len(distance)), key=distance.__getitem__)[: self.num_neighbors]
         values = [value for _, value in self.entries.values()]
-        return sum(values[i] for i in nearest) / self.num_neighbors
+        width = (distance[nearest[0]] + 1e-3) ** 0.5
+        weights = {
+            "mean": [1.0 for _ in nearest],
+            "inverse-distance": [1 / (distance[i] + 1e-3) for i in nearest],
+            "laplace": [math.exp(1 - (distance[i] + 1e-3) ** 0.5 / width) for i in nearest],
+        }[self.kernel]
+        return sum(w * values[i] for w, i in zip(weights, nearest, strict=True)) / sum(weights)
 
 
 @settings(max_examples=40, deadline=None)
@@ -48,13 +62,19 @@ class Reference:
     capacity=st.integers(5, 60),
     k=st.integers(1, 5),
     chunk=st.sampled_from([32, 8192]),
+    kernel=st.sampled_from(get_args(Kernel)),
+    update_rate=st.sampled_from([None, 0.0, 0.3, 1.0]),
 )
-def test_tables_agree_with_the_reference(seed: int, capacity: int, k: int, chunk: int) -> None:
+def test_tables_agree_with_the_reference(
+    seed: int, capacity: int, k: int, chunk: int, kernel: Kernel, update_rate: float | None
+) -> None:
     """Equal keys, exact matches, order of eviction, fewer than k keys, several chunks."""
     generator = torch.Generator().manual_seed(seed)
     states = torch.randn(100, 6, generator=generator)  # keys of 100 states, visited repeatedly
-    tables = NeighborTables(2, 6, capacity=capacity, num_neighbors=k)
-    references = [Reference(capacity, k) for _ in range(2)]
+    tables = NeighborTables(
+        2, 6, capacity=capacity, num_neighbors=k, kernel=kernel, update_rate=update_rate
+    )
+    references = [Reference(capacity, k, kernel, update_rate) for _ in range(2)]
     default, knn.CHUNK_SIZE = knn.CHUNK_SIZE, chunk
     try:
         for _ in range(8):
@@ -67,12 +87,23 @@ def test_tables_agree_with_the_reference(seed: int, capacity: int, k: int, chunk
             value, exact = tables.estimate(states, torch.arange(100) + 7)
             for a, reference in enumerate(references):
                 expected = [reference.estimate(key, i + 7) for i, key in enumerate(states)]
-                torch.testing.assert_close(value[a], torch.tensor(expected))
+                torch.testing.assert_close(value[a], torch.tensor(expected), rtol=1e-4, atol=1e-4)
                 full = len(reference.entries) >= k
                 hits = [full and i + 7 in reference.entries for i in range(100)]
                 assert exact[a].bool().tolist() == hits
     finally:
         knn.CHUNK_SIZE = default
+
+
+def test_remoteness_is_the_mean_distance_relative_to_other_actions_times_a_deviation() -> None:
+    tables = NeighborTables(3, 1, capacity=10, num_neighbors=2)
+    tables.update(0, torch.tensor([[1.0], [-3.0]]), torch.arange(2), torch.tensor([0.0, 2.0]))
+    tables.update(1, torch.tensor([[5.0], [7.0]]), torch.arange(2), torch.tensor([4.0, 6.0]))
+    tables.update(2, torch.tensor([[9.0]]), torch.arange(1), torch.tensor([100.0]))
+    found = tables.search(torch.zeros(1, 1))
+    # Mean distances 2 and 6, of mean 4; the returns 0, 2, 4, 6 have variance 5.
+    expected = [0.5 * 5**0.5, 1.5 * 5**0.5, 0.0]
+    assert tables.remoteness(*found)[:, 0].tolist() == pytest.approx(expected, rel=1e-3)
 
 
 def test_a_stored_state_is_found_if_all_keys_are_equal() -> None:

@@ -1,10 +1,13 @@
 """Tests of every representation in the table."""
 
+import numpy as np
 import pytest
 import torch
+from scipy.fft import dctn
 
 from reverie.world_models.interface import Representation, RepresentationConfig
 from reverie.world_models.representation import REPRESENTATIONS
+from reverie.world_models.representation.dct import DCTConfig
 from reverie.world_models.representation.downscaled import DownscaledConfig
 from reverie.world_models.representation.projection import ProjectionConfig
 
@@ -35,7 +38,7 @@ def test_it_implements_the_protocol(config: RepresentationConfig) -> None:
     torch.testing.assert_close(model.encode(obs[4:12]), keys[4:12])  # independent of the batch
     assert torch.equal(config.build(obs_shape=SHAPE, seed=1).encode(obs), keys)
     other_keys = config.build(obs_shape=SHAPE, seed=2).encode(obs)
-    draws_nothing = config.needs_privileged or isinstance(config, DownscaledConfig)
+    draws_nothing = config.needs_privileged or isinstance(config, DownscaledConfig | DCTConfig)
     assert torch.equal(other_keys, keys) == draws_nothing
 
 
@@ -74,3 +77,19 @@ def test_downscaled_frames_are_means_of_areas_in_few_levels() -> None:
         assert ((model.encode(frame - 1) * 7).round() == 0).all()
     small = DownscaledConfig().build(obs_shape=(3, 5, 4))
     assert small.dim == 60, "a frame is not enlarged"
+
+
+def test_a_dct_has_the_lowest_frequencies_of_each_frame() -> None:
+    obs = frames(3).view(3, 3, 28, 84)
+    keys = DCTConfig(size=5).build(obs_shape=(3, 28, 84)).encode(obs).view(3, 3, 5, 5)
+    expected = dctn(obs.double().numpy() / 255, axes=(2, 3), norm="ortho")[:, :, :5, :5]
+    np.testing.assert_allclose(keys.numpy(), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_a_dct_of_all_frequencies_preserves_distances() -> None:
+    obs = frames(2).view(2, 1, 12, 588)[..., :7].contiguous()
+    model = DCTConfig(size=100).build(obs_shape=(1, 12, 7))
+    assert model.dim == 12 * 7
+    a, b = model.encode(obs)
+    true = ((obs[0].float() - obs[1].float()) / 255).square().sum()
+    torch.testing.assert_close((a - b).square().sum(), true)
