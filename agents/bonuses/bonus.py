@@ -55,6 +55,12 @@ class BonusConfig:
 
     needs_privileged: ClassVar[bool] = False
     """Whether it is a privileged reference, which reads the true state."""
+    per_env: ClassVar[bool] = False
+    """Whether a bonus depends on what the same env observed before, beside what all have."""
+
+    def example(self) -> "BonusConfig":
+        """Return these settings made small, so that the laws of the role take seconds."""
+        return self
 
     def build(
         self,
