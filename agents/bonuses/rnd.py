@@ -29,7 +29,7 @@ CLIP = 5.0
 class RNDConfig(BonusConfig):
     """Random network distillation with the settings of CleanRL, which count frames of all envs."""
 
-    per_env = True
+    in_order = False
 
     scale: float = 1.0
     """Scale of the bonus, whose discounted sum has a standard deviation of 1."""

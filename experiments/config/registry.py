@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 from ...agents.bonuses.bonus import BonusConfig, NoBonusConfig
 from ...agents.bonuses.density_bonus import PseudoCountConfig, SurpriseConfig
+from ...agents.bonuses.exemplar import ExemplarConfig
 from ...agents.bonuses.rnd import RNDConfig
 from ...agents.bonuses.simhash import SimHashConfig
 from ...agents.bonuses.true_counts import TrueCountsConfig
@@ -63,6 +64,7 @@ AGENTS: dict[str, type[AgentConfig]] = {
 
 BONUSES: dict[str, type[BonusConfig]] = {
     "none": NoBonusConfig,
+    "exemplar": ExemplarConfig,
     "pseudo-count": PseudoCountConfig,
     "rnd": RNDConfig,
     "simhash": SimHashConfig,

@@ -97,7 +97,7 @@ def test_the_bonus_of_a_frame_decays_with_its_visits(name: str) -> None:
     assert bonus(timestep(frames(seed=1)))[0] > 2 * bonuses[-1]
 
 
-@pytest.mark.parametrize("name", [name for name, x in BONUSES.items() if not x.per_env])
+@pytest.mark.parametrize("name", [name for name, x in BONUSES.items() if x.in_order])
 def test_envs_are_observed_in_their_order(name: str) -> None:
     """A timestep of four envs equals four timesteps of one."""
     batched, single = build(name), BONUSES[name]().example().build(replace(SPEC, num_envs=1))
