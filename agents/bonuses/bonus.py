@@ -1,7 +1,8 @@
 """Exploration bonuses: intrinsic rewards by the novelty of frames.
 
 A bonus reads the newest frame of a transition's next observation, or its true state. It learns the
-frames of a timestep in the order of the envs, unless it is trained in batches. At autoreset timesteps it is 0 and learns nothing.
+frames of a timestep in the order of the envs, or together. At autoreset timesteps it is 0 and
+learns nothing.
 """
 
 import math

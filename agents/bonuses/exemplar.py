@@ -45,7 +45,7 @@ class ExemplarConfig(BonusConfig):
     """Length of the noisy code of a frame."""
     hidden: int = 64
     """Units of the two hidden layers that compare two codes."""
-    kl_coef: float = 0.01
+    kl_coef: float = 1e-3
     """Coefficient of the KL divergence of codes from a standard normal, per nat: more of it makes
     the density smoother."""
     buffer_size: int = 10_000
@@ -76,7 +76,11 @@ class ExemplarConfig(BonusConfig):
 
 
 class Discriminator(nn.Module):
-    """D(x*, x): the probability that x is the exemplar x*, of noisy codes of both."""
+    """D(x*, x): the probability that x is the exemplar x*, of noisy codes of both.
+
+    Beside the two codes its hidden layers read their product, by which they learn sooner what is
+    equal.
+    """
 
     def __init__(self, encoders: tuple[Network, Network], code: int, hidden: int) -> None:
         super().__init__()
@@ -112,9 +116,9 @@ class Exemplar(HasState):
 
         p(x) = (1 - D(x, x)) / D(x, x)
 
-    It is computed at the means of the codes, after the updates of the timestep. A classifier takes
-    the newest frames as exemplars, each beside itself and beside a past frame. Raises NumericalError
-    if the bonus is not finite.
+    It is computed at the means of the codes, after the updates of the timestep. An update takes the
+    newest frames as exemplars, each beside itself and beside a past frame. Raises NumericalError if
+    the bonus is not finite.
     """
 
     STATE = ("network", "optimizer", "schedule", "frames", "num_frames")
@@ -196,8 +200,9 @@ class PastFrames:
 
     def append(self, frames: UInt8[Tensor, "n C H W"]) -> None:
         """Store frames over the oldest ones."""
+        self.count += len(frames)
         frames = frames[-self.capacity :].cpu()
-        cells = (self.count + torch.arange(len(frames))) % self.capacity
+        cells = torch.arange(self.count - len(frames), self.count) % self.capacity
         if (needed := int(cells.max()) + 1) > len(self.rows):
             larger = self.rows.new_empty(
                 min(max(2 * len(self.rows), needed), self.capacity), *self.rows.shape[1:]
@@ -205,7 +210,6 @@ class PastFrames:
             larger[: len(self.rows)] = self.rows
             self.rows = larger
         self.rows[cells] = frames
-        self.count += len(frames)
 
     def __len__(self) -> int:
         """Return the number of frames stored."""

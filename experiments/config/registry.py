@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 from ...agents.bonuses.bonus import BonusConfig, NoBonusConfig
 from ...agents.bonuses.density_bonus import PseudoCountConfig, SurpriseConfig
+from ...agents.bonuses.episodic_novelty import EpisodicNoveltyConfig
 from ...agents.bonuses.exemplar import ExemplarConfig
 from ...agents.bonuses.rnd import RNDConfig
 from ...agents.bonuses.simhash import SimHashConfig
@@ -64,6 +65,7 @@ AGENTS: dict[str, type[AgentConfig]] = {
 
 BONUSES: dict[str, type[BonusConfig]] = {
     "none": NoBonusConfig,
+    "episodic": EpisodicNoveltyConfig,
     "exemplar": ExemplarConfig,
     "pseudo-count": PseudoCountConfig,
     "rnd": RNDConfig,
