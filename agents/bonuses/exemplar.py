@@ -78,36 +78,34 @@ class ExemplarConfig(BonusConfig):
 class Discriminator(nn.Module):
     """D(x*, x): the probability that x is the exemplar x*, of noisy codes of both.
 
-    Beside the two codes its hidden layers read their product, by which they learn sooner what is
-    equal.
+    One encoder makes both codes. Beside them the hidden layers read their squared difference: what
+    is equal is learned once, and so a frame that was never an exemplar does not count as frequent.
     """
 
-    def __init__(self, encoders: tuple[Network, Network], code: int, hidden: int) -> None:
+    def __init__(self, encoder: Network, code: int, hidden: int) -> None:
         super().__init__()
-        self.encoders = nn.ModuleList(
-            nn.Sequential(encoder, nn.Linear(encoder.features, 2 * code)) for encoder in encoders
-        )
+        last = nn.Linear(encoder.features, 2 * code)
+        self.encoder = nn.Sequential(encoder, last)
         self.head = nn.Sequential(
             nn.Linear(3 * code, hidden), nn.Tanh(),
             nn.Linear(hidden, hidden), nn.Tanh(),
             nn.Linear(hidden, 1),
         )  # fmt: skip
         orthogonal_(self)
-        for encoder in self.encoders:
-            nn.init.constant_(encoder[-1].bias[code:], INITIAL_LOG_VARIANCE)
+        nn.init.constant_(last.bias[code:], INITIAL_LOG_VARIANCE)
 
-    def codes(
-        self, exemplar: UInt8[Tensor, "B C H W"], x: UInt8[Tensor, "B2 C H W"]
-    ) -> list[tuple[Float[Tensor, "_ D"], Float[Tensor, "_ D"]]]:
-        """Return mean and log-variance of the code of each exemplar, and of each frame."""
-        pairs = zip(self.encoders, (exemplar, x), strict=True)
-        return [encoder(frames).chunk(2, 1) for encoder, frames in pairs]
+    def code(
+        self, frames: UInt8[Tensor, "B C H W"]
+    ) -> tuple[Float[Tensor, "B D"], Float[Tensor, "B D"]]:
+        """Return mean and log-variance of the code of each frame."""
+        mean, log_variance = self.encoder(frames).chunk(2, 1)
+        return mean, log_variance
 
     def logit(
-        self, exemplar_code: Float[Tensor, "B D"], code: Float[Tensor, "B D"]
+        self, exemplar: Float[Tensor, "B D"], code: Float[Tensor, "B D"]
     ) -> Float[Tensor, " B"]:
         """Return log D - log(1 - D) of pairs of codes."""
-        logit: Tensor = self.head(torch.cat([exemplar_code, code, exemplar_code * code], 1))
+        logit: Tensor = self.head(torch.cat([exemplar, code, (exemplar - code).square()], 1))
         return logit[:, 0]
 
 
@@ -136,11 +134,8 @@ class Exemplar(HasState):
         self.scale = PUBLISHED_SCALES[config.form] if config.scale is None else config.scale
         shape = spec.channels, *spec.obs_shape[1:]
         with prng.seeded(seed):
-            encoders = (
-                config.network.build(shape, precision),
-                config.network.build(shape, precision),
-            )
-            self.network = Discriminator(encoders, config.code, config.hidden).to(device)
+            encoder = config.network.build(shape, precision)
+            self.network = Discriminator(encoder, config.code, config.hidden).to(device)
         self.optimizer = torch.optim.Adam(
             self.network.parameters(), lr=config.learning_rate, fused=True
         )
@@ -167,9 +162,8 @@ class Exemplar(HasState):
     @torch.no_grad()
     def log_density(self, frames: UInt8[Tensor, "n C H W"]) -> Float[Tensor, " n"]:
         """Return log p(x) of each frame in nats, without an update."""
-        frames = frames.to(self.device)
-        (exemplar, _), (code, _) = self.network.codes(frames, frames)
-        return -self.network.logit(exemplar, code).float()
+        code, _ = self.network.code(frames.to(self.device))
+        return -self.network.logit(code, code)
 
     def _update(self, number: int, size: int) -> None:
         """Make one gradient step: tell the newest frames from past ones (eq. 4)."""
@@ -177,15 +171,16 @@ class Exemplar(HasState):
         newest = self.frames.newest(size)
         n, (choice, noise) = len(newest), (prng.uniform, prng.normal)
         past = self.frames.at(choice(key, n, prng.Purpose.SAMPLE)[0])
-        exemplars, past = newest.to(self.device), past.to(self.device)
-        moments, others = self.network.codes(exemplars, torch.cat([exemplars, past]))
-        eps = noise(key, 3 * n * self.config.code, prng.Purpose.LATENT)[0].to(self.device)
+        mean, log_variance = self.network.code(torch.cat([newest, past]).to(self.device))
+        std = (log_variance / 2).exp()
+        eps = noise(key, 3 * mean[:n].numel(), prng.Purpose.LATENT)[0].to(self.device)
         eps = eps.view(3 * n, -1)
-        exemplar, code = _sampled(moments, eps[:n]), _sampled(others, eps[n:])
-        logit = self.network.logit(exemplar.repeat(2, 1), code)
+        exemplar = mean[:n] + std[:n] * eps[:n]
+        logit = self.network.logit(exemplar.repeat(2, 1), mean + std * eps[n:])
         is_exemplar = torch.cat([torch.ones(n), torch.zeros(n)]).to(self.device)
         loss = functional.binary_cross_entropy_with_logits(logit, is_exemplar)
-        loss = loss + self.config.kl_coef * (_kl(moments).mean() + _kl(others).mean()) / 2
+        kl = (mean.square() + log_variance.exp() - 1 - log_variance).sum(1).mean() / 2
+        loss = loss + self.config.kl_coef * kl
         self.optimizer.zero_grad()
         loss.backward()
         self.optimizer.step()
@@ -230,16 +225,3 @@ class PastFrames:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore the frames stored."""
         self.count, self.rows = state["count"], state["rows"].clone()
-
-
-def _sampled(
-    moments: tuple[Float[Tensor, "B D"], Float[Tensor, "B D"]], eps: Float[Tensor, "B D"]
-) -> Float[Tensor, "B D"]:
-    mean, log_variance = moments
-    return mean + (log_variance / 2).exp() * eps
-
-
-def _kl(moments: tuple[Float[Tensor, "B D"], Float[Tensor, "B D"]]) -> Float[Tensor, " B"]:
-    """Return KL(N(mean, variance) || N(0, 1)) of each code, in nats."""
-    mean, log_variance = moments
-    return (mean.square() + log_variance.exp() - 1 - log_variance).sum(1) / 2
