@@ -30,11 +30,12 @@ def test_the_density_of_states_has_the_order_of_their_frequencies() -> None:
 class Classifier(torch.nn.Module):
     """Gives every frame beside itself a logit of half the index of its pixel."""
 
-    def codes(self, exemplar: torch.Tensor, x: torch.Tensor) -> Any:
-        return [(x.flatten(1).argmax(1, keepdim=True).float(), x) for x in (exemplar, x)]
+    def code(self, frames: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        index = frames.flatten(1).argmax(1, keepdim=True).float()
+        return index, index
 
-    def logit(self, exemplar_code: torch.Tensor, code: torch.Tensor) -> torch.Tensor:
-        return (exemplar_code + code)[:, 0] / 4
+    def logit(self, exemplar: torch.Tensor, code: torch.Tensor) -> torch.Tensor:
+        return (exemplar + code)[:, 0] / 4
 
 
 def with_classifier(**settings: Any) -> Exemplar:
@@ -54,6 +55,16 @@ def test_the_bonus_of_a_classifier_by_hand() -> None:
     torch.testing.assert_close(count, 0.5 * (n + 0.01) ** -0.5)
     assert ExemplarConfig().build(SPEC).scale == 0.01
     assert ExemplarConfig(form="count").build(SPEC).scale == 0.05
+
+
+def test_a_frame_that_was_never_seen_does_not_count_as_frequent() -> None:
+    """Its estimated density is below that of the most frequent states."""
+    generator = torch.Generator().manual_seed(0)
+    model = ExemplarConfig().build(SPEC)
+    for _ in range(150):
+        model.observe(STATES[torch.randint(12, (8,), generator=generator)])
+    log_density = model.log_density(STATES)
+    assert log_density[12:].mean() < log_density[:12].mean()
 
 
 def test_past_frames_are_the_newest_ones() -> None:
