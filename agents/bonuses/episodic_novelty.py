@@ -19,7 +19,7 @@ from ...world_models.interface import Representation, RepresentationConfig
 from ...world_models.precision import FLOAT32, Precision
 from ...world_models.representation.projection import ProjectionConfig
 from ...world_models.state import HasState
-from ..episodic.knn import KNNIndex
+from ..episodic.key_storage import grown
 from .bonus import BonusConfig, bonus_of_next, check_finite
 
 
@@ -156,13 +156,17 @@ class MeanDistance(HasState):
 
 
 class EpisodeKeys:
-    """Up to ``capacity`` keys of the present episode of each env; new ones replace the oldest."""
+    """Up to ``capacity`` keys of the present episode of each env; new ones replace the oldest.
+
+    An env has so few keys that their distances are computed as they are defined, without an index:
+    those of equal keys are 0.
+    """
 
     def __init__(
         self, num_envs: int, dim: int, capacity: int, device: torch.device | str = "cpu"
     ) -> None:
         self.capacity = capacity
-        self.keys = KNNIndex(num_envs, dim, device)
+        self.keys = torch.empty(num_envs, 0, dim, device=device)
         self.counts = [0] * num_envs
         """Number of keys of each env since its episode began."""
 
@@ -178,31 +182,32 @@ class EpisodeKeys:
 
     def append(self, envs: Int64[Tensor, " n"], keys: Float[Tensor, "n D"]) -> None:
         """Remember one key in each of these envs."""
-        for env, key in zip(envs.tolist(), keys, strict=True):
-            row = self.counts[env] % self.capacity
-            if row >= self.keys.num_rows:
-                self.keys.grow(min(max(2 * self.keys.num_rows, 64), self.capacity))
-            self.keys[env, slice(row, row + 1)] = key[None]
+        rows = [self.counts[env] % self.capacity for env in envs.tolist()]
+        if (num_rows := self.keys.shape[1]) <= max(rows):
+            self.keys = grown(self.keys, min(max(2 * num_rows, 64), self.capacity))
+        self.keys[envs.to(keys.device), torch.tensor(rows, device=keys.device)] = keys
+        for env in envs.tolist():
             self.counts[env] += 1
 
     def nearest(
         self, envs: Int64[Tensor, " n"], keys: Float[Tensor, "n D"], k: int
     ) -> Float[Tensor, "n k"]:
         """Return squared distances of each key to its env's nearest ones, +inf for none."""
-        sizes = self.sizes
-        found = [
-            self.keys.search_one(env, key[None], sizes, k)[:, 0]
-            for env, key in zip(envs.tolist(), keys, strict=True)
-        ]
-        return torch.stack(found)
+        found, sizes = keys.new_full((len(keys), k), torch.inf), self.sizes
+        for row, (env, key) in enumerate(zip(envs.tolist(), keys, strict=True)):
+            distances = (self.keys[env, : sizes[env]] - key).square().sum(1)
+            nearest = distances.topk(min(k, sizes[env]), largest=False).values
+            found[row, : len(nearest)] = nearest
+        return found
 
     def state_dict(self) -> dict[str, Any]:
         """Return the keys remembered."""
-        return {"counts": list(self.counts), "keys": self.keys.state_dict(self.sizes)}
+        rows = zip(self.keys, self.sizes, strict=True)
+        return {"counts": list(self.counts), "keys": [x[:size].clone() for x, size in rows]}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore the keys remembered."""
         self.counts = list(state["counts"])
-        if max(self.sizes) > self.keys.num_rows:
-            self.keys.grow(max(self.sizes))
-        self.keys.load_state_dict(state["keys"])
+        self.keys = grown(self.keys, max(self.keys.shape[1], *self.sizes, 1))
+        for rows, keys in zip(self.keys, state["keys"], strict=True):
+            rows[: len(keys)] = keys

@@ -66,12 +66,6 @@ class KNNIndex(KeyStorage):
             return torch.cat(distances, 2), torch.cat(indices, 2)
         return self._search_halves(self.halves[0], query, sizes, k)
 
-    def search_one(
-        self, action: int, queries: Float[Tensor, "B D"], sizes: Sequence[int], k: int
-    ) -> Float[Tensor, "k B"]:
-        """Return squared distances of the k nearest keys of one action, +inf for those missing."""
-        return self._search_float32(queries - self.origin, [action], sizes, k)[0][0]
-
     def tolerance(self, queries: Float[Tensor, "B D"]) -> Float[Tensor, " B"]:
         """Return the largest squared distance of a query to an equal key, by rounding errors."""
         relative = queries - self.origin
