@@ -106,11 +106,11 @@ class OnPolicyAgent(HasState, Generic[B]):
         metrics = self.train_on(self.rollout.pop(), self.value(t.next_step, t.next_carry))
         return {"charts/learning_rate": learning_rate, **metrics}
 
-    def value(self, step: TimeStep, carry: Carry) -> Float[Tensor, " N"]:
-        """Return the value of each env's observation."""
+    def value(self, step: TimeStep, carry: Carry) -> Float[Tensor, "N ..."]:
+        """Return the value of each env's observation, or its several values."""
         raise NotImplementedError
 
-    def train_on(self, segment: Segment, next_value: Float[Tensor, " B"]) -> Metrics:
+    def train_on(self, segment: Segment, next_value: Float[Tensor, "B ..."]) -> Metrics:
         """Learn from a segment collected by the present network.
 
         ``next_value`` is the value of the observation after the last action. Raises UsageError if a

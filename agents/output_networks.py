@@ -47,14 +47,15 @@ class PolicyNetwork(nn.Module):
 
     Both read the features of a trunk or, with ``lstm`` units, of an LSTM on top of it. The critic
     also reads the plan that a timestep begins with, from which no gradient flows back. A planner
-    that is a privileged reference reads the true state in place of the features.
+    that is a privileged reference reads the true state in place of the features. With
+    ``num_values`` 2 the critic estimates the returns of rewards and of bonuses apart.
     """
 
-    def __init__(self, trunk: Network, lstm: int, planner: Planner) -> None:
+    def __init__(self, trunk: Network, lstm: int, planner: Planner, num_values: int = 1) -> None:
         super().__init__()
         self.trunk, self.planner = trunk, planner
         self.lstm = nn.LSTMCell(trunk.features, lstm) if lstm else None
-        self.critic = nn.Linear(lstm or trunk.features, 1)
+        self.critic = nn.Linear(lstm or trunk.features, num_values)
         orthogonal_(self.trunk)
         orthogonal_(self.critic, 1.0)
         if self.lstm:
@@ -63,7 +64,7 @@ class PolicyNetwork(nn.Module):
         self.plan_critic: nn.Linear | None = None
         """What the value depends on the plan, 0 at first; None for a planner without one."""
         if planner.context_size:
-            self.plan_critic = nn.Linear(planner.context_size, 1, bias=False)
+            self.plan_critic = nn.Linear(planner.context_size, num_values, bias=False)
             nn.init.zeros_(self.plan_critic.weight)
         self.recurrent = bool(self.initial(1))
         """Whether the outputs depend on earlier timesteps."""
@@ -82,9 +83,10 @@ class PolicyNetwork(nn.Module):
         action: Int64[Tensor, "B T1"] | None = None,
         decision: Int64[Tensor, "B T"] | None = None,
         privileged: UInt8[Tensor, "B T P"] | None = None,
-    ) -> tuple[Float[Tensor, "B T A"], Float[Tensor, "B T"], PlannerOutput, Carry]:
+    ) -> tuple[Float[Tensor, "B T A"], Float[Tensor, "B T ..."], PlannerOutput, Carry]:
         """Return logits, values and planner outputs [B T] of a segment, and the carry after it.
 
+        Two values are [B T 2]: of the rewards, and of the bonuses.
         ``carry`` is that before the segment. Its ``rng`` advances once per timestep, and its
         ``action`` is set to the action taken. With ``decision`` the planner repeats earlier
         decisions instead of drawing new ones. ``privileged`` holds the bytes of the true state that
@@ -109,11 +111,11 @@ class PolicyNetwork(nn.Module):
 
     def _value(
         self, features: Float[Tensor, "B D"], carry: Carry, first: Bool[Tensor, " B"]
-    ) -> Float[Tensor, " B"]:
+    ) -> Float[Tensor, "B ..."]:
         value: Tensor = self.critic(features)
         if self.plan_critic is not None:
             value = value + self.plan_critic(self.planner.context(carry, first).detach())
-        return value[:, 0]
+        return value[:, 0] if value.shape[1] == 1 else value
 
     def _lstm_step(
         self, features: Float[Tensor, "B D"], carry: Carry, first: Bool[Tensor, " B"]

@@ -3,6 +3,9 @@
 The policy's logits are a planner's, so that planners are compared within one algorithm. An agent
 with an LSTM or a planner with a carry learns from sequences: a rollout stores the carry before its
 first timestep, from which the network is unrolled again.
+
+Rewards and bonuses can have values of their own, as in RND (Burda et al. 2018, section 2.3): the
+return of bonuses has another discount factor, and goes on where an episode ends.
 """
 
 import math
@@ -31,7 +34,12 @@ from .losses import (
 from .on_policy import OnPolicyAgent, OnPolicyConfig
 from .output_networks import PolicyNetwork, inference_copy
 from .policies import sample
-from .returns import explained_variance, generalized_advantages, learning_reward
+from .returns import (
+    continuing_advantages,
+    explained_variance,
+    generalized_advantages,
+    learning_reward,
+)
 from .rollout import Rollout, SequenceBatch, split_sequences
 
 
@@ -70,19 +78,34 @@ class PPOConfig(OnPolicyConfig):
     """Coefficient of the value loss."""
     ent_coef: float = 0.01
     """Coefficient of the policy's entropy, per nat."""
+    intrinsic_value: bool = False
+    """Estimate the value of bonuses apart from that of rewards. The return of bonuses does not end
+    with an episode."""
+    int_gamma: float = 0.99
+    """Discount factor of bonuses, with intrinsic_value; gamma is that of rewards."""
+    int_coef: float = 1.0
+    """Coefficient of the advantage by bonuses, with intrinsic_value."""
+    ext_coef: float = 2.0
+    """Coefficient of the advantage by rewards, with intrinsic_value."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         check(self, "agent", at_least(1), "bptt_length")
         check(self, "agent", at_least(0), "lstm")
         check(self, "agent", at_least(0), "plan_kl_coef", "replan_coef", "ent_coef")
-        check(self, "agent", within(0, 1), "gae_lambda")
+        check(self, "agent", at_least(0), "int_coef", "ext_coef")
+        check(self, "agent", within(0, 1), "gae_lambda", "int_gamma")
         check(self, "agent", above(0), "clip_coef", "vf_coef")
         if self.free_energy and self.plan_kl_coef != self.ent_coef:
             raise UsageError(
                 f"agent.plan_kl_coef is {self.plan_kl_coef} and agent.ent_coef is "
                 f"{self.ent_coef}; under agent.free_energy both are the temperature, so make "
                 "them equal."
+            )
+        if self.intrinsic_value and self.total_clip is not None:
+            raise UsageError(
+                f"agent.total_clip is {self.total_clip}, and under agent.intrinsic_value rewards "
+                "and bonuses are not summed; leave out one of the two."
             )
 
     def build(
@@ -127,7 +150,8 @@ class PPO(OnPolicyAgent[SequenceBatch]):
                 features=features if self.columns is None else len(self.columns),
                 num_actions=spec.num_actions, seed=seed,
             )  # fmt: skip
-            self.network = PolicyNetwork(trunk, config.lstm, planner).to(self.device)
+            num_values = 1 + config.intrinsic_value
+            self.network = PolicyNetwork(trunk, config.lstm, planner, num_values).to(self.device)
         self.inference_copy = inference_copy(self.network, precision)
         self.forward, self._loss = self.inference_copy.network.forward, self.ppo_loss
         if not self.network.recurrent:  # else each timestep of a sequence would be compiled apart
@@ -151,10 +175,16 @@ class PPO(OnPolicyAgent[SequenceBatch]):
     def new_rollout(self, spec: EnvSpec) -> Rollout:
         """Return an empty rollout for the envs of ``spec``."""
         config = self.config
+        options = {"free_energy": config.free_energy, "int_value": config.intrinsic_value}
         return Rollout(
             spec,
             config.num_steps,
-            extras=("log_prob", "decision", "value", *["free_energy"] * config.free_energy),
+            extras=(
+                "log_prob",
+                "decision",
+                "value",
+                *(x for x, is_set in options.items() if is_set),
+            ),
             carry_every=self.sequence_length if self.network.recurrent else config.num_steps,
             device=self.device,
         )
@@ -179,7 +209,7 @@ class PPO(OnPolicyAgent[SequenceBatch]):
         """Sample an action from the policy, or return its mode if ``explore`` is false.
 
         The extras are the value and the log-probability of action and decision together, and what
-        the planner shows.
+        the planner shows; with ``intrinsic_value`` also the value of bonuses.
         """
         logits, value, plan, next_carry = self.outputs(step, carry)
         log_pi = logits[:, 0].log_softmax(1)
@@ -192,6 +222,8 @@ class PPO(OnPolicyAgent[SequenceBatch]):
             "value": value[:, 0].clone(),  # a compiled forward pass would overwrite it
             "decision": plan.decision[:, 0].clone(),
         }
+        if self.config.intrinsic_value:
+            extras["value"], extras["int_value"] = extras["value"].unbind(1)
         if self.config.free_energy:
             extras["free_energy"] = entropy(log_pi) - plan.kl[:, 0]
         for name, x in (("replanned", plan.replanned), ("window", plan.window)):
@@ -200,21 +232,21 @@ class PPO(OnPolicyAgent[SequenceBatch]):
         return ActOutput(action, next_carry, extras)
 
     @torch.no_grad()
-    def value(self, step: TimeStep, carry: Carry) -> Float[Tensor, " N"]:
-        """Return the value of each env's observation."""
+    def value(self, step: TimeStep, carry: Carry) -> Float[Tensor, "N ..."]:
+        """Return the value of each env's observation, or with ``intrinsic_value`` both, [N 2]."""
         value = self.outputs(step, carry)[1]
         return value[:, 0].clone()
 
     def outputs(
         self, step: TimeStep, carry: Carry
-    ) -> tuple[Float[Tensor, "N 1 A"], Float[Tensor, "N 1"], PlannerOutput, Carry]:
+    ) -> tuple[Float[Tensor, "N 1 A"], Float[Tensor, "N 1 ..."], PlannerOutput, Carry]:
         """Return logits, values and planner outputs of one timestep, and the carry after it."""
         privileged = self.planned_from(step.privileged)
         if privileged is not None:
             privileged = privileged[:, None]
         return self.forward(step.obs[:, None], step.first[:, None], carry, privileged=privileged)
 
-    def train_on(self, segment: Segment, next_value: Float[Tensor, " B"]) -> Metrics:
+    def train_on(self, segment: Segment, next_value: Float[Tensor, "B ..."]) -> Metrics:
         batch = self.estimate_advantages(segment, next_value)
         valid = self.ranks.gather(batch.valid)
         residual, returns = (self.ranks.gather(x)[valid] for x in (batch.advantage, batch.returns))
@@ -224,17 +256,26 @@ class PPO(OnPolicyAgent[SequenceBatch]):
         }
 
     def estimate_advantages(
-        self, segment: Segment, next_value: Float[Tensor, " B"]
+        self, segment: Segment, next_value: Float[Tensor, "B ..."]
     ) -> SequenceBatch:
         """Return the segment as sequences, with advantages from the values of its timesteps."""
-        config, extras = self.config, segment.extras
+        config, extras, bonus = self.config, segment.extras, segment.bonus
+        own: dict[str, Tensor] = {}
+        if config.intrinsic_value:
+            next_value, next_int_value = next_value.unbind(1)
+            int_value = torch.cat([extras["int_value"], next_int_value[:, None]], 1)
+            int_advantage = continuing_advantages(
+                bonus, config.int_gamma, int_value, segment.valid, config.gae_lambda
+            )
+            own = {"int_value": int_value[:, :-1], "int_advantage": int_advantage}
+            bonus = torch.zeros_like(bonus)
         value = torch.cat([extras["value"], next_value[:, None]], 1)
         reward = learning_reward(
-            segment.reward, segment.bonus, clip=config.reward_clip, total_clip=config.total_clip
+            segment.reward, bonus, clip=config.reward_clip, total_clip=config.total_clip
         )
         if config.free_energy:
             reward = reward + config.ent_coef * extras["free_energy"]
-        columns = {
+        columns = own | {
             "obs": segment.obs[:, :-1],
             "first": segment.first[:, :-1],
             "valid": segment.valid,
@@ -263,6 +304,10 @@ class PPO(OnPolicyAgent[SequenceBatch]):
         all timesteps but automatic resets, the other terms over those of them at which the planner
         decides. The metric approx_kl is the mean of rho - 1 - log rho, clipfrac the fraction with
         abs(rho - 1) > clip_coef.
+
+        With ``intrinsic_value`` the loss of the value of bonuses is added to that of rewards. It is
+        not clipped, as in CleanRL, and averaged over resets too, since the return crosses them. The
+        advantage is ext_coef A_ext + int_coef A_int.
         """
         config = self.config
         logits, value, plan, _ = self.network(
@@ -272,6 +317,12 @@ class PPO(OnPolicyAgent[SequenceBatch]):
         if plan.decides is not None:
             deciding = mean_weight(batch.valid & plan.decides, self.ranks)
         log_pi, advantages = logits.log_softmax(-1), batch.advantage
+        int_loss = None
+        if batch.int_value is not None and batch.int_advantage is not None:
+            value, int_value = value.unbind(-1)
+            int_returns = batch.int_advantage + batch.int_value
+            int_loss = ppo_value_loss(int_value, batch.int_value, int_returns, None)
+            advantages = config.ext_coef * advantages + config.int_coef * batch.int_advantage
         if config.norm_adv:
             advantages = normalize_advantages(advantages, deciding, self.ranks)
         logratio = action_log_prob(log_pi, batch.action) + plan.log_prob - batch.log_prob
@@ -286,6 +337,10 @@ class PPO(OnPolicyAgent[SequenceBatch]):
             "losses/clipfrac": logratio.expm1().abs() > (config.clip_coef or math.inf),
         }
         weights = dict.fromkeys(terms, deciding) | {"losses/value_loss": all_valid}
+        if int_loss is not None:
+            terms["losses/int_value_loss"] = int_loss
+            always = torch.ones_like(batch.valid)
+            weights["losses/int_value_loss"] = mean_weight(always, self.ranks)
         means = {name: (weights[name] * term).sum((-2, -1)) for name, term in terms.items()}
         loss = (
             means["losses/policy_loss"]
@@ -294,4 +349,6 @@ class PPO(OnPolicyAgent[SequenceBatch]):
             + config.plan_kl_coef * means["plan/kl"]
             + config.replan_coef * means["plan/replan_prob"]
         )
+        if int_loss is not None:
+            loss = loss + config.vf_coef * means["losses/int_value_loss"]
         return loss, {name: mean.detach() for name, mean in means.items()}

@@ -90,6 +90,23 @@ def generalized_advantages(
     return lambda_returns(reward, discount, value, valid, lambda_) - value[:, :-1]
 
 
+def continuing_advantages(
+    bonus: Float[Tensor, "B T"],
+    gamma: float,
+    value: Float[Tensor, "B T+1"],
+    valid: Bool[Tensor, "B T"],
+    lambda_: float,
+) -> Float[Tensor, "B T"]:
+    """Return advantages [B, T] by bonuses whose return goes on where an episode ends.
+
+    That is the non-episodic return of Burda et al. 2018 (section 2.3). A reset takes no time: it
+    has discount 1, where the bonus is 0, and the value of an episode's last observation is that of
+    the next one's first.
+    """
+    discount = torch.where(valid, gamma, 1.0)
+    return generalized_advantages(bonus, discount, value, torch.ones_like(valid), lambda_)
+
+
 def returns_to_go(
     reward: Float[Tensor, "B T"], discount: Float[Tensor, "B T"], valid: Bool[Tensor, "B T"]
 ) -> Float[Tensor, "B T"]:

@@ -177,6 +177,9 @@ class SequenceBatch(Batch):
     """Before the first timestep of each sequence."""
     privileged: UInt8[Tensor, "*s B T P"] | None = None
     """The bytes of the true state that the planner reads; None if it reads none."""
+    int_value: Float[Tensor, "*s B T"] | None = None
+    """The value of the bonuses; None where one value is that of rewards and bonuses."""
+    int_advantage: Float[Tensor, "*s B T"] | None = None
 
     @property
     def returns(self) -> Float[Tensor, "*s B T"]:

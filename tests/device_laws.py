@@ -263,6 +263,7 @@ def check_bonus(config: BonusConfig, folder: Path) -> None:
 
 AGENT_CASES: dict[str, AgentConfig] = LAW_AGENTS | {
     "lstm": replace(SMALL_PPO, lstm=8),
+    "intrinsic-value": replace(SMALL_PPO, intrinsic_value=True),
     "strawe": replace(SMALL_PPO, planner=PLANNER_EXAMPLES["strawe"]),
     "replay-on-device": DQNConfig(network=SMALL_PPO.network, replay_on_device=True),
     "mfec-refit": replace(MFEC_VAE, refit_every=40),
@@ -323,7 +324,7 @@ def test_a_planner(name: str) -> None:
 
 @pytest.mark.parametrize("name", BONUSES)
 def test_a_bonus(name: str, tmp_path: Path) -> None:
-    check_bonus(BONUSES[name](), tmp_path)
+    check_bonus(BONUSES[name]().example(), tmp_path)
 
 
 @pytest.mark.parametrize("name", DENSITY_EXAMPLES)

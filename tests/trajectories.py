@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from reverie.agents.bonuses.density_bonus import PseudoCountConfig
+from reverie.agents.bonuses.rnd import RNDConfig
 from reverie.agents.dqn import DQNConfig
 from reverie.agents.dyna import DynaConfig
 from reverie.agents.episodic.mfec import MFECConfig
@@ -56,6 +57,8 @@ def shortened(name: str) -> Experiment:
         protocol = getattr(experiment.env, "protocol")  # noqa: B009
         env = AtariConfig("breakout", replace(protocol, frames_cap=240))
     bonus = experiment.bonus
+    if isinstance(bonus, RNDConfig):
+        bonus = replace(bonus, initial_frames=20, update_every=64)
     if isinstance(bonus, PseudoCountConfig) and isinstance(bonus.density, PixelCNNConfig):
         bonus = replace(bonus, density=replace(bonus.density, maps=4, blocks=1))
     return replace(experiment, agent=agent, env=env, bonus=bonus)

@@ -1,7 +1,8 @@
 """Exploration bonuses: intrinsic rewards by the novelty of frames.
 
 A bonus reads the newest frame of a transition's next observation, or its true state. It learns the
-frames of a timestep in the order of the envs. At autoreset timesteps it is 0 and learns nothing.
+frames of a timestep in the order of the envs, or together. At autoreset timesteps it is 0 and
+learns nothing.
 """
 
 import math
@@ -55,6 +56,13 @@ class BonusConfig:
 
     needs_privileged: ClassVar[bool] = False
     """Whether it is a privileged reference, which reads the true state."""
+    in_order: ClassVar[bool] = True
+    """Whether a timestep of N envs equals N timesteps of one: it does not where the frames of a
+    timestep are learned at once, or each env has a memory of its own."""
+
+    def example(self) -> "BonusConfig":
+        """Return these settings made small, so that the laws of the role take seconds."""
+        return self
 
     def build(
         self,

@@ -53,7 +53,7 @@ class PPOSeeds(SeedAgent[PPO]):
             agent.rollout.load_state_dict(state)
             agent.rng = rng.clone()
 
-    def _train_on_rollout(self, next_value: Float[Tensor, " N"]) -> list[Metrics]:
+    def _train_on_rollout(self, next_value: Float[Tensor, "N ..."]) -> list[Metrics]:
         """Update for several epochs (``PPO.train_on``), each seed in minibatches of its own."""
         num_seeds, config = len(self.agents), self.rows.config
         learning_rates = [agent.anneal_learning_rate() for agent in self.agents]
@@ -107,7 +107,7 @@ class _SeedAxis(nn.Module):
         action: Int64[Tensor, "S B T"],
         decision: Int64[Tensor, "S B T"],
         privileged: UInt8[Tensor, "S B T P"] | None,
-    ) -> tuple[Float[Tensor, "S B T A"], Float[Tensor, "S B T"], PlannerOutput, Carry]:
+    ) -> tuple[Float[Tensor, "S B T A"], Float[Tensor, "S B T ..."], PlannerOutput, Carry]:
         size = first.shape[:2]
         carry = {name: x.flatten(0, 1) for name, x in carry.items()}
         obs, first, action, decision = (x.flatten(0, 1) for x in (obs, first, action, decision))

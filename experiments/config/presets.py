@@ -3,6 +3,7 @@
 from dataclasses import dataclass, replace
 
 from ...agents.bonuses.density_bonus import PseudoCountConfig, SurpriseConfig
+from ...agents.bonuses.rnd import RNDConfig
 from ...agents.bonuses.simhash import SimHashConfig
 from ...agents.dqn import DQNConfig
 from ...agents.dyna import DynaConfig
@@ -45,6 +46,22 @@ SHORT = Experiment(
 # Huang et al. 2022, as CleanRL's ppo_atari: 8 envs, 40 million frames.
 PPO = Experiment(
     PPOConfig(), AtariConfig(protocol=PROTOCOLS["nature"]), total_timesteps=10_000_000, num_envs=8
+)
+
+# Burda et al. 2018, with the settings of CleanRL's ppo_rnd_envpool. The network is that of PPO, and
+# an episode is a game with sticky actions, as in the paper, where CleanRL's ends with a life.
+PPO_RND = Experiment(
+    PPOConfig(
+        intrinsic_value=True,
+        gamma=0.999,
+        ent_coef=0.001,
+        learning_rate=1e-4,
+        anneal_steps=2_000_000_000,
+    ),
+    AtariConfig("montezuma_revenge", PROTOCOLS["machado"]),
+    RNDConfig(initial_frames=50 * 128 * 128, update_every=128 * 128),
+    total_timesteps=2_000_000_000,
+    num_envs=128,
 )
 
 # Gallici et al. 2024: 128 envs, 200 million frames.
@@ -142,6 +159,7 @@ PRESETS: dict[str, Experiment] = {
         ),
         num_envs=16,
     ),
+    "ppo-rnd": PPO_RND,
     "pqn": PQN,
     "pqn-cts": replace(PQN, bonus=PseudoCountConfig()),
     "figar": replace(PPO, agent=PPOConfig(planner=FiGARConfig())),
@@ -257,6 +275,10 @@ DESCRIPTIONS: dict[str, Description] = {
     "a2c": Description(
         "A2C with Adam: one update per segment of five timesteps.",
         "Mnih et al. 2016, Asynchronous Methods for Deep Reinforcement Learning",
+    ),
+    "ppo-rnd": Description(
+        "PPO with a bonus for frames that a network cannot predict, and a value of its own for it.",
+        "Burda et al. 2018, Exploration by Random Network Distillation; Huang et al. 2022",
     ),
     "pqn": Description(
         "Parallel Q-learning without a replay buffer or a target network, for many envs.",

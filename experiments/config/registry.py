@@ -13,6 +13,9 @@ from typing import Any, TypeVar
 
 from ...agents.bonuses.bonus import BonusConfig, NoBonusConfig
 from ...agents.bonuses.density_bonus import PseudoCountConfig, SurpriseConfig
+from ...agents.bonuses.episodic_novelty import EpisodicNoveltyConfig
+from ...agents.bonuses.exemplar import ExemplarConfig
+from ...agents.bonuses.rnd import RNDConfig
 from ...agents.bonuses.simhash import SimHashConfig
 from ...agents.bonuses.true_counts import TrueCountsConfig
 from ...agents.dqn import DQNConfig
@@ -70,7 +73,10 @@ AGENTS: dict[str, type[AgentConfig]] = {
 
 BONUSES: dict[str, type[BonusConfig]] = {
     "none": NoBonusConfig,
+    "episodic": EpisodicNoveltyConfig,
+    "exemplar": ExemplarConfig,
     "pseudo-count": PseudoCountConfig,
+    "rnd": RNDConfig,
     "simhash": SimHashConfig,
     "surprise": SurpriseConfig,
     "true-counts": TrueCountsConfig,

@@ -44,7 +44,8 @@ def test_minibatches_are_rows_with_observations_in_channels_last_format() -> Non
     rows = torch.tensor([5, 0, 5, 31])
     minibatch = select(batch, rows)
     assert minibatch.privileged is batch.privileged is None  # no planner reads the true state
-    for name in {x.name for x in fields(batch)} - {"carry", "privileged"}:
+    none = {"privileged", "int_value", "int_advantage"}
+    for name in {x.name for x in fields(batch)} - none - {"carry"}:
         assert torch.equal(getattr(minibatch, name), getattr(batch, name)[rows]), name
     assert minibatch.obs.movedim(-3, -1).is_contiguous()
 
@@ -172,6 +173,77 @@ class Recall(ScriptedEnv):
         return self.buffer
 
 
+TWO_VALUES = replace(SMALL, intrinsic_value=True, int_gamma=0.5, int_coef=3.0, ext_coef=0.25)
+
+
+def with_bonuses(transitions: list[Transition]) -> list[Transition]:
+    """Return transitions with a bonus of the number of the timestep, and none at resets."""
+    return [t.with_bonus(i * t.valid.float()) for i, t in enumerate(transitions)]
+
+
+def test_values_of_rewards_and_bonuses_have_returns_of_their_own() -> None:
+    agent = agent_for(TWO_VALUES, ScriptedEnv(4))
+    transitions = with_bonuses(collect(agent, ScriptedEnv(4), 8))
+    segment, batch = segment_of(agent, transitions), batch_of(agent, transitions)
+    values = agent.network(segment.obs, segment.first, segment.carry)[1]
+    assert batch.int_value is not None
+    assert batch.int_advantage is not None
+    for value, column in zip(
+        values[:, :-1].unbind(-1), (batch.value, batch.int_value), strict=True
+    ):
+        torch.testing.assert_close(value.reshape(-1, 1), column)
+    without = [t.with_bonus(torch.zeros(4)) for t in transitions]
+    other = batch_of(agent, without)
+    assert torch.equal(batch.advantage, other.advantage), "of rewards alone"
+    int_value, expected = values[..., 1], []
+    for env in range(4):
+        total = float(int_value[env, 8])
+        returns = []
+        for t in reversed(range(8)):
+            if segment.valid[env, t]:
+                after = 0.05 * float(int_value[env, t + 1]) + 0.95 * total
+                total = float(segment.bonus[env, t]) + 0.5 * after
+            else:
+                total = 0.05 * float(int_value[env, t + 1]) + 0.95 * total
+            returns.append(total)
+        expected += returns[::-1]
+    actual = (batch.int_advantage + batch.int_value).flatten().tolist()
+    assert actual == pytest.approx(expected, abs=1e-5)
+
+
+def test_the_loss_of_two_values_by_hand() -> None:
+    """Gradients of both, weighted advantages, and the value of bonuses learned at resets too."""
+    config = replace(TWO_VALUES, norm_adv=False, clip_coef=None, clip_vloss=False)
+    agent = agent_for(config, ScriptedEnv(4))
+    transitions = with_bonuses(collect(agent, ScriptedEnv(4), 8))
+    batch = batch_of(agent, transitions)
+    assert batch.int_value is not None
+    assert batch.int_advantage is not None
+    loss, metrics = agent.ppo_loss(batch)
+    logits, values, _, _ = agent.network(batch.obs, batch.first, batch.carry)
+    policy = -(0.25 * batch.advantage + 3 * batch.int_advantage)[batch.valid].mean()
+    of_reward = (values[..., 0] - batch.returns)[batch.valid].square().mean() / 2
+    of_bonus = (values[..., 1] - batch.int_value - batch.int_advantage).square().mean() / 2
+    entropy = torch.distributions.Categorical(logits=logits).entropy()[batch.valid].mean()
+    expected = policy + 0.5 * (of_reward + of_bonus) - 0.01 * entropy
+    torch.testing.assert_close(loss, expected)
+    torch.testing.assert_close(metrics["losses/int_value_loss"], of_bonus.detach())
+
+
+def test_the_value_of_bonuses_is_learned_beside_that_of_rewards() -> None:
+    """Bonuses of 1 for ever are worth 1 / (1 - gamma), whatever the rewards and episodes are."""
+    config = replace(
+        TWO_VALUES, int_gamma=0.8, learning_rate=1e-2, anneal_steps=0, gamma=0.5, clip_vloss=False,
+    )  # fmt: skip
+    envs = BatchedEnv(ScriptedEnv(4))
+    agent = config.build(envs.spec, seed=0)
+    for t in islice(interact(envs, agent), 1600):
+        agent.learn(t.with_bonus(t.valid.float()))
+    values = agent.value(t.next_step, t.next_carry)
+    assert values[:, 1].tolist() == pytest.approx([5.0] * 4, abs=0.3)
+    assert (values[:, 0] < 4).all()
+
+
 def test_samples_follow_the_softmax() -> None:
     logits = torch.tensor([0.0, 1.0, 2.0]).repeat(20_000, 1)
     actions = sample(logits, prng.initial_rng(0, prng.Purpose.TRAIN, 20_000))
@@ -197,6 +269,9 @@ def test_the_learning_rate_decays_to_zero() -> None:
         {"num_minibatches": -1},
         {"lstm": -1},
         {"gae_lambda": 1.5},
+        {"int_gamma": 1.5},
+        {"int_coef": -1.0},
+        {"total_clip": 1.0, "intrinsic_value": True},
         {"clip_coef": 0.0},
         {"learning_rate": math.nan},
         {"anneal_steps": -1},

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from reverie.agents.returns import (
+    continuing_advantages,
     explained_variance,
     generalized_advantages,
     lambda_returns,
@@ -127,3 +128,33 @@ def test_advantages_end_at_termination_lost_life_and_time_out_and_are_0_at_reset
     assert actual[1].tolist() == [-0.5, -3.0, 1 + 0.5 * 4 - 8, 2.0]
     # A time-out after timestep 1 bootstraps from the last observation's value 8: 1 + .5 * 8 - 4.
     assert actual[2].tolist() == [1 + 0.5 * 5 - 2, 1.0, 0.0, 2.0]
+
+
+@pytest.mark.parametrize(
+    ("lambda_", "expected"),
+    [
+        # From the end: 8 + .5 * 16 - 4 = 12; the reset has the return 16 of the next timestep, and
+        # the value 6; 2 + .5 * 16 - 2 = 8; 1 + .5 * 10 - 4 = 2.
+        (1.0, [2.0, 8.0, 10.0, 12.0]),
+        # 1 + .5 * 2 - 4, 2 + .5 * 6 - 2, the next value 4 - 6, 8 + .5 * 16 - 4.
+        (0.0, [-2.0, 3.0, -2.0, 12.0]),
+    ],
+)
+def test_advantages_by_bonuses_go_on_where_an_episode_ends(
+    lambda_: float, expected: list[float]
+) -> None:
+    bonus = torch.tensor([[1.0, 2.0, 0.0, 8.0]])
+    value = torch.tensor([[4.0, 2.0, 6.0, 4.0, 16.0]])
+    valid = torch.tensor([[True, True, False, True]])
+    assert continuing_advantages(bonus, 0.5, value, valid, lambda_)[0].tolist() == expected
+
+
+def test_advantages_of_rewards_and_bonuses_sum_to_those_of_their_sum_within_an_episode() -> None:
+    generator = torch.Generator().manual_seed(0)
+    reward, bonus = torch.randn(2, 3, 4, generator=generator)
+    values = torch.randn(2, 3, 5, generator=generator)
+    valid, discount = torch.ones(3, 4, dtype=torch.bool), torch.full((3, 4), 0.9)
+    apart = generalized_advantages(reward, discount, values[0], valid, 0.7)
+    apart = apart + continuing_advantages(bonus, 0.9, values[1], valid, 0.7)
+    together = generalized_advantages(reward + bonus, discount, values.sum(0), valid, 0.7)
+    torch.testing.assert_close(apart, together)

@@ -1,6 +1,7 @@
 """Tests of bonuses in a run: selected by name, added to the reward, resumed, stopped at nan."""
 
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -8,11 +9,19 @@ import pytest
 import torch
 from torch import Tensor
 
+from reverie.agents.bonuses.bonus import BonusConfig
 from reverie.agents.bonuses.density_bonus import PseudoCountConfig
+from reverie.agents.bonuses.episodic_novelty import EpisodicNoveltyConfig
+from reverie.agents.bonuses.exemplar import ExemplarConfig
+from reverie.agents.bonuses.rnd import RNDConfig
 from reverie.agents.bonuses.simhash import SimHashConfig
+from reverie.agents.dqn import DQNConfig
 from reverie.agents.interface import Agent, AgentConfig
+from reverie.agents.loop import interact
+from reverie.agents.networks import MLPConfig
 from reverie.agents.policies import RandomPolicy
 from reverie.envs.atari.atari import AtariConfig
+from reverie.envs.batched_env import BatchedEnv
 from reverie.envs.catch import CatchConfig
 from reverie.envs.deep_sea import DeepSeaConfig
 from reverie.envs.errors import UsageError
@@ -138,3 +147,27 @@ def test_a_run_stops_when_a_log_probability_is_nan(
     monkeypatch.undo()
     register_wanderer(monkeypatch)
     assert cli.main([*argv, "--total-timesteps", "2000"]) == 0, "the same command continues"
+
+
+@pytest.mark.parametrize(
+    "bonus",
+    [
+        RNDConfig(5.0, learning_rate=3e-4, update_every=128, update_proportion=1.0),
+        ExemplarConfig(scale=0.03),
+        EpisodicNoveltyConfig(scale=1e-3),
+    ],
+    ids=["rnd", "exemplar", "episodic"],
+)
+def test_an_agent_with_a_learned_bonus_solves_a_small_deep_sea(bonus: BonusConfig) -> None:
+    """Size 5, whose treasure a uniform policy finds in one of 32 episodes."""
+    agent_config = DQNConfig(
+        network=MLPConfig((32,)), exploration_steps=2_000, end_epsilon=0.01, learning_starts=200,
+        buffer_size=10_000, learning_rate=2e-3, target_network_frequency=200,
+    )  # fmt: skip
+    envs = BatchedEnv(DeepSeaConfig(5).build(8), seed=0)
+    agent, paid = agent_config.build(envs.spec, seed=0), bonus.build(envs.spec, seed=0)
+    scores: list[float] = []
+    for t in islice(interact(envs, agent), 350):
+        agent.learn(t.with_bonus(paid(t)))
+        scores += t.next_step.reward[t.next_step.last].tolist()
+    assert sum(x > 0.5 for x in scores[-100:]) > 50

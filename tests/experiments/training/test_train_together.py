@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from reverie.agents.bonuses.density_bonus import PseudoCountConfig
+from reverie.agents.bonuses.rnd import RNDConfig
 from reverie.agents.bonuses.simhash import SimHashConfig
 from reverie.agents.bonuses.true_counts import TrueCountsConfig
 from reverie.agents.dqn import DQNConfig
@@ -45,6 +46,9 @@ CASES = {
         replace(DQN, monte_carlo_weight=0.0, n_step=2, dueling=True), MAZE, SimHashConfig()
     ),
     "ppo, mazes, cts": Experiment(PPO, MAZE, PseudoCountConfig()),
+    "ppo with two values, deep sea, rnd": Experiment(
+        replace(PPO, intrinsic_value=True), DeepSeaConfig(4), RNDConfig().example()
+    ),
     "dqn, minatar, true counts": Experiment(
         replace(DQN, network=SmallConvConfig()), MinAtarConfig(), TrueCountsConfig()
     ),
