@@ -11,33 +11,34 @@ where the canvas errs most; and Gaussian windows (Gregor et al. 2015) in place o
 transformer, because a filter's gradient by place and size is that of all pixels under it.
 """
 
-import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import ClassVar, NamedTuple
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.distributions import Bernoulli, Distribution, Normal, constraints
+from torch.distributions import Bernoulli, Distribution, Normal
 from torch.nn.functional import adaptive_avg_pool2d
-from torch.special import ndtr, ndtri
 
 from ...envs.checks import at_least, check, within
 from ...envs.errors import UsageError
-from ..attention import AttentionWindow, gaussian_filters, read, write
+from ..attention import read, write
 from ..inference.bounds import Weights
 from ..likelihoods import Likelihood
 from .composition import Composition
 from .interface import LatentConfig, LatentModel
-from .objects import ObjectsPrior, log_prob_of_presence, presence_logits
+from .objects import (
+    Choose,
+    Objects,
+    ObjectsPosterior,
+    ObjectsPrior,
+    log_prob_of_presence,
+    presence_logits,
+)
+from .places import PLACE, RATE, Places
 
-PLACE = 3
-"""Numbers of a place: log scale, row and column, each N(0, 1) a priori."""
-SCALE = 0.25
-"""Standard deviation of the logarithm of an object's size a priori."""
-RATE = 10
-"""Of learning the background and the attention, in learning rates, as few gradients reach them."""
 POOLED = 8
 """Rows and columns of the features."""
 
@@ -87,10 +88,6 @@ class AIRConfig(LatentConfig):
         return AIR(self, self.pixels(shape, levels))
 
 
-Choose = Callable[[int, slice, Distribution], Tensor]
-"""Returns some numbers of a step's code, given the step, their place in it, and their posterior."""
-
-
 class Step(NamedTuple):
     """What R frames hold at a step."""
 
@@ -131,8 +128,7 @@ class AIR(LatentModel):
         self.register_buffer("mean", torch.zeros(self.obs_shape))
         self.register_buffer("std", torch.ones(()))
         self.background = nn.Parameter(torch.zeros(pixels.maps, *self.obs_shape))
-        self.log_sharpness = nn.Parameter(torch.tensor(-math.log(2 * config.min_std**2) / RATE))
-        self.gate = nn.Parameter(torch.tensor(1 / RATE))
+        self.places = Places(self.glimpse, (height, width))
         self.locate = nn.Linear(hidden, 1 + 2 * PLACE)
         self.detect = nn.Sequential(nn.Linear(2 * patch, hidden), nn.ReLU(), self.locate)
         self.appearance = nn.Linear(hidden, 2 * config.size)
@@ -149,24 +145,24 @@ class AIR(LatentModel):
 
     @torch.no_grad()
     def initialize_from(self, x: Tensor) -> None:
-        """Set the background to each pixel's median, as if it never changed, and attend."""
-        self.gate.fill_(1 / RATE)
-        usual = x.median(0).values.expand_as(x)
-        self.background.copy_(self.pixels.initial(usual).view_as(self.background) / RATE)
+        """Set the background to each pixel's distribution, and let errors attract objects."""
+        self.places.attract()
+        self.background.copy_(self.pixels.initial(x).view_as(self.background) / RATE)
         if len(x) > 1:
             inputs = self.inputs(x)
             self.mean.copy_(inputs.mean(0))
             self.std.copy_((inputs - self.mean).square().mean().sqrt().clamp(min=0.05))
 
     def start_at_prior(self) -> None:
-        for parameter in (self.gate, *self.locate.parameters(), *self.appearance.parameters()):
+        outputs = *self.locate.parameters(), *self.appearance.parameters()
+        for parameter in (self.places.attraction, *outputs):
             nn.init.zeros_(parameter)
 
     def prior(self) -> Distribution:
         return ObjectsPrior(self.prior_logits, self.width)
 
-    def posterior(self, x: Tensor) -> "ObjectsPosterior":
-        return ObjectsPosterior(self, x)
+    def posterior(self, x: Tensor) -> ObjectsPosterior:
+        return ObjectsPosterior(len(x), self.steps, self.width, partial(self.infer, x))
 
     def weigh(self, x: Tensor, samples: int, *, pathwise: bool = False) -> Weights:
         """Sample objects one by one; log-probabilities and likelihood come from one pass."""
@@ -217,16 +213,14 @@ class AIR(LatentModel):
         present = (logits > 0).cumprod(0).view(*logits.shape, *[1] * (written.ndim - 2))
         params = self._empty(len(x)) + (present * written).cumsum(0)
         images = self.pixels.image(params.view(*logits.shape, -1, *self.pixels.shape))
-        half = self.glimpse / 2 * _stride(codes[..., 1:2])
-        center = ndtr(codes[..., 2 : 1 + PLACE]) * half.new_tensor(self.obs_shape[1:])
-        boxes = torch.cat([center - half, center + half], -1)
+        boxes = self.places.boxes(codes[..., 1 : 1 + PLACE])
         return Composition(images, boxes, presence=logits.sigmoid().cumprod(0))
 
     def inputs(self, x: Tensor) -> Float[Tensor, "B K H W"]:
         """Return the values of pixels as networks read them."""
         return self.pixels.inputs(x).reshape(-1, *self.obs_shape)
 
-    def infer(self, x: Tensor, samples: int, choose: Choose) -> "Objects":
+    def infer(self, x: Tensor, samples: int, choose: Choose) -> Objects:
         """Infer each frame's objects ``samples`` times, R = samples x B."""
         path = [*self.follow(x, samples, choose)]
         logits, codes, log_rest = (
@@ -247,53 +241,20 @@ class AIR(LatentModel):
         for t in range(self.steps):
             error = self._error(inputs, canvas)
             images = torch.cat([centered, error / self.std], 1)
-            attended = self.attend(error)
-            glimpse = read(images, *self.windows(attended, writing=False))
+            attended = self.places.attend(error)
+            glimpse = read(images, *self.places.windows(attended))
             outputs = self.detect(glimpse.flatten(1)).float()
             logit = outputs[:, :1] + self.prior_logits[t]
             present = present * choose(t, slice(1), Bernoulli(logits=logit, validate_args=False))
             where = _normal(outputs[:, 1:], attended)
             place = choose(t, slice(1, 1 + PLACE), where)
-            glimpse = read(images, *self.windows(place, writing=False))
+            glimpse = read(images, *self.places.windows(place))
             what = _normal(self.recognize(glimpse.flatten(1)).float())
             appearance = choose(t, slice(1 + PLACE, None), what)
             code = present * torch.cat([torch.ones_like(present), place, appearance], 1)
             canvas = canvas + self._write(code)
             log_rest = where.log_prob(place).sum(1) + what.log_prob(appearance).sum(1)
             yield Step(logit[:, 0], code, present[:, 0] * log_rest, canvas)
-
-    def attend(self, error: Float[Tensor, "R K H W"]) -> Float[Tensor, "R 3"]:
-        """Return the place, of the usual size, around which the squared errors are largest.
-
-        It is the mean under a softmax of their sums around each pixel.
-        """
-        height, width = self.obs_shape[1:]
-        rows, columns = (_neighborhoods(n, self.glimpse / 4).to(error) for n in (height, width))
-        energy = (rows @ error.square().sum(1) @ columns).float().flatten(1)
-        attention = ((RATE * self.log_sharpness).exp() * energy).softmax(1)
-        attention = attention.unflatten(1, (height, width))
-        row = (attention.sum(2) * _positions(height).to(error)).sum(1)
-        column = (attention.sum(1) * _positions(width).to(error)).sum(1)
-        place = torch.stack([torch.full_like(row, 0.5), row, column], 1)
-        return RATE * self.gate * ndtri(place)
-
-    def windows(self, place: Float[Tensor, "R 3"], *, writing: bool) -> list[AttentionWindow]:
-        """Return the windows of rows and columns at a place, which may be partly off the frame.
-
-        A filter is as wide as the distance of two, or of two pixels if that is larger, so that what
-        a constant patch writes is constant.
-        """
-        stride, margin = _stride(place[:, 0]), self.glimpse // 2 + 1
-        variance = (stride.clamp(min=1) / 2).square()
-        gain = 1 / stride if writing else torch.ones_like(stride)
-        found = []
-        for center, length in zip(place[:, 1:].unbind(1), self.obs_shape[1:], strict=True):
-            padded, position = length + 2 * margin, length * ndtr(center) - 0.5 + margin
-            filters = gaussian_filters(
-                position, stride, variance, count=self.glimpse, length=padded
-            )
-            found.append(AttentionWindow(filters[:, :, margin:-margin], gain))
-        return found
 
     def _empty(self, count: int) -> Float[Tensor, "R maps K H W"]:
         """Return the canvas without objects."""
@@ -310,52 +271,8 @@ class AIR(LatentModel):
         presence, place, appearance = code.split([1, PLACE, self.width - 1 - PLACE], 1)
         patch = self.paint(appearance).float() * presence.clamp(0, 1)
         patch = patch.view(len(code), -1, self.glimpse, self.glimpse)
-        written = write(patch, *self.windows(place, writing=True))
+        written = write(patch, *self.places.windows(place, writing=True))
         return written.float().view(len(code), *self.background.shape)
-
-
-class Objects(NamedTuple):
-    """The objects of R frames in T steps, and their probabilities."""
-
-    logits: Float[Tensor, "R T"]
-    """Of the presence of an object, given that those before are present."""
-    codes: Float[Tensor, "R T D"]
-    log_presence: Float[Tensor, " R"]
-    """log q of which objects are present."""
-    log_rest: Float[Tensor, " R"]
-    """log q of place and appearance of those that are."""
-    canvas: Float[Tensor, "R maps K H W"]
-    """Parameters of the pixels."""
-
-    @property
-    def probs(self) -> Float[Tensor, "R T"]:
-        """The probability that an object is present, by the logits of these codes."""
-        return self.logits.sigmoid().cumprod(1)
-
-
-class ObjectsPosterior(Distribution):
-    """The objects of each frame, inferred one after another."""
-
-    has_rsample = False
-    arg_constraints: ClassVar[dict[str, constraints.Constraint]] = {}
-
-    def __init__(self, model: AIR, x: Tensor) -> None:
-        self.model, self.x = model, x
-        super().__init__(x.shape[:1], torch.Size([model.size]), validate_args=False)
-
-    def log_prob(self, value: Float[Tensor, "*S D"]) -> Float[Tensor, "*S"]:
-        codes = value.reshape(-1, self.model.steps, self.model.width)
-        samples = len(codes) // len(self.x)
-        found = self.model.infer(self.x, samples, lambda step, part, _: codes[:, step, part])
-        return (found.log_presence + found.log_rest).view(value.shape[:-1])
-
-    @torch.no_grad()
-    def sample(
-        self, sample_shape: torch.Size | list[int] | tuple[int, ...] = ()
-    ) -> Float[Tensor, "*S D"]:
-        samples = math.prod(sample_shape)
-        found = self.model.infer(self.x, samples, lambda _step, _part, q: q.sample())
-        return found.codes.view(self._extended_shape(torch.Size(sample_shape)))
 
 
 def _as_if_present(step: int, part: slice, q: Distribution) -> Tensor:
@@ -367,19 +284,3 @@ def _normal(params: Float[Tensor, "R twice"], center: Tensor | float = 0.0) -> N
     """Return N(center, 1) at zeros; the log standard deviation stays within 8 of 0."""
     mean, log_std = params.chunk(2, 1)
     return Normal(center + mean, (8 * (log_std / 8).tanh()).exp(), validate_args=False)
-
-
-def _stride(log_scale: Tensor) -> Tensor:
-    """Return the distance in the frame of two pixels of a patch, within exp(+-2)."""
-    return (SCALE * log_scale.clamp(-8, 8)).exp()
-
-
-def _positions(length: int) -> Float[Tensor, " {length}"]:
-    """Return the centers of pixels, in 0..1."""
-    return (torch.arange(length) + 0.5) / length
-
-
-def _neighborhoods(length: int, std: float) -> Float[Tensor, "{length} {length}"]:
-    """Return the weight of each position around each other one, 1 at itself."""
-    position = torch.arange(length) / std
-    return (-(position[:, None] - position).square() / 2).exp()

@@ -1,7 +1,8 @@
 """Distributions of a varying number of objects, of which the first absent one ends the frame."""
 
 import math
-from typing import ClassVar
+from collections.abc import Callable
+from typing import ClassVar, NamedTuple
 
 import torch
 from jaxtyping import Float
@@ -40,6 +41,57 @@ class ObjectsPrior(Distribution):
         codes = torch.randn(*shape, self.width, device=self.logits.device)
         codes[..., 0] = 1
         return (presence.cumprod(-1)[..., None] * codes).flatten(-2)
+
+
+Choose = Callable[[int, slice, Distribution], Tensor]
+"""Returns some numbers of a step's code, given the step, their place in it, and their posterior."""
+
+
+class Objects(NamedTuple):
+    """The objects of R frames in T steps, and their probabilities."""
+
+    logits: Float[Tensor, "R T"]
+    """Of the presence of an object, given that those before are present."""
+    codes: Float[Tensor, "R T D"]
+    log_presence: Float[Tensor, " R"]
+    """log q of which objects are present."""
+    log_rest: Float[Tensor, " R"]
+    """log q of place and appearance of those that are."""
+    canvas: Float[Tensor, "R maps K H W"]
+    """Parameters of the pixels."""
+
+    @property
+    def probs(self) -> Float[Tensor, "R T"]:
+        """The probability that an object is present, by the logits of these codes."""
+        return self.logits.sigmoid().cumprod(1)
+
+
+Infer = Callable[[int, Choose], Objects]
+"""Infers each frame's objects so many times."""
+
+
+class ObjectsPosterior(Distribution):
+    """The objects of each frame, inferred one after another."""
+
+    has_rsample = False
+    arg_constraints: ClassVar[dict[str, constraints.Constraint]] = {}
+
+    def __init__(self, count: int, steps: int, width: int, infer: Infer) -> None:
+        self.count, self.steps, self.width, self.infer = count, steps, width, infer
+        super().__init__(torch.Size([count]), torch.Size([steps * width]), validate_args=False)
+
+    def log_prob(self, value: Float[Tensor, "*S D"]) -> Float[Tensor, "*S"]:
+        codes = value.reshape(-1, self.steps, self.width)
+        samples = len(codes) // self.count
+        found = self.infer(samples, lambda step, part, _: codes[:, step, part])
+        return (found.log_presence + found.log_rest).view(value.shape[:-1])
+
+    @torch.no_grad()
+    def sample(
+        self, sample_shape: torch.Size | list[int] | tuple[int, ...] = ()
+    ) -> Float[Tensor, "*S D"]:
+        found = self.infer(math.prod(sample_shape), lambda _step, _part, q: q.sample())
+        return found.codes.view(self._extended_shape(torch.Size(sample_shape)))
 
 
 def presence_logits(counts: Float[Tensor, " N"]) -> Float[Tensor, " T"]:
