@@ -11,6 +11,7 @@ where the canvas errs most; and Gaussian windows (Gregor et al. 2015) in place o
 transformer, because a filter's gradient by place and size is that of all pixels under it.
 """
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import partial
@@ -127,7 +128,8 @@ class AIR(LatentModel):
         self.register_buffer("prior_logits", presence_logits(torch.tensor(counts)))
         self.register_buffer("mean", torch.zeros(self.obs_shape))
         self.register_buffer("std", torch.ones(()))
-        self.background = nn.Parameter(torch.zeros(pixels.maps, *self.obs_shape))
+        self.canvas_shape = pixels.maps, *self.obs_shape
+        self.background = nn.Parameter(torch.zeros(1, math.prod(self.canvas_shape)))
         self.places = Places(self.glimpse, (height, width))
         self.locate = nn.Linear(hidden, 1 + 2 * PLACE)
         self.detect = nn.Sequential(nn.Linear(2 * patch, hidden), nn.ReLU(), self.locate)
@@ -147,7 +149,7 @@ class AIR(LatentModel):
     def initialize_from(self, x: Tensor) -> None:
         """Set the background to each pixel's distribution, and let errors attract objects."""
         self.places.attract()
-        self.background.copy_(self.pixels.initial(x).view_as(self.background) / RATE)
+        self.background.copy_(self.pixels.initial(x).reshape(1, -1) / RATE)
         if len(x) > 1:
             inputs = self.inputs(x)
             self.mean.copy_(inputs.mean(0))
@@ -258,7 +260,7 @@ class AIR(LatentModel):
 
     def _empty(self, count: int) -> Float[Tensor, "R maps K H W"]:
         """Return the canvas without objects."""
-        return (RATE * self.background).expand(count, -1, -1, -1, -1)
+        return (RATE * self.background).expand(count, -1).unflatten(1, self.canvas_shape)
 
     def _error(
         self, inputs: Float[Tensor, "R K H W"], canvas: Float[Tensor, "R maps K H W"]
@@ -272,7 +274,7 @@ class AIR(LatentModel):
         patch = self.paint(appearance).float() * presence.clamp(0, 1)
         patch = patch.view(len(code), -1, self.glimpse, self.glimpse)
         written = write(patch, *self.places.windows(place, writing=True))
-        return written.float().view(len(code), *self.background.shape)
+        return written.float().view(-1, *self.canvas_shape)
 
 
 def _as_if_present(step: int, part: slice, q: Distribution) -> Tensor:
