@@ -141,9 +141,9 @@ class AIR(LatentModel):
             nn.init.normal_(painted.weight, std=0.01 / hidden**0.5)  # the background dominates
             nn.init.zeros_(painted.bias)
             self.locate.weight.mul_(0.1)
-            # Objects are present, and their places and appearances informative, at first.
-            self.locate.bias.copy_(torch.tensor([2.0, 0.0, 0.0, 0.0, -1.0, -3.0, -3.0]))
-            self.appearance.bias.zero_()[config.size :] = -1
+            # At first objects are as frequent as a priori, and their places are informative.
+            self.locate.bias.zero_()[1 + PLACE :] = -1
+            self.appearance.bias.zero_()
 
     @torch.no_grad()
     def initialize_from(self, x: Tensor) -> None:
