@@ -147,9 +147,13 @@ class AIR(LatentModel):
 
     @torch.no_grad()
     def initialize_from(self, x: Tensor) -> None:
-        """Set the background to each pixel's distribution, and let errors attract objects."""
+        """Set the background to the median of each pixel, and let errors attract objects.
+
+        A median is that of the background alone where objects are rare.
+        """
         self.places.attract()
-        self.background.copy_(self.pixels.initial(x).reshape(1, -1) / RATE)
+        usual = x.median(0).values.expand_as(x)
+        self.background.copy_(self.pixels.initial(usual).reshape(1, -1) / RATE)
         if len(x) > 1:
             inputs = self.inputs(x)
             self.mean.copy_(inputs.mean(0))
