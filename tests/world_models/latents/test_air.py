@@ -13,9 +13,10 @@ from reverie.envs.errors import UsageError
 from reverie.world_models.inference.bounds import ELBO, IWAE, bound
 from reverie.world_models.inference.estimators import Estimator, surrogate
 from reverie.world_models.inference.evidence import log_evidence
-from reverie.world_models.latents.air import AIR, AIRConfig, Objects
+from reverie.world_models.latents.air import AIR, AIRConfig
 from reverie.world_models.latents.composition import Composer
-from reverie.world_models.latents.objects import log_prob_of_presence
+from reverie.world_models.latents.objects import Objects, log_prob_of_presence
+from reverie.world_models.latents.places import Places
 
 TINY = AIRConfig(likelihood="bernoulli", steps=2, size=2, glimpse=2, hidden=8)
 PATTERNS = torch.tensor([[0.0, 0.0], [1.0, 0.0], [1.0, 1.0]])
@@ -46,7 +47,7 @@ def infer(model: AIR, x: Tensor, present: Tensor) -> Objects:
     def choose(step: int, part: slice, q: Distribution) -> Tensor:
         return q.rsample() if q.has_rsample else rows[:, step, None]
 
-    return model.posterior(x).infer(len(present), choose)
+    return model.infer(x, len(present), choose)
 
 
 @pytest.mark.parametrize(
@@ -58,6 +59,7 @@ def infer(model: AIR, x: Tensor, present: Tensor) -> Objects:
 )
 def test_the_prior_of_counts_is_the_given_one(config: AIRConfig, expected: list[int]) -> None:
     model = replace(config, glimpse=2).build((3, 3), 2)
+    model.start_at_prior()
     presence = torch.ones(len(expected), config.steps).tril(-1)
     probs = log_prob_of_presence(presence, model.prior_logits).exp()
     torch.testing.assert_close(probs, torch.tensor(expected) / sum(expected))
@@ -86,9 +88,8 @@ def test_codes_have_the_probabilities_that_they_were_drawn_with() -> None:
     model, x = build(), bits(5)
     weights = model.weigh(x, 4, pathwise=True)
     codes = weights.codes.view(-1, 2, model.width)
-    again = model.posterior(x).infer(4, lambda step, part, _: codes[:, step, part])
-    torch.testing.assert_close(again.log_presence + again.log_rest, weights.log_posterior)
-    torch.testing.assert_close(again.log_presence, weights.log_score)
+    again = model.infer(x, 4, lambda step, part, _: codes[:, step, part])
+    torch.testing.assert_close(again.log_presence.view(4, 5), weights.log_score)
     torch.testing.assert_close(model.posterior(x).log_prob(weights.codes), weights.log_posterior)
 
 
@@ -111,7 +112,7 @@ def test_the_evidence_equals_an_enumeration_of_counts() -> None:
     estimate, noise = log_evidence(log_weights)
     tolerance = 4.5 * (error.square() + noise.square()).sqrt()
     assert ((estimate - exact).abs() < tolerance).all()
-    assert float(tolerance.max()) < 0.1
+    assert float(tolerance.max()) < 0.15
     assert (bound(log_weights, ELBO) < exact - tolerance).all()
 
 
@@ -135,22 +136,22 @@ def test_gradients_of_presence_agree_with_finite_differences(alpha: float) -> No
     x, layer = torch.ones(n, 3, 3), model.locate
 
     def expected_bounds(shift: float) -> Tensor:
-        model.locate = Shifted(layer, torch.full((n,), shift))  # type: ignore[assignment]
+        model.detect[-1] = Shifted(layer, torch.full((n,), shift))
         total = torch.zeros(n)
         for chosen in product(range(3), repeat=2):
             torch.manual_seed(2)
             found = infer(model, x, PATTERNS[[*chosen]])
-            codes = found.codes.flatten(2)
+            codes, log_presence = found.codes.view(2, n, -1), found.log_presence.view(2, n)
             log_joint = model.likelihood(codes).log_prob(x) + model.prior().log_prob(codes)
-            log_weights = log_joint - found.log_presence - found.log_rest
-            total += found.log_presence.sum(0).exp() * bound(log_weights, alpha)
+            log_weights = log_joint - log_presence - found.log_rest.view(2, n)
+            total += log_presence.sum(0).exp() * bound(log_weights, alpha)
         return total
 
     exact = (expected_bounds(step) - expected_bounds(-step)) / (2 * step)
     estimators: list[Estimator] = ["nvil", "vimco"]
     for estimator in estimators:
         shift = torch.zeros(n, requires_grad=True)
-        model.locate = Shifted(layer, shift)  # type: ignore[assignment]
+        model.detect[-1] = Shifted(layer, shift)
         weights = model.weigh(x, 2, pathwise=True)
         value = surrogate(
             estimator, weights.log_weights(), weights.log_score, torch.full((n,), -6.0), alpha=alpha
@@ -181,6 +182,7 @@ def test_an_object_is_written_within_its_box(scale: float) -> None:
     """A constant patch: its box is filled, but for the blur of its edge, and nothing else is."""
     config = replace(TINY, steps=1, glimpse=5)
     model = config.build((30, 24), 2).requires_grad_(False)
+    model.start_at_prior()
     painted: Any = model.paint[-1]
     painted.weight.zero_()
     painted.bias.fill_(2.0)
@@ -208,6 +210,20 @@ def test_an_object_is_written_within_its_box(scale: float) -> None:
         (left + right) / 2, abs=0.05
     )
     assert float(mass) == pytest.approx(2.0 * (bottom - top) ** 2, rel=0.02)
+
+
+@torch.no_grad()
+def test_objects_are_attracted_to_the_largest_error() -> None:
+    places, error = Places(6, (40, 30)), torch.zeros(2, 1, 40, 30)
+    for frame, (i, j) in zip(error, [(10, 20), (33, 4)], strict=True):
+        frame[0, i : i + 4, j : j + 4] = 0.9
+        frame[0, 22:26, 11:14] = 0.5  # a fainter one
+    top, left, bottom, right = places.boxes(places.attend(error)).unbind(1)
+    torch.testing.assert_close(bottom - top, torch.full((2,), 6.0))
+    torch.testing.assert_close((top + bottom) / 2, torch.tensor([12.0, 35.0]), atol=0.2, rtol=0)
+    torch.testing.assert_close((left + right) / 2, torch.tensor([22.0, 6.0]), atol=0.2, rtol=0)
+    places.attraction.zero_()
+    assert not places.attend(error).any()
 
 
 def test_frames_smaller_than_a_glimpse_are_refused() -> None:
