@@ -1,5 +1,6 @@
 """Latent-variable models of frames: keys of representations, and densities by a bound."""
 
+from .air import AIRConfig
 from .binary_vae import BinaryVAEConfig
 from .conv_draw import ConvDRAWConfig
 from .draw import DRAWConfig
@@ -14,6 +15,7 @@ LATENTS: dict[str, type[LatentConfig]] = {
     "semi-vae": SemiVAEConfig,
     "conv-draw": ConvDRAWConfig,
     "draw": DRAWConfig,
+    "air": AIRConfig,
     "one-shot-draw": OneShotDRAWConfig,
 }
 """Every latent-variable model by name, for both roles that it fills and for the tests of them."""

@@ -145,8 +145,8 @@ def test_it_serves_as_a_representation_and_as_a_density(name: str) -> None:
         assert isinstance(representation, VariationalConfig)
         assert representation.latent == CONFIGS[name]
     config = BoundConfig(latent=CONFIGS[name], samples=4)
-    density = config.build(shape=(6, 5), levels=4)
-    frames = random_frames(24, (6, 5), 4)
+    density = config.build(shape=(9, 8), levels=4)
+    frames = random_frames(24, (9, 8), 4)
     before = density.log_prob(frames[:8]).mean()
     for batch in torch.split(frames, 8):
         density.update(batch)
