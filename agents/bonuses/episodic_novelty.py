@@ -176,12 +176,12 @@ class EpisodeKeys:
         return [min(count, self.capacity) for count in self.counts]
 
     def clear(self, envs: Int64[Tensor, " n"]) -> None:
-        """Forget the keys of these envs."""
+        """Discard the keys of these envs."""
         for env in envs.tolist():
             self.counts[env] = 0
 
     def append(self, envs: Int64[Tensor, " n"], keys: Float[Tensor, "n D"]) -> None:
-        """Remember one key in each of these envs."""
+        """Store one key in each of these envs."""
         rows = [self.counts[env] % self.capacity for env in envs.tolist()]
         if (num_rows := self.keys.shape[1]) <= max(rows):
             self.keys = grown(self.keys, min(max(2 * num_rows, 64), self.capacity))
