@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from ...agents.bonuses.visit_counts import VisitCounts
+from ...agents.episodic.neural_dictionary import NeuralDictionary
 from ...agents.output_networks import PolicyNetwork, QNetwork
 from ...agents.simulator import Simulator
 from ...envs.interface import Carry, TimeStep
@@ -155,6 +156,36 @@ class EpisodicMemoryInspector:
         return Images(title, tuple(map(Picture, images, captions.values())), note)
 
 
+def dictionary_of(agent: Any) -> NeuralDictionary | None:
+    """Return the dictionary of an agent that has one."""
+    tables = getattr(agent, "tables", None)
+    return tables if isinstance(tables, NeuralDictionary) else None
+
+
+@dataclass
+class DictionaryInspector:
+    """The value of each action by its nearest keys, and the values of the best action's."""
+
+    agent: Any
+    max_neighbors: int = 6
+
+    def inspect(self, context: StepContext) -> Inspection:
+        tables, best, key = self.agent.tables, context.action, context.extras["key"]
+        values = tuple(tables.values(key)[0][:, 0].tolist())
+        note = "means of the nearest keys' values, weighted by the kernel"
+        chart = BarChart("Action values", context.action_names, values, best, note)
+        count = min(tables.sizes[best], self.max_neighbors)
+        rows = []
+        if count:
+            distances, index = tables.keys.search_action(key, best, tables.sizes[best], count)
+            found = zip(tables.returns[best, index[0]].tolist(), distances[0].tolist(), strict=True)
+            rows = [
+                (f"neighbor {i}", f"{x:,.2f} at {d**0.5:.2g}") for i, (x, d) in enumerate(found, 1)
+            ]
+        title = f"Nearest keys of {context.action_names[best]}"
+        return Inspection((chart, Table(title, tuple(rows), "value at key distance")), values[best])
+
+
 @dataclass
 class TrajectoryInspector:
     """The best trajectory of an archive, and how far the episode has followed it."""
@@ -203,6 +234,7 @@ INSPECTORS: tuple[tuple[Any, Any], ...] = (
     (HasPolicyNetwork, PolicyInspector),
     (HasTables, EpisodicMemoryInspector),
     (HasArchive, TrajectoryInspector),
+    (dictionary_of, DictionaryInspector),
     (VariationalRepresentation, RepresentationInspector),
     (composer_of, CompositionInspector),
     (HasSimulator, SimulatorInspector),

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from reverie.agents.episodic import key_storage
 from reverie.agents.episodic.nec import NEC, NECConfig
 from reverie.agents.episodic.neural_dictionary import NeuralDictionary, lookup
 from reverie.agents.loop import interact
@@ -183,6 +184,27 @@ def test_an_update_moves_the_network_keys_and_values_down_the_error() -> None:
     for name, weights in agent.network.state_dict().items():
         assert not torch.equal(weights, before["network"][name])
     assert torch.equal(agent.tables.digests[0, :size], before["tables"]["digests"][0])
+
+
+def test_keys_in_halves_are_moved_as_whole_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of large tables, the upper and the lower bits are stored apart."""
+    monkeypatch.setattr(key_storage, "native_bfloat16", lambda: True)
+    generator = torch.Generator().manual_seed(0)
+    keys, targets = torch.randn(2, 30, 4, generator=generator)
+    moved = []
+    for min_split_keys in (1, 10**9):
+        monkeypatch.setattr(key_storage, "MIN_SPLIT_KEYS", min_split_keys)
+        tables = NeuralDictionary(2, 4, capacity=50, num_neighbors=5, update_rate=0.1)
+        for action in range(2):
+            tables.update(action, keys, torch.arange(30), targets[:, action])
+        assert bool(tables.keys.halves) == (min_split_keys == 1)
+        found = tables.neighbors(keys, torch.arange(30) % 2, torch.arange(30))
+        q_value = lookup(keys, found.keys[found.entry], found.values[found.entry], found.known)
+        (q_value - targets[:, 2]).square().mean().backward()
+        tables.descend(found, 0.1)
+        moved.append(torch.stack([tables.keys[action, torch.arange(30)] for action in range(2)]))
+        assert float((moved[-1] - keys).abs().max()) > 0.01
+    torch.testing.assert_close(*moved)
 
 
 def test_a_full_buffer_keeps_the_newest_states() -> None:
