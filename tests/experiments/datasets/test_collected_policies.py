@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from reverie.agents.episodic.mfec import MFECConfig
+from reverie.agents.go_explore import GoExploreConfig
 from reverie.agents.interface import AgentConfig
 from reverie.agents.loop import interact
-from reverie.agents.go_explore import GoExploreConfig
 from reverie.agents.mpc import MPCConfig
 from reverie.agents.networks import MLPConfig
 from reverie.agents.ppo import PPOConfig
