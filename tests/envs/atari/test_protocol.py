@@ -60,7 +60,7 @@ def test_frames_per_agent_step(name: str) -> None:
         info = env.step(np.ones(4, np.int64))[4]
         assert (info["frame_number"] - before == PROTOCOLS[name].skip).all()
         before = info["frame_number"]
-    assert env.single_action_space.n == (18 if name == "machado" else 4)
+    assert env.single_action_space.n == (18 if PROTOCOLS[name].full_actions else 4)
 
 
 @pytest.mark.parametrize("sticky", [0.0, 0.25])
