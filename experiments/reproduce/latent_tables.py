@@ -100,18 +100,21 @@ def amortization_table() -> str:
     rows = [
         [
             row["env_name"],
-            *(f"{row[name]:,.1f}" for name in ("svi", "gap")),
-            f"{row['share']:.0%} ± {row['share_error']:.0%}",
-            f"{row['frames']}",
+            f"{row['gap']:,.1f}",
+            f"{svi['learning_rate']:g}",
+            f"{svi['nats']:,.1f}",
+            f"{svi['share']:.0%} ± {svi['share_error']:.0%}",
         ]
         for row in data["rows"]
+        for svi in row["svi"]
     ]
     return markdown_table(
-        f"game | ELBO added by {few} steps, nats | by {many} steps (the gap) | share closed "
-        "| held-out frames",
+        f"game | amortization gap, nats of a frame | learning rate | added by {few} steps | share "
+        "of the gap",
         rows,
         f"A VAE fitted to {data['fitted_to']} by {data['num_updates']:,} updates "
-        f"(`{data['command']}`); ± is the standard error over frames.",
+        f"(`{data['command']}`), and {data['rows'][0]['frames']} held-out frames of each game; ± "
+        f"is the standard error over frames. The gap is what up to {many} steps add.",
     )
 
 
