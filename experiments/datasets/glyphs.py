@@ -12,6 +12,8 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
+from ...envs.interface import Segment
+
 MOST_STROKES = 3
 POINTS = 24
 """Points of a curve that are inked."""
@@ -29,6 +31,12 @@ def glyphs(
     A class is a function of the seed and its index.
     """
     return torch.stack([_copies_of(copies, seed, index, size) for index in range(classes)])
+
+
+def pairs(frames: UInt8[Tensor, "B 2 C H W"]) -> Segment:
+    """Return segments of one timestep, from a frame to another one of its class."""
+    zeros, no = torch.zeros(len(frames), 1), torch.zeros(len(frames), 2, dtype=torch.bool)
+    return Segment(zeros.long(), frames, zeros, zeros, zeros + 1, first=no, last=no)
 
 
 def _copies_of(copies: int, seed: int, index: int, size: int) -> UInt8[Tensor, "N size size"]:

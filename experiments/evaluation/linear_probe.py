@@ -4,6 +4,7 @@ The position is part of the true state, which no representation observes; a prob
 play of some envs and tested on that of others (Anand et al. 2019, section 4).
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import islice
@@ -116,3 +117,9 @@ def chosen_ridge(
     best = errors.argmin(0)
     weights = axes @ shrunk[best, :, torch.arange(y.shape[1])].T
     return (test @ weights + center).to(y.dtype), penalties[best]
+
+
+def entropy(x: Float[Tensor, " M"]) -> float:
+    """Return the entropy of the empirical distribution of numbers, in nats."""
+    counts = x.unique(return_counts=True)[1].double() / len(x)
+    return math.fsum((-counts * counts.log()).tolist())

@@ -6,13 +6,18 @@ import re
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from ...envs.errors import UsageError
 from ..runs.files import read_json, to_json
 from ..runs.outputs import write_or_keep
+from ..runs.provenance import provenance
 from ..runs.run import Run
 
 CHECKOUT = Path(__file__).parents[2]
 RESULTS = CHECKOUT / "experiments" / "results"
+KEPT = ("commit", "modified", "cpu", "device", "threads", "torch", "ale-py")
+"""The fields of a provenance that a committed result keeps."""
 
 
 def require_checkout(command: str, *, writes: bool = True) -> None:
@@ -42,9 +47,14 @@ def committed_results(kind: str) -> list[dict[str, Any]]:
 
 def kept_provenance(run: Run) -> dict[str, Any]:
     """Return the fields of a run's provenance that a committed result keeps."""
-    provenance = read_json(run.folder / "provenance.json")
-    names = ("commit", "modified", "cpu", "device", "threads", "torch", "ale-py")
-    return {name: provenance[name] for name in names}
+    stored = read_json(run.folder / "provenance.json")
+    return {name: stored[name] for name in KEPT}
+
+
+def process_provenance() -> dict[str, Any]:
+    """Return these fields of this process, which computes by one thread of the CPU."""
+    found = provenance(torch.device("cpu"), 1)
+    return {name: found[name] for name in KEPT}
 
 
 def write_result(path: Path, data: Any) -> None:

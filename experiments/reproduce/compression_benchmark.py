@@ -19,8 +19,9 @@ from ..config.roles import part_name
 from ..datasets.dataset import Recording
 from ..datasets.image_codecs import CODECS, Form
 from ..datasets.symbols import Symbols
+from ..reporting.committed import process_provenance
 from ..runs.files import read_json, write_json
-from .recipe import Recipe, process_provenance, record_random_play
+from .recipe import Recipe, record_random_play
 
 
 @dataclass(frozen=True)

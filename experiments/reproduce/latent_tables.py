@@ -1,6 +1,6 @@
 """The tables of the documents about representations and their latent-variable models."""
 
-from statistics import fmean
+from statistics import fmean, stdev
 from typing import Any
 
 from ..reporting.committed import committed_results
@@ -71,17 +71,22 @@ def one_shot_table() -> str:
     if not results:
         return unmeasured("model | updates", "one-shot")
     (data,) = results
-    rows = [
-        [row["model"], f"{row['num_updates']:,}", name, f"{x['mean']:.1f} ± {x['error']:.1f}"]
-        for row in data["rows"]
-        for name, x in row["bounds"].items()
-    ]
+    reference = data["rows"][0]["bounds"]["nothing"]["nats"]
+    rows = []
+    for row in data["rows"]:
+        for name, x in row["bounds"].items():
+            gains = [a - b for a, b in zip(x["nats"], reference, strict=True)]
+            error = stdev(gains) / len(gains) ** 0.5
+            gain = f"{fmean(gains):+.1f} ± {error:.1f}" if error else ""
+            bound = f"{x['mean']:.1f} ± {x['error']:.1f}"
+            rows.append([row["model"], f"{row['num_updates']:,}", name, bound, gain])
     return markdown_table(
-        f"model | updates | the example | bound with {data['samples']} codes, nats of a glyph",
+        f"model | updates | the example | bound with {data['samples']} codes, nats of a glyph "
+        f"| above that of {data['rows'][0]['model']}",
         rows,
         f"{data['held_out']} classes that no model has seen, after fits of {data['minutes']:g} "
         f"minutes of one processor to {data['classes']:,} others (`{data['command']}`); ± is the "
-        "standard error over glyphs.",
+        "standard error over glyphs, of differences between the same glyphs in the last column.",
     )
 
 
@@ -95,18 +100,21 @@ def amortization_table() -> str:
     rows = [
         [
             row["env_name"],
-            *(f"{row[name]:,.1f}" for name in ("svi", "gap")),
-            f"{row['share']:.0%} ± {row['share_error']:.0%}",
-            f"{row['frames']}",
+            f"{row['gap']:,.1f}",
+            f"{svi['learning_rate']:g}",
+            f"{svi['nats']:,.1f}",
+            f"{svi['share']:.0%} ± {svi['share_error']:.0%}",
         ]
         for row in data["rows"]
+        for svi in row["svi"]
     ]
     return markdown_table(
-        f"game | ELBO added by {few} steps, nats | by {many} steps (the gap) | share closed "
-        "| held-out frames",
+        f"game | amortization gap, nats of a frame | learning rate | added by {few} steps | share "
+        "of the gap",
         rows,
         f"A VAE fitted to {data['fitted_to']} by {data['num_updates']:,} updates "
-        f"(`{data['command']}`); ± is the standard error over frames.",
+        f"(`{data['command']}`), and {data['rows'][0]['frames']} held-out frames of each game; ± "
+        f"is the standard error over frames. The gap is what up to {many} steps add.",
     )
 
 

@@ -15,16 +15,16 @@ import torch
 from jaxtyping import UInt8
 from torch import Tensor
 
-from ...envs.interface import Segment
 from ...world_models.inference.bounds import IWAE, bound
 from ...world_models.latents.draw import DRAWConfig
 from ...world_models.latents.interface import ConditionalModel, LatentModel
 from ...world_models.latents.one_shot_draw import OneShotDRAWConfig
 from ...world_models.representation.variational import VariationalConfig, VariationalRepresentation
-from ..datasets.glyphs import glyphs
+from ..datasets.glyphs import glyphs, pairs
+from ..reporting.committed import process_provenance
 from ..runs.files import read_json, write_json
 from ..runs.runtime import pick_threads
-from .recipe import Recipe, process_provenance
+from .recipe import Recipe
 
 SETTINGS: dict[str, Any] = {"likelihood": "bernoulli", "attention": False}
 MODELS: dict[str, DRAWConfig] = {
@@ -121,9 +121,3 @@ class OneShotBenchmark(Recipe):
         nats = torch.cat(parts)
         error = float(nats.std()) / math.sqrt(len(nats))
         return {"mean": float(nats.mean()), "error": error, "nats": nats.tolist()}
-
-
-def pairs(frames: UInt8[Tensor, "B 2 C H W"]) -> Segment:
-    """Return segments of one timestep, from a frame to another one of its class."""
-    zeros, no = torch.zeros(len(frames), 1), torch.zeros(len(frames), 2, dtype=torch.bool)
-    return Segment(zeros.long(), frames, zeros, zeros, zeros + 1, first=no, last=no)

@@ -5,7 +5,6 @@ fitted to random play, and a linear probe of frozen keys is tested on other epis
 bytes of the memory (``envs.atari.ram``), as numbers; the published probes classify them instead.
 """
 
-import math
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -22,11 +21,12 @@ from ...world_models.interface import Representation, RepresentationConfig
 from ...world_models.representation import REPRESENTATIONS
 from ..config.roles import entry_config
 from ..datasets.dataset import Recording
-from ..evaluation.linear_probe import chosen_ridge, r_squared
+from ..evaluation.linear_probe import chosen_ridge, entropy, r_squared
+from ..reporting.committed import process_provenance
 from ..runs.files import read_json, write_json
 from ..runs.runtime import pick_threads
 from ..training.representations import RepresentationPretraining
-from .recipe import Recipe, process_provenance, record_random_play
+from .recipe import Recipe, record_random_play
 
 HELD_OUT, TEST = 0.3, 0.2
 """Shares of the frames, in whole episodes, that no model is fitted to, and that probes are tested
@@ -146,9 +146,3 @@ def split_rows(recording: Recording) -> tuple[Int64[Tensor, " M"], ...]:
     held_out = recording.start_indices("held-out", held_out=HELD_OUT)
     test = recording.start_indices("held-out", held_out=TEST)  # a part of those
     return fit, held_out[~torch.isin(held_out, test)], test
-
-
-def entropy(x: Float[Tensor, " M"]) -> float:
-    """Return the entropy of the empirical distribution of numbers, in nats."""
-    counts = x.unique(return_counts=True)[1].double() / len(x)
-    return math.fsum((-counts * counts.log()).tolist())

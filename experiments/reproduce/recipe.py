@@ -5,12 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
-import torch
-
 from ...envs.interface import EnvConfig
 from ..datasets.collect import collect
 from ..evaluation.evaluate import random_policy
-from ..runs.provenance import provenance
 from ..runs.run import Run
 from ..sessions.options import PretrainOptions
 from ..training.pretrain import Pretraining, pretrain
@@ -50,13 +47,6 @@ def record_random_play(
     """
     if not (data / "manifest.json").exists():
         collect(random_policy(env, seed), env, data, frames=frames, seed=seed, **settings)
-
-
-def process_provenance() -> dict[str, Any]:
-    """Return the fields of this process's provenance that a committed result keeps."""
-    found = provenance(torch.device("cpu"), 1)
-    names = ("commit", "modified", "cpu", "device", "threads", "torch", "ale-py")
-    return {name: found[name] for name in names}
 
 
 def pretrain_to_the_end(

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 import torch
 
-from reverie.experiments.datasets.glyphs import glyphs
+from reverie.experiments.datasets.glyphs import glyphs, pairs
 from reverie.experiments.reporting import committed
 from reverie.experiments.reproduce.latent_tables import one_shot_table
-from reverie.experiments.reproduce.one_shot_benchmark import OneShotBenchmark, pairs
+from reverie.experiments.reproduce.one_shot_benchmark import OneShotBenchmark
 from reverie.world_models.representation.variational import VariationalRepresentation
 
 
