@@ -205,7 +205,7 @@ class Replay:
             complete=self.complete.view(-1)[cell],
             privileged=self.privileged.flatten(0, 1)[cell],
             next_privileged=self.privileged.flatten(0, 1)[self._cells(next_row, env)],
-            index=(self.head - (self.head - row) % self.num_rows) * self.num_envs + env,
+            index=self._index(row, env),
         )
 
     def sample_segments(self, batch_size: int, timesteps: int) -> Segment:
@@ -282,6 +282,10 @@ class Replay:
         if self.padding == "zero":
             frames *= (age <= oldest).flatten().to(device)[:, None, None, None]
         return frames.view(len(row), -1, *frames.shape[2:])
+
+    def _index(self, row: Int64[Tensor, " B"], env: Int64[Tensor, " B"]) -> Int64[Tensor, " B"]:
+        timestep = self.head - (self.head - row) % self.num_rows
+        return timestep * self.num_envs + env
 
     def _cells(
         self, timestep: Int64[Tensor, "*t"], env: Int64[Tensor, "*n"]

@@ -75,6 +75,10 @@ class SeedReplay(Replay):
         own_cell = row * self.envs_per_seed + own_env
         super()._mark(seed * self.blocks_per_seed * BLOCK + own_cell, sampleable)
 
+    def _index(self, row: Int64[Tensor, " B"], env: Int64[Tensor, " B"]) -> Int64[Tensor, " B"]:
+        timestep = super()._index(row, env) // self.num_envs
+        return timestep * self.envs_per_seed + env % self.envs_per_seed
+
     def _find(self, ranks: Int64[Tensor, " B"]) -> Int64[Tensor, " B"]:
         found = super()._find(ranks)
         seed, own_cell = (

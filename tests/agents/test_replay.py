@@ -93,6 +93,7 @@ def reference(transitions: list[Transition], replay: Replay) -> list[dict[str, A
                     "next_obs": rest[steps - 1].obs[env],
                     "returns": sum(r * replay.gamma**k for k, r in enumerate(rewards)),
                     "complete": complete,
+                    "index": (begin + replay.stack - 1) * replay.num_envs + env,
                 }
             )
     return sorted(rows, key=lambda row: row["cell"])
@@ -110,6 +111,7 @@ def check(replay: Replay, transitions: list[Transition]) -> None:
         for name in ("reward", "discount"):
             assert float(getattr(batch, name)[i]) == pytest.approx(row[name], abs=1e-4)
         assert bool(batch.complete[i]) == row["complete"]
+        assert int(batch.index[i]) == row["index"], "whatever the ring has overwritten"
         if row["complete"]:
             assert float(batch.returns[i]) == pytest.approx(row["returns"], abs=1e-4)
 
