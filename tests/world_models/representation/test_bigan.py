@@ -92,7 +92,7 @@ def test_the_encoder_inverts_the_generator() -> None:
     model = BiGANConfig(dim=4).build(obs_shape=(1, 6, 6))
     assert isinstance(model, SelfSupervised)
     assert isinstance(model.task, BiGAN)
-    for i in range(120):
+    for i in range(100):
         model.update(bars(32, 10 + i)[0])
     segment, column = bars(500, 1)
     with torch.no_grad():
