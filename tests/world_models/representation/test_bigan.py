@@ -92,9 +92,9 @@ def test_the_encoder_inverts_the_generator() -> None:
     model = BiGANConfig(dim=4).build(obs_shape=(1, 6, 6))
     assert isinstance(model, SelfSupervised)
     assert isinstance(model.task, BiGAN)
-    for i in range(120):
+    for i in range(200):
         model.update(bars(32, 10 + i)[0])
     segment, column = bars(500, 1)
     with torch.no_grad():
         found = model.task.generate(model.encode(segment.obs[:, 0])).mean((1, 2)).argmax(1)
-    assert float((found == column).float().mean()) > 0.35, "chance is a sixth"
+    assert float((found == column).float().mean()) > 0.5, "chance is a sixth"
