@@ -170,7 +170,7 @@ class NEC(HasState):
 
         The extras are the keys, the greatest Q-values, and the neighbors of each action [N, A, k].
         """
-        key = self._encode(step.obs)
+        key = self._encode(step.obs).clone()  # which a compiled function's next call overwrites
         values, neighbors = self.tables.values(key)
         epsilon = self.epsilon if explore else 0.0
         action = epsilon_greedy_with_random_ties(values.T, carry["rng"], epsilon)

@@ -84,6 +84,9 @@ def test_ends_differ_if_a_number_differs(tmp_path: Path) -> None:
 
 SMALL = {
     "mfec": "--agent.capacity 300",
+    "nec": "--agent.capacity 300 --agent.buffer-size 1000 --agent.learning-starts 300 "
+    "--agent.batch-size 4",
+    "nait": "--agent.capacity 300",
     "mfec-": "--agent.capacity 300 --agent.fit-after 300 --agent.fit-updates 40 "
     "--agent.fit-batch-size 4",
     "dqn": "--agent.buffer-size 4000 --agent.learning-starts 300 --agent.batch-size 4",
