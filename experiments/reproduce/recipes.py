@@ -108,8 +108,8 @@ DEEP_SEA = Experiment(
     num_envs=8,
 )
 
-# As many updates as bsuite's agent would not be made in the same time: they are fewer and smaller,
-# and priors larger, as those of layers with torch's initialization vary less from state to state.
+# Updates are fewer and smaller than those of bsuite's agent, for a CPU. The prior has a larger
+# scale, because networks with torch's initialization vary less from state to state.
 THOMPSON = replace(
     DEEP_SEA,
     agent=ThompsonConfig(
