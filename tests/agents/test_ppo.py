@@ -185,7 +185,7 @@ def test_values_of_rewards_and_bonuses_have_returns_of_their_own() -> None:
     agent = agent_for(TWO_VALUES, ScriptedEnv(4))
     transitions = with_bonuses(collect(agent, ScriptedEnv(4), 8))
     segment, batch = segment_of(agent, transitions), batch_of(agent, transitions)
-    values = agent.network(segment.obs, segment.first, segment.carry)[1]
+    values = agent.network(segment.obs, segment.first, segment.carry)[1].detach()
     assert batch.int_value is not None
     assert batch.int_advantage is not None
     for value, column in zip(
