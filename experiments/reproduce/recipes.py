@@ -27,6 +27,7 @@ from .endurance import KillStorm, Soak
 from .prediction_benchmark import PredictorBenchmark
 from .recipe import Recipe
 from .representation_benchmark import RepresentationBenchmark
+from .sprite_counting import SpriteCounting
 from .training_recipe import TrainingRecipe
 from .verdict_errors import VerdictErrors
 
@@ -205,6 +206,7 @@ RECIPES: dict[str, Recipe] = {
             "dqn-cts": replace(DEEP_SEA, bonus=PseudoCountConfig(resolution=50)),
         }
     ),
+    "count-sprites": SpriteCounting(),
     "verdict-errors": VerdictErrors(),
     "kill-storm": KillStorm(KILLED),
     "soak": Soak(SOAKED),

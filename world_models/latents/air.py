@@ -77,7 +77,7 @@ class AIRConfig(LatentConfig):
             )
 
     def example(self) -> "AIRConfig":
-        return replace(self, steps=2, size=2, glimpse=1, hidden=64)
+        return replace(self, steps=2, size=2, glimpse=1, hidden=32)
 
     def build(self, shape: tuple[int, ...], levels: int = 256) -> "AIR":
         height, width = shape[-2:]
@@ -147,12 +147,12 @@ class AIR(LatentModel):
 
     @torch.no_grad()
     def initialize_from(self, x: Tensor) -> None:
-        """Set the background to the median of each pixel, and let errors attract objects.
+        """Set the background to each pixel's distribution, and let errors attract objects.
 
-        A median is that of the background alone where objects are rare.
+        That of continuous pixels is their median, without the spread that objects cause.
         """
         self.places.attract()
-        usual = x.median(0).values.expand_as(x)
+        usual = x.median(0).values.expand_as(x) if self.pixels.continuous else x
         self.background.copy_(self.pixels.initial(usual).reshape(1, -1) / RATE)
         if len(x) > 1:
             inputs = self.inputs(x)

@@ -17,7 +17,7 @@ PLACE = 3
 """Numbers of a place."""
 SCALE = 0.25
 """Standard deviation of the logarithm of an object's size a priori."""
-RATE = 5
+RATE = 10
 """Of learning what few gradients reach, in learning rates."""
 
 
