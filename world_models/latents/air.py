@@ -15,7 +15,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import ClassVar, NamedTuple
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float
@@ -48,7 +48,7 @@ POOLED = 8
 class AIRConfig(LatentConfig):
     """Attend, infer, repeat: objects that are present or not, with a place and an appearance."""
 
-    score_codes: ClassVar[bool] = True
+    score_codes = True
 
     min_std: float = 0.1
     """Smallest standard deviation of a gaussian pixel, for pixels in 0..1. With a large one, 0.3 in
@@ -227,7 +227,7 @@ class AIR(LatentModel):
         return self.pixels.inputs(x).reshape(-1, *self.obs_shape)
 
     def infer(self, x: Tensor, samples: int, choose: Choose) -> Objects:
-        """Infer each frame's objects ``samples`` times, R = samples x B."""
+        """Return each frame's objects, inferred ``samples`` times, R = samples x B."""
         path = [*self.follow(x, samples, choose)]
         logits, codes, log_rest = (
             torch.stack(each, 1) for each in zip(*[step[:3] for step in path], strict=True)
@@ -270,7 +270,8 @@ class AIR(LatentModel):
         self, inputs: Float[Tensor, "R K H W"], canvas: Float[Tensor, "R maps K H W"]
     ) -> Float[Tensor, "R K H W"]:
         params = canvas.reshape(len(inputs), -1, *self.pixels.shape)
-        return inputs - self.pixels.image(params).view_as(inputs)
+        error: Tensor = inputs - self.pixels.image(params).view_as(inputs)
+        return error
 
     def _write(self, code: Float[Tensor, "R D"]) -> Float[Tensor, "R maps K H W"]:
         """Return what an object adds to the parameters of the pixels."""
