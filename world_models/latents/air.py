@@ -264,7 +264,8 @@ class AIR(LatentModel):
 
     def _empty(self, count: int) -> Float[Tensor, "R maps K H W"]:
         """Return the canvas without objects."""
-        return (RATE * self.background).expand(count, -1).unflatten(1, self.canvas_shape)
+        canvas = (RATE * self.background).expand(count, -1)
+        return canvas.reshape(count, *self.canvas_shape)
 
     def _error(
         self, inputs: Float[Tensor, "R K H W"], canvas: Float[Tensor, "R maps K H W"]
