@@ -38,6 +38,7 @@ from .prediction_benchmark import PredictorBenchmark
 from .probe_benchmark import ProbeBenchmark
 from .recipe import Recipe
 from .representation_benchmark import RepresentationBenchmark
+from .sprite_counting import SpriteCounting
 from .training_recipe import TrainingRecipe
 from .verdict_errors import VerdictErrors
 
@@ -258,6 +259,7 @@ RECIPES: dict[str, Recipe] = {
     "deep-sea-thompson": DeepSeaCurve(
         {"dqn": DEEP_SEA, "thompson": THOMPSON}, sizes=(10, 20), seeds=(0, 1, 2)
     ),
+    "count-sprites": SpriteCounting(),
     "verdict-errors": VerdictErrors(),
     "kill-storm": KillStorm(KILLED),
     "soak": Soak(SOAKED),

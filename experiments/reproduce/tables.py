@@ -28,7 +28,8 @@ from .score_tables import (
 )
 
 DOCUMENTS = (
-    *("README.md", "docs/concepts/roles.md", "docs/concepts/verdicts.md"),
+    *("README.md", "docs/concepts/latent_models.md", "docs/concepts/roles.md"),
+    "docs/concepts/verdicts.md",
     *("docs/results.md", "docs/speed.md", "docs/howto/gallery.md"),
 )
 LIBRARIES = ("Stable-Baselines3", "EnvPool")
@@ -208,6 +209,25 @@ def verdict_errors_table() -> str:
     )
 
 
+def sprites_table() -> str:
+    """Return the share of frames whose sprites AIR counts right, by seed."""
+    (data,) = committed_results("sprites")
+    rows = [
+        [
+            str(row["seed"]),
+            *(f"{share:.1%}" for share in (row["accuracy"], *row["accuracy_by_count"])),
+            f"{row['processor_seconds'] / 60:.1f}",
+        ]
+        for row in data["rows"]
+    ]
+    return markdown_table(
+        "seed | counted right | of no sprite | of one | of two | minutes",
+        rows,
+        f"{data['held_out']:,} unseen frames of {data['size']} x {data['size']} pixels after "
+        f"{data['num_updates']:,} updates (`{data['command']}`); minutes are of one processor.",
+    )
+
+
 def compression_table() -> str:
     """Return the size of the same frames by codec and game, and the speed of coding them."""
     (data,) = committed_results("compression")
@@ -273,5 +293,6 @@ TABLES: dict[str, Callable[[], str]] = {
     "mazes": mazes_table,
     "endurance": endurance_table,
     "verdict-errors": verdict_errors_table,
+    "sprites": sprites_table,
     "compatibility": compatibility_table,
 }

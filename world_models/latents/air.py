@@ -15,7 +15,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import ClassVar, NamedTuple
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float
@@ -48,7 +48,7 @@ POOLED = 8
 class AIRConfig(LatentConfig):
     """Attend, infer, repeat: objects that are present or not, with a place and an appearance."""
 
-    score_codes: ClassVar[bool] = True
+    score_codes = True
 
     min_std: float = 0.1
     """Smallest standard deviation of a gaussian pixel, for pixels in 0..1. With a large one, 0.3 in
@@ -77,7 +77,7 @@ class AIRConfig(LatentConfig):
             )
 
     def example(self) -> "AIRConfig":
-        return replace(self, steps=2, size=2, glimpse=1, hidden=64)
+        return replace(self, steps=2, size=2, glimpse=1, hidden=32)
 
     def build(self, shape: tuple[int, ...], levels: int = 256) -> "AIR":
         height, width = shape[-2:]
@@ -147,12 +147,12 @@ class AIR(LatentModel):
 
     @torch.no_grad()
     def initialize_from(self, x: Tensor) -> None:
-        """Set the background to the median of each pixel, and let errors attract objects.
+        """Set the background to each pixel's distribution, and let errors attract objects.
 
-        A median is that of the background alone where objects are rare.
+        That of continuous pixels is their median, without the spread that objects cause.
         """
         self.places.attract()
-        usual = x.median(0).values.expand_as(x)
+        usual = x.median(0).values.expand_as(x) if self.pixels.continuous else x
         self.background.copy_(self.pixels.initial(usual).reshape(1, -1) / RATE)
         if len(x) > 1:
             inputs = self.inputs(x)
@@ -227,7 +227,7 @@ class AIR(LatentModel):
         return self.pixels.inputs(x).reshape(-1, *self.obs_shape)
 
     def infer(self, x: Tensor, samples: int, choose: Choose) -> Objects:
-        """Infer each frame's objects ``samples`` times, R = samples x B."""
+        """Return each frame's objects, inferred ``samples`` times, R = samples x B."""
         path = [*self.follow(x, samples, choose)]
         logits, codes, log_rest = (
             torch.stack(each, 1) for each in zip(*[step[:3] for step in path], strict=True)
@@ -264,13 +264,15 @@ class AIR(LatentModel):
 
     def _empty(self, count: int) -> Float[Tensor, "R maps K H W"]:
         """Return the canvas without objects."""
-        return (RATE * self.background).expand(count, -1).unflatten(1, self.canvas_shape)
+        canvas = (RATE * self.background).expand(count, -1)
+        return canvas.reshape(count, *self.canvas_shape)
 
     def _error(
         self, inputs: Float[Tensor, "R K H W"], canvas: Float[Tensor, "R maps K H W"]
     ) -> Float[Tensor, "R K H W"]:
         params = canvas.reshape(len(inputs), -1, *self.pixels.shape)
-        return inputs - self.pixels.image(params).view_as(inputs)
+        error: Tensor = inputs - self.pixels.image(params).view_as(inputs)
+        return error
 
     def _write(self, code: Float[Tensor, "R D"]) -> Float[Tensor, "R maps K H W"]:
         """Return what an object adds to the parameters of the pixels."""

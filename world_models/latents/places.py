@@ -17,7 +17,7 @@ PLACE = 3
 """Numbers of a place."""
 SCALE = 0.25
 """Standard deviation of the logarithm of an object's size a priori."""
-RATE = 5
+RATE = 10
 """Of learning what few gradients reach, in learning rates."""
 
 
@@ -34,7 +34,7 @@ class Places(nn.Module):
 
     @torch.no_grad()
     def attract(self) -> None:
-        """Let a place be where the errors are."""
+        """Set the attraction so that a place is where the errors are."""
         self.attraction.fill_(3 / RATE)
 
     def attend(self, error: Float[Tensor, "R K H W"]) -> Float[Tensor, "R 3"]:
@@ -51,7 +51,8 @@ class Places(nn.Module):
         for axis, length in zip((2, 1), self.shape, strict=True):
             positions = (torch.arange(length, device=error.device) + 0.5) / length
             center.append((attention.sum(axis) * positions).sum(1))
-        return (RATE * self.attraction).tanh() * ndtri(torch.stack(center, 1))
+        place: Tensor = (RATE * self.attraction).tanh() * ndtri(torch.stack(center, 1))
+        return place
 
     def windows(
         self, place: Float[Tensor, "R 3"], *, writing: bool = False
