@@ -11,8 +11,8 @@ from ...envs.errors import UsageError
 from ..ablation.ablate import ablations_file
 from ..ablation.evidence_grids import EVIDENCE
 from ..config.arguments import parse_flags
+from ..recipes.recipes import RECIPES
 from ..reporting.committed import RESULTS, require_checkout
-from ..reproduce.recipes import RECIPES
 from ..reproduce.reproduce import reproduce
 from ..runs.terminal_text import paragraph, table
 from . import ablate

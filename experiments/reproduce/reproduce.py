@@ -3,9 +3,9 @@
 import shutil
 from pathlib import Path
 
+from ..recipes.recipes import RECIPES
 from ..reporting.committed import RESULTS, write_result
 from ..runs.outputs import check_writable
-from .recipes import RECIPES
 
 
 def reproduce(name: str, folder: Path) -> None:

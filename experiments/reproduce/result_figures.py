@@ -5,16 +5,16 @@ from typing import Any
 
 import numpy as np
 
+from ..recipes.recipes import RECIPES
+from ..recipes.training_recipe import TrainingRecipe
 from ..reporting.committed import committed, committed_results
 from ..reporting.constant_actions import format_constant_action
 from ..reporting.figures import svg
 from ..reporting.forest_plot import CAPTION, THEMES, ForestRow, Theme, draw_forest, share_text
 from ..runs.scores import Scores
 from ..verdicts.intervals import format_count, format_number
-from .recipes import RECIPES
 from .reruns import RERUNS
 from .score_tables import grid_shares, grid_verdicts
-from .training_recipe import TrainingRecipe
 
 FONTS = ("DejaVu Sans", "Verdana", "sans-serif")
 """The first measures the text; a page without it shows another."""

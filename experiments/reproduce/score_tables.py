@@ -11,6 +11,9 @@ from ..config.presets import PRESETS
 from ..config.roles import part_name
 from ..config.serialization import encode
 from ..evaluation.episodes import NUM_RECENT
+from ..recipes.constant_action_benchmark import ConstantActions
+from ..recipes.recipes import RECIPES
+from ..recipes.training_recipe import TrainingRecipe
 from ..reporting.committed import committed, committed_results
 from ..reporting.constant_actions import format_constant_action
 from ..reporting.forest_plot import share_text
@@ -29,11 +32,8 @@ from ..verdicts.intervals import (
 from ..verdicts.reference_share import ReferenceShare, reference_shares
 from ..verdicts.verdict import Verdict, decide
 from ..verdicts.verdict_rule import VerdictRule
-from .constant_action_benchmark import ConstantActions
 from .markdown import Footnotes, markdown_table
-from .recipes import RECIPES
 from .reruns import RERUNS
-from .training_recipe import TrainingRecipe
 
 PUBLISHED_FRAMES = 10_000_000
 """Frames of the published scores of episodic control."""

@@ -36,12 +36,12 @@ from ..sessions.event_log import EventLog
 from ..sessions.options import TrainOptions
 from ..sessions.progress import Display
 from ..sessions.throughput import Throughput
+from ..sessions.visits import RoomVisits, StateCounts
 from .data_parallel import data_parallel, gather_transition
 from .envs import make_batched_env, random_play_throughput
 from .initialization import initialize
 from .logs import EpisodeLog, Exchange, Means, MetricsLog, PlanTracking, Videos
 from .periodic_evaluation import PeriodicEvaluation
-from .visits import RoomVisits, StateCounts
 
 
 def train(

@@ -20,13 +20,14 @@ from reverie.experiments.config.presets import PRESETS
 from reverie.experiments.datasets.dataset import Recording
 from reverie.experiments.datasets.writer import Recorder
 from reverie.experiments.evaluation.run_evaluation import Evaluation
+from reverie.experiments.recipes import recipe
+from reverie.experiments.recipes.constant_action_benchmark import ConstantActions
+from reverie.experiments.recipes.prediction_benchmark import PredictorBenchmark
+from reverie.experiments.recipes.recipes import RECIPES
+from reverie.experiments.recipes.training_recipe import TrainingRecipe
 from reverie.experiments.reporting import committed
 from reverie.experiments.reporting.committed import RESULTS
-from reverie.experiments.reproduce import recipe, reproduce, score_tables
-from reverie.experiments.reproduce.constant_action_benchmark import ConstantActions
-from reverie.experiments.reproduce.prediction_benchmark import PredictorBenchmark
-from reverie.experiments.reproduce.recipes import RECIPES
-from reverie.experiments.reproduce.training_recipe import TrainingRecipe
+from reverie.experiments.reproduce import reproduce, score_tables
 from reverie.experiments.runs.run import Run
 from reverie.experiments.runs.scores import Scores, read_scores
 from reverie.experiments.sessions.options import PretrainOptions

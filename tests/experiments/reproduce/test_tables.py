@@ -6,16 +6,16 @@ from pathlib import Path
 
 import pytest
 
+from reverie.experiments.recipes.constant_action_benchmark import ConstantActions
+from reverie.experiments.recipes.recipes import RECIPES
+from reverie.experiments.recipes.training_recipe import TrainingRecipe
 from reverie.experiments.reporting import committed as reporting_committed
 from reverie.experiments.reporting.committed import RESULTS, committed_results
 from reverie.experiments.reporting.constant_actions import scoring_rules
 from reverie.experiments.reproduce import score_tables, tables
-from reverie.experiments.reproduce.constant_action_benchmark import ConstantActions
 from reverie.experiments.reproduce.markdown import Footnotes, markdown_table
-from reverie.experiments.reproduce.recipes import RECIPES
 from reverie.experiments.reproduce.reruns import RERUNS
 from reverie.experiments.reproduce.tables import gallery_table, races_table, verify
-from reverie.experiments.reproduce.training_recipe import TrainingRecipe
 
 
 def test_a_table_that_differs_from_the_results_is_reported_and_rewritten(

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from reverie.envs.errors import UsageError
-from reverie.experiments.reproduce import fashion_mnist
-from reverie.experiments.reproduce.fashion_mnist import FashionMNIST, binarize, read_images
+from reverie.experiments.recipes import fashion_mnist
+from reverie.experiments.recipes.fashion_mnist import FashionMNIST, binarize, read_images
 from reverie.world_models.density.made import MADE, MADEConfig
 
 RECIPE = FashionMNIST({"made": MADEConfig(hidden=8)}, minutes=0.005, batch_size=4)

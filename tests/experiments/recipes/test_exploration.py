@@ -10,7 +10,7 @@ from reverie.agents.go_explore import GoExploreConfig
 from reverie.envs.atari.atari import AtariConfig
 from reverie.envs.atari.protocol import PROTOCOLS
 from reverie.experiments.evaluation.run_evaluation import Evaluation
-from reverie.experiments.reproduce.exploration_benchmark import ExplorationBenchmark
+from reverie.experiments.recipes.exploration_benchmark import ExplorationBenchmark
 from reverie.experiments.runs.scores import Scores
 from reverie.world_models.representation.true_state import TrueStateConfig
 

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from reverie.experiments.reproduce.recipes import RECIPES
-from reverie.experiments.reproduce.sprite_counting import SPRITE, SpriteCounting, sprites
+from reverie.experiments.recipes.recipes import RECIPES
+from reverie.experiments.recipes.sprite_counting import SPRITE, SpriteCounting, sprites
 from reverie.world_models.latents.air import AIRConfig
 
 TINY = SpriteCounting(

@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from reverie.experiments.datasets.glyphs import glyphs, pairs
+from reverie.experiments.recipes.one_shot_benchmark import OneShotBenchmark
 from reverie.experiments.reporting import committed
 from reverie.experiments.reproduce.latent_tables import one_shot_table
-from reverie.experiments.reproduce.one_shot_benchmark import OneShotBenchmark
 from reverie.world_models.representation.variational import VariationalRepresentation
 
 

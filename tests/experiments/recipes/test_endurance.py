@@ -17,14 +17,14 @@ from reverie.envs.catch import CatchConfig
 from reverie.envs.errors import RunError
 from reverie.envs.gym import GymConfig
 from reverie.experiments.config.presets import PRESETS
-from reverie.experiments.reporting.committed import RESULTS
-from reverie.experiments.reproduce.endurance import (
+from reverie.experiments.recipes.endurance import (
     KillStorm,
     Soak,
     same_end,
     summarize_metrics,
 )
-from reverie.experiments.reproduce.recipes import KILLED, SOAKED
+from reverie.experiments.recipes.recipes import KILLED, SOAKED
+from reverie.experiments.reporting.committed import RESULTS
 from reverie.experiments.runs.run import Run
 from reverie.experiments.training.command_line import parse_experiment
 

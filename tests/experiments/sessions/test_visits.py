@@ -14,7 +14,7 @@ from reverie.envs.atari.protocol import PROTOCOLS
 from reverie.envs.batched_env import BatchedEnv
 from reverie.envs.catch import CatchConfig
 from reverie.envs.interface import Carry, EnvSpec, TimeStep, Transition
-from reverie.experiments.training.visits import RoomVisits, StateCounts
+from reverie.experiments.sessions.visits import RoomVisits, StateCounts
 
 PLAIN = replace(PROTOCOLS["mfec"], noops=0)
 # Actions of one life, A to R, found by a search with saved states: the key of room 1 (100 points),

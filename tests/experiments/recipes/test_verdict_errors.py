@@ -5,8 +5,8 @@ import json
 import numpy as np
 import pytest
 
+from reverie.experiments.recipes.verdict_errors import SHAPES, VerdictErrors, found
 from reverie.experiments.reporting.committed import RESULTS
-from reverie.experiments.reproduce.verdict_errors import SHAPES, VerdictErrors, found
 from reverie.experiments.verdicts.verdict import decide
 from reverie.experiments.verdicts.verdict_rule import VerdictRule
 

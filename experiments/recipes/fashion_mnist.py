@@ -24,9 +24,10 @@ from ...world_models.density.capabilities import TrainableDensity
 from ...world_models.interface import DensityConfig
 from ..datasets.batches import Batches
 from ..evaluation.frame_bits import log_probs
+from ..reporting.committed import process_provenance
 from ..runs.files import read_json, write_json
 from ..runs.runtime import pick_threads
-from .recipe import Recipe, process_provenance
+from .recipe import Recipe
 
 IMAGES = Path("/usr/share/datasets/fashion-mnist")
 """Where the package dataset-fashion-mnist of Debian and Ubuntu has the images."""

@@ -9,11 +9,11 @@ import torch
 
 from reverie.experiments.datasets.dataset import Recording
 from reverie.experiments.evaluation.linear_probe import entropy
+from reverie.experiments.recipes import probe_benchmark
+from reverie.experiments.recipes.probe_benchmark import ProbeBenchmark, split_rows
+from reverie.experiments.recipes.recipes import RECIPES
 from reverie.experiments.reporting import committed
-from reverie.experiments.reproduce import probe_benchmark
 from reverie.experiments.reproduce.latent_tables import probes_table
-from reverie.experiments.reproduce.probe_benchmark import ProbeBenchmark, split_rows
-from reverie.experiments.reproduce.recipes import RECIPES
 from reverie.world_models.representation import REPRESENTATIONS
 from reverie.world_models.representation.variational import VariationalRepresentation
 

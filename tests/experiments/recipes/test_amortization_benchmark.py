@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
+from reverie.experiments.recipes import amortization_benchmark
+from reverie.experiments.recipes.amortization_benchmark import AmortizationBenchmark
 from reverie.experiments.reporting import committed
-from reverie.experiments.reproduce import amortization_benchmark
-from reverie.experiments.reproduce.amortization_benchmark import AmortizationBenchmark
 from reverie.experiments.reproduce.latent_tables import amortization_table
 from reverie.experiments.training.pretrain import ModelTraining
 

@@ -7,7 +7,7 @@ from torch import Tensor
 from ...agents.bonuses.simhash import SimHash, SimHashConfig
 from ...envs.errors import UsageError
 from ...envs.interface import EnvSpec, Metrics, Transition
-from ..sessions.callbacks import Callback
+from .callbacks import Callback
 
 KEYS = (1, 2, 3, 4)
 """Bits of the inventory that are keys; the others are mallet, two swords and torch."""

@@ -9,8 +9,8 @@ import pytest
 from reverie.envs.errors import RunError
 from reverie.experiments.datasets import archive
 from reverie.experiments.datasets.image_codecs import CODECS, Form
-from reverie.experiments.reproduce import compression_benchmark
-from reverie.experiments.reproduce.compression_benchmark import CompressionBenchmark, smallest
+from reverie.experiments.recipes import compression_benchmark
+from reverie.experiments.recipes.compression_benchmark import CompressionBenchmark, smallest
 
 
 @pytest.mark.parametrize(

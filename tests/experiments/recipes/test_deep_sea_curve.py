@@ -9,9 +9,9 @@ import pytest
 from reverie.agents.dqn import DQNConfig
 from reverie.envs.deep_sea import DeepSeaConfig
 from reverie.experiments.config.experiment import Experiment
-from reverie.experiments.reproduce import deep_sea_curve
-from reverie.experiments.reproduce.deep_sea_curve import DeepSeaCurve, solved_episode
-from reverie.experiments.reproduce.recipes import RECIPES
+from reverie.experiments.recipes import deep_sea_curve
+from reverie.experiments.recipes.deep_sea_curve import DeepSeaCurve, solved_episode
+from reverie.experiments.recipes.recipes import RECIPES
 
 from bsuite_golden import CASES, GOLDEN, NUM_EPISODES, bad_episodes
 

@@ -1,0 +1,1 @@
+"""Recipes: the measurements behind the committed results, as values."""
