@@ -23,6 +23,7 @@ from reverie.agents.dqn import DQNConfig
 from reverie.agents.dyna import DynaConfig
 from reverie.agents.episodic.mfec import MFECConfig
 from reverie.agents.episodic.nec import NECConfig
+from reverie.agents.go_explore import GoExploreConfig
 from reverie.agents.informed import InformedConfig
 from reverie.agents.interface import AgentConfig
 from reverie.agents.loop import interact
@@ -32,10 +33,10 @@ from reverie.agents.ppo import PPOConfig
 from reverie.agents.pqn import PQNConfig
 from reverie.envs import prng
 from reverie.envs.atari.atari import AtariConfig
-from reverie.envs.batched_env import BatchedEnv
 from reverie.envs.catch import CatchConfig
 from reverie.experiments.config.experiment import Experiment
 from reverie.experiments.config.presets import PRESETS
+from reverie.experiments.training.envs import make_batched_env
 from reverie.world_models.density.pixelcnn import PixelCNNConfig
 from reverie.world_models.prediction.feedforward import FeedforwardConfig
 
@@ -90,6 +91,8 @@ def short_agent(agent: AgentConfig, network: Any) -> AgentConfig:
             num_minibatches=min(2, agent.num_minibatches), learning_rate=1e-3, anneal_steps=1000,
             **small,
         )  # fmt: skip
+    if isinstance(agent, GoExploreConfig):
+        return replace(agent, explore_steps=8, capacity=20)
     if isinstance(agent, PQNConfig):
         return replace(
             agent, num_steps=16, num_minibatches=2, exploration_steps=200, learning_rate=1e-3,
@@ -121,7 +124,7 @@ def record(name: str) -> dict[str, str]:
     """Run a preset and return digests of its values by kind."""
     torch.set_num_threads(THREADS)
     experiment = shortened(name)
-    envs = BatchedEnv(experiment.env.build(experiment.num_envs, threads=1), seed=experiment.seed)
+    envs = make_batched_env(experiment, torch.device("cpu"), threads=1)
     agent = experiment.agent.build(envs.spec, seed=experiment.seed, device="cpu")
     bonus = experiment.bonus.build(envs.spec, seed=experiment.seed, device="cpu")
     timesteps = experiment.total_timesteps // experiment.num_envs

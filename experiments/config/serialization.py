@@ -7,7 +7,7 @@ import hashlib
 import os
 import sys
 from collections.abc import Sequence
-from dataclasses import fields, is_dataclass
+from dataclasses import MISSING, fields, is_dataclass
 from pathlib import Path
 from typing import Any, TypeVar, get_args, get_type_hints
 
@@ -96,12 +96,28 @@ def encode_job(job: Job, folder: Path, imports: Sequence[str]) -> dict[str, Any]
     return {"imports": list(imports)} | encode(job, folder)
 
 
+def with_defaults(data: dict[str, Any]) -> dict[str, Any]:
+    """Return the JSON values of a config with the settings that its classes have gained since.
+
+    They have their defaults, as in ``decode``.
+    """
+    values = {x: with_defaults(y) if isinstance(y, dict) else y for x, y in data.items()}
+    kind = registered_class(data.get("class"))
+    for field in fields(kind) if kind else ():
+        default = field.default
+        if field.default_factory is not MISSING:
+            default = field.default_factory()
+        if default is not MISSING:
+            values.setdefault(field.name, _encoded(default, None))
+    return values
+
+
 def open_run(folder: Path | str, job: Job, imports: Sequence[str]) -> Run:
     """Return the run of a folder that is new or holds a run of this job.
 
     Raises UsageError if it holds another one, or one made with modules that are not imported.
     """
-    run = Run.open(folder, encode_job(job, Path(folder), imports))
+    run = Run.open(folder, encode_job(job, Path(folder), imports), with_defaults)
     path = run.folder / "config.json"
     if path.exists():
         require_imports(path, run.config().get("imports", ()))

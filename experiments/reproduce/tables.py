@@ -15,6 +15,7 @@ from .latent_tables import (
     one_shot_table,
     probes_table,
     representations_table,
+    unmeasured,
 )
 from .markdown import Footnotes, markdown_table
 from .reruns import BENCH_RERUNS
@@ -258,6 +259,7 @@ def compression_table() -> str:
 
 def fashion_mnist_table() -> str:
     """Return the nats of test images by density, after equal times of training."""
+    header = "density | binarization | nats an image | updates | epochs | command"
     rows = [
         [
             row["density"],
@@ -270,9 +272,7 @@ def fashion_mnist_table() -> str:
         for data in committed_results("fashion-mnist")
         for row in sorted(data["rows"], key=lambda row: float(row["nats"]))
     ]
-    return markdown_table(
-        "density | binarization | nats an image | updates | epochs | command", rows
-    )
+    return markdown_table(header, rows) if rows else unmeasured(header, "fashion-mnist")
 
 
 TABLES: dict[str, Callable[[], str]] = {

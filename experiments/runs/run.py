@@ -67,10 +67,16 @@ class Run:
             raise Interrupted(self.signal)
 
     @classmethod
-    def open(cls, folder: Path | str, config: dict[str, Any]) -> "Run":
+    def open(
+        cls,
+        folder: Path | str,
+        config: dict[str, Any],
+        complete: Callable[[dict[str, Any]], dict[str, Any]] = dict,
+    ) -> "Run":
         """Return the run of a folder that is new or holds a run of this encoded config.
 
-        The length of training may differ. Nothing is recorded until ``begin``.
+        The length of training may differ. ``complete`` adds the settings that a stored config
+        lacks. Nothing is recorded until ``begin``.
 
         Raises UsageError if the folder holds another experiment.
         """
@@ -78,7 +84,7 @@ class Run:
         if (run.folder / "config.json").exists():
             fixed = (
                 {k: x for k, x in each.items() if k not in CHANGEABLE_FIELDS}
-                for each in (run.config(), config)
+                for each in (complete(run.config()), config)
             )
             if differing := config_differences(*fixed):
                 raise UsageError(

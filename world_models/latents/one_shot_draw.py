@@ -90,8 +90,9 @@ class OneShotDRAW(DRAW):
         It is drawn by torch's generator.
         """
         left = segment.valid[:, : self.segment_length].long().cumprod(1).sum(1).cpu()
-        has_example = (left > 0) & (torch.rand(len(left)) >= SHARE_WITHOUT)
-        ahead = 1 + (torch.rand(len(left)) * left).long()
+        chance, place = torch.rand(2, len(left), device=self.background.device).cpu()
+        has_example = (left > 0) & (chance >= SHARE_WITHOUT)
+        ahead = 1 + (place * left).long()
         rows = torch.arange(len(left))
         return segment.obs[rows, torch.where(has_example, ahead, 0)], has_example
 

@@ -20,7 +20,13 @@ from reverie.experiments.config.experiment import Experiment, Job
 from reverie.experiments.config.presets import PRESETS
 from reverie.experiments.config.registry import TABLES, public_name
 from reverie.experiments.config.roles import entry_config, part_name
-from reverie.experiments.config.serialization import decode, encode, read_job, require_imports
+from reverie.experiments.config.serialization import (
+    decode,
+    encode,
+    open_run,
+    read_job,
+    require_imports,
+)
 from reverie.experiments.runs.files import FORMAT
 from reverie.experiments.runs.run import Run
 from reverie.experiments.training.imagined_env import ImaginationConfig
@@ -217,6 +223,20 @@ def test_a_config_of_another_format_is_refused(
         read_job(folder)
     with pytest.raises(UsageError, match=message):
         Run.open(folder, encode(Experiment(env=CatchConfig())))
+
+
+def test_a_run_of_a_config_that_lacked_a_setting_continues_with_its_default(
+    tmp_path: Path,
+) -> None:
+    job = Experiment(env=CatchConfig())
+    folder = write_run(tmp_path / "run")
+    path = folder / "config.json"
+    data = json.loads(path.read_text())
+    del data["env"]["rows"], data["agent"], data["seed"]
+    path.write_text(json.dumps(data))
+    assert open_run(folder, job, ()).folder == folder
+    with pytest.raises(UsageError, match=r"\(env.rows: 10, not 9; seed: 0, not 1\)"):
+        open_run(folder, replace(job, env=CatchConfig(rows=9), seed=1), ())
 
 
 def test_modules_of_a_run_are_named_and_not_imported(

@@ -93,6 +93,7 @@ SMALL = {
     "ppo": "--agent.num-steps 32",
     "pqn": "--agent.num-steps 16 --agent.num-minibatches 2",
     "a2c": "",
+    "go-explore": "--agent.capacity 100",
     "straw": "--agent.num-steps 32 --agent.planner.length 20",
     "variational-mdp": "--agent.num-steps 32 --agent.planner.length 20",
     "figar": "--agent.num-steps 32",
