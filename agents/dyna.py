@@ -47,12 +47,7 @@ class DynaConfig(ModelBasedConfig):
         super().__post_init__()
         check(self, "agent", at_least(1), "imagination_envs", "horizon", "imagination_every")
         check(self, "agent", within(0, 1), "real_fraction")
-        inner = type(self.inner).__name__
-        if isinstance(self.inner, ModelBasedConfig):
-            raise UsageError(
-                f"agent.inner is {inner}, which has a predictor of its own; choose a model-free "
-                "agent, such as agent.inner:dqn."
-            )
+        self.check_inner(self.inner)
         for role in ("representation", "planner"):
             if getattr(getattr(self.inner, role, None), "needs_privileged", False):
                 raise UsageError(
@@ -61,9 +56,9 @@ class DynaConfig(ModelBasedConfig):
                 )
         if self.real_fraction and self.inner.on_policy:
             raise UsageError(
-                f"agent.real_fraction is {self.real_fraction}, and agent.inner is {inner}, which "
-                "learns on-policy; set it to 0 or choose an off-policy agent, such as "
-                "agent.inner:dqn."
+                f"agent.real_fraction is {self.real_fraction}, and agent.inner is "
+                f"{type(self.inner).__name__}, which learns on-policy; set it to 0 or choose an "
+                "off-policy agent, such as agent.inner:dqn."
             )
 
     @property

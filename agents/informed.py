@@ -54,11 +54,7 @@ class InformedConfig(ModelBasedConfig):
                 "from the actions of informed exploration; choose an off-policy agent, such as "
                 "agent.inner:dqn."
             )
-        if isinstance(self.inner, ModelBasedConfig):
-            raise UsageError(
-                f"agent.inner is {type(self.inner).__name__}, which has a predictor of its own; "
-                "choose a model-free agent, such as agent.inner:dqn."
-            )
+        self.check_inner(self.inner)
         check(self, "agent", within(0, 1), "end_epsilon")
         check(self, "agent", above(0), "exploration_steps", "trajectory_length", "sigma")
 

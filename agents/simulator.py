@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ..envs import prng
 from ..envs.checks import at_least, check
-from ..envs.errors import NumericalError
+from ..envs.errors import NumericalError, UsageError
 from ..envs.interface import Carry, EnvSpec, Metrics, Segment, TimeStep, Transition
 from ..world_models.interface import PredictorConfig, start_predictor
 from ..world_models.precision import FLOAT32, Precision
@@ -37,6 +37,15 @@ class ModelBasedConfig(AgentConfig):
     def __post_init__(self) -> None:
         check(self, "agent", at_least(1), "model_learning_starts")
         check(self, "agent", at_least(0), "model_replay_ratio")
+
+    def check_inner(self, inner: AgentConfig) -> None:
+        """Raise UsageError for an agent with a predictor, or one that returns to snapshots."""
+        own = "has a predictor of its own" * isinstance(inner, ModelBasedConfig)
+        if own or inner.return_after:
+            raise UsageError(
+                f"agent.inner is {type(inner).__name__}, which {own or 'returns to snapshots'}; "
+                "choose a model-free agent without returns, such as agent.inner:dqn."
+            )
 
     def first_update(self, num_envs: int) -> int:
         return self.model_learning_starts
