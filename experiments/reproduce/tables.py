@@ -10,12 +10,12 @@ from ..config.presets import PRESETS
 from ..reporting.committed import CHECKOUT, committed, committed_results, require_checkout
 from ..reporting.published import published
 from ..runs.files import write_file
+from .count_tables import compression_table, deep_sea_table, fashion_mnist_table
 from .latent_tables import (
     amortization_table,
     one_shot_table,
     probes_table,
     representations_table,
-    unmeasured,
 )
 from .markdown import Footnotes, markdown_table
 from .reruns import BENCH_RERUNS
@@ -229,52 +229,6 @@ def sprites_table() -> str:
     )
 
 
-def compression_table() -> str:
-    """Return the size of the same frames by codec and game, and the speed of coding them."""
-    (data,) = committed_results("compression")
-    frames, best = data["frames"], dict[str, int]()
-    for row in data["rows"]:
-        best[row["env_name"]] = min(row["bytes"], best.get(row["env_name"], row["bytes"]))
-    rows = [
-        [
-            row["env_name"],
-            row["codec"],
-            row["form"],
-            f"{row['bytes']:,}",
-            f"{8 * row['bytes'] / frames:,.1f}",
-            f"{row['bytes'] / best[row['env_name']]:.2f}",
-            *(f"{frames / row[name]:,.0f}" for name in ("encode_seconds", "decode_seconds")),
-        ]
-        for row in sorted(data["rows"], key=lambda row: (row["env_name"], row["bytes"]))
-    ]
-    side = data["resolution"]
-    return markdown_table(
-        "game | codec | smallest form | bytes | bits a frame | against the smallest | frames coded "
-        "a second | frames decoded a second",
-        rows,
-        f"{frames:,} frames of random play in one env, {side} x {side} pixels of {data['levels']} "
-        f"levels (`{data['command']}`); seconds are of one processor.",
-    )
-
-
-def fashion_mnist_table() -> str:
-    """Return the nats of test images by density, after equal times of training."""
-    header = "density | binarization | nats an image | updates | epochs | command"
-    rows = [
-        [
-            row["density"],
-            data["binarization"],
-            f"{'≤ ' * (row['kind'] == 'bound')}{row['nats']:.2f} ± {row['standard_error']:.2f}",
-            f"{row['updates']:,}",
-            f"{row['epochs']:.1f}",
-            f"`{data['command']}`",
-        ]
-        for data in committed_results("fashion-mnist")
-        for row in sorted(data["rows"], key=lambda row: float(row["nats"]))
-    ]
-    return markdown_table(header, rows) if rows else unmeasured(header, "fashion-mnist")
-
-
 TABLES: dict[str, Callable[[], str]] = {
     "scores": scores_table,
     "episodic": episodic_table,
@@ -284,6 +238,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "bench": bench_table,
     "predictors": predictors_table,
     "compression": compression_table,
+    "deep-sea": deep_sea_table,
     "fashion-mnist": fashion_mnist_table,
     "representations": representations_table,
     "probes": probes_table,

@@ -1,0 +1,76 @@
+"""The tables of densities and of exploration: their code lengths, and the sizes of DeepSea solved."""
+
+from ..reporting.committed import committed_results
+from .latent_tables import unmeasured
+from .markdown import markdown_table
+
+
+def compression_table() -> str:
+    """Return the size of the same frames by codec and game, and the speed of coding them."""
+    (data,) = committed_results("compression")
+    frames, best = data["frames"], dict[str, int]()
+    for row in data["rows"]:
+        best[row["env_name"]] = min(row["bytes"], best.get(row["env_name"], row["bytes"]))
+    rows = [
+        [
+            row["env_name"],
+            row["codec"],
+            row["form"],
+            f"{row['bytes']:,}",
+            f"{8 * row['bytes'] / frames:,.1f}",
+            f"{row['bytes'] / best[row['env_name']]:.2f}",
+            *(f"{frames / row[name]:,.0f}" for name in ("encode_seconds", "decode_seconds")),
+        ]
+        for row in sorted(data["rows"], key=lambda row: (row["env_name"], row["bytes"]))
+    ]
+    side = data["resolution"]
+    return markdown_table(
+        "game | codec | smallest form | bytes | bits a frame | against the smallest | frames coded "
+        "a second | frames decoded a second",
+        rows,
+        f"{frames:,} frames of random play in one env, {side} x {side} pixels of {data['levels']} "
+        f"levels (`{data['command']}`); seconds are of one processor.",
+    )
+
+
+def deep_sea_table() -> str:
+    """Return the seeds that solve DeepSea by bsuite's rule, by agent and size."""
+    rows = []
+    for data in committed_results("deep-sea"):
+        keys = dict.fromkeys((row["agent"], row["size"]) for row in data["rows"])
+        for agent, size in keys:
+            found = [x for x in data["rows"] if (x["agent"], x["size"]) == (agent, size)]
+            solved = [x["solved"] for x in found if x["solved"]]
+            rows.append(
+                [
+                    agent,
+                    str(size),
+                    f"{len(solved)} of {len(found)}",
+                    ", ".join(f"{n:,}" for n in sorted(solved)),
+                    f"`{data['command']}`",
+                ]
+            )
+    return markdown_table(
+        "agent | size | seeds that solve it | at episode | command",
+        rows,
+        "Solved: less than 90% of the episodes so far missed the treasure, within 10,000 episodes "
+        "(bsuite's rule).",
+    )
+
+
+def fashion_mnist_table() -> str:
+    """Return the nats of test images by density, after equal times of training."""
+    header = "density | binarization | nats an image | updates | epochs | command"
+    rows = [
+        [
+            row["density"],
+            data["binarization"],
+            f"{'≤ ' * (row['kind'] == 'bound')}{row['nats']:.2f} ± {row['standard_error']:.2f}",
+            f"{row['updates']:,}",
+            f"{row['epochs']:.1f}",
+            f"`{data['command']}`",
+        ]
+        for data in committed_results("fashion-mnist")
+        for row in sorted(data["rows"], key=lambda row: float(row["nats"]))
+    ]
+    return markdown_table(header, rows) if rows else unmeasured(header, "fashion-mnist")
