@@ -1,4 +1,4 @@
-"""The tables of densities and of exploration: their code lengths, and the sizes of DeepSea solved."""
+"""The tables of densities and of exploration: code lengths, and the sizes of DeepSea solved."""
 
 from ..reporting.committed import committed_results
 from .latent_tables import unmeasured
