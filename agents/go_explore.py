@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import torch
 from jaxtyping import UInt8
-from torch import Tensor
 
 from ..envs import prng
 from ..envs.checks import above, at_least, check, within
@@ -70,11 +69,9 @@ class GoExploreConfig(AgentConfig):
         device: torch.device | str = "cpu",
         precision: Precision = FLOAT32,
     ) -> "GoExplore":
-        columns = self.representation.privileged_columns(spec.privileged)
-        representation = self.representation.build(
-            obs_shape=spec.obs_shape if columns is None else (1, 1, len(columns)),
-            seed=seed, device=device, precision=precision,
-        )  # fmt: skip
+        representation, columns = self.representation.build_for(
+            spec, seed=seed, device=device, precision=precision
+        )
         return GoExplore(self, spec, representation, columns, seed=seed, device=device)
 
 
@@ -180,10 +177,7 @@ class GoExplore(HasState):
 
     def keys(self, step: TimeStep) -> list[bytes]:
         """Return the key of each env's cell: round(resolution x code)."""
-        obs: UInt8[Tensor, "N K H W"] = step.obs
-        if self.columns is not None:
-            assert step.privileged is not None
-            obs = step.privileged[:, None, None, self.columns]
+        obs = step.obs if self.columns is None else step.state_image(self.columns)
         code = self.representation.encode(obs) * self.config.resolution
         return [row.tobytes() for row in code.round().int().cpu().numpy()]
 

@@ -96,6 +96,11 @@ class TimeStep:
         columns = {field.name: getattr(self, field.name) for field in fields(self)}
         return {name: x for name, x in columns.items() if x is not None}
 
+    def state_image(self, columns: list[int]) -> UInt8[Tensor, "N 1 1 P"]:
+        """Return bytes of the true state as images of one row; the env must offer it."""
+        assert self.privileged is not None
+        return self.privileged[:, None, None, columns]
+
     def select(self, index: slice | Int64[Tensor, " M"]) -> "TimeStep":
         """Return the time step of the indexed envs."""
         return TimeStep(**{name: x[index] for name, x in self.columns().items()})

@@ -271,6 +271,27 @@ class RepresentationConfig:
         """Return an untrained representation of observations of shape (K, H, W)."""
         raise NotImplementedError
 
+    def build_for(
+        self,
+        spec: EnvSpec,
+        *,
+        newest: bool = False,
+        seed: int = 0,
+        device: torch.device | str = "cpu",
+        precision: Precision = FLOAT32,
+    ) -> tuple[Representation, list[int] | None]:
+        """Return an untrained representation for the envs of ``spec``, and what it encodes.
+
+        That is bytes of the true state (see ``privileged_columns``) or, if None, observations, of
+        which with ``newest`` the newest frame alone.
+        """
+        columns = self.privileged_columns(spec.privileged)
+        shape = (spec.channels, *spec.obs_shape[1:]) if newest else spec.obs_shape
+        if columns is not None:
+            shape = (1, 1, len(columns))
+        built = self.build(obs_shape=shape, seed=seed, device=device, precision=precision)
+        return built, columns
+
 
 @dataclass(frozen=True)
 class PredictorConfig:

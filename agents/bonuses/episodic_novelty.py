@@ -65,12 +65,9 @@ class EpisodicNoveltyConfig(BonusConfig):
         device: torch.device | str = "cpu",
         precision: Precision = FLOAT32,
     ) -> "EpisodicNovelty":
-        columns = self.representation.privileged_columns(spec.privileged)
-        frame_shape = spec.channels, *spec.obs_shape[1:]
-        representation = self.representation.build(
-            obs_shape=frame_shape if columns is None else (1, 1, len(columns)),
-            seed=seed, device=device, precision=precision,
-        )  # fmt: skip
+        representation, columns = self.representation.build_for(
+            spec, newest=True, seed=seed, device=device, precision=precision
+        )
         return EpisodicNovelty(self, spec, representation, columns, device=device)
 
 
@@ -136,8 +133,7 @@ class EpisodicNovelty(HasState):
         """Return what keys are codes of: newest frames, or true states as images of one row."""
         if self.columns is None:
             return step.frame
-        assert step.privileged is not None
-        return step.privileged[:, None, None, self.columns].to(step.frame.device)
+        return step.state_image(self.columns).to(step.frame.device)
 
 
 class MeanDistance(HasState):

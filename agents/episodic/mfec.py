@@ -107,11 +107,9 @@ class MFECConfig(AgentConfig):
         device: torch.device | str = "cpu",
         precision: Precision = FLOAT32,
     ) -> "MFEC":
-        columns = self.representation.privileged_columns(spec.privileged)
-        representation = self.representation.build(
-            obs_shape=spec.obs_shape if columns is None else (1, 1, len(columns)),
-            seed=seed, device=device, precision=precision,
-        )  # fmt: skip
+        representation, columns = self.representation.build_for(
+            spec, seed=seed, device=device, precision=precision
+        )
         return MFEC(self, spec, representation, columns, seed=seed, device=device)
 
 
@@ -174,10 +172,7 @@ class MFEC(HasState):
 
     def encoded(self, step: TimeStep) -> UInt8[Tensor, "N K H W"]:
         """Return what keys are codes of: observations, or true states as images of one row."""
-        if self.columns is None:
-            return step.obs
-        assert step.privileged is not None
-        return step.privileged[:, None, None, self.columns]
+        return step.obs if self.columns is None else step.state_image(self.columns)
 
     def act(self, step: TimeStep, carry: Carry, *, explore: bool = True) -> ActOutput:
         """Act greedily on the tables' estimates; the extras are the observations' keys.

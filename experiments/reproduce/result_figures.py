@@ -13,8 +13,8 @@ from ..reporting.figures import svg
 from ..reporting.forest_plot import CAPTION, THEMES, ForestRow, Theme, draw_forest, share_text
 from ..runs.scores import Scores
 from ..verdicts.intervals import format_count, format_number
+from .grid_tables import grid_shares, grid_verdicts
 from .reruns import RERUNS
-from .score_tables import grid_shares, grid_verdicts
 
 FONTS = ("DejaVu Sans", "Verdana", "sans-serif")
 """The first measures the text; a page without it shows another."""

@@ -14,24 +14,18 @@ from ..evaluation.episodes import NUM_RECENT
 from ..recipes.constant_action_benchmark import ConstantActions
 from ..recipes.recipes import RECIPES
 from ..recipes.training_recipe import TrainingRecipe
-from ..reporting.committed import committed, committed_results
+from ..reporting.committed import committed_results
 from ..reporting.constant_actions import format_constant_action
-from ..reporting.forest_plot import share_text
 from ..reporting.published import published
 from ..runs.files import to_json
 from ..runs.run import flatten
-from ..runs.scores import Scores, suite_of_label
+from ..runs.scores import Scores
 from ..verdicts.intervals import (
     MIN_RUNS,
-    Key,
     format_count,
-    format_interval,
     format_mean,
     format_number,
 )
-from ..verdicts.reference_share import ReferenceShare, reference_shares
-from ..verdicts.verdict import Verdict, decide
-from ..verdicts.verdict_rule import VerdictRule
 from .markdown import Footnotes, markdown_table
 from .reruns import RERUNS
 
@@ -175,69 +169,6 @@ def mazes_table() -> str:
     )
 
 
-def ablations_table() -> str:
-    """Return the verdicts of each committed grid, computed from its raw scores."""
-    rows, commands, footnotes = [], [], Footnotes()
-    for data in committed("ablations/*.json"):
-        grid = f"{data['name']}, {format_count(data['steps'])} agent steps"
-        rows += [
-            [
-                footnotes.marked(grid, RERUNS.get(data["name"], ())),
-                verdict.variant,
-                verdict.env_name,
-                verdict.text,
-                f"{format_interval(verdict.difference, verdict.unit)} {verdict.unit}",
-                str(verdict.pairs),
-                verdict.reason or share_text(verdict, grid_shares(data)),
-            ]
-            for verdict in grid_verdicts(data)
-        ]
-        commands.append(f"{data['name']}: `{data['command']}`")
-    return markdown_table(
-        "grid | variant | env | verdict | difference (interval) | pairs of runs "
-        "| what the runs can tell",
-        rows,
-        "Against each grid's first variant, by scores paired by env and seed, under the rule that "
-        "the grid fixed before its first run, or else by the final evaluations of all seeds. A "
-        "variant helps or hurts if the interval of the mean difference is on one side of 0, and "
-        "makes no difference larger than delta if that of the ratio of the means is within it; "
-        "false discoveries are controlled for each grid: see "
-        "[Verdicts](concepts/verdicts.md).",
-        footnotes.lines,
-        *commands,
-    )
-
-
-def grid_rule(data: dict[str, Any]) -> VerdictRule:
-    """Return the rule of a committed grid."""
-    return VerdictRule.from_json(data["rule"]) if "rule" in data else VerdictRule()
-
-
-def grid_scores(data: dict[str, Any]) -> dict[str, dict[Key, float]]:
-    """Return the scores of a committed grid that its rule compares, by variant, env and seed."""
-    kind = grid_rule(data).score
-    scores: dict[str, dict[Key, float]] = {label: {} for label in data["variants"]}
-    for run in data["runs"]:
-        evaluated = statistics.fmean(run["scores"])
-        score = evaluated if kind == "evaluation" else run["training"][kind]
-        scores[run["variant"]][run["env_name"], run["seed"]] = score
-    return scores
-
-
-def grid_verdicts(data: dict[str, Any]) -> list[Verdict]:
-    """Compare the variants of a committed grid with the first, from its raw scores."""
-    return decide(grid_scores(data), grid_rule(data), _games(data))
-
-
-def grid_shares(data: dict[str, Any]) -> list[ReferenceShare]:
-    """Return the shares of references' gains in a committed grid; it may have no reference."""
-    choices, references = (
-        dict(zip(data["variants"], data.get(name, [{}] * len(data["variants"])), strict=True))
-        for name in ("choices", "references")
-    )
-    return reference_shares(grid_scores(data), choices, references, grid_verdicts(data))
-
-
 def endurance_table() -> str:
     """Return the growth of memory and the slowdown of long runs, and the number of kills."""
     (soak,), (storm,) = committed_results("soak"), committed_results("kill-storm")
@@ -301,12 +232,3 @@ def _differing_settings(results: list[dict[str, Any]]) -> dict[str, str]:
         for group in groups.values()
         for name, flat in group.items()
     }
-
-
-def _games(grid: dict[str, Any]) -> dict[str, str]:
-    """Return the Atari game of each env of a grid that is one."""
-    if "games" in grid:
-        games: dict[str, str] = grid["games"]
-        return games
-    names = {run["env_name"] for run in grid["runs"]} if suite_of_label(grid["protocol"]) else ()
-    return {name: name for name in names}

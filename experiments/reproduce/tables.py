@@ -11,6 +11,7 @@ from ..reporting.committed import CHECKOUT, committed, committed_results, requir
 from ..reporting.published import published
 from ..runs.files import write_file
 from .count_tables import compression_table, deep_sea_table, fashion_mnist_table
+from .grid_tables import ablations_table
 from .latent_tables import (
     amortization_table,
     one_shot_table,
@@ -21,7 +22,6 @@ from .markdown import Footnotes, markdown_table
 from .reruns import BENCH_RERUNS
 from .result_figures import figure_files
 from .score_tables import (
-    ablations_table,
     endurance_table,
     episodic_table,
     mazes_table,

@@ -18,7 +18,7 @@ from reverie.experiments.evaluation.run_evaluation import Evaluation
 from reverie.experiments.reporting.committed import RESULTS
 from reverie.experiments.reporting.comparison import compare
 from reverie.experiments.reporting.run_results import read_results
-from reverie.experiments.reproduce.score_tables import grid_verdicts
+from reverie.experiments.reproduce.grid_tables import grid_verdicts
 from reverie.experiments.training.task import Task
 from reverie.experiments.verdicts.verdict_rule import read_rule
 

@@ -6,9 +6,9 @@ import pytest
 
 from reverie.experiments.reporting.committed import committed
 from reverie.experiments.reporting.figures import svg
+from reverie.experiments.reproduce.grid_tables import grid_verdicts
 from reverie.experiments.reproduce.reruns import RERUNS
 from reverie.experiments.reproduce.result_figures import ROLES, _contrast, figure_files
-from reverie.experiments.reproduce.score_tables import grid_verdicts
 
 
 @pytest.fixture(scope="module")

@@ -22,13 +22,13 @@ TINY = AIRConfig(likelihood="bernoulli", steps=2, size=2, glimpse=2, hidden=8)
 PATTERNS = torch.tensor([[0.0, 0.0], [1.0, 0.0], [1.0, 1.0]])
 
 
-def build(config: AIRConfig = TINY, shape: tuple[int, int] = (3, 3)) -> AIR:
+def build(config: AIRConfig = TINY, shape: tuple[int, int] = (3, 3), spread: float = 0.3) -> AIR:
     """Return a model of bits in which objects matter, with a posterior unlike the prior."""
     torch.manual_seed(0)
     model = config.build(shape, 2)
     model.start_at_prior()
     for parameter in model.parameters():
-        parameter.data += 0.3 * torch.randn_like(parameter) / max(parameter[0].numel(), 1) ** 0.5
+        parameter.data += spread * torch.randn_like(parameter) / max(parameter[0].numel(), 1) ** 0.5
     painted: Any = model.paint[-1]
     painted.weight.data.normal_()
     painted.bias.data.fill_(1.0)  # most objects are bright
@@ -95,7 +95,7 @@ def test_codes_have_the_probabilities_that_they_were_drawn_with() -> None:
 
 def test_the_evidence_equals_an_enumeration_of_counts() -> None:
     """For each count, over many places and appearances drawn from the prior."""
-    model, x, n = build(), bits(4), 20_000
+    model, x, n = build(spread=0.15), bits(4), 40_000  # weights of light tails
     prior = log_prob_of_presence(PATTERNS, model.prior_logits)
     evidence, errors = [], []
     for present in PATTERNS:
@@ -112,7 +112,7 @@ def test_the_evidence_equals_an_enumeration_of_counts() -> None:
     estimate, noise = log_evidence(log_weights)
     tolerance = 4.5 * (error.square() + noise.square()).sqrt()
     assert ((estimate - exact).abs() < tolerance).all()
-    assert float(tolerance.median()) < 0.15
+    assert float(tolerance.max()) < 0.1
     assert (bound(log_weights, ELBO) < exact - tolerance).all()
 
 
