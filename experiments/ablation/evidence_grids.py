@@ -31,7 +31,8 @@ MAZE = (
 )
 MEMORY = (
     "mfec env:minatar --games breakout,asterix "
-    "agent.representation:projection,vae,vae+beta=4.0,binary-vae,true-state "
+    "agent.representation:projection,dct,vae,vae+beta=4.0,binary-vae,semi-vae,draw,contrastive,"
+    "inverse,bigan,true-state "
     "--agent.fit-after 10000 --agent.fit-updates 2000 --num-envs 16 --total-timesteps 100000 "
     "--seeds 12 --episodes 30 --no-video --device cpu --precision fp32"
 )
