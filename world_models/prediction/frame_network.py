@@ -20,6 +20,8 @@ class FrameOutput:
     carry: Carry
     kl: Float[Tensor, " B"] | float = 0.0
     """KL divergence of the latents in the units of the loss; 0 without latents."""
+    loss: Float[Tensor, " B"] | None = None
+    """The network's own loss of this frame, in training; None for half the squared error."""
 
 
 class FrameNetwork(nn.Module):

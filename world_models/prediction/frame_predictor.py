@@ -20,7 +20,7 @@ from ..state import HasState
 from .curriculum import CurriculumConfig
 from .encoder_decoder import initialize
 from .frame_network import FrameNetwork
-from .heads import RewardDiscountHeads, heads_loss, symlog
+from .heads import RewardDiscountHeads
 from .mean_frame import MeanFrame
 
 
@@ -180,15 +180,16 @@ class FramePredictor(HasState):
     def loss(self, segment: Segment, phase: int) -> tuple[Float[Tensor, ""], Metrics]:
         """Return the multi-step loss of a segment, and its terms; steps after an end count 0.
 
-            mean over steps of  |x' - x|^2 / 2 + heads_loss + KL
+            mean over steps of  |x' - x|^2 / 2 + loss of the heads + KL
 
         x' is the predicted and x the true frame, both in 0..1; the squared error is summed over
-        pixels, as published. A step's input are the predictions before it, or true frames under
-        teacher forcing.
+        pixels, as published. A network with a loss of its own, such as a diffusion model's, has
+        that in place of the squared error. A step's input are the predictions before it, or true
+        frames under teacher forcing.
         """
         obs, action = segment.obs.to(self.device), segment.action.to(self.device)
         discount = segment.discount.to(self.device)
-        symlog_reward = symlog(segment.reward.to(self.device, torch.float32))
+        reward = segment.reward.to(self.device, torch.float32)
         weight = segment.valid.to(self.device).cumprod(1).float()
         network_input = self.mean_frame.center(obs[:, 0])
         carry = self.network.initial(len(obs), self.device)
@@ -197,6 +198,7 @@ class FramePredictor(HasState):
             carry["rng"] = prng.splitmix64(rng).to(self.device)
         teacher_forcing = self.network.teacher_forcing and phase == 0
         squared_errors: list[Tensor] = []
+        frame_losses: list[Tensor] = []
         heads_losses: list[Tensor] = []
         kls: list[Tensor] = []
         for t in range(action.shape[1]):
@@ -208,20 +210,23 @@ class FramePredictor(HasState):
             target = self.mean_frame.center(obs[:, t + 1, -self.channels :])
             with self.precision.autocast(self.device):
                 output = self.network(network_input, one_hot, carry, target)
-                heads_output = self.heads(output.features).float()
+                heads_loss = self.heads.loss(output.features, reward[:, t], discount[:, t])
             frame, carry = output.frame.float(), output.carry
             squared_errors.append((frame - target).square().sum((1, 2, 3)))
+            own_loss = output.loss
+            frame_losses.append(squared_errors[-1] / 2 if own_loss is None else own_loss)
             kls.append(torch.zeros_like(squared_errors[-1]) + output.kl)
-            heads_losses.append(heads_loss(heads_output, symlog_reward[:, t], discount[:, t]))
+            heads_losses.append(heads_loss)
             if teacher_forcing:
                 network_input = self.mean_frame.center(obs[:, t + 1])
             else:
                 network_input = torch.cat([network_input[:, self.channels :], frame], 1)
         weight = weight[:, self.context - 1 :]
-        squared_error, of_heads, kl = (
-            _weighted_mean(values, weight) for values in (squared_errors, heads_losses, kls)
+        squared_error, of_frames, of_heads, kl = (
+            _weighted_mean(values, weight)
+            for values in (squared_errors, frame_losses, heads_losses, kls)
         )
-        loss = squared_error / 2 + of_heads + kl
+        loss = of_frames + of_heads + kl
         metrics: Metrics = {
             "loss": loss.detach(),
             "squared_error": squared_error.detach() * 255**2 / self.mean_frame.value.numel(),

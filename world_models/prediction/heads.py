@@ -20,22 +20,24 @@ class RewardDiscountHeads(nn.Linear):
         reward, discount = self(features).float().unbind(1)
         return symexp(reward), discount.sigmoid()
 
+    def loss(
+        self,
+        features: Float[Tensor, "B D"],
+        reward: Float[Tensor, " B"],
+        discount: Float[Tensor, " B"],
+    ) -> Float[Tensor, " B"]:
+        """Return the loss of both heads, per step.
 
-def heads_loss(
-    output: Float[Tensor, "B 2"],
-    symlog_reward: Float[Tensor, " B"],
-    discount: Float[Tensor, " B"],
-) -> Float[Tensor, " B"]:
-    """Return the loss of the reward's and the discount's heads, per step.
+            (u - symlog(r))^2 / 2 - d log(sigmoid(l)) - (1 - d) log(1 - sigmoid(l))
 
-        (u - symlog(r))^2 / 2 - d log(sigmoid(l)) - (1 - d) log(1 - sigmoid(l))
-
-    u and l are the columns of ``output``, r the reward and d the discount.
-    """
-    cross_entropy = functional.binary_cross_entropy_with_logits(
-        output[:, 1], discount, reduction="none"
-    )
-    return (output[:, 0] - symlog_reward).square() / 2 + cross_entropy
+        u and l are the outputs, r the reward and d the discount.
+        """
+        symlog_reward, logit = self(features).float().unbind(1)
+        cross_entropy = functional.binary_cross_entropy_with_logits(
+            logit, discount, reduction="none"
+        )
+        squared_error: Tensor = (symlog_reward - symlog(reward)).square()
+        return squared_error / 2 + cross_entropy
 
 
 def symlog(x: Tensor) -> Tensor:
