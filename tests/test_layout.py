@@ -30,6 +30,7 @@ ORDER = (
         "experiments.bench",
         "experiments.doctor",
         "experiments.gallery",
+        "experiments.imagine",
         "experiments.play",
         "experiments.recipes",
     ),
@@ -44,8 +45,8 @@ SHARED_NAMES = {
     "networks",  # layers of a package's models
     "session",  # state of one session of a tool
     # A command, and the package that carries it out.
-    *("ablate", "bench", "collect", "doctor", "evaluate", "gallery", "play", "pretrain"),
-    *("report", "reproduce", "train"),
+    *("ablate", "bench", "collect", "doctor", "evaluate", "gallery", "imagine", "play"),
+    *("pretrain", "report", "reproduce", "train"),
 }
 """Names that several files may have, because they hold the same concept."""
 

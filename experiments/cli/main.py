@@ -14,6 +14,7 @@ from ..runs.terminal_text import description_list, message, paragraph, plain
 
 USAGES = {
     "train": ("PRESET [role:name ...]", "Train an agent: --game GAME --total-timesteps N."),
+    "imagine": ("PRESET [role:name ...]", "Train in the dreams of a predictor, in rounds."),
     "evaluate": ("RUN ... | random", "Play whole episodes: --episodes N --video."),
     "play": ("RUN", "Watch an agent and its models in the browser."),
     "ablate": ("PRESET role:a,b ...", "Compare parts: --seeds N or --until decided, --dry-run."),

@@ -7,29 +7,38 @@ from .experiment import Experiment
 from .presets import DESCRIPTIONS, EXAMPLE, PRESETS
 from .roles import part_at, part_name, roles
 
+PURPOSES = {
+    "train": "Train an agent: a preset, with other parts and settings as you like.",
+    "imagine": "Train an agent in imagination alone, in rounds: record play, fit a predictor, "
+    "train in it, and record the play of the better agent.",
+}
+"""What the commands that train agents are for."""
 
-def overview() -> str:
-    """Return the help of ``reverie train`` without a preset."""
+
+def overview(command: str) -> str:
+    """Return the help of a command that trains agents, without a preset."""
     return "\n".join(
         [
-            paragraph("Train an agent: a preset, with other parts and settings as you like."),
+            paragraph(PURPOSES[command]),
             "",
-            "  reverie train PRESET [role:name ...] [--flags]",
-            "  reverie train --config RUN/config.json [--flags]",
+            f"  reverie {command} PRESET [role:name ...] [--flags]",
+            f"  reverie {command} --config RUN/config.json [--flags]",
             "",
             paragraph("--config runs the experiment of a run again, in another folder."),
             "",
-            paragraph(f"Example: {EXAMPLE}"),
+            paragraph(f"Example: {EXAMPLE.replace('train', command)}"),
             "",
             "Presets:",
             description_list([(name, x.text) for name, x in DESCRIPTIONS.items()]),
             "",
-            paragraph("reverie train PRESET --help shows the choices and settings of a preset."),
+            paragraph(
+                f"reverie {command} PRESET --help shows the choices and settings of a preset."
+            ),
         ]
     )
 
 
-def introduction(name: str, experiment: Experiment) -> str:
+def introduction(name: str, experiment: Experiment, command: str) -> str:
     """Return what a preset or the config of a run is, its main flags, and the choices of each role.
 
     ``name`` is that of the preset, or the run folder.
@@ -41,7 +50,7 @@ def introduction(name: str, experiment: Experiment) -> str:
         description = DESCRIPTIONS[name]
         about = [description.text, f"Paper: {description.paper}."]
         steps = min(200_000, experiment.total_timesteps)
-        example = f"reverie train {name} --total-timesteps {steps}"
+        example = f"reverie {command} {name} --total-timesteps {steps}"
     if isinstance(experiment.env, AtariConfig):
         example += " --game pong" * (name in PRESETS)
         flags = [

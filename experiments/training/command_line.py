@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from ...envs.atari.atari import AtariConfig
 from ...envs.atari.games import expand_games
@@ -18,10 +18,12 @@ from ..config.experiment import Experiment
 from ..config.introduction import introduction, overview
 from ..config.presets import PRESETS, take_preset
 from ..config.registry import ENVS
-from ..config.roles import choose_all
+from ..config.roles import choose_all, roles
 from ..config.run_names import Start
 from ..config.serialization import read_experiment
-from ..sessions.options import TrainOptions
+from ..sessions.options import RunOptions, TrainOptions
+
+Options = TypeVar("Options", bound=RunOptions)
 
 OWN_FLAGS = ("--config", "--game", "--games", "--import", "--protocol")
 """Flags beside those of the settings."""
@@ -34,21 +36,34 @@ def parse_experiment(argv: list[str]) -> tuple[Start, list[Experiment], TrainOpt
     what is varied, the experiments and the options. Raises UsageError for an unknown preset, role
     or part.
     """
+    return parse_command("train", argv, TrainOptions())
+
+
+def parse_command(
+    command: str, argv: list[str], usual: Options
+) -> tuple[Start, list[Experiment], Options]:
+    """Parse the arguments of a command that trains agents; see ``parse_experiment``.
+
+    ``usual`` are its options before flags, whose own roles can be chosen too.
+    """
     argv, imports = take_imports(argv)
     if argv[:1] in (["-h"], ["--help"]):
-        print(overview())
+        print(overview(command))
         raise SystemExit(0)
     start, argv = _take_start(argv)
     argv, games = take_flag(argv, "--games")
     argv, protocol = take_flag(argv, "--protocol")
-    tokens, flags = split_roles(expand_game_flag(argv), Experiment, TrainOptions)
+    tokens, flags = split_roles(expand_game_flag(argv), Experiment, type(usual))
     if protocol is not None:
         tokens.append(f"env.protocol:{protocol}")
-    chosen, options = choose_all(start.experiment, tokens), TrainOptions(imports=imports)
+    own_roles = dict(roles(usual))
+    own = [token for token in tokens if token.partition(":")[0] in own_roles]
+    chosen = choose_all(start.experiment, [token for token in tokens if token not in own])
+    options = choose_all(replace(usual, imports=imports), own)
     if {"-h", "--help"} & {*flags}:
-        print(introduction(start.name, chosen))
+        print(introduction(start.name, chosen, command))
     experiment, options = parse_job(
-        chosen, options, flags, f"reverie train {start.name}", OWN_FLAGS
+        chosen, options, flags, f"reverie {command} {start.name}", OWN_FLAGS
     )
     return start, [experiment] if games is None else in_games(experiment, games), options
 

@@ -15,7 +15,7 @@ from ...world_models.prediction.imagination import Imagination
 from ..config.serialization import MOVED, read_job
 from ..datasets.dataset import Recording
 from ..datasets.writer import Manifest
-from .prediction_error import CONTEXT_LENGTH, evenly_spaced
+from .prediction_error import evenly_spaced
 from .predictors import PredictorPretraining
 from .pretrain import load_model
 
@@ -43,10 +43,9 @@ class ImaginationConfig(EnvConfig):
         recording = Recording(*job.data, cache_bytes=0)
         real = self._check_real_env(folder, job, recording)
         _, model = load_model(folder, device="cpu", precision=precision)
-        rows = job.rows(recording, "train", length=CONTEXT_LENGTH)
-        starts = recording.segments(
-            evenly_spaced(rows, self.num_starts), CONTEXT_LENGTH - 1, job.stack
-        )
+        length = model.context - 1
+        rows = job.rows(recording, "train", length=length + 1)  # none ends where an episode did
+        starts = recording.segments(evenly_spaced(rows, self.num_starts), length, job.stack)
         return Imagination(model, starts, num_envs, horizon=self.horizon, planes=real.planes)
 
     @property

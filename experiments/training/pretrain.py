@@ -24,11 +24,11 @@ from ...world_models.precision import FLOAT32, Precision
 from ..config.experiment import Job
 from ..config.roles import entry_config, part_name, roles
 from ..config.run_names import changes
-from ..config.serialization import read_job
+from ..config.serialization import encode, read_job
 from ..datasets.batches import Batches
 from ..datasets.dataset import Recording, Split
 from ..runs import random_state
-from ..runs.run import Run, building, loading
+from ..runs.run import Run, building, config_differences, loading
 from ..runs.runtime import Runtime, pick_device
 from ..runs.state_checks import check_count, restore
 from ..sessions.callbacks import Callback
@@ -64,6 +64,8 @@ class Pretraining(Job):
     """Fraction of the frames that is held out, by whole episodes."""
     split: int = 0
     """Seed of the split into training and held-out episodes; equal for models to be compared."""
+    init_from: Path | None = None
+    """Run of `reverie pretrain` of an equal model to go on from, on other recordings."""
 
     def __post_init__(self) -> None:
         check(self, "", at_least(1), "num_updates")
@@ -211,6 +213,31 @@ class ModelTraining(Process):
             Display(job, self.status, self.signals, quiet=options.quiet),
         ]
 
+    def start(self) -> None:
+        if (folder := self.job.init_from) is None:
+            return
+        job, state = read_job(folder), Run(folder).checkpoints.load()
+        same = {"model": encode(self.job.part), "obs_shape": self.obs_shape}
+        if not isinstance(job, Pretraining) or state is None:
+            raise UsageError(
+                f"init_from is {folder}, which holds no pretrained model; name a run of `reverie "
+                "pretrain`."
+            )
+        theirs = {"model": encode(job.part), "obs_shape": tuple(state["recording"]["obs_shape"])}
+        if differences := config_differences(theirs, same):
+            raise UsageError(
+                f"init_from is {folder}, which holds another model ({'; '.join(differences)}); "
+                "give both the same settings."
+            )
+        with loading(folder):
+            restore(self.model, state["model"], "model")
+        self._follow_curriculum()
+
+    @property
+    def obs_shape(self) -> tuple[int, int, int]:
+        """The shape (K, H, W) of the observations that the model learns from."""
+        return self.recording.obs_shape(self.job.stack)
+
     @property
     def is_done(self) -> bool:
         time_is_up = 0 < 60 * self.job.minutes <= self.seconds
@@ -247,7 +274,7 @@ class ModelTraining(Process):
             "recording": {  # for an agent that starts from the model
                 "env_name": self.recording.env_name,
                 "frames": len(self.recording),
-                "obs_shape": self.recording.obs_shape(self.job.stack),
+                "obs_shape": self.obs_shape,
                 "num_actions": self.recording.num_actions,
             },
         }
