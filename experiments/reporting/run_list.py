@@ -1,0 +1,155 @@
+"""The runs below a folder: what each is, how far it is, what it scored, how much space it takes.
+
+A folder is a run if it has a ``config.json``. Nothing is decoded, so runs of parts that are not
+imported are listed too, and a damaged one is listed as such.
+"""
+
+import fcntl
+import shutil
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from ...envs.errors import UsageError
+from ..config.roles import part_name
+from ..runs.progress_text import duration
+from ..runs.run import Run, find_runs, flatten
+from ..runs.scores import Scores, find_scores, scores_file
+
+State = Literal["finished", "interrupted", "running", "damaged"]
+
+
+@dataclass(frozen=True)
+class RunSummary:
+    """One run folder."""
+
+    folder: Path
+    state: State
+    settings: dict[str, Any]
+    """Its config's settings, and the names of its parts, by dotted path; empty if damaged."""
+    step: int
+    """Agent steps, or updates, of the newest checkpoint."""
+    length: int
+    """Agent steps, or updates, that are planned."""
+    scores: Scores | None
+    """The scores of its evaluation; None without one."""
+    training_score: float | None
+    """The mean score of the last training episodes; None without any."""
+    size: int
+    """Bytes on disk."""
+    changed: float
+    """Seconds since the epoch at which a file of it was last written."""
+
+    @property
+    def score(self) -> float | None:
+        """The mean score of the evaluation, or else of the last training episodes."""
+        return self.scores.mean if self.scores else self.training_score
+
+    def matches(self, conditions: Iterable[tuple[str, str]]) -> bool:
+        """Return whether the settings have these values, as texts.
+
+        A condition names a setting by the end of its dotted path, as in ``n_step``.
+        """
+        return all(
+            any(
+                str(x) == value
+                for path, x in self.settings.items()
+                if f".{path}".endswith(f".{name}")
+            )
+            for name, value in conditions
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the run as JSON values."""
+        scores = self.scores
+        return {
+            "folder": str(self.folder),
+            "state": self.state,
+            "step": self.step,
+            "length": self.length,
+            "mean": scores.mean if scores else None,
+            "standard_error": scores.standard_error if scores else None,
+            "episodes": scores.episodes if scores else None,
+            "training_score": self.training_score,
+            "bytes": self.size,
+            "changed": self.changed,
+        }
+
+
+def summarize_runs(folder: Path) -> list[RunSummary]:
+    """Return the runs in or below a folder, by name; raises UsageError if there is none."""
+    return [_summarize(path) for path in find_runs(folder)]
+
+
+def table_rows(runs: Iterable[RunSummary], root: Path) -> list[tuple[str, ...]]:
+    """Return a header, and a row for each run with its folder's path below ``root``."""
+    rows: list[tuple[str, ...]] = [("run", "state", "done", "steps", "score", "MB", "age")]
+    for run in runs:
+        score = "" if run.training_score is None else f"{run.training_score:,.1f}*"
+        if run.scores:
+            error = run.scores.standard_error
+            score = f"{run.scores.mean:,.1f}{'' if error is None else f' ± {error:,.1f}'}"
+        rows.append(
+            (
+                str(run.folder.relative_to(root)) if run.folder != root else str(root),
+                run.state,
+                f"{100 * min(1.0, run.step / run.length):.0f}%",
+                f"{run.length:,}",
+                score,
+                f"{run.size / 1e6:,.1f}",
+                duration(max(0.0, time.time() - run.changed)),
+            )
+        )
+    return rows
+
+
+def delete_run(run: RunSummary) -> None:
+    """Delete a run folder; raises UsageError if a process works in it, or a link leads to it."""
+    if run.folder.is_symlink():
+        raise UsageError(f"{run.folder} is a link, and only whole folders are deleted; remove it.")
+    if _is_locked(run.folder):
+        raise UsageError(f"A process works in {run.folder}; stop it before its run is deleted.")
+    shutil.rmtree(run.folder)
+
+
+def _summarize(folder: Path) -> RunSummary:
+    run, files = Run(folder), [path for path in folder.rglob("*") if path.is_file()]
+    stats = [path.stat() for path in files if not path.is_symlink()]
+    state: State = "damaged"
+    last_row: dict[str, Any] = {}
+    settings: dict[str, Any] = {}
+    step, length = 0, 1
+    try:
+        config = run.config()
+        settings = {path or "class": x for path, x in flatten(config, part_name).items()}
+        length = max(1, int(config.get("total_timesteps", config.get("num_updates", 1))))
+        step = max(run.checkpoints.steps(), default=0)
+        last_row = (run.read_lines("metrics.jsonl") or [{}])[-1]
+        state = "finished" if (folder / "finished").exists() else "interrupted"
+    except (UsageError, OSError, ValueError, TypeError, AttributeError):
+        pass
+    return RunSummary(
+        folder=folder,
+        state="running" if _is_locked(folder) else state,
+        settings=settings,
+        step=step,
+        length=length,
+        scores=find_scores(folder / scores_file(stochastic=False)),
+        training_score=last_row.get("charts/mean_episodic_return"),
+        size=sum(x.st_size for x in stats),
+        changed=max(x.st_mtime for x in stats),
+    )
+
+
+def _is_locked(folder: Path) -> bool:
+    """Return whether a process holds the folder's lock."""
+    try:
+        with open(folder / "lock", "rb") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    return False

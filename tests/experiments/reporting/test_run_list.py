@@ -1,0 +1,101 @@
+"""``reverie runs`` and ``reverie compare``: what is listed, deleted and told apart."""
+
+import fcntl
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from fake_runs import finish
+
+from reverie import PRESETS
+from reverie.agents.dqn import DQNConfig
+from reverie.experiments.cli import main as cli
+from reverie.experiments.reporting.run_list import summarize_runs
+from reverie.experiments.reporting.two_runs import compare_runs
+from reverie.experiments.training.task import Task
+
+
+def make_runs(root: Path) -> list[Path]:
+    """Write two finished runs of DQN and one of PPO, with scores, and a damaged folder."""
+    dqn = replace(PRESETS["dqn"], agent=DQNConfig(), total_timesteps=100)
+    longer = replace(dqn, agent=DQNConfig(n_step=7))
+    folders = [root / name for name in ("dqn", "dqn-n_step=7", "ppo")]
+    for folder, experiment, score in zip(
+        folders, (dqn, longer, PRESETS["ppo"]), (3.0, 9.0, 5.0), strict=True
+    ):
+        finish(Task(experiment, folder), score)
+    (root / "broken").mkdir()
+    (root / "broken" / "config.json").write_text("{")
+    return folders
+
+
+def listed(capsys: pytest.CaptureFixture[str], *argv: str) -> list[str]:
+    assert cli.main(["runs", *argv, "--json"]) == 0
+    return [Path(run["folder"]).name for run in json.loads(capsys.readouterr().out)]
+
+
+def test_runs_are_filtered_by_settings_and_sorted_by_score(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make_runs(tmp_path)
+    root = str(tmp_path)
+    assert listed(capsys, root) == ["broken", "dqn", "dqn-n_step=7", "ppo"]
+    assert listed(capsys, root, "--sort", "score")[:3] == ["dqn-n_step=7", "ppo", "dqn"]
+    assert listed(capsys, root, "--where", "n-step=7") == ["dqn-n_step=7"]
+    assert listed(capsys, root, "--where", "agent.n_step=1", "--where", "seed=0") == ["dqn"]
+    assert listed(capsys, root, "--where", "step=7") == []
+    assert listed(capsys, root, "--state", "damaged") == ["broken"]
+    assert cli.main(["runs", root]) == 0
+    text = capsys.readouterr().out
+    assert all(len(line) <= 80 for line in text.splitlines())
+    assert "9.0" in text
+    assert "4 runs, " in text
+    assert cli.main(["runs", root, "--where", "n_step"]) == 2
+    assert cli.main(["runs", str(tmp_path / "absent")]) == 2
+
+
+def test_only_what_is_listed_is_deleted_and_nothing_in_use(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dqn, longer, ppo = make_runs(tmp_path)
+    command = ["runs", str(tmp_path), "--where", "agent=dqn", "--delete"]
+    (tmp_path / "notes.txt").write_text("mine")
+    assert cli.main(command) == 2  # nobody can be asked
+    assert longer.exists()
+    with open(dqn / "lock", "w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        assert {x.folder: x.state for x in summarize_runs(tmp_path)}[dqn] == "running"
+        assert cli.main([*command, "--yes"]) == 0
+    assert dqn.exists()
+    assert ppo.exists()
+    assert (tmp_path / "notes.txt").exists()
+    assert not longer.exists()
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True)
+    monkeypatch.setattr("builtins.input", lambda _: "n")
+    assert cli.main(command) == 0
+    assert dqn.exists()
+    capsys.readouterr()
+
+
+def test_compared_runs_show_only_what_differs(tmp_path: Path) -> None:
+    dqn, longer, ppo = make_runs(tmp_path)
+    for folder, scores in ((dqn, (0.0, 1.0)), (longer, (0.0, 5.0))):
+        rows = [{"step": 10 * (i + 1), "score": x} for i, x in enumerate(scores)]
+        (folder / "episodes.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    settings, evaluation, curve = compare_runs((dqn, longer))
+    assert settings == [("setting", "dqn", "dqn-n_step=7"), ("agent.n_step", "1", "7")]
+    assert evaluation[1] == ("mean score", "3.0, 30 episodes", "9.0, 30 episodes")
+    assert curve[-1] == ("step 20", "0.5", "2.5")
+    assert curve[1] == ("step 2", "-", "-")
+    settings = compare_runs((dqn, ppo))[0]
+    assert ("agent", "dqn", "ppo") in settings
+    assert not any(name.startswith("agent.") for name, *_ in settings)
+
+
+def test_compare_takes_two_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    dqn, longer, _ = make_runs(tmp_path)
+    assert cli.main(["compare", str(dqn), str(longer)]) == 0
+    assert "n_step" in capsys.readouterr().out
+    assert cli.main(["compare", str(dqn)]) == 2
+    assert cli.main(["compare", str(dqn), str(tmp_path)]) == 2
