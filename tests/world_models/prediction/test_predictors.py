@@ -18,6 +18,7 @@ from reverie.experiments.runs.checkpoints import Checkpoints
 from reverie.world_models.interface import Predictor, PredictorConfig, SnapshotPredictor
 from reverie.world_models.prediction import PREDICTORS
 from reverie.world_models.prediction.encoder_decoder import Transformation
+from reverie.world_models.prediction.ensemble import EnsembleConfig
 from reverie.world_models.prediction.feedforward import FeedforwardConfig
 from reverie.world_models.prediction.frame_network import FrameNetwork, FrameOutput
 from reverie.world_models.prediction.mlp import MLPPredictorConfig
@@ -48,7 +49,17 @@ EXAMPLES: dict[str, list[PredictorConfig]] = {
         StochasticConfig(size="small", hidden_channels=8, latent=3, **FAST),
         StochasticConfig(size="tiny", latent=3, **FAST),
     ],
-    "mlp": [MLPPredictorConfig(hidden=(16, 32, 32, 16), **FAST)],
+    "mlp": [
+        MLPPredictorConfig(hidden=(16, 32, 32, 16), **FAST),
+        MLPPredictorConfig(
+            hidden=(16, 32, 32, 16), reward_head="two-hot", motion_weight=3.0, **FAST
+        ),
+    ],
+    "ensemble": [
+        EnsembleConfig(FeedforwardConfig(size="tiny", **FAST), max_disagreement=1e-6),
+        EnsembleConfig(StochasticConfig(size="tiny", latent=3, **FAST), members=2),
+        EnsembleConfig(RecurrentConfig(size="tiny", context=3, **FAST), members=2),
+    ],
 }
 """Sizes that train within a test; a predictor without an entry is tested with its defaults."""
 
