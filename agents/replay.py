@@ -222,11 +222,10 @@ class Replay:
         overestimates how often rewards and terminations occur where the observation and the action
         leave that open.
         """
-        num_events = round(event_fraction * batch_size)
         cell = self._find(self._sample_ranks(4 * batch_size))
-        if num_events:
-            events = self._cells_before_events(4 * num_events, timesteps)
-            cell[: len(events)] = events
+        events = self._cells_before_events(4 * round(event_fraction * batch_size), timesteps)
+        num_events = len(events) // 4
+        cell[: len(events)] = events
         row, env = cell // self.num_envs, cell % self.num_envs
         window = self._cells(row[:, None] + torch.arange(timesteps), env[:, None])  # [4B T]
         available = (self.head - row - 1) % self.num_rows + 1  # timesteps up to the newest
@@ -265,6 +264,8 @@ class Replay:
 
         A segment that would begin where none can be sampled begins at its event.
         """
+        if not count:
+            return torch.zeros(0, dtype=torch.int64)
         died = self.episode_end & (self.discount == 0)
         flat = self.sampleable.view(-1)
         happened = ((self.reward != 0) | died).view(-1) & flat[: died.numel()]
