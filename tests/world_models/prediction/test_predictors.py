@@ -304,7 +304,7 @@ def test_the_loss_weighs_pixels_that_change() -> None:
             obs[:, 0, ..., 1] = 255 if not changing else 0
             zeros, never = torch.zeros(1, 1), torch.zeros(1, 2, dtype=torch.bool)
             segment = Segment(zeros.long(), obs, zeros, zeros, zeros + 1, never, never)
-            losses.append(float(model.loss(segment, 0)[0]) - math.log(2))
+            losses.append(float(model.loss(segment, 0)[0].detach()) - math.log(2))
     still, still_weighted, moving, moving_weighted = losses
     assert still == still_weighted == pytest.approx((0.01 + 0.01) / 2, rel=1e-4)
     assert moving == pytest.approx((0.01 + 0.81) / 2, rel=1e-4)
