@@ -9,7 +9,7 @@ at such an end; here it is a truncation, after which rewards are 0.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -88,7 +88,7 @@ class Ensemble:
         variance = ensemble.disagreement(carry)  # [8, 1, 10, 5]
     """
 
-    def __init__(self, members: list[Predictor], *, seed: int, max_disagreement: float) -> None:
+    def __init__(self, members: Sequence[Predictor], *, seed: int, max_disagreement: float) -> None:
         self.members, self.seed = members, seed
         self.max_disagreement = max_disagreement or math.inf
         self.obs_shape, self.channels = members[0].obs_shape, members[0].channels

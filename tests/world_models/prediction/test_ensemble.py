@@ -71,7 +71,7 @@ class Updated(CountingPredictor):
 
 
 def test_members_learn_from_rows_of_their_own() -> None:
-    members = [Updated() for _ in range(3)]
+    members = [Updated(), Updated(), Updated()]
     model = Ensemble(members, seed=0, max_disagreement=0.0)
     assert model.batch_shape == (12, 1)
     for rows, expected in ((7, [[0, 3, 6], [1, 4], [2, 5]]), (2, [[0], [1], [0]])):
