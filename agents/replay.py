@@ -208,21 +208,37 @@ class Replay:
             index=self._index(row, env),
         )
 
-    def sample_segments(self, batch_size: int, timesteps: int) -> Segment:
+    def sample_segments(
+        self, batch_size: int, timesteps: int, event_fraction: float = 0.0
+    ) -> Segment:
         """Sample segments of one episode each, from four times as many candidates.
 
         If fewer candidates lie within one episode, the others are included too, with ``last`` set
-        from their episode's end on. Rewards and discounts are the stored ones.
+        from their episode's end or from the newest observation on. Rewards and discounts are the
+        stored ones.
+
+        The first ``event_fraction`` of the segments contain a reward other than 0 or a
+        termination, at a random timestep, if the buffer has one. What is learned from them
+        overestimates how often rewards and terminations occur where the observation and the action
+        leave that open.
         """
         cell = self._find(self._sample_ranks(4 * batch_size))
+        events = self._cells_before_events(4 * round(event_fraction * batch_size), timesteps)
+        num_events = len(events) // 4
+        cell[: len(events)] = events
         row, env = cell // self.num_envs, cell % self.num_envs
         window = self._cells(row[:, None] + torch.arange(timesteps), env[:, None])  # [4B T]
         available = (self.head - row - 1) % self.num_rows + 1  # timesteps up to the newest
         last = torch.zeros(4 * batch_size, timesteps + 1, dtype=torch.bool)
         last[:, 1:] = self.episode_end.view(-1)[window].cumsum(1) > 0
-        last |= torch.arange(timesteps + 1) > available[:, None]
-        truncated = last[:, :-1].any(1) | (available < timesteps)
-        chosen = truncated.int().sort(stable=True).indices[:batch_size]
+        last[:, :-1] |= torch.arange(timesteps) >= available[:, None]
+        truncated = last[:, :-1].any(1)
+        last[:, -1] |= truncated
+        order = truncated.int().sort(stable=True).indices  # segments within an episode first
+        of_event = order < 4 * num_events
+        chosen = torch.cat(
+            [order[of_event][:num_events], order[~of_event][: batch_size - num_events]]
+        )
         row, env, window, last = row[chosen], env[chosen], window[chosen], last[chosen]
         rows = row[:, None] + torch.arange(timesteps + 1)
         obs = self._stacks(rows.flatten(), env.repeat_interleave(timesteps + 1))
@@ -242,6 +258,26 @@ class Replay:
             privileged=privileged,
             snapshot=snapshot,
         )
+
+    def _cells_before_events(self, count: int, timesteps: int) -> Int64[Tensor, " B"]:
+        """Sample cells of which segments contain an event, each from a random event; or none.
+
+        A segment that would begin where none can be sampled begins at its event.
+        """
+        if not count:
+            return torch.zeros(0, dtype=torch.int64)
+        died = self.episode_end & (self.discount == 0)
+        flat = self.sampleable.view(-1)
+        happened = ((self.reward != 0) | died).view(-1) & flat[: died.numel()]
+        cells = happened.nonzero()[:, 0]
+        if not len(cells):
+            return cells
+        bits = prng.bits(self.rng, 2 * count, prng.Purpose.SAMPLE)[0]
+        self.rng = prng.next_rng(self.rng)
+        event = cells[prng.to_randint(bits[:count], len(cells))]
+        before = prng.to_randint(bits[count:], timesteps)
+        begin = (event - before * self.num_envs) % died.numel()
+        return torch.where(flat[begin], begin, event)
 
     def _store_state(self, row: int, step: TimeStep) -> None:
         """Store the true state and the snapshot of a time step, where both sides have them."""

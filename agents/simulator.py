@@ -9,7 +9,7 @@ from jaxtyping import Int64
 from torch import Tensor
 
 from ..envs import prng
-from ..envs.checks import at_least, check
+from ..envs.checks import at_least, check, within
 from ..envs.errors import NumericalError, UsageError
 from ..envs.interface import Carry, EnvSpec, Metrics, Segment, TimeStep, Transition
 from ..world_models.interface import PredictorConfig, start_predictor
@@ -33,8 +33,12 @@ class ModelBasedConfig(AgentConfig):
     """Steps before the predictor's first update."""
     model_replay_ratio: float = 0.25
     """The predictor's updates per step; 0 keeps the weights of --init-from."""
+    event_fraction: float = 0.0
+    """Fraction of the predictor's segments that contain a reward other than 0 or a termination;
+    others are drawn uniformly. It learns rare rewards sooner, and overestimates random ones."""
 
     def __post_init__(self) -> None:
+        check(self, "agent", within(0, 1), "event_fraction")
         check(self, "agent", at_least(1), "model_learning_starts")
         check(self, "agent", at_least(0), "model_replay_ratio")
 
@@ -113,7 +117,9 @@ class Simulator(HasState):
             return {}
         metrics: Metrics = {}
         for _ in self.schedule(self.steps):
-            segment = self.replay.sample_segments(*self.predictor.batch_shape)
+            segment = self.replay.sample_segments(
+                *self.predictor.batch_shape, self.config.event_fraction
+            )
             metrics = self.predictor.update(segment)
             if not math.isfinite(float(metrics["loss"])):
                 raise NumericalError(

@@ -174,6 +174,16 @@ class Segment:
         }
         return replace(self, extras={k: x[:, :-1] for k, x in self.extras.items()}, **shorter)
 
+    def select(self, rows: slice) -> "Segment":
+        """Return the segments at these rows of the batch."""
+        columns = {x.name: getattr(self, x.name) for x in fields(self)}
+        selected: dict[str, Any] = {
+            name: x[rows] if isinstance(x, Tensor) else {k: y[rows] for k, y in x.items()}
+            for name, x in columns.items()
+            if x is not None
+        }
+        return replace(self, **selected)
+
     @property
     def valid(self) -> Bool[Tensor, "B T"]:
         """False on reset steps, which stay in the segment with weight 0."""

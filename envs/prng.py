@@ -64,6 +64,8 @@ class Purpose(IntEnum):
     """The latents of a stochastic predictor, from the key in its own carry."""
     CHANCE = 0x201
     """The chance of the env that is stepped as a predictor, from the key in its own carry."""
+    MEMBER = 0x202
+    """The member of an ensemble of predictors that predicts a step, from the key in its carry."""
     SAMPLE = 0x300
     """Rows of a replay buffer or a rollout, and the order of minibatches."""
 

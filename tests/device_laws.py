@@ -51,6 +51,7 @@ from reverie.world_models.interface import (
 from reverie.world_models.planning import PLANNERS
 from reverie.world_models.precision import FLOAT32
 from reverie.world_models.prediction import PREDICTORS
+from reverie.world_models.prediction.ensemble import EnsembleConfig
 from reverie.world_models.prediction.imagination import Imagination
 from reverie.world_models.representation import REPRESENTATIONS
 
@@ -302,6 +303,8 @@ def test_a_network(name: str) -> None:
 def small_predictor(name: str) -> PredictorConfig:
     entry = PREDICTORS[name]
     config: PredictorConfig = entry() if isinstance(entry, type) else entry
+    if isinstance(config, EnsembleConfig):
+        return replace(config, member=small_predictor("tiny"))
     changes: dict[str, Any] = {
         "size": "tiny",
         "hidden": (16, 32, 32, 16),

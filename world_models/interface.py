@@ -137,6 +137,18 @@ class SnapshotPredictor(Predictor, Protocol):
         """Return the state at these observations; raises UsageError without snapshots."""
 
 
+@runtime_checkable
+class Disagreeing(Predictor, Protocol):
+    """A predictor of several models, which differ where they have not learned."""
+
+    def disagreement(self, carry: Carry) -> Float[Tensor, "B C H W"]:
+        """Return the variance of the models' predictions of each pixel of the newest frame.
+
+        In squared gray levels of 0..255; 0 before the first prediction. ``carry`` is that of
+        ``start`` or ``predict``.
+        """
+
+
 def start_predictor(
     predictor: Predictor,
     obs: UInt8[Tensor, "B F K H W"],

@@ -82,7 +82,9 @@ def sweep(device: torch.device) -> dict[str, Measurement]:
     """
     size = CPU if device.type == "cpu" else GPU
     predictors = [
-        name for name, x in PREDICTORS.items() if x.trainable and not name.startswith("small")
+        name
+        for name, x in PREDICTORS.items()
+        if x.trainable and not name.startswith(("small", "ensemble"))
     ]
     plan: list[tuple[str, Measurement]] = []
     if device.type != "cpu":

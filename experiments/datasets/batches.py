@@ -21,8 +21,9 @@ class Batches(HasState, Generic[T]):
 
     ``load`` reads the minibatch at some indices; the next ``prefetch`` minibatches are loaded ahead
     in a thread. The state counts the minibatches handed out, so a resumed run continues with the
-    minibatches of an uninterrupted one. Raises UsageError if ``batch_size`` is less than 1 or
-    greater than the number of indices.
+    minibatches of an uninterrupted one. The first ``event_fraction`` of a minibatch are replaced
+    by random ones of the indices ``events``, if there are any. Raises UsageError if ``batch_size``
+    is less than 1 or greater than the number of indices.
     """
 
     STATE = ("count",)
@@ -35,6 +36,8 @@ class Batches(HasState, Generic[T]):
         *,
         seed: int = 0,
         prefetch: int = 2,
+        events: Int64[Tensor, " E"] | None = None,
+        event_fraction: float = 0.0,
     ) -> None:
         if batch_size < 1:
             raise UsageError(f"batch_size is {batch_size}; it must be 1 or more.")
@@ -45,6 +48,8 @@ class Batches(HasState, Generic[T]):
             )
         self.indices, self.batch_size, self.load = indices, batch_size, load
         self.seed, self.prefetch = seed, prefetch
+        self.events = indices[:0] if events is None else events
+        self.num_events = round(event_fraction * batch_size) if len(self.events) else 0
         self.count = 0  # minibatches handed out
         self._epoch, self._permuted = -1, indices
         self._pending: deque[Future[T]] = deque()
@@ -68,12 +73,18 @@ class Batches(HasState, Generic[T]):
     def batch_indices(self, number: int) -> Int64[Tensor, " B"]:
         """Return the indices of a minibatch; the incomplete last one of an epoch is dropped."""
         epoch, position = divmod(number, len(self.indices) // self.batch_size)
+        first_key = prng.initial_rng(self.seed, prng.Purpose.REPLAY, 1)
         if self._epoch != epoch:
-            key = prng.initial_rng(self.seed, prng.Purpose.REPLAY, 1) + epoch
+            key = first_key + epoch
             generator = torch.Generator().manual_seed(int(prng.splitmix64(key)))
             permutation = torch.randperm(len(self.indices), generator=generator)
             self._epoch, self._permuted = epoch, self.indices[permutation]
-        return self._permuted[position * self.batch_size : (position + 1) * self.batch_size]
+        batch = self._permuted[position * self.batch_size : (position + 1) * self.batch_size]
+        if not self.num_events:
+            return batch
+        bits = prng.bits(first_key + number, self.num_events, prng.Purpose.SAMPLE)[0]
+        events = self.events[prng.to_randint(bits, len(self.events))]
+        return torch.cat([events, batch[self.num_events :]])
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         super().load_state_dict(state)

@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from jaxtyping import Int64, UInt8
+from jaxtyping import Bool, Int64, UInt8
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -166,6 +166,14 @@ class Recording:
             last=self.columns["last"][steps] | ((left < length) & (ahead >= left)),
             privileged=privileged,
         )
+
+    def has_event(self, rows: Int64[Tensor, " B"], length: int) -> Bool[Tensor, " B"]:
+        """Return where the ``length`` timesteps from a row have a reward or a termination."""
+        events = (self.columns["reward"] != 0) | (self.columns["discount"] == 0)
+        found = torch.zeros(len(rows), dtype=torch.bool)
+        for ahead in range(length):
+            found |= events[rows + ahead * self.columns["stride"][rows]]
+        return found
 
     def _open(self, folder: Path, index: int, manifest: Manifest) -> dict[str, NDArray[Any]]:
         """Return a shard's columns; its frames stay on disk."""

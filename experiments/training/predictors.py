@@ -15,10 +15,12 @@ import torch
 from jaxtyping import Int64
 from torch import Tensor
 
+from ...envs.checks import check, within
 from ...envs.errors import UsageError
 from ...envs.interface import Metrics
 from ...world_models.interface import Predictor, PredictorConfig
 from ...world_models.precision import FLOAT32, Precision
+from ...world_models.prediction.ensemble import Ensemble
 from ...world_models.prediction.feedforward import FeedforwardConfig
 from ...world_models.prediction.frame_predictor import FramePredictor
 from ..datasets.batches import Batches
@@ -51,9 +53,13 @@ class PredictorPretraining(Pretraining):
     """Frames of an observation."""
     batch_size: int = 0
     """Segments of a minibatch; 0 for the curriculum's number."""
+    event_fraction: float = 0.0
+    """Fraction of the segments that contain a reward other than 0 or a termination; others are
+    drawn uniformly. It learns rare rewards sooner, and overestimates random ones."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        check(self, "", within(0, 1), "event_fraction")
         if not self.predictor.trainable:
             raise UsageError(
                 "predictor:emulator is the env itself and has nothing to learn; choose another "
@@ -71,7 +77,7 @@ class PredictorPretraining(Pretraining):
             device=device,
             precision=precision,
         )
-        if isinstance(predictor, FramePredictor):
+        if isinstance(predictor, FramePredictor | Ensemble):
             rows = evenly_spaced(self.rows(recording, "train"), 1000)
             predictor.fit_mean(recording.frames(rows))
         return predictor
@@ -81,11 +87,14 @@ class PredictorPretraining(Pretraining):
 
     def batches(self, recording: Recording, model: Predictor) -> Batches[Any]:
         batch_size, length = model.batch_shape
+        rows = self.rows(recording, "train", length=length)
         return Batches(
-            self.rows(recording, "train", length=length),
+            rows,
             self.batch_size or batch_size,
             lambda rows: recording.segments(rows, length, self.stack),
             seed=self.seed,
+            events=rows[recording.has_event(rows, length)],
+            event_fraction=self.event_fraction,
         )
 
     def evaluate(self, model: Predictor, recording: Recording) -> Metrics:

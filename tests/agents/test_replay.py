@@ -226,6 +226,53 @@ def test_segments_lie_within_one_episode_and_have_its_rewards() -> None:
     assert length.min() >= 1
 
 
+def test_a_segment_ends_at_the_newest_observation() -> None:
+    """Which has no action yet: what the ring holds beyond it is of no segment."""
+    outcomes = [[GO]] * 6
+    transitions = play(outcomes, 1, 1, midway=False)
+    replay = Replay(EnvSpec(1, 5, (1, 1, 2)), capacity=50, gamma=1.0, monte_carlo=False)
+    for t in transitions:
+        replay.append(t, t.next_step.reward)
+    frames = torch.stack([*(t.step.frame for t in transitions), transitions[-1].next_step.frame])
+    segment = replay.sample_segments(30, 8)
+    length = segment.valid.long().sum(1)
+    assert set(length.tolist()) == {1, 2, 3, 4, 5, 6}
+    for row, steps in enumerate(length.tolist()):
+        assert torch.equal(segment.obs[row, : steps + 1], frames[6 - steps :, 0])
+        assert segment.last[row].tolist() == [False] * steps + [True] * (9 - steps)
+
+
+def test_a_fraction_of_the_segments_have_an_event() -> None:
+    """A rare reward at the second of three steps, or a death at the last one of even envs."""
+    envs = BatchedEnv(ScriptedEnv(4))
+    replay = Replay(envs.spec, capacity=400, gamma=1.0, monte_carlo=False)
+    for timestep, t in enumerate(islice(interact(envs, RandomPolicy(2)), 90)):
+        time = t.next_step.obs[:, 0, 0, 0]
+        rare = (time == 2) & (torch.arange(4) == 3) & (timestep > 60)
+        replay.append(t, rare.float())
+    for timesteps in (1, 2, 3):
+        segment = replay.sample_segments(40, timesteps, 0.75)
+        rewarded, died = segment.reward != 0, (segment.discount == 0) & segment.valid
+        assert (rewarded | died)[:30].any(1).all()
+        assert segment.valid.all()
+        assert not (rewarded | died)[30:].any(1).all()
+        steps = {1: {0}, 2: {0, 1}, 3: {1}}[timesteps]
+        assert set(rewarded[:30].nonzero()[:, 1].tolist()) == steps, "wherever it can be"
+        time = segment.obs[:, :, 0, 0, 0].long()
+        assert torch.equal(time, time[:, :1] + torch.arange(timesteps + 1))
+
+
+def test_without_an_event_segments_are_drawn_uniformly() -> None:
+    envs = BatchedEnv(ScriptedEnv(4))
+    replays = [Replay(envs.spec, capacity=400, gamma=1.0, monte_carlo=False) for _ in range(2)]
+    for t in islice(interact(envs, RandomPolicy(2)), 2):
+        for replay in replays:
+            replay.append(t, torch.zeros(4))
+    a, b = (replay.sample_segments(9, 1, x) for replay, x in zip(replays, (0.5, 0.0), strict=True))
+    assert torch.equal(a.obs, b.obs)
+    assert torch.equal(replays[0].rng, replays[1].rng)
+
+
 def test_whole_observations_count_as_all_their_frames() -> None:
     """So that the memory of a buffer does not depend on what is stored of an observation."""
     spec = EnvSpec(2, 3, (4, 6, 6))

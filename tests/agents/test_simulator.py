@@ -1,16 +1,19 @@
 """Tests of an agent's simulator: its contexts, its latents and its schedule."""
 
 from itertools import islice
+from unittest import mock
 
+import pytest
 import torch
 
 from reverie.agents.loop import interact
 from reverie.agents.mpc import MPCConfig
-from reverie.agents.policies import EpsilonGreedy
+from reverie.agents.policies import EpsilonGreedy, RandomPolicy
 from reverie.envs import prng
 from reverie.envs.batched_env import BatchedEnv
 from reverie.envs.catch import CatchConfig
 from reverie.envs.interface import EnvSpec
+from reverie.world_models.prediction.feedforward import TINY
 from reverie.world_models.prediction.recurrent import RecurrentConfig
 from reverie.world_models.prediction.stochastic import StochasticConfig
 
@@ -59,3 +62,18 @@ def test_a_recurrent_predictor_starts_from_the_recent_observations_of_the_episod
         assert torch.equal((other == cell).all(1), first[:, 1:].any(1))
         resets.append(bool(first[:, 1:].any()))
     assert set(resets) == {True, False}
+
+
+@pytest.mark.parametrize("event_fraction", [0.0, 1.0])
+def test_a_predictor_learns_from_the_fraction_of_events(event_fraction: float) -> None:
+    """Every episode of Catch has one reward, at its end."""
+    config = MPCConfig(TINY, event_fraction=event_fraction, model_learning_starts=200)
+    envs = BatchedEnv(CatchConfig().build(4), seed=0)
+    simulator = config.build(envs.spec, seed=0).simulator
+    with mock.patch.object(simulator.predictor, "update", return_value={"loss": 0.0}) as update:
+        for t in islice(interact(envs, RandomPolicy(3)), 70):
+            simulator.learn(t)
+    segments = [call.args[0] for call in update.call_args_list]
+    assert len(segments) > 5
+    share = torch.cat([(x.reward != 0).any(1) for x in segments]).float().mean()
+    assert share == 1 if event_fraction else share < 0.3

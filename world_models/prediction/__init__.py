@@ -2,6 +2,7 @@
 
 from ..interface import PredictorConfig
 from .emulator import EmulatorConfig
+from .ensemble import EnsembleConfig
 from .feedforward import SMALL, TINY, FeedforwardConfig
 from .mlp import SMALL_MLP, TINY_MLP, MLPPredictorConfig
 from .recurrent import SMALL_RECURRENT, RecurrentConfig
@@ -18,11 +19,13 @@ PREDICTORS: dict[str, type[PredictorConfig] | PredictorConfig] = {
     "small-mlp": SMALL_MLP,
     "tiny": TINY,
     "tiny-mlp": TINY_MLP,
+    "ensemble": EnsembleConfig,
     "emulator": EmulatorConfig,
 }
 """Every predictor by name, for the command line, ``reverie list`` and the tests of the role.
 
 The ``small`` ones are for 84 x 84 gray frames and train in minutes on a CPU; all have the same
 number of updates, with learning rates and batch sizes of their own. The ``tiny`` ones are for the
-frames of Catch, DeepSea and MinAtar. The emulator is the env itself; the others are as published.
+frames of Catch, DeepSea and MinAtar. The ensemble is of ``small`` ones, or of any other as its
+member. The emulator is the env itself; the others are as published.
 """

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from ...envs import prng
+from ...envs.checks import at_least, check
 from ...envs.errors import UsageError
 from ...envs.interface import Carry, Metrics, Segment
 from ..interface import Prediction
@@ -20,13 +21,25 @@ from ..state import HasState
 from .curriculum import CurriculumConfig
 from .encoder_decoder import initialize
 from .frame_network import FrameNetwork
-from .heads import RewardDiscountHeads
+from .heads import RewardDiscountHeads, RewardHead
 from .mean_frame import MeanFrame
+from .motion import motion_weights
 
 
 @dataclass(frozen=True)
 class FramePredictorConfig(CurriculumConfig):
     """Base of the configs of frame predictors; a subclass adds ``build_network``."""
+
+    reward_head: RewardHead = "symlog"
+    """How rewards are predicted: by regression of their symlog, or by probabilities of their sign
+    (for an agent that clips rewards) or of bins (two-hot)."""
+    motion_weight: float = 0.0
+    """Additional weight of the squared errors of pixels that change from the previous frame; the
+    weights of a frame are scaled to a mean of 1."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check(self, "predictor", at_least(0), "motion_weight")
 
     def build_network(
         self, obs_shape: tuple[int, int, int], num_actions: int, channels: int
@@ -85,7 +98,7 @@ class FramePredictor(HasState):
 
     def __init__(
         self,
-        config: CurriculumConfig,
+        config: FramePredictorConfig,
         network: FrameNetwork,
         *,
         obs_shape: tuple[int, int, int],
@@ -100,7 +113,7 @@ class FramePredictor(HasState):
         self.channels, self.context, self.device = channels, network.context, torch.device(device)
         self.seed = seed
         initialize(network)
-        self.heads = RewardDiscountHeads(network.num_features)
+        self.heads = RewardDiscountHeads(network.num_features, config.reward_head)
         self.heads.to(device)
         network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.network = network
@@ -183,9 +196,9 @@ class FramePredictor(HasState):
             mean over steps of  |x' - x|^2 / 2 + loss of the heads + KL
 
         x' is the predicted and x the true frame, both in 0..1; the squared error is summed over
-        pixels, as published. A network with a loss of its own, such as a diffusion model's, has
-        that in place of the squared error. A step's input are the predictions before it, or true
-        frames under teacher forcing.
+        pixels, as published, and weighted by ``motion_weight``. A network with a loss of its own,
+        such as a diffusion model's, has that in place of the squared error, without weights. A
+        step's input are the predictions before it, or true frames under teacher forcing.
         """
         obs, action = segment.obs.to(self.device), segment.action.to(self.device)
         discount = segment.discount.to(self.device)
@@ -212,9 +225,16 @@ class FramePredictor(HasState):
                 output = self.network(network_input, one_hot, carry, target)
                 heads_loss = self.heads.loss(output.features, reward[:, t], discount[:, t])
             frame, carry = output.frame.float(), output.carry
-            squared_errors.append((frame - target).square().sum((1, 2, 3)))
-            own_loss = output.loss
-            frame_losses.append(squared_errors[-1] / 2 if own_loss is None else own_loss)
+            error = (frame - target).square()
+            squared_errors.append(error.sum((1, 2, 3)))
+            if output.loss is not None:
+                frame_losses.append(output.loss)
+            elif self.config.motion_weight:
+                frames = obs[:, t : t + 2, -self.channels :]
+                weights = motion_weights(frames, self.config.motion_weight)
+                frame_losses.append((weights * error).sum((1, 2, 3)) / 2)
+            else:
+                frame_losses.append(squared_errors[-1] / 2)
             kls.append(torch.zeros_like(squared_errors[-1]) + output.kl)
             heads_losses.append(heads_loss)
             if teacher_forcing:

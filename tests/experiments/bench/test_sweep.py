@@ -29,7 +29,7 @@ def test_a_gpu_shows_every_agent_at_every_size_and_mode() -> None:
                 assert sum(x.endswith(f", {num_envs} envs") for x in rows) == len(MODES)
         assert f"training mfec, {num_envs} envs" in table
     for name, entry in PREDICTORS.items():
-        published = entry.trainable and not name.startswith("small")
+        published = entry.trainable and not name.startswith(("small", "ensemble"))
         assert (f"predictor {name}, published, bf16" in table) == published
 
 

@@ -212,6 +212,38 @@ def test_an_epoch_repeats_no_index_and_resumes() -> None:
         Batches(indices, 32, lambda rows: rows)
 
 
+def test_a_fraction_of_a_minibatch_are_events() -> None:
+    """Drawn anew for each minibatch, and again by a resumed run."""
+    indices, events = torch.arange(100, 140), torch.tensor([101, 120, 133])
+
+    def batches(fraction: float, events: Tensor = events) -> Batches[list[int]]:
+        return Batches(indices, 8, lambda x: x.tolist(), events=events, event_fraction=fraction)
+
+    some, uniform = batches(0.4), batches(0.0)
+    drawn = [next(some) for _ in range(6)]
+    assert {len(x) for x in drawn} == {8}
+    assert all(set(x[:3]) <= {101, 120, 133} for x in drawn)
+    assert len({tuple(x[:3]) for x in drawn}) > 1
+    assert [x[3:] for x in drawn] == [next(uniform)[3:] for _ in range(6)]
+    resumed = batches(0.4)
+    resumed.load_state_dict({"count": 4})
+    assert [next(resumed), next(resumed)] == drawn[4:]
+    assert next(batches(0.4, events=events[:0])) == next(batches(0.0))
+
+
+def test_the_events_of_segments() -> None:
+    """Every episode of Catch has a reward and a termination at its end."""
+    collect(RandomPolicy(3), CatchConfig(), "data", frames=200, num_envs=2)
+    recording = Recording("data")
+    for length in (1, 4):
+        rows = recording.start_indices("train", length=length)
+        segments = recording.segments(rows, length)
+        found = recording.has_event(rows, length)
+        assert torch.equal(found, ((segments.reward != 0) | (segments.discount == 0)).any(1))
+        assert torch.equal(found, recording.columns["steps_left"][rows] <= length)
+        assert 0 < found.sum() < len(rows)
+
+
 def damage(kind: str) -> None:
     shard, table = Path("data/00001.frames"), Path("data/00001.npz")
     if kind == "shortened":

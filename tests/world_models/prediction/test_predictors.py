@@ -18,6 +18,7 @@ from reverie.experiments.runs.checkpoints import Checkpoints
 from reverie.world_models.interface import Predictor, PredictorConfig, SnapshotPredictor
 from reverie.world_models.prediction import PREDICTORS
 from reverie.world_models.prediction.encoder_decoder import Transformation
+from reverie.world_models.prediction.ensemble import EnsembleConfig
 from reverie.world_models.prediction.feedforward import FeedforwardConfig
 from reverie.world_models.prediction.frame_network import FrameNetwork, FrameOutput
 from reverie.world_models.prediction.mlp import MLPPredictorConfig
@@ -48,7 +49,17 @@ EXAMPLES: dict[str, list[PredictorConfig]] = {
         StochasticConfig(size="small", hidden_channels=8, latent=3, **FAST),
         StochasticConfig(size="tiny", latent=3, **FAST),
     ],
-    "mlp": [MLPPredictorConfig(hidden=(16, 32, 32, 16), **FAST)],
+    "mlp": [
+        MLPPredictorConfig(hidden=(16, 32, 32, 16), **FAST),
+        MLPPredictorConfig(
+            hidden=(16, 32, 32, 16), reward_head="two-hot", motion_weight=3.0, **FAST
+        ),
+    ],
+    "ensemble": [
+        EnsembleConfig(FeedforwardConfig(size="tiny", **FAST), max_disagreement=1e-6),
+        EnsembleConfig(StochasticConfig(size="tiny", latent=3, **FAST), members=2),
+        EnsembleConfig(RecurrentConfig(size="tiny", context=3, **FAST), members=2),
+    ],
 }
 """Sizes that train within a test; a predictor without an entry is tested with its defaults."""
 
@@ -269,11 +280,35 @@ def test_the_loss_of_three_steps_by_hand() -> None:
         first=torch.zeros_like(last), last=last,
     )  # fmt: skip
     _, metrics = model.loss(segment, 0)
+    model.config = replace(config, motion_weight=9.0)
+    assert model.loss(segment, 0)[1] == metrics, "where nothing moves, no pixel weighs more"
     # Two pixels at 0.1, 0.2 and 0.3; the second row has ended before the third.
     frames = 2 * (2 * 0.01 + 2 * 0.04 + 0.09) / 5
     heads = math.log(2)  # of the discount, whose logit is 0
     assert float(metrics["loss"]) == pytest.approx(frames / 2 + heads, rel=1e-5)
     assert float(metrics["squared_error"]) == pytest.approx(frames * 255**2 / 2, rel=1e-5)
+
+
+def test_the_loss_weighs_pixels_that_change() -> None:
+    """Of two pixels, the second is bright, and it changes or not; the weights are 1 and 4."""
+    config = FeedforwardConfig(
+        size="tiny", horizons=(1,), learning_rates=(1e-3,), batch_sizes=(1,), updates=(1,)
+    )
+    losses = []
+    for changing in (0, 1):
+        for weight in (0.0, 3.0):
+            model = replace(config, motion_weight=weight).build(obs_shape=(1, 1, 2), num_actions=3)
+            model.network = Brighter()
+            obs = torch.zeros(1, 2, 1, 1, 2, dtype=torch.uint8)
+            obs[:, 1, ..., 1] = 255
+            obs[:, 0, ..., 1] = 255 if not changing else 0
+            zeros, never = torch.zeros(1, 1), torch.zeros(1, 2, dtype=torch.bool)
+            segment = Segment(zeros.long(), obs, zeros, zeros, zeros + 1, never, never)
+            losses.append(float(model.loss(segment, 0)[0].detach()) - math.log(2))
+    still, still_weighted, moving, moving_weighted = losses
+    assert still == still_weighted == pytest.approx((0.01 + 0.01) / 2, rel=1e-4)
+    assert moving == pytest.approx((0.01 + 0.81) / 2, rel=1e-4)
+    assert moving_weighted == pytest.approx((0.4 * 0.01 + 1.6 * 0.81) / 2, rel=1e-4)
 
 
 def test_the_recurrent_state_depends_on_earlier_frames_of_the_episode() -> None:
@@ -343,6 +378,7 @@ def test_the_posterior_encoder_reads_the_stack_and_the_next_frame() -> None:
         (lambda: FeedforwardConfig(horizons=(1, 3)), "have 2, 3, 3, 3 entries"),
         (lambda: FeedforwardConfig(updates=(1, 0, 1)), "every entry must be above 0"),
         (lambda: RecurrentConfig(context=0), "predictor.context is 0; it must be 1 or more"),
+        (lambda: FeedforwardConfig(motion_weight=-1.0), "predictor.motion_weight is -1.0"),
         (lambda: MLPPredictorConfig(hidden=(4, 4, 0, 4)), "of widths of 1 or more"),
     ],
 )
