@@ -33,7 +33,7 @@ class ModelBasedConfig(AgentConfig):
     """Steps before the predictor's first update."""
     model_replay_ratio: float = 0.25
     """The predictor's updates per step; 0 keeps the weights of --init-from."""
-    event_fraction: float = 0.0
+    event_fraction: float = 0.25
     """Fraction of the predictor's segments that contain a reward other than 0 or a termination;
     others are drawn uniformly. It learns rare rewards sooner, and overestimates random ones."""
 

@@ -53,7 +53,7 @@ class PredictorPretraining(Pretraining):
     """Frames of an observation."""
     batch_size: int = 0
     """Segments of a minibatch; 0 for the curriculum's number."""
-    event_fraction: float = 0.0
+    event_fraction: float = 0.25
     """Fraction of the segments that contain a reward other than 0 or a termination; others are
     drawn uniformly. It learns rare rewards sooner, and overestimates random ones."""
 

@@ -43,6 +43,8 @@ class FeedforwardConfig(FramePredictorConfig):
 
 SMALL = FeedforwardConfig(
     size="small",
+    reward_head="two-hot",
+    head_hidden=128,
     learning_rates=(1e-3, 3e-4, 1e-4),
     batch_sizes=(32, 16, 16),
     updates=(6_000, 2_000, 2_000),
@@ -51,6 +53,8 @@ SMALL = FeedforwardConfig(
 
 TINY = FeedforwardConfig(
     size="tiny",
+    reward_head="two-hot",
+    head_hidden=128,
     learning_rates=(1e-3, 1e-3, 3e-4),
     batch_sizes=(32, 16, 16),
     updates=(1_000, 1_000, 1_000),

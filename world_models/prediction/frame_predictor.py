@@ -33,13 +33,15 @@ class FramePredictorConfig(CurriculumConfig):
     reward_head: RewardHead = "symlog"
     """How rewards are predicted: by regression of their symlog, or by probabilities of their sign
     (for an agent that clips rewards) or of bins (two-hot)."""
+    head_hidden: int = 0
+    """Units of a hidden layer of the heads for reward and discount; 0 for linear heads."""
     motion_weight: float = 0.0
     """Additional weight of the squared errors of pixels that change from the previous frame; the
     weights of a frame are scaled to a mean of 1."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check(self, "predictor", at_least(0), "motion_weight")
+        check(self, "predictor", at_least(0), "motion_weight", "head_hidden")
 
     def build_network(
         self, obs_shape: tuple[int, int, int], num_actions: int, channels: int
@@ -113,7 +115,9 @@ class FramePredictor(HasState):
         self.channels, self.context, self.device = channels, network.context, torch.device(device)
         self.seed = seed
         initialize(network)
-        self.heads = RewardDiscountHeads(network.num_features, config.reward_head)
+        self.heads = RewardDiscountHeads(
+            network.num_features, config.reward_head, hidden=config.head_hidden
+        )
         self.heads.to(device)
         network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.network = network

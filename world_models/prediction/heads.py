@@ -111,9 +111,10 @@ REWARD_HEADS: dict[RewardHead, type[RewardCoding]] = {
 
 
 class RewardDiscountHeads(nn.Linear):
-    """Linear heads for the reward and for the logit of the discount, zero at first.
+    """Heads for the reward and for the logit of the discount, zero at first.
 
-    A head predicts a reward of 0 and a discount of 1/2 before it is trained.
+    They are linear, after a hidden layer of ``hidden`` units if there are any. A head predicts a
+    reward of 0 and a discount of 1/2 before it is trained.
 
     Example::
 
@@ -126,18 +127,27 @@ class RewardDiscountHeads(nn.Linear):
         reward, discount = heads.predict(features)
     """
 
-    def __init__(self, num_features: int, reward: RewardHead = "symlog") -> None:
+    def __init__(
+        self, num_features: int, reward: RewardHead = "symlog", *, hidden: int = 0
+    ) -> None:
         coding = REWARD_HEADS[reward]()
-        super().__init__(num_features, coding.num_outputs + 1)
+        super().__init__(hidden or num_features, coding.num_outputs + 1)
         self.coding = coding
+        self.hidden = nn.Sequential()
+        if hidden:
+            self.hidden.extend([nn.Linear(num_features, hidden), nn.LayerNorm(hidden), nn.SiLU()])
         nn.init.zeros_(self.weight)
         nn.init.zeros_(self.bias)
+
+    def forward(self, features: Float[Tensor, "B D"]) -> Float[Tensor, "B N"]:
+        """Return the outputs of both heads, that of the discount last."""
+        return super().forward(self.hidden(features)).float()
 
     def predict(
         self, features: Float[Tensor, "B D"]
     ) -> tuple[Float[Tensor, " B"], Float[Tensor, " B"]]:
         """Return rewards, and discounts in 0..1."""
-        outputs = self(features).float()
+        outputs = self(features)
         return self.coding.decode(outputs[:, :-1]), outputs[:, -1].sigmoid()
 
     def loss(
@@ -152,7 +162,7 @@ class RewardDiscountHeads(nn.Linear):
 
         l is the logit and d the discount.
         """
-        outputs = self(features).float()
+        outputs = self(features)
         cross_entropy = functional.binary_cross_entropy_with_logits(
             outputs[:, -1], discount, reduction="none"
         )

@@ -42,6 +42,8 @@ class RecurrentConfig(FramePredictorConfig):
 
 SMALL_RECURRENT = RecurrentConfig(
     size="small",
+    reward_head=SMALL.reward_head,
+    head_hidden=SMALL.head_hidden,
     learning_rates=SMALL.learning_rates,
     batch_sizes=(8, 8, 8),
     updates=SMALL.updates,

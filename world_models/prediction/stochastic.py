@@ -52,6 +52,8 @@ class StochasticConfig(FeedforwardConfig):
 
 SMALL_STOCHASTIC = StochasticConfig(
     size="small",
+    reward_head=SMALL.reward_head,
+    head_hidden=SMALL.head_hidden,
     learning_rates=SMALL.learning_rates,
     batch_sizes=SMALL.batch_sizes,
     updates=SMALL.updates,
