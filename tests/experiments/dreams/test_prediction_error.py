@@ -20,7 +20,8 @@ from reverie.experiments.evaluation.action_sensitivity import (
     action_sensitivity,
     player_row,
 )
-from reverie.experiments.training.prediction_error import PredictionErrors, format_table, moving
+from reverie.experiments.dreams.dream_table import format_table
+from reverie.experiments.dreams.prediction_error import PredictionErrors, moving
 from reverie.world_models.interface import Prediction
 
 from sample_models import CountingPredictor
