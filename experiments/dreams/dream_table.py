@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from textwrap import wrap
 from typing import Any
 
 from ..runs.terminal_text import paragraph, width
@@ -71,8 +72,7 @@ def format_table(result: dict[str, Any]) -> str:
     room = width() - cell * len(horizons)
 
     def row(name: str, texts: list[str]) -> list[str]:
-        numbers = "".join(f"{x:>{cell}}" for x in texts)
-        return [f"{name:<{room}}{numbers}"] if len(name) <= room else [name, " " * room + numbers]
+        return _labeled(name, "".join(f"{x:>{cell}}" for x in texts), room)
 
     lines += row("steps predicted", horizons) if horizons else []
     for each in found:
@@ -94,10 +94,18 @@ def format_table(result: dict[str, Any]) -> str:
                 shown = [
                     f"mean error {numbers['mean']:.2f}", f"median {numbers['median']:.2f}", *shown
                 ]  # fmt: skip
-            lines.append(f"  {name:<30}{', '.join(shown)}")
+            lines += _labeled(f"  {name}", ", ".join(shown), 32)
     if bars := bar_lines(result):
         lines += ["", *bars]
     return "\n".join(lines)
+
+
+def _labeled(name: str, text: str, column: int) -> list[str]:
+    """Return a line with a name and a text from a column on, or more for a long name."""
+    if len(name) <= column:
+        return [f"{name:<{column}}{text}"]
+    indent = len(name) - len(name.lstrip())
+    return [*wrap(name, width(), subsequent_indent=" " * indent), " " * column + text]
 
 
 def _single_steps(table: dict[str, Any]) -> Iterator[str]:
@@ -114,7 +122,8 @@ def _single_steps(table: dict[str, Any]) -> Iterator[str]:
                 auc = f"{numbers['auc']:.3f}"
                 if numbers["low"] is not None:
                     auc += f" ({numbers['low']:.3f} to {numbers['high']:.3f})"
-            yield f"    {name:<28}{auc}, predicted mean {numbers['mean_predicted']:+.4f}"
+            text = f"{auc}, predicted mean {numbers['mean_predicted']:+.4f}"
+            yield from _labeled(f"    {name}", text, 26)
 
 
 def bar_lines(result: dict[str, Any]) -> list[str]:

@@ -1,5 +1,8 @@
-"""All measures together: of dreams that are the truth, or lose an object; the table and the bars."""
+"""All measures together: of dreams that are the truth or lose an object; the table, the bars."""
 
+import json
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,6 +13,8 @@ from reverie.experiments.dreams.dream_measures import Dreams, measure_dreams, pr
 from reverie.experiments.dreams.dream_table import bar_lines, format_table, sections
 from reverie.experiments.dreams.moving_objects import ANY
 from reverie.experiments.evaluation.frame_quality import psnr, ssim
+from reverie.experiments.reporting import committed
+from reverie.experiments.reproduce.prediction_tables import dreams_table
 from reverie.world_models.inference import hypothesis
 
 MEDIAN = torch.full((1, 24, 20), 80, dtype=torch.uint8)
@@ -25,9 +30,9 @@ def frames(n: int) -> Tensor:
     return x
 
 
-def measured(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    """A result of the comparison of three predictors: exact, without a square, and in negative."""
-    monkeypatch.setattr(hypothesis, "UPDATES", 60)
+@cache
+def measured() -> str:
+    """A comparison, as JSON, of three predictors: exact, without a square, and blank."""
     reward = torch.arange(40 * 10).view(40, 10).remainder(7).float()
     real = frames(40)
     truth = Dreams(dict.fromkeys(HORIZONS, real), reward)
@@ -40,13 +45,15 @@ def measured(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
         "blank": Dreams(dict.fromkeys(HORIZONS, MEDIAN.repeat(40, 1, 1, 1)), 0 * reward),
     }
     quality = {"psnr": psnr, "ssim": ssim}
-    table = measure_dreams(truth, dreams, MEDIAN, game="pong", quality=quality)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(hypothesis, "UPDATES", 60)
+        table = measure_dreams(truth, dreams, MEDIAN, game="pong", quality=quality)
     counts = {"events": 0, "steps": 7, "mean_true": 0.0, "mean_predicted": 0.25}
     undefined = counts | {"auc": None, "low": None, "high": None}
     ranked = counts | {"auc": 0.75, "low": 0.5, "high": 1.0, "events": 2}
     models = ("exact", "without", "blank")
     steps = {x: {"positive reward": undefined, "termination": ranked} for x in models}
-    return {
+    result = {
         "env_name": "pong",
         "num_segments": 40,
         "errors": prediction_errors(truth, dreams, MEDIAN).table(),
@@ -54,10 +61,16 @@ def measured(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
         "dreams": table | {"single_steps": steps},
         "action_sensitivity": {},
     }
+    return json.dumps(result, allow_nan=False)
 
 
-def test_the_truth_is_perfect_by_every_measure(monkeypatch: pytest.MonkeyPatch) -> None:
-    table = measured(monkeypatch)["dreams"]
+@pytest.fixture
+def result() -> Any:
+    return json.loads(measured())
+
+
+def test_the_truth_is_perfect_by_every_measure(result: Any) -> None:
+    table = result["dreams"]
     for h in map(str, HORIZONS):
         assert table["quality"]["psnr"]["exact"][h] == 100, "decibels, in place of infinitely many"
         assert table["quality"]["ssim"]["exact"][h] == pytest.approx(1)
@@ -68,8 +81,8 @@ def test_the_truth_is_perfect_by_every_measure(monkeypatch: pytest.MonkeyPatch) 
         assert table["returns"]["exact"][h]["bias"] == 0
 
 
-def test_what_dreams_lack_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
-    table = measured(monkeypatch)["dreams"]
+def test_what_dreams_lack_is_measured(result: Any) -> None:
+    table = result["dreams"]
     for name, lost in (("without", 0.5), ("blank", 1)):
         assert table["objects"][ANY][name]["10"]["lost"] == lost
         assert table["objects"][ANY][name]["10"]["displaced"] == 0
@@ -84,10 +97,9 @@ def test_what_dreams_lack_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_table_fits_the_terminal_and_says_what_is_undefined(
-    monkeypatch: pytest.MonkeyPatch,
+    result: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("COLUMNS", "80")
-    result = measured(monkeypatch)
     long = "runs/a-folder-with-a-name-that-is-longer-than-its-column/of-an-even-longer-path"
     for rows in (*result["errors"].values(), result["dreams"]["single_steps"]):
         rows[long] = rows["exact"]
@@ -101,8 +113,7 @@ def test_the_table_fits_the_terminal_and_says_what_is_undefined(
     assert max(map(len, titles)) <= 80
 
 
-def test_the_bars_of_pong_after_ten_steps(monkeypatch: pytest.MonkeyPatch) -> None:
-    result = measured(monkeypatch)
+def test_the_bars_of_pong_after_ten_steps(result: Any) -> None:
     for name, lost in (("exact", 0.19), ("without", 0.2), ("blank", None)):
         result["dreams"]["objects"]["ball"][name]["10"]["lost"] = lost
         result["dreams"]["objects"]["paddle"][name]["10"]["lost"] = lost
@@ -116,3 +127,20 @@ def test_the_bars_of_pong_after_ten_steps(monkeypatch: pytest.MonkeyPatch) -> No
     assert bar_lines(result | {"env_name": "freeway"}) == []
     alone = result | {"predictors": {"without": "small"}}
     assert "no other predictor is compared" in bar_lines(alone)[1]
+
+
+def test_the_documents_have_a_row_of_every_model_or_the_command_that_measures(
+    result: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(committed, "RESULTS", tmp_path)
+    data = result | {"kind": "predictors", "name": "pong-predictors"}
+    (tmp_path / "pong.json").write_text(json.dumps(data))
+    header, _, *rows = [x for x in dreams_table().splitlines() if x.startswith("|")]
+    assert [row.split(" | ")[1] for row in rows] == ["copy-last", "exact", "without", "blank"]
+    assert " | 100.0 | 1.000 | 50% | moving object 0% | 0.00 | +1.00 | " in rows[1]
+    assert rows[3].endswith(" |  | termination 0.75 (2 of 7) |"), "no correlation with a constant"
+    del data["dreams"]
+    (tmp_path / "pong.json").write_text(json.dumps(data))
+    _, _, row, *_ = dreams_table().splitlines()
+    assert row.startswith("| pong | not measured yet | `reverie reproduce pong-predictors` |")
+    assert row.count("|") == header.count("|")

@@ -41,14 +41,15 @@ def test_from_a_recording_to_an_agent_trained_in_imagination(
     env = CatchConfig(rows=16)
     collect(RandomPolicy(3), env, "data", frames=1200, num_envs=4)
     options = PretrainOptions(device="cpu", threads=1, quiet=True, log_every=120)
-    for module in ("training.predictors", "training.open_loop"):
-        monkeypatch.setattr(f"reverie.experiments.{module}.CONTEXT_LENGTH", 2)
+    for module in ("predictors", "open_loop", "prediction_video"):
+        monkeypatch.setattr(f"reverie.experiments.training.{module}.CONTEXT_LENGTH", 2)
     for name, conditional in (("model", True), ("no-action", False)):
         predictor = replace(TINY, action_conditional=conditional, updates=(100, 1))
         job = PredictorPretraining(
             data=(Path("data"),), predictor=predictor, stack=1, num_updates=120
         )
         pretrain(job, f"runs/{name}", options)
+    monkeypatch.setattr("reverie.world_models.inference.hypothesis.UPDATES", 20)
     result = compare_predictors(
         [Path("runs/model"), Path("runs/no-action")], num_segments=50, horizons=(1, 3), video=True
     )
