@@ -16,7 +16,8 @@ def with_moments(mean: Tensor, covariance: Tensor, n: int = 50, seed: int = 0) -
     x = normal(n, len(mean), seed=seed)
     x -= x.mean(0)
     white = x @ torch.linalg.inv(torch.linalg.cholesky(torch.cov(x.T))).T
-    return mean + white @ torch.linalg.cholesky(covariance).T
+    shifted: Tensor = mean + white @ torch.linalg.cholesky(covariance).T
+    return shifted
 
 
 def test_equal_sets_have_no_distance() -> None:
