@@ -20,6 +20,7 @@ ORDER = (
     ("experiments.config", "experiments.verdicts"),
     (
         "experiments.datasets",
+        "experiments.dreams",
         "experiments.evaluation",
         "experiments.reporting",
         "experiments.sessions",

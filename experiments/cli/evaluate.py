@@ -1,11 +1,13 @@
 """``reverie evaluate RUN ... | random [--flags]``."""
 
+from contextlib import closing
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 from typing import Annotated, Any
 
 import tyro
+from rich.console import Console
 
 from ...envs.atari.atari import AtariConfig
 from ...envs.atari.games import expand_games
@@ -13,12 +15,13 @@ from ...envs.errors import UsageError
 from ..config.arguments import parse_flags, take_imports
 from ..config.roles import choose_all
 from ..config.serialization import read_job
+from ..dreams.dream_table import format_table
 from ..evaluation.evaluate import random_play
 from ..evaluation.run_evaluation import Evaluation, evaluate_run, evaluation_video
+from ..runs.live_line import LiveLine
 from ..runs.run import Run, find_runs
 from ..runs.runtime import pick_device, pick_threads
-from ..training.prediction_error import format_table
-from ..training.predictors import compare_predictors
+from ..training.predictors import VIDEO, compare_predictors
 from ..training.pretrain import Pretraining
 
 
@@ -78,14 +81,23 @@ def run(argv: list[str]) -> int:
                 f"{folders[0]} is a pretraining, which plays nothing; leave out --stochastic and "
                 "--protocols."
             )
-        compare_predictors(
-            folders,
-            device=device,
-            video=evaluation.video,
-            show=lambda result: print(format_table(result)),
-        )
+        with closing(LiveLine(Console(stderr=True))) as line:
+            line.start()
+
+            def report(text: str) -> None:
+                if line.overwrites or line.due():
+                    line.show(text)
+
+            def show(result: dict[str, Any]) -> None:
+                line.close()
+                print(format_table(result))
+
+            compare_predictors(
+                folders, device=device, video=evaluation.video, report=report, show=show
+            )
         if evaluation.video:
-            print(f"  video: {folders[0] / 'videos' / 'imagined.mp4'}")
+            for folder in folders:
+                print(f"  video: {folder / VIDEO}")
         return 0
     for folder in folders:
         if len(folders) > 1:

@@ -19,6 +19,7 @@ from .latent_tables import (
     representations_table,
 )
 from .markdown import Footnotes, markdown_table
+from .prediction_tables import dreams_table, predictors_table
 from .reruns import BENCH_RERUNS
 from .result_figures import figure_files
 from .score_tables import (
@@ -70,24 +71,6 @@ def verify(*, write: bool = False) -> int:
         "experiments/results/."
     )
     return 0
-
-
-def predictors_table() -> str:
-    """Return errors on moving pixels by horizon, and of the player's position, by game."""
-    header, rows = "", []
-    for data in committed_results("predictors"):
-        errors, sensitivity = data["errors"]["moving"], data["action_sensitivity"]
-        horizons = list(next(iter(errors.values())))
-        titles = " | ".join(f"{h} step{'s' * (h != '1')}" for h in horizons)
-        header = f"game | model | {titles} | player's position after {sensitivity['timesteps']} "
-        header += "equal actions"
-        for name, error in errors.items():
-            position = sensitivity["errors"][name]
-            mean = [f"{position['mean']:.1f} pixels off"] if position["lost"] < 1 else []
-            lost = [f"{position['lost']:.0%} lost"] if position["lost"] else []
-            cells = (f"{error[h]:,.0f}" if h in error else "" for h in horizons)
-            rows.append([data["env_name"], name, *cells, ", ".join(mean + lost)])
-    return markdown_table(header, rows)
 
 
 def published_table() -> str:
@@ -237,6 +220,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "races": races_table,
     "bench": bench_table,
     "predictors": predictors_table,
+    "dreams": dreams_table,
     "compression": compression_table,
     "deep-sea": deep_sea_table,
     "fashion-mnist": fashion_mnist_table,

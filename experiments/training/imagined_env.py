@@ -15,7 +15,7 @@ from ...world_models.prediction.imagination import Imagination
 from ..config.serialization import MOVED, read_job
 from ..datasets.dataset import Recording
 from ..datasets.writer import Manifest
-from .prediction_error import evenly_spaced
+from .open_loop import evenly_spaced
 from .predictors import PredictorPretraining
 from .pretrain import load_model
 

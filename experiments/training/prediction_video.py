@@ -1,4 +1,4 @@
-"""Videos of a predictor's predictions beside the recorded frames."""
+"""Videos of a predictor's dreams beside the recorded frames, with what they lose."""
 
 from itertools import chain
 from pathlib import Path
@@ -10,53 +10,85 @@ from PIL import Image as Pillow
 from PIL import ImageDraw
 from torch import Tensor
 
+from ...envs.atari.atari import AtariConfig
 from ...world_models.interface import Predictor
 from ..datasets.dataset import Recording
+from ..dreams.moving_objects import ANY, lost_objects
+from ..evaluation.drawn_text import font, shortened, text_width
 from ..evaluation.screen import enlarged, frame_to_image
 from ..evaluation.video import Image, VideoWriter
-from .prediction_error import CONTEXT_LENGTH, evenly_spaced, future_rows, predicted_frames
+from .open_loop import CONTEXT_LENGTH, evenly_spaced, future_rows, newest_frame, predictions
 
-CAPTION_WIDTH, CAPTION_HEIGHT = 336, 16
-"""Pixels of the line of text, which is wider than a narrow frame."""
+PANELS = ("truth", "dream", "difference")
+CAPTION_WIDTH, LINE = 504, 18
+"""Least width of a video, for its text, and the height of a line of text, in pixels."""
+GAP = 4
+"""Pixels between panels."""
 
 
 def write_prediction_video(
+    name: str,
     model: Predictor,
     recording: Recording,
     starts: Int64[Tensor, " M"],
     stack: int,
+    median: UInt8[Tensor, "C H W"],
     path: Path,
     *,
     num_rollouts: int = 3,
     num_steps: int = 100,
 ) -> None:
-    """Write an MP4 of truth, prediction and error side by side, with the step and the action.
+    """Write an MP4 of truth, dream and difference side by side, with the step and the action.
 
-    ``starts`` are the rows at which the context segments begin. A rollout begins with the frame
-    that it starts from.
+    ``starts`` are the rows at which the context segments begin. A dream begins with the frame that
+    it starts from. The text names the model and the objects that its dream has lost, relative to
+    the ``median`` frame.
     """
-    names = recording.manifest.env.action_names(recording.num_actions)
+    env = recording.manifest.env
+    game = env.game if isinstance(env, AtariConfig) else ""
+    actions = env.action_names(recording.num_actions)
     video = VideoWriter(path)
     for row in torch.split(evenly_spaced(starts, num_rollouts), 1):
         length = min(num_steps, int(recording.columns["steps_left"][row]) - (CONTEXT_LENGTH - 1))
         future = future_rows(recording, row, length)[0]
         start = recording.frames(future[:1])  # the last observation that the predictor receives
-        rollout = chain([start], predicted_frames(model, recording, row, stack, length))
-        for t, (predicted,) in enumerate(rollout):
-            truth = recording.frames(future[t])
-            error = (truth.int() - predicted.int()).abs().to(torch.uint8)
-            action = names[int(recording.columns["action"][future[t - 1]])] if t else "start"
-            panels = torch.cat([truth, predicted, error], 2)
-            video.add(_with_caption(panels, f"step {t:>3}  {action}"))
+        dreamed = predictions(model, recording, row, stack, length)
+        for t, frame in enumerate(chain([start], (newest_frame(x, recording) for x in dreamed))):
+            truth = recording.frames(future[t : t + 1])
+            lost = lost_objects(truth, frame, median, game=game)
+            missing = lost.displaced + lost.erased
+            named = [x for x in missing if x != ANY] or [f"{n} {x}" for x, n in missing.items()]
+            action = actions[int(recording.columns["action"][future[t - 1]])] if t else "start"
+            texts = (f"step {t:>3} of {length}  {action}", f"lost: {', '.join(named) or '-'}")
+            video.add(_drawn(truth[0], frame[0], name, texts))
     video.close()
 
 
-def _with_caption(panels: UInt8[Tensor, "C H W"], caption: str) -> Image:
-    """Return an enlarged image with a line of text below."""
-    pixels = enlarged(frame_to_image(panels))
-    height, width = pixels.shape[:2]
-    right = max(0, CAPTION_WIDTH - width)
-    image = Pillow.fromarray(np.pad(pixels, ((0, CAPTION_HEIGHT), (0, right), (0, 0))))
-    text = f"truth | predicted | error   {caption}"
-    ImageDraw.Draw(image).text((4, height + 2), text, fill="white")
+def _drawn(
+    truth: UInt8[Tensor, "C H W"],
+    dreamed: UInt8[Tensor, "C H W"],
+    name: str,
+    texts: tuple[str, str],
+) -> Image:
+    """Return the three panels, each below its title, and lines of text at the bottom."""
+    difference = (truth.int() - dreamed.int()).abs().to(torch.uint8)
+    panels = [enlarged(frame_to_image(x)) for x in (truth, dreamed, difference)]
+    height, width = panels[0].shape[:2]
+    step = max(width + GAP, (CAPTION_WIDTH + GAP) // 3)
+    total = 3 * step - GAP
+    canvas = np.zeros((height + 3 * LINE, total, 3), np.uint8)
+    for i, panel in enumerate(panels):
+        left = i * step + (step - GAP - width) // 2
+        canvas[LINE : LINE + height, left : left + width] = panel
+    image = Pillow.fromarray(canvas)
+    draw = ImageDraw.Draw(image)
+
+    def write(x: float, y: int, text: str) -> None:
+        draw.text((x, y + 2), text, fill="white", font=font())
+
+    for i, title in enumerate(PANELS):
+        write(i * step + (step - GAP - text_width(title)) / 2, 0, title)
+    write(4, LINE + height, texts[0])
+    write(total / 2, LINE + height, shortened(texts[1], total / 2 - 4))
+    write(4, 2 * LINE + height, shortened(f"dreamed by {name}", total - 8))
     return np.asarray(image)

@@ -1,9 +1,8 @@
-"""Pretraining of predictors, and their comparison by prediction error.
+"""Pretraining of predictors, and their comparison by what they predict of held-out episodes.
 
 A predictor makes k-step predictions, k = 1..100, from held-out segments, feeding its predictions
-back, and is compared with copying the last frame. Errors are mean squares in gray levels of 0..255,
-over all pixels and over moving ones: those more than ``MOVING`` levels from the game's median frame
-in the truth or in the prediction, so that a false object costs as much as a missing one.
+back, and is compared with copying the last frame: by squared errors after a pretraining, by all of
+``experiments/dreams`` in `reverie evaluate`.
 """
 
 from collections.abc import Callable
@@ -15,6 +14,7 @@ import torch
 from jaxtyping import Int64
 from torch import Tensor
 
+from ...envs.atari.atari import AtariConfig
 from ...envs.checks import check, within
 from ...envs.errors import UsageError
 from ...envs.interface import Metrics
@@ -25,18 +25,22 @@ from ...world_models.prediction.feedforward import FeedforwardConfig
 from ...world_models.prediction.frame_predictor import FramePredictor
 from ..datasets.batches import Batches
 from ..datasets.dataset import Recording
+from ..dreams.dream_measures import measure_dreams, prediction_errors
+from ..dreams.prediction_error import plot_prediction_errors
+from ..dreams.reward_ranking import ranked_events
 from ..evaluation.action_sensitivity import COPY_LAST, action_sensitivity
+from ..evaluation.frame_quality import psnr, ssim
 from ..runs.files import to_json
 from ..runs.names import unique_names
 from ..runs.outputs import check_writable, reporting_failure, write_or_keep
 from ..runs.run import Run, config_differences
-from .prediction_error import (
+from .open_loop import (
     CONTEXT_LENGTH,
     HORIZONS,
+    dream,
     evenly_spaced,
     median_frame,
-    plot_prediction_errors,
-    prediction_errors,
+    single_steps,
 )
 from .prediction_video import write_prediction_video
 from .pretrain import Pretraining, load_model
@@ -101,7 +105,9 @@ class PredictorPretraining(Pretraining):
         """Return the errors after 1 and 10 steps, relative to copying the last frame."""
         horizons = self.feasible_horizons(recording, (1, 10))
         starts = self.held_out_starts(recording, 64, longest=max(horizons))
-        errors = prediction_errors({"model": model}, recording, starts, self.stack, horizons)
+        truth, dreams = dream({"model": model}, recording, starts, self.stack, horizons)
+        median = median_frame(recording, recording.start_indices("train"))
+        errors = prediction_errors(truth, dreams, median)
         return {
             f"{kind}_{h}": errors.error(kind, "model", h) / errors.error(kind, COPY_LAST, h)
             for kind in ("all", "moving")
@@ -111,7 +117,7 @@ class PredictorPretraining(Pretraining):
     def finish(
         self, run: Run, model: Predictor, recording: Recording, device: torch.device
     ) -> None:
-        compare_predictors([run.folder], num_segments=100, device=device)
+        compare_predictors([run.folder], num_segments=100, device=device, errors_only=True)
 
     def feasible_horizons(self, recording: Recording, horizons: tuple[int, ...]) -> tuple[int, ...]:
         """Return the horizons for which the longest held-out episode is long enough.
@@ -135,6 +141,15 @@ class PredictorPretraining(Pretraining):
         rows = self.rows(recording, "held-out", length=CONTEXT_LENGTH - 1 + longest)
         return evenly_spaced(rows, count)
 
+    def held_out_steps(self, recording: Recording) -> Int64[Tensor, " M"]:
+        """Return the held-out rows before which there is a whole context in the episode."""
+        rows = self.rows(recording, "held-out", length=1)
+        return rows[recording.columns["episode_step"][rows] >= CONTEXT_LENGTH - 1]
+
+
+VIDEO = "videos/imagined.mp4"
+"""The video of a run's predictor, below the run's folder."""
+
 
 def compare_predictors(
     folders: list[Path],
@@ -142,15 +157,18 @@ def compare_predictors(
     num_segments: int = 200,
     horizons: tuple[int, ...] = HORIZONS,
     device: torch.device | str = "auto",
+    errors_only: bool = False,
     video: bool = False,
-    show: Callable[[dict[str, Any]], object] | None = None,
+    report: Callable[[str], object] = lambda text: None,
+    show: Callable[[dict[str, Any]], object] = lambda result: None,
 ) -> dict[str, Any]:
-    """Return the predictors' errors on the same held-out segments of the first run's recordings.
+    """Return the predictors' measures on the same held-out segments of the first run's recordings.
 
-    Writes ``evaluation.json``, ``figures/prediction_errors.png`` and, with ``video``,
-    ``videos/imagined.mp4`` of the first run's predictor into its folder; ``show`` is called with
-    the result before that. Raises UsageError if the runs are of different envs or held out
-    different episodes, or if a file could not be written.
+    With ``errors_only`` that is the squared errors and the effect of actions. Writes
+    ``evaluation.json`` and ``figures/prediction_errors.png`` into the first run's folder and, with
+    ``video``, ``videos/imagined.mp4`` of each predictor into its own; ``show`` is called with the
+    result before that, and ``report`` with what is computed next. Raises UsageError if the runs are
+    of different envs or held out different episodes, or if a file could not be written.
     """
     names = unique_names(folders, taken=(COPY_LAST,))
     loaded = {folder: load_model(folder, device=device) for folder in folders}
@@ -167,43 +185,60 @@ def compare_predictors(
                 f"({'; '.join(differences)}), so one may have been trained on episodes that the "
                 "other is evaluated on; give both the same --data, --stack, --held-out and --split."
             )
-    job, model = loaded[first]
+    job, _ = loaded[first]
     assert isinstance(job, PredictorPretraining)
     run, recording = Run(first), Recording(*job.data)
-    table, figure, video_file = (
-        run.folder / name
-        for name in ("evaluation.json", "figures/prediction_errors.png", "videos/imagined.mp4")
+    table, figure = (run.folder / x for x in ("evaluation.json", "figures/prediction_errors.png"))
+    videos = {folder: Run(folder).folder / VIDEO for folder in folders if video}
+    check_writable(
+        table, figure, *videos.values(), remedy="make the run folder writable, or copy it elsewhere"
     )
-    outputs = [table, figure, *([video_file] if video else [])]
-    check_writable(*outputs, remedy="make the run folder writable, or copy it elsewhere")
     models = {names[folder]: model for folder, (_, model) in loaded.items()}
     horizons = job.feasible_horizons(recording, horizons)
     starts = job.held_out_starts(recording, num_segments, max(horizons))
-    errors = prediction_errors(models, recording, starts, job.stack, horizons)
-    median = median_frame(recording, recording.start_indices("train"))[0]
-    env = recording.manifest.env
-    result = {
+    median = median_frame(recording, recording.start_indices("train"))
+    report(f"{len(starts)} segments of {max(horizons)} steps are predicted")
+    truth, dreams = dream(models, recording, starts, job.stack, horizons)
+    manifest = recording.manifest
+    env = manifest.env
+    result: dict[str, Any] = {
         "env_name": env.env_name,
         "protocol": env.protocol_label,
         "frames": len(recording),
-        "policy": recording.manifest.policy,
+        "policy": manifest.policy,
         "num_segments": len(starts),
         "num_updates": {names[folder]: job.num_updates for folder, (job, _) in loaded.items()},
         "unit": "mean squared error per pixel, in squared gray levels",
-        "errors": errors.table(),
+        "errors": prediction_errors(truth, dreams, median).table(),
         "action_sensitivity": action_sensitivity(
-            models, env, median, job.stack, context_length=CONTEXT_LENGTH
+            models, env, median[0], job.stack, context_length=CONTEXT_LENGTH
         ),
     }
-    if show:
-        show(result)
+    if not errors_only:
+        result["predictors"] = {names[x]: job.model_name for x, (job, _) in loaded.items()}
+        game = env.game if isinstance(env, AtariConfig) else ""
+        quality = {"psnr": psnr, "ssim": ssim}
+        result["dreams"] = measure_dreams(
+            truth, dreams, median, game=game, quality=quality, report=report
+        )
+        rows = job.held_out_steps(recording)
+        report(f"{len(rows):,} single steps are predicted")
+        real = [recording.columns[x][rows].float() for x in ("reward", "discount")]
+        result["dreams"]["single_steps"] = {
+            name: ranked_events(*single_steps(model, recording, rows, job.stack), *real)
+            for name, model in models.items()
+        }
+    show(result)
     write_or_keep(table, to_json(result, indent=1) + "\n")
-    consequence = f"the errors are complete in {table}"
+    consequence = f"the numbers are complete in {table}"
     with reporting_failure(figure, consequence):
-        plot_prediction_errors(result, figure)
-    if video:
-        with reporting_failure(video_file, consequence):
-            write_prediction_video(model, recording, starts, job.stack, video_file)
+        plot_prediction_errors(result, figure, baseline=COPY_LAST)
+    for folder, file in videos.items():
+        report(f"{file} is written")
+        with reporting_failure(file, consequence):
+            write_prediction_video(
+                names[folder], models[names[folder]], recording, starts, job.stack, median, file
+            )
     return result
 
 

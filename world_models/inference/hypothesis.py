@@ -60,13 +60,19 @@ class TwoSampleTest:
         return log_beta + n * math.log(2)
 
 
-def two_sample_test(x: Tensor, y: Tensor, *, seed: int = 0) -> TwoSampleTest:
+def two_sample_test(x: Tensor, y: Tensor, *, seed: int = 0, paired: bool = False) -> TwoSampleTest:
     """Compare two sets of samples: vectors [B D], frames [B H W] or stacks of them [B K H W].
 
     A small network learns to tell them apart from half of each set, and is tested on the other. Of
     the larger set only as many samples are used as the smaller one has. If all are independent and
     from one distribution, the Bayes factor exceeds b with a probability of at most 1 / b, because
     its mean is at most 1 (Markov's inequality). The result is a function of samples and ``seed``.
+
+    ``paired`` samples are in one order, as a predicted frame and the true one: the network learns
+    from the first half of the pairs and is tested on the second. If a pair were divided, a network
+    that remembers one sample would take the other for one of its set. Samples of pairs whose two
+    are hardly different are recognized half of the time, so that the Bayes factor is below 1.
+
     Raises UsageError for samples of two shapes, or for fewer than four of either.
     """
     if x.shape[1:] != y.shape[1:] or x.ndim not in (2, 3, 4):
@@ -80,7 +86,11 @@ def two_sample_test(x: Tensor, y: Tensor, *, seed: int = 0) -> TwoSampleTest:
             f"a two-sample test was given {len(x)} and {len(y)} samples; it needs 4 of each."
         )
     with seeded(seed), torch.enable_grad():
-        sets = [each[torch.randperm(len(each))[:count]].cpu().float() for each in (x, y)]
+        orders = [torch.arange(len(z)) if paired else torch.randperm(len(z)) for z in (x, y)]
+        sets = [
+            z[order[:count].to(z.device)].cpu().float()
+            for z, order in zip((x, y), orders, strict=True)
+        ]
         half = count // 2
         train, test = (
             torch.cat([each[part] for each in sets]) for part in (slice(half), slice(half, None))

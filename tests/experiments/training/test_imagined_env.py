@@ -1,5 +1,6 @@
 """Tests of a pretrained predictor as an environment, from the recording to the evaluation."""
 
+import json
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -40,22 +41,30 @@ def test_from_a_recording_to_an_agent_trained_in_imagination(
     env = CatchConfig(rows=16)
     collect(RandomPolicy(3), env, "data", frames=1200, num_envs=4)
     options = PretrainOptions(device="cpu", threads=1, quiet=True, log_every=120)
-    for module in ("training.predictors", "training.prediction_error"):
-        monkeypatch.setattr(f"reverie.experiments.{module}.CONTEXT_LENGTH", 2)
+    for module in ("predictors", "open_loop", "prediction_video"):
+        monkeypatch.setattr(f"reverie.experiments.training.{module}.CONTEXT_LENGTH", 2)
     for name, conditional in (("model", True), ("no-action", False)):
         predictor = replace(TINY, action_conditional=conditional, updates=(100, 1))
         job = PredictorPretraining(
             data=(Path("data"),), predictor=predictor, stack=1, num_updates=120
         )
         pretrain(job, f"runs/{name}", options)
+    monkeypatch.setattr("reverie.world_models.inference.hypothesis.UPDATES", 20)
     result = compare_predictors(
-        [Path("runs/model"), Path("runs/no-action")], num_segments=50, horizons=(1, 3)
+        [Path("runs/model"), Path("runs/no-action")], num_segments=50, horizons=(1, 3), video=True
     )
     assert result["errors"]["all"].keys() == {"copy-last", "model", "no-action"}
     for h in ("1", "3"):
         errors = [result["errors"]["moving"][name][h] for name in ("model", "copy-last")]
         assert errors[0] < errors[1]
     assert Path("runs/model/figures/prediction_errors.png").stat().st_size > 1000
+    for name in ("model", "no-action"):
+        assert Path(f"runs/{name}/videos/imagined.mp4").stat().st_size > 1000
+        ranked = result["dreams"]["single_steps"][name]["positive reward"]
+        assert 0 < ranked["events"] < ranked["steps"], "the end of an episode, where it is caught"
+        assert ranked["auc"] is not None
+        assert result["dreams"]["objects"]["moving object"][name]["3"]["present"] > 50
+    assert json.loads(Path("runs/model/evaluation.json").read_text()) == result
     assert cli.main(["evaluate", "runs/model", "--stochastic", "--device", "cpu"]) == 2
     for change in ({"split": 1}, {"held_out": 0.3}):
         other = replace(job, num_updates=1, **change)
@@ -64,11 +73,11 @@ def test_from_a_recording_to_an_agent_trained_in_imagination(
             compare_predictors([Path("runs/model"), Path(f"runs/{next(iter(change))}")])
     pretrain(replace(job, seed=1), "elsewhere/model", options)
     both = [Path("runs/model"), Path("elsewhere/model")]
-    result = compare_predictors(both, num_segments=50, horizons=(1,))
+    result = compare_predictors(both, num_segments=50, horizons=(1,), errors_only=True)
     assert result["errors"]["all"].keys() == {"copy-last", *map(str, both)}
     both[1].rename("elsewhere/copy-last")
     both = [Path("elsewhere/copy-last"), Path("runs/model")]
-    result = compare_predictors(both, num_segments=50, horizons=(1,))
+    result = compare_predictors(both, num_segments=50, horizons=(1,), errors_only=True)
     assert result["errors"]["all"].keys() == {"copy-last", *map(str, both)}
     baseline, named = (result["errors"]["all"][x]["1"] for x in ("copy-last", str(both[0])))
     assert baseline != named

@@ -93,6 +93,14 @@ def test_frames_with_the_same_pixels_but_other_patterns_are_told_apart() -> None
     assert stacks.accuracy > 0.9
 
 
+def test_pairs_are_not_divided_between_training_and_test() -> None:
+    """Remembered samples help to recognize neither copies of them nor equal pairs."""
+    x = torch.randint(256, (40, 6, 6), generator=torch.Generator().manual_seed(0))
+    assert two_sample_test(x, x.clone(), paired=True).accuracy == 0.5
+    assert two_sample_test(x, x.clone()).accuracy < 0.4, "copies of what is of the other set"
+    assert two_sample_test(x, x + 100, paired=True).accuracy > 0.9
+
+
 def test_the_larger_set_is_cut() -> None:
     assert two_sample_test(normal(30, 2, seed=0), normal(11, 2, seed=1)).n == 12
 

@@ -15,12 +15,13 @@ from reverie.envs.atari.atari import AtariConfig
 from reverie.envs.batched_env import BatchedEnv
 from reverie.envs.catch import CatchConfig
 from reverie.envs.interface import Carry
+from reverie.experiments.dreams.dream_table import format_table
+from reverie.experiments.dreams.prediction_error import PredictionErrors, moving
 from reverie.experiments.evaluation.action_sensitivity import (
     PLAYER_REGIONS,
     action_sensitivity,
     player_row,
 )
-from reverie.experiments.training.prediction_error import PredictionErrors, format_table, moving
 from reverie.world_models.interface import Prediction
 
 from sample_models import CountingPredictor

@@ -1,0 +1,1 @@
+"""Measures of predicted frames, rewards and ends beside the recorded ones, whatever predicts."""
