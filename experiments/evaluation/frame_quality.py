@@ -49,7 +49,8 @@ def ssim(
     c1, c2 = (K1 * PEAK) ** 2, (K2 * PEAK) ** 2
     luminance = (2 * mean_x * mean_y + c1) / (mean_x.square() + mean_y.square() + c1)
     structure = (2 * covariance + c2) / (variance_x + variance_y + c2)
-    return (luminance * structure).mean((1, 2, 3)).float()
+    index: Tensor = (luminance * structure).mean((1, 2, 3))
+    return index.float()
 
 
 def _windowed(images: Float[Tensor, "B C H W"]) -> Float[Tensor, "B C H_ W_"]:
