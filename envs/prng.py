@@ -64,6 +64,10 @@ class Purpose(IntEnum):
     """The latents of a stochastic predictor, from the key in its own carry."""
     CHANCE = 0x201
     """The chance of the env that is stepped as a predictor, from the key in its own carry."""
+    NOISE_LEVEL = 0x202
+    """The noise level at which a diffusion model learns a frame."""
+    OBS_NOISE = 0x203
+    """The noise of the observations from which a diffusion model learns."""
     SAMPLE = 0x300
     """Rows of a replay buffer or a rollout, and the order of minibatches."""
 

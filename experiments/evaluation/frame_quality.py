@@ -59,7 +59,7 @@ def _windowed(images: Float[Tensor, "B C H W"]) -> Float[Tensor, "B C H_ W_"]:
     single = images.flatten(0, 1)[:, None]
     means = functional.conv2d(single, rows.view(1, 1, -1, 1))
     means = functional.conv2d(means, columns.view(1, 1, 1, -1))
-    return means.unflatten(0, images.shape[:2])[:, :, 0]
+    return means.view(*images.shape[:2], *means.shape[2:])
 
 
 def _weights(side: int, like: Tensor) -> Float[Tensor, " {side}"]:

@@ -18,7 +18,6 @@ from ..interface import Prediction
 from ..precision import FLOAT32, Precision
 from ..state import HasState
 from .curriculum import CurriculumConfig
-from .encoder_decoder import initialize
 from .frame_network import FrameNetwork
 from .heads import RewardDiscountHeads
 from .mean_frame import MeanFrame
@@ -99,7 +98,7 @@ class FramePredictor(HasState):
         self.precision = precision
         self.channels, self.context, self.device = channels, network.context, torch.device(device)
         self.seed = seed
-        initialize(network)
+        network.initialize()
         self.heads = RewardDiscountHeads(network.num_features)
         self.heads.to(device)
         network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]

@@ -17,6 +17,7 @@ from reverie.envs.interface import Segment
 from reverie.experiments.runs.checkpoints import Checkpoints
 from reverie.world_models.interface import Predictor, PredictorConfig, SnapshotPredictor
 from reverie.world_models.prediction import PREDICTORS
+from reverie.world_models.prediction.diffusion import TINY_DIFFUSION, DiffusionConfig
 from reverie.world_models.prediction.encoder_decoder import Transformation
 from reverie.world_models.prediction.feedforward import FeedforwardConfig
 from reverie.world_models.prediction.frame_network import FrameNetwork, FrameOutput
@@ -25,7 +26,7 @@ from reverie.world_models.prediction.recurrent import RecurrentConfig
 from reverie.world_models.prediction.stochastic import StochasticConfig, StochasticNetwork
 
 from sample_agents import equal
-from sample_models import NUM_ACTIONS, OBS_SHAPE, first_context, segment, start
+from sample_models import NUM_ACTIONS, OBS_SHAPE, coin_flips, first_context, segment, start
 
 FAST: dict[str, Any] = {
     "horizons": (1, 2),
@@ -48,6 +49,11 @@ EXAMPLES: dict[str, list[PredictorConfig]] = {
         StochasticConfig(size="small", hidden_channels=8, latent=3, **FAST),
         StochasticConfig(size="tiny", latent=3, **FAST),
     ],
+    "diffusion": [
+        DiffusionConfig(size="small", **FAST),
+        DiffusionConfig(size="tiny", conditioning_noise=0.1, **FAST),
+    ],
+    "tiny-diffusion": [replace(TINY_DIFFUSION, batch_sizes=(4, 2, 2))],
     "mlp": [MLPPredictorConfig(hidden=(16, 32, 32, 16), **FAST)],
 }
 """Sizes that train within a test; a predictor without an entry is tested with its defaults."""
@@ -288,16 +294,6 @@ def test_the_recurrent_state_depends_on_earlier_frames_of_the_episode() -> None:
     first[:, 2] = True
     restarted = [start(model, replace(segment, first=first)) for segment in (context, other)]
     assert torch.equal(restarted[0]["cell"], restarted[1]["cell"]), "the state is reset at first"
-
-
-def coin_flips(count: int, seed: int) -> Segment:
-    """Equal observations, after each of which the frame is dark or bright with probability 1/2."""
-    generator = torch.Generator().manual_seed(seed)
-    bright = torch.randint(2, (count,), generator=generator).to(torch.uint8) * 200
-    obs = torch.full((count, 2, 1, 4, 4), 100, dtype=torch.uint8)
-    obs[:, 1] = bright[:, None, None, None]
-    zeros, never = torch.zeros(count, 1), torch.zeros(count, 2, dtype=torch.bool)
-    return Segment(zeros.long(), obs, zeros, zeros, zeros + 1, never, never)
 
 
 @pytest.mark.parametrize(
