@@ -5,6 +5,7 @@ section 3), with horizons, learning rates and batch sizes from a ``CurriculumCon
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int64, UInt8
@@ -12,11 +13,13 @@ from torch import Tensor
 from torch.nn import functional
 
 from ...envs import prng
+from ...envs.checks import at_least, check
 from ...envs.errors import UsageError
 from ...envs.interface import Carry, Metrics, Segment
 from ..interface import Prediction
 from ..precision import FLOAT32, Precision
 from ..state import HasState
+from .adversarial import Adversary
 from .curriculum import CurriculumConfig
 from .frame_network import FrameNetwork
 from .heads import RewardDiscountHeads
@@ -26,6 +29,15 @@ from .mean_frame import MeanFrame
 @dataclass(frozen=True)
 class FramePredictorConfig(CurriculumConfig):
     """Base of the configs of frame predictors; a subclass adds ``build_network``."""
+
+    adversarial: float = 0.0
+    """Weight of the score by a discriminator of predicted and true frames, which makes predictions
+    sharp where the future is random; 0 trains none. The squared errors that it is added to are
+    summed over pixels of 0..1."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check(self, "predictor", at_least(0), "adversarial")
 
     def build_network(
         self, obs_shape: tuple[int, int, int], num_actions: int, channels: int
@@ -84,7 +96,7 @@ class FramePredictor(HasState):
 
     def __init__(
         self,
-        config: CurriculumConfig,
+        config: FramePredictorConfig,
         network: FrameNetwork,
         *,
         obs_shape: tuple[int, int, int],
@@ -113,6 +125,10 @@ class FramePredictor(HasState):
         self.optimizer = torch.optim.Adam(
             [{"params": weights}, {"params": biases}], lr=config.learning_rates[0], fused=True
         )
+        self.adversary: Adversary | None = None
+        if config.adversarial:
+            rate = config.learning_rates[0]
+            self.adversary = Adversary(obs_shape, num_actions, channels, rate, device)
 
     @property
     def phase(self) -> int:
@@ -170,9 +186,12 @@ class FramePredictor(HasState):
         for group, factor in zip(self.optimizer.param_groups, (1, 2), strict=True):
             group["lr"] = factor * self.config.learning_rates[phase]
         loss, metrics = self.loss(segment, phase)
-        self.optimizer.zero_grad()
+        optimizers = [self.optimizer, *([self.adversary.optimizer] if self.adversary else [])]
+        for optimizer in optimizers:
+            optimizer.zero_grad()
         loss.backward()
-        self.optimizer.step()
+        for optimizer in optimizers:
+            optimizer.step()
         self.updates += 1
         return metrics
 
@@ -183,8 +202,9 @@ class FramePredictor(HasState):
 
         x' is the predicted and x the true frame, both in 0..1; the squared error is summed over
         pixels, as published. A network with a loss of its own, such as a diffusion model's, has
-        that in place of the squared error. A step's input are the predictions before it, or true
-        frames under teacher forcing.
+        that in place of the squared error. An adversary adds its weighted score of x' and its own
+        loss, whose gradient is that of the adversary alone. A step's input are the predictions
+        before it, or true frames under teacher forcing.
         """
         obs, action = segment.obs.to(self.device), segment.action.to(self.device)
         discount = segment.discount.to(self.device)
@@ -200,6 +220,7 @@ class FramePredictor(HasState):
         frame_losses: list[Tensor] = []
         heads_losses: list[Tensor] = []
         kls: list[Tensor] = []
+        hinges: list[Tensor] = []
         for t in range(action.shape[1]):
             one_hot = _one_hot(action[:, t], self.num_actions)
             if t < self.context - 1:
@@ -214,6 +235,11 @@ class FramePredictor(HasState):
             squared_errors.append((frame - target).square().sum((1, 2, 3)))
             own_loss = output.loss
             frame_losses.append(squared_errors[-1] / 2 if own_loss is None else own_loss)
+            if self.adversary is not None:
+                score_loss, hinge = self.adversary.losses(network_input, one_hot, frame, target)
+                weighted = self.config.adversarial * score_loss
+                frame_losses[-1] = frame_losses[-1] + weighted + hinge
+                hinges.append(hinge)
             kls.append(torch.zeros_like(squared_errors[-1]) + output.kl)
             heads_losses.append(heads_loss)
             if teacher_forcing:
@@ -233,7 +259,18 @@ class FramePredictor(HasState):
         }
         if isinstance(output.kl, Tensor):
             metrics["kl"] = kl.detach()
+        if hinges:
+            metrics["discriminator"] = _weighted_mean(hinges, weight).detach()
         return loss, metrics
+
+    def state_dict(self) -> dict[str, Any]:
+        adversary = {"adversary": self.adversary.state_dict()} if self.adversary else {}
+        return super().state_dict() | adversary
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        super().load_state_dict(state)
+        if self.adversary is not None:
+            self.adversary.load_state_dict(state["adversary"])
 
     def _check_shape(self, obs: UInt8[Tensor, "B T K H W"]) -> None:
         shape = tuple(obs.shape[2:])

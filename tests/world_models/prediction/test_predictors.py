@@ -37,7 +37,7 @@ FAST: dict[str, Any] = {
 EXAMPLES: dict[str, list[PredictorConfig]] = {
     "feedforward": [
         FeedforwardConfig(size="small", **FAST),
-        FeedforwardConfig(size="tiny", **FAST),
+        FeedforwardConfig(size="tiny", adversarial=0.1, **FAST),
         FeedforwardConfig(size="tiny", action_conditional=False, **FAST),
     ],
     "small": [FeedforwardConfig(size="small", hidden_channels=8)],
@@ -51,7 +51,7 @@ EXAMPLES: dict[str, list[PredictorConfig]] = {
     ],
     "diffusion": [
         DiffusionConfig(size="small", **FAST),
-        DiffusionConfig(size="tiny", conditioning_noise=0.1, **FAST),
+        DiffusionConfig(size="tiny", conditioning_noise=0.1, adversarial=0.1, **FAST),
     ],
     "tiny-diffusion": [replace(TINY_DIFFUSION, batch_sizes=(4, 2, 2))],
     "mlp": [MLPPredictorConfig(hidden=(16, 32, 32, 16), **FAST)],
@@ -338,6 +338,7 @@ def test_the_posterior_encoder_reads_the_stack_and_the_next_frame() -> None:
         (lambda: build(FeedforwardConfig(), obs_shape=(1, 40, 40)), "64 x 64 pixels or more"),
         (lambda: FeedforwardConfig(horizons=(1, 3)), "have 2, 3, 3, 3 entries"),
         (lambda: FeedforwardConfig(updates=(1, 0, 1)), "every entry must be above 0"),
+        (lambda: FeedforwardConfig(adversarial=-1.0), "predictor.adversarial is -1.0"),
         (lambda: RecurrentConfig(context=0), "predictor.context is 0; it must be 1 or more"),
         (lambda: MLPPredictorConfig(hidden=(4, 4, 0, 4)), "of widths of 1 or more"),
     ],
