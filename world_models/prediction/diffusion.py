@@ -277,7 +277,7 @@ def karras_sigmas(steps: int) -> list[float]:
 def euler_sample(
     denoise: Callable[[Tensor, Tensor], Tensor], noise: Float[Tensor, "B ..."], sigmas: list[float]
 ) -> Float[Tensor, "B ..."]:
-    """Integrate dx/ds = (x - D(x; s)) / s over falling levels s by Euler steps.
+    """Sample by Euler steps on dx/ds = (x - D(x; s)) / s over falling levels s.
 
     ``noise`` is N(0, 1). A step to level 0 returns D.
     """
