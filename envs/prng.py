@@ -66,6 +66,10 @@ class Purpose(IntEnum):
     """The chance of the env that is stepped as a predictor, from the key in its own carry."""
     MEMBER = 0x202
     """The member of an ensemble of predictors that predicts a step, from the key in its carry."""
+    NOISE_LEVEL = 0x203
+    """The noise level at which a diffusion model learns a frame."""
+    OBS_NOISE = 0x204
+    """The noise of the observations from which a diffusion model learns."""
     SAMPLE = 0x300
     """Rows of a replay buffer or a rollout, and the order of minibatches."""
 

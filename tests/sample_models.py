@@ -112,6 +112,16 @@ def still_segment(obs: Tensor, timesteps: int, seed: int = 0) -> Segment:
     )  # fmt: skip
 
 
+def coin_flips(count: int, seed: int) -> Segment:
+    """Equal observations, after each of which the frame is dark or bright with probability 1/2."""
+    generator = torch.Generator().manual_seed(seed)
+    bright = torch.randint(2, (count,), generator=generator).to(torch.uint8) * 200
+    obs = torch.full((count, 2, 1, 4, 4), 100, dtype=torch.uint8)
+    obs[:, 1] = bright[:, None, None, None]
+    zeros, never = torch.zeros(count, 1), torch.zeros(count, 2, dtype=torch.bool)
+    return Segment(zeros.long(), obs, zeros, zeros, zeros + 1, never, never)
+
+
 def first_context(segment: Segment) -> Segment:
     """The first observation of a segment, as a context."""
     empty = torch.zeros(len(segment.obs), 0)

@@ -1,6 +1,7 @@
 """Predictors: models of the next frame, reward and discount given an action."""
 
 from ..interface import PredictorConfig
+from .diffusion import SMALL_DIFFUSION, TINY_DIFFUSION, DiffusionConfig
 from .emulator import EmulatorConfig
 from .ensemble import EnsembleConfig
 from .feedforward import SMALL, TINY, FeedforwardConfig
@@ -12,12 +13,15 @@ PREDICTORS: dict[str, type[PredictorConfig] | PredictorConfig] = {
     "feedforward": FeedforwardConfig,
     "recurrent": RecurrentConfig,
     "stochastic": StochasticConfig,
+    "diffusion": DiffusionConfig,
     "mlp": MLPPredictorConfig,
     "small": SMALL,
     "small-recurrent": SMALL_RECURRENT,
     "small-stochastic": SMALL_STOCHASTIC,
+    "small-diffusion": SMALL_DIFFUSION,
     "small-mlp": SMALL_MLP,
     "tiny": TINY,
+    "tiny-diffusion": TINY_DIFFUSION,
     "tiny-mlp": TINY_MLP,
     "ensemble": EnsembleConfig,
     "emulator": EmulatorConfig,

@@ -7,6 +7,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from ...envs.interface import Carry
+from .encoder_decoder import initialize
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,10 @@ class FrameNetwork(nn.Module):
     """Observations needed before the first prediction."""
     teacher_forcing = False
     """Whether the first phase of the curriculum feeds true frames instead of predicted ones."""
+
+    def initialize(self) -> None:
+        """Draw the weights from torch's global generator, as Oh et al. do."""
+        initialize(self)
 
     def initial(self, n: int, device: torch.device) -> Carry:
         """Return the recurrent state before the first observation."""

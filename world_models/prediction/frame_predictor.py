@@ -5,6 +5,7 @@ section 3), with horizons, learning rates and batch sizes from a ``CurriculumCon
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int64, UInt8
@@ -18,8 +19,8 @@ from ...envs.interface import Carry, Metrics, Segment
 from ..interface import Prediction
 from ..precision import FLOAT32, Precision
 from ..state import HasState
+from .adversarial import Adversary
 from .curriculum import CurriculumConfig
-from .encoder_decoder import initialize
 from .frame_network import FrameNetwork
 from .heads import RewardDiscountHeads, RewardHead
 from .mean_frame import MeanFrame
@@ -38,10 +39,14 @@ class FramePredictorConfig(CurriculumConfig):
     motion_weight: float = 0.0
     """Additional weight of the squared errors of pixels that change from the previous frame; the
     weights of a frame are scaled to a mean of 1."""
+    adversarial: float = 0.0
+    """Weight of the score by a discriminator of predicted and true frames, which makes predictions
+    sharp where the future is random; 0 trains none. The squared errors that it is added to are
+    summed over pixels of 0..1."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check(self, "predictor", at_least(0), "motion_weight", "head_hidden")
+        check(self, "predictor", at_least(0), "head_hidden", "motion_weight", "adversarial")
 
     def build_network(
         self, obs_shape: tuple[int, int, int], num_actions: int, channels: int
@@ -114,7 +119,7 @@ class FramePredictor(HasState):
         self.precision = precision
         self.channels, self.context, self.device = channels, network.context, torch.device(device)
         self.seed = seed
-        initialize(network)
+        network.initialize()
         self.heads = RewardDiscountHeads(
             network.num_features, config.reward_head, hidden=config.head_hidden
         )
@@ -131,6 +136,10 @@ class FramePredictor(HasState):
         self.optimizer = torch.optim.Adam(
             [{"params": weights}, {"params": biases}], lr=config.learning_rates[0], fused=True
         )
+        self.adversary: Adversary | None = None
+        if config.adversarial:
+            rate = config.learning_rates[0]
+            self.adversary = Adversary(obs_shape, num_actions, channels, rate, device)
 
     @property
     def phase(self) -> int:
@@ -188,9 +197,12 @@ class FramePredictor(HasState):
         for group, factor in zip(self.optimizer.param_groups, (1, 2), strict=True):
             group["lr"] = factor * self.config.learning_rates[phase]
         loss, metrics = self.loss(segment, phase)
-        self.optimizer.zero_grad()
+        optimizers = [self.optimizer, *([self.adversary.optimizer] if self.adversary else [])]
+        for optimizer in optimizers:
+            optimizer.zero_grad()
         loss.backward()
-        self.optimizer.step()
+        for optimizer in optimizers:
+            optimizer.step()
         self.updates += 1
         return metrics
 
@@ -201,8 +213,10 @@ class FramePredictor(HasState):
 
         x' is the predicted and x the true frame, both in 0..1; the squared error is summed over
         pixels, as published, and weighted by ``motion_weight``. A network with a loss of its own,
-        such as a diffusion model's, has that in place of the squared error, without weights. A
-        step's input are the predictions before it, or true frames under teacher forcing.
+        such as a diffusion model's, has that in place of the squared error, without weights. An
+        adversary adds its weighted score of x' and its own loss, whose gradient is that of the
+        adversary alone. A step's input are the predictions before it, or true frames under teacher
+        forcing.
         """
         obs, action = segment.obs.to(self.device), segment.action.to(self.device)
         discount = segment.discount.to(self.device)
@@ -218,6 +232,7 @@ class FramePredictor(HasState):
         frame_losses: list[Tensor] = []
         heads_losses: list[Tensor] = []
         kls: list[Tensor] = []
+        hinges: list[Tensor] = []
         for t in range(action.shape[1]):
             one_hot = _one_hot(action[:, t], self.num_actions)
             if t < self.context - 1:
@@ -231,14 +246,18 @@ class FramePredictor(HasState):
             frame, carry = output.frame.float(), output.carry
             error = (frame - target).square()
             squared_errors.append(error.sum((1, 2, 3)))
+            frame_loss = squared_errors[-1] / 2
             if output.loss is not None:
-                frame_losses.append(output.loss)
+                frame_loss = output.loss
             elif self.config.motion_weight:
                 frames = obs[:, t : t + 2, -self.channels :]
                 weights = motion_weights(frames, self.config.motion_weight)
-                frame_losses.append((weights * error).sum((1, 2, 3)) / 2)
-            else:
-                frame_losses.append(squared_errors[-1] / 2)
+                frame_loss = (weights * error).sum((1, 2, 3)) / 2
+            if self.adversary is not None:
+                score_loss, hinge = self.adversary.losses(network_input, one_hot, frame, target)
+                frame_loss = frame_loss + self.config.adversarial * score_loss + hinge
+                hinges.append(hinge)
+            frame_losses.append(frame_loss)
             kls.append(torch.zeros_like(squared_errors[-1]) + output.kl)
             heads_losses.append(heads_loss)
             if teacher_forcing:
@@ -258,7 +277,18 @@ class FramePredictor(HasState):
         }
         if isinstance(output.kl, Tensor):
             metrics["kl"] = kl.detach()
+        if hinges:
+            metrics["discriminator"] = _weighted_mean(hinges, weight).detach()
         return loss, metrics
+
+    def state_dict(self) -> dict[str, Any]:
+        adversary = {"adversary": self.adversary.state_dict()} if self.adversary else {}
+        return super().state_dict() | adversary
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        super().load_state_dict(state)
+        if self.adversary is not None:
+            self.adversary.load_state_dict(state["adversary"])
 
     def _check_shape(self, obs: UInt8[Tensor, "B T K H W"]) -> None:
         shape = tuple(obs.shape[2:])

@@ -17,6 +17,7 @@ from reverie.envs.interface import Segment
 from reverie.experiments.runs.checkpoints import Checkpoints
 from reverie.world_models.interface import Predictor, PredictorConfig, SnapshotPredictor
 from reverie.world_models.prediction import PREDICTORS
+from reverie.world_models.prediction.diffusion import TINY_DIFFUSION, DiffusionConfig
 from reverie.world_models.prediction.encoder_decoder import Transformation
 from reverie.world_models.prediction.ensemble import EnsembleConfig
 from reverie.world_models.prediction.feedforward import FeedforwardConfig
@@ -26,7 +27,7 @@ from reverie.world_models.prediction.recurrent import RecurrentConfig
 from reverie.world_models.prediction.stochastic import StochasticConfig, StochasticNetwork
 
 from sample_agents import equal
-from sample_models import NUM_ACTIONS, OBS_SHAPE, first_context, segment, start
+from sample_models import NUM_ACTIONS, OBS_SHAPE, coin_flips, first_context, segment, start
 
 FAST: dict[str, Any] = {
     "horizons": (1, 2),
@@ -37,7 +38,7 @@ FAST: dict[str, Any] = {
 EXAMPLES: dict[str, list[PredictorConfig]] = {
     "feedforward": [
         FeedforwardConfig(size="small", **FAST),
-        FeedforwardConfig(size="tiny", **FAST),
+        FeedforwardConfig(size="tiny", adversarial=0.1, **FAST),
         FeedforwardConfig(size="tiny", action_conditional=False, **FAST),
     ],
     "small": [FeedforwardConfig(size="small", hidden_channels=8)],
@@ -60,6 +61,11 @@ EXAMPLES: dict[str, list[PredictorConfig]] = {
         EnsembleConfig(StochasticConfig(size="tiny", latent=3, **FAST), members=2),
         EnsembleConfig(RecurrentConfig(size="tiny", context=3, **FAST), members=2),
     ],
+    "diffusion": [
+        DiffusionConfig(size="small", **FAST),
+        DiffusionConfig(size="tiny", conditioning_noise=0.1, adversarial=0.1, **FAST),
+    ],
+    "tiny-diffusion": [replace(TINY_DIFFUSION, batch_sizes=(4, 2, 2))],
 }
 """Sizes that train within a test; a predictor without an entry is tested with its defaults."""
 
@@ -325,16 +331,6 @@ def test_the_recurrent_state_depends_on_earlier_frames_of_the_episode() -> None:
     assert torch.equal(restarted[0]["cell"], restarted[1]["cell"]), "the state is reset at first"
 
 
-def coin_flips(count: int, seed: int) -> Segment:
-    """Equal observations, after each of which the frame is dark or bright with probability 1/2."""
-    generator = torch.Generator().manual_seed(seed)
-    bright = torch.randint(2, (count,), generator=generator).to(torch.uint8) * 200
-    obs = torch.full((count, 2, 1, 4, 4), 100, dtype=torch.uint8)
-    obs[:, 1] = bright[:, None, None, None]
-    zeros, never = torch.zeros(count, 1), torch.zeros(count, 2, dtype=torch.bool)
-    return Segment(zeros.long(), obs, zeros, zeros, zeros + 1, never, never)
-
-
 @pytest.mark.parametrize(
     ("stochastic", "action_conditional"), [(True, True), (True, False), (False, True)]
 )
@@ -377,6 +373,7 @@ def test_the_posterior_encoder_reads_the_stack_and_the_next_frame() -> None:
         (lambda: build(FeedforwardConfig(), obs_shape=(1, 40, 40)), "64 x 64 pixels or more"),
         (lambda: FeedforwardConfig(horizons=(1, 3)), "have 2, 3, 3, 3 entries"),
         (lambda: FeedforwardConfig(updates=(1, 0, 1)), "every entry must be above 0"),
+        (lambda: FeedforwardConfig(adversarial=-1.0), "predictor.adversarial is -1.0"),
         (lambda: RecurrentConfig(context=0), "predictor.context is 0; it must be 1 or more"),
         (lambda: FeedforwardConfig(motion_weight=-1.0), "predictor.motion_weight is -1.0"),
         (lambda: MLPPredictorConfig(hidden=(4, 4, 0, 4)), "of widths of 1 or more"),

@@ -1,0 +1,296 @@
+"""A diffusion model of the next frame: DIAMOND's denoiser, on the formulation of EDM.
+
+Alonso et al. 2024, "Diffusion for World Modeling: Visual Details Matter in Atari", over Karras et
+al. 2022, "Elucidating the Design Space of Diffusion-Based Generative Models". A network F learns to
+remove Gaussian noise of standard deviation s from the next frame x, given the frames before it and
+the action (EDM, eq. 7):
+
+    D(y; s) = c_skip y + c_out F(c_in y; c_noise, obs, action),    y = x + s n
+
+    c_skip = d^2 / (s^2 + d^2)        c_in    = 1 / sqrt(s^2 + d^2)
+    c_out  = s d / sqrt(s^2 + d^2)    c_noise = log(s) / 4
+
+so that for pixels of standard deviation d = 1/2 both the input of F and its target have unit
+variance. The loss is |F - (x - c_skip y) / c_out|^2, averaged over pixels, with log s normal.
+
+A frame is drawn by Euler steps on dx/ds = (x - D(x; s)) / s, from noise of the greatest level to
+none. Three of them suffice, because the frames and the action before determine most of a frame.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional
+
+from ...envs import prng
+from ...envs.checks import at_least, check
+from ...envs.interface import Carry
+from .encoder_decoder import Size
+from .feedforward import SMALL, TINY
+from .frame_network import FrameNetwork, FrameOutput
+from .frame_predictor import FramePredictorConfig
+from .unet import DownPath, Stages, UNet
+
+SIGMA_DATA = 0.5
+LOG_SIGMA_MEAN, LOG_SIGMA_STD = -0.4, 1.2
+"""Of the noise levels in training."""
+TRAINING_RANGE = 2e-3, 20.0
+"""Bounds of the noise levels in training."""
+SIGMA_MIN, SIGMA_MAX, RHO = 2e-3, 5.0, 7
+"""Of the noise levels in sampling (EDM, eq. 5)."""
+SCALE = 2
+"""A frame in 0..1 spans as many units as one in -1..1 does in the paper."""
+
+
+class Architecture(NamedTuple):
+    """Layers of one size."""
+
+    denoiser: Stages
+    outcome: Stages
+    """Of the network for reward and discount."""
+    condition: int
+    """Width of the condition of the denoiser; half of it is that of the other network."""
+    features: int
+
+
+ARCHITECTURES: dict[Size, Architecture] = {
+    "published": Architecture(
+        Stages((64, 64, 64, 64), (2, 2, 2, 2), (2, 2, 2)),
+        Stages((32, 32, 32, 32), (2, 2, 2, 2), (2, 2, 2)),
+        condition=256,
+        features=512,
+    ),
+    # For 84 x 84 gray frames on a CPU: blocks at a quarter of the resolution and at an eighth.
+    "small": Architecture(
+        Stages((32, 32), (0, 1), (2,), patch=4),
+        Stages((16, 32), (0, 1), (2,), patch=4),
+        condition=64,
+        features=128,
+    ),
+    # For frames of a few pixels.
+    "tiny": Architecture(
+        Stages((16,), (0,), ()), Stages((16,), (0,), ()), condition=64, features=64
+    ),
+}
+
+
+@dataclass(frozen=True)
+class DiffusionConfig(FramePredictorConfig):
+    """The published denoiser and schedule, for observations of four frames of 3 x 64 x 64."""
+
+    size: Size = "published"
+    """small is for 84 x 84 gray frames on a CPU, tiny for frames of a few pixels."""
+    denoising_steps: int = 3
+    """Euler steps per frame."""
+    conditioning_noise: float = 0.0
+    """Standard deviation of noise on the observations in training, in gray levels of 0..1: the
+    predictions that follow depend less on the errors of those before. As published, 0."""
+    horizons: tuple[int, ...] = (2,)
+    """Steps predicted: the second from the denoised frame of the first."""
+    learning_rates: tuple[float, ...] = (1e-4,)
+    """Adam's; doubled for biases."""
+    batch_sizes: tuple[int, ...] = (32,)
+    """Segments per update."""
+    updates: tuple[int, ...] = (400_000,)
+    """Updates of each phase."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check(self, "predictor", at_least(1), "denoising_steps")
+        check(self, "predictor", at_least(0), "conditioning_noise")
+
+    def build_network(
+        self, obs_shape: tuple[int, int, int], num_actions: int, channels: int
+    ) -> FrameNetwork:
+        return DiffusionNetwork(self, obs_shape, num_actions, channels)
+
+
+SMALL_DIFFUSION = DiffusionConfig(
+    size="small",
+    reward_head=SMALL.reward_head,
+    horizons=SMALL.horizons,
+    learning_rates=SMALL.learning_rates,
+    batch_sizes=SMALL.batch_sizes,
+    updates=SMALL.updates,
+)
+"""For 84 x 84 gray frames on a CPU, with the schedule of the small feed-forward network."""
+
+TINY_DIFFUSION = DiffusionConfig(
+    size="tiny",
+    reward_head=TINY.reward_head,
+    horizons=TINY.horizons,
+    learning_rates=TINY.learning_rates,
+    batch_sizes=TINY.batch_sizes,
+    updates=TINY.updates,
+)
+"""For frames of a few pixels, with the schedule of the tiny feed-forward network."""
+
+
+class DiffusionNetwork(FrameNetwork):
+    """The denoiser, and a network for reward and discount that reads the frames around a step."""
+
+    def __init__(
+        self,
+        config: DiffusionConfig,
+        obs_shape: tuple[int, int, int],
+        num_actions: int,
+        channels: int,
+    ) -> None:
+        super().__init__()
+        architecture = ARCHITECTURES[config.size]
+        stacked_channels, *frame = obs_shape
+        self.frame_shape = channels, frame[0], frame[1]
+        self.conditioning_noise = SCALE * config.conditioning_noise
+        self.sigmas = karras_sigmas(config.denoising_steps)
+        self.num_features = architecture.features
+        inputs = stacked_channels + channels
+        self.denoiser = UNet(architecture.denoiser, inputs, channels, architecture.condition)
+        self.condition = Condition(num_actions, architecture.condition)
+        self.outcome = Outcome(architecture, inputs, num_actions, self.frame_shape)
+
+    def initialize(self) -> None:
+        """Keep the weights of the layers' construction, some of which are 0."""
+
+    def initial(self, n: int, device: torch.device) -> Carry:
+        return {"rng": torch.zeros(n, dtype=torch.int64, device=device)}
+
+    def forward(
+        self,
+        obs: Float[Tensor, "B K H W"],
+        action: Float[Tensor, "B A"],
+        carry: Carry,
+        target: Float[Tensor, "B C H W"] | None = None,
+    ) -> FrameOutput:
+        """Draw the next frame or, given it, denoise it at a random level.
+
+        Own frames among the observations have no gradient, as published.
+        """
+        obs, rng = SCALE * obs.detach(), carry["rng"]
+        noise = _noise(rng, self.frame_shape, prng.Purpose.LATENT)
+        next_carry = {"rng": prng.next_rng(rng)}
+        if target is None:
+            frame = euler_sample(
+                lambda noisy, sigma: self.denoise(noisy, sigma, obs, action)[0], noise, self.sigmas
+            )
+            features = self.outcome(torch.cat([obs, frame], 1), action)
+            return FrameOutput(frame / SCALE, features, next_carry)
+        features = self.outcome(torch.cat([obs, SCALE * target], 1), action)
+        log_sigma = prng.normal(rng, 1, prng.Purpose.NOISE_LEVEL)[:, 0]
+        sigma = (LOG_SIGMA_MEAN + LOG_SIGMA_STD * log_sigma).exp().clamp(*TRAINING_RANGE)
+        if self.conditioning_noise:
+            shape = obs.shape[1], *self.frame_shape[1:]
+            obs = obs + self.conditioning_noise * _noise(rng, shape, prng.Purpose.OBS_NOISE)
+        noisy = SCALE * target + sigma[:, None, None, None] * noise
+        frame, output = self.denoise(noisy, sigma, obs, action)
+        loss = (output - effective_target(SCALE * target, noisy, sigma)).square().mean((1, 2, 3))
+        return FrameOutput(frame / SCALE, features, next_carry, loss=loss)
+
+    def denoise(
+        self,
+        noisy: Float[Tensor, "B C H W"],
+        sigma: Float[Tensor, " B"],
+        obs: Float[Tensor, "B K H W"],
+        action: Float[Tensor, "B A"],
+    ) -> tuple[Float[Tensor, "B C H W"], Float[Tensor, "B C H W"]]:
+        """Return D(y; s) and the output of F, for frames and observations in units of the model."""
+        c_skip, c_out, c_in = preconditioning(sigma)
+        condition = self.condition(action, sigma.log() / 4)
+        output = self.denoiser(torch.cat([obs / SIGMA_DATA, c_in * noisy], 1), condition).float()
+        return c_skip * noisy + c_out * output, output
+
+
+class Condition(nn.Module):
+    """Vector of an action and a noise level: random Fourier features of the latter, and layers."""
+
+    frequencies: Tensor
+
+    def __init__(self, num_actions: int, width: int) -> None:
+        super().__init__()
+        self.register_buffer("frequencies", 2 * math.pi * torch.randn(width // 2))
+        self.act = nn.Linear(num_actions, width, bias=False)
+        self.layers = nn.Sequential(nn.Linear(width, width), nn.SiLU(), nn.Linear(width, width))
+
+    def forward(
+        self, action: Float[Tensor, "B A"], c_noise: Float[Tensor, " B"]
+    ) -> Float[Tensor, "B D"]:
+        """Return the condition of the denoiser."""
+        phase = c_noise[:, None] * self.frequencies
+        features = torch.cat([phase.cos(), phase.sin()], 1)
+        condition: Tensor = self.layers(features + self.act(action))
+        return condition
+
+
+class Outcome(nn.Module):
+    """Features of reward and discount, from the observation, the action and the next frame.
+
+    In the paper an LSTM reads them over time; here they are read step by step.
+    """
+
+    def __init__(
+        self,
+        architecture: Architecture,
+        in_channels: int,
+        num_actions: int,
+        frame_shape: tuple[int, int, int],
+    ) -> None:
+        super().__init__()
+        condition, stages = architecture.condition // 2, architecture.outcome
+        self.act = nn.Linear(num_actions, condition)
+        self.down = DownPath(stages, in_channels, condition)
+        positions = math.prod(-(-side // stages.stride) for side in frame_shape[1:])
+        self.hidden = nn.Linear(stages.channels[-1] * positions, architecture.features)
+
+    def forward(
+        self, frames: Float[Tensor, "B K1 H W"], action: Float[Tensor, "B A"]
+    ) -> Float[Tensor, "B D"]:
+        """Return the features; frames are the observation's and the next, in units of the model."""
+        grid = self.down(frames / SIGMA_DATA, self.act(action))[-1]
+        return functional.silu(self.hidden(functional.silu(grid).flatten(1)))
+
+
+def preconditioning(sigma: Float[Tensor, " B"]) -> tuple[Tensor, Tensor, Tensor]:
+    """Return c_skip, c_out and c_in of noise levels, each [B 1 1 1] (EDM, table 1)."""
+    sigma = sigma[:, None, None, None]
+    total = sigma.square() + SIGMA_DATA**2
+    return SIGMA_DATA**2 / total, sigma * SIGMA_DATA / total.sqrt(), 1 / total.sqrt()
+
+
+def effective_target(
+    frame: Float[Tensor, "B C H W"], noisy: Float[Tensor, "B C H W"], sigma: Float[Tensor, " B"]
+) -> Float[Tensor, "B C H W"]:
+    """Return what F should be for D to be the frame: (x - c_skip y) / c_out (EDM, eq. 8)."""
+    c_skip, c_out, _ = preconditioning(sigma)
+    return (frame - c_skip * noisy) / c_out
+
+
+def karras_sigmas(steps: int) -> list[float]:
+    """Return ``steps`` falling noise levels, even in their 7th root, and 0 (EDM, eq. 5)."""
+    high, low = SIGMA_MAX ** (1 / RHO), SIGMA_MIN ** (1 / RHO)
+    levels = [(high + i / max(1, steps - 1) * (low - high)) ** RHO for i in range(steps)]
+    return [*levels, 0.0]
+
+
+def euler_sample(
+    denoise: Callable[[Tensor, Tensor], Tensor], noise: Float[Tensor, "B ..."], sigmas: list[float]
+) -> Float[Tensor, "B ..."]:
+    """Sample by Euler steps on dx/ds = (x - D(x; s)) / s over falling levels s.
+
+    ``noise`` is N(0, 1). A step to level 0 returns D.
+    """
+    x = sigmas[0] * noise
+    for sigma, lower in pairwise(sigmas):
+        denoised = denoise(x, x.new_full((len(x),), sigma))
+        x = denoised + lower / sigma * (x - denoised)
+    return x
+
+
+def _noise(
+    rng: Tensor, shape: tuple[int, int, int], purpose: prng.Purpose
+) -> Float[Tensor, "B K H W"]:
+    return prng.normal(rng, math.prod(shape), purpose).view(-1, *shape)
