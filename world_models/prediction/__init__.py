@@ -5,6 +5,7 @@ from .emulator import EmulatorConfig
 from .feedforward import SMALL, TINY, FeedforwardConfig
 from .mlp import SMALL_MLP, TINY_MLP, MLPPredictorConfig
 from .recurrent import SMALL_RECURRENT, RecurrentConfig
+from .rssm import SMALL_RSSM, TINY_RSSM, RSSMConfig
 from .stochastic import SMALL_STOCHASTIC, StochasticConfig
 
 PREDICTORS: dict[str, type[PredictorConfig] | PredictorConfig] = {
@@ -12,12 +13,15 @@ PREDICTORS: dict[str, type[PredictorConfig] | PredictorConfig] = {
     "recurrent": RecurrentConfig,
     "stochastic": StochasticConfig,
     "mlp": MLPPredictorConfig,
+    "rssm": RSSMConfig,
     "small": SMALL,
     "small-recurrent": SMALL_RECURRENT,
     "small-stochastic": SMALL_STOCHASTIC,
     "small-mlp": SMALL_MLP,
+    "small-rssm": SMALL_RSSM,
     "tiny": TINY,
     "tiny-mlp": TINY_MLP,
+    "tiny-rssm": TINY_RSSM,
     "emulator": EmulatorConfig,
 }
 """Every predictor by name, for the command line, ``reverie list`` and the tests of the role.
