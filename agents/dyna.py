@@ -148,7 +148,8 @@ class Dyna(ModelBased):
         output = self.inner.act(observed, inner_carry, explore=explore)
         state["action"] = output.action[:, None]
         next_context = {f"context_{name}": x for name, x in state.items()}
-        return replace(output, carry=output.carry | next_context)
+        extras = output.extras | {"observed": observed.obs}
+        return ActOutput(output.action, output.carry | next_context, extras)
 
     def learn(self, t: Transition) -> Metrics:
         """Train the predictor, and the inner agent if a round of rollouts is due."""
