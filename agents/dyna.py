@@ -144,11 +144,12 @@ class Dyna(ModelBased):
         inner_carry = {x: y for x, y in carry.items() if not x.startswith("context_")}
         predictor, action = self.model.predictor, context.pop("action")[:, 0]
         state = predictor.observe(context, action, step.obs, step.first)
-        observed = replace(step, obs=predictor.features(state))
+        features = predictor.features(state)
+        observed = replace(step, obs=features, frame=features)
         output = self.inner.act(observed, inner_carry, explore=explore)
         state["action"] = output.action[:, None]
         next_context = {f"context_{name}": x for name, x in state.items()}
-        extras = output.extras | {"observed": observed.obs}
+        extras = output.extras | {"observed": features}
         return ActOutput(output.action, output.carry | next_context, extras)
 
     def learn(self, t: Transition) -> Metrics:

@@ -27,7 +27,7 @@ class StepContext:
     def observed(self) -> TimeStep:
         """The timestep as the agent inside observes it: that of latent dreams has features."""
         obs = self.extras.get("observed")
-        return self.step if obs is None else replace(self.step, obs=obs)
+        return self.step if obs is None else replace(self.step, obs=obs, frame=obs)
 
 
 @dataclass(frozen=True, slots=True)

@@ -190,7 +190,8 @@ class RSSMNetwork(nn.Module):
 
     def _probs(self, logits: Float[Tensor, "B Z"]) -> Float[Tensor, "B G C"]:
         probs = logits.float().unflatten(1, (self.groups, -1)).softmax(2)
-        return (1 - self.uniform_mix) * probs + self.uniform_mix / probs.shape[2]
+        mixed: Tensor = (1 - self.uniform_mix) * probs + self.uniform_mix / probs.shape[2]
+        return mixed
 
 
 class RSSM(HasState):
