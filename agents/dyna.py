@@ -3,11 +3,15 @@
 By default from imagined experience alone, as in Hafner et al. 2020 ("Dream to Control"). The inner
 agent may be any: it acts in the real environment, whose transitions train the predictor, and learns
 from rollouts of the predictor, through the same loop as in an environment.
+
+It observes frames or, with ``dreams`` latent, the states of a ``LatentPredictor``. In the real
+environment its carry then holds the predictor's state, which is updated at every timestep with the
+present weights; what earlier weights have made of earlier observations stays in it.
 """
 
 from dataclasses import dataclass, replace
 from itertools import islice
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
@@ -18,7 +22,9 @@ from ..envs.errors import UsageError
 from ..envs.interface import Carry, EnvSpec, Metrics, TimeStep, Transition
 from ..envs.pipeline import Pipeline
 from ..world_models.precision import FLOAT32, Precision
+from ..world_models.prediction import PREDICTORS
 from ..world_models.prediction.imagination import Imagination
+from ..world_models.prediction.latent_dreams import LatentDreams, LatentPredictor
 from .dqn import DQNConfig
 from .interface import ActOutput, AgentConfig
 from .loop import interact
@@ -33,6 +39,9 @@ class DynaConfig(ModelBasedConfig):
 
     inner: AgentConfig = DQNConfig(monte_carlo_weight=0.0, learning_starts=1_000)
     """The agent that acts and learns; its steps are imagined ones."""
+    dreams: Literal["frames", "latent"] = "frames"
+    """What the inner agent observes: frames, or the state of the predictor, from which no frame is
+    decoded then."""
     imagination_envs: int = 32
     """Rollouts per round."""
     horizon: int = 15
@@ -48,6 +57,13 @@ class DynaConfig(ModelBasedConfig):
         check(self, "agent", at_least(1), "imagination_envs", "horizon", "imagination_every")
         check(self, "agent", within(0, 1), "real_fraction")
         self.check_inner(self.inner)
+        if self.dreams == "latent" and not self.predictor.has_latents:
+            names = [name for name, x in PREDICTORS.items() if x.has_latents]
+            raise UsageError(
+                f"agent.dreams is latent, and agent.predictor is {type(self.predictor).__name__}, "
+                f"which has no latent state; set it to frames, or choose one of "
+                f"agent.predictor:{', agent.predictor:'.join(names)}."
+            )
         for role in ("representation", "planner"):
             if getattr(getattr(self.inner, role, None), "needs_privileged", False):
                 raise UsageError(
@@ -98,21 +114,43 @@ class Dyna(ModelBased):
         self.config, self.spec, self.seed = config, spec, seed
         self.device = torch.device(device)
         self.simulator = Simulator(config, spec, seed=seed, device=device, precision=precision)
-        self.inner = config.inner.build(
-            replace(spec, num_envs=config.imagination_envs, padding="stored", dynamics=None),
-            seed=seed,
-            device=device,
-            precision=precision,
-        )
+        self.model = predictor = self.simulator.predictor
+        """The predictor of what the inner agent observes."""
+        dream = replace(spec, num_envs=config.imagination_envs, padding="stored", dynamics=None)
+        if config.dreams == "latent":
+            assert isinstance(predictor, LatentPredictor)
+            self.model = LatentDreams(predictor)
+            dream = replace(dream, obs_shape=self.model.obs_shape, channels=1, planes=False)
+        self.dream_spec = dream
+        self.inner = config.inner.build(dream, seed=seed, device=device, precision=precision)
         every = config.imagination_every
         self.schedule = Ratio(1 / every, start=config.model_learning_starts - every, at_most=1)
         self.round_end: tuple[TimeStep, Carry] | None = None  # of the latest round
 
     def initial(self, n: int) -> Carry:
-        return self.inner.initial(n)
+        carry = self.inner.initial(n)
+        if isinstance(self.model, LatentDreams):
+            none = torch.zeros(n, 1, dtype=torch.int64, device=self.device)
+            state = self.model.predictor.initial(n)
+            carry |= {"context_action": none} | {f"context_{name}": x for name, x in state.items()}
+        return carry
 
     def act(self, step: TimeStep, carry: Carry, *, explore: bool = True) -> ActOutput:
-        return self.inner.act(step, carry, explore=explore)
+        if not isinstance(self.model, LatentDreams):
+            return self.inner.act(step, carry, explore=explore)
+        context = {
+            x.removeprefix("context_"): y for x, y in carry.items() if x.startswith("context_")
+        }
+        inner_carry = {x: y for x, y in carry.items() if not x.startswith("context_")}
+        predictor, action = self.model.predictor, context.pop("action")[:, 0]
+        state = predictor.observe(context, action, step.obs, step.first)
+        features = predictor.features(state)
+        observed = replace(step, obs=features, frame=features)
+        output = self.inner.act(observed, inner_carry, explore=explore)
+        state["action"] = output.action[:, None]
+        next_context = {f"context_{name}": x for name, x in state.items()}
+        extras = output.extras | {"observed": features}
+        return ActOutput(output.action, output.carry | next_context, extras)
 
     def learn(self, t: Transition) -> Metrics:
         """Train the predictor, and the inner agent if a round of rollouts is due."""
@@ -129,14 +167,15 @@ class Dyna(ModelBased):
         num_recorded = round(self.config.real_fraction * self.config.imagination_envs)
         num_imagined = self.config.imagination_envs - num_recorded
         if num_imagined:
-            starts = self.simulator.sample_starts(4 * num_imagined)
+            states = self.model.context if isinstance(self.model, LatentDreams) else 1
+            starts = self.simulator.sample_starts(-(-4 * num_imagined // states))
             imagination = Imagination(
-                self.simulator.predictor,
+                self.model,
                 starts,
                 num_imagined,
                 horizon=horizon,
                 tensors=True,
-                planes=self.spec.planes,
+                planes=self.dream_spec.planes,
             )
             seed = (self.seed << 32) + number - 1
             parts.append(
@@ -144,7 +183,9 @@ class Dyna(ModelBased):
             )
         if num_recorded:
             segment = self.simulator.replay.sample_segments(num_recorded, horizon)
-            recorded = RecordedEnv(segment, self.spec, self.device)
+            if isinstance(self.model, LatentDreams):
+                segment = self.model.encode(segment)
+            recorded = RecordedEnv(segment, self.dream_spec, self.device)
             parts.append(BatchedEnv(recorded, device=self.device))
         envs = parts[0] if len(parts) == 1 else Pipeline(parts)
 

@@ -163,9 +163,14 @@ class Simulator(HasState):
         return state
 
     def sample_starts(self, count: int) -> Segment:
-        """Sample recorded contexts to imagine from; none ends where an episode did."""
-        segment = self.replay.sample_segments(count, self.predictor.context)
-        return segment.without_last_timestep()
+        """Sample recorded contexts to imagine from; none ends where an episode did.
+
+        Where episodes are too short for the predictor's context, all are as short as the shortest.
+        """
+        segment = self.replay.sample_segments(count, self.predictor.context).without_last_timestep()
+        while segment.last[:, -1].any():
+            segment = segment.without_last_timestep()
+        return segment
 
     def load_pretrained(self, state: dict[str, Any]) -> None:
         """Start from a pretrained predictor."""

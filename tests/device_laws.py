@@ -97,7 +97,9 @@ def quick(config: AgentConfig) -> AgentConfig:
         inner = replace(inner, learning_starts=0, monte_carlo_weight=0.0)
         config = replace(config, inner=inner, imagination_envs=4, horizon=3)
     if isinstance(config, ModelBasedConfig):
-        predictor = replace(TINY, batch_sizes=(4, 4))
+        predictor: Any = config.predictor
+        if not predictor.has_latents:
+            predictor = replace(TINY, batch_sizes=(4, 4))
         config = replace(
             config, predictor=predictor, model_learning_starts=32, model_replay_ratio=0.05
         )
@@ -312,6 +314,7 @@ def small_predictor(name: str) -> PredictorConfig:
         "updates": (1,),
     }
     changes |= {"learning_rates": (1e-3,), "batch_sizes": (2,)}
+    changes |= {"deter": 16, "units": 16, "segment_length": 4}
     return replace(config, **{name: x for name, x in changes.items() if hasattr(config, name)})
 
 

@@ -45,6 +45,7 @@ from reverie.world_models.latents.vae import VAEConfig
 from reverie.world_models.planning.figar import FiGARConfig
 from reverie.world_models.planning.straw import STRAWConfig, STRAWeConfig
 from reverie.world_models.prediction.feedforward import FeedforwardConfig
+from reverie.world_models.prediction.rssm import TINY_RSSM
 from reverie.world_models.representation.projection import ProjectionConfig
 from reverie.world_models.representation.variational import VariationalConfig
 
@@ -175,6 +176,11 @@ def shortened(config: AgentConfig) -> AgentConfig:
 LAW_AGENTS = {name: EXAMPLES.get(name, kind()) for name, kind in AGENTS.items()}
 
 LAW_AGENTS["mfec-vae"] = MFEC_VAE
+LAW_AGENTS["dyna-latent"] = replace(
+    EXAMPLES["dyna"],  # type: ignore[call-arg]
+    predictor=replace(TINY_RSSM, units=64, deter=64, context=2, segment_length=5, batch_size=16),
+    dreams="latent",
+)
 
 
 def catch_envs(seed: int = 0, num_envs: int = 8) -> BatchedEnv:

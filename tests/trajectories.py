@@ -39,6 +39,7 @@ from reverie.experiments.config.presets import PRESETS
 from reverie.experiments.training.envs import make_batched_env
 from reverie.world_models.density.pixelcnn import PixelCNNConfig
 from reverie.world_models.prediction.feedforward import FeedforwardConfig
+from reverie.world_models.prediction.rssm import TINY_RSSM
 
 GOLDEN = Path(__file__).parent / "golden" / "trajectories.json"
 THREADS = 1
@@ -47,6 +48,8 @@ ATARI = {"mfec", "mfec-beta-vae", "dqn", "dqn-cts", "dqn-simhash", "ppo", "pqn",
 TINY = FeedforwardConfig(
     size="tiny", horizons=(1, 4), learning_rates=(3e-3, 1e-3), batch_sizes=(16, 8), updates=(60, 1)
 )
+
+SHORT_RSSM = replace(TINY_RSSM, units=16, deter=16, batch_size=8)
 
 
 def shortened(name: str) -> Experiment:
@@ -99,8 +102,9 @@ def short_agent(agent: AgentConfig, network: Any) -> AgentConfig:
             anneal_steps=1000, **small,
         )  # fmt: skip
     if isinstance(agent, DynaConfig):
+        predictor = SHORT_RSSM if agent.predictor.has_latents else TINY
         return replace(
-            agent, predictor=TINY, model_learning_starts=100, imagination_envs=4, horizon=9,
+            agent, predictor=predictor, model_learning_starts=100, imagination_envs=4, horizon=9,
             imagination_every=20, inner=short_agent(agent.inner, network),
         )  # fmt: skip
     if isinstance(agent, MPCConfig):

@@ -313,6 +313,8 @@ class PredictorConfig:
     """Whether ``update`` trains it; an agent uses one that does not learn without training it."""
     needs_snapshots: ClassVar[bool] = False
     """Whether it starts from ``TimeStep.snapshot``, as a privileged reference does."""
+    has_latents: ClassVar[bool] = False
+    """Whether it is a ``LatentPredictor``, in whose states an agent can learn."""
 
     def build(
         self,

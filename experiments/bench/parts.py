@@ -29,6 +29,8 @@ from ...world_models.precision import FLOAT32, Precision
 from ...world_models.prediction.emulator import EmulatorConfig
 from ...world_models.prediction.feedforward import SMALL
 from ...world_models.prediction.imagination import Imagination
+from ...world_models.prediction.latent_dreams import LatentDreams, LatentPredictor
+from ...world_models.prediction.rssm import SMALL_RSSM
 from ...world_models.representation import REPRESENTATIONS
 from ..runs.checkpoints import Checkpoints
 from .session import BenchSession, Row, median, row
@@ -155,6 +157,7 @@ def predictors(session: BenchSession) -> Iterator[Row]:
     """Measure imagined steps and one-step updates with observations of 4 x 84 x 84."""
     for precision in (FLOAT32, Precision("bf16")):
         yield from predictor(session, "small", SMALL, (4, 84, 84), precision=precision)
+    yield from predictor(session, "small-rssm", SMALL_RSSM, (4, 84, 84))
     for env in (CatchConfig(), AtariConfig("breakout", PROTOCOLS["machado"])):
         yield from emulator(session, env)
 
@@ -183,9 +186,17 @@ def predictor(
     action = torch.zeros(num_envs, dtype=torch.int64, device=device)
     imagined = num_envs / median(partial(env.step, action), device)
     num_frames = batch_size * (timesteps - model.context + 1)
+    if isinstance(model, LatentPredictor):  # which learns from every observation
+        num_frames = batch_size * (timesteps + 1)
     learned = num_frames / median(partial(model.update, segment), device)
     title = f"predictor {name}: imagination in {num_envs} envs, {threads} threads"
     yield row(title, "imagined_steps_per_second", imagined)
+    if isinstance(model, LatentPredictor):
+        env = Imagination(LatentDreams(model), starts, num_envs, tensors=True)
+        env.reset(seed=0)
+        title = f"predictor {name}: latent dreams in {num_envs} envs, {threads} threads"
+        rate = num_envs / median(partial(env.step, action), device)
+        yield row(title, "imagined_steps_per_second", rate)
     title = f"predictor {name}: learning in batches of {batch_size}, {threads} threads"
     yield row(title, "frames_per_second", learned)
 

@@ -25,6 +25,7 @@ from ...world_models.density.pixelcnn import PixelCNNConfig
 from ...world_models.latents.binary_vae import BinaryVAEConfig
 from ...world_models.planning.figar import FiGARConfig
 from ...world_models.planning.straw import STRAWConfig, STRAWeConfig
+from ...world_models.prediction.rssm import SMALL_RSSM
 from ...world_models.representation.variational import VariationalConfig
 from .experiment import Experiment
 
@@ -180,6 +181,24 @@ PRESETS: dict[str, Experiment] = {
     "ppo-minatar": PPO_MINATAR,
     "dqn-short": SHORT,
     "dyna": replace(SHORT, agent=DynaConfig(inner=SHORT.agent)),
+    # Hafner et al. 2023 learn an actor and a critic in latent dreams; here PPO does, whose rollout
+    # is a round of dreams.
+    "dyna-rssm": replace(
+        SHORT,
+        agent=DynaConfig(
+            SMALL_RSSM,
+            inner=PPOConfig(
+                network=MLPConfig((256, 256)),
+                num_steps=16,
+                num_minibatches=8,
+                clip_coef=0.2,
+                learning_rate=3e-4,
+                anneal_steps=0,
+            ),
+            dreams="latent",
+            imagination_envs=256,
+        ),
+    ),
     "mpc": replace(SHORT, agent=MPCConfig()),
     "go-explore": Experiment(GoExploreConfig(), AtariConfig(protocol=PROTOCOLS["deterministic"])),
     "dqn-informed": replace(
@@ -326,6 +345,11 @@ DESCRIPTIONS: dict[str, Description] = {
         "DQN that learns in the dreams of a predictor, between its real steps.",
         "Sutton 1990, Integrated Architectures for Learning, Planning, and Reacting",
         "frame predictor",
+    ),
+    "dyna-rssm": Description(
+        "PPO that learns in the latent dreams of a recurrent state-space model, without frames.",
+        "Hafner et al. 2023, Mastering Diverse Domains through World Models; Hafner et al. 2020",
+        "RSSM",
     ),
     "mpc": Description(
         "Planning at every step by random shooting in a learned predictor.",

@@ -1,6 +1,6 @@
 """The context of one timestep of play, and the protocol of the inspectors that read it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol, runtime_checkable
 
 from ...envs.interface import Carry, Extras, TimeStep
@@ -22,6 +22,12 @@ class StepContext:
     extras: Extras
     """What the policy handed over beside the action."""
     action_names: tuple[str, ...]
+
+    @property
+    def observed(self) -> TimeStep:
+        """The timestep as the agent inside observes it: that of latent dreams has features."""
+        obs = self.extras.get("observed")
+        return self.step if obs is None else replace(self.step, obs=obs, frame=obs)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ parts it shares with others, and a new kind of part needs one line in ``INSPECTO
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any, Protocol, runtime_checkable
 
@@ -62,7 +62,7 @@ class QValuesInspector:
     agent: HasQNetwork
 
     def inspect(self, context: StepContext) -> Inspection:
-        values = tuple(self.agent.q_network(context.step.obs).flatten(0, -2).mean(0).tolist())
+        values = tuple(self.agent.q_network(context.observed.obs).flatten(0, -2).mean(0).tolist())
         note = "Q(s, a) in units of the learning reward"
         chart = BarChart("Action values", context.action_names, values, context.action, note)
         return Inspection((chart,), max(values))
@@ -78,7 +78,7 @@ class PolicyInspector:
     """Of the timestep before and of the last inspected one."""
 
     def inspect(self, context: StepContext) -> Inspection:
-        logits, _, planner_output, _ = self.agent.outputs(context.step, context.carry)
+        logits, _, planner_output, _ = self.agent.outputs(context.observed, context.carry)
         probs, value = logits[0, 0].softmax(0), float(context.extras["value"][0])
         entropy = float(-(probs * probs.log().clamp(min=-50)).sum())
         rows = [("value", f"{value:.3f}"), ("entropy, nats", f"{entropy:.2f}")]
@@ -213,8 +213,11 @@ class SimulatorInspector:
         if not simulator.ready:
             return Inspection((Table("Predicted frames", (("predictor", "not trained yet"),)),))
         predictor, key = simulator.predictor, context.carry["rng"]
-        carry = context.carry if "context_obs" in context.carry else simulator.initial(1)
-        state = simulator.start(context.step, carry, key)
+        carry, step = context.carry, context.step
+        if "context_obs" not in carry:  # then the context is this observation alone
+            carry = simulator.initial(1)
+            step = replace(step, first=torch.ones_like(step.first))
+        state = simulator.start(step, carry, key)
         count = min(len(context.action_names), self.max_actions)
         actions = torch.arange(count, device=state["obs"].device)
         repeated = {name: x.repeat_interleave(count, 0) for name, x in state.items()}

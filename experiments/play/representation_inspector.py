@@ -26,7 +26,7 @@ class RepresentationInspector:
 
     def inspect(self, context: StepContext) -> Inspection:
         model, latent = self.representation, self.latents[self.rank]
-        code = model.encode(context.step.obs)[:, : model.model.size]
+        code = model.encode(context.observed.obs)[:, : model.model.size]
         model_value = float(code[0, latent])
         changed_code = code.clone()
         changed_code[0, latent] = model_value if self.value is None else self.value

@@ -7,9 +7,11 @@ from typing import Any
 import pytest
 import torch
 
+from reverie.agents.dqn import DQNConfig
 from reverie.agents.dyna import Dyna, DynaConfig
 from reverie.agents.loop import interact
-from reverie.agents.networks import MLPConfig
+from reverie.agents.networks import MLPConfig, NatureConfig
+from reverie.agents.policies import EpsilonGreedy
 from reverie.agents.ppo import PPOConfig
 from reverie.envs import prng
 from reverie.envs.batched_env import BatchedEnv
@@ -19,8 +21,9 @@ from reverie.envs.interface import Transition
 from reverie.world_models.interface import PlannerConfig
 from reverie.world_models.planning.figar import FiGARConfig
 from reverie.world_models.planning.straw import STRAWeConfig
+from reverie.world_models.prediction.latent_dreams import LatentPredictor, filtered_states
 
-from sample_agents import DQN, EXAMPLES
+from sample_agents import DQN, EXAMPLES, LAW_AGENTS
 
 DYNA: DynaConfig = EXAMPLES["dyna"]  # type: ignore[assignment]
 
@@ -111,6 +114,55 @@ def test_a_fraction_of_the_rollouts_is_real(real_fraction: float) -> None:
     assert sum(is_real) >= 0.9 * real_fraction * len(is_real)
 
 
+LATENT: DynaConfig = LAW_AGENTS["dyna-latent"]  # type: ignore[assignment]
+
+
+def test_the_state_in_the_carry_is_that_of_the_episodes_observations() -> None:
+    """It is filtered by the actions taken, also those of a policy around the agent."""
+    envs = catch()
+    agent = LATENT.build(envs.spec, seed=0)  # whose predictor never learns here
+    predictor = agent.simulator.predictor
+    assert isinstance(predictor, LatentPredictor)
+    policy = EpsilonGreedy(agent, 3, 0.3)
+    transitions = list(islice(interact(envs, policy), 15))
+    begin = next(i for i, t in enumerate(transitions) if i and t.step.first.all())
+    episode = transitions[begin:]
+    obs, first, action = (
+        torch.stack(x, 1)
+        for x in zip(*((t.step.obs, t.step.first, t.action) for t in episode), strict=True)
+    )
+    states = filtered_states(predictor, obs, action[:, :-1], first)
+    assert len(states) > 3
+    for t, state in zip(episode, states, strict=True):
+        torch.testing.assert_close(t.next_carry["context_deter"], state["deter"])
+        assert torch.equal(t.extras["observed"], predictor.features(state))
+
+
+def test_the_inner_agent_learns_from_features_alone() -> None:
+    """Its dreams are latent, and so are the recorded segments that replace some of them."""
+    envs = catch()
+    agent = replace(LATENT, real_fraction=0.5, model_learning_starts=64).build(envs.spec, seed=0)
+    transitions = record_inner(agent)
+    for t in islice(interact(envs, agent), 20):
+        agent.learn(t)
+    assert transitions
+    assert {tuple(t.step.obs.shape) for t in transitions} == {(32, 1, 1, 64 + 64)}
+    latent = transitions[-1].step.obs[:, 0, 0, 64:].unflatten(1, (8, 8))
+    assert ((latent == 255).sum(2) == 1).all(), "one class of each variable"
+
+
+def test_dreams_of_short_episodes_start_within_them() -> None:
+    """Where no context of the predictor's length is within an episode, contexts are shorter."""
+    envs = catch()
+    config = replace(LATENT, predictor=replace(LATENT.predictor, context=15))  # type: ignore[call-arg]
+    agent = config.build(envs.spec, seed=0)
+    for t in islice(interact(envs, agent), 60):
+        agent.simulator.learn(t)
+    starts = agent.simulator.sample_starts(8)
+    assert 1 <= starts.obs.shape[1] <= 9
+    assert not starts.last.any()
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [
@@ -118,6 +170,14 @@ def test_a_fraction_of_the_rollouts_is_real(real_fraction: float) -> None:
         (lambda: DynaConfig(horizon=0), "agent.horizon is 0"),
         (lambda: DynaConfig(real_fraction=1.5), "agent.real_fraction is 1.5"),
         (lambda: DynaConfig(inner=PPOConfig(), real_fraction=0.1), "learns on-policy; set it to 0"),
+        (
+            lambda: DynaConfig(dreams="latent"),
+            "no latent state; set it to frames, or choose",
+        ),
+        (
+            lambda: replace(LATENT, inner=DQNConfig(NatureConfig())).build(catch().spec),
+            "36 x 36 pixels, but this env's are 1 x 128; choose agent.network:mlp",
+        ),
     ],
 )
 def test_invalid_settings_are_refused_by_name(make: Any, message: str) -> None:

@@ -7,6 +7,7 @@ from .ensemble import EnsembleConfig
 from .feedforward import SMALL, TINY, FeedforwardConfig
 from .mlp import SMALL_MLP, TINY_MLP, MLPPredictorConfig
 from .recurrent import SMALL_RECURRENT, RecurrentConfig
+from .rssm import SMALL_RSSM, TINY_RSSM, RSSMConfig
 from .stochastic import SMALL_STOCHASTIC, StochasticConfig
 
 PREDICTORS: dict[str, type[PredictorConfig] | PredictorConfig] = {
@@ -15,14 +16,17 @@ PREDICTORS: dict[str, type[PredictorConfig] | PredictorConfig] = {
     "stochastic": StochasticConfig,
     "diffusion": DiffusionConfig,
     "mlp": MLPPredictorConfig,
+    "rssm": RSSMConfig,
     "small": SMALL,
     "small-recurrent": SMALL_RECURRENT,
     "small-stochastic": SMALL_STOCHASTIC,
     "small-diffusion": SMALL_DIFFUSION,
     "small-mlp": SMALL_MLP,
+    "small-rssm": SMALL_RSSM,
     "tiny": TINY,
     "tiny-diffusion": TINY_DIFFUSION,
     "tiny-mlp": TINY_MLP,
+    "tiny-rssm": TINY_RSSM,
     "ensemble": EnsembleConfig,
     "emulator": EmulatorConfig,
 }

@@ -60,9 +60,13 @@ ARCHITECTURES: dict[Size, Architecture] = {
 }
 
 
-def architecture_for(size: Size, obs_shape: tuple[int, int, int]) -> Architecture:
+def architecture_for(
+    size: Size,
+    obs_shape: tuple[int, int, int],
+    architectures: dict[Size, Architecture] = ARCHITECTURES,
+) -> Architecture:
     """Return the layers of a size; raises UsageError if the frames are too small for them."""
-    architecture = ARCHITECTURES[size]
+    architecture = architectures[size]
     rows, columns = architecture.min_frame
     if obs_shape[1] < rows or obs_shape[2] < columns:
         raise UsageError(

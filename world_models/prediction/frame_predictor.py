@@ -162,20 +162,20 @@ class FramePredictor(HasState):
         action: Int64[Tensor, "B F1"],
         first: Bool[Tensor, "B F"],
     ) -> Carry:
-        self._check_shape(obs)
+        check_obs_shape(obs, self.obs_shape)
         obs, action = obs.to(self.device), action.to(self.device)
         carry = self.network.initial(len(obs), self.device)
         if "rng" in carry:  # a default; callers replace it with keys of their own
             carry["rng"] = prng.initial_rng(self.seed, prng.Purpose.DREAM, len(obs)).to(self.device)
         for t in range(obs.shape[1] - 1):
             carry = self._reset(carry, first[:, t])
-            one_hot = _one_hot(action[:, t], self.num_actions)
+            one_hot = one_hot_actions(action[:, t], self.num_actions)
             carry = self.network.observe(self.mean_frame.center(obs[:, t]), one_hot, carry)
         return {"obs": obs[:, -1]} | self._reset(carry, first[:, -1])
 
     @torch.no_grad()
     def predict(self, carry: Carry, action: Int64[Tensor, " B"]) -> tuple[Prediction, Carry]:
-        one_hot = _one_hot(action, self.num_actions)
+        one_hot = one_hot_actions(action, self.num_actions)
         network_carry = {name: value for name, value in carry.items() if name != "obs"}
         with self.precision.autocast(self.device):
             output = self.network(self.mean_frame.center(carry["obs"]), one_hot, network_carry)
@@ -190,7 +190,7 @@ class FramePredictor(HasState):
         The network observes the first ``context`` observations and then predicts from its own
         predictions; gradients flow back through them.
         """
-        self._check_shape(segment.obs)
+        check_obs_shape(segment.obs, self.obs_shape)
         if not self.mean_frame.fitted:
             self.fit_mean(segment.obs[:, :, -self.channels :].flatten(0, 1).to(self.device))
         phase = self.phase
@@ -234,7 +234,7 @@ class FramePredictor(HasState):
         kls: list[Tensor] = []
         hinges: list[Tensor] = []
         for t in range(action.shape[1]):
-            one_hot = _one_hot(action[:, t], self.num_actions)
+            one_hot = one_hot_actions(action[:, t], self.num_actions)
             if t < self.context - 1:
                 carry = self.network.observe(network_input, one_hot, carry)
                 network_input = self.mean_frame.center(obs[:, t + 1])
@@ -290,14 +290,6 @@ class FramePredictor(HasState):
         if self.adversary is not None:
             self.adversary.load_state_dict(state["adversary"])
 
-    def _check_shape(self, obs: UInt8[Tensor, "B T K H W"]) -> None:
-        shape = tuple(obs.shape[2:])
-        if shape != self.obs_shape:
-            raise UsageError(
-                f"The predictor was built for observations of shape {self.obs_shape} and got "
-                f"{shape}; record and train it in the format in which it is used."
-            )
-
     def _reset(self, carry: Carry, first: Tensor) -> Carry:
         """Zero the recurrent state of the rows that begin an episode; keep their keys."""
         keep = ~first.to(self.device)
@@ -313,9 +305,21 @@ def _weighted_mean(
     return (torch.stack(values, 1) * weight).sum() / weight.sum().clamp(min=1)
 
 
-def _one_hot(action: Int64[Tensor, " B"], num_actions: int) -> Float[Tensor, "B {num_actions}"]:
+def check_obs_shape(obs: UInt8[Tensor, "B T K H W"], expected: tuple[int, int, int]) -> None:
+    """Raise UsageError for observations of another shape than the predictor's."""
+    shape = tuple(obs.shape[2:])
+    if shape != expected:
+        raise UsageError(
+            f"The predictor was built for observations of shape {expected} and got {shape}; record "
+            "and train it in the format in which it is used."
+        )
+
+
+def one_hot_actions(
+    action: Int64[Tensor, "*b"], num_actions: int
+) -> Float[Tensor, "*b {num_actions}"]:
     """Encode actions as rows; on a CPU only, where it costs no synchronization, check the range."""
-    if action.device.type == "cpu" and len(action) and int(action.max()) >= num_actions:
+    if action.device.type == "cpu" and action.numel() and int(action.max()) >= num_actions:
         raise UsageError(
             f"The predictor got action {int(action.max())}, and its actions are "
             f"0..{num_actions - 1}; record and train it with the same action set."

@@ -28,7 +28,7 @@ SHORT: dict[str, Any] = {
     "model_buffer_size": 1000, "model_learning_starts": 60, "imagination_envs": 4,
     "imagination_every": 40, "samples": 4, "horizon": 3, "trajectory_length": 4,
     "network": MLPConfig((16,)), "latent": 4, "size": "tiny", "maps": 4, "blocks": 1,
-    "length": 8, "filters": 3, "hidden_units": 16,
+    "length": 8, "filters": 3, "hidden_units": 16, "deter": 16, "units": 16, "segment_length": 6,
 }  # fmt: skip
 """Settings of a run of a few updates, by the name of the field."""
 

@@ -99,6 +99,8 @@ SMALL = {
     "figar": "--agent.num-steps 32",
     "dyna": "--agent.model-learning-starts 300 --agent.model-replay-ratio 0.02 "
     "--agent.imagination-envs 4 --agent.horizon 4 --agent.inner.buffer-size 4000",
+    "dyna-rssm": "--agent.model-learning-starts 300 --agent.model-replay-ratio 0.02 "
+    "--agent.imagination-envs 4 --agent.horizon 4 --agent.inner.num-steps 5",
     "mpc": "--agent.model-learning-starts 300 --agent.model-replay-ratio 0.02 --agent.samples 4 "
     "--agent.horizon 3 --agent.iterations 1",
     "dqn-informed": "--agent.model-learning-starts 300 --agent.model-replay-ratio 0.02 "

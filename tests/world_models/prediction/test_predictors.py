@@ -22,8 +22,10 @@ from reverie.world_models.prediction.encoder_decoder import Transformation
 from reverie.world_models.prediction.ensemble import EnsembleConfig
 from reverie.world_models.prediction.feedforward import FeedforwardConfig
 from reverie.world_models.prediction.frame_network import FrameNetwork, FrameOutput
+from reverie.world_models.prediction.latent_dreams import LatentPredictor
 from reverie.world_models.prediction.mlp import MLPPredictorConfig
 from reverie.world_models.prediction.recurrent import RecurrentConfig
+from reverie.world_models.prediction.rssm import SMALL_RSSM, RSSMConfig
 from reverie.world_models.prediction.stochastic import StochasticConfig, StochasticNetwork
 
 from sample_agents import equal
@@ -66,6 +68,8 @@ EXAMPLES: dict[str, list[PredictorConfig]] = {
         DiffusionConfig(size="tiny", conditioning_noise=0.1, adversarial=0.1, **FAST),
     ],
     "tiny-diffusion": [replace(TINY_DIFFUSION, batch_sizes=(4, 2, 2))],
+    "rssm": [RSSMConfig(segment_length=4, batch_size=2, context=2)],
+    "small-rssm": [replace(SMALL_RSSM, segment_length=4, batch_size=4)],
 }
 """Sizes that train within a test; a predictor without an entry is tested with its defaults."""
 
@@ -122,6 +126,7 @@ def context_of(model: Predictor) -> Segment:
 def test_start_and_predict(config: PredictorConfig) -> None:
     model = build(config)
     assert isinstance(model, Predictor)
+    assert isinstance(model, LatentPredictor) == config.has_latents
     assert (model.obs_shape, model.num_actions, model.channels) == (OBS_SHAPE, NUM_ACTIONS, 1)
     context = context_of(model)
     carry, action = start(model, context), torch.arange(6) % NUM_ACTIONS
@@ -377,6 +382,8 @@ def test_the_posterior_encoder_reads_the_stack_and_the_next_frame() -> None:
         (lambda: RecurrentConfig(context=0), "predictor.context is 0; it must be 1 or more"),
         (lambda: FeedforwardConfig(motion_weight=-1.0), "predictor.motion_weight is -1.0"),
         (lambda: MLPPredictorConfig(hidden=(4, 4, 0, 4)), "of widths of 1 or more"),
+        (lambda: RSSMConfig(classes=1), "predictor.classes is 1; it must be 2 or more"),
+        (lambda: build(RSSMConfig(), obs_shape=(1, 10, 5)), "16 x 16 pixels or more"),
     ],
 )
 def test_invalid_settings_are_refused(make: Any, message: str) -> None:
