@@ -20,6 +20,7 @@ from reverie.experiments.cli import main as cli
 from reverie.experiments.config.registry import TABLES
 from reverie.experiments.evaluation.action_sensitivity import action_sensitivity
 from reverie.experiments.training import predictors, representations
+from reverie.world_models.inference import hypothesis
 
 ROOT = Path(__file__).parent.parent
 
@@ -146,6 +147,7 @@ def reader(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.setattr(representations, "NUM_HELD_OUT", HELD_OUT)
     sensitivity = partial(action_sensitivity, num_starts=HELD_OUT)
     monkeypatch.setattr(predictors, "action_sensitivity", sensitivity)
+    monkeypatch.setattr(hypothesis, "UPDATES", 2)
     yield tmp_path
     for base, table in tables.items():
         TABLES[base].clear()

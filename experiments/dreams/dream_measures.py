@@ -93,9 +93,8 @@ def measure_dreams(
                     "displaced": lost.displaced[kind],
                     "present": lost.present[kind],
                 }
-            unit = float(real_features[h].var(0).mean().sqrt()) or 1.0
-            features = (real_features[h] / unit, random_features(predicted, median) / unit)
-            table["frechet"].setdefault(name, {})[key] = frechet_distance(*features)
+            distance = _frechet(real_features[h], random_features(predicted, median))
+            table["frechet"].setdefault(name, {})[key] = distance
             if dream.reward is not None and truth.reward is not None:
                 sums = (x[:, :h].double().sum(1) for x in (dream.reward, truth.reward))
                 table["returns"].setdefault(name, {})[key] = compare_returns(*sums)
@@ -109,6 +108,14 @@ def _mean(
     pairs = zip(torch.split(real, CHUNK), torch.split(predicted, CHUNK), strict=True)
     values = torch.cat([function(x, y) for x, y in pairs]).double()
     return float(values.clamp(max=LARGEST).mean())
+
+
+def _frechet(real: Float[Tensor, "M D"], predicted: Float[Tensor, "M D"]) -> float | None:
+    """Return the distance in units of a feature's mean variance; None for a single frame."""
+    if len(real) < 2:
+        return None
+    unit = float(real.var(0).mean().sqrt()) or 1.0
+    return frechet_distance(real / unit, predicted / unit)
 
 
 def _two_sample(

@@ -64,7 +64,8 @@ def _values(rows: dict[str, Any], key: str) -> dict[str, Any]:
 
 def format_table(result: dict[str, Any]) -> str:
     """Return the result of a comparison of predictors as text, as wide as the terminal."""
-    about = f"{result['env_name']}, {result['num_segments']} held-out segments"
+    about = f"{result['env_name']}, {result['num_segments']} held-out segments of the policy "
+    about += result["policy"]
     lines, found = [about], list(sections(result))
     cells = [x for each in found for row in each.rows.values() for x in row.items()]
     cell = 2 + max((len(x) for pair in cells for x in pair), default=0)

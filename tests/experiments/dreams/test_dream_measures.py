@@ -56,6 +56,7 @@ def measured() -> str:
     result = {
         "env_name": "pong",
         "num_segments": 40,
+        "policy": "random",
         "errors": prediction_errors(truth, dreams, MEDIAN).table(),
         "predictors": {"exact": "other", "without": "small", "blank": "mlp"},
         "dreams": table | {"single_steps": steps},
@@ -144,3 +145,12 @@ def test_the_documents_have_a_row_of_every_model_or_the_command_that_measures(
     _, _, row, *_ = dreams_table().splitlines()
     assert row.startswith("| pong | not measured yet | `reverie reproduce pong-predictors` |")
     assert row.count("|") == header.count("|")
+
+
+def test_a_single_segment_has_no_distribution() -> None:
+    truth = Dreams({1: frames(1)}, torch.ones(1, 1))
+    quality = {"psnr": psnr, "ssim": ssim}
+    table = measure_dreams(truth, {"model": truth}, MEDIAN, game="", quality=quality)
+    assert table["two_sample"]["model"] == table["frechet"]["model"] == {"1": None}
+    assert table["returns"]["model"]["1"]["correlation"] is None
+    json.dumps(table, allow_nan=False)

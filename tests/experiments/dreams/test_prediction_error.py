@@ -27,7 +27,9 @@ from reverie.world_models.interface import Prediction
 from sample_models import CountingPredictor
 
 FREEWAY = AtariConfig("freeway")
-RESULT: dict[str, Any] = {"env_name": "freeway", "num_segments": 0, "unit": "", "errors": {}}
+RESULT: dict[str, Any] = {
+    "env_name": "freeway", "num_segments": 0, "policy": "random", "errors": {}
+}  # fmt: skip
 
 
 def test_errors_over_all_and_moving_pixels_by_hand() -> None:
