@@ -10,8 +10,8 @@ the action (EDM, eq. 7):
     c_skip = d^2 / (s^2 + d^2)        c_in    = 1 / sqrt(s^2 + d^2)
     c_out  = s d / sqrt(s^2 + d^2)    c_noise = log(s) / 4
 
-so that for pixels of standard deviation d = 1/2 both the input of F and its target have unit
-variance. The loss is |F - (x - c_skip y) / c_out|^2, averaged over pixels, with log s normal.
+so that for pixels of standard deviation d both the input of F and its target have unit variance.
+The loss is |F - (x - c_skip y) / c_out|^2, averaged over pixels, with log s normal.
 
 A frame is drawn by Euler steps on dx/ds = (x - D(x; s)) / s, from noise of the greatest level to
 none. Three of them suffice, because the frames and the action before determine most of a frame.
@@ -29,7 +29,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ...envs import prng
-from ...envs.checks import at_least, check
+from ...envs.checks import above, at_least, check
 from ...envs.interface import Carry
 from .encoder_decoder import Size
 from .feedforward import SMALL, TINY
@@ -37,7 +37,6 @@ from .frame_network import FrameNetwork, FrameOutput
 from .frame_predictor import FramePredictorConfig
 from .unet import DownPath, Stages, UNet
 
-SIGMA_DATA = 0.5
 LOG_SIGMA_MEAN, LOG_SIGMA_STD = -0.4, 1.2
 """Of the noise levels in training."""
 TRAINING_RANGE = 2e-3, 20.0
@@ -88,6 +87,9 @@ class DiffusionConfig(FramePredictorConfig):
     """small is for 84 x 84 gray frames on a CPU, tiny for frames of a few pixels."""
     denoising_steps: int = 3
     """Euler steps per frame."""
+    sigma_data: float = 0.5
+    """Standard deviation of the pixels as the denoiser assumes it, d; frames span 2. That of frames
+    minus the mean frame is less where few pixels change, and near it training is faster."""
     conditioning_noise: float = 0.0
     """Standard deviation of noise on the observations in training, in gray levels of 0..1: the
     predictions that follow depend less on the errors of those before. As published, 0."""
@@ -103,6 +105,7 @@ class DiffusionConfig(FramePredictorConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         check(self, "predictor", at_least(1), "denoising_steps")
+        check(self, "predictor", above(0), "sigma_data")
         check(self, "predictor", at_least(0), "conditioning_noise")
 
     def build_network(
@@ -114,6 +117,7 @@ class DiffusionConfig(FramePredictorConfig):
 SMALL_DIFFUSION = DiffusionConfig(
     size="small",
     reward_head=SMALL.reward_head,
+    sigma_data=0.1,
     horizons=SMALL.horizons,
     learning_rates=SMALL.learning_rates,
     batch_sizes=SMALL.batch_sizes,
@@ -147,7 +151,7 @@ class DiffusionNetwork(FrameNetwork):
         stacked_channels, *frame = obs_shape
         self.frame_shape = channels, frame[0], frame[1]
         self.conditioning_noise = SCALE * config.conditioning_noise
-        self.sigmas = karras_sigmas(config.denoising_steps)
+        self.sigmas, self.sigma_data = karras_sigmas(config.denoising_steps), config.sigma_data
         self.num_features = architecture.features
         inputs = stacked_channels + channels
         self.denoiser = UNet(architecture.denoiser, inputs, channels, architecture.condition)
@@ -178,17 +182,19 @@ class DiffusionNetwork(FrameNetwork):
             frame = euler_sample(
                 lambda noisy, sigma: self.denoise(noisy, sigma, obs, action)[0], noise, self.sigmas
             )
-            features = self.outcome(torch.cat([obs, frame], 1), action)
+            features = self.outcome(torch.cat([obs, frame], 1) / self.sigma_data, action)
             return FrameOutput(frame / SCALE, features, next_carry)
-        features = self.outcome(torch.cat([obs, SCALE * target], 1), action)
+        true = SCALE * target
+        features = self.outcome(torch.cat([obs, true], 1) / self.sigma_data, action)
         log_sigma = prng.normal(rng, 1, prng.Purpose.NOISE_LEVEL)[:, 0]
         sigma = (LOG_SIGMA_MEAN + LOG_SIGMA_STD * log_sigma).exp().clamp(*TRAINING_RANGE)
         if self.conditioning_noise:
             shape = obs.shape[1], *self.frame_shape[1:]
             obs = obs + self.conditioning_noise * _noise(rng, shape, prng.Purpose.OBS_NOISE)
-        noisy = SCALE * target + sigma[:, None, None, None] * noise
+        noisy = true + sigma[:, None, None, None] * noise
         frame, output = self.denoise(noisy, sigma, obs, action)
-        loss = (output - effective_target(SCALE * target, noisy, sigma)).square().mean((1, 2, 3))
+        best = effective_target(true, noisy, sigma, self.sigma_data)
+        loss = (output - best).square().mean((1, 2, 3))
         return FrameOutput(frame / SCALE, features, next_carry, loss=loss)
 
     def denoise(
@@ -199,9 +205,10 @@ class DiffusionNetwork(FrameNetwork):
         action: Float[Tensor, "B A"],
     ) -> tuple[Float[Tensor, "B C H W"], Float[Tensor, "B C H W"]]:
         """Return D(y; s) and the output of F, for frames and observations in units of the model."""
-        c_skip, c_out, c_in = preconditioning(sigma)
+        c_skip, c_out, c_in = preconditioning(sigma, self.sigma_data)
         condition = self.condition(action, sigma.log() / 4)
-        output = self.denoiser(torch.cat([obs / SIGMA_DATA, c_in * noisy], 1), condition).float()
+        frames = torch.cat([obs / self.sigma_data, c_in * noisy], 1)
+        output = self.denoiser(frames, condition).float()
         return c_skip * noisy + c_out * output, output
 
 
@@ -249,23 +256,28 @@ class Outcome(nn.Module):
     def forward(
         self, frames: Float[Tensor, "B K1 H W"], action: Float[Tensor, "B A"]
     ) -> Float[Tensor, "B D"]:
-        """Return the features; frames are the observation's and the next, in units of the model."""
-        grid = self.down(frames / SIGMA_DATA, self.act(action))[-1]
+        """Return the features; frames are the observation's and the next, of unit variance."""
+        grid = self.down(frames, self.act(action))[-1]
         return functional.silu(self.hidden(functional.silu(grid).flatten(1)))
 
 
-def preconditioning(sigma: Float[Tensor, " B"]) -> tuple[Tensor, Tensor, Tensor]:
-    """Return c_skip, c_out and c_in of noise levels, each [B 1 1 1] (EDM, table 1)."""
+def preconditioning(
+    sigma: Float[Tensor, " B"], sigma_data: float
+) -> tuple[Float[Tensor, "B 1 1 1"], Float[Tensor, "B 1 1 1"], Float[Tensor, "B 1 1 1"]]:
+    """Return c_skip, c_out and c_in of noise levels (EDM, table 1)."""
     sigma = sigma[:, None, None, None]
-    total = sigma.square() + SIGMA_DATA**2
-    return SIGMA_DATA**2 / total, sigma * SIGMA_DATA / total.sqrt(), 1 / total.sqrt()
+    total = sigma.square() + sigma_data**2
+    return sigma_data**2 / total, sigma * sigma_data / total.sqrt(), 1 / total.sqrt()
 
 
 def effective_target(
-    frame: Float[Tensor, "B C H W"], noisy: Float[Tensor, "B C H W"], sigma: Float[Tensor, " B"]
+    frame: Float[Tensor, "B C H W"],
+    noisy: Float[Tensor, "B C H W"],
+    sigma: Float[Tensor, " B"],
+    sigma_data: float,
 ) -> Float[Tensor, "B C H W"]:
     """Return what F should be for D to be the frame: (x - c_skip y) / c_out (EDM, eq. 8)."""
-    c_skip, c_out, _ = preconditioning(sigma)
+    c_skip, c_out, _ = preconditioning(sigma, sigma_data)
     return (frame - c_skip * noisy) / c_out
 
 

@@ -22,7 +22,6 @@ from reverie.world_models.prediction.diffusion import (
     LOG_SIGMA_MEAN,
     LOG_SIGMA_STD,
     SCALE,
-    SIGMA_DATA,
     TINY_DIFFUSION,
     DiffusionConfig,
     DiffusionNetwork,
@@ -68,12 +67,13 @@ def build(
     return model, network
 
 
-def test_the_networks_input_and_target_have_unit_variance() -> None:
+@pytest.mark.parametrize("sigma_data", [0.1, 0.5])
+def test_the_networks_input_and_target_have_unit_variance(sigma_data: float) -> None:
     """For frames of the assumed deviation; and no linear function of the input predicts more."""
-    frames, noise = SIGMA_DATA * normal(5, 1, 300, 300), normal(5, 1, 300, 300, seed=1)
+    frames, noise = sigma_data * normal(5, 1, 300, 300), normal(5, 1, 300, 300, seed=1)
     noisy = frames + SIGMAS[:, None, None, None] * noise
-    c_skip, c_out, c_in = preconditioning(SIGMAS)
-    target = effective_target(frames, noisy, SIGMAS)
+    c_skip, c_out, c_in = preconditioning(SIGMAS, sigma_data)
+    target = effective_target(frames, noisy, SIGMAS, sigma_data)
     ones = torch.ones(5)
     for values in (c_in * noisy, target):
         torch.testing.assert_close(values.square().mean((1, 2, 3)), ones, rtol=0.03, atol=0)
@@ -142,7 +142,7 @@ def test_it_learns_the_best_denoiser_of_a_gaussian() -> None:
     losses = [float(metrics["loss"] - metrics["heads"]) for metrics in found]
     normals = prng.normal(prng.initial_rng(0, prng.Purpose.TRAIN, 100_000), 1)
     sigma = (LOG_SIGMA_MEAN + LOG_SIGMA_STD * normals).exp().square()
-    data, assumed = (SCALE * std) ** 2, SIGMA_DATA**2
+    data, assumed = (SCALE * std) ** 2, TINY_DIFFUSION.sigma_data**2
     best = float((data / assumed * (sigma + assumed) / (sigma + data)).mean())
     zero = float(((sigma * data + assumed**2) / (assumed * (sigma + assumed))).mean())
     assert losses[0] == pytest.approx(zero, rel=0.1), "the network's output is 0"
@@ -229,6 +229,7 @@ def test_the_published_denoiser() -> None:
     ("changes", "message"),
     [
         ({"denoising_steps": 0}, "predictor.denoising_steps is 0; it must be 1 or more"),
+        ({"sigma_data": 0.0}, "predictor.sigma_data is 0.0; it must be above 0"),
         ({"conditioning_noise": -0.1}, "predictor.conditioning_noise is -0.1"),
     ],
 )
