@@ -31,7 +31,7 @@ from reverie.experiments.reporting.constant_actions import best_constant_action
 from reverie.experiments.runs.run import Run
 from reverie.experiments.runs.scores import Scores
 from reverie.experiments.sessions.callbacks import Callback
-from reverie.experiments.training.command_line import parse_experiment
+from reverie.experiments.sessions.command_line import parse_experiment
 
 # Few envs and a discount make it learn faster per step than the published settings. It is evaluated
 # without random actions: it repeats remembered games, which one random action can ruin.

@@ -9,8 +9,8 @@ from ..config.arguments import split_roles, take_imports
 from ..config.experiment import Experiment
 from ..config.presets import PRESETS, take_preset
 from ..config.roles import choose_all, roles
+from ..sessions.command_line import in_games, parse_experiment
 from ..sessions.options import TrainOptions
-from ..training.command_line import in_games, parse_experiment
 
 
 @dataclass(frozen=True)

@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from ...envs.errors import UsageError
-from ..imagine.imagine import ImagineOptions, imagine
-from ..training.command_line import parse_command
+from ..sessions.command_line import parse_command
+from ..training.imagine import ImagineOptions, imagine
 
 
 def run(argv: list[str]) -> int:

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from ...envs.errors import UsageError
-from ..training.command_line import parse_experiment
+from ..sessions.command_line import parse_experiment
 from ..training.train import train
 from ..training.train_together import train_together
 

@@ -18,6 +18,8 @@ from .moving_objects import ANY, NAMED_OBJECTS, lost_objects
 from .prediction_error import PredictionErrors
 from .reward_ranking import compare_returns
 
+COPY_LAST = "copy-last"
+"""Name of the baseline that predicts the last frame, which no model may have."""
 SIDE = 42
 """Largest height and width of the frames that the two-sample test's classifier gets."""
 LEAST_PAIRS = 4

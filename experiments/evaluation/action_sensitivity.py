@@ -21,9 +21,8 @@ from ...envs.atari.atari import AtariConfig
 from ...envs.batched_env import BatchedEnv
 from ...envs.interface import EnvConfig
 from ...world_models.interface import Predictor
+from ..dreams.dream_measures import COPY_LAST
 
-COPY_LAST = "copy-last"
-"""Name of the baseline that predicts the last frame, which no model may have."""
 BRIGHTNESS_MARGIN = 25
 """Gray levels above the median frame from which on a pixel is the player's."""
 PLAYER_REGIONS = {

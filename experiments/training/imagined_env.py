@@ -14,8 +14,8 @@ from ...world_models.precision import FLOAT32, Precision
 from ...world_models.prediction.imagination import Imagination
 from ..config.serialization import MOVED, read_job
 from ..datasets.dataset import Recording
+from ..datasets.open_loop import context_before, evenly_spaced
 from ..datasets.writer import Manifest
-from .open_loop import evenly_spaced
 from .predictors import PredictorPretraining
 from .pretrain import load_model
 
@@ -43,9 +43,10 @@ class ImaginationConfig(EnvConfig):
         recording = Recording(*job.data, cache_bytes=0)
         real = self._check_real_env(folder, job, recording)
         _, model = load_model(folder, device="cpu", precision=precision)
-        length = model.context - 1
-        rows = job.rows(recording, "train", length=length + 1)  # none ends where an episode did
-        starts = recording.segments(evenly_spaced(rows, self.num_starts), length, job.stack)
+        ends = job.rows(recording, "train", length=1)  # where an episode goes on
+        starts = context_before(
+            recording, evenly_spaced(ends, self.num_starts), job.stack, model.context
+        )
         return Imagination(model, starts, num_envs, horizon=self.horizon, planes=real.planes)
 
     @property

@@ -13,11 +13,11 @@ from torch import Tensor
 from ...envs.atari.atari import AtariConfig
 from ...world_models.interface import Predictor
 from ..datasets.dataset import Recording
+from ..datasets.open_loop import evenly_spaced, future_rows, newest_frame, predictions
 from ..dreams.moving_objects import ANY, lost_objects
 from ..evaluation.drawn_text import font, shortened, text_width
 from ..evaluation.screen import enlarged, frame_to_image
 from ..evaluation.video import Image, VideoWriter
-from .open_loop import CONTEXT_LENGTH, evenly_spaced, future_rows, newest_frame, predictions
 
 PANELS = ("truth", "dream", "difference")
 CAPTION_WIDTH, LINE = 504, 18
@@ -40,16 +40,15 @@ def write_prediction_video(
 ) -> None:
     """Write an MP4 of truth, dream and difference side by side, with the step and the action.
 
-    ``starts`` are the rows at which the context segments begin. A dream begins with the frame that
-    it starts from. The text names the model and the objects that its dream has lost, relative to
-    the ``median`` frame.
+    A dream begins with the frame of its row of ``starts``. The text names the model and the objects
+    that its dream has lost, relative to the ``median`` frame.
     """
     env = recording.manifest.env
     game = env.game if isinstance(env, AtariConfig) else ""
     actions = env.action_names(recording.num_actions)
     video = VideoWriter(path)
     for row in torch.split(evenly_spaced(starts, num_rollouts), 1):
-        length = min(num_steps, int(recording.columns["steps_left"][row]) - (CONTEXT_LENGTH - 1))
+        length = min(num_steps, int(recording.columns["steps_left"][row]))
         future = future_rows(recording, row, length)[0]
         start = recording.frames(future[:1])  # the last observation that the predictor receives
         dreamed = predictions(model, recording, row, stack, length)

@@ -25,16 +25,7 @@ from ...world_models.prediction.feedforward import FeedforwardConfig
 from ...world_models.prediction.frame_predictor import FramePredictor
 from ..datasets.batches import Batches
 from ..datasets.dataset import Recording
-from ..dreams.dream_measures import measure_dreams, prediction_errors
-from ..dreams.prediction_error import plot_prediction_errors
-from ..dreams.reward_ranking import ranked_events
-from ..evaluation.action_sensitivity import COPY_LAST, action_sensitivity
-from ..evaluation.frame_quality import psnr, ssim
-from ..runs.files import to_json
-from ..runs.names import unique_names
-from ..runs.outputs import check_writable, reporting_failure, write_or_keep
-from ..runs.run import Run, config_differences
-from .open_loop import (
+from ..datasets.open_loop import (
     CONTEXT_LENGTH,
     HORIZONS,
     dream,
@@ -42,6 +33,15 @@ from .open_loop import (
     median_frame,
     single_steps,
 )
+from ..dreams.dream_measures import COPY_LAST, measure_dreams, prediction_errors
+from ..dreams.prediction_error import plot_prediction_errors
+from ..dreams.reward_ranking import ranked_events
+from ..evaluation.action_sensitivity import action_sensitivity
+from ..evaluation.frame_quality import psnr, ssim
+from ..runs.files import to_json
+from ..runs.names import unique_names
+from ..runs.outputs import check_writable, reporting_failure, write_or_keep
+from ..runs.run import Run, config_differences
 from .prediction_video import write_prediction_video
 from .pretrain import Pretraining, load_model
 
@@ -124,27 +124,40 @@ class PredictorPretraining(Pretraining):
 
         Raises UsageError if there are none.
         """
-        rows = self.rows(recording, "held-out")
-        longest = int(recording.columns["steps_left"][rows].max()) - (CONTEXT_LENGTH - 1)
-        if longest < min(horizons):
+        longest, context = self._longest_and_context(recording)
+        if longest - context < min(horizons):
             raise UsageError(
-                f"The held-out episodes of {recording.folders[0]} have at most "
-                f"{longest + CONTEXT_LENGTH} frames, and a predictor's context has "
-                f"{CONTEXT_LENGTH}; record longer episodes."
+                f"The held-out episodes of {recording.folders[0]} have one frame, and nothing to "
+                "predict; record longer episodes."
             )
-        return tuple(h for h in horizons if h <= longest)
+        return tuple(h for h in horizons if h <= longest - context)
 
     def held_out_starts(
         self, recording: Recording, count: int, longest: int
     ) -> Int64[Tensor, " M"]:
-        """Return up to ``count`` held-out rows at which context segments begin, evenly spaced."""
-        rows = self.rows(recording, "held-out", length=CONTEXT_LENGTH - 1 + longest)
-        return evenly_spaced(rows, count)
+        """Return up to ``count`` held-out rows after a whole context, evenly spaced.
+
+        Each has at least ``longest`` more timesteps in its episode.
+        """
+        return evenly_spaced(self._after_context(recording, longest), count)
 
     def held_out_steps(self, recording: Recording) -> Int64[Tensor, " M"]:
         """Return the held-out rows before which there is a whole context in the episode."""
-        rows = self.rows(recording, "held-out", length=1)
-        return rows[recording.columns["episode_step"][rows] >= CONTEXT_LENGTH - 1]
+        return self._after_context(recording, 1)
+
+    def _after_context(self, recording: Recording, length: int) -> Int64[Tensor, " M"]:
+        rows = self.rows(recording, "held-out", length=length)
+        _, context = self._longest_and_context(recording)
+        return rows[recording.columns["episode_step"][rows] >= context]
+
+    def _longest_and_context(self, recording: Recording) -> tuple[int, int]:
+        """Return the timesteps of the longest held-out episode, and those of a whole context.
+
+        A context is at most half of the longest episode.
+        """
+        rows = self.rows(recording, "held-out")
+        longest = int(recording.columns["steps_left"][rows].max())
+        return longest, min(CONTEXT_LENGTH - 1, longest // 2)
 
 
 VIDEO = "videos/imagined.mp4"

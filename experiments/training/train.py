@@ -31,17 +31,17 @@ from ..runs.runtime import Runtime
 from ..runs.scores import Scores
 from ..runs.state_checks import check_carry, check_count, check_types, restore
 from ..sessions.callbacks import Callback
+from ..sessions.data_parallel import data_parallel, gather_transition
 from ..sessions.driver import Process, drive
 from ..sessions.event_log import EventLog
 from ..sessions.options import TrainOptions
+from ..sessions.periodic_evaluation import PeriodicEvaluation
 from ..sessions.progress import Display
 from ..sessions.throughput import Throughput
 from ..sessions.visits import RoomVisits, StateCounts
-from .data_parallel import data_parallel, gather_transition
 from .envs import make_batched_env, random_play_throughput
 from .initialization import initialize
 from .logs import EpisodeLog, Exchange, Means, MetricsLog, PlanTracking, Videos
-from .periodic_evaluation import PeriodicEvaluation
 
 
 def train(

@@ -32,9 +32,9 @@ from reverie.experiments.config.presets import PRESETS
 from reverie.experiments.config.registry import AGENTS, BONUSES
 from reverie.experiments.config.roles import choose_all, roles
 from reverie.experiments.runs.run import Run
+from reverie.experiments.sessions.command_line import parse_experiment
 from reverie.experiments.sessions.options import TrainOptions
 from reverie.experiments.sessions.throughput import without_machine_metrics
-from reverie.experiments.training.command_line import parse_experiment
 from reverie.experiments.training.train import train
 from reverie.world_models.density.cts import CTS
 from reverie.world_models.density.pixelcnn import PixelCNNConfig

@@ -23,7 +23,7 @@ from reverie.experiments.evaluation import run_evaluation
 from reverie.experiments.reporting import committed, published
 from reverie.experiments.runs.run import Run
 from reverie.experiments.runs.scores import Scores
-from reverie.experiments.training.command_line import parse_experiment
+from reverie.experiments.sessions.command_line import parse_experiment
 from reverie.experiments.training.predictors import PredictorPretraining
 from reverie.world_models.representation import REPRESENTATIONS
 

@@ -8,7 +8,7 @@ import pytest
 from reverie.experiments.config.experiment import Experiment
 from reverie.experiments.config.presets import DESCRIPTIONS, PRESETS
 from reverie.experiments.config.run_names import MAX_LABEL, default_folder, repeated_folder
-from reverie.experiments.training.command_line import parse_experiment
+from reverie.experiments.sessions.command_line import parse_experiment
 
 NAMES = {
     "mfec --seed 3": "mfec-ms_pacman-s3",

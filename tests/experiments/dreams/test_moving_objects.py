@@ -7,8 +7,8 @@ from torch import Tensor
 from reverie.agents.policies import RandomPolicy
 from reverie.envs.atari.atari import AtariConfig
 from reverie.experiments.datasets.collect import collect
+from reverie.experiments.datasets.open_loop import median_frame
 from reverie.experiments.dreams.moving_objects import ANY, REACH, lost_objects, moving_objects
-from reverie.experiments.training.open_loop import median_frame
 
 SIDE = 40
 MEDIAN = torch.full((1, SIDE, SIDE), 90, dtype=torch.uint8)

@@ -26,7 +26,7 @@ from reverie.experiments.recipes.endurance import (
 from reverie.experiments.recipes.recipes import KILLED, SOAKED
 from reverie.experiments.reporting.committed import RESULTS
 from reverie.experiments.runs.run import Run
-from reverie.experiments.training.command_line import parse_experiment
+from reverie.experiments.sessions.command_line import parse_experiment
 
 
 def test_memory_files_and_speed_are_summarized_from_a_minute_on() -> None:

@@ -41,8 +41,6 @@ def test_from_a_recording_to_an_agent_trained_in_imagination(
     env = CatchConfig(rows=16)
     collect(RandomPolicy(3), env, "data", frames=1200, num_envs=4)
     options = PretrainOptions(device="cpu", threads=1, quiet=True, log_every=120)
-    for module in ("predictors", "open_loop", "prediction_video"):
-        monkeypatch.setattr(f"reverie.experiments.training.{module}.CONTEXT_LENGTH", 2)
     for name, conditional in (("model", True), ("no-action", False)):
         predictor = replace(TINY, action_conditional=conditional, updates=(100, 1))
         job = PredictorPretraining(

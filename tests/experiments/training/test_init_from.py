@@ -24,8 +24,8 @@ from reverie.experiments.cli import main as cli
 from reverie.experiments.config.registry import TABLES
 from reverie.experiments.datasets.collect import collect
 from reverie.experiments.runs.run import Run
+from reverie.experiments.sessions.command_line import parse_experiment
 from reverie.experiments.sessions.options import PretrainOptions
-from reverie.experiments.training.command_line import parse_experiment
 from reverie.experiments.training.predictors import PredictorPretraining
 from reverie.experiments.training.pretrain import load_model, pretrain
 from reverie.experiments.training.representations import RepresentationPretraining

@@ -26,8 +26,6 @@ OPTIONS = PretrainOptions(device="cpu", threads=1, quiet=True, log_every=1)
 def test_a_pretraining_and_its_recording_work_from_any_folder_and_after_a_move(
     kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for module in ("training.predictors", "training.open_loop"):
-        monkeypatch.setattr(f"reverie.experiments.{module}.CONTEXT_LENGTH", 2)
     before, after, other = tmp_path / "before", tmp_path / "after", tmp_path / "other"
     before.mkdir()
     other.mkdir()

@@ -12,7 +12,6 @@ from gymnasium.spaces import Box, Discrete
 from reverie.agents.policies import RandomPolicy
 from reverie.envs.gym import GymConfig
 from reverie.experiments.datasets.collect import collect
-from reverie.experiments.training.open_loop import CONTEXT_LENGTH
 from reverie.experiments.training.prediction_video import GAP, LINE, write_prediction_video
 
 from play_fixtures import StaticPredictor
@@ -54,8 +53,7 @@ def test_a_rollout_begins_with_the_frame_that_it_starts_from(
     median = recording.frames(starts[:1])[0]
     write_prediction_video("still", model, recording, starts[:1], 1, median, path, num_rollouts=1)
     frames = imageio.imread(path, plugin="pyav")
-    steps = EPISODE - (CONTEXT_LENGTH - 1)
-    assert len(frames) == steps + 1
+    assert len(frames) == EPISODE + 1
     top, left = LINE, (frames.shape[2] // 3 - GAP) // 2
     truth = frames[:, top + 1, left].mean(-1)
-    assert np.allclose(truth, 10 * np.arange(CONTEXT_LENGTH - 1, EPISODE + 1), atol=12)
+    assert np.allclose(truth, 10 * np.arange(EPISODE + 1), atol=12)

@@ -21,7 +21,7 @@ from ..config.registry import ENVS
 from ..config.roles import choose_all, roles
 from ..config.run_names import Start
 from ..config.serialization import read_experiment
-from ..sessions.options import RunOptions, TrainOptions
+from .options import RunOptions, TrainOptions
 
 Options = TypeVar("Options", bound=RunOptions)
 

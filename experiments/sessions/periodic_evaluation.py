@@ -8,8 +8,8 @@ from ...envs.interface import Transition
 from ..runs import random_state
 from ..runs.run import Run
 from ..runs.scores import Scores
-from ..sessions.callbacks import Callback
-from ..sessions.event_log import EventLog
+from .callbacks import Callback
+from .event_log import EventLog
 
 FILE = "evaluations.jsonl"
 

@@ -12,7 +12,7 @@ from ...envs.errors import UsageError
 from ...envs.interface import TimeStep, Transition
 from ...envs.ranks import DataParallel, Ranks
 from ..config.experiment import Experiment
-from ..sessions.options import TrainOptions
+from .options import TrainOptions
 
 
 def data_parallel(

@@ -12,10 +12,10 @@ from reverie.envs.errors import UsageError
 from reverie.experiments.cli import main as cli
 from reverie.experiments.config.experiment import Experiment
 from reverie.experiments.config.serialization import read_job
-from reverie.experiments.imagine.imagine import ImagineOptions, imagine
 from reverie.experiments.runs.run import Run
 from reverie.experiments.runs.session_clock import SessionClock
 from reverie.experiments.sessions import driver
+from reverie.experiments.training.imagine import ImagineOptions, imagine
 from reverie.experiments.training.predictors import PredictorPretraining
 
 from sample_agents import DQN, TINY

@@ -1,19 +1,21 @@
 """Open-loop predictions of recorded segments, and predictions of single recorded steps."""
 
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int64, UInt8
 from torch import Tensor
 
+from ...envs.interface import Segment
 from ...world_models.interface import Prediction, Predictor
-from ..datasets.dataset import Recording
-from ..dreams.dream_measures import Dreams
-from ..evaluation.action_sensitivity import COPY_LAST
+from ..dreams.dream_measures import COPY_LAST, Dreams
+from .dataset import Recording
 
 HORIZONS = (1, 5, 10, 30, 50, 100)
 CONTEXT_LENGTH = 11
-"""Observations that a predictor receives before the first prediction, as for recurrent nets."""
+"""Observations that a predictor receives before the first prediction, as for recurrent nets; fewer
+where episodes are short."""
 CHUNK = 32
 """Segments per minibatch."""
 STEPS = 256
@@ -29,8 +31,8 @@ def dream(
 ) -> tuple[Dreams, dict[str, Dreams]]:
     """Return the recorded future of context segments, and what each model predicts of it.
 
-    The models are named; ``copy-last`` repeats the last frame of each context. ``starts`` are the
-    rows at which the context segments begin.
+    The models are named; ``copy-last`` repeats the last frame of each context, which is that of
+    ``starts``.
     """
     longest = max(horizons)
     future = future_rows(recording, starts, longest)
@@ -55,17 +57,39 @@ def dream(
 def future_rows(
     recording: Recording, rows: Int64[Tensor, " B"], num_steps: int
 ) -> Int64[Tensor, "B T"]:
-    """Return the rows from the last of each context segment to ``num_steps`` after it."""
-    ahead = CONTEXT_LENGTH - 1 + torch.arange(num_steps + 1)
-    return rows[:, None] + recording.columns["stride"][rows][:, None] * ahead
+    """Return these rows, and the ``num_steps`` after each."""
+    return rows[:, None] + recording.columns["stride"][rows][:, None] * torch.arange(num_steps + 1)
+
+
+def context_before(
+    recording: Recording, rows: Int64[Tensor, " B"], stack: int, length: int
+) -> Segment:
+    """Return the segments of ``length`` observations that end at these rows.
+
+    Where the episode has fewer, its first observation is repeated, and each is marked as the first.
+    """
+    back, step = torch.arange(length - 1, -1, -1), recording.columns["episode_step"][rows]
+    stride = recording.columns["stride"][rows][:, None]
+    index = rows[:, None] - torch.minimum(back, step[:, None]) * stride
+    before: dict[str, Any] = {
+        x: recording.columns[x][index[:, :-1]] for x in ("action", "reward", "discount")
+    }
+    first = recording.columns["first"][index]
+    return Segment(
+        **before,
+        obs=recording.observations(index, stack),
+        bonus=torch.zeros_like(before["reward"]),
+        first=first,
+        last=torch.zeros_like(first),
+    )
 
 
 @torch.no_grad()
 def predictions(
     model: Predictor, recording: Recording, rows: Int64[Tensor, " B"], stack: int, num_steps: int
 ) -> Iterator[Prediction]:
-    """Yield the predictions after the context segments at ``rows``, for recorded actions."""
-    context = recording.segments(rows, CONTEXT_LENGTH - 1, stack)
+    """Yield the predictions after the observations at ``rows``, for recorded actions."""
+    context = context_before(recording, rows, stack, CONTEXT_LENGTH)
     carry = model.start(context.obs, context.action, context.first)
     future = future_rows(recording, rows, num_steps)[:, :-1]
     for action in recording.columns["action"][future].long().to(carry["obs"].device).unbind(1):
@@ -88,9 +112,7 @@ def single_steps(
     """
     rewards, discounts = [], []
     for chunk in torch.split(rows, STEPS):
-        length = model.context - 1
-        begin = chunk - recording.columns["stride"][chunk] * length
-        context = recording.segments(begin, length, stack)
+        context = context_before(recording, chunk, stack, model.context)
         carry = model.start(context.obs, context.action, context.first)
         action = recording.columns["action"][chunk].long().to(carry["obs"].device)
         prediction, _ = model.predict(carry, action)

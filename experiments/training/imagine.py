@@ -30,10 +30,10 @@ from ..runs.run import Run, config_differences, locked
 from ..runs.runtime import pick_device, pick_threads
 from ..runs.scores import find_scores, scores_file
 from ..sessions.options import PretrainOptions, RunOptions, TrainOptions
-from ..training.imagined_env import ImaginationConfig
-from ..training.predictors import PredictorPretraining
-from ..training.pretrain import pretrain
-from ..training.train import train
+from .imagined_env import ImaginationConfig
+from .predictors import PredictorPretraining
+from .pretrain import pretrain
+from .train import train
 
 CONFIG, RESULTS = "imagine.json", "rounds.json"
 

@@ -27,7 +27,7 @@ from reverie.envs.prng import bits
 from reverie.envs.ranks import ALONE, Ranks
 from reverie.experiments.config.registry import AGENTS
 from reverie.experiments.runs.run import Run
-from reverie.experiments.training.data_parallel import data_parallel
+from reverie.experiments.sessions.data_parallel import data_parallel
 from reverie.experiments.training.envs import make_batched_env
 from reverie.world_models.density.histogram import HistogramConfig
 from reverie.world_models.planning.figar import FiGARConfig
