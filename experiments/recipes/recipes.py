@@ -38,6 +38,7 @@ from .prediction_benchmark import PredictorBenchmark
 from .probe_benchmark import ProbeBenchmark
 from .recipe import Recipe
 from .representation_benchmark import RepresentationBenchmark
+from .rounds_benchmark import IMAGINED_ROUNDS
 from .sprite_counting import SpriteCounting
 from .training_recipe import TrainingRecipe
 from .verdict_errors import VerdictErrors
@@ -213,6 +214,7 @@ RECIPES: dict[str, Recipe] = {
         evaluation=STOCHASTIC,
         imagination=PREDICTORS["pong-predictors"],
     ),
+    **IMAGINED_ROUNDS,
     "maze-ppo": maze("ppo", ReactiveConfig()),
     "maze-figar": maze("figar", FiGARConfig(max_repetitions=8)),
     "maze-straw": maze("straw", STRAW),

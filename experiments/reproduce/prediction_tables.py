@@ -1,8 +1,10 @@
 """The tables of the documents about predictors: errors by horizon, and measures of their dreams."""
 
+import statistics
 from typing import Any
 
 from ..reporting.committed import committed_results
+from .latent_tables import unmeasured
 from .markdown import markdown_table
 
 STEPS = "10"
@@ -44,6 +46,34 @@ def dreams_table() -> str:
         rows,
         f"All but the last column are after {STEPS} steps.",
     )
+
+
+def imagined_rounds_table() -> str:
+    """Return the real scores of agents that learn in imagination alone, after each round."""
+    header = "env | agent in predictor | seeds | imagined steps | real steps: mean score | "
+    header += "random play | command"
+    rows = []
+    for data in committed_results("imagined-rounds"):
+        rounds = list(zip(*(run["rounds"] for run in data["runs"]), strict=True))
+        scores = [
+            f"{x[0]['real_steps']:,}: {statistics.fmean(y['score'] for y in x):,.2f}"
+            for x in rounds
+        ]
+        rows.append(
+            [
+                data["env_name"],
+                f"{data['agent']} in {data['predictor']}",
+                str(len(data["runs"])),
+                f"{rounds[-1][0]['imagined_steps']:,}",
+                ", ".join(scores),
+                f"{data['random']['mean']:,.2f}",
+                f"`{data['command']}`",
+            ]
+        )
+    note = "The agent never learns from a real step; each round it plays whole real episodes."
+    if not rows:
+        return unmeasured(header, "catch-imagined")
+    return markdown_table(header, rows, note)
 
 
 def _cells(dreams: dict[str, Any], name: str) -> list[str]:

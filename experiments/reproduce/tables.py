@@ -19,7 +19,7 @@ from .latent_tables import (
     representations_table,
 )
 from .markdown import Footnotes, markdown_table
-from .prediction_tables import dreams_table, predictors_table
+from .prediction_tables import dreams_table, imagined_rounds_table, predictors_table
 from .reruns import BENCH_RERUNS
 from .result_figures import figure_files
 from .score_tables import (
@@ -221,6 +221,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "bench": bench_table,
     "predictors": predictors_table,
     "dreams": dreams_table,
+    "imagined-rounds": imagined_rounds_table,
     "compression": compression_table,
     "deep-sea": deep_sea_table,
     "fashion-mnist": fashion_mnist_table,
