@@ -3,13 +3,12 @@
 from collections import deque
 from dataclasses import replace
 
-import numpy as np
 import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from ...envs.interface import Carry, TimeStep
-from ...world_models.interface import Prediction, Predictor
+from ...world_models.interface import Disagreeing, Prediction, Predictor
 from ..evaluation.images import heat_map
 from ..evaluation.screen import frame_to_image
 from .panels import LineChart, Panel, Picture, Table
@@ -23,7 +22,6 @@ class Dream:
 
     def __init__(self, predictor: Predictor) -> None:
         self.predictor = predictor
-        channels, size = predictor.channels, predictor.obs_shape[1:]
         # The newest observations, whether each was the first of its episode, and the actions after
         # them.
         self.obs: deque[UInt8[Tensor, "K H W"]] = deque(maxlen=predictor.context)
@@ -37,7 +35,7 @@ class Dream:
         self.imagined_score = self.true_score = 0.0
         self.errors: deque[float] = deque(maxlen=MAX_ERRORS)
         self.frozen_errors: deque[float] = deque(maxlen=MAX_ERRORS)
-        self.resync_frame = torch.zeros(channels, *size)
+        self.resync_frame = torch.zeros(predictor.channels, *predictor.obs_shape[1:])
 
     def reset(self, step: TimeStep) -> None:
         """Clear all observations, and start from this timestep, the first of an episode."""
@@ -90,13 +88,16 @@ class Dream:
         return replace(step, obs=obs, frame=obs[:, -self.predictor.channels :])
 
     def pictures(self) -> tuple[Picture, ...]:
-        """Return the emulator's frame, the imagined frame and their difference, side by side."""
+        """Return the emulator's frame, the imagined one, their difference and any disagreement."""
         imagined = self.carry["obs"][0, -self.predictor.channels :]
-        error = self._error().abs().mean(0).numpy() / 255
+        maps = {"error, from 0 (black) to 255 (yellow)": self._error().abs()}
+        if isinstance(self.predictor, Disagreeing):
+            maps["disagreement, likewise"] = self.predictor.disagreement(self.carry)[0].sqrt().cpu()
+        heat = [Picture(heat_map((x.mean(0) / 255).sqrt().numpy()), y) for y, x in maps.items()]
         return (
             Picture(frame_to_image(self._true_frame()), "emulator"),
             Picture(frame_to_image(imagined), "imagined"),
-            Picture(heat_map(np.sqrt(error)), "error, from 0 (black) to 255 (yellow)"),
+            *heat,
         )
 
     def panels(self) -> list[Panel]:

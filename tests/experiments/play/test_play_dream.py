@@ -12,6 +12,8 @@ from reverie.experiments.play.messages import execute
 from reverie.experiments.play.panels import (
     LineChart,
 )
+from reverie.world_models.prediction.ensemble import EnsembleConfig
+from reverie.world_models.prediction.feedforward import TINY
 from reverie.world_models.prediction.mlp import MLPPredictorConfig
 
 from play_fixtures import StaticPredictor, build_session, panels_by_title
@@ -59,6 +61,19 @@ def test_a_dream_is_the_predictors_own_rollout_once_its_frame_stack_is_full() ->
         _, carry = model.predict(carry, torch.tensor([action]))
     assert torch.equal(dream.carry["obs"], carry["obs"])
     assert dream.horizon == 3
+
+
+def test_a_dream_of_an_ensemble_shows_where_its_members_disagree() -> None:
+    model = EnsembleConfig(TINY, members=2).build(obs_shape=(1, 10, 5), num_actions=3)
+    session = build_session(predictor=model)
+    assert session.view.pictures[3].image.max() < 4, "black before the first prediction"
+    session.step()
+    dream, disagreement = session.dream, session.view.pictures[3]
+    assert disagreement.caption.startswith("disagreement")
+    assert dream is not None
+    brightness = disagreement.image.astype(int).sum(2)
+    values = model.disagreement(dream.carry)[0, 0].numpy()
+    assert brightness.flat[values.argmax()] == brightness.max() > brightness.min()
 
 
 def test_a_dream_stacks_frames_as_the_env_does() -> None:
