@@ -31,9 +31,8 @@ class FramePredictorConfig(CurriculumConfig):
     """Base of the configs of frame predictors; a subclass adds ``build_network``."""
 
     adversarial: float = 0.0
-    """Weight of the score by a discriminator of predicted and true frames, which makes predictions
-    sharp where the future is random; 0 trains none. The squared errors that it is added to are
-    summed over pixels of 0..1."""
+    """Weight of a discriminator's score of predicted frames beside their errors, which are summed
+    over pixels: sharper predictions where the future is random. 0 trains no discriminator."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -107,9 +106,8 @@ class FramePredictor(HasState):
         precision: Precision = FLOAT32,
     ) -> None:
         self.config, self.obs_shape, self.num_actions = config, obs_shape, num_actions
-        self.precision = precision
+        self.precision, self.seed = precision, seed
         self.channels, self.context, self.device = channels, network.context, torch.device(device)
-        self.seed = seed
         network.initialize()
         self.heads = RewardDiscountHeads(network.num_features)
         self.heads.to(device)
@@ -202,9 +200,8 @@ class FramePredictor(HasState):
 
         x' is the predicted and x the true frame, both in 0..1; the squared error is summed over
         pixels, as published. A network with a loss of its own, such as a diffusion model's, has
-        that in place of the squared error. An adversary adds its weighted score of x' and its own
-        loss, whose gradient is that of the adversary alone. A step's input are the predictions
-        before it, or true frames under teacher forcing.
+        that in place of the squared error. An adversary adds its weighted score and its own loss.
+        A step's input are the predictions before it, or true frames under teacher forcing.
         """
         obs, action = segment.obs.to(self.device), segment.action.to(self.device)
         discount = segment.discount.to(self.device)
@@ -233,12 +230,10 @@ class FramePredictor(HasState):
                 heads_loss = self.heads.loss(output.features, reward[:, t], discount[:, t])
             frame, carry = output.frame.float(), output.carry
             squared_errors.append((frame - target).square().sum((1, 2, 3)))
-            own_loss = output.loss
-            frame_losses.append(squared_errors[-1] / 2 if own_loss is None else own_loss)
+            frame_losses.append(squared_errors[-1] / 2 if output.loss is None else output.loss)
             if self.adversary is not None:
                 score_loss, hinge = self.adversary.losses(network_input, one_hot, frame, target)
-                weighted = self.config.adversarial * score_loss
-                frame_losses[-1] = frame_losses[-1] + weighted + hinge
+                frame_losses[-1] = frame_losses[-1] + self.config.adversarial * score_loss + hinge
                 hinges.append(hinge)
             kls.append(torch.zeros_like(squared_errors[-1]) + output.kl)
             heads_losses.append(heads_loss)

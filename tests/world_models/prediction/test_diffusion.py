@@ -25,6 +25,8 @@ from reverie.world_models.prediction.diffusion import (
     TINY_DIFFUSION,
     DiffusionConfig,
     DiffusionNetwork,
+)
+from reverie.world_models.prediction.edm import (
     effective_target,
     euler_sample,
     karras_sigmas,
