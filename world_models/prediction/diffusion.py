@@ -1,26 +1,14 @@
-"""A diffusion model of the next frame: DIAMOND's denoiser, on the formulation of EDM.
+"""A diffusion model of the next frame: DIAMOND's denoiser.
 
-Alonso et al. 2024, "Diffusion for World Modeling: Visual Details Matter in Atari", over Karras et
-al. 2022, "Elucidating the Design Space of Diffusion-Based Generative Models". A network F learns to
-remove Gaussian noise of standard deviation s from the next frame x, given the frames before it and
-the action (EDM, eq. 7):
-
-    D(y; s) = c_skip y + c_out F(c_in y; c_noise, obs, action),    y = x + s n
-
-    c_skip = d^2 / (s^2 + d^2)        c_in    = 1 / sqrt(s^2 + d^2)
-    c_out  = s d / sqrt(s^2 + d^2)    c_noise = log(s) / 4
-
-so that for pixels of standard deviation d both the input of F and its target have unit variance.
-The loss is |F - (x - c_skip y) / c_out|^2, averaged over pixels, with log s normal.
-
-A frame is drawn by Euler steps on dx/ds = (x - D(x; s)) / s, from noise of the greatest level to
-none. Three of them suffice, because the frames and the action before determine most of a frame.
+Alonso et al. 2024, "Diffusion for World Modeling: Visual Details Matter in Atari". A U-Net learns
+to remove Gaussian noise from the next frame, given the frames before it and the action, with the
+loss and the sampler of EDM. Three steps per frame suffice, because what comes before determines
+most of it. Reward and discount are read by a network of their own from the observation, the action
+and the next frame; in the paper it has an LSTM over time.
 """
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import NamedTuple
 
 import torch
@@ -31,6 +19,7 @@ from torch.nn import functional
 from ...envs import prng
 from ...envs.checks import above, at_least, check
 from ...envs.interface import Carry
+from .edm import effective_target, euler_sample, karras_sigmas, preconditioning
 from .encoder_decoder import Size
 from .feedforward import SMALL, TINY
 from .frame_network import FrameNetwork, FrameOutput
@@ -41,8 +30,6 @@ LOG_SIGMA_MEAN, LOG_SIGMA_STD = -0.4, 1.2
 """Of the noise levels in training."""
 TRAINING_RANGE = 2e-3, 20.0
 """Bounds of the noise levels in training."""
-SIGMA_MIN, SIGMA_MAX, RHO = 2e-3, 5.0, 7
-"""Of the noise levels in sampling (EDM, eq. 5)."""
 SCALE = 2
 """A frame in 0..1 spans as many units as one in -1..1 does in the paper."""
 
@@ -88,11 +75,10 @@ class DiffusionConfig(FramePredictorConfig):
     denoising_steps: int = 3
     """Euler steps per frame."""
     sigma_data: float = 0.5
-    """Standard deviation of the pixels as the denoiser assumes it, d; frames span 2. That of frames
-    minus the mean frame is less where few pixels change, and near it training is faster."""
+    """Assumed standard deviation of pixels that span 2, d; less suits frames where little moves."""
     conditioning_noise: float = 0.0
-    """Standard deviation of noise on the observations in training, in gray levels of 0..1: the
-    predictions that follow depend less on the errors of those before. As published, 0."""
+    """Standard deviation of noise on the observations in training, in units of 0..1; none in the
+    paper. With it, a prediction depends less on the errors of those before it."""
     horizons: tuple[int, ...] = (2,)
     """Steps predicted: the second from the denoised frame of the first."""
     learning_rates: tuple[float, ...] = (1e-4,)
@@ -176,8 +162,8 @@ class DiffusionNetwork(FrameNetwork):
         Own frames among the observations have no gradient, as published.
         """
         obs, rng = SCALE * obs.detach(), carry["rng"]
+        next_carry: Carry = {"rng": prng.next_rng(rng)}
         noise = _noise(rng, self.frame_shape, prng.Purpose.LATENT)
-        next_carry = {"rng": prng.next_rng(rng)}
         if target is None:
             frame = euler_sample(
                 lambda noisy, sigma: self.denoise(noisy, sigma, obs, action)[0], noise, self.sigmas
@@ -186,8 +172,8 @@ class DiffusionNetwork(FrameNetwork):
             return FrameOutput(frame / SCALE, features, next_carry)
         true = SCALE * target
         features = self.outcome(torch.cat([obs, true], 1) / self.sigma_data, action)
-        log_sigma = prng.normal(rng, 1, prng.Purpose.NOISE_LEVEL)[:, 0]
-        sigma = (LOG_SIGMA_MEAN + LOG_SIGMA_STD * log_sigma).exp().clamp(*TRAINING_RANGE)
+        level = prng.normal(rng, 1, prng.Purpose.NOISE_LEVEL)[:, 0]
+        sigma = (LOG_SIGMA_MEAN + LOG_SIGMA_STD * level).exp().clamp(*TRAINING_RANGE)
         if self.conditioning_noise:
             shape = obs.shape[1], *self.frame_shape[1:]
             obs = obs + self.conditioning_noise * _noise(rng, shape, prng.Purpose.OBS_NOISE)
@@ -234,10 +220,7 @@ class Condition(nn.Module):
 
 
 class Outcome(nn.Module):
-    """Features of reward and discount, from the observation, the action and the next frame.
-
-    In the paper an LSTM reads them over time; here they are read step by step.
-    """
+    """Features of reward and discount, from the observation, the action and the next frame."""
 
     def __init__(
         self,
@@ -259,47 +242,6 @@ class Outcome(nn.Module):
         """Return the features; frames are the observation's and the next, of unit variance."""
         grid = self.down(frames, self.act(action))[-1]
         return functional.silu(self.hidden(functional.silu(grid).flatten(1)))
-
-
-def preconditioning(
-    sigma: Float[Tensor, " B"], sigma_data: float
-) -> tuple[Float[Tensor, "B 1 1 1"], Float[Tensor, "B 1 1 1"], Float[Tensor, "B 1 1 1"]]:
-    """Return c_skip, c_out and c_in of noise levels (EDM, table 1)."""
-    sigma = sigma[:, None, None, None]
-    total = sigma.square() + sigma_data**2
-    return sigma_data**2 / total, sigma * sigma_data / total.sqrt(), 1 / total.sqrt()
-
-
-def effective_target(
-    frame: Float[Tensor, "B C H W"],
-    noisy: Float[Tensor, "B C H W"],
-    sigma: Float[Tensor, " B"],
-    sigma_data: float,
-) -> Float[Tensor, "B C H W"]:
-    """Return what F should be for D to be the frame: (x - c_skip y) / c_out (EDM, eq. 8)."""
-    c_skip, c_out, _ = preconditioning(sigma, sigma_data)
-    return (frame - c_skip * noisy) / c_out
-
-
-def karras_sigmas(steps: int) -> list[float]:
-    """Return ``steps`` falling noise levels, even in their 7th root, and 0 (EDM, eq. 5)."""
-    high, low = SIGMA_MAX ** (1 / RHO), SIGMA_MIN ** (1 / RHO)
-    levels = [(high + i / max(1, steps - 1) * (low - high)) ** RHO for i in range(steps)]
-    return [*levels, 0.0]
-
-
-def euler_sample(
-    denoise: Callable[[Tensor, Tensor], Tensor], noise: Float[Tensor, "B ..."], sigmas: list[float]
-) -> Float[Tensor, "B ..."]:
-    """Sample by Euler steps on dx/ds = (x - D(x; s)) / s over falling levels s.
-
-    ``noise`` is N(0, 1). A step to level 0 returns D.
-    """
-    x = sigmas[0] * noise
-    for sigma, lower in pairwise(sigmas):
-        denoised = denoise(x, x.new_full((len(x),), sigma))
-        x = denoised + lower / sigma * (x - denoised)
-    return x
 
 
 def _noise(

@@ -40,9 +40,8 @@ class FramePredictorConfig(CurriculumConfig):
     """Additional weight of the squared errors of pixels that change from the previous frame; the
     weights of a frame are scaled to a mean of 1."""
     adversarial: float = 0.0
-    """Weight of the score by a discriminator of predicted and true frames, which makes predictions
-    sharp where the future is random; 0 trains none. The squared errors that it is added to are
-    summed over pixels of 0..1."""
+    """Weight of a discriminator's score of predicted frames beside their errors, which are summed
+    over pixels: sharper predictions where the future is random. 0 trains no discriminator."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -116,9 +115,8 @@ class FramePredictor(HasState):
         precision: Precision = FLOAT32,
     ) -> None:
         self.config, self.obs_shape, self.num_actions = config, obs_shape, num_actions
-        self.precision = precision
+        self.precision, self.seed = precision, seed
         self.channels, self.context, self.device = channels, network.context, torch.device(device)
-        self.seed = seed
         network.initialize()
         self.heads = RewardDiscountHeads(
             network.num_features, config.reward_head, hidden=config.head_hidden

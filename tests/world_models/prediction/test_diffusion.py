@@ -25,6 +25,8 @@ from reverie.world_models.prediction.diffusion import (
     TINY_DIFFUSION,
     DiffusionConfig,
     DiffusionNetwork,
+)
+from reverie.world_models.prediction.edm import (
     effective_target,
     euler_sample,
     karras_sigmas,
@@ -190,7 +192,7 @@ def test_it_learns_the_frames_and_rewards_of_catch() -> None:
     for t in islice(interact(envs, RandomPolicy(3)), 300):
         replay.append(t, t.next_step.reward)
     envs.close()
-    model, _ = build(fast(3e-3), (1, 10, 5))
+    model, _ = build(replace(fast(3e-3), batch_sizes=(32,)), (1, 10, 5))
     for _ in range(200):
         model.update(replay.sample_segments(*model.batch_shape))
     test = replay.sample_segments(200, 1)
@@ -214,7 +216,7 @@ def test_frames_of_any_size_keep_it(size: Any) -> None:
 
 
 def test_the_published_denoiser() -> None:
-    """Four stages of 64 maps: 9 levels of skips fit 64 x 64 frames, and 13 blocks on the way up."""
+    """Four stages of 64 maps and two blocks each, and a block up for every grid on the way down."""
     network = DiffusionConfig().build_network((12, 64, 64), 18, 3)
     assert isinstance(network, DiffusionNetwork)
     grids = network.denoiser.down(torch.zeros(1, 15, 64, 64), torch.zeros(1, 256))
