@@ -66,9 +66,9 @@ def measure_dreams(
 
     By measure, model and horizon: ``quality``, the mean over frames of each of these measures;
     ``two_sample``, of a classifier of true and predicted frames; ``objects``, the share of lost
-    objects by name; ``frechet``, the distance in random
-    features, in units of their mean variance over real frames; ``returns``, sums of rewards up
-    to the horizon beside the recorded ones. ``report`` is called with what is measured next.
+    objects by name; ``frechet``, the distance in random features, in units of their mean variance
+    over real frames; ``returns``, sums of rewards up to the horizon beside the recorded ones.
+    ``report`` is called with what is measured next.
     """
     table: dict[str, Any] = {
         "features": FEATURES,

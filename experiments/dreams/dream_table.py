@@ -115,7 +115,7 @@ def _single_steps(table: dict[str, Any]) -> Iterator[str]:
     for event in next(iter(table.values())):
         first = next(iter(table.values()))[event]
         count, steps = first["events"], first["steps"]
-        yield f"  {event}: {count:,} of {steps:,} steps, mean {first['mean_true']:+.4f}"
+        yield f"  {event}: {count:,} of {steps:,} steps, true mean {first['mean_true']:+.4f}"
         for name, events in table.items():
             numbers = events[event]
             auc = f"undefined, as {'every' if count else 'no'} step is one"
