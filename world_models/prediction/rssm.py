@@ -133,7 +133,10 @@ what happens in a step, so pixels weigh more and fewer nats are free."""
 
 
 class RSSMNetwork(nn.Module):
-    """Encoder of an observation, recurrence, prior, posterior, and decoder of a frame."""
+    """Encoder of an observation, recurrence, prior, posterior, and decoder of a frame.
+
+    Raises UsageError for frames that are too small for the layers of the size.
+    """
 
     def __init__(
         self,

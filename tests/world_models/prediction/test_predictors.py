@@ -51,7 +51,7 @@ EXAMPLES: dict[str, list[PredictorConfig]] = {
         StochasticConfig(size="tiny", latent=3, **FAST),
     ],
     "mlp": [MLPPredictorConfig(hidden=(16, 32, 32, 16), **FAST)],
-    "rssm": [RSSMConfig(segment_length=4, batch_size=2, context=2)],
+    "rssm": [RSSMConfig(deter=16, units=16, classes=4, segment_length=2, batch_size=2)],
     "small-rssm": [replace(SMALL_RSSM, segment_length=4, batch_size=4)],
 }
 """Sizes that train within a test; a predictor without an entry is tested with its defaults."""
