@@ -220,8 +220,9 @@ class Replay:
         available = (self.head - row - 1) % self.num_rows + 1  # timesteps up to the newest
         last = torch.zeros(4 * batch_size, timesteps + 1, dtype=torch.bool)
         last[:, 1:] = self.episode_end.view(-1)[window].cumsum(1) > 0
-        last |= torch.arange(timesteps + 1) > available[:, None]
-        truncated = last[:, :-1].any(1) | (available < timesteps)
+        last[:, :-1] |= torch.arange(timesteps) >= available[:, None]
+        truncated = last[:, :-1].any(1)
+        last[:, -1] |= truncated
         chosen = truncated.int().sort(stable=True).indices[:batch_size]
         row, env, window, last = row[chosen], env[chosen], window[chosen], last[chosen]
         rows = row[:, None] + torch.arange(timesteps + 1)
