@@ -316,7 +316,10 @@ def check_obs_shape(obs: UInt8[Tensor, "B T K H W"], expected: tuple[int, int, i
 def one_hot_actions(
     action: Int64[Tensor, "*b"], num_actions: int
 ) -> Float[Tensor, "*b {num_actions}"]:
-    """Encode actions as rows; on a CPU only, where it costs no synchronization, check the range."""
+    """Encode actions as rows; raises UsageError for one out of range.
+
+    That is on a CPU only, where the check costs no synchronization.
+    """
     if action.device.type == "cpu" and action.numel() and int(action.max()) >= num_actions:
         raise UsageError(
             f"The predictor got action {int(action.max())}, and its actions are "

@@ -133,7 +133,10 @@ what happens in a step, so pixels weigh more and fewer nats are free."""
 
 
 class RSSMNetwork(nn.Module):
-    """Encoder of an observation, recurrence, prior, posterior, and decoder of a frame."""
+    """Encoder of an observation, recurrence, prior, posterior, and decoder of a frame.
+
+    Raises UsageError for frames that are too small for the layers of the size.
+    """
 
     def __init__(
         self,
@@ -299,7 +302,7 @@ class RSSM(HasState):
         """Take a gradient step on the mean loss over all observations of the segments."""
         check_obs_shape(segment.obs, self.obs_shape)
         if not self.mean_frame.fitted:
-            frames = segment.obs[:, :, -self.channels :].flatten(0, 1)
+            frames = segment.obs[_weights(segment) > 0][:, -self.channels :]
             self.mean_frame.fit(frames.to(self.device))
         loss, metrics = self.loss(segment)
         self.optimizer.zero_grad()
@@ -361,8 +364,8 @@ class RSSM(HasState):
                 categorical_kl(posterior, prior).detach(),
             )
         )
-        of_steps = segment.valid.to(self.device).cumprod(1).float()
-        weight = torch.cat([torch.ones_like(of_steps[:, :1]), of_steps], 1)
+        weight = _weights(segment).to(self.device)
+        of_steps = weight[:, 1:]
         squared_error, kl_loss, kl_mean = (
             (x * weight).sum() / weight.sum()
             for x in (squared_errors, self.config.dyn_coef * dyn + self.config.rep_coef * rep, kl)
@@ -388,6 +391,12 @@ def sample_classes(probs: Float[Tensor, "B G C"], rng: Int64[Tensor, " B"]) -> F
 def categorical_kl(q: Float[Tensor, "B G C"], p: Float[Tensor, "B G C"]) -> Float[Tensor, " B"]:
     """Compute KL(q || p) in nats, summed over the variables; all probabilities are positive."""
     return (q * (q.log() - p.log())).sum((1, 2))
+
+
+def _weights(segment: Segment) -> Float[Tensor, "B T1"]:
+    """Return 1 for the observations up to the end of an episode, and 0 for those after it."""
+    of_steps = segment.valid.cumprod(1).float()
+    return torch.cat([torch.ones_like(of_steps[:, :1]), of_steps], 1)
 
 
 def _encode_classes(index: Int64[Tensor, "B G"], classes: int) -> Float[Tensor, "B Z"]:

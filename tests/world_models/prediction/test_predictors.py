@@ -68,7 +68,7 @@ EXAMPLES: dict[str, list[PredictorConfig]] = {
         DiffusionConfig(size="tiny", conditioning_noise=0.1, adversarial=0.1, **FAST),
     ],
     "tiny-diffusion": [replace(TINY_DIFFUSION, batch_sizes=(4, 2, 2))],
-    "rssm": [RSSMConfig(segment_length=4, batch_size=2, context=2)],
+    "rssm": [RSSMConfig(deter=16, units=16, classes=4, segment_length=2, batch_size=2)],
     "small-rssm": [replace(SMALL_RSSM, segment_length=4, batch_size=4)],
 }
 """Sizes that train within a test; a predictor without an entry is tested with its defaults."""
