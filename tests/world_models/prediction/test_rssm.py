@@ -15,6 +15,7 @@ from reverie.envs import prng
 from reverie.envs.batched_env import BatchedEnv
 from reverie.envs.interface import Segment
 from reverie.world_models.precision import Precision
+from reverie.world_models.prediction.heads import TwoHot
 from reverie.world_models.prediction.imagination import Imagination
 from reverie.world_models.prediction.latent_dreams import LatentDreams, filtered_states
 from reverie.world_models.prediction.rssm import (
@@ -50,7 +51,7 @@ def test_the_loss_of_a_network_of_zeros_by_hand() -> None:
     model.mean_frame.fitted = True
     loss, metrics = model.loss(data)
     # Of seven observations: the second segment has ended before its last.
-    pixels, nats, heads = 3 / 7 / (2 * 0.25), 0.6 * 0.7, math.log(2)
+    pixels, nats, heads = 3 / 7 / (2 * 0.25), 0.6 * 0.7, math.log(2 * TwoHot.num_outputs)
     assert float(loss.detach()) == pytest.approx(pixels + nats + heads, rel=1e-5)
     assert float(metrics["kl"]) == pytest.approx(0, abs=1e-6)
     assert float(metrics["squared_error"]) == pytest.approx(3 / 7 * 255**2 / (24 * 28), rel=1e-5)
