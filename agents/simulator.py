@@ -124,7 +124,7 @@ class Simulator(HasState):
             if not math.isfinite(float(metrics["loss"])):
                 raise NumericalError(
                     f"The predictor's loss at agent step {self.steps} is {metrics['loss']}; "
-                    "choose smaller agent.predictor.learning_rates."
+                    "choose a smaller learning rate of agent.predictor."
                 )
         return {f"predictor/{name}": value for name, value in metrics.items()}
 

@@ -19,9 +19,9 @@ from reverie.agents.policies import EpsilonGreedy, RandomPolicy
 from reverie.envs.batched_env import BatchedEnv
 from reverie.envs.catch import CatchConfig
 from reverie.envs.interface import Carry, EnvConfig, Metrics, Segment
+from reverie.experiments.inspectors.panels import Panel
 from reverie.experiments.play import launch
 from reverie.experiments.play.game import Game
-from reverie.experiments.play.panels import Panel
 from reverie.experiments.play.server import Server
 from reverie.experiments.play.session import Session
 from reverie.experiments.play.setup import PlaySetup

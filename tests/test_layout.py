@@ -25,6 +25,7 @@ ORDER = (
         "experiments.sessions",
     ),
     ("experiments.training",),
+    ("experiments.inspectors",),
     (
         "experiments.ablation",
         "experiments.bench",

@@ -12,7 +12,7 @@ from typing import Literal, NamedTuple
 from ..evaluation.drawn_text import axis_values, number, shortened, text_width, wrap
 from ..evaluation.images import fit
 from ..evaluation.video import Image
-from .panels import BarChart, Heatmap, Images, LineChart, Panel, Table
+from ..inspectors.panels import BarChart, Heatmap, Images, LineChart, Panel, Table
 
 WIDTH, GAP = 320.0, 8.0
 LINE = 17.0

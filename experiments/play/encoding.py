@@ -14,9 +14,9 @@ from PIL import Image as Pillow
 
 from ..evaluation.images import pixel_aspect
 from ..evaluation.video import Image
+from ..inspectors.panels import Images, Panel, View
 from ..runs.files import to_json
 from .drawing import WIDTH, Box, Drawing, Line, PlacedImage, Text, draw
-from .panels import Images, Panel, View
 
 
 def pack(state: dict[str, Any], packed_view: bytes) -> bytes:

@@ -12,8 +12,8 @@ from PIL import ImageColor, ImageDraw
 from ..evaluation.drawn_text import font, wrap
 from ..evaluation.images import fit
 from ..evaluation.video import Image
+from ..inspectors.panels import Picture, View
 from .drawing import LINE, WIDTH, Box, Drawing, Line, PlacedImage, Text, draw
-from .panels import Picture, View
 
 FILM_WIDTH, FILM_HEIGHT = 1280, 720
 MARGIN, GAP, PADDING = 16, 10, 10

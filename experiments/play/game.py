@@ -9,7 +9,7 @@ from ...envs.interface import EnvConfig, TimeStep
 from ...envs.maze import Maze
 from ..evaluation.screen import frame_to_image, screen_of
 from ..evaluation.video import Image
-from .panels import Images, Picture
+from ..inspectors.panels import Images, Picture
 
 
 class Game:

@@ -3,7 +3,7 @@
 import math
 from typing import Any
 
-from .frame_completion import FrameCompletion
+from ..inspectors.frame_completion import FrameCompletion
 from .session import SPEEDS, Session
 
 

@@ -16,17 +16,17 @@ from ...agents.interface import ActOutput
 from ...envs import prng
 from ..evaluation.box_drawings import draw_boxes
 from ..evaluation.video import VideoWriter
-from .bonus_inspectors import DensityBonusInspector, PretrainedDensityInspector
-from .context import AdjustableInspector, StepContext
-from .dream import Dream
+from ..inspectors.bonus_inspectors import DensityBonusInspector, PretrainedDensityInspector
+from ..inspectors.context import AdjustableInspector, StepContext
+from ..inspectors.dream import Dream
+from ..inspectors.frame_completion import FrameCompletion
+from ..inspectors.inspectors import build_inspectors
+from ..inspectors.learned_parts import parts_of, untrained_reason
+from ..inspectors.panels import Picture, View
 from .encoding import pack, pack_view
 from .film import render_view
-from .frame_completion import FrameCompletion
 from .history import Entry, Event, History
-from .inspectors import build_inspectors
 from .keys import Keyboard
-from .learned_parts import parts_of, untrained_reason
-from .panels import Picture, View
 from .setup import PlaySetup
 
 SPEEDS = (1, 2, 5, 10, 15, 30, 60, 120)

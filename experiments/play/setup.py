@@ -15,13 +15,13 @@ from ...world_models.precision import FLOAT32
 from ..config.serialization import read_job
 from ..datasets.writer import Manifest
 from ..evaluation.trained_agent import load_trained
+from ..inspectors.learned_parts import PretrainedDensity
 from ..runs.run import Run
 from ..training.densities import DensityPretraining
 from ..training.predictors import PredictorPretraining
 from ..training.pretrain import Pretraining, load_model
 from ..training.representations import RepresentationPretraining
 from .game import Game
-from .learned_parts import PretrainedDensity
 
 
 @dataclass(frozen=True)

@@ -20,9 +20,8 @@ from ...envs.errors import UsageError
 from ...envs.interface import Metrics
 from ...world_models.interface import Predictor, PredictorConfig
 from ...world_models.precision import FLOAT32, Precision
-from ...world_models.prediction.ensemble import Ensemble
 from ...world_models.prediction.feedforward import FeedforwardConfig
-from ...world_models.prediction.frame_predictor import FramePredictor
+from ...world_models.prediction.mean_frame import HasMeanFrame
 from ..datasets.batches import Batches
 from ..datasets.dataset import Recording
 from ..datasets.open_loop import (
@@ -81,7 +80,7 @@ class PredictorPretraining(Pretraining):
             device=device,
             precision=precision,
         )
-        if isinstance(predictor, FramePredictor | Ensemble):
+        if isinstance(predictor, HasMeanFrame):
             rows = evenly_spaced(self.rows(recording, "train"), 1000)
             predictor.fit_mean(recording.frames(rows))
         return predictor

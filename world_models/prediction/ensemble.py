@@ -24,7 +24,7 @@ from ...envs.interface import Carry, Metrics, Segment
 from ..interface import Prediction, Predictor, PredictorConfig
 from ..precision import FLOAT32, Precision
 from .feedforward import SMALL
-from .frame_predictor import FramePredictor
+from .mean_frame import HasMeanFrame
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,7 @@ class Ensemble:
     def fit_mean(self, frames: UInt8[Tensor, "M C H W"]) -> None:
         """Set the members' mean frames, where they have them."""
         for member in self.members:
-            if isinstance(member, FramePredictor | Ensemble):
+            if isinstance(member, HasMeanFrame):
                 member.fit_mean(frames)
 
     def start(

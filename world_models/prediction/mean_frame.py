@@ -1,11 +1,21 @@
 """The mean frame, which a predictor subtracts from its inputs and adds to its outputs."""
 
+from typing import Protocol, runtime_checkable
+
 import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from ..precision import to_channels_last
 from ..state import HasState
+
+
+@runtime_checkable
+class HasMeanFrame(Protocol):
+    """A predictor that subtracts a mean frame."""
+
+    def fit_mean(self, frames: UInt8[Tensor, "M C H W"]) -> None:
+        """Set the mean frame to that of these frames."""
 
 
 class MeanFrame(HasState):

@@ -12,12 +12,11 @@ All distributions of classes are mixed with 1% of the uniform one. The gradient 
 straight through to its probabilities.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Bool, Float, Int64, UInt8
 from torch import Tensor, nn
-from torch.nn import functional
 
 from ...envs import prng
 from ...envs.checks import above, at_least, check, within
@@ -25,27 +24,13 @@ from ...envs.interface import Carry, Metrics, Segment
 from ..interface import Prediction, PredictorConfig
 from ..precision import FLOAT32, Precision
 from ..state import HasState
-from .encoder_decoder import (
-    ARCHITECTURES,
-    Architecture,
-    Decoder,
-    Encoder,
-    Layer,
-    Size,
-    architecture_for,
-    initialize,
-)
+from .encoder_decoder import Size, initialize
 from .frame_predictor import check_obs_shape, one_hot_actions
 from .heads import RewardDiscountHeads
 from .latent_dreams import filtered_states
 from .mean_frame import MeanFrame
+from .rssm_network import RSSMNetwork, categorical_kl, encode_classes, sample_classes
 
-PUBLISHED = Architecture(
-    tuple(Layer(channels, 4, 2, (1, 1)) for channels in (32, 64, 128, 256)),
-    hidden=512,
-    min_frame=(16, 16),
-)
-"""The convolutions of DreamerV3's size S, and a hidden layer."""
 GRADIENT_CLIP = 1000.0
 """Norm to which gradients are clipped, as published."""
 
@@ -132,71 +117,6 @@ TINY_RSSM = RSSMConfig(
 what happens in a step, so pixels weigh more and fewer nats are free."""
 
 
-class RSSMNetwork(nn.Module):
-    """Encoder of an observation, recurrence, prior, posterior, and decoder of a frame.
-
-    Raises UsageError for frames that are too small for the layers of the size.
-    """
-
-    def __init__(
-        self,
-        config: RSSMConfig,
-        obs_shape: tuple[int, int, int],
-        num_actions: int,
-        channels: int,
-    ) -> None:
-        super().__init__()
-        architecture = architecture_for(
-            config.size, obs_shape, ARCHITECTURES | {"published": PUBLISHED}
-        )
-        deter, units, latents = config.deter, config.units, config.groups * config.classes
-        self.groups, self.uniform_mix = config.groups, config.uniform_mix
-        self.encoder = Encoder(architecture, obs_shape)
-        self.step_input = _layer(latents + num_actions, units)
-        self.gates = nn.Sequential(
-            nn.Linear(units + deter, 3 * deter, bias=False), nn.LayerNorm(3 * deter)
-        )
-        self.prior_layers = nn.Sequential(_layer(deter, units), nn.Linear(units, latents))
-        self.posterior_layers = nn.Sequential(
-            _layer(deter + architecture.hidden, units), nn.Linear(units, latents)
-        )
-        state = replace(architecture, hidden=deter + latents)
-        self.decoder = Decoder(state, self.encoder.shapes, channels)
-        self.head_layers = _layer(deter + latents, units)
-
-    def advance(
-        self,
-        deter: Float[Tensor, "B D"],
-        latent: Float[Tensor, "B Z"],
-        action: Float[Tensor, "B A"],
-    ) -> Float[Tensor, "B D"]:
-        """Return the next deterministic state, in -1..1, after a one-hot action.
-
-        The GRU has a LayerNorm, and its update gate begins nearly closed, as published.
-        """
-        inputs = self.step_input(torch.cat([latent, action], 1))
-        reset, candidate, gate = self.gates(torch.cat([inputs, deter], 1)).float().chunk(3, 1)
-        candidate = (reset.sigmoid() * candidate).tanh()
-        gate = (gate - 1).sigmoid()
-        next_deter: Tensor = gate * candidate + (1 - gate) * deter
-        return next_deter
-
-    def prior(self, deter: Float[Tensor, "B D"]) -> Float[Tensor, "B G C"]:
-        """Return the probabilities of the classes of z_t, given h_t."""
-        return self._probs(self.prior_layers(deter))
-
-    def posterior(
-        self, deter: Float[Tensor, "B D"], embedding: Float[Tensor, "B E"]
-    ) -> Float[Tensor, "B G C"]:
-        """Return the probabilities of the classes of z_t, given h_t and the encoded observation."""
-        return self._probs(self.posterior_layers(torch.cat([deter, embedding], 1)))
-
-    def _probs(self, logits: Float[Tensor, "B Z"]) -> Float[Tensor, "B G C"]:
-        probs = logits.float().unflatten(1, (self.groups, -1)).softmax(2)
-        mixed: Tensor = (1 - self.uniform_mix) * probs + self.uniform_mix / probs.shape[2]
-        return mixed
-
-
 class RSSM(HasState):
     """A ``LatentPredictor`` of frames whose posterior reads whole observations, all their frames.
 
@@ -224,7 +144,17 @@ class RSSM(HasState):
         self.batch_shape = config.batch_size, config.segment_length
         self.num_features = config.deter + config.groups * config.classes
         with prng.seeded(seed):
-            network = RSSMNetwork(config, obs_shape, num_actions, channels)
+            network = RSSMNetwork(
+                obs_shape,
+                num_actions,
+                channels,
+                size=config.size,
+                deter=config.deter,
+                units=config.units,
+                groups=config.groups,
+                classes=config.classes,
+                uniform_mix=config.uniform_mix,
+            )
             initialize(network)
             self.heads = RewardDiscountHeads(config.units, "two-hot")
         self.network = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -233,6 +163,10 @@ class RSSM(HasState):
         self.parameters = [*network.parameters(), *self.heads.parameters()]
         self.optimizer = torch.optim.Adam(self.parameters, lr=config.learning_rate, fused=True)
         self.updates = 0
+
+    def fit_mean(self, frames: UInt8[Tensor, "M C H W"]) -> None:
+        """Set the mean frame; without a call, the first update fits it to its own frames."""
+        self.mean_frame.fit(frames)
 
     def initial(self, n: int) -> Carry:
         rng = prng.initial_rng(self.seed, prng.Purpose.DREAM, n)
@@ -259,7 +193,7 @@ class RSSM(HasState):
                 carry["deter"] * keep, carry["latent"] * keep, one_hot * keep
             )
             mode = self.network.posterior(deter, embedding).argmax(2)
-        latent = _encode_classes(mode, self.config.classes)
+        latent = encode_classes(mode, self.config.classes)
         return {"deter": deter, "latent": latent, "rng": carry["rng"]}
 
     def start(
@@ -303,7 +237,7 @@ class RSSM(HasState):
         check_obs_shape(segment.obs, self.obs_shape)
         if not self.mean_frame.fitted:
             frames = segment.obs[_weights(segment) > 0][:, -self.channels :]
-            self.mean_frame.fit(frames.to(self.device))
+            self.fit_mean(frames.to(self.device))
         loss, metrics = self.loss(segment)
         self.optimizer.zero_grad()
         loss.backward()
@@ -380,29 +314,7 @@ class RSSM(HasState):
         }
 
 
-def sample_classes(probs: Float[Tensor, "B G C"], rng: Int64[Tensor, " B"]) -> Float[Tensor, "B Z"]:
-    """Draw a class of each variable by the inverse of its distribution function, as one-hot."""
-    uniforms = prng.uniform(rng, probs.shape[1], prng.Purpose.LATENT)[:, :, None]
-    # Without the last cumulative probability, which may be rounded to less than 1.
-    index = (uniforms >= probs.detach().cumsum(2)[:, :, :-1]).sum(2)
-    return _encode_classes(index, probs.shape[2])
-
-
-def categorical_kl(q: Float[Tensor, "B G C"], p: Float[Tensor, "B G C"]) -> Float[Tensor, " B"]:
-    """Compute KL(q || p) in nats, summed over the variables; all probabilities are positive."""
-    return (q * (q.log() - p.log())).sum((1, 2))
-
-
 def _weights(segment: Segment) -> Float[Tensor, "B T1"]:
     """Return 1 for the observations up to the end of an episode, and 0 for those after it."""
     of_steps = segment.valid.cumprod(1).float()
     return torch.cat([torch.ones_like(of_steps[:, :1]), of_steps], 1)
-
-
-def _encode_classes(index: Int64[Tensor, "B G"], classes: int) -> Float[Tensor, "B Z"]:
-    return functional.one_hot(index, classes).flatten(1).float()
-
-
-def _layer(inputs: int, outputs: int) -> nn.Sequential:
-    """Return a linear layer with a LayerNorm and a SiLU, as published."""
-    return nn.Sequential(nn.Linear(inputs, outputs, bias=False), nn.LayerNorm(outputs), nn.SiLU())

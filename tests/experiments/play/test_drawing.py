@@ -11,6 +11,16 @@ from PIL import ImageColor
 
 from reverie.experiments.evaluation.drawn_text import axis_values, shortened, text_width, wrap
 from reverie.experiments.evaluation.images import fit
+from reverie.experiments.inspectors.panels import (
+    BarChart,
+    Heatmap,
+    Images,
+    LineChart,
+    Panel,
+    Picture,
+    Table,
+    View,
+)
 from reverie.experiments.play.drawing import WIDTH, Box, Drawing, Line, PlacedImage, Text, draw
 from reverie.experiments.play.encoding import to_svg
 from reverie.experiments.play.film import (
@@ -23,16 +33,6 @@ from reverie.experiments.play.film import (
     STYLE_SHEET,
     palette,
     render_view,
-)
-from reverie.experiments.play.panels import (
-    BarChart,
-    Heatmap,
-    Images,
-    LineChart,
-    Panel,
-    Picture,
-    Table,
-    View,
 )
 
 LONG = "a name much longer than a panel is wide, without_any_space_in_its_last_and_longest_word"

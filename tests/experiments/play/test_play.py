@@ -16,11 +16,11 @@ from hypothesis import strategies as st
 from reverie.agents.dqn import DQNConfig
 from reverie.agents.interface import ActOutput
 from reverie.agents.networks import MLPConfig
+from reverie.experiments.inspectors.panels import BarChart, Images, Picture, Slider, View
 from reverie.experiments.play.encoding import pack, pack_view
 from reverie.experiments.play.history import Entry, Event, History
 from reverie.experiments.play.keys import Keyboard
 from reverie.experiments.play.messages import execute
-from reverie.experiments.play.panels import BarChart, Images, Picture, Slider, View
 from reverie.world_models.planning.figar import FiGARConfig
 
 from play_fixtures import STRAW, StaticPredictor, build_session

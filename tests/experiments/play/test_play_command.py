@@ -19,10 +19,10 @@ from reverie import Experiment
 from reverie.envs.atari.atari import AtariConfig
 from reverie.envs.errors import UsageError
 from reverie.experiments.cli import main as cli
+from reverie.experiments.inspectors.learned_parts import PretrainedDensity
+from reverie.experiments.inspectors.panels import BarChart, Images, Table
 from reverie.experiments.play import launch
-from reverie.experiments.play.learned_parts import PretrainedDensity
 from reverie.experiments.play.messages import execute
-from reverie.experiments.play.panels import BarChart, Images, Table
 from reverie.experiments.play.session import Session
 from reverie.experiments.play.setup import load_setup
 

@@ -18,12 +18,8 @@ from reverie.world_models.precision import Precision
 from reverie.world_models.prediction.heads import TwoHot
 from reverie.world_models.prediction.imagination import Imagination
 from reverie.world_models.prediction.latent_dreams import LatentDreams, filtered_states
-from reverie.world_models.prediction.rssm import (
-    RSSM,
-    TINY_RSSM,
-    categorical_kl,
-    sample_classes,
-)
+from reverie.world_models.prediction.rssm import RSSM, TINY_RSSM
+from reverie.world_models.prediction.rssm_network import categorical_kl, sample_classes
 
 from sample_agents import SMALL_CATCH
 from sample_models import NUM_ACTIONS, OBS_SHAPE, segment, start

@@ -12,8 +12,8 @@ from reverie.envs.batched_env import BatchedEnv
 from reverie.envs.catch import CatchConfig
 from reverie.envs.maze import MazeConfig
 from reverie.experiments.evaluation.box_drawings import Boxes, draw_boxes
+from reverie.experiments.inspectors.panels import Images
 from reverie.experiments.play.messages import execute
-from reverie.experiments.play.panels import Images
 from reverie.experiments.play.session import Session
 from reverie.world_models.density.bound import BoundConfig
 from reverie.world_models.latents.vae import VAEConfig

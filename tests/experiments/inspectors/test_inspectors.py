@@ -19,14 +19,14 @@ from reverie.envs.batched_env import BatchedEnv
 from reverie.envs.catch import CatchConfig
 from reverie.envs.maze import MazeConfig
 from reverie.experiments.evaluation.screen import frame_to_image, plane_colors
-from reverie.experiments.play.messages import execute
-from reverie.experiments.play.panels import (
+from reverie.experiments.inspectors.panels import (
     BarChart,
     Heatmap,
     Images,
     Table,
 )
-from reverie.experiments.play.representation_inspector import decode_keys
+from reverie.experiments.inspectors.representation_inspector import decode_keys
+from reverie.experiments.play.messages import execute
 from reverie.world_models.latents.vae import VAEConfig
 from reverie.world_models.planning.shortest_path import ShortestPathConfig
 from reverie.world_models.representation.true_state import TrueStateConfig

@@ -6,12 +6,12 @@ import torch
 from reverie.envs.atari.atari import AtariConfig
 from reverie.envs.atari.protocol import PROTOCOLS, AtariProtocol
 from reverie.envs.catch import CatchConfig
-from reverie.experiments.play.dream import Dream
-from reverie.experiments.play.game import Game
-from reverie.experiments.play.messages import execute
-from reverie.experiments.play.panels import (
+from reverie.experiments.inspectors.dream import Dream
+from reverie.experiments.inspectors.panels import (
     LineChart,
 )
+from reverie.experiments.play.game import Game
+from reverie.experiments.play.messages import execute
 from reverie.world_models.prediction.ensemble import EnsembleConfig
 from reverie.world_models.prediction.feedforward import TINY
 from reverie.world_models.prediction.mlp import MLPPredictorConfig

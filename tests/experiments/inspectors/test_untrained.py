@@ -8,7 +8,7 @@ from reverie.agents.bonuses.density_bonus import PseudoCountConfig
 from reverie.agents.loop import interact
 from reverie.envs.batched_env import BatchedEnv
 from reverie.envs.catch import CatchConfig
-from reverie.experiments.play.learned_parts import parts_of, untrained_reason
+from reverie.experiments.inspectors.learned_parts import parts_of, untrained_reason
 from reverie.world_models.latents.vae import VAEConfig
 from reverie.world_models.prediction.mlp import MLPPredictorConfig
 from reverie.world_models.representation.variational import VariationalConfig

@@ -11,10 +11,10 @@ import torch
 from reverie.agents.bonuses.density_bonus import PseudoCount, PseudoCountConfig
 from reverie.envs.batched_env import BatchedEnv
 from reverie.envs.catch import CatchConfig
-from reverie.experiments.play import frame_completion
-from reverie.experiments.play.frame_completion import pixels_along
+from reverie.experiments.inspectors import frame_completion
+from reverie.experiments.inspectors.frame_completion import pixels_along
+from reverie.experiments.inspectors.panels import Images, Table
 from reverie.experiments.play.messages import execute
-from reverie.experiments.play.panels import Images, Table
 from reverie.experiments.play.session import Session
 from reverie.world_models.density.histogram import HistogramConfig
 from reverie.world_models.interface import DensityConfig

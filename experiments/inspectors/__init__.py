@@ -1,0 +1,1 @@
+"""Inspectors: what an agent and its models compute at a timestep, as numbers and pictures."""
