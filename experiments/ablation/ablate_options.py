@@ -19,7 +19,9 @@ class AblateOptions:
     """Games of the env, separated by commas; of Atari also atari26, atari57 or hard. By default
     the preset's own."""
     seeds: int = 3
-    """Number of seeds of each cell, from 0."""
+    """Number of seeds of each cell."""
+    first_seed: int = 0
+    """The first of them; another one than before repeats a grid with independent runs."""
     until: Literal["seeds", "decided"] = "seeds"
     """seeds: train --seeds of each cell. decided: add seeds until each comparison with the baseline
     is decided, or there are --max-seeds."""
@@ -56,6 +58,7 @@ class AblateOptions:
 
     def __post_init__(self) -> None:
         check(self, "", at_least(1), "seeds", "max_seeds", "threads")
+        check(self, "", at_least(0), "first_seed")
         check(self, "", at_least(0), "workers", "steps_per_second", "retries")
         Delta.parse(self.delta)
 

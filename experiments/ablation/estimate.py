@@ -21,7 +21,7 @@ from ..training.task import Task
 from ..training.train import train
 from ..training.train_together import train_together
 from .ablate_options import AblateOptions
-from .grid_tasks import AnyTask, seeds_together, tasks_of
+from .grid_tasks import AnyTask, of_first_seeds, seeds_together, tasks_of
 
 TRIAL_MINUTES = 1 / 6
 TRIAL_WARMUP = 500
@@ -39,7 +39,7 @@ def print_estimate(tasks: Sequence[Task], count: int, options: AblateOptions) ->
         each
         for begin, end in pairwise((0, *analyses))
         for each in seeds_together(
-            [task for task in tasks if begin <= task.experiment.seed < end], count
+            of_first_seeds(tasks, end)[len(of_first_seeds(tasks, begin)) :], count
         )
     ]
     if options.steps_per_second:
@@ -50,7 +50,7 @@ def print_estimate(tasks: Sequence[Task], count: int, options: AblateOptions) ->
         seconds = sum(
             max(task.remaining_timesteps for task in tasks_of(each)) / rate
             for each, rate in zip(work, rates, strict=True)
-            if tasks_of(each)[0].experiment.seed < n
+            if tasks_of(each)[0].experiment.seed < options.first_seed + n
         )
         elapsed = f"{duration(seconds / options.num_workers)} with {options.num_workers} at a time"
         whose = f", for {n} seeds of every cell" if len(analyses) > 1 else ""

@@ -22,8 +22,9 @@ def make_tasks(grid: Grid, options: AblateOptions) -> list[Task]:
     timesteps = next(iter(grid.cells)).total_timesteps
     folder = Path(options.folder or f"runs/ablate/{grid.preset}-{timesteps}").resolve()
     own = replace(grid.options, threads=options.threads, random_play_seconds=0.0, seeds_together=1)
-    tasks = []
-    for seed, cell in itertools.product(range(options.rule.analyses[-1]), grid.cells):
+    first, tasks = options.first_seed, list[Task]()
+    seeds = range(first, first + options.rule.analyses[-1])
+    for seed, cell in itertools.product(seeds, grid.cells):
         experiment = replace(cell, seed=seed)
         env, evaluation = experiment.env.eval_env, options.evaluation
         others = [x for x in evaluation.protocols if with_protocol(env, x) is not env]
@@ -32,10 +33,18 @@ def make_tasks(grid: Grid, options: AblateOptions) -> list[Task]:
                 experiment,
                 folder / default_folder(grid.preset, experiment).name,
                 own,
-                replace(evaluation, protocols=("", *others), video=evaluation.video and not seed),
+                replace(
+                    evaluation, protocols=("", *others), video=evaluation.video and seed == first
+                ),
             )
         )
     return tasks
+
+
+def of_first_seeds(tasks: Sequence[Task], count: int) -> list[Task]:
+    """Return the tasks of the first seeds of a grid, all of whose tasks are given."""
+    end = tasks[0].experiment.seed + count
+    return [task for task in tasks if task.experiment.seed < end]
 
 
 def cell_of(task: Task) -> Experiment:

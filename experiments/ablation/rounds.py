@@ -14,7 +14,7 @@ from ..reporting.run_results import RunResult, read_results
 from ..training.task import Task
 from ..verdicts.verdict import Verdict
 from ..verdicts.verdict_rule import VerdictRule
-from .grid_tasks import cell_of
+from .grid_tasks import cell_of, of_first_seeds
 
 
 class Rounds:
@@ -37,7 +37,7 @@ class Rounds:
         open_cells = {cell_of(task) for task in self.tasks}
         told, verdicts = set[tuple[str, str]](), list[Verdict]()
         for n in self.rule.analyses:
-            due = [x for x in self.tasks if x.experiment.seed < n and cell_of(x) in open_cells]
+            due = [x for x in of_first_seeds(self.tasks, n) if cell_of(x) in open_cells]
             if unfinished := [task for task in due if not task.scores]:
                 print(f"Up to {n} seeds of {len(open_cells)} cells:", flush=True)
                 yield unfinished
@@ -71,7 +71,7 @@ class _Analysis:
 
         They are two, or one if the other has no finished run.
         """
-        folders = {task.folder: task for task in self.tasks if task.experiment.seed < n}
+        folders = {task.folder: task for task in of_first_seeds(self.tasks, n)}
         new = [x for x, task in folders.items() if x not in self.results and task.scores]
         if new:
             read, _ = read_results(new, stochastic=self.stochastic)

@@ -13,7 +13,12 @@ from reverie.experiments.ablation import ablate as ablate_module
 from reverie.experiments.ablation.ablate_options import AblateOptions
 from reverie.experiments.ablation.design import describe_design
 from reverie.experiments.ablation.grid import make_grid
-from reverie.experiments.ablation.grid_tasks import make_tasks, seeds_together, tasks_of
+from reverie.experiments.ablation.grid_tasks import (
+    make_tasks,
+    of_first_seeds,
+    seeds_together,
+    tasks_of,
+)
 from reverie.experiments.ablation.rounds import Rounds
 from reverie.experiments.cli import main as cli
 from reverie.experiments.evaluation.run_evaluation import Evaluation
@@ -123,6 +128,14 @@ def test_a_number_of_seeds_is_analyzed_once(tmp_path: Path) -> None:
     _, seeds = run(tmp_path, score, until="seeds", seeds=5)
     assert {*seeds.values()} == {5}
     assert options(tmp_path, until="seeds", seeds=5).rule == VerdictRule(analyses=(5,))
+
+
+def test_a_grid_is_repeated_with_other_seeds(tmp_path: Path) -> None:
+    _, seeds = run(tmp_path, score, until="seeds", seeds=3, first_seed=100)
+    assert {*seeds.values()} == {3}
+    tasks = make_tasks(GRID, AblateOptions(seeds=3, first_seed=100))
+    assert {task.experiment.seed for task in tasks} == {100, 101, 102}
+    assert {task.experiment.seed for task in of_first_seeds(tasks, 2)} == {100, 101}
 
 
 def test_seeds_of_one_cell_train_together_in_each_round() -> None:
