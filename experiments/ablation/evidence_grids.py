@@ -49,8 +49,8 @@ CATCH = (
     f"dqn env:catch agent:dqn+{CATCH_DQN}+exploration-steps=1000+monte-carlo-weight=0,"
     f"dyna+inner.{CATCH_DQN.replace('+', '+inner.')}+inner.exploration-steps=20000"
     "+model-learning-starts=200+imagination-every=64 agent.predictor:tiny,tiny-mlp,"
-    "tiny-rssm,tiny-diffusion,emulator --num-envs 8 --total-timesteps 3000 --first-seed 100 --seeds 24 "
-    "--episodes 30 --no-video --score training-mean --device cpu --precision fp32"
+    "tiny-rssm,tiny-diffusion,emulator --num-envs 8 --total-timesteps 3000 --first-seed 100 "
+    "--seeds 24 --episodes 30 --no-video --score training-mean --device cpu --precision fp32"
 )
 
 

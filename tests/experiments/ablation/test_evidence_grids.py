@@ -19,7 +19,7 @@ def test_a_grid_compares_models_with_their_absence_and_with_the_true_state(name:
     assert any(others), "a reference"
     assert others.count([]) >= 2, "models"
     assert options.rule.analyses[-1] >= 12
-    assert EVIDENCE[name].cost.startswith(f"{12 * len(grid.cells)} x ")
+    assert EVIDENCE[name].cost.startswith(f"{options.seeds * len(grid.cells)} x ")
 
 
 def test_all_evidence_is_made_by_one_command(monkeypatch: pytest.MonkeyPatch) -> None:
