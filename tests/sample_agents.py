@@ -99,7 +99,12 @@ EXAMPLES: dict[str, AgentConfig] = {
         model_replay_ratio=1.5,
     ),
     "mpc": MPCConfig(
-        TINY, samples=32, horizon=9, iterations=2, model_learning_starts=800, model_replay_ratio=1.0
+        replace(TINY, head_hidden=32),
+        samples=32,
+        horizon=9,
+        iterations=2,
+        model_learning_starts=800,
+        model_replay_ratio=1.0,
     ),
     "thompson": ThompsonConfig(
         network=MLPConfig(),
