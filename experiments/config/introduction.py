@@ -1,5 +1,7 @@
 """What `reverie train --help` opens with: the presets, or what one is and what it can vary."""
 
+from typing import Any
+
 from ...envs.atari.atari import AtariConfig
 from ...envs.atari.games import GAME_LISTS
 from ..runs.terminal_text import description_list, paragraph
@@ -7,6 +9,7 @@ from .experiment import Experiment
 from .presets import DESCRIPTIONS, EXAMPLE, PRESETS
 from .roles import part_at, part_name, roles
 
+EXAMPLES = {"train": EXAMPLE, "imagine": "reverie imagine ppo --game pong predictor:small"}
 PURPOSES = {
     "train": "Train an agent: a preset, with other parts and settings as you like.",
     "imagine": "Train an agent in imagination alone, in rounds: record play, fit a predictor, "
@@ -26,7 +29,7 @@ def overview(command: str) -> str:
             "",
             paragraph("--config runs the experiment of a run again, in another folder."),
             "",
-            paragraph(f"Example: {EXAMPLE.replace('train', command)}"),
+            paragraph(f"Example: {EXAMPLES[command]}"),
             "",
             "Presets:",
             description_list([(name, x.text) for name, x in DESCRIPTIONS.items()]),
@@ -38,7 +41,7 @@ def overview(command: str) -> str:
     )
 
 
-def introduction(name: str, experiment: Experiment, command: str) -> str:
+def introduction(name: str, experiment: Experiment, command: str, options: Any) -> str:
     """Return what a preset or the config of a run is, its main flags, and the choices of each role.
 
     ``name`` is that of the preset, or the run folder.
@@ -49,8 +52,9 @@ def introduction(name: str, experiment: Experiment, command: str) -> str:
     if name in PRESETS:
         description = DESCRIPTIONS[name]
         about = [description.text, f"Paper: {description.paper}."]
-        steps = min(200_000, experiment.total_timesteps)
-        example = f"reverie {command} {name} --total-timesteps {steps}"
+        example = f"reverie {command} {name}"
+        if command == "train":
+            example += f" --total-timesteps {min(200_000, experiment.total_timesteps)}"
     if isinstance(experiment.env, AtariConfig):
         example += " --game pong" * (name in PRESETS)
         flags = [
@@ -60,8 +64,8 @@ def introduction(name: str, experiment: Experiment, command: str) -> str:
             *flags,
         ]
     choices = []
-    for path, table in roles(experiment):
-        chosen = part_name(part_at(experiment, path))
+    for config, path, table in ((x, *role) for x in (options, experiment) for role in roles(x)):
+        chosen = part_name(part_at(config, path))
         choices.append((path, " ".join(f"[{x}]" if x == chosen else x for x in table)))
     texts = [
         *map(paragraph, about),

@@ -25,7 +25,7 @@ class RoundsBenchmark(Recipe):
     """Rounds of recording, fitting and training, as `reverie imagine` makes them."""
 
     experiment: Experiment
-    """The agent and the real env; its length is that of a round, in imagined steps."""
+    """The agent and the real env."""
     options: ImagineOptions
     seeds: tuple[int, ...] = (0, 1, 2)
 
@@ -36,7 +36,7 @@ class RoundsBenchmark(Recipe):
         options = self.options
         return (
             f"{len(self.seeds)} x {options.rounds} rounds of {options.real_steps:,} real and "
-            f"{self.experiment.total_timesteps:,} imagined steps"
+            f"{options.imagined_steps:,} imagined steps"
         )
 
     def measure(self, folder: Path) -> Iterator[dict[str, Any]]:
@@ -56,7 +56,7 @@ class RoundsBenchmark(Recipe):
                 "predictor": predictor,
                 "env_name": env.env_name,
                 "protocol": env.protocol_label,
-                "imagined_steps": experiment.total_timesteps,
+                "imagined_steps": options.imagined_steps,
                 "random": random.to_json(),
                 "runs": runs,
                 "provenance": process_provenance(),
@@ -78,13 +78,13 @@ IMAGINED_ROUNDS = {
             ),
             CatchConfig(),
             num_envs=32,
-            total_timesteps=30_000,
         ),
         ImagineOptions(
             predictor=TINY,
             rounds=4,
             real_steps=2_000,
             num_updates=2_000,
+            imagined_steps=30_000,
             horizon=16,
             eval_episodes=100,
             device="cpu",
@@ -97,7 +97,6 @@ IMAGINED_ROUNDS = {
                 PPOConfig(num_steps=32, anneal_steps=0),
                 AtariConfig(game, PROTOCOLS["atari100k"]),
                 num_envs=64,
-                total_timesteps=200_000,
             ),
             ImagineOptions(predictor=SMALL, precision="bf16", device="cpu", threads=1),
             seeds=(0,),

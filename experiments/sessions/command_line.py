@@ -61,7 +61,7 @@ def parse_command(
     chosen = choose_all(start.experiment, [token for token in tokens if token not in own])
     options = choose_all(replace(usual, imports=imports), own)
     if {"-h", "--help"} & {*flags}:
-        print(introduction(start.name, chosen, command))
+        print(introduction(start.name, chosen, command, options))
     experiment, options = parse_job(
         chosen, options, flags, f"reverie {command} {start.name}", OWN_FLAGS
     )

@@ -56,6 +56,8 @@ class ImagineOptions(RunOptions):
     """Newest recordings that a predictor learns from; older ones are deleted."""
     num_updates: int = 5_000
     """Gradient steps of the predictor in a round; it goes on from the weights of the last round."""
+    imagined_steps: int = 200_000
+    """Agent steps of training in imagination in a round, over all imagined envs."""
     horizon: int = 50
     """Steps after which an imagined episode is truncated."""
     eval_episodes: int = 10
@@ -63,7 +65,14 @@ class ImagineOptions(RunOptions):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        counts = ("real_steps", "num_real_envs", "kept_recordings", "num_updates", "horizon")
+        counts = (
+            "real_steps",
+            "num_real_envs",
+            "kept_recordings",
+            "num_updates",
+            "imagined_steps",
+            "horizon",
+        )
         check(self, "", at_least(1), "rounds", *counts, "eval_episodes")
         check(self, "", within(0, 1), "epsilon")
 
@@ -73,10 +82,10 @@ def imagine(
 ) -> list[dict[str, Any]]:
     """Train an agent in rounds of imagination, or go on; return the result of each finished round.
 
-    ``experiment`` has the real env, and its ``total_timesteps`` are the imagined steps of one
-    round. The folder of round i is ``round-i``, with ``recording``, ``predictor`` and ``agent``;
-    the results are in ``rounds.json``. Raises UsageError if the folder holds other rounds, or if
-    the agent needs what imagination lacks, and Interrupted if a signal ended a stage.
+    ``experiment`` has the real env; its length has no meaning. The folder of round i is
+    ``round-i``, with ``recording``, ``predictor`` and ``agent``; the results are in
+    ``rounds.json``. Raises UsageError if the folder holds other rounds, or if the agent needs what
+    imagination lacks, and Interrupted if a signal ended a stage.
     """
     folder = Path(folder)
     if experiment.needs_privileged or experiment.needs_snapshots or experiment.agent.return_after:
@@ -179,7 +188,12 @@ class _Round:
     def _training(self) -> Experiment:
         env = ImaginationConfig(run=self.folder("predictor"), horizon=self.options.horizon)
         before = self.folder("agent", self.number - 1) if self.number > 1 else None
-        return replace(self.experiment, env=env, init_from=before or self.experiment.init_from)
+        return replace(
+            self.experiment,
+            env=env,
+            init_from=before or self.experiment.init_from,
+            total_timesteps=self.options.imagined_steps,
+        )
 
     def _common(self) -> dict[str, Any]:
         """Return the options of a stage."""
@@ -201,7 +215,7 @@ class _Round:
         return {
             "round": self.number,
             "real_steps": self.number * options.real_steps,
-            "imagined_steps": self.number * self.experiment.total_timesteps,
+            "imagined_steps": self.number * self.options.imagined_steps,
             "score": scores.mean,
             "standard_error": scores.standard_error,
             "episodes": scores.episodes,

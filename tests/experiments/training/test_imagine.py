@@ -1,31 +1,37 @@
 """Laws of learning in imagination in rounds: it resumes exactly, and keeps a bounded store."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
+from reverie.agents.policies import RandomPolicy
 from reverie.envs.catch import CatchConfig
 from reverie.envs.errors import UsageError
 from reverie.experiments.cli import main as cli
 from reverie.experiments.config.experiment import Experiment
 from reverie.experiments.config.serialization import read_job
+from reverie.experiments.datasets.collect import collect
 from reverie.experiments.runs.run import Run
 from reverie.experiments.runs.session_clock import SessionClock
 from reverie.experiments.sessions import driver
+from reverie.experiments.sessions.options import PretrainOptions
 from reverie.experiments.training.imagine import ImagineOptions, imagine
 from reverie.experiments.training.predictors import PredictorPretraining
+from reverie.experiments.training.pretrain import pretrain
 
 from sample_agents import DQN, TINY
 
-EXPERIMENT = Experiment(agent=DQN, env=CatchConfig(rows=16), total_timesteps=400, num_envs=8)
+EXPERIMENT = Experiment(agent=DQN, env=CatchConfig(), num_envs=8)
 
 
 def options(**settings: Any) -> ImagineOptions:
     common: dict[str, Any] = {"device": "cpu", "threads": 1, "quiet": True, "predictor": TINY}
-    small = {"rounds": 2, "real_steps": 400, "num_updates": 30, "horizon": 5, "eval_episodes": 3}
+    small = {"rounds": 2, "real_steps": 400, "num_updates": 30, "imagined_steps": 400}
+    small |= {"horizon": 5, "eval_episodes": 3}
     return ImagineOptions(**common | small | settings)
 
 
@@ -104,6 +110,23 @@ def test_the_second_round_learns_from_play_of_the_first_agent(tmp_path: Path) ->
     assert state["model"]["updates"] == 60  # it went on from the first round's
 
 
+def test_a_pretraining_goes_on_from_an_equal_model_alone(tmp_path: Path) -> None:
+    collect(RandomPolicy(3), CatchConfig(), tmp_path / "data", frames=200, num_envs=4)
+    quiet = PretrainOptions(device="cpu", threads=1, quiet=True)
+    first = PredictorPretraining((tmp_path / "data",), predictor=TINY, stack=1, num_updates=3)
+    pretrain(first, tmp_path / "first", quiet)
+    job = replace(first, num_updates=2, init_from=tmp_path / "first")
+    pretrain(job, tmp_path / "second", quiet)
+    state = Run(tmp_path / "second").checkpoints.load()
+    assert state is not None
+    assert state["model"]["updates"] == 5
+    other = replace(job, predictor=replace(TINY, head_hidden=8))
+    with pytest.raises(UsageError, match=r"another model .*head_hidden: 0, not 8"):
+        pretrain(other, tmp_path / "third", quiet)
+    with pytest.raises(UsageError, match="no run folder"):
+        pretrain(replace(job, init_from=tmp_path / "data"), tmp_path / "third", quiet)
+
+
 def test_only_the_newest_recordings_are_kept(tmp_path: Path) -> None:
     imagine(EXPERIMENT, tmp_path, options(rounds=3, kept_recordings=1))
     kept = sorted(
@@ -117,8 +140,8 @@ def test_the_command_takes_a_predictor_and_refuses_what_imagination_lacks(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     argv = (
-        "imagine dqn env:catch --env.rows 16 predictor:tiny-mlp agent.network:mlp --rounds 1 "
-        "--real-steps 400 --num-updates 10 --horizon 5 --total-timesteps 200 --num-envs 8 "
+        "imagine dqn env:catch predictor:tiny-mlp agent.network:mlp --rounds 1 "
+        "--real-steps 400 --num-updates 10 --horizon 5 --imagined-steps 200 --num-envs 8 "
         "--eval-episodes 2 --device cpu --threads 1 --folder runs/x"
     ).split()
     assert cli.main(argv) == 0
@@ -126,4 +149,6 @@ def test_the_command_takes_a_predictor_and_refuses_what_imagination_lacks(
     assert cli.main([*argv, "--real-steps", "500"]) == 2
     assert cli.main(["imagine", "mfec", "env:catch", "agent.representation:true-state"]) == 2
     assert "imagination lacks" in capsys.readouterr().err
-    assert cli.main(["imagine", "ppo", "--games", "pong,freeway"]) == 2
+    assert cli.main(["imagine", "ppo", "--games", "pong,freeway", "--folder", "x"]) == 2
+    assert cli.main([*argv, "--total-timesteps", "200"]) == 2
+    assert "give --rounds" in capsys.readouterr().err
