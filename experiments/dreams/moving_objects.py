@@ -15,9 +15,6 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, UInt8
 from numpy.typing import NDArray
-from scipy.ndimage import find_objects as bounding_boxes
-from scipy.ndimage import label
-from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 from .prediction_error import moving
@@ -87,11 +84,13 @@ def moving_objects(
     frame: UInt8[Tensor, "C H W"], median: UInt8[Tensor, "C H W"]
 ) -> list[MovingObject]:
     """Return the objects of a frame; pixels that touch at a corner are connected."""
+    from scipy.ndimage import find_objects, label  # slow to import
+
     mask = moving(frame[None], median)[0].numpy()
     contrast: Float[np.ndarray, "C H W"] = frame.numpy().astype(np.float64) - median.numpy()
     labels, _ = label(mask, structure=np.ones((3, 3)))
     sides, found = np.array(mask.shape), []
-    for index, box in enumerate(bounding_boxes(labels), 1):
+    for index, box in enumerate(find_objects(labels), 1):
         inside = labels[box] == index
         pixels = contrast[(slice(None), *box)][:, inside]  # [C P]
         center = np.argwhere(inside).mean(0) + [x.start + 0.5 for x in box]
@@ -149,6 +148,8 @@ def lost_objects(
 
 def _matches(real: list[MovingObject], dreamed: list[MovingObject], reach: float) -> dict[int, int]:
     """Return as many pairs of objects that are alike and near as there can be, by index."""
+    from scipy.optimize import linear_sum_assignment  # slow to import
+
     if not real or not dreamed:
         return {}
     allowed = [

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 from jaxtyping import Bool, Float
-from scipy.stats import norm, rankdata
+from scipy.special import ndtri
 from torch import Tensor
 
 CONFIDENCE = 0.95
@@ -40,6 +40,8 @@ def rank_auc(
     min(m, n) successes without a failure, (1 - 0.95) / 2 to the power of 1 / min(m, n). Steps
     count as independent.
     """
+    from scipy.stats import rankdata  # slow to import
+
     m, n = int(event.sum()), int((~event).sum())
     if not m or not n:
         return None
@@ -54,7 +56,7 @@ def rank_auc(
         bound = ((1 - CONFIDENCE) / 2) ** (1 / min(m, n))
         return (auc, bound, 1.0) if auc else (auc, 0.0, 1 - bound)
     error = math.sqrt(of_events.var(ddof=1) / m + of_others.var(ddof=1) / n)
-    margin = float(norm.ppf((1 + CONFIDENCE) / 2)) * error
+    margin = float(ndtri((1 + CONFIDENCE) / 2)) * error
     return auc, max(0.0, auc - margin), min(1.0, auc + margin)
 
 
