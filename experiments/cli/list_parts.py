@@ -53,7 +53,8 @@ def _games() -> Iterator[str]:
 
 def _presets() -> str:
     """Return a table of the presets: the agent, the generative model and the paper."""
-    from ..config.presets import DESCRIPTIONS, PRESETS  # imports torch
+    from ..config.descriptions import DESCRIPTIONS
+    from ..config.presets import PRESETS  # imports torch
     from ..config.roles import part_name
 
     rows = [("preset", "agent", "model", "paper")]

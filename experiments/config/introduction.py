@@ -5,8 +5,9 @@ from typing import Any
 from ...envs.atari.atari import AtariConfig
 from ...envs.atari.games import GAME_LISTS
 from ..runs.terminal_text import description_list, paragraph
+from .descriptions import DESCRIPTIONS
 from .experiment import Experiment
-from .presets import DESCRIPTIONS, EXAMPLE, PRESETS
+from .presets import EXAMPLE, PRESETS
 from .roles import part_at, part_name, roles
 
 EXAMPLES = {"train": EXAMPLE, "imagine": "reverie imagine ppo --game pong predictor:small"}

@@ -5,12 +5,25 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
+from ...agents.dqn import DQNConfig
+from ...agents.networks import MLPConfig
 from ...envs.interface import EnvConfig
 from ..datasets.collect import collect
 from ..evaluation.evaluate import random_policy
 from ..runs.run import Run
 from ..sessions.options import PretrainOptions
 from ..training.pretrain import Pretraining, pretrain
+
+SMALL_DQN = DQNConfig(
+    network=MLPConfig(),
+    end_epsilon=0.01,
+    exploration_steps=10_000,
+    learning_starts=500,
+    buffer_size=100_000,
+    learning_rate=1e-3,
+    target_network_frequency=400,
+)
+"""A DQN for envs with frames of a few pixels."""
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,6 @@ from dataclasses import replace
 from typing import Any
 
 from ...agents.bonuses.density_bonus import PseudoCountConfig
-from ...agents.dqn import DQNConfig
 from ...agents.networks import MLPConfig
 from ...agents.ppo import PPOConfig
 from ...agents.thompson import ThompsonConfig
@@ -36,7 +35,7 @@ from .fashion_mnist import FashionMNIST
 from .one_shot_benchmark import OneShotBenchmark
 from .prediction_benchmark import PredictorBenchmark
 from .probe_benchmark import ProbeBenchmark
-from .recipe import Recipe
+from .recipe import SMALL_DQN, Recipe
 from .representation_benchmark import RepresentationBenchmark
 from .rounds_benchmark import IMAGINED_ROUNDS
 from .sprite_counting import SpriteCounting
@@ -96,19 +95,7 @@ LONG_PONG = TrainingRecipe(
 SHORT_DQN = {"buffer_size": 250_000, "learning_starts": 10_000, "exploration_steps": 100_000}
 
 # Epsilon ends low: at a size of 50 an epsilon of 0.1 leaves 8% of the episodes without a mistake.
-DEEP_SEA = Experiment(
-    DQNConfig(
-        network=MLPConfig(),
-        end_epsilon=0.01,
-        exploration_steps=10_000,
-        learning_starts=500,
-        buffer_size=100_000,
-        learning_rate=1e-3,
-        target_network_frequency=400,
-    ),
-    DeepSeaConfig(),
-    num_envs=8,
-)
+DEEP_SEA = Experiment(SMALL_DQN, DeepSeaConfig(), num_envs=8)
 
 # Updates are fewer and smaller than those of bsuite's agent, for a CPU. The prior has a larger
 # scale, because networks with torch's initialization vary less from state to state.

@@ -5,8 +5,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
-from ...agents.dqn import DQNConfig
-from ...agents.networks import MLPConfig
 from ...agents.ppo import PPOConfig
 from ...envs.atari.atari import AtariConfig
 from ...envs.atari.protocol import PROTOCOLS
@@ -17,7 +15,7 @@ from ..config.roles import part_name
 from ..evaluation.evaluate import random_play
 from ..reporting.committed import process_provenance
 from ..training.imagine import ImagineOptions, imagine
-from .recipe import Recipe
+from .recipe import SMALL_DQN, Recipe
 
 
 @dataclass(frozen=True)
@@ -66,16 +64,7 @@ class RoundsBenchmark(Recipe):
 IMAGINED_ROUNDS = {
     "catch-imagined": RoundsBenchmark(
         Experiment(
-            DQNConfig(
-                network=MLPConfig(),
-                monte_carlo_weight=0.0,
-                end_epsilon=0.02,
-                exploration_steps=10_000,
-                learning_starts=500,
-                buffer_size=100_000,
-                learning_rate=1e-3,
-                target_network_frequency=400,
-            ),
+            replace(SMALL_DQN, monte_carlo_weight=0.0, end_epsilon=0.02),
             CatchConfig(),
             num_envs=32,
         ),

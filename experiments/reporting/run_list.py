@@ -4,7 +4,6 @@ A folder is a run if it has a ``config.json``. Nothing is decoded, so runs of pa
 imported are listed too, and a damaged one is listed as such.
 """
 
-import fcntl
 import shutil
 import time
 from collections.abc import Iterable
@@ -12,10 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from ...envs.errors import UsageError
+from ...envs.errors import FolderBusy, UsageError
 from ..config.roles import part_name
 from ..runs.progress_text import duration
-from ..runs.run import Run, find_runs, flatten
+from ..runs.run import Run, find_runs, flatten, is_locked, locked
 from ..runs.scores import Scores, find_scores, scores_file
 
 State = Literal["finished", "interrupted", "running", "damaged"]
@@ -109,9 +108,13 @@ def delete_run(run: RunSummary) -> None:
     """Delete a run folder; raises UsageError if a process works in it, or a link leads to it."""
     if run.folder.is_symlink():
         raise UsageError(f"{run.folder} is a link, and only whole folders are deleted; remove it.")
-    if _is_locked(run.folder):
-        raise UsageError(f"A process works in {run.folder}; stop it before its run is deleted.")
-    shutil.rmtree(run.folder)
+    try:
+        with locked(run.folder, "working"):
+            shutil.rmtree(run.folder)
+    except FolderBusy as error:
+        raise UsageError(
+            f"A process works in {run.folder}; stop it before its run is deleted."
+        ) from error
 
 
 def _summarize(folder: Path) -> RunSummary:
@@ -132,24 +135,12 @@ def _summarize(folder: Path) -> RunSummary:
         pass
     return RunSummary(
         folder=folder,
-        state="running" if _is_locked(folder) else state,
+        state="running" if is_locked(folder) else state,
         settings=settings,
         step=step,
         length=length,
         scores=find_scores(folder / scores_file(stochastic=False)),
         training_score=last_row.get("charts/mean_episodic_return"),
         size=sum(x.st_size for x in stats),
-        changed=max(x.st_mtime for x in stats),
+        changed=max((x.st_mtime for x in stats), default=0.0),
     )
-
-
-def _is_locked(folder: Path) -> bool:
-    """Return whether a process holds the folder's lock."""
-    try:
-        with open(folder / "lock", "rb") as file:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    except OSError:
-        return False
-    return False

@@ -217,6 +217,18 @@ def locked(folder: Path, activity: str) -> Iterator[None]:
         yield
 
 
+def is_locked(folder: Path) -> bool:
+    """Return whether a process holds the lock of a folder."""
+    try:
+        with open(folder / "lock", "rb") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:  # there is none
+        return False
+    return False
+
+
 @contextmanager
 def building(part: str) -> Iterator[None]:
     """Turn an error of building a part, such as a lack of memory, into a UsageError."""

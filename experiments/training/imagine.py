@@ -19,13 +19,13 @@ from ...envs.errors import UsageError
 from ...world_models.interface import PredictorConfig
 from ...world_models.prediction.feedforward import SMALL
 from ..config.experiment import Experiment
-from ..config.serialization import encode
+from ..config.serialization import encode, with_defaults
 from ..datasets.collect import collect
 from ..datasets.writer import MANIFEST
 from ..evaluation.evaluate import random_policy
 from ..evaluation.run_evaluation import Evaluation, evaluate_run
 from ..evaluation.trained_agent import load
-from ..runs.files import read_json, write_json
+from ..runs.files import FORMAT, check_format, read_json, write_json
 from ..runs.run import Run, config_differences, locked
 from ..runs.runtime import pick_device, pick_threads
 from ..runs.scores import find_scores, scores_file
@@ -65,15 +65,8 @@ class ImagineOptions(RunOptions):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        counts = (
-            "real_steps",
-            "num_real_envs",
-            "kept_recordings",
-            "num_updates",
-            "imagined_steps",
-            "horizon",
-        )
-        check(self, "", at_least(1), "rounds", *counts, "eval_episodes")
+        check(self, "", at_least(1), "rounds", "real_steps", "num_real_envs", "kept_recordings")
+        check(self, "", at_least(1), "num_updates", "imagined_steps", "horizon", "eval_episodes")
         check(self, "", within(0, 1), "epsilon")
 
 
@@ -93,6 +86,7 @@ def imagine(
             "A part of this agent needs the true state or snapshots of the env, which imagination "
             "lacks; choose another part."
         )
+    experiment = replace(experiment, total_timesteps=options.imagined_steps)
     deadline = time.monotonic() + 60 * options.max_minutes if options.max_minutes else None
     results: list[dict[str, Any]] = []
     with locked(folder, "learning"):
@@ -133,12 +127,14 @@ class _Round:
 
     def execute(self) -> dict[str, Any] | None:
         """Do what is left of the round; return None if the time is up first."""
+        job = self._pretraining()  # which may refuse the predictor, before a step is recorded
         self._delete_old_recordings()
         self._record()
         fitted = PretrainOptions(**self._common())
-        if not _is_finished(pretrain(self._pretraining(), self.folder("predictor"), fitted)):
+        if not _is_finished(pretrain(job, self.folder("predictor"), fitted)):
             return None
-        run = train(self._training(), self.folder("agent"), TrainOptions(**self._common()))
+        options = TrainOptions(**self._common(), log_every=self.options.log_every)
+        run = train(self._training(), self.folder("agent"), options)
         return self._result(run) if _is_finished(run) else None
 
     def _delete_old_recordings(self) -> None:
@@ -188,12 +184,7 @@ class _Round:
     def _training(self) -> Experiment:
         env = ImaginationConfig(run=self.folder("predictor"), horizon=self.options.horizon)
         before = self.folder("agent", self.number - 1) if self.number > 1 else None
-        return replace(
-            self.experiment,
-            env=env,
-            init_from=before or self.experiment.init_from,
-            total_timesteps=self.options.imagined_steps,
-        )
+        return replace(self.experiment, env=env, init_from=before or self.experiment.init_from)
 
     def _common(self) -> dict[str, Any]:
         """Return the options of a stage."""
@@ -215,7 +206,7 @@ class _Round:
         return {
             "round": self.number,
             "real_steps": self.number * options.real_steps,
-            "imagined_steps": self.number * self.options.imagined_steps,
+            "imagined_steps": self.number * options.imagined_steps,
             "score": scores.mean,
             "standard_error": scores.standard_error,
             "episodes": scores.episodes,
@@ -234,15 +225,19 @@ def _check_config(experiment: Experiment, folder: Path, options: ImagineOptions)
 
     More rounds may be asked for later.
     """
-    names = [x.name for x in fields(ImagineOptions) if x.name not in vars(RunOptions())]
-    kept = {name: x for name, x in encode(options, folder).items() if name in names}
-    config = {"experiment": encode(experiment, folder), **kept}
-    if not (folder / CONFIG).exists():
-        write_json(folder / CONFIG, config)
-    fixed = (
-        {k: x for k, x in c.items() if k != "rounds"} for c in (read_json(folder / CONFIG), config)
-    )
-    if differing := config_differences(*fixed):
+    execution = {"class", "rounds", *(x.name for x in fields(RunOptions))}
+
+    def settings(of: ImagineOptions) -> dict[str, Any]:
+        return {x: y for x, y in encode(of, folder).items() if x not in execution}
+
+    config = settings(options) | {"experiment": encode(experiment, folder)}
+    path = folder / CONFIG
+    if not path.exists():
+        write_json(path, {"format": FORMAT} | config)
+    stored = read_json(path)
+    check_format(path, stored.pop("format", None), "begin in another folder")
+    complete = settings(ImagineOptions()) | with_defaults(stored)
+    if differing := config_differences(complete, config):
         raise UsageError(
             f"The folder {folder} holds other rounds ({'; '.join(differing)}); choose another with "
             "--folder."

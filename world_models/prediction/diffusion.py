@@ -102,22 +102,16 @@ class DiffusionConfig(FramePredictorConfig):
 
 SMALL_DIFFUSION = DiffusionConfig(
     size="small",
-    reward_head=SMALL.reward_head,
     sigma_data=0.1,
     horizons=SMALL.horizons,
-    learning_rates=SMALL.learning_rates,
-    batch_sizes=SMALL.batch_sizes,
-    updates=SMALL.updates,
+    **SMALL.training_settings(head_hidden=0),  # the features are those of a network of their own
 )
 """For 84 x 84 gray frames on a CPU, with the schedule of the small feed-forward network."""
 
 TINY_DIFFUSION = DiffusionConfig(
     size="tiny",
-    reward_head=TINY.reward_head,
     horizons=TINY.horizons,
-    learning_rates=TINY.learning_rates,
-    batch_sizes=TINY.batch_sizes,
-    updates=TINY.updates,
+    **TINY.training_settings(head_hidden=0),  # the features are those of a network of their own
 )
 """For frames of a few pixels, with the schedule of the tiny feed-forward network."""
 

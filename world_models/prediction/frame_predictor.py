@@ -10,11 +10,9 @@ from typing import Any
 import torch
 from jaxtyping import Bool, Float, Int64, UInt8
 from torch import Tensor
-from torch.nn import functional
 
 from ...envs import prng
 from ...envs.checks import at_least, check
-from ...envs.errors import UsageError
 from ...envs.interface import Carry, Metrics, Segment
 from ..interface import Prediction
 from ..precision import FLOAT32, Precision
@@ -23,6 +21,7 @@ from .adversarial import Adversary
 from .curriculum import CurriculumConfig
 from .frame_network import FrameNetwork
 from .heads import RewardDiscountHeads, RewardHead
+from .inputs import check_obs_shape, one_hot_actions
 from .mean_frame import MeanFrame
 from .motion import motion_weights
 
@@ -46,6 +45,14 @@ class FramePredictorConfig(CurriculumConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         check(self, "predictor", at_least(0), "head_hidden", "motion_weight", "adversarial")
+
+    def training_settings(self, **changes: Any) -> dict[str, Any]:
+        """Return the settings of heads and schedule, for another network, with some changes.
+
+        Horizons are not among them: they count from a network's context.
+        """
+        names = ("reward_head", "head_hidden", "learning_rates", "batch_sizes", "updates")
+        return {name: getattr(self, name) for name in names} | changes
 
     def build_network(
         self, obs_shape: tuple[int, int, int], num_actions: int, channels: int
@@ -301,28 +308,3 @@ def _weighted_mean(
     values: list[Float[Tensor, " B"]], weight: Float[Tensor, "B T"]
 ) -> Float[Tensor, ""]:
     return (torch.stack(values, 1) * weight).sum() / weight.sum().clamp(min=1)
-
-
-def check_obs_shape(obs: UInt8[Tensor, "B T K H W"], expected: tuple[int, int, int]) -> None:
-    """Raise UsageError for observations of another shape than the predictor's."""
-    shape = tuple(obs.shape[2:])
-    if shape != expected:
-        raise UsageError(
-            f"The predictor was built for observations of shape {expected} and got {shape}; record "
-            "and train it in the format in which it is used."
-        )
-
-
-def one_hot_actions(
-    action: Int64[Tensor, "*b"], num_actions: int
-) -> Float[Tensor, "*b {num_actions}"]:
-    """Encode actions as rows; raises UsageError for one out of range.
-
-    That is on a CPU only, where the check costs no synchronization.
-    """
-    if action.device.type == "cpu" and action.numel() and int(action.max()) >= num_actions:
-        raise UsageError(
-            f"The predictor got action {int(action.max())}, and its actions are "
-            f"0..{num_actions - 1}; record and train it with the same action set."
-        )
-    return functional.one_hot(action, num_actions).float()

@@ -32,24 +32,11 @@ class MLPPredictorConfig(FramePredictorConfig):
         return MLPNetwork(self.hidden, obs_shape, num_actions, channels)
 
 
-SMALL_MLP = MLPPredictorConfig(
-    reward_head=SMALL.reward_head,
-    head_hidden=SMALL.head_hidden,
-    learning_rates=(3e-4, 1e-4, 5e-5),
-    batch_sizes=SMALL.batch_sizes,
-    updates=SMALL.updates,
-)
+SMALL_MLP = MLPPredictorConfig(**SMALL.training_settings(learning_rates=(3e-4, 1e-4, 5e-5)))
 """With as many updates as the small feed-forward network, at lower learning rates: at its rates
 training diverges."""
 
-TINY_MLP = MLPPredictorConfig(
-    hidden=(128, 256, 256, 128),
-    reward_head=TINY.reward_head,
-    head_hidden=TINY.head_hidden,
-    learning_rates=TINY.learning_rates,
-    batch_sizes=TINY.batch_sizes,
-    updates=TINY.updates,
-)
+TINY_MLP = MLPPredictorConfig(hidden=(128, 256, 256, 128), **TINY.training_settings())
 """For frames of a few pixels, with the schedule of the tiny feed-forward network."""
 
 

@@ -40,14 +40,7 @@ class RecurrentConfig(FramePredictorConfig):
         return RecurrentNetwork(self, obs_shape, num_actions, channels)
 
 
-SMALL_RECURRENT = RecurrentConfig(
-    size="small",
-    reward_head=SMALL.reward_head,
-    head_hidden=SMALL.head_hidden,
-    learning_rates=SMALL.learning_rates,
-    batch_sizes=(8, 8, 8),
-    updates=SMALL.updates,
-)
+SMALL_RECURRENT = RecurrentConfig(size="small", **SMALL.training_settings(batch_sizes=(8, 8, 8)))
 """For 84 x 84 gray frames on a CPU, with the schedule of the small feed-forward network."""
 
 

@@ -25,8 +25,8 @@ from ..interface import Prediction, PredictorConfig
 from ..precision import FLOAT32, Precision
 from ..state import HasState
 from .encoder_decoder import Size, initialize
-from .frame_predictor import check_obs_shape, one_hot_actions
 from .heads import RewardDiscountHeads
+from .inputs import check_obs_shape, one_hot_actions
 from .latent_dreams import filtered_states
 from .mean_frame import MeanFrame
 from .rssm_network import RSSMNetwork, categorical_kl, encode_classes, sample_classes

@@ -50,14 +50,7 @@ class StochasticConfig(FeedforwardConfig):
         return StochasticNetwork(self, obs_shape, num_actions, channels)
 
 
-SMALL_STOCHASTIC = StochasticConfig(
-    size="small",
-    reward_head=SMALL.reward_head,
-    head_hidden=SMALL.head_hidden,
-    learning_rates=SMALL.learning_rates,
-    batch_sizes=SMALL.batch_sizes,
-    updates=SMALL.updates,
-)
+SMALL_STOCHASTIC = StochasticConfig(size="small", **SMALL.training_settings())
 """For 84 x 84 gray frames on a CPU, with the schedule of the small feed-forward network."""
 
 

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from reverie.experiments.config.descriptions import DESCRIPTIONS
 from reverie.experiments.config.experiment import Experiment
-from reverie.experiments.config.presets import DESCRIPTIONS, PRESETS
+from reverie.experiments.config.presets import PRESETS
 from reverie.experiments.config.run_names import MAX_LABEL, default_folder, repeated_folder
 from reverie.experiments.sessions.command_line import parse_experiment
 

@@ -96,6 +96,15 @@ def test_the_second_round_learns_from_play_of_the_first_agent(tmp_path: Path) ->
     first = imagine(EXPERIMENT, tmp_path, options(rounds=1))
     with pytest.raises(UsageError, match="real_steps: 400, not 800"):
         imagine(EXPERIMENT, tmp_path, options(real_steps=800))
+    config = json.loads((tmp_path / "imagine.json").read_text())
+    del config["horizon"], config["experiment"]["agent"]["n_step"]  # of an older version
+    (tmp_path / "imagine.json").write_text(json.dumps(config))
+    with pytest.raises(UsageError, match=r"horizon: 50, not 5; .*n_step: 1, not 3"):
+        imagine(EXPERIMENT, tmp_path, options())
+    (tmp_path / "imagine.json").write_text(json.dumps(config | {"format": 1}))
+    with pytest.raises(UsageError, match="begin in another folder"):
+        imagine(EXPERIMENT, tmp_path, options())
+    (tmp_path / "imagine.json").unlink()
     assert imagine(EXPERIMENT, tmp_path, options())[:1] == first  # more rounds may follow
     policies = [
         json.loads((tmp_path / f"round-{i}/recording/manifest.json").read_text())["policy"]
@@ -150,5 +159,8 @@ def test_the_command_takes_a_predictor_and_refuses_what_imagination_lacks(
     assert cli.main(["imagine", "mfec", "env:catch", "agent.representation:true-state"]) == 2
     assert "imagination lacks" in capsys.readouterr().err
     assert cli.main(["imagine", "ppo", "--games", "pong,freeway", "--folder", "x"]) == 2
+    refused = ["imagine", "dqn", "env:catch", "predictor:emulator", "agent.network:mlp"]
+    assert cli.main([*refused, "--folder", "runs/y"]) == 2
+    assert not list(Path("runs/y").glob("round-*"))  # before a step is recorded
     assert cli.main([*argv, "--total-timesteps", "200"]) == 2
     assert "give --rounds" in capsys.readouterr().err
