@@ -47,7 +47,7 @@ class DreamConfig(EnvConfig):
     def build(self, num_envs: int, *, threads: int = 0, privileged: bool = False) -> Imagination:
         config = FeedforwardConfig(size="tiny")
         model = config.build(obs_shape=(2, 6, 5), num_actions=3, seed=1)
-        torch.nn.init.constant_(model.heads.bias, 2.0)  # a dream ends with probability 0.12
+        torch.nn.init.constant_(model.heads.output.bias, 2.0)  # a dream ends with probability 0.12
         return Imagination(model, noise_segment(7), num_envs, horizon=30)
 
     @property

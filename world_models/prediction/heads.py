@@ -110,7 +110,7 @@ REWARD_HEADS: dict[RewardHead, type[RewardCoding]] = {
 }
 
 
-class RewardDiscountHeads(nn.Linear):
+class RewardDiscountHeads(nn.Module):
     """Heads for the reward and for the logit of the discount, zero at first.
 
     They are linear, after a hidden layer of ``hidden`` units if there are any. A head predicts a
@@ -130,18 +130,19 @@ class RewardDiscountHeads(nn.Linear):
     def __init__(
         self, num_features: int, reward: RewardHead = "symlog", *, hidden: int = 0
     ) -> None:
-        coding = REWARD_HEADS[reward]()
-        super().__init__(hidden or num_features, coding.num_outputs + 1)
-        self.coding = coding
+        super().__init__()
+        self.coding = REWARD_HEADS[reward]()
+        self.output = nn.Linear(hidden or num_features, self.coding.num_outputs + 1)
         self.hidden = nn.Sequential()
         if hidden:
             self.hidden.extend([nn.Linear(num_features, hidden), nn.LayerNorm(hidden), nn.SiLU()])
-        nn.init.zeros_(self.weight)
-        nn.init.zeros_(self.bias)
+        nn.init.zeros_(self.output.weight)
+        nn.init.zeros_(self.output.bias)
 
     def forward(self, features: Float[Tensor, "B D"]) -> Float[Tensor, "B N"]:
         """Return the outputs of both heads, that of the discount last."""
-        return super().forward(self.hidden(features)).float()
+        outputs: Tensor = self.output(self.hidden(features)).float()
+        return outputs
 
     def predict(
         self, features: Float[Tensor, "B D"]

@@ -30,7 +30,9 @@ def test_before_training_a_head_predicts_no_reward(kind: RewardHead) -> None:
     reward, discount = heads.predict(torch.randn(7, 5))
     assert (reward == 0).all()
     assert (discount == 0.5).all()
-    assert set(heads.state_dict()) == {"weight", "bias"}, "as in checkpoints of one kind of head"
+    assert set(heads.state_dict()) == {"output.weight", "output.bias"}, (
+        "as in checkpoints of one kind of head"
+    )
     zeros, ones = torch.zeros(3), torch.ones(3)
     of_reward = {"symlog": math.log(3) ** 2 / 2, "sign": math.log(3), "two-hot": math.log(255)}
     expected = torch.full((3,), of_reward[kind] + math.log(2))
@@ -59,10 +61,10 @@ def test_a_deterministic_reward_is_learned(kind: RewardHead) -> None:
 def test_gradients_are_finite_for_any_reward(kind: RewardHead) -> None:
     heads = RewardDiscountHeads(4, kind)
     features = torch.tensor([[1e4, -1e4, 0.0, 1.0]]).expand(5, 4).requires_grad_()
-    torch.nn.init.normal_(heads.weight)
+    torch.nn.init.normal_(heads.output.weight)
     reward = torch.tensor([-1e9, -1.0, 0.0, 1e-6, 1e9])
     loss = heads.loss(features, reward, torch.tensor([0.0, 1.0, 0.5, 1.0, 0.0])).sum()
-    gradients = torch.autograd.grad(loss, [features, heads.weight, heads.bias])
+    gradients = torch.autograd.grad(loss, [features, heads.output.weight, heads.output.bias])
     assert loss.isfinite()
     assert all(x.isfinite().all() for x in gradients)
 
