@@ -42,7 +42,7 @@ class Experiment(Job):
     seed: int = 0
     """Seed of every random number of the run."""
     total_timesteps: int = 1_000_000
-    """Agent steps, summed over all envs."""
+    """Agent steps, summed over all envs; `reverie imagine` takes --imagined-steps instead."""
     num_envs: int = 16
     """Parallel copies of the env."""
     init_from: Path | None = None
