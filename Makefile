@@ -1,12 +1,13 @@
 # On a fresh machine: `make demo` and `make test`.
 PYTHON ?= python3
 BIN := .venv/bin
+VERSION = $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 WHEELS_PYTHON := 3.12
 WHEELS_PLATFORMS := $(foreach libc,manylinux_2_28 manylinux_2_27 manylinux_2_17 manylinux2014,--platform $(libc)_x86_64)
 # Without a .venv: the Python that has torch, and the packages of `make wheels` beside it.
 GPU_PYTHON = $(if $(wildcard $(BIN)/python),PYTHONPATH=$(CURDIR)/.typing $(BIN)/python,PYTHONPATH=$(CURDIR)/.typing:$(CURDIR)/build/site $(PYTHON))
 
-.PHONY: demo test test-long check docs results gpu wheels renew-trajectories clean
+.PHONY: demo test test-long check docs results gpu wheels renew-trajectories renew-notebooks dist clean
 
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
@@ -51,6 +52,15 @@ build/site: $(wildcard build/wheels/*.whl)
 
 renew-trajectories: .venv/installed  ## record the trajectories of all presets anew, after an intended change
 	$(BIN)/python tests/trajectories.py
+
+renew-notebooks: .venv/installed  ## run the notebooks and store their outputs, after a change of their cells
+	$(BIN)/python docs/notebooks/renew.py
+
+dist: .venv/installed  ## the wheel, the source distribution and the release notes, in build/dist
+	rm -rf build/dist
+	$(BIN)/python -m build --no-isolation --outdir build/dist .
+	$(BIN)/twine check --strict build/dist/*
+	awk '/^## / {on = index($$0, "## $(VERSION) ") == 1; next} on' CHANGELOG.md > build/dist/release-notes.md
 
 clean:
 	rm -rf .venv build *.egg-info .mypy_cache .pytest_cache .ruff_cache

@@ -5,9 +5,11 @@ leads to the module's page here, and a link to another file outside ``docs/`` be
 """
 
 import io
+import json
 import os
 import posixpath
 import re
+from base64 import b64decode
 from collections.abc import Iterator
 from contextlib import redirect_stderr, redirect_stdout, suppress
 from pathlib import Path
@@ -48,7 +50,36 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
         title = name.partition(".")[2]
         text = f"---\ntitle: {title}\nsearch: {{boost: 0.5}}\n---\n\n::: reverie.{name}\n"
         files.append(File.generated(config, f"api/{name}.md", content=text))
+    for path in sorted((ROOT / "docs" / "notebooks").glob("*.ipynb")):
+        for name, content in notebook_files(path):
+            files.append(File.generated(config, f"notebooks/{name}", content=content))
     return files
+
+
+def notebook_files(path: Path) -> Iterator[tuple[str, str | bytes]]:
+    """Yield the page of a notebook, with its outputs as they are stored, and its pictures."""
+    cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+    page = []
+    for i, cell in enumerate(cells):
+        source = "".join(cell["source"])
+        if cell["cell_type"] == "markdown":
+            page.append(source)
+            continue
+        page.append(f"```{'sh' if source.startswith('!') else 'python'}\n{source}\n```")
+        for j, output in enumerate(cell["outputs"]):
+            data = {kind: "".join(text) for kind, text in output.get("data", {}).items()}
+            if "text" in output:
+                page.append(fenced("".join(output["text"])))
+            elif "image/png" in data:
+                yield (name := f"{path.stem}-{i}-{j}.png"), b64decode(data["image/png"])
+                page.append(f"![output of the code above]({name})")
+            elif "text/markdown" in data:
+                page.append(data["text/markdown"])
+            elif "text/plain" in data:
+                page.append(fenced(data["text/plain"]))
+    download = f"[Download this page as a notebook]({path.name}): the outputs are those of one run."
+    page.insert(1, f"{download}\n")
+    yield f"{path.stem}.md", "\n\n".join(page)
 
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:

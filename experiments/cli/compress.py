@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import tyro
-from rich.console import Console
 
 from ...envs.checks import at_least, check, within
 from ...envs.errors import UsageError
@@ -21,6 +20,7 @@ from ..config.roles import choose_all
 from ..datasets.archive import SUFFIX, Header, digest_of_state, header_of, untrained, write_archive
 from ..datasets.dataset import Recording
 from ..datasets.symbols import Symbols
+from ..runs.console import progress_console
 from ..runs.live_line import LiveLine
 from ..runs.outputs import check_writable, reporting_failure
 from ..runs.runtime import raising_interrupted
@@ -172,5 +172,5 @@ class Progress:
 @contextmanager
 def progress_of(verb: str, total: int) -> Iterator[Progress]:
     """Show the progress of a loop over frames on stderr."""
-    with closing(LiveLine(Console(stderr=True))) as line:
+    with closing(LiveLine(progress_console())) as line:
         yield Progress(line, verb, total)

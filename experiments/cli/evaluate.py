@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import tyro
-from rich.console import Console
 
 from ...envs.atari.atari import AtariConfig
 from ...envs.atari.games import expand_games
@@ -18,6 +17,7 @@ from ..config.serialization import read_job
 from ..dreams.dream_table import format_table
 from ..evaluation.evaluate import random_play
 from ..evaluation.run_evaluation import Evaluation, evaluate_run, evaluation_video
+from ..runs.console import progress_console
 from ..runs.live_line import LiveLine
 from ..runs.run import Run, find_runs
 from ..runs.runtime import pick_device, pick_threads
@@ -81,7 +81,7 @@ def run(argv: list[str]) -> int:
                 f"{folders[0]} is a pretraining, which plays nothing; leave out --stochastic and "
                 "--protocols."
             )
-        with closing(LiveLine(Console(stderr=True))) as line:
+        with closing(LiveLine(progress_console())) as line:
             line.start()
 
             def report(text: str) -> None:

@@ -6,7 +6,6 @@ from contextlib import closing
 from pathlib import Path
 
 import torch
-from rich.console import Console
 
 from ...agents.interface import Policy
 from ...agents.loop import interact
@@ -17,6 +16,7 @@ from ...envs.batched_env import BatchedEnv, spec_of
 from ...envs.digest import frame_digest
 from ...envs.errors import Interrupted, RunError, UsageError
 from ...envs.interface import EnvConfig
+from ..runs.console import progress_console
 from ..runs.live_line import LiveLine
 from ..runs.outputs import check_writable
 from ..runs.runtime import interrupts, pick_device
@@ -94,7 +94,7 @@ def evaluate(
     behavior = EpsilonGreedy(policy, envs.spec.num_actions, epsilon)
     names = env.action_names(envs.spec.num_actions)
     quota, trace, start_digests = EpisodeQuota(episodes, n, max_steps), PlanTrace(), set[int]()
-    progress, num_steps, start_time = LiveLine(Console(stderr=True), tell), 0, time.monotonic()
+    progress, num_steps, start_time = LiveLine(progress_console(), tell), 0, time.monotonic()
     unwritten: list[str] = []
 
     def describe() -> str:

@@ -11,6 +11,19 @@ from rich.console import Console
 from .output import discard_output
 
 
+def progress_console() -> Console:
+    """Return a console on stderr."""
+    return Console(stderr=True, **notebook_settings())
+
+
+def notebook_settings() -> dict[str, Any]:
+    """Return settings of a console that prints plain lines in a notebook, as in a file.
+
+    Rich takes a notebook's output for a terminal, and would display every line as a picture.
+    """
+    return {"force_jupyter": False, "force_terminal": False} if Console().is_jupyter else {}
+
+
 class RunConsole(Console):
     """A console on which a run survives the end of its output.
 
@@ -19,7 +32,7 @@ class RunConsole(Console):
     """
 
     def __init__(self, signals: list[int], *, quiet: bool, **settings: Any) -> None:
-        super().__init__(quiet=quiet, **settings)
+        super().__init__(quiet=quiet, **notebook_settings(), **settings)
         self.signals, self.quiet = signals, quiet
 
     def on_broken_pipe(self) -> None:

@@ -21,10 +21,10 @@ class LiveLine:
 
     Example::
 
-        from rich.console import Console
+        from reverie.experiments.runs.console import progress_console
         from reverie.experiments.runs.live_line import LiveLine
 
-        line = LiveLine(Console(stderr=True))
+        line = LiveLine(progress_console())
         line.start()
         if line.due():
             line.show("12 of 30 episodes")
