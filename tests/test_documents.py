@@ -1,6 +1,7 @@
 """Links of the documents lead to files, their text has no numbers, and the README is short."""
 
 import re
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -94,3 +95,11 @@ def test_results_are_written_in_generated_tables_alone(document: Path) -> None:
 def test_a_result_typed_into_the_text_is_found(text: str) -> None:
     assert typed_numbers(text)
     assert not typed_numbers(f"<!-- table: x -->\n{text}\n<!-- end -->")
+
+
+def test_the_version_is_the_same_everywhere() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    version = project["version"]
+    assert f"\nversion: {version}\n" in (ROOT / "CITATION.cff").read_text()
+    (newest, *_) = re.findall(r"^## (\S+)", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+    assert newest == version

@@ -23,6 +23,7 @@ ALLOWED: dict[str, str] = {
     "experiments/play/launch.py": "SOCK_STREAM",
     "experiments/evaluation/plan_drawings.py": "tick_params",  # matplotlib's
     "experiments/evaluation/video.py": "init_video_stream",  # PyAV's
+    "docs/notebooks/renew.py": 'coalesce_streams|"stream"',  # Jupyter's
     "tests/world_models/coding/test_rans.py": "constriction|stream\\.",  # its module
     "tests/test_vocabulary.py": ".*",
 }
