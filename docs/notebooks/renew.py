@@ -8,21 +8,22 @@ import hashlib
 import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
-
-import nbformat
-from nbclient import NotebookClient
+from typing import Any
 
 FOLDER = Path(__file__).parent
 
 
-def digest(notebook: nbformat.NotebookNode) -> str:
+def digest(notebook: dict[str, Any]) -> str:
     """Return a digest of the cells without their outputs."""
-    cells = "\0".join(f"{x.cell_type}\0{x.source}" for x in notebook.cells)
+    cells = "\0".join(f"{x['cell_type']}\0{''.join(x['source'])}" for x in notebook["cells"])
     return hashlib.sha256(cells.encode()).hexdigest()[:16]
 
 
 def renew(path: Path) -> None:
     """Run a notebook, and write it with its outputs."""
+    import nbformat  # not needed for the digest
+    from nbclient import NotebookClient
+
     notebook = nbformat.read(path, as_version=4)
     with TemporaryDirectory() as folder:
         client = NotebookClient(

@@ -22,14 +22,14 @@ from ...envs.atari.ram import RAM
 from ...envs.batched_env import BatchedEnv
 from ...envs.errors import UsageError
 from ...envs.interface import EnvConfig, TimeStep
-from ..runs.checkpoints import report_full_disk
+from ..runs.disk_errors import reporting_disk_errors
+from ..runs.folder_lock import locked
 from ..runs.provenance import provenance
-from ..runs.run import locked
 from .dataset import Recording
 from .writer import Manifest, Recorder
 
-NOT_RESUMABLE = "a recording cannot be resumed. Make room, and run the same command again."
-"""What follows if the disk is full."""
+NOT_RESUMABLE = "a recording cannot be resumed", "run the same command again"
+"""What follows an error of the disk."""
 
 Format = Literal["own", "gray", "rgb"]
 
@@ -107,7 +107,7 @@ def collect(
             imports=imports,
         )
         stack.enter_context(locked(folder, "recording"))
-        stack.enter_context(report_full_disk(folder, NOT_RESUMABLE))
+        stack.enter_context(reporting_disk_errors(folder, *NOT_RESUMABLE))
         recorder = Recorder(folder, manifest, provenance(device, threads))
         step = recorded_step = envs.reset()
         if replica is not envs:

@@ -13,8 +13,9 @@ from typing import Any, Literal
 
 from ...envs.errors import FolderBusy, UsageError
 from ..config.roles import part_name
+from ..runs.folder_lock import is_locked, locked
 from ..runs.progress_text import duration
-from ..runs.run import Run, find_runs, flatten, is_locked, locked
+from ..runs.run import Run, find_runs, flatten
 from ..runs.scores import Scores, find_scores, scores_file
 
 State = Literal["finished", "interrupted", "running", "damaged"]

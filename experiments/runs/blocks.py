@@ -7,6 +7,7 @@ one lost block from the others. Whoever stores blocks keeps their names, and the
 
 import hashlib
 import os
+import re
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -14,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from .files import replacing
+from .files import is_own, open_own, remove_partial_files, replacing
 
 BLOCK_SIZE = 4 << 20
 """Largest number of bytes of a block."""
@@ -22,6 +23,7 @@ GROUP_SIZE = 16
 """Number of consecutive blocks that share a parity."""
 PARITY = ".parity"
 """Suffix of a parity's file, because the parity of a single block has the block's own bytes."""
+BLOCK_NAME = re.compile(rf"[0-9a-f]{{64}}({re.escape(PARITY)})?")
 
 Buffer = memoryview | bytes
 Group = list[str]
@@ -101,15 +103,16 @@ class Blocks:
         self.restored.clear()
 
     def remove_others(self, names: set[str]) -> None:
-        """Remove all files but the blocks of these names."""
+        """Remove all blocks but those of these names; foreign files are left as they are."""
         self._verified &= names
+        remove_partial_files(self.folder)
         for path in self.folder.iterdir():
-            if path.name not in names:
+            if path.name not in names and is_own(path, BLOCK_NAME):
                 path.unlink()
 
     def _read(self, name: str, target: memoryview) -> None:
         self._verified.discard(name)
-        with open(self.folder / name, "rb") as file:
+        with open_own(self.folder / name, "rb") as file:
             right_size = file.readinto(target) == len(target) and not file.read(1)
         if not right_size or hashlib.sha256(target).hexdigest() != name.removesuffix(PARITY):
             raise DamagedBlock(f"its block {name[:12]} has other content than was written")

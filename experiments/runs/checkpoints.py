@@ -6,31 +6,39 @@ replay buffer) is not written again. A block that is damaged or missing is resto
 of its group. The newest two checkpoints are kept. Nothing is unpickled.
 """
 
-import errno
 import hashlib
 import io
 import os
+import re
 import sys
-import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from ...envs.errors import RunError, UsageError
+from ...envs.errors import UsageError
 from .blocks import BLOCK_SIZE, Blocks, BlockWriter, DamagedBlock, Group
-from .files import FORMAT, check_format, remove_partial_files, replacing, sync_folder
+from .disk_errors import describe, remedy, reporting_disk_errors
+from .files import (
+    FORMAT,
+    check_format,
+    is_own,
+    make_folder,
+    open_own,
+    remove_partial_files,
+    replacing,
+    sync_folder,
+)
 
 NUM_KEPT = 2
 """Number of checkpoints that are kept."""
+CHECKPOINT_NAME = re.compile(r"[0-9]{12,}\.pt")
 BLOCKS_KEY = "reverie.blocks"
 """Key that marks a dictionary as a large tensor, with the names of its blocks as the value."""
 DIGEST_SIZE = 32
 """Bytes of the SHA-256 digest at the beginning of a checkpoint's file."""
-RESUMABLE = "the last checkpoint is complete. Make room, and the same command continues from it."
 
 State = dict[str, Any]
 
@@ -60,8 +68,8 @@ class Checkpoints:
         """
         if not self.folder.exists():
             return []
-        paths = map(Path, os.listdir(self.folder))
-        return sorted(int(x.stem) for x in paths if x.suffix == ".pt" and x.stem.isdigit())
+        paths = (self.folder / name for name in os.listdir(self.folder))
+        return sorted(int(path.stem) for path in paths if is_own(path, CHECKPOINT_NAME))
 
     def path(self, step: int) -> Path:
         """Return the file of the checkpoint of an agent step."""
@@ -70,10 +78,10 @@ class Checkpoints:
     def save(self, step: int, state: State) -> None:
         """Write a checkpoint atomically; earlier ones stay complete even if the process is killed.
 
-        Raises RunError if the disk is full.
+        Raises RunError if it cannot be written.
         """
-        with report_full_disk(self.folder):
-            self.blocks.folder.mkdir(parents=True, exist_ok=True)
+        with reporting_disk_errors(self.folder):
+            make_folder(self.blocks.folder)
             writer = BlockWriter(self.blocks, self._groups)
             packed = _map_tensors(lambda tensor: _pack(tensor, writer), state)
             self._groups = writer.close()
@@ -100,11 +108,16 @@ class Checkpoints:
         UsageError if there are checkpoints and all are damaged, or if one has another format.
         """
         damages: list[str] = []
+        remedies = ["move the folder away to start again"]
         for step in reversed(self.steps()):
             try:
                 state = self._load(step, select)
-            except (DamagedCheckpoint, DamagedBlock, OSError) as error:
+            except (DamagedCheckpoint, DamagedBlock) as error:
                 damages.append(f"The checkpoint {self.path(step)} is damaged ({error})")
+                continue
+            except OSError as error:
+                damages.append(describe(error, self.path(step)))
+                remedies.insert(0, remedy(error))
                 continue
             for damage in damages:
                 print(f"{damage}; continuing from the one of step {step:,}.", file=sys.stderr)
@@ -112,7 +125,7 @@ class Checkpoints:
         if damages:
             raise UsageError(
                 f"{'. '.join(damages)}. There is no other checkpoint, and nothing was changed; "
-                "move the folder away to start again."
+                f"{', or '.join(dict.fromkeys(remedies))}."
             )
         return None
 
@@ -136,7 +149,8 @@ class Checkpoints:
 
     def _read_packed(self, step: int) -> tuple[State, list[Group]]:
         """Return a checkpoint's state, with names of blocks for their bytes, and their groups."""
-        data = self.path(step).read_bytes()
+        with open_own(self.path(step), "rb") as file:
+            data = file.read()
         digest, body = data[:DIGEST_SIZE], data[DIGEST_SIZE:]
         if hashlib.sha256(body).digest() != digest:
             raise DamagedCheckpoint("it is truncated or modified")
@@ -216,28 +230,3 @@ def _split_blocks(tensor: Tensor) -> Iterator[memoryview]:
     array: Any = tensor.view(-1).view(torch.uint8).numpy()
     data = memoryview(array)
     return (data[i : i + BLOCK_SIZE] for i in range(0, len(data), BLOCK_SIZE))
-
-
-@contextmanager
-def report_full_disk(folder: Path, consequence: str = RESUMABLE) -> Iterator[None]:
-    """Turn the error of a full disk into a RunError that names the consequence.
-
-    The tracebacks of threads that fail on the full disk are not printed, because each such thread
-    passes its error on to the thread that it writes for.
-    """
-    print_traceback = threading.excepthook
-    threading.excepthook = lambda failure: (
-        None if _is_disk_full(failure.exc_value) else print_traceback(failure)
-    )
-    try:
-        yield
-    except OSError as error:
-        if not _is_disk_full(error):
-            raise
-        raise RunError(f"The disk of {folder} is full; {consequence}") from error
-    finally:
-        threading.excepthook = print_traceback
-
-
-def _is_disk_full(error: BaseException | None) -> bool:
-    return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)

@@ -4,11 +4,14 @@ A file is written under a temporary name in its own folder, synced and renamed, 
 that is killed or a full disk leaves the previous file as it was.
 """
 
+import errno
 import json
 import math
 import os
+import re
+import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 from uuid import uuid4
@@ -17,6 +20,9 @@ from ...envs.errors import UsageError
 
 FORMAT = 6
 """Version of configs, checkpoints and recordings; one that differs is not read."""
+
+TEMPORARY = re.compile(r".+\.[0-9a-f]{32}\.tmp", re.DOTALL)
+"""Names of files that are being written."""
 
 
 def check_format(path: Path, found: Any, remedy: str) -> None:
@@ -45,7 +51,7 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
 
 def write_file(path: Path, data: bytes | str) -> None:
     """Create or replace a file, and its folder if needed, atomically and durably; text in UTF-8."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     with replacing(path) as file:
         # A name of a file that is no UTF-8 is written as it is.
         file.write(data.encode(errors="surrogateescape") if isinstance(data, str) else data)
@@ -86,6 +92,38 @@ def refuse_constant(name: str) -> None:
     raise ValueError(f"it has the number {name}")
 
 
+def open_own(path: Path, mode: str) -> Any:
+    """Open a file that this package has written, as UTF-8 unless it is binary.
+
+    Raises OSError if the name is that of a link, a pipe, a device or a folder, which somebody else
+    has put there: nothing outside the folder is read or written through it.
+    """
+
+    def opener(name: str, flags: int) -> int:
+        descriptor = os.open(name, flags | os.O_NOFOLLOW | os.O_NONBLOCK, 0o666)
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            os.close(descriptor)
+            raise OSError(errno.EINVAL, "not a regular file", name)
+        return descriptor
+
+    return open(path, mode, encoding=None if "b" in mode else "utf-8", opener=opener)
+
+
+def is_own(path: Path, names: re.Pattern[str]) -> bool:
+    """Return whether a path is a regular file, no link, whose whole name matches a pattern."""
+    return bool(names.fullmatch(path.name)) and stat.S_ISREG(os.lstat(path).st_mode)
+
+
+def make_folder(folder: Path) -> None:
+    """Create a folder and those above it, and make their names durable."""
+    if folder.is_dir():
+        return
+    make_folder(folder.parent)
+    folder.mkdir(exist_ok=True)
+    with suppress(PermissionError):  # of a folder above that may not be read
+        sync_folder(folder.parent)
+
+
 def sync_folder(folder: Path) -> None:
     """Make the names of new files in a folder durable."""
     descriptor = os.open(folder, os.O_RDONLY)
@@ -96,6 +134,7 @@ def sync_folder(folder: Path) -> None:
 
 
 def remove_partial_files(folder: Path) -> None:
-    """Remove what killed processes had written under temporary names."""
+    """Remove what killed processes had written under temporary names of ``replacing``."""
     for path in folder.glob("*.tmp"):
-        path.unlink(missing_ok=True)
+        if is_own(path, TEMPORARY):
+            path.unlink(missing_ok=True)

@@ -6,11 +6,6 @@ It holds ``config.json``, ``provenance.json``, ``metrics.jsonl``, ``episodes.jso
 encoded JSON; ``config.experiment`` decodes it.
 """
 
-import fcntl
-import json
-import math
-import os
-import platform
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -18,18 +13,19 @@ from pathlib import Path
 from typing import Any
 
 from ...envs.atari.games import did_you_mean
-from ...envs.errors import FolderBusy, Interrupted, RunError, UsageError
+from ...envs.errors import Interrupted, RunError, UsageError
 from .checkpoints import Checkpoints
 from .files import (
     FORMAT,
     check_format,
+    open_own,
     read_json,
-    refuse_constant,
     remove_partial_files,
     to_json,
     write_file,
     write_json,
 )
+from .jsonl import Mark, Marker, is_intact, join_lines, parse_row, read_content, split_lines
 
 REQUIRED_FIELDS = {
     "metrics.jsonl": ("frames",),
@@ -51,6 +47,7 @@ class Run:
     def __init__(self, folder: Path | str) -> None:
         self.folder = Path(folder)
         self.checkpoints = Checkpoints(self.folder / "checkpoints")
+        self._markers: dict[str, Marker] = {}
         self.finished = False
         """Whether the last session reached the configured length."""
         self.signal = 0
@@ -152,13 +149,23 @@ class Run:
 
     def _lines(self, name: str) -> list[tuple[bytes, dict[str, Any] | None]]:
         """Return the lines of a .jsonl file with their rows; None for one that cannot be read."""
-        lines = _split_lines(self.folder / name)
-        return [(line, _parse_row(line, REQUIRED_FIELDS[name])) for line in lines]
+        lines = split_lines(self.folder / name)
+        return [(line, parse_row(line, REQUIRED_FIELDS[name])) for line in lines]
 
     def append_lines(self, name: str, rows: Iterable[dict[str, Any]]) -> None:
         """Append rows to a .jsonl file."""
-        with open(self.folder / name, "a", encoding="utf-8") as file:
+        with open_own(self.folder / name, "a") as file:
             file.writelines(f"{to_json(row)}\n" for row in rows)
+
+    def mark_lines(self) -> dict[str, Mark]:
+        """Sync the .jsonl files, and return the length and digest of each."""
+        for name in REQUIRED_FIELDS:
+            self._markers.setdefault(name, Marker(self.folder / name))
+        return {name: marker.mark() for name, marker in self._markers.items()}
+
+    def damaged_lines(self, marks: dict[str, Mark]) -> list[str]:
+        """Return the names of the .jsonl files that no longer begin with what was marked."""
+        return [name for name, mark in marks.items() if not is_intact(self.folder / name, mark)]
 
     def truncate_lines(self, name: str, step: int) -> None:
         """Remove rows later than ``step``: a killed process wrote past its last checkpoint.
@@ -166,17 +173,18 @@ class Run:
         Lines that cannot be read are moved to a file beside it, with a sentence on stderr.
         """
         path, lines = self.folder / name, self._lines(name)
+        self._markers.pop(name, None)
         kept = [line for line, row in lines if row and row["step"] <= step]
         if unreadable := [line for line, row in lines if row is None]:
             aside = path.with_name(f"{name}{UNREADABLE}")
-            write_file(aside, _join_lines([*_split_lines(aside), *unreadable]))
+            write_file(aside, join_lines([*split_lines(aside), *unreadable]))
             print(
                 f"{len(unreadable)} of the {len(lines)} lines of {path} cannot be read; they are "
                 f"kept in {aside.name}.",
                 file=sys.stderr,
             )
-        if path.exists() and path.read_bytes() != _join_lines(kept):
-            write_file(path, _join_lines(kept))
+        if read_content(path) != join_lines(kept):
+            write_file(path, join_lines(kept))
 
 
 def find_runs(folder: Path) -> list[Path]:
@@ -185,48 +193,6 @@ def find_runs(folder: Path) -> list[Path]:
     if not runs:
         raise UsageError(f"{folder} holds no run: no config.json is in it or below it.")
     return runs
-
-
-@contextmanager
-def locked(folder: Path, activity: str) -> Iterator[None]:
-    """Create a folder if needed, and hold an exclusive lock on it, which ends with the process.
-
-    Raises UsageError if it cannot be written, and FolderBusy, which names the other process, if the
-    lock is held.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        file = open(folder / "lock", "a+", encoding="utf-8")  # noqa: SIM115
-    except OSError as error:
-        raise UsageError(
-            f"The folder {folder} cannot be written ({error.strerror}); "
-            "choose another with --folder."
-        ) from error
-    with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            file.seek(0)
-            raise FolderBusy(
-                f"Process {file.read().strip() or 'unknown'} is {activity} in {folder}; "
-                "wait for it, stop it, or choose another folder with --folder."
-            ) from None
-        file.truncate(0)
-        file.write(f"{os.getpid()} on {platform.node()}\n")
-        file.flush()
-        yield
-
-
-def is_locked(folder: Path) -> bool:
-    """Return whether a process holds the lock of a folder."""
-    try:
-        with open(folder / "lock", "rb") as file:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    except OSError:  # there is none
-        return False
-    return False
 
 
 @contextmanager
@@ -290,23 +256,3 @@ def flatten(
 
 def _first_line(error: BaseException) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
-
-
-def _split_lines(path: Path) -> list[bytes]:
-    """Return the lines of a file, if there is one, without empty ones."""
-    return [line for line in path.read_bytes().split(b"\n") if line] if path.exists() else []
-
-
-def _join_lines(lines: Iterable[bytes]) -> bytes:
-    return b"".join(line + b"\n" for line in lines)
-
-
-def _parse_row(line: bytes, required: tuple[str, ...]) -> dict[str, Any] | None:
-    try:
-        row = json.loads(line, parse_constant=refuse_constant)
-    except (ValueError, RecursionError):
-        return None
-    if not isinstance(row, dict) or not isinstance(row.get("step"), int):
-        return None
-    numbers = [row.get(name) for name in required]
-    return row if all(isinstance(x, int | float) and math.isfinite(x) for x in numbers) else None

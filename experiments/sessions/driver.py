@@ -18,11 +18,12 @@ from ...world_models.state import map_envs
 from ..config.experiment import Job
 from ..config.serialization import encode_job, open_run
 from ..runs import random_state
-from ..runs.checkpoints import report_full_disk
+from ..runs.disk_errors import reporting_disk_errors
 from ..runs.files import write_file
+from ..runs.folder_lock import FolderLock, locked
 from ..runs.processes import joined_ranks
 from ..runs.provenance import command, provenance
-from ..runs.run import Run, config_differences, flatten, loading, locked
+from ..runs.run import Run, config_differences, flatten, loading
 from ..runs.runtime import Runtime, interrupts, pick_runtime
 from ..runs.session_clock import SessionClock
 from ..runs.state_checks import check_count, check_finite_state, restore
@@ -59,6 +60,7 @@ class Process:
         self.signals: list[int] = []
         """Signals received in this session, which end it at its next checkpoint."""
         self.checkpoint: dict[str, Any] | None = None  # to continue from, until the run begins
+        self.lock: FolderLock | None = None  # of the run folder, in the first rank
         self.generators: dict[str, Any] | None = None  # if other runs share the process-wide ones
 
     @property
@@ -108,6 +110,7 @@ class Process:
         """Continue from the run's checkpoint, or start, and record the session."""
         run, runtime = self.run, self.runtime
         state, self.checkpoint = self.checkpoint, None  # its tensors are copied
+        logs = state.get("logs", {}) if state else {}
         verb = f"continues at {self.job.unit} {self.step:,}" if self.step else "starts"
         self.tell(f"{run.folder} {verb}: {self.title}")
         if state is None:
@@ -130,6 +133,12 @@ class Process:
         config = encode_job(self.job, run.folder, self.options.imports)
         if warning := run.begin(config, self.step, about):
             self.tell(warning)
+        if damaged := run.damaged_lines(logs):
+            self.tell(
+                f"{' and '.join(damaged)} in {run.folder} lost rows that were written before the "
+                f"checkpoint of {self.job.unit} {self.step:,}, by a power failure or another "
+                "program. The run continues exactly, and the curves have a gap."
+            )
         for callback in self.callbacks:
             callback.on_start(self.step)
 
@@ -207,7 +216,10 @@ class Process:
             return
         for name, part in state.items():
             check_finite_state(part, name)
+        if self.lock:
+            self.lock.check()
         state |= {
+            "logs": self.run.mark_lines(),
             "step": self.step,
             "callbacks": {name: state for name, state in states.items() if state},
             "random_state": self.generators or random_state.capture(),
@@ -260,7 +272,7 @@ def opened(
     """
     run, ranks = open_run(folder, job, options.imports), runtime.ranks
     lock = locked(run.folder, "training") if ranks.first else nullcontext()
-    with lock, report_full_disk(run.folder), ExitStack() as resources:
+    with lock as held, reporting_disk_errors(run.folder), ExitStack() as resources:
         state = ranks.broadcast(run.checkpoints.load() if ranks.first else None)
         with loading(run.folder):
             step = check_count(state["step"], "step") if state else 0
@@ -278,7 +290,7 @@ def opened(
             yield run, None
             return
         process = kind(job, options, run, runtime, resources)
-        process.step, process.checkpoint = step, state
+        process.step, process.checkpoint, process.lock = step, state, held
         if ranks.first:
             process.callbacks.extend(callbacks)
         names = [callback.name for callback in process.callbacks]

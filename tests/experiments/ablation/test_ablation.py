@@ -34,7 +34,8 @@ from reverie.experiments.ablation.grid import Choice, make_grid
 from reverie.experiments.ablation.grid_tasks import make_tasks
 from reverie.experiments.cli import main as cli
 from reverie.experiments.evaluation.run_evaluation import Evaluation, with_protocol
-from reverie.experiments.runs.run import Run, locked
+from reverie.experiments.runs.folder_lock import locked
+from reverie.experiments.runs.run import Run
 from reverie.experiments.runs.scores import read_scores
 from reverie.experiments.sessions.local_pool import LocalPool
 from reverie.experiments.training.task import Task

@@ -35,7 +35,8 @@ from reverie.experiments.datasets.collect import collect
 from reverie.experiments.datasets.dataset import Recording
 from reverie.experiments.datasets.writer import Recorder
 from reverie.experiments.runs.files import write_file
-from reverie.experiments.runs.run import Run, locked
+from reverie.experiments.runs.folder_lock import locked
+from reverie.experiments.runs.run import Run
 from reverie.experiments.sessions.options import PretrainOptions
 from reverie.experiments.training.pretrain import Pretraining, pretrain
 from reverie.world_models.precision import FLOAT32, Precision

@@ -14,6 +14,7 @@ from reverie.experiments.runs import blocks as blocks_module
 from reverie.experiments.runs import checkpoints as checkpoints_module
 from reverie.experiments.runs.blocks import PARITY, Blocks, BlockWriter, xor
 from reverie.experiments.runs.checkpoints import Checkpoints
+from reverie.experiments.runs.files import open_own
 
 from sample_agents import equal
 
@@ -163,13 +164,15 @@ def test_an_input_error_at_a_read_of_the_newest_checkpoint_keeps_the_older_one(
 ) -> None:
     checkpoints = saved(tmp_path)
 
-    def fail(path: Path) -> bytes:
-        raise OSError(errno.EIO, "Input/output error")
+    newest = checkpoints.path(3)
+
+    def open_or_fail(path: Path, mode: str) -> Any:
+        if path == newest:
+            raise OSError(errno.EIO, "Input/output error", str(path))
+        return open_own(path, mode)
 
     with monkeypatch.context() as failing:
-        read = Path.read_bytes
-        newest = checkpoints.path(3)
-        failing.setattr(Path, "read_bytes", lambda self: (fail if self == newest else read)(self))
+        failing.setattr(checkpoints_module, "open_own", open_or_fail)
         again = Checkpoints(tmp_path)
         assert equal(again.load(), state_at(2))
         assert "Input/output error" in capsys.readouterr().err

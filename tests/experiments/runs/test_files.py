@@ -65,7 +65,7 @@ def test_writers_of_one_file_do_not_disturb_each_other(tmp_path: Path) -> None:
 
 
 def test_partial_files_of_killed_processes_are_removed(tmp_path: Path) -> None:
-    (tmp_path / "config.json.123.tmp").touch()
+    (tmp_path / f"config.json.{'7' * 32}.tmp").touch()
     write_file(tmp_path / "config.json", "{}")
     remove_partial_files(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["config.json"]

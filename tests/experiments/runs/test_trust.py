@@ -32,7 +32,8 @@ from reverie.experiments.runs import random_state
 from reverie.experiments.runs.blocks import BLOCK_SIZE
 from reverie.experiments.runs.checkpoints import Checkpoints
 from reverie.experiments.runs.files import FORMAT, replacing
-from reverie.experiments.runs.run import Run, locked
+from reverie.experiments.runs.folder_lock import locked
+from reverie.experiments.runs.run import Run
 from reverie.experiments.sessions.event_log import EventLog
 from reverie.experiments.sessions.throughput import without_machine_metrics
 from reverie.experiments.training.train import train
@@ -201,7 +202,7 @@ def test_killed_write_keeps_the_last_checkpoint(
         assert torch.equal(loaded["large"], random_state_dict(1)["large"])
     monkeypatch.undo()
     for path in (checkpoints.path(2), checkpoints.blocks.folder / ("0" * 64)):
-        path.with_name(f"{path.name}.7.tmp").write_bytes(b"killed here")
+        path.with_name(f"{path.name}.{'7' * 32}.tmp").write_bytes(b"killed here")
     checkpoints.save(3, random_state_dict(1))
     assert not list(tmp_path.rglob("*.tmp"))
     used = len(list(checkpoints.blocks.folder.iterdir()))

@@ -1,0 +1,81 @@
+"""Files of one JSON object per line, which grow until a run ends.
+
+A checkpoint holds the length and the digest of each, which is synced before it. So a file that
+lost its end or a page to a power failure is told from one that a killed process wrote too much of.
+"""
+
+import hashlib
+import json
+import math
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from .files import open_own, refuse_constant
+
+Mark = dict[str, Any]
+"""``size`` in bytes and SHA-256 ``digest`` of the beginning of a file."""
+CHUNK = 1 << 20
+
+
+def read_content(path: Path) -> bytes:
+    """Return the bytes of a file; none if there is no file."""
+    if not os.path.lexists(path):
+        return b""
+    with open_own(path, "rb") as file:
+        content: bytes = file.read()
+    return content
+
+
+def split_lines(path: Path) -> list[bytes]:
+    """Return the lines of a file without empty ones."""
+    return [line for line in read_content(path).split(b"\n") if line]
+
+
+def join_lines(lines: Iterable[bytes]) -> bytes:
+    """Return lines as the content of a file."""
+    return b"".join(line + b"\n" for line in lines)
+
+
+def parse_row(line: bytes, required: tuple[str, ...]) -> dict[str, Any] | None:
+    """Return the object of a line; None unless its step and the required fields are numbers."""
+    try:
+        row = json.loads(line, parse_constant=refuse_constant)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(row, dict) or not isinstance(row.get("step"), int):
+        return None
+    numbers = [row.get(name) for name in required]
+    return row if all(isinstance(x, int | float) and math.isfinite(x) for x in numbers) else None
+
+
+class Marker:
+    """Computes the marks of a file that grows, from what was appended since the last one."""
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.size, self.digest = path, 0, hashlib.sha256()
+
+    def mark(self) -> Mark:
+        """Sync the file, and return its size and digest."""
+        if not os.path.lexists(self.path):
+            return {"size": 0, "digest": hashlib.sha256().hexdigest()}
+        with open_own(self.path, "rb") as file:
+            os.fsync(file.fileno())
+            file.seek(self.size)
+            while data := file.read(CHUNK):
+                self.digest.update(data)
+                self.size += len(data)
+        return {"size": self.size, "digest": self.digest.hexdigest()}
+
+
+def is_intact(path: Path, mark: Mark) -> bool:
+    """Return whether a file still begins with what was marked."""
+    digest, left = hashlib.sha256(), int(mark["size"])
+    if not os.path.lexists(path):
+        return left == 0
+    with open_own(path, "rb") as file:
+        while left > 0 and (data := file.read(min(CHUNK, left))):
+            digest.update(data)
+            left -= len(data)
+    return left == 0 and digest.hexdigest() == mark["digest"]
