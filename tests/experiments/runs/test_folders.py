@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from reverie import PRESETS, TrainOptions, train
+from reverie import TrainOptions, train
 from reverie.agents.networks import MLPConfig
+from reverie.agents.ppo import PPOConfig
 from reverie.envs.catch import CatchConfig
 from reverie.envs.errors import FolderBusy, RunError, UsageError
 from reverie.experiments.cli.main import main
@@ -25,9 +26,8 @@ OPTIONS = TrainOptions(device="cpu", threads=1, quiet=True, random_play_seconds=
 
 
 def experiment(steps: int) -> Experiment:
-    ppo = PRESETS["ppo"]
-    agent = replace(ppo.agent, network=MLPConfig(), num_steps=5)
-    return replace(ppo, env=CatchConfig(), agent=agent, num_envs=4, total_timesteps=steps)
+    agent = PPOConfig(network=MLPConfig(), num_steps=5)
+    return Experiment(agent, CatchConfig(), num_envs=4, total_timesteps=steps)
 
 
 def test_a_mark_holds_for_what_was_written_before_it(tmp_path: Path) -> None:
