@@ -8,6 +8,7 @@ of its group. The newest two checkpoints are kept. Nothing is unpickled.
 
 import hashlib
 import io
+import math
 import os
 import re
 import sys
@@ -19,7 +20,7 @@ import torch
 from torch import Tensor
 
 from ...envs.errors import UsageError
-from .blocks import BLOCK_SIZE, Blocks, BlockWriter, DamagedBlock, Group
+from .blocks import BLOCK_NAME, BLOCK_SIZE, Blocks, BlockWriter, DamagedBlock, Group
 from .disk_errors import describe, remedy, reporting_disk_errors
 from .files import (
     FORMAT,
@@ -31,6 +32,7 @@ from .files import (
     replacing,
     sync_folder,
 )
+from .runtime import available_memory
 
 NUM_KEPT = 2
 """Number of checkpoints that are kept."""
@@ -133,6 +135,13 @@ class Checkpoints:
         """Load one checkpoint; report what is damaged and can be restored."""
         packed, groups = self._read_packed(step)
         wanted = select(packed) if select else packed
+        sizes = [0]  # of blocks that may be stored once and read often
+        _map_tensors(lambda x: sizes.append(_num_bytes(x) if isinstance(x, dict) else 0), wanted)
+        if sum(sizes) > (available := available_memory()):
+            raise UsageError(
+                f"The checkpoint {self.path(step)} needs {sum(sizes) / 1e9:,.1f} GB of memory, and "
+                f"{available / 1e9:,.1f} GB are free; nothing was changed."
+            )
         self.blocks.restored.clear()
         state: State = _map_tensors(lambda x: _unpack(x, self.blocks, groups), wanted)
         if select is None:
@@ -158,8 +167,15 @@ class Checkpoints:
             loaded = torch.load(io.BytesIO(body), map_location="cpu", weights_only=True)
         except Exception as error:  # torch raises many kinds for data that it refuses to load
             raise DamagedCheckpoint("it holds objects that are not loaded for safety") from error
+        if not isinstance(loaded, dict):
+            raise DamagedCheckpoint("it is no checkpoint")
         check_format(self.path(step), loaded.get("format"), "train again in another folder")
-        return loaded["state"], loaded.get("groups", [])
+        state, groups = loaded.get("state"), loaded.get("groups", [])
+        try:
+            _check_state(state, groups)
+        except RecursionError:
+            raise DamagedCheckpoint("its state is nested too deeply") from None
+        return state, groups
 
     def _remove_unused(self) -> None:
         """Remove old checkpoints, their unshared blocks, and partly written files.
@@ -216,6 +232,40 @@ def _map_tensors(change: Callable[[Any], Any], state: Any) -> Any:
     if isinstance(state, list | tuple):
         return [_map_tensors(change, value) for value in state]
     return state
+
+
+def _num_bytes(packed: dict[str, Any]) -> int:
+    """Return the size of a tensor in blocks; raises DamagedCheckpoint for no such description."""
+    names, shape = packed[BLOCKS_KEY], packed.get("shape")
+    dtype = getattr(torch, str(packed.get("dtype")), None)
+    if not (
+        isinstance(dtype, torch.dtype)
+        and isinstance(shape, list)
+        and all(type(n) is int and n >= 0 for n in shape)
+        and _are_block_names(names)
+    ):
+        raise DamagedCheckpoint("it holds a tensor without a valid description")
+    size = math.prod(shape) * dtype.itemsize
+    if len(names) != -(-size // BLOCK_SIZE):
+        raise DamagedCheckpoint(f"a tensor of {size:,} bytes has {len(names)} blocks")
+    return size
+
+
+def _check_state(state: Any, groups: Any) -> None:
+    """Raise DamagedCheckpoint if a tensor or a group is not described as ``_pack`` does."""
+    if not (
+        isinstance(state, dict)
+        and isinstance(groups, list)
+        and all(_are_block_names(group) and group for group in groups)
+    ):
+        raise DamagedCheckpoint("it holds no state")
+    _map_tensors(lambda x: _num_bytes(x) if isinstance(x, dict) else 0, state)
+
+
+def _are_block_names(names: Any) -> bool:
+    return isinstance(names, list) and all(
+        isinstance(name, str) and BLOCK_NAME.fullmatch(name) for name in names
+    )
 
 
 def _names_of_files(packed: State, groups: Sequence[Group]) -> set[str]:

@@ -1,6 +1,7 @@
 """Resources of a process: device, threads, precision, memory, and the signals that stop a run."""
 
 import ctypes
+import math
 import os
 import re
 import signal
@@ -8,6 +9,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from types import FrameType
 
 import torch
@@ -82,6 +84,16 @@ def pick_runtime(
         print(f"--compile is ignored, because torch.compile fails on this machine: {failure}")
     used_threads = pick_threads(threads, ranks.local_size)
     return Runtime(picked, used_threads, Precision(precision, compile and not failure), ranks)
+
+
+def available_memory() -> float:
+    """Return the bytes of memory that can be used without swapping; infinity if it is unknown."""
+    try:
+        lines = Path("/proc/meminfo").read_text(encoding="utf-8").splitlines()
+        (line,) = (line for line in lines if line.startswith("MemAvailable:"))
+        return float(line.split()[1]) * 1024
+    except (OSError, ValueError):
+        return math.inf
 
 
 def keep_freed_memory() -> None:

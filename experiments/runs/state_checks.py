@@ -12,8 +12,15 @@ ACCEPTED_TYPES: dict[type, Any] = {float: (float, int), tuple: (tuple, list), li
 
 
 def restore(part: Stateful, state: Any, name: str) -> None:
-    """Load the state of a new part; raises ValueError if its types differ from the part's own."""
+    """Load the state of a new part.
+
+    Raises ValueError if its types differ from the part's own, or if a number is not finite.
+    """
     check_types(state, part.state_dict(), name)
+    try:
+        check_finite_state(state, name)
+    except NumericalError as error:
+        raise ValueError(f"its {str(error).rstrip('.')}") from error
     part.load_state_dict(state)
 
 
