@@ -65,7 +65,6 @@ def write_hdf5(path: Path, source: Source, show: Callable[[int], object]) -> Non
         file["header"] = header_text(source, unfinished, path.parent)
         file.attrs["env_name"] = source.manifest.env.env_name
         file.attrs["num_actions"] = source.manifest.num_actions
-        file.attrs["axes"] = "CHW"
 
 
 def _arrays_of(episode: Episode) -> dict[str, Array]:
@@ -105,6 +104,7 @@ def read_hdf5(path: Path, name: str = "", axes: str = "") -> Source:
                 "actions, rewards, terminals and, if there are any, timeouts."
             )
         frames = file["observations"]
+        axes = "CHW" if "header" in file else axes
         axes = frame_axes(f"observations of {path}", frames.shape[1:], frames.dtype, axes)
         columns = {x: _read(path, file, x) for x in ROW_ARRAYS if x in file}
         require_length(path, {x: len(file[x]) for x in ("observations", *columns)})

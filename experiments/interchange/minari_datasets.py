@@ -5,6 +5,7 @@ actions at every frame and, if they were recorded, the true states; ``metadata.j
 manifest of the recording as ``reverie``.
 """
 
+import copy
 import os
 import warnings
 import zlib
@@ -141,11 +142,12 @@ def env_spec(env: EnvConfig) -> Any:
     import ale_py
 
     gymnasium.register_envs(ale_py)
-    spec = gymnasium.spec(f"ALE/{''.join(x.capitalize() for x in env.game.split('_'))}-v5")
+    spec = copy.deepcopy(gymnasium.spec(f"ALE/{''.join(x.capitalize() for x in env.game.split('_'))}-v5"))
     spec.kwargs |= {
         "frameskip": env.protocol.skip,
         "repeat_action_probability": env.protocol.sticky,
         "full_action_space": env.protocol.full_actions,
+        "max_num_frames_per_episode": env.protocol.frames_cap,
         "obs_type": "grayscale" if env.protocol.grayscale else "rgb",
     }
     return spec
@@ -210,10 +212,11 @@ def _read_minari(path: Path, metadata: dict[str, Any], name: str, axes: str) -> 
         )
     if actions.n > MAX_ACTIONS:
         raise UsageError(f"{path} has {actions.n} actions; at most {MAX_ACTIONS} are read.")
-    axes = frame_axes(f"The space of {path}", space.shape, space.dtype, axes)
+    own = metadata.get("reverie")
+    axes = frame_axes(f"The space of {path}", space.shape, space.dtype, "CHW" if own else axes)
     shape = frame_shape(space.shape, axes)
     _check_sizes(path, dataset.total_episodes, space)
-    if own := metadata.get("reverie"):
+    if own:
         header = read_header(path, own["header"], shape, 1)
         episodes = _own_episodes(path, dataset, header, own["frames"], axes)
         return Source(header.manifest, episodes, header.provenance, header.per_env)

@@ -30,9 +30,9 @@
   const fact = (name) => (make("dt", facts, { textContent: name }), make("dd", facts));
   const shown = { step: fact("step"), action: fact("action"), reward: fact("reward"),
     total: fact("return so far"), episode: fact("episode") };
-  const timeline = draw("svg", player, { viewBox: `0 0 ${SPAN} ${HIGH}`, preserveAspectRatio: "none",
+  const timeline = draw("svg", side, { viewBox: `0 0 ${SPAN} ${HIGH}`, preserveAspectRatio: "none",
     tabindex: 0, role: "slider", "aria-label": "timestep", "aria-valuemin": 0 });
-  const scale = make("div", player, { className: "scale" });
+  const scale = make("div", side, { className: "scale" });
   const strip = make("div", player, { className: "strip" });
 
   let episode, images, at = 0, timer = 0, now;

@@ -53,6 +53,9 @@ def write_page(
     ]
     data = to_json({"actions": list(actions), "episodes": items}).replace("<", "\\u003c")
     width, height = _size(recording.frame_shape)
+    reduced = "All of their frames are shown."
+    if any(len(item["steps"]) <= item["length"] for item in items):
+        reduced = f"Of one with more than {share:,} frames every k-th is shown, and the last."
     title = f"Recording of {recording.env_name}"
     element = (
         f'<style>{STYLE.read_text(encoding="utf-8")}</style>\n<div id="player" '
@@ -64,12 +67,9 @@ def write_page(
         Heading("Episodes"),
         Paragraph(NOTE),
         Element(element),
-        Paragraph(
-            f"{len(items)} of {len(spans):,} episodes are shown, evenly spaced over the recording; "
-            f"of an episode of more than {share:,} frames, every k-th one."
-        ),
+        Paragraph(f"{len(items):,} of {len(spans):,} episodes, evenly spaced. {reduced}"),
         Heading("About"),
-        Table(["", ""], [list(row) for row in describe(recording)]),
+        Table(["recording", str(recording.folders[0])], [list(row) for row in describe(recording)]),
     ]
     write_file(path, to_html(title, blocks))
     return sum(len(item["steps"]) for item in items)
