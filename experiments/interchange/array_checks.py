@@ -13,22 +13,25 @@ from ...envs.errors import UsageError
 
 Array = NDArray[Any]
 
-MAX_EPISODE_BYTES = 1 << 32
-"""Greatest size of an array that is read at once, such as the frames of an episode."""
-MAX_ACTIONS = 1024
+MAX_EPISODE_BYTES, MAX_COLUMN_BYTES = 1 << 32, 1 << 29
+"""Greatest size of the frames of an episode, and of another array that is read at once."""
+MAX_ACTIONS = 1 << 16
 """Greatest number of actions."""
 
 
-def check_size(where: str, shape: Sequence[int], dtype: "np.dtype[Any]") -> None:
+def check_size(
+    where: str, shape: Sequence[int], dtype: "np.dtype[Any]", *, frames: bool = False
+) -> None:
     """Raise UsageError for an array that is no plain numbers, or larger than the bound."""
     if dtype.kind not in "biuf" or dtype.itemsize > 8:
         raise UsageError(
             f"{where} has the type {dtype}; it must be an array of integers, floats or booleans."
         )
-    if (size := math.prod(shape) * dtype.itemsize) > MAX_EPISODE_BYTES:
+    limit = MAX_EPISODE_BYTES if frames else MAX_COLUMN_BYTES
+    if (size := math.prod(map(int, shape)) * dtype.itemsize) > limit:
         raise UsageError(
-            f"{where} has {size:,} bytes, and at most {MAX_EPISODE_BYTES:,} are read at once; "
-            "split it into shorter episodes."
+            f"{where} has {size:,} bytes, and at most {limit:,} are read at once; split it into "
+            "shorter episodes, or into several files."
         )
 
 

@@ -1,6 +1,7 @@
 """Conversion between formats: what a path holds, and what it is to become."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
@@ -13,9 +14,9 @@ from ..datasets.writer import MANIFEST, UNFINISHED
 from ..runs.files import read_json
 from ..runs.outputs import check_writable
 from ..runs.provenance import command, provenance
-from . import dopamine_checkpoints, hdf5_files, minari_datasets, npz_episodes
+from . import dopamine_checkpoints, hdf5_files, minari_datasets, minari_reader, npz_episodes
 from .mp4_files import write_mp4
-from .recorded_episodes import Source, read_episode, spans_of
+from .recorded_episodes import Episode, Source, read_episode, spans_of
 from .recording_writer import write_recording
 
 Kind = Literal["own", "minari", "hdf5", "npz", "dopamine"]
@@ -23,7 +24,7 @@ Target = Literal["own", "minari", "hdf5", "mp4"]
 
 SUFFIXES: dict[str, Target] = {".hdf5": "hdf5", ".h5": "hdf5", ".mp4": "mp4"}
 READERS: dict[Kind, Callable[[Path, str, str], Source]] = {
-    "minari": minari_datasets.read_minari,
+    "minari": minari_reader.read_minari,
     "hdf5": hdf5_files.read_hdf5,
     "npz": npz_episodes.read_npz_episodes,
     "dopamine": dopamine_checkpoints.read_checkpoints,
@@ -90,7 +91,9 @@ def read_source(kind: Kind, path: Path, name: str = "", axes: str = "") -> Sourc
     Raises UsageError if they cannot be read.
     """
     if kind != "own":
-        return READERS[kind](path, name, axes)
+        with _refusing_damage(path):
+            source = READERS[kind](path, name, axes)
+        return replace(source, episodes=_guarded(path, source.episodes))
     recording = Recording(path, cache_bytes=0)
     spans, num_envs = spans_of(recording), recording.manifest.num_envs
     return Source(
@@ -99,6 +102,23 @@ def read_source(kind: Kind, path: Path, name: str = "", axes: str = "") -> Sourc
         provenance_of(path),
         spans.per_env(num_envs),
     )
+
+
+@contextmanager
+def _refusing_damage(path: Path) -> Iterator[None]:
+    """Turn any error of reading a file into a UsageError; h5py, Minari and numpy raise many."""
+    try:
+        yield
+    except UsageError:
+        raise
+    except Exception as error:
+        what = (str(error).splitlines() or [""])[0].rstrip(".")
+        raise UsageError(f"{path} is damaged ({type(error).__name__}: {what}).") from error
+
+
+def _guarded(path: Path, episodes: Iterator[Episode]) -> Iterator[Episode]:
+    with _refusing_damage(path):
+        yield from episodes
 
 
 def provenance_of(folder: Path) -> dict[str, Any]:

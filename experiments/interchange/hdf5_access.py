@@ -26,19 +26,12 @@ def require_h5py() -> Any:
 def open_hdf5(path: Path) -> Iterator[Any]:
     """Open a file for reading, after its links and its storage are checked.
 
-    Raises UsageError if it is no HDF5 file, or refers to other files.
+    Raises UsageError if it refers to other files, and OSError if it is no HDF5 file.
     """
     h5py = require_h5py()
-    try:
-        file = h5py.File(path, "r")
-    except OSError as error:
-        raise UsageError(f"{path} cannot be read as HDF5 ({_first_line(error)}).") from error
-    with file:
-        try:
-            _check_group(h5py, path, file, 0)
-            yield file
-        except (OSError, RuntimeError) as error:  # a damaged block, a filter that is not there
-            raise UsageError(f"{path} is damaged ({_first_line(error)}).") from error
+    with h5py.File(path, "r") as file:
+        _check_group(h5py, path, file, 0)
+        yield file
 
 
 def _check_group(h5py: Any, path: Path, group: Any, depth: int) -> None:
@@ -58,7 +51,3 @@ def _check_group(h5py: Any, path: Path, group: Any, depth: int) -> None:
             raise UsageError(
                 f"{path} stores {found.name} in other files, which are not read; copy it into one."
             )
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")

@@ -31,7 +31,7 @@ from .recording_header import Header, header_text, read_header
 
 Array = NDArray[Any]
 
-ROW_ARRAYS = ("actions", "rewards", "terminals", "timeouts", "discounts", "privileged")
+ROW_ARRAYS = ("actions", "rewards", "terminals", "timeouts", "discounts")
 """Arrays beside the observations with a row for each transition."""
 
 
@@ -142,34 +142,27 @@ def _own_episodes(
 ) -> Iterator[Episode]:
     """Yield the episodes of a file that was written from a recording."""
     with open_hdf5(path) as file:
-        finals = ("episode_lengths", "final_actions", "final_privileged")
-        ends = {name: _read(path, file, name) for name in finals if name in file}
-        lengths = ends.get("episode_lengths", np.zeros(0, np.int64)).astype(np.int64)
-        privileged = "privileged" in columns
+        ends = {name: _read(path, file, name) for name in ("episode_lengths", "final_actions")}
+        lengths, final_frames = ends["episode_lengths"].astype(np.int64), file["final_observations"]
+        states, final_states = (file.get(x) for x in ("privileged", "final_privileged"))
+        num_bytes = len(header.manifest.privileged)
+        expected = (len(actions), num_bytes), (len(lengths), num_bytes)
         if (
-            not lengths.size
-            or lengths.min() < 0
+            lengths.min(initial=0) < 0
             or lengths.sum() != len(actions)
-            or "discounts" not in columns
-            or len(file["final_observations"]) != len(lengths)
-            or len(ends["final_actions"]) != len(lengths)
-            or privileged != bool(header.manifest.privileged)
+            or not len(final_frames) == len(ends["final_actions"]) == len(lengths)
+            or (num_bytes and (states.shape, final_states.shape) != expected)
         ):
             raise UsageError(f"{path} is damaged: its arrays are not of its episodes.")
         start = 0
         for number, length in enumerate(lengths.tolist()):
-            rows = slice(start, start + length)
-            check_size(
-                f"observations of {path}", (length, *header.manifest.frame_shape), np.dtype("u1")
-            )
+            rows, last = slice(start, start + length), slice(number, number + 1)
+            shape = length + 1, *header.manifest.frame_shape
+            check_size(f"observations of {path}", shape, np.dtype(np.uint8), frames=True)
             start += length
-            state = None
-            if privileged:
-                final = ends["final_privileged"][number : number + 1]
-                state = np.concatenate([columns["privileged"][rows], final])
-            last = file["final_observations"][number : number + 1]
+            state = np.concatenate([states[rows], final_states[last]]) if num_bytes else None
             yield Episode(
-                np.concatenate([file["observations"][rows], last]),
+                np.concatenate([file["observations"][rows], final_frames[last]]),
                 np.append(actions[rows], np.int64(ends["final_actions"][number])),
                 to_rewards(f"rewards of {path}", columns["rewards"][rows]),
                 columns["discounts"][rows].astype(np.float32),

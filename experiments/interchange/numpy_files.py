@@ -2,9 +2,7 @@
 
 import gzip
 import zipfile
-import zlib
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, TypeVar
 
@@ -38,7 +36,8 @@ class ArrayReader:
 
     def read(self, count: int) -> Array:
         """Return the next rows; raises UsageError if they are too large or the file is cut."""
-        check_size(self.where, (count, *self.shape[1:]), self.dtype)
+        frames = len(self.shape) > 2
+        check_size(self.where, (count, *self.shape[1:]), self.dtype, frames=frames)
         size = count * int(np.prod(self.shape[1:], dtype=np.int64)) * self.dtype.itemsize
         data = bytearray()
         while len(data) < size and (part := self._file.read(min(size - len(data), 1 << 24))):
@@ -62,24 +61,13 @@ class ArrayReader:
         return self.read(self.shape[0])
 
 
-@contextmanager
-def _refusing_damage(path: Path) -> Iterator[None]:
-    """Turn the errors of a damaged file into a UsageError."""
-    try:
-        yield
-    except UsageError:
-        raise
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error, SyntaxError) as error:
-        raise UsageError(f"{path} is damaged ({error}).") from error
-
-
 def read_npz(path: Path, names: Sequence[str]) -> dict[str, Array]:
     """Return those of these arrays that a file has.
 
-    No more bytes are read of an array than the file declares. Raises UsageError if it is damaged,
-    or an array is too large, or holds objects.
+    No more bytes are read of an array than its header declares, whatever the file would unpack to.
+    Raises UsageError if an array is too large or holds objects, and others for a damaged file.
     """
-    with _refusing_damage(path), zipfile.ZipFile(path) as archive:
+    with zipfile.ZipFile(path) as archive:
         found = {x.filename.removesuffix(".npy"): x for x in archive.infolist()}
         arrays = {}
         for name in (x for x in names if x in found):
@@ -90,7 +78,7 @@ def read_npz(path: Path, names: Sequence[str]) -> dict[str, Array]:
 
 def with_gzip(path: Path, use: Callable[[ArrayReader], Iterator[T]]) -> Iterator[T]:
     """Yield what ``use`` yields of the array in a compressed .npy file."""
-    with _refusing_damage(path), gzip.open(path) as file:
+    with gzip.open(path) as file:
         yield from use(ArrayReader(str(path), file))  # type: ignore[arg-type]
 
 

@@ -104,7 +104,7 @@
     if (episode.end !== "unfinished") line(`end ${episode.end}`, SPAN, 0, HIGH);
     now = line("now", 0, 0, HIGH);
     scale.replaceChildren();
-    for (const text of ["0", `largest reward ${number(largest > 1e-9 ? largest : 0)}`, number(episode.length)])
+    for (const text of ["0", largest > 1e-9 ? `bars up to ±${number(largest)}` : "no reward", number(episode.length)])
       make("span", scale, { textContent: text });
     strip.replaceChildren();
     const count = Math.min(THUMBNAILS, episode.steps.length);
