@@ -123,7 +123,7 @@ def env_spec(env: EnvConfig) -> Any:
     import gymnasium
 
     if isinstance(env, GymConfig):
-        return gymnasium.spec(env.id)
+        return gymnasium.registry.get(env.id.rpartition(":")[2])
     if not isinstance(env, AtariConfig):
         return None
     import ale_py

@@ -5,6 +5,7 @@ from base64 import b64decode
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -109,12 +110,13 @@ def _own_episodes(
 ) -> Iterator[Episode]:
     """Yield the episodes of a dataset that was written from a recording."""
     episodes = iter(dataset.iterate_episodes())
-    for number in range(dataset.total_episodes + len(single_frames)):
+    for number in count():
         ended = number not in header.unfinished
         if (single := single_frames.get(str(number))) is not None:
             yield replace(_unpacked(path, single, header), ended=ended)
+        elif (found := next(episodes, None)) is None:
+            return
         else:
-            found = next(episodes)
             infos = found.infos["reverie"]
             state = infos.get("privileged")
             if (state is None) == bool(header.manifest.privileged):

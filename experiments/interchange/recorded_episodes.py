@@ -41,7 +41,7 @@ class Episode:
     @property
     def terminated(self) -> bool:
         """Whether it ended by death."""
-        return self.ended and len(self.discount) > 0 and self.discount[-1] == 0
+        return self.ended and bool((self.discount[-1:] == 0).any())
 
 
 @dataclass(frozen=True)

@@ -92,8 +92,9 @@ def _write_shards(
 ) -> Manifest:
     """Write the shards in the order of rows; return the manifest that lists them."""
     blobs, shards = np.memmap(waiting, np.uint8, "r"), list[tuple[int, int]]()
-    for start in range(0, len(order), SHARD_ROWS):
-        rows = slice(start, start + SHARD_ROWS)
+    size = -(-SHARD_ROWS // manifest.num_envs) * manifest.num_envs  # whole timesteps
+    for start in range(0, len(order), size):
+        rows = slice(start, start + size)
         frames = [blobs[ends[i] : ends[i + 1]].tobytes() for i in order[rows]]
         part = {name: column[rows] for name, column in columns.items()}
         shards.append(write_shard(folder, len(shards), frames, part))
