@@ -189,11 +189,8 @@ def _d4rl_episodes(
             raise UsageError(f"{path} has next_observations that are not as its observations.")
         for start, end in zip([0, *ends[:-1].tolist()], ends.tolist(), strict=True):
             died = bool(terminal[end - 1])
-            check_size(
-                f"observations of {path}",
-                (end - start, *observations.shape[1:]),
-                observations.dtype,
-            )
+            shape = end - start, *observations.shape[1:]
+            check_size(f"observations of {path}", shape, observations.dtype, frames=True)
             frames = observations[start:end]
             if after is not None:
                 frames = np.concatenate([frames, after[end - 1 : end]])

@@ -69,7 +69,7 @@ def read_minari(path: Path, name: str = "", axes: str = "") -> Source:
     shape = frame_shape(space.shape, axes)
     _check_sizes(path, dataset.total_episodes, space)
     if own:
-        header = read_header(path, own["header"], shape, 1)
+        header = read_header(path, str(own["header"]), shape, 1)
         episodes = _own_episodes(path, dataset, header, own["frames"], axes)
         return Source(header.manifest, episodes, header.provenance, header.per_env)
     manifest = foreign_manifest(

@@ -3,8 +3,9 @@
 import gzip
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
+from io import BufferedIOBase
 from pathlib import Path
-from typing import IO, Any, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.lib import format as npy
@@ -20,7 +21,7 @@ T = TypeVar("T")
 class ArrayReader:
     """An array in a file of numpy's format, read some rows after the others."""
 
-    def __init__(self, where: str, file: IO[bytes]) -> None:
+    def __init__(self, where: str, file: BufferedIOBase) -> None:
         """Read the header; raises UsageError for objects and for arrays in Fortran's order."""
         version = npy.read_magic(file)
         if version not in ((1, 0), (2, 0)):
@@ -79,7 +80,7 @@ def read_npz(path: Path, names: Sequence[str]) -> dict[str, Array]:
 def with_gzip(path: Path, use: Callable[[ArrayReader], Iterator[T]]) -> Iterator[T]:
     """Yield what ``use`` yields of the array in a compressed .npy file."""
     with gzip.open(path) as file:
-        yield from use(ArrayReader(str(path), file))  # type: ignore[arg-type]
+        yield from use(ArrayReader(str(path), file))
 
 
 def read_gzip(path: Path) -> Array:
