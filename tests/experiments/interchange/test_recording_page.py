@@ -60,9 +60,8 @@ def test_sheets_hold_the_frames_that_the_steps_name() -> None:
     assert episode["rewards"] == [[10, 2.0], [300, -1.0]]
     assert (episode["lost"], episode["end"], episode["total"]) == ([100], "death", 1.0)
     for number, url in enumerate(episode["sheets"]):
-        sheet = np.asarray(Image.open(io.BytesIO(base64.b64decode(url.partition(",")[2])))).astype(
-            int
-        )
+        png = io.BytesIO(base64.b64decode(url.partition(",")[2]))
+        sheet = np.asarray(Image.open(png)).astype(int)
         for i, step in enumerate(episode["steps"][number * SHEET_FRAMES :][:SHEET_FRAMES]):
             y, x = 4 * (i // 16), 6 * (i % 16)
             assert sheet[y, x] * 256 + sheet[y + 1, x + 1] == step
@@ -135,6 +134,11 @@ def test_the_page_plays_and_its_timeline_is_clicked(browser: Any, width: int, sc
     check(1)
     box = page.locator("svg").bounding_box()
     page.locator("svg").click(position={"x": box["width"] / 2, "y": 20})
+    page.wait_for_function("document.querySelector('dd').textContent !== '1 of 600'")
+    clicked = int(fact("step").split()[0])
+    assert abs(clicked - 300) <= 600 / box["width"] + 1, "within a pixel"
+    for _ in range(abs(clicked - 300)):
+        page.keyboard.press("ArrowLeft" if clicked > 300 else "ArrowRight")
     check(300)
     assert fact("reward") == "-1"
     assert fact("return so far") == "1 of 1"
@@ -142,9 +146,9 @@ def test_the_page_plays_and_its_timeline_is_clicked(browser: Any, width: int, sc
     check(600)
     assert fact("action") == "none: death"
     page.select_option("select", "60")
-    page.click("text=Play")
+    page.click("button:text-is('Play')")
     page.wait_for_function("document.querySelector('dd').textContent !== '600 of 600'")
-    page.click("text=Pause")
+    page.click("button:text-is('Pause')")
     assert 0 <= step_on_screen() < 600
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     assert not problems
