@@ -83,6 +83,6 @@ def write_dopamine(
         count += n + 3
     for name, array in ring.items():
         with gzip.open(folder / f"$store$_{name}_ckpt.{number}.gz", "wb") as file:
-            np.save(file, array)  # type: ignore[arg-type]
+            np.save(file, array)
     with gzip.open(folder / f"add_count_ckpt.{number}.gz", "wb") as file:
-        np.save(file, np.array(count))  # type: ignore[arg-type]
+        np.save(file, np.array(count))

@@ -73,6 +73,7 @@ def read_npz(path: Path, names: Sequence[str]) -> dict[str, Array]:
         arrays = {}
         for name in (x for x in names if x in found):
             with archive.open(found[name]) as file:
+                assert isinstance(file, BufferedIOBase)
                 arrays[name] = ArrayReader(f"{name} of {path}", file).read_all()
         return arrays
 

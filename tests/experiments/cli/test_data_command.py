@@ -10,6 +10,7 @@ import av
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 
 from reverie.agents.policies import RandomPolicy
 from reverie.envs.catch import CatchConfig
@@ -87,7 +88,7 @@ def test_a_film_shows_every_frame_of_the_first_episodes() -> None:
     lengths = {"film.mp4": 30, "episode-00000.mp4": 10, "episode-00001.mp4": 10}
     assert {name: len(x) for name, x in frames.items()} == lengths
     recorded = Recording("d/catch").frames(torch.arange(0, 20, 2))[:, 0].numpy()
-    shown = np.stack(frames["episode-00000.mp4"])
+    shown: NDArray[np.uint8] = np.stack(frames["episode-00000.mp4"])
     scale = shown.shape[1] // 10
     centers = shown[:, scale // 2 :: scale, scale // 2 :: scale, 0][:, :10, :5]
     assert np.array_equal(centers > 127, recorded > 127)

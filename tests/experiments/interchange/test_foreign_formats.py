@@ -120,6 +120,7 @@ def test_dopamines_checkpoints(played: list[Episode], capacity: int) -> None:
 
 def test_frames_are_read_by_their_axes() -> None:
     uint8 = np.dtype(np.uint8)
+    shape: tuple[int, ...]
     for shape, axes in (
         ((84, 84), "HW"), ((3, 64, 64), "CHW"), ((64, 64, 3), "HWC"), ((64, 64, 1), "HWC"),
     ):  # fmt: skip
@@ -150,7 +151,7 @@ def test_an_env_that_is_known_from_a_recording_has_shapes_and_cannot_be_played()
         BatchedEnv(config.build(1)).reset()
     for wrong in ({"name": "../x"}, {"name": ""}, {"num_actions": 0}, {"shape": (1, 0, 4)}):
         with pytest.raises(UsageError, match=r"it must be|its numbers must be"):
-            RecordedConfig(**wrong)  # type: ignore[arg-type]
+            RecordedConfig(**wrong)
 
 
 @pytest.mark.parametrize("write", [write_dreamer, write_dopamine])

@@ -60,7 +60,7 @@ def write_npz(path: str, **arrays: bytes | np.ndarray[Any, Any]) -> None:
             archive.writestr(f"{name}.npy", array)
 
 
-EPISODE = {
+EPISODE: dict[str, Any] = {
     "image": np.zeros((6, 4, 4, 1), np.uint8),
     "action": np.zeros(6, np.int64),
     "reward": np.zeros(6),

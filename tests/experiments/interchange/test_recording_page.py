@@ -108,7 +108,7 @@ def test_the_page_plays_and_its_timeline_is_clicked(browser: Any, width: int, sc
     )
     page, problems = context.new_page(), list[str]()
     page.on("pageerror", lambda error: problems.append(str(error)))
-    page.on("console", lambda message: problems.append(message.text))
+    page.on("console", lambda x: problems.extend([x.text] * (x.type == "error")))
     page.goto(Path("page.html").resolve().as_uri())
 
     def fact(name: str) -> str:
