@@ -1,12 +1,16 @@
 """Episodes written as other projects write them."""
 
 import gzip
+import os
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import h5py
+import minari
 import numpy as np
+from gymnasium.spaces import Box, Discrete
 from numpy.typing import NDArray
 
 from reverie.experiments.interchange.recorded_episodes import Episode
@@ -44,7 +48,7 @@ def write_d4rl(path: Path, episodes: Sequence[Episode], *, next_observations: bo
     def rows(parts: list[Array]) -> Array:
         return np.concatenate(parts)
 
-    ends = [np.arange(len(x.reward)) == len(x.reward) - 1 for x in episodes]
+    ends = [_last(x) for x in episodes]
     with h5py.File(path, "w") as file:
         file["observations"] = rows([x.frames[:-1].transpose(0, 2, 3, 1) for x in episodes])
         if next_observations:
@@ -54,6 +58,36 @@ def write_d4rl(path: Path, episodes: Sequence[Episode], *, next_observations: bo
         pairs = list(zip(ends, episodes, strict=True))
         file["terminals"] = rows([end & x.terminated for end, x in pairs])
         file["timeouts"] = rows([end & (not x.terminated) for end, x in pairs])
+
+
+def write_minari(
+    folder: Path, episodes: Sequence[Episode], *, jpeg: bool = False, start: int = 2
+) -> None:
+    """Write a dataset of images with the channels last, whose first action is ``start``."""
+    os.environ["MINARI_DATASETS_PATH"] = str(folder.parent.resolve())
+    shape = episodes[0].frames.shape
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        minari.create_dataset_from_buffers(
+            dataset_id=folder.name,
+            buffer=[
+                minari.data_collector.EpisodeBuffer(
+                    observations=x.frames.transpose(0, 2, 3, 1),
+                    actions=x.action[:-1] + start,
+                    rewards=x.reward,
+                    terminations=_last(x) & x.terminated,
+                    truncations=_last(x) & (not x.terminated),
+                )
+                for x in episodes
+            ],
+            observation_space=Box(0, 255, (*shape[2:], shape[1]), np.uint8),
+            action_space=Discrete(NUM_ACTIONS, start=start),
+            jpeg_encoding=jpeg,
+        )
+
+
+def _last(x: Episode) -> Array:
+    return np.arange(len(x.reward)) == len(x.reward) - 1
 
 
 def write_dopamine(

@@ -87,7 +87,8 @@ def to_actions(where: str, x: Array) -> Int64[Array, " R"]:
         indices: Array = x.argmax(1).astype(np.int64)
         return indices
     flat = x.reshape(len(x), -1)[:, 0] if x.size else x.reshape(-1)
-    actions = flat.astype(np.int64)
+    with np.errstate(invalid="ignore"):
+        actions = flat.astype(np.int64)
     valid = (actions == flat).all() and (x.ndim == 1 or x.shape == (len(x), 1))
     if not valid or (len(actions) and not 0 <= actions.min() <= actions.max() < MAX_ACTIONS):
         raise UsageError(

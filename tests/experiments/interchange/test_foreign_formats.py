@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,7 +20,7 @@ from reverie.experiments.interchange.conversion import convert, find_source, rea
 from reverie.experiments.interchange.recorded_episodes import Episode, read_episode, spans_of
 from reverie.experiments.training.predictors import PredictorPretraining
 
-from foreign_files import NUM_ACTIONS, write_d4rl, write_dopamine, write_dreamer
+from foreign_files import NUM_ACTIONS, write_d4rl, write_dopamine, write_dreamer, write_minari
 
 
 @pytest.fixture(scope="module")
@@ -77,6 +78,25 @@ def test_an_array_of_a_discount_ends_an_episode_of_the_first_dreamer(
     kept = {x: y for x, y in arrays.items() if not x.startswith("is_")}
     np.savez("a/000.npz", **kept, discount=1.0 - arrays["is_terminal"])
     check(converted("a/000.npz"), played[:1])
+
+
+def test_datasets_of_minari(played: list[Episode], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MINARI_DATASETS_PATH", "set by the function")
+    write_minari(Path("catch-v0"), played)
+    check(converted("catch-v0"), played)
+
+
+def test_jpegs_of_minari(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are lossy: squares of one color stay as they are, but for rounding."""
+    monkeypatch.setenv("MINARI_DATASETS_PATH", "set by the function")
+    colors = np.random.default_rng(0).integers(0, 256, (4, 3, 4, 5), np.uint8)
+    frames = colors.repeat(16, 2).repeat(16, 3)
+    played = Episode(frames, np.array([0, 1, 2, 0]), np.ones(3), np.ones(3, np.float32))
+    write_minari(Path("jpeg-v0"), [played], jpeg=True)
+    (found,) = converted("jpeg-v0")
+    assert found.frames.shape == frames.shape
+    assert np.abs(found.frames[..., 8::16, 8::16].astype(int) - colors).max() <= 4
+    assert found.action[:-1].tolist() == [0, 1, 2]
 
 
 def test_d4rl_with_the_frames_after_its_actions(played: list[Episode]) -> None:
@@ -154,20 +174,25 @@ def test_an_env_that_is_known_from_a_recording_has_shapes_and_cannot_be_played()
             RecordedConfig(**wrong)
 
 
-@pytest.mark.parametrize("write", [write_dreamer, write_dopamine])
+@pytest.mark.parametrize("write", [write_dreamer, write_dopamine, write_minari])
 def test_a_predictor_learns_from_converted_episodes(
     write: Callable[..., None],
     played: list[Episode],
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    settings = {"version": 3, "per_file": 1} if write is write_dreamer else {"capacity": 999}
-    write(Path("others"), played[::2], **settings)
+    monkeypatch.setenv("MINARI_DATASETS_PATH", "set by write_minari")
+    settings: dict[Any, dict[str, int]] = {
+        write_dreamer: {"version": 3, "per_file": 1},
+        write_dopamine: {"capacity": 999},
+        write_minari: {},
+    }
+    write(Path("others-v0"), played[::2], **settings[write])
     starts = PredictorPretraining.held_out_starts
     monkeypatch.setattr(
         PredictorPretraining, "held_out_starts", lambda *x, **y: starts(*x, **y)[:4]
     )
-    assert cli.main(["data", "convert", "others", "data", "--name", "others catch"]) == 0
+    assert cli.main(["data", "convert", "others-v0", "data", "--name", "others catch"]) == 0
     assert "frames of others-catch" in capsys.readouterr().out
     quiet = ["--quiet", "--device", "cpu", "--threads", "1"]
     argv = ["pretrain", "predictor:tiny", "--data", "data", "--num-updates", "2", "--stack", "1"]
