@@ -24,7 +24,7 @@ class RecordedConfig(EnvConfig):
     num_actions: int = 1
     """Number of actions."""
     shape: tuple[int, int, int] = (1, 84, 84)
-    """Shape (channels, H, W) of a frame."""
+    """Shape (channels, H, W) of a frame; channels that are no gray and no color are planes."""
 
     def __post_init__(self) -> None:
         check(self, "env", at_least(1), "num_actions")
@@ -48,7 +48,9 @@ class Recorded(ImageEnv):
     """Envs with spaces and without dynamics; ``reset`` and ``step`` raise UsageError."""
 
     def __init__(self, config: RecordedConfig, num_envs: int) -> None:
-        super().__init__(num_envs, config.shape, config.num_actions, (), Layout("CHW"))
+        planes = config.shape[0] not in (1, 3)
+        layout = Layout("CHW", trusted=True, planes=planes)
+        super().__init__(num_envs, config.shape, config.num_actions, (), layout)
         self.name = config.name
 
     def reset(self, **options: Any) -> tuple[Array, dict[str, Any]]:

@@ -167,6 +167,8 @@ def test_an_env_that_is_known_from_a_recording_has_shapes_and_cannot_be_played()
     config = RecordedConfig("doom-v1", 5, (3, 60, 80))
     spec = spec_of(config, 2)
     assert (spec.num_envs, spec.num_actions, spec.obs_shape) == (2, 5, (3, 60, 80))
+    assert not spec.planes
+    assert spec_of(RecordedConfig("planes", 5, (4, 10, 10))).planes
     with pytest.raises(UsageError, match="doom-v1 is known from a recording alone"):
         BatchedEnv(config.build(1)).reset()
     for wrong in ({"name": "../x"}, {"name": ""}, {"num_actions": 0}, {"shape": (1, 0, 4)}):
