@@ -27,15 +27,22 @@ def run(*args: str) -> int:
         return int(exit.code or 0)
 
 
-@pytest.fixture(autouse=True)
-def recordings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(scope="module")
+def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two recordings, and one that was interrupted."""
+    folder = tmp_path_factory.mktemp("recordings")
+    collect(RandomPolicy(3), CatchConfig(), folder / "catch", frames=400, num_envs=2)
+    collect(RandomPolicy(6), MinAtarConfig(), folder / "breakout", frames=200, num_envs=2)
+    shutil.copytree(folder / "catch", folder / "half")
+    (folder / "half/manifest.json").rename(folder / "half/unfinished.json")
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def in_temporary_folder(recorded: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "80")
-    collect(RandomPolicy(3), CatchConfig(), "d/catch", frames=400, num_envs=2)
-    collect(RandomPolicy(6), MinAtarConfig(), "d/breakout", frames=200, num_envs=2)
-    shutil.copytree("d/catch", "d/half")
-    Path("d/half/manifest.json").rename("d/half/unfinished.json")
+    shutil.copytree(recorded, "d")
 
 
 def test_recordings_are_listed_at_80_columns(capsys: pytest.CaptureFixture[str]) -> None:

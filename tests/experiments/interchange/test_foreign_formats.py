@@ -176,7 +176,7 @@ def test_an_env_that_is_known_from_a_recording_has_shapes_and_cannot_be_played()
             RecordedConfig(**wrong)
 
 
-@pytest.mark.parametrize("write", [write_dreamer, write_dopamine, write_minari])
+@pytest.mark.parametrize("write", [write_dreamer, write_minari])
 def test_a_predictor_learns_from_converted_episodes(
     write: Callable[..., None],
     played: list[Episode],
@@ -186,7 +186,6 @@ def test_a_predictor_learns_from_converted_episodes(
     monkeypatch.setenv("MINARI_DATASETS_PATH", "set by write_minari")
     settings: dict[Any, dict[str, int]] = {
         write_dreamer: {"version": 3, "per_file": 1},
-        write_dopamine: {"capacity": 999},
         write_minari: {},
     }
     write(Path("others-v0"), played[::2], **settings[write])
