@@ -87,7 +87,8 @@ def write_minari(
 
 
 def _last(x: Episode) -> Array:
-    return np.arange(len(x.reward)) == len(x.reward) - 1
+    last: Array = np.arange(len(x.reward)) == len(x.reward) - 1
+    return last
 
 
 def write_dopamine(
