@@ -49,7 +49,7 @@ NUMBERS_THAT_ARE_NO_RESULTS = re.compile(
             r"\bsection \d(?:\.\d)?\b",
             r"^\d\.",  # an item of a list
             r"\bPython 3\.\d+\b",
-            r"\b(?:A3C|Stable-Baselines3|UTF-8|bfloat16|\w+\.mp4)\b",
+            r"\b(?:A3C|D4RL|DreamerV3|HDF5|Stable-Baselines3|uint8|UTF-8|bfloat16|\w+\.mp4)\b",
             # Settings, of ours and of papers.
             r"\bepsilon is 1e-4\b",
             r"\b[\d,]+ (?:Adam updates|RMSProp updates on a million)\b",

@@ -24,7 +24,7 @@ ORDER = (
         "experiments.reporting",
         "experiments.sessions",
     ),
-    ("experiments.training",),
+    ("experiments.interchange", "experiments.training"),
     ("experiments.inspectors",),
     (
         "experiments.ablation",

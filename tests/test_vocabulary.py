@@ -33,7 +33,8 @@ HELP = [
     [],
     *(["train", preset] for preset in ("mfec-vae", "dqn-pixelcnn", "strawe", "dyna")),
     ["pretrain", "predictor:recurrent"],
-    *([command] for command in ("compress", "decompress")),
+    *([command] for command in ("compress", "decompress", "data")),
+    *(["data", command] for command in ("list", "show", "convert", "replay")),
     *([command] for command in ("evaluate", "ablate", "report", "collect", "list")),
     *([command] for command in ("reproduce", "verify", "bench", "doctor", "play", "gallery")),
 ]

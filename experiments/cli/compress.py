@@ -149,7 +149,7 @@ def describe(header: Header) -> str:
 
 
 class Progress:
-    """The number of frames that are done, as a line, and their rate."""
+    """The number of frames that are done, as a line, and their rate; ``total`` is 0 if unknown."""
 
     def __init__(self, line: LiveLine, verb: str, total: int) -> None:
         self.line, self.verb, self.total = line, verb, total
@@ -160,7 +160,8 @@ class Progress:
         """Show how many frames are done, now and then."""
         self.done = done
         if self.line.due():
-            self.line.show(f"{done:,} of {self.total:,} frames {self.verb}, {self.rate}")
+            of_all = f" of {self.total:,}" if self.total else ""
+            self.line.show(f"{done:,}{of_all} frames {self.verb}, {self.rate}")
 
     @property
     def rate(self) -> str:

@@ -22,6 +22,7 @@ USAGES = {
     "compare": ("RUN RUN", "Say what differs between two runs."),
     "report": ("DIR ...", "Write the results of runs as HTML and Markdown."),
     "collect": ("RUN | random", "Record frames: --frames N --format own|gray|rgb."),
+    "data": ("COMMAND", "List recordings, show, convert and replay them."),
     "compress": ("FOLDER", "Code recorded frames losslessly: --density cts."),
     "decompress": ("FILE", "Decode the frames of an archive."),
     "pretrain": ("ROLE:NAME --data DIR", "Fit a model to recorded frames."),

@@ -40,6 +40,7 @@ from ...envs.gym import GymConfig
 from ...envs.interface import EnvConfig
 from ...envs.maze import MazeConfig
 from ...envs.minatar import MinAtarConfig
+from ...envs.recorded import RecordedConfig
 from ...world_models.density import DENSITIES
 from ...world_models.interface import (
     DensityConfig,
@@ -104,7 +105,11 @@ TABLES: dict[type, dict[str, Any]] = {
     BonusConfig: BONUSES,
     DensityConfig: DENSITIES,
     LatentConfig: LATENTS,
-    EnvConfig: ENVS | {"imagination": f"{TRAINING}.imagined_env:ImaginationConfig"},
+    EnvConfig: ENVS
+    | {
+        "imagination": f"{TRAINING}.imagined_env:ImaginationConfig",
+        "recorded": RecordedConfig,
+    },
     AtariProtocol: PROTOCOLS,
     RepresentationConfig: REPRESENTATIONS,
     PredictorConfig: PREDICTORS,

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Int64
+from jaxtyping import Int64, UInt8
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -56,6 +56,9 @@ class Manifest:
     """Names of the bytes of the true state; empty if it was not recorded."""
     imports: tuple[str, ...] = ()
     """Modules that the env needs, as given by --import."""
+    source: str = ""
+    """What the episodes were converted from, if they are not those that the env plays from
+    ``seed``; empty if they are."""
     shards: tuple[tuple[int, int], ...] = ()
     """Number of rows and of bytes of each shard."""
 
@@ -73,6 +76,11 @@ class Manifest:
         """Names of the columns of a shard."""
         names = ("action", "reward", "discount", "first", "last")
         return (*names, "privileged") if self.privileged else names
+
+    @property
+    def action_type(self) -> "np.dtype[Any]":
+        """Type of the stored actions."""
+        return np.min_scalar_type(self.num_actions - 1)
 
     def env_with_stack(self, stack: int) -> EnvConfig:
         """Return the env with observations of ``stack`` frames; of one frame if in color."""
@@ -126,9 +134,8 @@ class Recorder:
 
     def append(self, step: TimeStep, action: Int64[Tensor, " N"], next_step: TimeStep) -> None:
         """Append one transition of every env: the frame, the action, and its results."""
-        channels = self.manifest.frame_shape[0]
-        frames = step.frame if step.frame.shape[1] == channels else step.obs.cpu()
-        self.frames += [zlib.compress(frame.tobytes(), 1) for frame in frames.numpy()]
+        frames = frames_to_record(step, self.manifest.frame_shape[0])
+        self.frames += map(compressed, frames.numpy())
         columns = step.columns() | {
             "action": action,
             "reward": next_step.reward,
@@ -136,8 +143,7 @@ class Recorder:
         }
         for name, column in self.columns.items():
             column.append(columns[name].cpu().numpy())
-        action_type = np.min_scalar_type(self.manifest.num_actions - 1)
-        self.columns["action"][-1] = self.columns["action"][-1].astype(action_type)
+        self.columns["action"][-1] = self.columns["action"][-1].astype(self.manifest.action_type)
         if len(self.frames) >= SHARD_ROWS:
             self._flush()
 
@@ -151,13 +157,30 @@ class Recorder:
 
     def _flush(self) -> None:
         """Write a shard and add it to the manifest."""
-        stem = self.folder / f"{len(self.manifest.shards):05d}"
-        blob = b"".join(self.frames)
-        write_file(stem.with_suffix(".frames"), blob)
         columns = {name: np.concatenate(parts) for name, parts in self.columns.items()}
-        columns["ends"] = np.cumsum([len(frame) for frame in self.frames], dtype=np.int64)
-        with replacing(stem.with_suffix(".npz")) as file:
-            np.savez_compressed(file, allow_pickle=False, **columns)
-        shards = (*self.manifest.shards, (len(self.frames), len(blob)))
+        shards = self.manifest.shards
+        shards = (*shards, write_shard(self.folder, len(shards), self.frames, columns))
         self.manifest = replace(self.manifest, shards=shards)
         self.frames, self.columns = [], {name: [] for name in self.columns}
+
+
+def frames_to_record(step: TimeStep, channels: int) -> UInt8[Tensor, "N C H W"]:
+    """Return the newest frames or, if these have other channels, the whole observations."""
+    return step.frame if step.frame.shape[1] == channels else step.obs.cpu()
+
+
+def write_shard(
+    folder: Path, index: int, frames: list[bytes], columns: dict[str, NDArray[Any]]
+) -> tuple[int, int]:
+    """Write a shard of compressed frames and of columns; return its numbers of rows and bytes."""
+    stem, blob = folder / f"{index:05d}", b"".join(frames)
+    write_file(stem.with_suffix(".frames"), blob)
+    ends = np.cumsum([len(frame) for frame in frames], dtype=np.int64)
+    with replacing(stem.with_suffix(".npz")) as file:
+        np.savez_compressed(file, allow_pickle=False, **columns, ends=ends)
+    return len(frames), len(blob)
+
+
+def compressed(frame: NDArray[np.uint8]) -> bytes:
+    """Return a frame as it is stored."""
+    return zlib.compress(frame.tobytes(), 1)

@@ -1,7 +1,7 @@
 """A document as a list of blocks, written as one self-contained HTML file and as Markdown.
 
-The text of all blocks is escaped in this module. Figures, videos and files are embedded in the
-HTML, which loads nothing from the network.
+The text of all blocks but ``Element`` is escaped in this module. Figures, videos and files are
+embedded in the HTML, which loads nothing from the network.
 """
 
 import base64
@@ -51,7 +51,14 @@ class Media:
         return str(mimetypes.guess_type(self.name)[0])
 
 
-Block = Heading | Paragraph | Table | Media
+@dataclass(frozen=True)
+class Element:
+    """HTML of the caller's, which is written as it is, and which Markdown leaves out."""
+
+    html: str = field(repr=False)
+
+
+Block = Heading | Paragraph | Table | Media | Element
 
 
 def to_html(title: str, blocks: list[Block]) -> str:
@@ -90,6 +97,8 @@ def _html(block: Block) -> str:
         table = f"<table><thead><tr>{head}</tr></thead><tbody>\n{rows}\n</tbody></table>"
         note = f'<p class="note">{escape(block.caption)}</p>' if block.caption else ""
         return f'<div class="wide">{table}</div>{note}'
+    if isinstance(block, Element):
+        return block.html
     data = f"data:{block.mime};base64,{base64.b64encode(block.data).decode()}"
     caption = escape(block.caption)
     if block.mime.startswith("video"):
@@ -118,6 +127,8 @@ def _markdown(block: Block, files: str) -> str:
         lines = [header, ["---"] * len(block.header), *rows]
         table = "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
         return f"{table}\n\n{_escaped(block.caption)}" if block.caption else table
+    if isinstance(block, Element):
+        return ""
     image_mark = "!" if block.mime.startswith("image") else ""
     return f"{image_mark}[{_escaped(block.caption)}]({files}/{block.name})"
 

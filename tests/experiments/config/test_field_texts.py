@@ -7,6 +7,7 @@ import pytest
 from reverie.experiments.ablation.ablate_options import AblateOptions
 from reverie.experiments.bench.session import BenchOptions
 from reverie.experiments.cli.collect import CollectOptions
+from reverie.experiments.cli.data import ConvertOptions, ListOptions, ReplayOptions, ShowOptions
 from reverie.experiments.cli.evaluate import EvaluateOptions
 from reverie.experiments.cli.report import ReportOptions
 from reverie.experiments.cli.reproduce import ReproduceOptions
@@ -22,7 +23,8 @@ from reverie.experiments.training.representations import RepresentationPretraini
 OPTIONS = (
     AblateOptions, BenchOptions, CollectOptions, EvaluateOptions, ReportOptions, ReproduceOptions,
     PlayOptions, PretrainOptions, TrainOptions, Experiment, PredictorPretraining,
-    RepresentationPretraining, ImaginationConfig,
+    RepresentationPretraining, ImaginationConfig, ConvertOptions, ListOptions, ReplayOptions,
+    ShowOptions,
 )  # fmt: skip
 
 
