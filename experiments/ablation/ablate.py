@@ -152,7 +152,7 @@ class GridRun:
 
     def choices(self, cell: Experiment) -> str:
         """Return what distinguishes a cell from others."""
-        return " ".join(map(str, self.grid.cells[cell])) or self.grid.preset
+        return " ".join(map(str, self.grid.cells[cell])) or self.grid.name
 
     def print_grid(self) -> None:
         """Print the rule, the cells and the remaining steps."""

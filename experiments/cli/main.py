@@ -43,7 +43,8 @@ A part is chosen as role:name, tuned as --role.parameter:
 
 NOTES = (
     "GAMES is atari26, atari57, hard, or names separated by commas. A module with parts of your "
-    "own is imported by --import my_module. reverie COMMAND --help, or reverie help COMMAND, shows "
+    "own is imported by --import my_module. Flags may stand in a YAML file: --config FILE, which "
+    "--print-config writes. reverie COMMAND --help, or reverie help COMMAND, shows "
     "every flag of a command."
 )
 

@@ -24,9 +24,14 @@ class Start:
     """Name of the preset, or the run folder."""
     experiment: Experiment
 
+    @property
+    def preset(self) -> str:
+        """Name of the preset; empty if it is a run."""
+        return self.name if self.name in PRESETS else ""
+
     def folder(self, experiment: Experiment) -> Path:
         """Return the default folder of a run of an experiment that varies this one."""
-        if self.name in PRESETS:
+        if self.preset:
             return default_folder(self.name, experiment)
         return repeated_folder(Path(self.name), self.experiment, experiment)
 
