@@ -18,6 +18,7 @@ USAGES = {
     "evaluate": ("RUN ... | random", "Play whole episodes: --episodes N --video."),
     "play": ("RUN", "Watch an agent and its models in the browser."),
     "ablate": ("PRESET role:a,b ...", "Compare parts: --seeds N or --until decided, --dry-run."),
+    "sweep": ("PRESET --FLAG LOW..HIGH", "Search settings: --trials N --halving N, --dry-run."),
     "runs": ("[DIR]", "List runs: --where SETTING=VALUE, --sort score, --delete."),
     "compare": ("RUN RUN", "Say what differs between two runs."),
     "report": ("DIR ...", "Write the results of runs as HTML and Markdown."),
@@ -50,6 +51,8 @@ NOTES = (
 
 COMMANDS = tuple(USAGES)
 """Each command is a module of this package, whose ``run(argv)`` returns the exit status."""
+MODULES = {"list": "list_parts", "sweep": "sweep_settings"}
+"""Modules that do not have the name of their command."""
 
 
 def usage() -> str:
@@ -129,7 +132,7 @@ def _run_command(argv: list[str]) -> int:
             f"`reverie {command}` runs in one process; leave out torchrun, which is for "
             "`reverie train`."
         )
-    module = "list_parts" if command == "list" else command
+    module = MODULES.get(command, command)
     status: int = import_module(f".{module}", __package__).run(rest)
     return status
 

@@ -10,7 +10,7 @@ what the setting's type asks for, as it does on the command line::
 """
 
 import types
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import Field, fields, is_dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -51,6 +51,9 @@ class ConfigFile:
     def __init__(self, path: Path | None) -> None:
         self.path = path
         self.nodes, self.known = dict[str, Node](), set[str]()
+        self.space_of: Callable[[Node, Any], str | None] = lambda node, kind: None
+        """Returns the text of a value that is a range or several ones; ``spaces`` collects them."""
+        self.spaces: dict[str, str] = {}
         self.owners: dict[str, str] = {}  # of the keys of parts, for the error about one at the top
         self.is_run = path is not None and (path.is_dir() or path.suffix not in SUFFIXES)
         if path is not None and path.name == "config.json":
@@ -127,8 +130,11 @@ class ConfigFile:
                 own = {name: left.pop(name) for name in [*left] if name in keys_of(value)}
                 changes |= {field.name: self._applied(value, own, path)} if own else {}
             elif field.name in left:
-                node = left.pop(field.name)
-                changes[field.name] = self._value(value, kind, node, f"{path}{field.name}")
+                node, where = left.pop(field.name), f"{path}{field.name}"
+                if (space := self.space_of(node, kind)) is not None:
+                    self.spaces[where] = space
+                else:
+                    changes[field.name] = self._value(value, kind, node, where)
         for name, node in left.items():
             self._refuse_key(name, node, path, keys_of(config))
         try:
@@ -203,7 +209,8 @@ def keys_of(config: Any) -> Iterator[str]:
 
 def typed_fields(config: object) -> tuple[tuple[Field[Any], Any], ...]:
     """Return the fields of a config with their types, and with what tyro is told of them."""
-    return _typed_fields(type(config))
+    kind: Any = type(config)
+    return _typed_fields(kind)
 
 
 @cache

@@ -20,38 +20,50 @@ Setting = tuple[str, Any, Any, str]
 """A setting's key, its value, its type and its help."""
 
 
-def config_text(head: Mapping[str, Any], *configs: Any, hidden: Sequence[str] = ()) -> str:
+def config_text(
+    head: Mapping[str, Any],
+    *configs: Any,
+    hidden: Sequence[str] = (),
+    spaces: Mapping[str, str] | None = None,
+) -> str:
     """Return the YAML of some keys and of all settings of these configs, with comments.
 
     ``ConfigFile.apply`` inverts it for each config. What is empty in ``head`` is left out, and so
-    is a setting that an earlier config has, too, or that is ``hidden``.
+    is a setting that an earlier config has, too, or that is ``hidden``. ``spaces`` are ranges and
+    several values, separated by commas, by the dotted path of their setting.
     """
     lines = [f"{name}: {value_text(value)}" for name, value in head.items() if value]
     seen = {*head, *hidden, "imports"}
     for config in configs:
         own = [setting for setting in _settings(config) if setting[0] not in seen]
         seen |= {name for name, *_ in own}
-        lines += ["", *_lines(own, "")]
+        lines += ["", *_lines(own, "", spaces or {})]
     return "\n".join(lines).strip("\n") + "\n"
 
 
 def _settings(config: object) -> list[Setting]:
     """Return the settings of a config, with parts and mappings last."""
-    found, texts = list[Setting](), field_texts(type(config))
-    for field, kind in typed_fields(config):
+    kind: Any = type(config)
+    found, texts = list[Setting](), field_texts(kind)
+    for field, hint in typed_fields(config):
         value = getattr(config, field.name)
-        if is_flat(kind):
+        if is_flat(hint):
             found += _settings(value)
         else:
-            found.append((field.name, value, kind, texts.get(field.name, "")))
+            found.append((field.name, value, hint, texts.get(field.name, "")))
     return sorted(found, key=lambda setting: is_dataclass(setting[1]))
 
 
-def _lines(settings: Sequence[Setting], indent: str) -> Iterator[str]:
+def _lines(
+    settings: Sequence[Setting], indent: str, spaces: Mapping[str, str], path: str = ""
+) -> Iterator[str]:
     for name, value, kind, help_text in settings:
+        where = f"{path}{name}"
         if not is_dataclass(value):
+            values = spaces.get(where, "").split(",")
+            text = value_text(value) if where not in spaces else values[0]
             yield from _comment(help_text, indent)
-            yield f"{indent}{name}: {value_text(value)}"
+            yield f"{indent}{name}: {value_text(values) if len(values) > 1 else text}"
             continue
         inner, text, part = _settings(value), part_text(type(value)), ""
         if kind in TABLES:
@@ -64,7 +76,7 @@ def _lines(settings: Sequence[Setting], indent: str) -> Iterator[str]:
             continue
         yield f"{indent}{name}:"
         yield from [f"{indent}  name: {part}"] * bool(part)
-        yield from _lines(inner, f"{indent}  ")
+        yield from _lines(inner, f"{indent}  ", spaces, f"{where}.")
 
 
 def _comment(text: str, indent: str) -> Iterator[str]:

@@ -78,7 +78,7 @@ def changes(base: Job, job: Job, env_name: str) -> str:
         if path in tables and text != "none" and sum(text in x for x in others) == 1:
             labels.append(text)
         elif text:
-            labels.append(f"{_short_path(path, [*tables, *settings])}={text}")
+            labels.append(f"{short_path(path, [*tables, *settings])}={text}")
     label = "-".join(labels)
     if len(label) > MAX_LABEL or not exact:
         label = f"{label[:MAX_LABEL].rstrip('-')}-{fingerprint(job)}"
@@ -113,7 +113,7 @@ def _settings(config: Any, path: str = "") -> Iterator[str]:
         yield from _settings(value, where) if is_dataclass(value) else [where]
 
 
-def _short_path(path: str, paths: Collection[str]) -> str:
+def short_path(path: str, paths: Collection[str]) -> str:
     """Return the shortest end of a dotted path that no other of the paths has."""
     names = path.split(".")
     ends = [".".join(names[i:]) for i in range(len(names) - 1, -1, -1)]
