@@ -33,7 +33,7 @@ HELP = [
     *(["train", preset] for preset in ("mfec-vae", "dqn-pixelcnn", "strawe", "dyna")),
     ["pretrain", "predictor:recurrent"],
     *([command] for command in ("compress", "decompress")),
-    *([command] for command in ("evaluate", "ablate", "report", "collect", "list")),
+    *([command] for command in ("evaluate", "ablate", "sweep", "report", "collect", "list")),
     *([command] for command in ("reproduce", "verify", "bench", "doctor", "play", "gallery")),
 ]
 

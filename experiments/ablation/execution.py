@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Iterator, Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from ..runs.runtime import raising_interrupted
 from ..sessions.executor import Executor, TaskResult
@@ -11,6 +11,7 @@ from ..training.task import Task
 from .grid_tasks import AnyTask, seeds_together, tasks_of
 
 
+@runtime_checkable
 class PoolOptions(Protocol):
     """What the processes of a grid or of a sweep are."""
 

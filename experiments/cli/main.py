@@ -40,7 +40,7 @@ Start with:
   reverie train ppo --game pong --total-timesteps 200000
 A part is chosen as role:name, tuned as --role.parameter:
   reverie train mfec agent.representation:vae \\
-    --agent.representation.latent 16"""
+    --agent.representation.latent.size 16"""
 
 NOTES = (
     "GAMES is atari26, atari57, hard, or names separated by commas. A module with parts of your "

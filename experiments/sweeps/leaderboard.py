@@ -1,4 +1,4 @@
-"""The results of a sweep on the terminal: its best trials, and how to find out how good they are."""
+"""The results of a sweep on the terminal: the best trials, and the command that tests the best."""
 
 import shlex
 import textwrap
@@ -54,7 +54,7 @@ def next_steps(plan: SweepPlan, path: Path) -> str:
     """Return what the score of the best trial is worth, and the command that measures it anew."""
     options = plan.options
     argv = ["reverie", "ablate", "--config", str(path), "--seeds", str(NEW_SEEDS)]
-    argv += ["--first-seed", str(options.new_seed), "--score", options.score]
+    argv += ["--first-seed", str(options.seed_range.stop), "--score", options.score]
     argv += ["--episodes", str(options.evaluation.episodes)]
     argv += ["--folder", str(plan.folder / "best")]
     sentence = (

@@ -14,6 +14,7 @@ from ..runs.files import write_file
 from ..runs.outputs import check_writable
 from ..runs.terminal_text import paragraph
 from ..training.envs import check_true_state
+from ..training.task import Task
 from .leaderboard import counted, leaderboard, next_steps, ranked, trial_table
 from .sweep_plan import SweepPlan, Trial
 from .sweep_record import SweepRecord
@@ -25,8 +26,8 @@ BEST = "best.yaml"
 def sweep(plan: SweepPlan) -> int:
     """Run the unfinished runs of a sweep, print its best trials and write the best one's config.
 
-    Returns the exit status, 0, or 1 if runs failed. Raises KeyboardInterrupt if interrupted, and
-    UsageError if the folder holds another sweep.
+    Returns the exit status, 0, or 1 if a trial has no score. Raises KeyboardInterrupt if
+    interrupted, and UsageError if the folder holds another sweep.
     """
     check_true_state(plan.base)
     record = SweepRecord(plan)
@@ -43,8 +44,12 @@ def sweep(plan: SweepPlan) -> int:
         raise
     if failed:
         numbers = ", ".join(str(trial.number) for trial in failed)
-        plural = "s" * (len(failed) > 1)
-        print(f"Runs of trial{plural} {numbers} failed; the same command retries them.")
+        print(
+            paragraph(
+                f"Without a score: {numbers}. A run of each failed, or ended no episode; the same "
+                "command retries the failed ones."
+            )
+        )
     best = next(iter(ranked(plan, record)), None)
     if best is None:
         print("No trial has a score.")
@@ -56,21 +61,20 @@ def sweep(plan: SweepPlan) -> int:
 
 
 def run_rungs(plan: SweepPlan, record: SweepRecord) -> list[Trial]:
-    """Train the trials from rung to rung, and return those with a failed run."""
+    """Train the trials from rung to rung, and return those with a run that has no score."""
     executor = make_executor(plan.options)
     alive, failed = [*plan.trials], list[Trial]()
     for steps in plan.rungs:
-        owners = {task: trial for trial in alive for task in plan.tasks(trial, steps)}
-        if unfinished := record.unfinished([*owners]):
+        tasks = [task for trial in alive for task in plan.tasks(trial, steps)]
+        if unfinished := record.unfinished(tasks):
             print(
                 f"Up to step {steps:,}: {counted(len(unfinished), 'run')} of "
                 f"{counted(len(alive), 'trial')}.",
                 flush=True,
             )
             for result in execute(executor, unfinished, 1):
-                for task in unfinished:
-                    if task is result.task and task.scores:
-                        record.add(task)
+                if isinstance(result.task, Task) and result.task.scores:
+                    record.add(result.task)
         failed += [trial for trial in alive if record.mean(trial, steps) is None]
         alive = survivors(plan, record, alive, steps)
     return failed

@@ -25,8 +25,8 @@ NUMBER = r"[-+]?(?:\d[\d_]*\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
 RANGE = re.compile(rf"(?:(log|linear):)?({NUMBER})\.\.({NUMBER})")
 DECADE = 10.0
 """Ratio of the ends of a positive range from which on it is drawn logarithmically."""
-DRAWS_PER_TRIAL = 1_000
-"""Draws after which no further trial is sought: all others repeat one, or are refused."""
+MAX_MISSES = 1_000
+"""Draws in sequence, each refused or the same as one before, that end the search for a trial."""
 FIXED = {
     "env": "scores of different envs do not compare; sweep each on its own",
     "seed": "it is no setting to choose; give the number of seeds as --seeds N",
@@ -56,6 +56,12 @@ class Dimension:
     def flag(self) -> str:
         """The flag of the setting."""
         return f"--{self.path.replace('_', '-')}"
+
+    @property
+    def size(self) -> float:
+        """The number of different values, infinite for real numbers."""
+        numbers = self.high - self.low + 1 if self.whole else math.inf
+        return len(self.values) or numbers
 
     def value(self, u: float) -> Any:
         """Return the value at a quantile in [0, 1).
@@ -109,10 +115,10 @@ def space_text(node: Node, kind: Any) -> str | None:
     """Return the range or the values that a file has for a setting; None if it has one value."""
     if isinstance(node.value, str):
         return node.value if _is_number(kind) and RANGE.fullmatch(node.value) else None
-    if isinstance(node.value, list) and not _is_tuple(kind):
-        if all(isinstance(x.value, str) for x in node.value) and node.value:
-            return ",".join(str(x.value) for x in node.value)
-    return None
+    if not isinstance(node.value, list) or _is_tuple(kind):
+        return None
+    texts = [x.value for x in node.value if isinstance(x.value, str)]
+    return ",".join(texts) if texts and len(texts) == len(node.value) else None
 
 
 def take_spaces(flags: Sequence[str], config: Any) -> tuple[list[str], dict[str, str]]:
@@ -156,10 +162,11 @@ def trial_settings(
     Fewer trials come if the space has no more. Raises UsageError if each draw is refused.
     """
     seen, refusal = set[tuple[Any, ...]](), None
-    found = draw = 0
-    while found < trials and draw < (found + 1) * DRAWS_PER_TRIAL:
+    size = math.prod(x.size for x in space)
+    found = draw = misses = 0
+    while found < trials and len(seen) < size and misses < MAX_MISSES:
         values = {x.path: x.value(_quantile(seed, x.path, draw)) for x in space}
-        draw += 1
+        draw, misses = draw + 1, misses + 1
         if (key := tuple(values.values())) in seen:
             continue
         seen.add(key)
@@ -168,7 +175,7 @@ def trial_settings(
         except UsageError as error:
             refusal = error
             continue
-        found += 1
+        found, misses = found + 1, 0
         yield values
     if refusal and not found:
         raise UsageError(f"No settings of the sweep are allowed: {refusal}") from refusal

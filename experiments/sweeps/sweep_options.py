@@ -7,6 +7,7 @@ from typing import Annotated
 import tyro
 
 from ...envs.checks import at_least, check, refuse
+from ...envs.errors import UsageError
 from ..evaluation.run_evaluation import Evaluation
 from ..verdicts.verdict_rule import Score
 
@@ -58,15 +59,21 @@ class SweepOptions:
         if self.min_timesteps and not self.halving:
             refuse(self, "", "min_timesteps", "0 without --halving N")
 
+        if self.evaluation.protocols:
+            raise UsageError(
+                "--protocols has no meaning in a sweep, whose score is that of the run's own "
+                "protocol; leave it out."
+            )
+
     @property
     def num_workers(self) -> int:
         """Number of processes at a time on this machine."""
         return self.workers or max(1, len(os.sched_getaffinity(0)) // self.threads)
 
     @property
-    def new_seed(self) -> int:
-        """The first seed that the sweep does not use."""
-        return self.first_seed + self.seeds
+    def seed_range(self) -> range:
+        """The seeds of each trial."""
+        return range(self.first_seed, self.first_seed + self.seeds)
 
     def rungs(self, total_timesteps: int) -> tuple[int, ...]:
         """Return the agent steps of each rung, the last of which is the length of a run.

@@ -1,4 +1,4 @@
-"""The plan of a sweep: its trials, which are experiments, and the rungs that they are trained to."""
+"""The plan of a sweep: its trials, which are experiments, and the rungs of their training."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -35,6 +35,8 @@ class Trial:
     settings: Mapping[str, Any]
     """Values by dotted path."""
     experiment: Experiment
+    runs: tuple[str, ...]
+    """Names of the run folders, one for each seed."""
 
 
 @dataclass(frozen=True)
@@ -79,13 +81,15 @@ class SweepPlan:
         """Return the runs of a trial up to a rung, one for each seed."""
         options, folder = self.options, self.folder.resolve()
         own = replace(self.training, threads=options.threads, random_play_seconds=0.0)
-        tasks = []
-        for seed in range(options.first_seed, options.new_seed):
-            whole = replace(trial.experiment, seed=seed)
-            experiment = replace(whole, total_timesteps=timesteps)
-            name = self.start.folder(whole).name
-            tasks.append(Task(experiment, folder / name, own, options.evaluation))
-        return tasks
+        return [
+            Task(
+                replace(trial.experiment, seed=seed, total_timesteps=timesteps),
+                folder / name,
+                own,
+                options.evaluation,
+            )
+            for seed, name in zip(options.seed_range, trial.runs, strict=True)
+        ]
 
     def text(self, trial: Trial) -> str:
         """Return the config file of a trial, for `reverie train` and `reverie ablate`."""
@@ -130,11 +134,16 @@ def make_plan(argv: list[str], options: SweepOptions, file: ConfigFile) -> Sweep
         head = {"preset": start.preset, "import": training.imports}
         print(config_text(head, base, options, training, hidden=["seed"], spaces=texts), end="")
         raise SystemExit(0)
-    return SweepPlan(start, base, space, _trials(space, base, options), training, options)
+    return SweepPlan(start, base, space, _trials(space, start, base, options), training, options)
 
 
 def _trials(
-    space: Sequence[Dimension], base: Experiment, options: SweepOptions
+    space: Sequence[Dimension], start: Start, base: Experiment, options: SweepOptions
 ) -> tuple[Trial, ...]:
-    drawn = trial_settings(space, base, options.trials, options.search_seed)
-    return tuple(Trial(i, x, with_settings(base, x)) for i, x in enumerate(drawn))
+    trials = []
+    for values in trial_settings(space, base, options.trials, options.search_seed):
+        experiment = with_settings(base, values)
+        seeds = (replace(experiment, seed=seed) for seed in options.seed_range)
+        runs = tuple(start.folder(x).name for x in seeds)
+        trials.append(Trial(len(trials), values, experiment, runs))
+    return tuple(trials)

@@ -73,11 +73,14 @@ class SweepRecord:
 
     def score(self, task: Task) -> float | None:
         """Return the score of a run at its rung; None if there is none."""
-        return self.scores.get(task.name, {}).get(str(task.experiment.total_timesteps))
+        return self._score(task.name, task.experiment.total_timesteps)
+
+    def _score(self, run: str, timesteps: int) -> float | None:
+        return self.scores.get(run, {}).get(str(timesteps))
 
     def seed_scores(self, trial: Trial, timesteps: int) -> list[float]:
         """Return the scores of a trial's seeds at a rung, of those that have one."""
-        scores = (self.score(task) for task in self.plan.tasks(trial, timesteps))
+        scores = (self._score(run, timesteps) for run in trial.runs)
         return [score for score in scores if score is not None]
 
     def mean(self, trial: Trial, timesteps: int) -> float | None:
@@ -99,7 +102,7 @@ class SweepRecord:
             {
                 "trial": trial.number,
                 "settings": dict(trial.settings),
-                "runs": [task.name for task in self.plan.tasks(trial, rungs[-1])],
+                "runs": [*trial.runs],
                 "means": {str(steps): self.mean(trial, steps) for steps in rungs},
             }
             for trial in self.plan.trials
