@@ -140,7 +140,7 @@ def make_plan(argv: list[str], options: SweepOptions, file: ConfigFile) -> Sweep
 def _trials(
     space: Sequence[Dimension], start: Start, base: Experiment, options: SweepOptions
 ) -> tuple[Trial, ...]:
-    trials = []
+    trials = list[Trial]()
     for values in trial_settings(space, base, options.trials, options.search_seed):
         experiment = with_settings(base, values)
         seeds = (replace(experiment, seed=seed) for seed in options.seed_range)

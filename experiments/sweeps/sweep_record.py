@@ -48,19 +48,21 @@ class SweepRecord:
 
         Raises UsageError if a run is past its rung, and its score there is not in the record.
         """
-        left = [x for x in tasks if self.score(x) is None]
-        ended = [x for x in left if x.scores]
-        for task in ended:
-            self.add(task)
+        left = [task for task in tasks if self.score(task) is None]
         for task in left:
             length, experiment = task.experiment.total_timesteps, task.experiment
-            margin = experiment.num_envs * experiment.agent.rollout_length
-            if task not in ended and task.trained_timesteps >= length + margin:
+            if (
+                task.trained_timesteps
+                >= length + experiment.num_envs * experiment.agent.rollout_length
+            ):
                 raise UsageError(
                     f"{task.folder} is past step {length:,}, and {self.path} has no score of it "
                     "there; choose another folder with --folder."
                 )
-        return [x for x in left if x not in ended]
+        ended = [task for task in left if task.scores]
+        for task in ended:
+            self.add(task)
+        return [task for task in left if task not in ended]
 
     def add(self, task: Task) -> None:
         """Add the score of a finished run at its rung, and write the record."""

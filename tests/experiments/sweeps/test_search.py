@@ -27,7 +27,7 @@ from reverie.experiments.training.task import Task
 
 ARGS = (
     "sweep dqn env:catch --agent.learning-rate 1e-5..1e-2 --agent.gamma 0.9,0.99 --num-envs 4 "
-    "--total-timesteps 4000 --trials 9 --halving 3 --min-timesteps 400 --seeds 2 --episodes 1 "
+    "--total-timesteps 4000 --trials 6 --halving 3 --min-timesteps 400 --episodes 1 "
     "--device cpu"
 )
 Fake = Callable[[Task], float | None]
@@ -35,9 +35,9 @@ Fake = Callable[[Task], float | None]
 
 def score(task: Task) -> float:
     """Learning rates near 1e-3 are best in the end, and larger ones at first."""
-    rate = part_at(task.experiment, "agent.learning_rate")
+    rate: float = part_at(task.experiment, "agent.learning_rate")
     late = min(1.0, task.experiment.total_timesteps / 2000)
-    return round(100 * (rate * (1 - late) - abs(rate - 1e-3) * late) + task.experiment.seed, 6)
+    return 100 * (rate * (1 - late) - abs(rate - 1e-3) * late) + task.experiment.seed
 
 
 class Killed(FakeExecutor):
@@ -88,12 +88,13 @@ def sweep(
 
 
 def table_of(output: str) -> str:
-    return output[output.index("\n  trial  score") :].partition("\nThe score of the best")[0]
+    table = output[output.index("\n  trial  score") :].partition("\nThe score of the best")[0]
+    return table.partition("\n  and ")[0]
 
 
 def test_the_best_trials_of_each_rung_continue(sweep: Sweep, tmp_path: Path) -> None:
     executor = FakeExecutor(score)
-    status, output = sweep(executor=executor)
+    status, output = sweep("--trials 9 --seeds 2", executor=executor)
     assert status == 0
     ran: dict[int, set[float]] = {}
     for task in executor.work:
@@ -119,12 +120,11 @@ def test_the_best_trials_of_each_rung_continue(sweep: Sweep, tmp_path: Path) -> 
 def test_the_table_fits_the_terminal_and_says_what_the_best_score_is_worth(sweep: Sweep) -> None:
     _, output = sweep(executor=FakeExecutor(score))
     assert max(map(len, table_of(output).splitlines())) <= 80
-    assert "The score of the best of 9 trials is biased upward" in " ".join(output.split())
+    assert "The score of the best of 6 trials is biased upward" in " ".join(output.split())
     command = output[output.index("  reverie ablate") :].replace("\\\n", " ")
-    argv = shlex.split(command)[2:]
-    assert argv[argv.index("--first-seed") + 1] == "2", "seeds 0 and 1 are those of the sweep"
-    config = argv[:2]
-    rest, file = take_config(config)
+    argv = shlex.split(command)[1:]
+    assert argv[argv.index("--first-seed") + 1] == "1", "seed 0 is that of the sweep"
+    rest, file = take_config(argv[1:3])
     (cell,) = make_grid(rest, file=file).cells
     best = json.loads(Path("s/sweep.json").read_text())["trials"]
     (settings,) = [x["settings"] for x in best if x["means"]["4000"] is not None]
@@ -135,17 +135,14 @@ def test_the_table_fits_the_terminal_and_says_what_the_best_score_is_worth(sweep
 
 @pytest.mark.parametrize("told", [False, True])
 def test_a_sweep_killed_anywhere_ends_with_the_same_table(sweep: Sweep, told: bool) -> None:
+    """At the first run, at the last of a rung and at the first of the next one, and at the end."""
     status, output = sweep(executor=FakeExecutor(score), folder="whole")
-    total = 2 * (9 + 3 + 1 + 1)
-    for count in (1, 2, 17, 18, 19, 24, 27):
-        folder = f"killed-{count}"
+    for count in (1, 6, 7, 10):
+        folder, again = f"killed-{count}", FakeExecutor(score)
         assert sweep(executor=Killed(count, told=told), folder=folder)[0] == 130
-        again = FakeExecutor(score)
-        assert (status, table_of(output)) == (
-            (found := sweep(executor=again, folder=folder))[0],
-            table_of(found[1]),
-        )
-        assert len(again.work) == total - count, "no run is repeated"
+        found = sweep(executor=again, folder=folder)
+        assert (found[0], table_of(found[1])) == (status, table_of(output))
+        assert len(again.work) == 10 - count, "no run is repeated"
         one, other = (json.loads(Path(x, "sweep.json").read_text()) for x in ("whole", folder))
         assert one == other
 
@@ -156,42 +153,39 @@ def test_a_finished_sweep_prints_its_table_again_and_takes_more_trials(sweep: Sw
     assert table_of(sweep(executor=again)[1]) == table_of(output)
     assert not again.work
     more = FakeExecutor(score)
-    _, output = sweep("--trials 12", executor=more)
+    _, output = sweep("--trials 8", executor=more)
     firsts = [x for x in more.work if isinstance(x, Task) and x.experiment.total_timesteps == 400]
-    assert len(firsts) == 6, "three more trials of two seeds"
-    whole = sweep("--trials 12", executor=FakeExecutor(score), folder="whole")[1]
+    assert len(firsts) == 2
+    whole = sweep("--trials 8", executor=FakeExecutor(score), folder="whole")[1]
     assert table_of(output) == table_of(whole)
 
 
-@pytest.mark.parametrize(
-    ("args", "message"),
-    [
+def test_another_sweep_in_the_folder_is_refused(sweep: Sweep) -> None:
+    sweep(executor=FakeExecutor(score))
+    before = Path("s/sweep.json").read_bytes()
+    for args, message in (
         ("--agent.gamma 0.9,0.999", "space.agent.gamma: 0.9,0.99, not 0.9,0.999"),
         ("--min-timesteps 500", "rungs"),
         ("--score training-end", "score: evaluation, not training-end"),
         ("--search-seed 1", "search_seed: 0, not 1"),
         ("--agent.batch-size 8", "experiment.agent.batch_size"),
-    ],
-)
-def test_another_sweep_in_the_folder_is_refused(sweep: Sweep, args: str, message: str) -> None:
-    sweep(executor=FakeExecutor(score))
-    before = Path("s/sweep.json").read_bytes()
-    status, output = sweep(args, executor=FakeExecutor(score))
-    assert status == 2
-    assert message in " ".join(output.split())
-    assert "holds another sweep" in output
-    assert Path("s/sweep.json").read_bytes() == before
+    ):
+        status, output = sweep(args, executor=FakeExecutor(score))
+        assert status == 2
+        assert message in " ".join(output.split())
+        assert "holds another sweep" in output
+        assert Path("s/sweep.json").read_bytes() == before
 
 
 def test_a_trial_with_a_failed_run_does_not_continue_and_is_retried(sweep: Sweep) -> None:
     def failing(task: Task) -> float | None:
         rate = part_at(task.experiment, "agent.learning_rate")
-        return None if rate > 1e-3 and task.experiment.seed == 1 else score(task)
+        return None if rate > 1e-3 else score(task)
 
     executor = FakeExecutor(failing)
     status, output = sweep(executor=executor)
     assert status == 1
-    assert re.search(r"Without a score: \d[\d, ]+. A run of each failed", output)
+    assert re.search(r"Without a score: \d[\d, ]*\. A run of each failed", output)
     later = [x for x in executor.work if isinstance(x, Task)]
     later = [x for x in later if x.experiment.total_timesteps > 400]
     assert later
@@ -216,15 +210,15 @@ def test_a_run_past_its_rung_without_a_record_is_refused(sweep: Sweep) -> None:
 def test_a_dry_run_prints_the_trials_and_makes_no_folder(sweep: Sweep, tmp_path: Path) -> None:
     status, output = sweep("--dry-run")
     assert status == 0
-    assert len(re.findall(r"^  \d+ +learning_rate=", output, re.M)) == 9
-    assert "9 trials up to step 400" in output
+    assert len(re.findall(r"^  \d+ +learning_rate=", output, re.M)) == 6
+    assert "6 trials up to step 400" in output
     assert not list(tmp_path.iterdir())
 
 
 def test_the_winner_of_halving_is_the_run_that_trains_to_the_end(
     sweep: Sweep, tmp_path: Path
 ) -> None:
-    small = "--total-timesteps 96 --min-timesteps 32 --trials 3 --seeds 1 --agent.buffer-size 96 "
+    small = "--total-timesteps 96 --min-timesteps 32 --trials 3 --agent.buffer-size 96 "
     small += "--agent.learning-starts 16 --threads 1 --quiet"
     status, output = sweep(small, executor=InProcess(score))
     assert status == 0, output
@@ -243,8 +237,8 @@ def test_the_winner_of_halving_is_the_run_that_trains_to_the_end(
 @pytest.mark.long
 def test_a_killed_process_of_a_sweep_is_continued(tmp_path: Path) -> None:
     """SIGKILL to the whole session of processes, several times."""
-    args = ARGS.replace("4000", "2000").replace("--seeds 2", "--seeds 1 --workers 2")
-    args += " --agent.buffer-size 2000 --agent.learning-starts 100 --checkpoint-minutes 0.02"
+    args = ARGS.replace("4000", "2000")
+    args += " --workers 2 --agent.buffer-size 2000 --agent.learning-starts 100 --checkpoint-minutes 0.02"
     command = [sys.executable, "-m", "reverie.experiments.cli.main", *args.split(), "--folder"]
     subprocess.run([*command, str(tmp_path / "whole")], check=True)
     for seconds in (6.0, 9.0, 12.0, 15.0):
