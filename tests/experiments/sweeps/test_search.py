@@ -238,7 +238,8 @@ def test_the_winner_of_halving_is_the_run_that_trains_to_the_end(
 def test_a_killed_process_of_a_sweep_is_continued(tmp_path: Path) -> None:
     """SIGKILL to the whole session of processes, several times."""
     args = ARGS.replace("4000", "2000")
-    args += " --workers 2 --agent.buffer-size 2000 --agent.learning-starts 100 --checkpoint-minutes 0.02"
+    args += " --workers 2 --agent.buffer-size 2000 --agent.learning-starts 100 "
+    args += "--checkpoint-minutes 0.02"
     command = [sys.executable, "-m", "reverie.experiments.cli.main", *args.split(), "--folder"]
     subprocess.run([*command, str(tmp_path / "whole")], check=True)
     for seconds in (6.0, 9.0, 12.0, 15.0):
