@@ -111,7 +111,8 @@ def parse_arguments(
     )
     if prints:
         head = {"preset": start.preset, "import": options.imports, "games": games}
-        print(config_text(head, experiment, options), end="")
+        hidden = ["total_timesteps"] * (command == "imagine")  # the steps of a round take its place
+        print(config_text(head, experiment, options, hidden=hidden), end="")
         raise SystemExit(0)
     return start, [experiment] if games is None else in_games(experiment, games), options
 
