@@ -82,6 +82,8 @@ class Purpose(IntEnum):
     DREAM = 0x406
     VALIDATION = 0x407
     """Evaluation during training, apart from that of the trained agent."""
+    SETTING = 0x40A
+    """A setting of a trial of a sweep, from the seed of the sweep."""
 
     # Keys of transitions and of updates, from the seed of a run, and the draws from them.
     TRANSITION = 0x408

@@ -34,7 +34,7 @@ ORDER = (
         "experiments.play",
         "experiments.recipes",
     ),
-    ("experiments.reproduce",),
+    ("experiments.reproduce", "experiments.sweeps"),
     ("experiments.cli",),
 )
 """Packages by level; a package imports packages of lower levels and itself."""

@@ -30,13 +30,14 @@ SMALL = {
     "train": "--total-timesteps 32 --random-play-seconds 0 --device cpu --threads 1 --quiet",
     "evaluate": "--episodes 1 --num-envs 1 --device cpu --threads 1",
     "ablate": "--total-timesteps 32 --seeds 1 --episodes 1 --steps-per-second 500",
+    "sweep": "--total-timesteps 32 --trials 2 --episodes 1 --device cpu --threads 1",
     "collect": "--frames 2000 --device cpu --threads 1",
     "gallery": "--models histogram --updates 2 --frames 2000 --workers 1 --measure-minutes 0.1",
     "pretrain": "--num-updates 2 --device cpu --threads 1 --quiet",
     "play": "--video play.mp4 --timesteps 2 --device cpu",
 }
 """Flags of each command that replace the document's, or are added to them."""
-FEWER = {"--seeds-together": "2", "--num-envs": "4"}
+FEWER = {"--seeds-together": "2", "--num-envs": "4", "--min-timesteps": "8"}
 """Flags whose value is replaced where a document has them."""
 GAMES = {"atari26": "pong"}
 """Values of ``--games`` that are too many to play."""
@@ -108,7 +109,7 @@ def arguments(line: str, *, full: bool) -> list[str]:
         length = argv[argv.index("--total-timesteps") + 1] if "--total-timesteps" in argv else "all"
         if "--folder" not in argv:
             argv += ["--folder", f"runs/ablate/{argv[0]}-{length}"]  # its default names the length
-        argv += [] if full else ["--dry-run"]
+    argv += ["--dry-run"] if command in ("ablate", "sweep") and not full else []
     small = shlex.split(SMALL.get(command, ""))
     if "--until" in argv:
         small[small.index("--seeds")] = "--max-seeds"

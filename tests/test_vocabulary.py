@@ -35,7 +35,7 @@ HELP = [
     ["pretrain", "predictor:recurrent"],
     *([command] for command in ("compress", "decompress", "data")),
     *(["data", command] for command in ("list", "show", "convert", "replay")),
-    *([command] for command in ("evaluate", "ablate", "report", "collect", "list")),
+    *([command] for command in ("evaluate", "ablate", "sweep", "report", "collect", "list")),
     *([command] for command in ("reproduce", "verify", "bench", "doctor", "play", "gallery")),
 ]
 

@@ -5,8 +5,7 @@ run in every env with the same seeds, and each run equals that of the same ``rev
 command.
 """
 
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,24 +16,16 @@ from ..reporting.comparison import compare
 from ..reporting.report import write_report
 from ..reporting.run_results import read_results
 from ..runs.outputs import check_writable
-from ..runs.runtime import raising_interrupted
-from ..sessions.executor import Executor, TaskResult
-from ..sessions.local_pool import LocalPool
+from ..sessions.executor import TaskResult
 from ..training.envs import check_true_state
 from ..training.task import Task
 from ..verdicts.verdict_rule import write_rule
 from .ablate_options import AblateOptions
 from .design import print_design
 from .estimate import print_estimate
+from .execution import execute, make_executor
 from .grid import Grid
-from .grid_tasks import (
-    AnyTask,
-    cell_of,
-    check_seeds_together,
-    make_tasks,
-    seeds_together,
-    tasks_of,
-)
+from .grid_tasks import AnyTask, cell_of, check_seeds_together, make_tasks
 from .rounds import Rounds
 
 
@@ -117,10 +108,10 @@ class GridRun:
         options, rule = self.options, self.options.rule
         write_rule(self.folder, rule)
         self.print_grid()
-        executor = _executor(options)
+        executor = make_executor(options)
         rounds = Rounds(self.tasks, rule, stochastic=options.evaluation.stochastic)
         for unfinished in rounds:
-            yield from _execute(executor, unfinished, self.grid.options.seeds_together)
+            yield from execute(executor, unfinished, self.grid.options.seeds_together)
         self.failed = rounds.failed
 
     @property
@@ -152,7 +143,7 @@ class GridRun:
 
     def choices(self, cell: Experiment) -> str:
         """Return what distinguishes a cell from others."""
-        return " ".join(map(str, self.grid.cells[cell])) or self.grid.preset
+        return " ".join(map(str, self.grid.cells[cell])) or self.grid.name
 
     def print_grid(self) -> None:
         """Print the rule, the cells and the remaining steps."""
@@ -173,36 +164,3 @@ class GridRun:
             f"{len(tasks) - len(unfinished)} finished before; {at_most}{len(unfinished)} to run, "
             f"{at_most}{sum(task.remaining_timesteps for task in unfinished):,} agent steps"
         )
-
-
-def _executor(options: AblateOptions) -> Executor[AnyTask]:
-    """Return the processes that execute the tasks."""
-    if options.ray:
-        from .ray_pool import RayPool
-
-        return RayPool(options.ray, options.threads, options.retries)
-    return LocalPool(options.num_workers, options.threads, options.retries)
-
-
-def _execute(
-    executor: Executor[AnyTask], tasks: Sequence[Task], count: int
-) -> Iterator[TaskResult[AnyTask]]:
-    """Execute tasks, up to ``count`` seeds of a cell in a process; print and yield each result."""
-    work = seeds_together(tasks, count)
-    start_time, results = time.monotonic(), list[TaskResult[AnyTask]]()
-    with raising_interrupted():
-        try:
-            for result in executor.execute(work):
-                results.append(result)
-                done = sum(len(tasks_of(x.task)) for x in results)
-                print(f"[{done}/{len(tasks)}] {result}", flush=True)
-                yield result
-        finally:
-            executor.stop()
-    seconds = sum(result.seconds for result in results)
-    overhead = sum(result.overhead for result in results)
-    share = f"; scheduling added {overhead / seconds:.1%}" if seconds and overhead else ""
-    print(
-        f"{len(tasks)} runs in {time.monotonic() - start_time:,.0f} s; training and evaluation "
-        f"took {seconds:,.0f} s{share}."
-    )

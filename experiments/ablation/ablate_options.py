@@ -38,7 +38,7 @@ class AblateOptions:
     default the grid's own finished runs."""
     evaluation: Annotated[Evaluation, tyro.conf.arg(name="")] = Evaluation(video=True)
     """The final evaluation of each run; the first seed of each cell alone has a video."""
-    folder: str = ""
+    folder: str | None = None
     """Folder of the runs and the report; by default runs/ablate/PRESET-STEPS."""
     workers: int = 0
     """Number of processes at a time; 0 for as many as the cores allow."""

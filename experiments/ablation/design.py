@@ -115,6 +115,8 @@ def pilot_command(grid: Grid, command: str) -> str:
             kept.append(str(baseline[role]))
         elif role == "env" or (role not in known and arg != "--dry-run"):
             kept.append(arg)
+    given = {arg.partition(":")[0] for arg in argv}
+    kept += [str(x) for role, x in baseline.items() if role not in given and role != "env"]
     return shlex.join([*kept, "--seeds", str(PILOT_SEEDS), "--folder", "runs/pilot"])
 
 

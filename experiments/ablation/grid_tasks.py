@@ -6,7 +6,6 @@ from dataclasses import replace
 from pathlib import Path
 
 from ..config.experiment import Experiment
-from ..config.run_names import default_folder
 from ..evaluation.run_evaluation import with_protocol
 from ..training.task import SeedsTask, Task
 from ..training.train_together import check_trains_together
@@ -20,7 +19,7 @@ AnyTask = Task | SeedsTask
 def make_tasks(grid: Grid, options: AblateOptions) -> list[Task]:
     """Return a task for every cell and seed up to the last analysis, ordered by seed."""
     timesteps = next(iter(grid.cells)).total_timesteps
-    folder = Path(options.folder or f"runs/ablate/{grid.preset}-{timesteps}").resolve()
+    folder = Path(options.folder or f"runs/ablate/{grid.name}-{timesteps}").resolve()
     own = replace(grid.options, threads=options.threads, random_play_seconds=0.0, seeds_together=1)
     first, tasks = options.first_seed, list[Task]()
     seeds = range(first, first + options.rule.analyses[-1])
@@ -31,7 +30,7 @@ def make_tasks(grid: Grid, options: AblateOptions) -> list[Task]:
         tasks.append(
             Task(
                 experiment,
-                folder / default_folder(grid.preset, experiment).name,
+                folder / grid.start.folder(experiment).name,
                 own,
                 replace(
                     evaluation, protocols=("", *others), video=evaluation.video and seed == first

@@ -5,8 +5,9 @@ import shlex
 from ...envs.errors import UsageError
 from ..ablation.ablate import ablate
 from ..ablation.ablate_options import AblateOptions
-from ..ablation.grid import make_grid
-from ..config.arguments import parse_known_flags, take_flag
+from ..ablation.grid import grid_text, make_grid
+from ..config.arguments import parse_known_flags, take_flag, take_switch
+from ..config.config_file import take_config
 
 PROGRAM = "reverie ablate PRESET [role:a,b ...] [flags of train]"
 LOCAL_FLAGS = ("--folder", "--save", "--workers", "--pilot")
@@ -19,7 +20,10 @@ def run(argv: list[str]) -> int:
     for flag in LOCAL_FLAGS:
         repeated, _ = take_flag(repeated, flag)
     given = {arg.partition("=")[0].replace("_", "-") for arg in argv}
-    options, argv = parse_known_flags(AblateOptions, argv or ["--help"], PROGRAM)
+    argv, file = take_config(argv or ["--help"])
+    argv, prints = take_switch(argv, "--print-config")
+    options = file.apply(AblateOptions())
+    options, argv = parse_known_flags(AblateOptions, argv, PROGRAM, default=options)
     if "--seed" in given:
         raise UsageError("--seed is for one run; give the number of seeds of a grid as --seeds N.")
     unused, remedy = {
@@ -28,5 +32,8 @@ def run(argv: list[str]) -> int:
     }[options.until]
     if unused in given:
         raise UsageError(f"{unused} has no meaning with --until {options.until}; {remedy}.")
+    if prints:
+        print(grid_text(argv, options, file), end="")
+        return 0
     command = shlex.join(["reverie", "ablate", *repeated])
-    return ablate(make_grid(argv, options.games), options, command)
+    return ablate(make_grid(argv, options.games, file), options, command)

@@ -13,7 +13,16 @@ from ...envs.checks import at_least, check, within
 from ...envs.errors import UsageError
 from ...envs.gym import GymConfig
 from ...envs.interface import EnvConfig
-from ..config.arguments import expand_game_flag, parse_flags, split_roles, take_flag, take_imports
+from ..config.arguments import (
+    expand_game_flag,
+    parse_flags,
+    split_roles,
+    take_flag,
+    take_imports,
+    take_switch,
+)
+from ..config.config_file import ConfigFile, take_config
+from ..config.config_text import config_text
 from ..config.registry import class_name
 from ..config.roles import choose_all
 from ..datasets.collect import Format, collect
@@ -67,7 +76,14 @@ class _Collect:
 def run(argv: list[str]) -> int:
     """Record frames of a policy, and print the size of the recording."""
     argv, imports = take_imports(argv)
-    player, env, options = parse_collect(argv)
+    argv, file = take_config(argv)
+    imports = (*imports, *file.take_imports())
+    argv, prints = take_switch(argv, "--print-config")
+    player, env, options = parse_collect(argv, file)
+    if prints:
+        shown = _Collect(env, options) if player == "random" else options
+        print(config_text({"import": imports}, shown), end="")
+        return 0
     device, threads = pick_device(options.device), pick_threads(options.threads)
     policy: Policy
     snapshots = False
@@ -100,11 +116,14 @@ def run(argv: list[str]) -> int:
     return 0
 
 
-def parse_collect(argv: list[str]) -> tuple[str, EnvConfig, CollectOptions]:
+def parse_collect(
+    argv: list[str], file: ConfigFile | None = None
+) -> tuple[str, EnvConfig, CollectOptions]:
     """Parse RUN [--flags], or ``random [env:name] [--flags]``, into player, env and options.
 
-    The env is that of random play.
+    The env is that of random play. A config file has values for both.
     """
+    file = file or ConfigFile(None)
     if not argv or (argv[0].startswith("-") and argv[0] not in ("-h", "--help")):
         raise UsageError(
             "Name the player first, random or a run's folder, as in reverie collect random --game "
@@ -116,8 +135,11 @@ def parse_collect(argv: list[str]) -> tuple[str, EnvConfig, CollectOptions]:
     if protocol is not None:
         tokens.append(f"env.protocol:{protocol}")
     env_args = [*tokens, *(flag for flag in flags if flag.startswith("--env"))]
+    file.move_into("env", "game", "protocol")
+    env_args += ["the env of the config"] * ("env" in file.nodes)
     if env_args and player != "random":
         raise UsageError(f"A run plays in its own env; leave out {', '.join(env_args)}.")
-    chosen = choose_all(_Collect(), tokens)
+    chosen = choose_all(file.apply(_Collect()), tokens)
+    file.check_empty()
     parsed = parse_flags(_Collect, flags, "reverie collect RUN | random", default=chosen)
     return player, parsed.env, parsed.options

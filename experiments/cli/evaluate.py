@@ -11,7 +11,9 @@ import tyro
 from ...envs.atari.atari import AtariConfig
 from ...envs.atari.games import expand_games
 from ...envs.errors import UsageError
-from ..config.arguments import parse_flags, take_imports
+from ..config.arguments import parse_flags, take_imports, take_switch
+from ..config.config_file import take_config
+from ..config.config_text import config_text
 from ..config.roles import choose_all
 from ..config.serialization import read_job
 from ..dreams.dream_table import format_table
@@ -47,8 +49,15 @@ class EvaluateOptions:
 
 def run(argv: list[str]) -> int:
     """Evaluate runs or random play, and print the scores."""
-    argv, _ = take_imports(argv)
-    options = parse_flags(EvaluateOptions, argv, "reverie evaluate")
+    argv, imports = take_imports(argv)
+    argv, file = take_config(argv)
+    argv, prints = take_switch(argv, "--print-config")
+    imports, usual = (*imports, *file.take_imports()), file.apply(EvaluateOptions(()))
+    file.check_empty()
+    options = parse_flags(EvaluateOptions, argv, "reverie evaluate", usual if file.path else None)
+    if prints:
+        print(config_text({"import": imports}, options), end="")
+        return 0
     evaluation, targets = options.evaluation, options.targets
     if not targets:
         raise UsageError(

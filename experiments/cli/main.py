@@ -18,6 +18,7 @@ USAGES = {
     "evaluate": ("RUN ... | random", "Play whole episodes: --episodes N --video."),
     "play": ("RUN", "Watch an agent and its models in the browser."),
     "ablate": ("PRESET role:a,b ...", "Compare parts: --seeds N or --until decided, --dry-run."),
+    "sweep": ("PRESET --FLAG LOW..HIGH", "Search settings: --trials N --halving N, --dry-run."),
     "runs": ("[DIR]", "List runs: --where SETTING=VALUE, --sort score, --delete."),
     "compare": ("RUN RUN", "Say what differs between two runs."),
     "report": ("DIR ...", "Write the results of runs as HTML and Markdown."),
@@ -40,16 +41,19 @@ Start with:
   reverie train ppo --game pong --total-timesteps 200000
 A part is chosen as role:name, tuned as --role.parameter:
   reverie train mfec agent.representation:vae \\
-    --agent.representation.latent 16"""
+    --agent.representation.latent.size 16"""
 
 NOTES = (
     "GAMES is atari26, atari57, hard, or names separated by commas. A module with parts of your "
-    "own is imported by --import my_module. reverie COMMAND --help, or reverie help COMMAND, shows "
+    "own is imported by --import my_module. Flags may stand in a YAML file: --config FILE, which "
+    "--print-config writes. reverie COMMAND --help, or reverie help COMMAND, shows "
     "every flag of a command."
 )
 
 COMMANDS = tuple(USAGES)
 """Each command is a module of this package, whose ``run(argv)`` returns the exit status."""
+MODULES = {"list": "list_parts", "sweep": "sweep_settings"}
+"""Modules that do not have the name of their command."""
 
 
 def usage() -> str:
@@ -129,7 +133,7 @@ def _run_command(argv: list[str]) -> int:
             f"`reverie {command}` runs in one process; leave out torchrun, which is for "
             "`reverie train`."
         )
-    module = "list_parts" if command == "list" else command
+    module = MODULES.get(command, command)
     status: int = import_module(f".{module}", __package__).run(rest)
     return status
 

@@ -58,10 +58,13 @@ def parse_flags(kind: type[T], argv: list[str], program: str, default: T | None 
     return parsed
 
 
-def parse_known_flags(kind: type[T], argv: list[str], program: str) -> tuple[T, list[str]]:
+def parse_known_flags(
+    kind: type[T], argv: list[str], program: str, default: T | None = None
+) -> tuple[T, list[str]]:
     """Parse the flags of a frozen dataclass, and return the other arguments too."""
+    settings: dict[str, Any] = {} if default is None else {"default": default}
     _print_description(kind, argv)
-    settings: dict[str, Any] = {"prog": program, "registry": TEXTS, "description": ""}
+    settings |= {"prog": program, "registry": TEXTS, "description": ""}
     return tyro.cli(kind, args=argv, return_unknown_args=True, **settings)
 
 
@@ -101,6 +104,11 @@ def take_flag(argv: list[str], flag: str) -> tuple[list[str], str | None]:
         if arg.startswith(flag + "="):
             return argv[:i] + argv[i + 1 :], arg.removeprefix(flag + "=")
     return argv, None
+
+
+def take_switch(argv: list[str], flag: str) -> tuple[list[str], bool]:
+    """Remove a flag without a value, and return the other arguments and whether it was there."""
+    return [arg for arg in argv if arg != flag], flag in argv
 
 
 def take_imports(argv: list[str]) -> tuple[list[str], tuple[str, ...]]:

@@ -26,9 +26,12 @@ def overview(command: str) -> str:
             paragraph(PURPOSES[command]),
             "",
             f"  reverie {command} PRESET [role:name ...] [--flags]",
-            f"  reverie {command} --config RUN/config.json [--flags]",
+            f"  reverie {command} --config FILE [role:name ...] [--flags]",
             "",
-            paragraph("--config runs the experiment of a run again, in another folder."),
+            paragraph(
+                "A config file has what flags set, in YAML or JSON; --print-config writes one. The "
+                "config.json of a run runs its experiment again, in another folder."
+            ),
             "",
             paragraph(f"Example: {EXAMPLES[command]}"),
             "",
@@ -47,7 +50,11 @@ def introduction(name: str, experiment: Experiment, command: str, options: Any) 
 
     ``name`` is that of the preset, or the run folder.
     """
-    flags = [("--import MODULE", "Module with parts of your own; may be repeated.")]
+    flags = [
+        ("--import MODULE", "Module with parts of your own; may be repeated."),
+        ("--config FILE", "Settings in YAML or JSON, which flags override."),
+        ("--print-config", "Print all settings as such a file, and run nothing."),
+    ]
     example = f"reverie train --config {name}/config.json --seed 1"
     about = [f"The experiment of {name}, again."]
     if name in PRESETS:

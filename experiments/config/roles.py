@@ -124,17 +124,24 @@ def choose_all(config: C, tokens: list[str]) -> C:
 
 
 def _entry(config: Any, path: str, name: str) -> Any:
-    """The named part; a part of the same class keeps the settings of its preset."""
     known = dict(roles(config))
     if path not in known:
         hint = did_you_mean(path, known) or f" The roles here are {', '.join(known)}."
         raise UsageError(f"There is no role '{path}'.{hint}")
-    if name not in known[path]:
-        hint = did_you_mean(name, known[path]) or (
-            f" Choose among {', '.join(known[path])}; --import MODULE adds parts of your own."
+    return named_part(known[path], path, name, part_at(config, path))
+
+
+def named_part(table: Mapping[str, Any], path: str, name: str, current: Any) -> Any:
+    """Return the named part of a role's table; one of the current part's class keeps its settings.
+
+    ``path`` is that of the role. Raises UsageError for an unknown name.
+    """
+    if name not in table:
+        hint = did_you_mean(name, table) or (
+            f" Choose among {', '.join(table)}; --import MODULE adds parts of your own."
         )
         raise UsageError(f"There is no {path} '{name}'.{hint}")
-    entry, current = resolve(known[path][name]), part_at(config, path)
+    entry = resolve(table[name])
     if not isinstance(entry, type):
         return entry
     return current if type(current) is entry else entry()

@@ -24,9 +24,14 @@ class Start:
     """Name of the preset, or the run folder."""
     experiment: Experiment
 
+    @property
+    def preset(self) -> str:
+        """Name of the preset; empty if it is a run."""
+        return self.name if self.name in PRESETS else ""
+
     def folder(self, experiment: Experiment) -> Path:
         """Return the default folder of a run of an experiment that varies this one."""
-        if self.name in PRESETS:
+        if self.preset:
             return default_folder(self.name, experiment)
         return repeated_folder(Path(self.name), self.experiment, experiment)
 
@@ -73,7 +78,7 @@ def changes(base: Job, job: Job, env_name: str) -> str:
         if path in tables and text != "none" and sum(text in x for x in others) == 1:
             labels.append(text)
         elif text:
-            labels.append(f"{_short_path(path, [*tables, *settings])}={text}")
+            labels.append(f"{short_path(path, [*tables, *settings])}={text}")
     label = "-".join(labels)
     if len(label) > MAX_LABEL or not exact:
         label = f"{label[:MAX_LABEL].rstrip('-')}-{fingerprint(job)}"
@@ -108,7 +113,7 @@ def _settings(config: Any, path: str = "") -> Iterator[str]:
         yield from _settings(value, where) if is_dataclass(value) else [where]
 
 
-def _short_path(path: str, paths: Collection[str]) -> str:
+def short_path(path: str, paths: Collection[str]) -> str:
     """Return the shortest end of a dotted path that no other of the paths has."""
     names = path.split(".")
     ends = [".".join(names[i:]) for i in range(len(names) - 1, -1, -1)]

@@ -14,7 +14,7 @@ from typing import Any, TypeVar, get_args, get_type_hints
 from typeguard import TypeCheckError, check_type
 
 from ...envs.errors import UsageError
-from ..runs.files import to_json
+from ..runs.files import check_format, read_json, to_json
 from ..runs.run import Run
 from .experiment import Experiment, Job
 from .registry import TABLES, class_name, public_name, registered_class, role_name
@@ -125,14 +125,17 @@ def open_run(folder: Path | str, job: Job, imports: Sequence[str]) -> Run:
 
 
 def read_job(folder: Path | str) -> Job:
-    """Return the job of a run folder.
+    """Return the job of a run folder, or of a copy of its ``config.json``.
 
-    Raises UsageError if the folder holds none, or if it was made with modules that are not
-    imported.
+    Raises UsageError if there is none, or if it was made with modules that are not imported.
     """
-    run = Run(folder)
-    data = run.config()
-    return decode_file(Job, run.folder / "config.json", data, data.pop("imports", ()))
+    path = Path(folder)
+    if path.is_file():
+        data = read_json(path)
+        check_format(path, data.pop("format", None), "name a run of this version")
+    else:
+        data, path = Run(path).config(), path / "config.json"
+    return decode_file(Job, path, data, data.pop("imports", ()))
 
 
 def read_experiment(folder: Path | str) -> Experiment:

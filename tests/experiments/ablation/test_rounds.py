@@ -158,7 +158,7 @@ def ablate(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> Callable[[str], tuple[int, str]]:
     """Return the status and the output of a grid of fake runs with more arguments."""
-    monkeypatch.setattr(ablate_module, "_executor", lambda options: FakeExecutor(score))
+    monkeypatch.setattr(ablate_module, "make_executor", lambda options: FakeExecutor(score))
 
     def call(args: str) -> tuple[int, str]:
         try:
@@ -192,7 +192,7 @@ def test_failed_cells_are_named_beside_the_report_of_the_others(
 ) -> None:
     def fail(failed: str) -> None:
         executor = FakeExecutor(lambda x: None if failed in cell_name(x) else score(x))
-        monkeypatch.setattr(ablate_module, "_executor", lambda options: executor)
+        monkeypatch.setattr(ablate_module, "make_executor", lambda options: executor)
 
     fail("")  # all of them
     status, output = ablate("--seeds 3")
