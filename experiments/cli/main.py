@@ -22,11 +22,13 @@ USAGES = {
     "compare": ("RUN RUN", "Say what differs between two runs."),
     "report": ("DIR ...", "Write the results of runs as HTML and Markdown."),
     "collect": ("RUN | random", "Record frames: --frames N --format own|gray|rgb."),
+    "export": ("RUN [FILE]", "Write a run as one file: --hugging-face DIR for a model card."),
+    "import": ("FILE", "Make a run folder from an exported file: --folder DIR."),
     "compress": ("FOLDER", "Code recorded frames losslessly: --density cts."),
     "decompress": ("FILE", "Decode the frames of an archive."),
     "pretrain": ("ROLE:NAME --data DIR", "Fit a model to recorded frames."),
     "gallery": ("", "Show every density on the same frames: --games GAMES --quick."),
-    "list": ("[games | presets | roles]", "Print what there is to choose from."),
+    "list": ("[games | presets | pretrained | roles]", "Print what there is to choose from."),
     "reproduce": ("[NAME ... | --all]", "Repeat the runs behind a results table."),
     "verify": ("[--write]", "Compare the documents with the results."),
     "bench": ("", "Measure the speed of this machine."),
@@ -42,7 +44,8 @@ A part is chosen as role:name, tuned as --role.parameter:
     --agent.representation.latent 16"""
 
 NOTES = (
-    "GAMES is atari26, atari57, hard, or names separated by commas. A module with parts of your "
+    "GAMES is atari26, atari57, hard, or names separated by commas. A RUN is a folder, or "
+    "pretrained:NAME. A module with parts of your "
     "own is imported by --import my_module. reverie COMMAND --help, or reverie help COMMAND, shows "
     "every flag of a command."
 )
@@ -128,7 +131,11 @@ def _run_command(argv: list[str]) -> int:
             f"`reverie {command}` runs in one process; leave out torchrun, which is for "
             "`reverie train`."
         )
-    module = "list_parts" if command == "list" else command
+    if command != "import" and not {"-h", "--help"} & set(rest) and "pretrained:" in " ".join(rest):
+        from ..sharing.pretrained import expand_pretrained
+
+        rest = expand_pretrained(rest)
+    module = {"list": "list_parts", "import": "import_run"}.get(command, command)
     status: int = import_module(f".{module}", __package__).run(rest)
     return status
 

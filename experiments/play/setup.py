@@ -13,7 +13,6 @@ from ...envs.interface import EnvSpec
 from ...world_models.interface import Density, Predictor, SnapshotPredictor
 from ...world_models.precision import FLOAT32
 from ..config.serialization import read_job
-from ..datasets.writer import Manifest
 from ..evaluation.trained_agent import load_trained
 from ..inspectors.learned_parts import PretrainedDensity
 from ..runs.run import Run
@@ -66,7 +65,7 @@ def load_setup(
         return _load_agent(Path(folder), seed, device)
     job, model = load_model(folder, device=device)
     stack = job.stack if isinstance(job, PredictorPretraining | RepresentationPretraining) else 1
-    env = Manifest.read(job.data[0]).env_with_stack(stack)
+    env = job.manifest.env_with_stack(stack)
     if agent:
         setup = replace(_load_agent(Path(agent), seed, device), run=str(folder))
     else:
