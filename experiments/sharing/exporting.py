@@ -46,8 +46,7 @@ def export_run(
     """Return the description of a run's last checkpoint, and its tensors by name.
 
     Up to ``max_keys`` keys of each action are kept, those visited last, as in training with that
-    capacity; 0 keeps all. Weights of networks are rounded to bfloat16 if ``dtype`` says so. Scores
-    and measures are left out if either changes what was measured. Raises UsageError for a run that
+    capacity; 0 keeps all. Weights and keys are rounded to bfloat16 if ``dtype`` says so. Scores and measures are left out if either changes what was measured. Raises UsageError for a run that
     cannot be exported.
     """
     run, job = Run(folder), read_job(folder)
@@ -77,7 +76,7 @@ def export_run(
         parts, plain, env = {"agent": agent, "bonus": bonus}, {"step": step}, job.env
         about |= {"kind": "agent"}
         job = replace(job, init_from=Path() if experiment.agent.untrained_reason else None)
-    num_dropped = _cap(parts.get("agent"), folder, max_keys, dtype)
+    num_dropped = _cap(parts.get("agent"), folder, max_keys)
     states = {name: shared_state(part) for name, part in parts.items()}
     rounded = round_weights(states) if dtype == "bf16" else states
     tensors: dict[str, Tensor] = {}
@@ -134,16 +133,11 @@ def _pretraining_state(run: Run) -> dict[str, Any]:
     return state
 
 
-def _cap(agent: Agent | None, folder: Path | str, max_keys: int, dtype: WeightsDtype) -> int:
+def _cap(agent: Agent | None, folder: Path | str, max_keys: int) -> int:
     """Keep the keys of an agent that were visited last; return the number of others."""
     tables = [x for x in vars(agent).values() if isinstance(x, NeighborTables)] if agent else []
     if max_keys and not tables:
         raise UsageError(f"{folder} has no tables of keys; leave out --max-keys.")
-    if tables and dtype == "bf16":
-        raise UsageError(
-            f"The keys in the tables of {folder} are codes by its exact weights, which would "
-            "not find them once rounded; leave out --dtype bf16, or choose fewer --max-keys."
-        )
     return sum(table.keep_most_recent(max_keys or max(table.sizes)) for table in tables)
 
 

@@ -92,7 +92,7 @@ class ShareFile:
             raise UsageError(
                 f"{path} is damaged ({error}); copy it again from where it came."
             ) from error
-        if found != metadata.get(CHECKSUM):
+        if metadata != {"format": "pt", KEY: metadata[KEY], CHECKSUM: found}:
             raise UsageError(
                 f"{path} is damaged: its checksum is not that of its content; copy it again from "
                 "where it came."

@@ -34,12 +34,14 @@ def shared_state(part: Stateful) -> dict[str, Any]:
 
 
 def round_weights(state: Any) -> Any:
-    """Return a state whose float32 weights of networks are bfloat16."""
+    """Return a state with bfloat16 for float32 weights of networks, and matrices as of keys."""
     if isinstance(state, OrderedDict):  # torch returns one for a module
         return OrderedDict((k, _rounded(x)) for k, x in state.items())
     if isinstance(state, dict):
         return {name: round_weights(x) for name, x in state.items()}
-    return [round_weights(x) for x in state] if isinstance(state, list | tuple) else state
+    if isinstance(state, list | tuple):
+        return [*map(round_weights, state)]
+    return _rounded(state) if isinstance(state, Tensor) and state.ndim == 2 else state
 
 
 def pack(state: Any, name: str, tensors: dict[str, Tensor]) -> Any:
