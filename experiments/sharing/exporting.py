@@ -46,7 +46,8 @@ def export_run(
     """Return the description of a run's last checkpoint, and its tensors by name.
 
     Up to ``max_keys`` keys of each action are kept, those visited last, as in training with that
-    capacity; 0 keeps all. Weights and keys are rounded to bfloat16 if ``dtype`` says so. Scores and measures are left out if either changes what was measured. Raises UsageError for a run that
+    capacity; 0 keeps all. Weights and keys are rounded to bfloat16 if ``dtype`` says so. Scores and
+    measures are left out if either changes what was measured. Raises UsageError for a run that
     cannot be exported.
     """
     run, job = Run(folder), read_job(folder)
