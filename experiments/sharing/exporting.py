@@ -9,7 +9,6 @@ from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-import torch
 from torch import Tensor
 
 from ...agents.episodic.neighbor_tables import NeighborTables
@@ -23,7 +22,7 @@ from ..runs.run import Run
 from ..training.pretrain import Pretraining, load_model
 from .model_card import model_card
 from .share_file import write_share_file
-from .shared_state import pack, round_weights, shared_state
+from .shared_state import loses_by_rounding, pack, round_weights, shared_state
 
 RECORDING = Path("recording")
 """Folder in an imported run that describes the recording of a pretraining, without its frames."""
@@ -78,11 +77,12 @@ def export_run(
         about |= {"kind": "agent"}
         job = replace(job, init_from=Path() if experiment.agent.untrained_reason else None)
     num_dropped = _cap(parts.get("agent"), folder, max_keys)
+    changed, tensors = num_dropped > 0, dict[str, Tensor]()
     states = {name: shared_state(part) for name, part in parts.items()}
-    rounded = round_weights(states) if dtype == "bf16" else states
-    tensors: dict[str, Tensor] = {}
-    tree = {name: pack(state, name, tensors) for name, state in rounded.items()}
-    exact = not num_dropped and _equal(states, rounded)
+    if dtype == "bf16":
+        states = round_weights(states)
+        changed |= any(loses_by_rounding(part, states[name]) for name, part in parts.items())
+    tree = {name: pack(state, name, tensors) for name, state in states.items()}
     about |= {
         "env_name": env.env_name,
         "protocol": env.protocol_label,
@@ -92,8 +92,8 @@ def export_run(
         "plain": plain,
         "dtype": dtype,
         "dropped_keys": num_dropped,
-        "results": _results(run) if exact else {},
-        "results_left_out": not exact and bool(_results(run)),
+        "results": {} if changed else _results(run),
+        "results_left_out": changed and bool(_results(run)),
         "provenance": read_json(run.folder / "provenance.json"),
     }
     return about, tensors
@@ -146,15 +146,6 @@ def _model_name(job: Job) -> str:
     from ..config.roles import part_name
 
     return job.model_name if isinstance(job, Pretraining) else part_name(job.agent)  # type: ignore[attr-defined]
-
-
-def _equal(a: Any, b: Any) -> bool:
-    """Return whether rounding has changed no number."""
-    if isinstance(a, dict):
-        return all(_equal(x, b[name]) for name, x in a.items())
-    if isinstance(a, list):
-        return all(map(_equal, a, b))
-    return a is b or not isinstance(a, Tensor) or torch.equal(a, b.to(a.dtype))
 
 
 def _results(run: Run) -> dict[str, Any]:

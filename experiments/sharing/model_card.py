@@ -46,7 +46,10 @@ def result_rows(about: dict[str, Any]) -> list[Row]:
     for name, data in about["results"].items():
         if name.startswith("scores"):
             scores = Scores.from_json(data)
-            how = f"{scores.episodes} episodes, protocol {scores.conditions}, seed {scores.seed}"
+            how = (
+                f"{scores.episodes} episodes from {scores.distinct_starts} distinct starts, "
+                f"protocol {scores.conditions}, seed {scores.seed}"
+            )
             rows.append(("mean score", _with_error(scores), how))
         elif name == "evaluation.json":
             rows += _prediction_rows(data)

@@ -5,6 +5,7 @@ are left out, and are new after an import.
 """
 
 from collections import OrderedDict
+from copy import deepcopy
 from typing import Any
 
 import torch
@@ -42,6 +43,13 @@ def round_weights(state: Any) -> Any:
     if isinstance(state, list | tuple):
         return [*map(round_weights, state)]
     return _rounded(state) if isinstance(state, Tensor) and state.ndim == 2 else state
+
+
+def loses_by_rounding(part: Stateful, rounded: Any) -> bool:
+    """Load a part's own rounded state, and return whether any number of its state has changed."""
+    before = deepcopy(shared_state(part))
+    part.load_state_dict(complete(_as_float32(rounded), part.state_dict()))
+    return not _equal(before, shared_state(part))
 
 
 def pack(state: Any, name: str, tensors: dict[str, Tensor]) -> Any:
@@ -88,7 +96,7 @@ def unpack(tree: Any, file: ShareFile) -> Any:
         tensor = file.read(tree[TENSOR]).clone()
         if tensor.is_floating_point() and not tensor.isfinite().all():
             raise ValueError(f"its {tree[TENSOR]} has a number that is not finite")
-        return tensor.float() if tensor.dtype == torch.bfloat16 else tensor
+        return _as_float32(tensor)
     if isinstance(tree, dict):
         return {key: unpack(x, file) for key, x in tree.items()}
     return [unpack(x, file) for x in tree] if isinstance(tree, list) else tree
@@ -123,6 +131,23 @@ def _without_optimizers(state: Any) -> Any:
 
 def _is_optimizer(state: Any) -> bool:
     return isinstance(state, dict) and state.keys() == OPTIMIZER_KEYS
+
+
+def _as_float32(state: Any) -> Any:
+    """Return a state with float32 for bfloat16."""
+    if isinstance(state, Tensor):
+        return state.float() if state.dtype == torch.bfloat16 else state
+    if isinstance(state, dict):
+        return {name: _as_float32(x) for name, x in state.items()}
+    return [*map(_as_float32, state)] if isinstance(state, list | tuple) else state
+
+
+def _equal(a: Any, b: Any) -> bool:
+    if isinstance(a, dict):
+        return all(_equal(x, b[name]) for name, x in a.items())
+    if isinstance(a, list | tuple):
+        return all(map(_equal, a, b))
+    return torch.equal(a, b) if isinstance(a, Tensor) else bool(a == b)
 
 
 def _rounded(x: Any) -> Any:
