@@ -7,7 +7,7 @@ from typing import Annotated
 import tyro
 
 from ..config.arguments import parse_flags, take_imports
-from ..runs.terminal_text import paragraph
+from ..runs.terminal_text import paragraph, plain
 from ..sharing.importing import import_run
 from ..sharing.pretrained import PREFIX, pretrained_file
 from ..sharing.share_file import SUFFIX
@@ -38,7 +38,7 @@ def run(argv: list[str]) -> int:
         path = pretrained_file(options.file.removeprefix(PREFIX))
     folder = options.folder or Path("runs") / path.resolve().name.removesuffix(SUFFIX)
     about = import_run(path, folder, options.data)
-    print(f"{folder}: {about['model']} on {about['env_name']}, protocol {about['protocol']}")
+    print(plain(f"{folder}: {about['model']} on {about['env_name']}, protocol {about['protocol']}"))
     uses = f"Next: reverie play {folder}, or train from it with --init-from {folder}."
     print(paragraph(uses))
     return 0

@@ -28,7 +28,7 @@ USAGES = {
     "decompress": ("FILE", "Decode the frames of an archive."),
     "pretrain": ("ROLE:NAME --data DIR", "Fit a model to recorded frames."),
     "gallery": ("", "Show every density on the same frames: --games GAMES --quick."),
-    "list": ("[games | presets | pretrained | roles]", "Print what there is to choose from."),
+    "list": ("[TOPIC]", "Print games, presets, pretrained runs, roles and parts."),
     "reproduce": ("[NAME ... | --all]", "Repeat the runs behind a results table."),
     "verify": ("[--write]", "Compare the documents with the results."),
     "bench": ("", "Measure the speed of this machine."),

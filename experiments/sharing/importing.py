@@ -31,6 +31,7 @@ from ..runs.state_checks import check_count, restore
 from ..sessions.driver import FINISHED_FILE
 from ..training.pretrain import Pretraining
 from .exporting import RECORDING, RESULTS, WEIGHTS, paths_of
+from .model_card import result_rows
 from .share_file import ShareFile
 from .shared_state import check_tree, complete, names_in, unpack
 
@@ -181,6 +182,7 @@ def _checked_results(results: dict[str, Any]) -> dict[str, Any]:
             Scores.from_json(data)
         elif name not in RESULTS or not isinstance(data, dict):
             raise ValueError(f"it has results named {name}")
+    result_rows({"results": results})  # fails for measures that no card could show
     return results
 
 

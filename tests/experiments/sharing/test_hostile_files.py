@@ -124,6 +124,7 @@ EDITS: dict[str, Callable[[dict[str, Any], dict[str, Tensor]], object]] = {
     "results named": lambda about, x: about.update(results={"../config.json": {}}),
     "results named evil": lambda about, x: about.update(results={"evil.json": {}}),
     "has no env_name": lambda about, x: about.update(results={"scores.json": {}}),
+    "KeyError: 'errors'": lambda about, x: about.update(results={"evaluation.json": {}}),
     "its step is -1": lambda about, x: about["plain"].update(step=-1),
     "its step is a str": lambda about, x: about["plain"].update(step="1"),
     "format 5": lambda about, x: about.update(format=5),
