@@ -18,8 +18,8 @@ from reverie.agents.networks import MLPConfig
 from reverie.agents.ppo import PPOConfig
 from reverie.envs.catch import CatchConfig
 from reverie.envs.errors import UsageError
+from reverie.experiments.runs.files import write_json
 from reverie.experiments.runs.run import find_runs
-from reverie.experiments.sharing import importing
 from reverie.experiments.sharing.exporting import export_run
 from reverie.experiments.sharing.importing import import_run
 from reverie.experiments.sharing.share_file import MAX_HEADER, write_share_file
@@ -154,16 +154,16 @@ def test_an_existing_folder_is_not_overwritten() -> None:
 def test_a_killed_import_leaves_nothing_that_seems_a_run(monkeypatch: pytest.MonkeyPatch) -> None:
     """A killed process removes nothing, whichever file it was writing."""
     monkeypatch.setattr(shutil, "rmtree", lambda *args, **kwargs: None)
-    write, count = importing.write_json, 0
+    count = 0
 
     def killed(path: Path, data: Any) -> None:
         nonlocal count
         count += 1
         if path.name == "config.json":
             raise KeyboardInterrupt
-        write(path, data)
+        write_json(path, data)
 
-    monkeypatch.setattr(importing, "write_json", killed)
+    monkeypatch.setattr("reverie.experiments.sharing.importing.write_json", killed)
     with pytest.raises(KeyboardInterrupt):
         import_run(FILE, Path("imported"))
     assert count > 1

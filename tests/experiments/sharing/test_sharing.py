@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -87,7 +88,7 @@ def trained(agent: AgentConfig, **settings: Any) -> Experiment:
 )
 def test_an_imported_agent_scores_the_same(agent: AgentConfig, settings: dict[str, Any]) -> None:
     experiment = trained(agent, **settings)
-    runs = [load_trained(run, device="cpu") for run in ("run", shared("run"))]
+    runs: list[Any] = [load_trained(run, device="cpu") for run in ("run", shared("run"))]
     assert replace(runs[1][0], init_from=None) == experiment
     assert runs[0][3] == runs[1][3] >= experiment.total_timesteps
     for part in (1, 2):
@@ -227,8 +228,7 @@ def test_the_keys_visited_last_are_kept() -> None:
 
 
 def test_a_folder_for_hugging_face_has_a_card_and_is_imported() -> None:
-    import yaml
-
+    yaml: Any = import_module("yaml")
     trained(EXAMPLES["ppo"])
     assert cli.main(["evaluate", "run", "--episodes", "5", "--device", "cpu"]) == 0
     argv = ["export", "run", "--hugging-face", "hf", "--license", "mit"]
