@@ -61,8 +61,8 @@ class Recording:
             shards = [self._open(folder, i, manifest) for i in range(len(manifest.shards))]
             if not shards:
                 raise UsageError(
-                    f"{folder} describes a recording without its frames, as in a run of `reverie "
-                    "import`; record frames of the same env, and import the run again with --data."
+                    f"{folder} describes a recording without its frames, as in an imported run; "
+                    "record frames of the same env, and import it again: reverie import --data."
                 )
             names = shards[0]
             table = {name: np.concatenate([shard[name] for shard in shards]) for name in names}

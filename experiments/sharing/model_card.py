@@ -69,7 +69,7 @@ def _with_error(scores: Scores) -> str:
 
 
 def _prediction_rows(data: dict[str, Any]) -> Iterator[Row]:
-    """Yield the squared errors after 1 and 10 steps beside those of copying the last frame."""
+    """Yield the squared errors of a pixel, 1 and 10 steps ahead, and of copying the last frame."""
     errors = data["errors"]["all"]
     name = next(x for x in errors if x != COPY_LAST)
     for steps in ("1", "10"):
@@ -77,7 +77,8 @@ def _prediction_rows(data: dict[str, Any]) -> Iterator[Row]:
             continue
         copied = f"copying the last frame has {errors[COPY_LAST][steps]}"
         how = f"{data['num_segments']} held-out segments; {copied}"
-        yield f"squared error of a pixel after {steps} steps", f"{errors[name][steps]}", how
+        ahead = f"{steps} step{'s' * (steps != '1')} ahead"
+        yield f"squared error, {ahead}", f"{errors[name][steps]}", how
 
 
 def _results(about: dict[str, Any]) -> str:

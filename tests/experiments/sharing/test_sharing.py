@@ -140,7 +140,7 @@ def test_an_imported_predictor_predicts_the_same_and_is_evaluated_on_given_data(
         data=(data,), predictor=TINY, stack=1, num_updates=4, batch_size=4, init_from=None
     )
     imported = check_model(job, lambda model: shared_state(model))
-    with pytest.raises(UsageError, match=r"without its frames.*import the run again with --data"):
+    with pytest.raises(UsageError, match=r"without its frames.*reverie import --data"):
         compare_predictors([imported], device="cpu", errors_only=True)
     import_run(Path("imported.safetensors"), Path("with-data"), (data,))
     tables = []
