@@ -35,6 +35,8 @@ class PlaySetup:
     parts: tuple[Any, ...]
     """Agents, bonuses and other objects that ``INSPECTORS`` matches."""
     predictor: Predictor | None = None
+    imported: bool = False
+    """Whether a run came without optimizers, by which one tells whether a part has learned."""
 
     @property
     def no_dream_reason(self) -> str:
@@ -88,7 +90,8 @@ def load_setup(
             f"in {folder} on {env.env_name} with {learned}; choose an --agent whose env, actions "
             "and shape are the same."
         )
-    return replace(setup, parts=(*setup.parts, part))
+    imported = setup.imported or _is_imported(Path(folder))
+    return replace(setup, parts=(*setup.parts, part), imported=imported)
 
 
 def _pretrained_density(
@@ -116,4 +119,10 @@ def _load_agent(folder: Path, seed: int, device: str) -> PlaySetup:
     predictor = agent.simulator.predictor if hasattr(agent, "simulator") else None
     if isinstance(predictor, SnapshotPredictor):
         predictor = None  # the env itself, so a dream would show nothing
-    return PlaySetup(str(folder), game, type(agent).__name__, policy, (agent, bonus), predictor)
+    name, parts, imported = type(agent).__name__, (agent, bonus), _is_imported(folder)
+    return PlaySetup(str(folder), game, name, policy, parts, predictor, imported)
+
+
+def _is_imported(folder: Path) -> bool:
+    state = Run(folder).checkpoints.load(lambda state: dict.fromkeys(state, 0))
+    return state is not None and "random_state" not in state

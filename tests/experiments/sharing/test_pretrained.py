@@ -1,5 +1,6 @@
 """The pretrained runs of the package, and ``pretrained:NAME`` wherever a run is named."""
 
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,8 @@ from reverie import load, pretrained
 from reverie.envs.errors import UsageError
 from reverie.experiments.cli import main as cli
 from reverie.experiments.config.serialization import read_job
+from reverie.experiments.play.session import Session
+from reverie.experiments.play.setup import load_setup
 from reverie.experiments.runs.files import write_json
 from reverie.experiments.sharing.model_card import model_card, result_rows
 from reverie.experiments.sharing.pretrained import (
@@ -65,6 +68,13 @@ def test_a_run_is_named_by_its_name(capsys: pytest.CaptureFixture[str]) -> None:
     ]
     with pytest.raises(UsageError, match="There are"):
         pretrained("something else entirely")
+
+
+def test_what_was_imported_is_not_taken_for_untrained(tmp_path: Path) -> None:
+    setup = load_setup(pretrained("freeway"), device="cpu")
+    with closing(Session(setup, seed=0, video_folder=tmp_path)) as session:
+        assert session.dream is not None
+        assert not session.view.untrained
 
 
 def test_a_folder_of_another_run_is_left_alone() -> None:
