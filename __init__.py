@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from .experiments.evaluation.trained_agent import load as load
     from .experiments.sessions.callbacks import Callback as Callback
     from .experiments.sessions.options import TrainOptions as TrainOptions
+    from .experiments.sharing.pretrained import pretrained as pretrained
     from .experiments.training.train import train as train
 
 # Between two parallel regions torch's idle OpenMP threads spin, by default for milliseconds, which
@@ -33,6 +34,7 @@ _MODULES = {
     "TrainOptions": "experiments.sessions.options",
     "evaluate": "experiments.evaluation.evaluate",
     "load": "experiments.evaluation.trained_agent",
+    "pretrained": "experiments.sharing.pretrained",
     "register": "experiments.config.registry",
     "train": "experiments.training.train",
 }

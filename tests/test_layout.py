@@ -25,7 +25,7 @@ ORDER = (
         "experiments.sessions",
     ),
     ("experiments.interchange", "experiments.training"),
-    ("experiments.inspectors",),
+    ("experiments.inspectors", "experiments.sharing"),
     (
         "experiments.ablation",
         "experiments.bench",

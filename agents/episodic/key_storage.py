@@ -75,6 +75,13 @@ class KeyStorage:
                 self._write((action, part), full[action, part, :-1])
         self.full = full[:, :0].clone()
 
+    def join_halves(self) -> None:
+        """Store whole numbers, bit for bit the same, and split them no more."""
+        if self.halves:
+            rows = (self._with_squares(action, slice(None)) for action in range(len(self.full)))
+            self.full, self.halves = torch.stack([*rows]), None
+        self.may_split = False
+
     def state_dict(self, sizes: Sequence[int]) -> dict[str, Any]:
         """Return the first ``sizes[action]`` keys of each action, in the format of the storage."""
         tables = {"full": self.full}

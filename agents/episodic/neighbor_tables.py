@@ -216,6 +216,17 @@ class NeighborTables:
                 self.keys.origin = keys.mean(0)
             self.keys[action, index] = keys
 
+    def keep_most_recent(self, count: int) -> int:
+        """Keep up to ``count`` keys per action, those visited last; return the number of others."""
+        self.keys.join_halves()
+        state, before = self.state_dict(), sum(self.sizes)
+        kept = [x.topk(min(count, len(x))).indices.sort().values for x in state["last_visits"]]
+        for tables, name in [(state["keys"], "full"), *((state, name) for name in self.columns)]:
+            rows = zip(tables[name], kept, strict=True)
+            tables[name] = [table[index.to(table.device)] for table, index in rows]
+        self.load_state_dict(state)
+        return before - sum(self.sizes)
+
     def _allocate(self, action: int, count: int) -> Int64[Tensor, " {count}"]:
         """Return indices for new keys: unused rows, then those of the least recent visits."""
         old_size = self.sizes[action]
@@ -243,9 +254,15 @@ class NeighborTables:
         return state
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restore the tables, growing them where needed."""
+        """Restore the tables, growing them where needed.
+
+        Raises ValueError if the columns of an action are of different lengths.
+        """
         self.num_visits = state["num_visits"]
         self.sizes = [len(table) for table in state["digests"]]
+        keys = state["keys"].get("full", state["keys"].get("upper"))
+        if any([*map(len, x)] != self.sizes for x in [keys, *(state[x] for x in self.columns)]):
+            raise ValueError("its tables have columns of different lengths")
         if max(self.sizes) > self.keys.num_rows:
             self._grow(max(self.sizes))
         self.keys.load_state_dict(state["keys"])

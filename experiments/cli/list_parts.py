@@ -1,4 +1,4 @@
-"""``reverie list [games | presets | roles] [--import MODULE ...]``."""
+"""``reverie list [games | presets | pretrained | roles] [--import MODULE ...]``."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -7,11 +7,11 @@ from ...envs.atari.games import GAME_LISTS, all_games, did_you_mean
 from ...envs.errors import UsageError
 from ..runs.terminal_text import description_list, paragraph, table
 
-TOPICS = ("games", "presets", "roles")
+TOPICS = ("games", "presets", "pretrained", "roles")
 
 
 def run(argv: list[str]) -> int:
-    """Print lists of games, presets and roles; without a topic, presets and roles."""
+    """Print lists of what there is to choose from; without a topic, presets and roles."""
     if {"-h", "--help"} & set(argv):
         print(
             paragraph(
@@ -31,8 +31,10 @@ def run(argv: list[str]) -> int:
             raise UsageError(f"There is no list of '{topic}'.{hint}")
     if "games" in topics:
         print("\n\n".join(_games()))
-    if topics == ["games"]:
-        return 0
+    if "pretrained" in topics:
+        print(paragraph("Pretrained runs, for reverie play pretrained:NAME and wherever a RUN is "
+                        "named:") + "\n")  # fmt: skip
+        print(_pretrained())
     if "presets" in topics:
         print(paragraph("Presets, for reverie train PRESET, whose --help describes it:") + "\n")
         print(_presets())
@@ -49,6 +51,21 @@ def run(argv: list[str]) -> int:
 def _games() -> Iterator[str]:
     for name, games in [*GAME_LISTS.items(), ("all", all_games())]:
         yield f"{name} ({len(games)}):\n{paragraph(' '.join(games), indent=2)}"
+
+
+def _pretrained() -> str:
+    """Return a table of the pretrained runs: what each is, its size and its first result."""
+    from ..sharing.model_card import result_rows
+    from ..sharing.pretrained import describe_pretrained, pretrained_names
+
+    rows = [("name", "model", "env", "MB", "result")]
+    for name in pretrained_names():
+        about = describe_pretrained(name)
+        results = [f"{measure} {value}" for measure, value, _ in result_rows(about)]
+        size = f"{about['bytes'] / 1e6:.1f}"
+        rows.append((name, f"{about['kind']}:{about['model']}", about["env_name"], size,
+                     results[0] if results else "-"))  # fmt: skip
+    return table(rows)
 
 
 def _presets() -> str:

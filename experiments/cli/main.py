@@ -24,11 +24,13 @@ USAGES = {
     "report": ("DIR ...", "Write the results of runs as HTML and Markdown."),
     "collect": ("RUN | random", "Record frames: --frames N --format own|gray|rgb."),
     "data": ("COMMAND", "List recordings, show, convert and replay them."),
+    "export": ("RUN [FILE]", "Write a run as one file: --hugging-face DIR for a model card."),
+    "import": ("FILE", "Make a run folder from an exported file: --folder DIR."),
     "compress": ("FOLDER", "Code recorded frames losslessly: --density cts."),
     "decompress": ("FILE", "Decode the frames of an archive."),
     "pretrain": ("ROLE:NAME --data DIR", "Fit a model to recorded frames."),
     "gallery": ("", "Show every density on the same frames: --games GAMES --quick."),
-    "list": ("[games | presets | roles]", "Print what there is to choose from."),
+    "list": ("[TOPIC]", "Print games, presets, pretrained runs, roles and parts."),
     "reproduce": ("[NAME ... | --all]", "Repeat the runs behind a results table."),
     "verify": ("[--write]", "Compare the documents with the results."),
     "bench": ("", "Measure the speed of this machine."),
@@ -44,15 +46,15 @@ A part is chosen as role:name, tuned as --role.parameter:
     --agent.representation.latent.size 16"""
 
 NOTES = (
-    "GAMES is atari26, atari57, hard, or names separated by commas. A module with parts of your "
-    "own is imported by --import my_module. Flags may stand in a YAML file: --config FILE, which "
-    "--print-config writes. reverie COMMAND --help, or reverie help COMMAND, shows "
-    "every flag of a command."
+    "GAMES is atari26, atari57, hard, or names separated by commas. A RUN is a folder, or "
+    "pretrained:NAME. A module with parts of your own is imported by --import my_module. Flags may "
+    "stand in a YAML file: --config FILE, which --print-config writes. reverie COMMAND --help, or "
+    "reverie help COMMAND, shows every flag of a command."
 )
 
 COMMANDS = tuple(USAGES)
 """Each command is a module of this package, whose ``run(argv)`` returns the exit status."""
-MODULES = {"list": "list_parts", "sweep": "sweep_settings"}
+MODULES = {"import": "import_run", "list": "list_parts", "sweep": "sweep_settings"}
 """Modules that do not have the name of their command."""
 
 
@@ -133,6 +135,10 @@ def _run_command(argv: list[str]) -> int:
             f"`reverie {command}` runs in one process; leave out torchrun, which is for "
             "`reverie train`."
         )
+    if command != "import" and not {"-h", "--help"} & set(rest) and "pretrained:" in " ".join(rest):
+        from ..sharing.pretrained import expand_pretrained
+
+        rest = expand_pretrained(rest)
     module = MODULES.get(command, command)
     status: int = import_module(f".{module}", __package__).run(rest)
     return status

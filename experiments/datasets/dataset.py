@@ -60,7 +60,10 @@ class Recording:
             _check_compatible(self.folders[0], self.manifest, folder, manifest)
             shards = [self._open(folder, i, manifest) for i in range(len(manifest.shards))]
             if not shards:
-                raise UsageError(f"{folder} holds no frames yet; record it again.")
+                raise UsageError(
+                    f"{folder} describes a recording without its frames, as in an imported run; "
+                    "record frames of the same env, and import it again: reverie import --data."
+                )
             names = shards[0]
             table = {name: np.concatenate([shard[name] for shard in shards]) for name in names}
             num_envs, num_actions = manifest.num_envs, int(table["action"].max()) + 1
@@ -95,8 +98,7 @@ class Recording:
 
     def obs_shape(self, stack: int) -> tuple[int, int, int]:
         """Return the shape (K, H, W) of an observation of ``stack`` frames."""
-        channels, height, width = self.frame_shape
-        return stack * channels, height, width
+        return self.manifest.obs_shape(stack)
 
     def start_indices(
         self, split: Split, *, length: int = 0, held_out: float = 0.1, seed: int = 0

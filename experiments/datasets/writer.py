@@ -71,6 +71,11 @@ class Manifest:
         data = {"format": FORMAT} | labels | encode(self, path.parent)
         write_json(path, data | {"provenance": provenance})
 
+    def obs_shape(self, stack: int) -> tuple[int, int, int]:
+        """Return the shape (K, H, W) of an observation of ``stack`` frames."""
+        channels, height, width = self.frame_shape
+        return stack * channels, height, width
+
     @property
     def columns(self) -> tuple[str, ...]:
         """Names of the columns of a shard."""

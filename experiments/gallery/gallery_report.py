@@ -10,7 +10,6 @@ from torch import Tensor
 
 from ...envs.errors import UsageError
 from ...world_models.inference.hypothesis import log_bayes_factor
-from ..datasets.dataset import Recording
 from ..reporting.document import Block, Heading, Paragraph, Table, to_html, write_markdown
 from ..runs.files import write_file
 from .columns import COLUMNS
@@ -120,7 +119,7 @@ def blocks(
             Table(["density", *header()], rows(result["models"]), "; ".join(notes()) + "."),
         ]
         if drawn:
-            found.append(gallery_figure(game, drawn, job.quantizer(Recording(*job.data))))
+            found.append(gallery_figure(game, drawn, job.quantizer(job.manifest)))
     return found
 
 

@@ -52,7 +52,7 @@ class Subject:
             raise UsageError(f"{folder} has no checkpoint yet; pretrain it first.")
         self.state = state
         self.recording = Recording(*job.data)
-        self.quantizer: FrameQuantizer = job.quantizer(self.recording)
+        self.quantizer: FrameQuantizer = job.quantizer(self.recording.manifest)
         self.held_out = held_out_frames(job, sizes.held_out)
         """In random order, so that the first ones are a sample of all."""
         self.deadline = math.inf
@@ -60,7 +60,7 @@ class Subject:
 
     def density(self) -> Any:
         """Return the trained density; each call returns another copy."""
-        density = self.job.build(self.recording, torch.device("cpu"))
+        density = self.job.build(self.recording.manifest, torch.device("cpu"))
         density.load_state_dict(self.state["model"])
         return density
 

@@ -50,7 +50,8 @@ class Session:
         completions = (x.completion for x in self.inspectors if isinstance(x, density_inspectors))
         self.erasable = [x for x in completions if not x.no_completion_reason]
         """Frames that the user can erase pixels of."""
-        self.untrained = [*parts_of(*setup.parts, setup.predictor)]
+        learners = () if setup.imported else (*setup.parts, setup.predictor)
+        self.untrained = [*parts_of(*learners)]
         """The parts that have not learned anything yet."""
         self.mode: Mode = "dream" if self.dream and not self.inspectors else "watch"
         self.playing, self.manual = True, False

@@ -13,7 +13,6 @@ from ...envs.interface import EnvSpec
 from ...world_models.interface import Density, Predictor, SnapshotPredictor
 from ...world_models.precision import FLOAT32
 from ..config.serialization import read_job
-from ..datasets.writer import Manifest
 from ..evaluation.trained_agent import load_trained
 from ..inspectors.learned_parts import PretrainedDensity
 from ..runs.run import Run
@@ -36,6 +35,8 @@ class PlaySetup:
     parts: tuple[Any, ...]
     """Agents, bonuses and other objects that ``INSPECTORS`` matches."""
     predictor: Predictor | None = None
+    imported: bool = False
+    """Whether a run came without optimizers, by which one tells whether a part has learned."""
 
     @property
     def no_dream_reason(self) -> str:
@@ -66,7 +67,7 @@ def load_setup(
         return _load_agent(Path(folder), seed, device)
     job, model = load_model(folder, device=device)
     stack = job.stack if isinstance(job, PredictorPretraining | RepresentationPretraining) else 1
-    env = Manifest.read(job.data[0]).env_with_stack(stack)
+    env = job.manifest.env_with_stack(stack)
     if agent:
         setup = replace(_load_agent(Path(agent), seed, device), run=str(folder))
     else:
@@ -89,7 +90,8 @@ def load_setup(
             f"in {folder} on {env.env_name} with {learned}; choose an --agent whose env, actions "
             "and shape are the same."
         )
-    return replace(setup, parts=(*setup.parts, part))
+    imported = setup.imported or _is_imported(Path(folder))
+    return replace(setup, parts=(*setup.parts, part), imported=imported)
 
 
 def _pretrained_density(
@@ -117,4 +119,10 @@ def _load_agent(folder: Path, seed: int, device: str) -> PlaySetup:
     predictor = agent.simulator.predictor if hasattr(agent, "simulator") else None
     if isinstance(predictor, SnapshotPredictor):
         predictor = None  # the env itself, so a dream would show nothing
-    return PlaySetup(str(folder), game, type(agent).__name__, policy, (agent, bonus), predictor)
+    name, parts, imported = type(agent).__name__, (agent, bonus), _is_imported(folder)
+    return PlaySetup(str(folder), game, name, policy, parts, predictor, imported)
+
+
+def _is_imported(folder: Path) -> bool:
+    state = Run(folder).checkpoints.load(lambda state: dict.fromkeys(state, 0))
+    return state is not None and "random_state" not in state

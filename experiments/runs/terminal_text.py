@@ -15,8 +15,11 @@ def width() -> int:
 
 
 def plain(text: str) -> str:
-    """Return a text with its commands in quotation marks instead of Markdown's backticks."""
-    return text.replace("`", "'")
+    """Return a text with its commands in quotation marks instead of Markdown's backticks.
+
+    Control characters, which a file from elsewhere may have in its names, are left out.
+    """
+    return "".join(x for x in text.replace("`", "'") if x.isprintable() or x == "\n")
 
 
 def paragraph(text: str, indent: int = 0) -> str:

@@ -276,6 +276,12 @@ def opened(
         state = ranks.broadcast(run.checkpoints.load() if ranks.first else None)
         with loading(run.folder):
             step = check_count(state["step"], "step") if state else 0
+        if state and "random_state" not in state:
+            raise UsageError(
+                f"{run.folder} was imported, without the replay and the envs of its training, so "
+                f"it cannot be resumed; start another run from it: --init-from {run.folder} "
+                "--folder NEW."
+            )
         finished = run.folder / FINISHED_FILE
         at_end = finished.exists() and finished.read_bytes() == b"%d" % step
         asked = encode_job(job, run.folder, options.imports)

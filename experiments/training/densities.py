@@ -25,6 +25,7 @@ from ...world_models.interface import Density, DensityConfig
 from ...world_models.precision import FLOAT32, Precision
 from ..datasets.batches import Batches
 from ..datasets.dataset import Recording, Split
+from ..datasets.writer import Manifest
 from ..evaluation.frame_bits import frame_bits, log_probs
 from ..evaluation.frame_figures import frame_rows
 from ..runs.run import Run
@@ -54,9 +55,9 @@ class DensityPretraining(Pretraining):
         check(self, "", within(2, 256), "levels")
 
     def build(
-        self, recording: Recording, device: torch.device, precision: Precision = FLOAT32
+        self, manifest: Manifest, device: torch.device, precision: Precision = FLOAT32
     ) -> Density:
-        quantizer = self.quantizer(recording)
+        quantizer = self.quantizer(manifest)
         return self.density.build(
             shape=quantizer.shape,
             levels=quantizer.levels,
@@ -65,14 +66,15 @@ class DensityPretraining(Pretraining):
             precision=precision,
         )
 
-    def quantizer(self, recording: Recording) -> FrameQuantizer:
+    def quantizer(self, manifest: Manifest) -> FrameQuantizer:
         """Return what turns the recorded frames into symbols, as in an exploration bonus."""
-        spec = _spec(recording.manifest.env)
+        spec = _spec(manifest.env)
         return FrameQuantizer(spec, resolution=self.resolution, levels=self.levels)
 
     def symbols(self, recording: Recording) -> Callable[[Tensor], Tensor]:
         """Return a function from rows of the recording to the symbols of their frames, [B h w]."""
-        quantizer, channels = self.quantizer(recording), _spec(recording.manifest.env).channels
+        manifest = recording.manifest
+        quantizer, channels = self.quantizer(manifest), _spec(manifest.env).channels
 
         def load(rows: Int64[Tensor, " B"]) -> UInt8[Tensor, "B h w"]:
             return quantizer(recording.frames(rows)[:, -channels:])  # the newest of a stored stack
@@ -116,7 +118,9 @@ class DensityPretraining(Pretraining):
         surprise: dict[str, Tensor] = {}
         if isinstance(model, PixelwiseDensity):
             surprise["surprise of each pixel"] = -model.pixel_log_probs(shown).cpu()
-        frame_rows(rows, surprise, self.quantizer(recording), run.folder / "figures/density.png")
+        frame_rows(
+            rows, surprise, self.quantizer(recording.manifest), run.folder / "figures/density.png"
+        )
 
 
 @lru_cache

@@ -15,7 +15,6 @@ from ...world_models.prediction.imagination import Imagination
 from ..config.serialization import MOVED, read_job
 from ..datasets.dataset import Recording
 from ..datasets.open_loop import context_before, evenly_spaced
-from ..datasets.writer import Manifest
 from .predictors import PredictorPretraining
 from .pretrain import load_model
 
@@ -62,7 +61,7 @@ class ImaginationConfig(EnvConfig):
         An agent that is trained in imagination can play it, because ``build`` compares both.
         """
         _, job = self._read_run()
-        return Manifest.read(job.data[0]).env_with_stack(job.stack)
+        return job.manifest.env_with_stack(job.stack)
 
     def _check_real_env(
         self, folder: Path, job: PredictorPretraining, recording: Recording

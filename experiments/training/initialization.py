@@ -29,7 +29,8 @@ def initialize(
 
     Returns the agent steps that were spent on it, which are the recorded frames that a
     representation or a density was pretrained on, and the time step and carry at which the training
-    of an equal agent stopped. Raises UsageError if the run does not fit the experiment.
+    of an equal agent stopped, unless it was imported without them. Raises UsageError if the run
+    does not fit the experiment.
     """
     folder = experiment.init_from
     assert folder is not None
@@ -105,15 +106,18 @@ def _check_fit(folder: Path, trained: dict[str, Any], here: dict[str, Any]) -> N
 
 def _load_agent(
     agent: Agent, folder: Path, state: dict[str, Any], spec: EnvSpec, device: torch.device
-) -> tuple[TimeStep, Carry]:
+) -> tuple[TimeStep, Carry] | None:
     """Load a trained agent, whose schedules start anew; return where its training stopped."""
+    with loading(folder):
+        restore(agent, _with_new_schedules(state["agent"], agent.state_dict()), "agent")
+    if "next_step" not in state:  # of an imported run
+        return None
     columns = {name: x for name, x in state["next_step"].items() if name != "privileged"}
     if spec.privileged:  # the source may have been without, or with that of another env
         zeros = torch.zeros(spec.num_envs, len(spec.privileged), dtype=torch.uint8)
         stored = state["next_step"].get("privileged", zeros)
         columns["privileged"] = stored if stored.shape == zeros.shape else zeros
     with loading(folder):
-        restore(agent, _with_new_schedules(state["agent"], agent.state_dict()), "agent")
         step = timestep_from_state(columns, spec, device)
         carry = {name: x.to(device) for name, x in state["next_carry"].items()}
     if "rng" in carry:

@@ -32,6 +32,7 @@ from ..datasets.open_loop import (
     median_frame,
     single_steps,
 )
+from ..datasets.writer import Manifest
 from ..dreams.dream_measures import COPY_LAST, measure_dreams, prediction_errors
 from ..dreams.prediction_error import plot_prediction_errors
 from ..dreams.reward_ranking import ranked_events
@@ -70,20 +71,21 @@ class PredictorPretraining(Pretraining):
             )
 
     def build(
-        self, recording: Recording, device: torch.device, precision: Precision = FLOAT32
+        self, manifest: Manifest, device: torch.device, precision: Precision = FLOAT32
     ) -> Predictor:
-        predictor = self.predictor.build(
-            obs_shape=recording.obs_shape(self.stack),
-            num_actions=recording.num_actions,
-            channels=recording.frame_shape[0],
+        return self.predictor.build(
+            obs_shape=manifest.obs_shape(self.stack),
+            num_actions=manifest.num_actions,
+            channels=manifest.frame_shape[0],
             seed=self.seed,
             device=device,
             precision=precision,
         )
-        if isinstance(predictor, HasMeanFrame):
+
+    def prepare(self, model: Predictor, recording: Recording) -> None:
+        if isinstance(model, HasMeanFrame):
             rows = evenly_spaced(self.rows(recording, "train"), 1000)
-            predictor.fit_mean(recording.frames(rows))
-        return predictor
+            model.fit_mean(recording.frames(rows))
 
     def phase(self, model: Predictor) -> tuple[int, int]:
         return model.batch_shape

@@ -27,6 +27,7 @@ from ..config.run_names import changes
 from ..config.serialization import encode, read_job
 from ..datasets.batches import Batches
 from ..datasets.dataset import Recording, Split
+from ..datasets.writer import Manifest
 from ..runs import random_state
 from ..runs.run import Run, building, config_differences, loading
 from ..runs.runtime import Runtime, pick_device
@@ -78,6 +79,13 @@ class Pretraining(Job):
     """Frames of an observation, as in the agent's protocol."""
 
     @property
+    def manifest(self) -> Manifest:
+        """The description of the first recording; raises UsageError if there is none."""
+        if not self.data:
+            raise UsageError("Name a recording to learn from: --data FOLDER.")
+        return Manifest.read(self.data[0])
+
+    @property
     def part(self) -> Any:
         """Config of the model."""
         return getattr(self, self.role)
@@ -106,10 +114,13 @@ class Pretraining(Job):
         )
 
     def build(
-        self, recording: Recording, device: torch.device, precision: Precision = FLOAT32
+        self, manifest: Manifest, device: torch.device, precision: Precision = FLOAT32
     ) -> Stateful:
-        """Return the untrained model for the frames of a recording."""
+        """Return the untrained model for the frames that a manifest describes."""
         raise NotImplementedError
+
+    def prepare(self, model: Any, recording: Recording) -> None:
+        """Fit what is no parameter of a new model to its recording; by default nothing."""
 
     def batches(self, recording: Recording, model: Any) -> Batches[Any]:
         """Return the training batches for the model's current phase."""
@@ -166,7 +177,7 @@ def load_model(
     if state is None:
         raise UsageError(f"{folder} has no checkpoint yet; pretrain it first.")
     with building("model"):
-        model = job.build(Recording(*job.data, cache_bytes=0), device, precision)
+        model = job.build(job.manifest, device, precision)
     with loading(run.folder):
         model.load_state_dict(state["model"])
     return job, model
@@ -192,7 +203,8 @@ class ModelTraining(Process):
         env = self.recording.manifest.env
         self.about = {"protocol": env.protocol_label, "env_name": env.env_name}
         with building("model"):
-            self.model: Any = job.build(self.recording, runtime.device, runtime.precision)
+            self.model: Any = job.build(self.recording.manifest, runtime.device, runtime.precision)
+        job.prepare(self.model, self.recording)
         self.batches, self.phase = job.batches(self.recording, self.model), job.phase(self.model)
         limit = f" in at most {job.minutes:g} minutes" if job.minutes else ""
         self.title = (

@@ -20,6 +20,7 @@ from ...world_models.representation.self_supervised import SelfSupervised
 from ...world_models.representation.variational import VariationalConfig, VariationalRepresentation
 from ..datasets.batches import Batches
 from ..datasets.dataset import Recording
+from ..datasets.writer import Manifest
 from ..reporting.figures import representation_figure
 from ..runs.run import Run
 from .pretrain import Pretraining
@@ -39,14 +40,14 @@ class RepresentationPretraining(Pretraining):
     """Gradient steps."""
 
     def build(
-        self, recording: Recording, device: torch.device, precision: Precision = FLOAT32
+        self, manifest: Manifest, device: torch.device, precision: Precision = FLOAT32
     ) -> Representation:
         if not self.representation.trainable:
             raise UsageError(
                 f"The representation {self.model_name} has no parameters to train; "
                 "choose one that has, such as representation:vae."
             )
-        shape = recording.obs_shape(self.stack)
+        shape = manifest.obs_shape(self.stack)
         return self.representation.build(
             obs_shape=shape, seed=self.seed, device=device, precision=precision
         )

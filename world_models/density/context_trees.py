@@ -50,6 +50,22 @@ def reserve(trees: ContextTrees, shape: tuple[int, int], frames: int) -> None:
             pool.resize((min(2 * needed, max_rows), *pool.shape[1:]), refcheck=False)
 
 
+def check_links(trees: ContextTrees, shape: tuple[int, int], levels: int) -> None:
+    """Raise ValueError unless every node that a frame of this shape can reach is in its pool."""
+    nodes, weights, leaves = trees.nodes, trees.weights, trees.leaves
+    rows, columns = len(nodes), (2 * levels + 1, levels + 1)
+    reached = np.arange(1, 1 + shape[0] * shape[1])
+    fits = rows > len(reached) and weights.shape == (rows,) and len(leaves) > 0
+    if not fits or (*nodes.shape[1:], *leaves.shape[1:]) != columns:
+        raise ValueError(f"its trees have pools {nodes.shape}, {weights.shape}, {leaves.shape}")
+    for depth in range(1, len(trees.context) + 1):
+        children = nodes[reached, levels + 1 :]
+        pool = leaves if depth == len(trees.context) else nodes
+        if children.min() < 0 or children.max() >= len(pool):
+            raise ValueError("its trees have links to nodes that are not there")
+        reached = np.unique(children)
+
+
 @compiled(error_model="numpy")
 @no_type_check
 def score_and_update(

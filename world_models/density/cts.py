@@ -160,18 +160,24 @@ class CTS:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restore the trees; raises UsageError for those of another shape or number of levels."""
+        """Restore the trees.
+
+        Raises UsageError for those of another shape or number of levels, and ValueError if a node
+        links to one that is not there, which the compiled code would read all the same.
+        """
         check_state(state, self.shape, self.levels)
         nodes, weights, leaves = (
             state[pool].numpy(force=True).copy() for pool in ("nodes", "weights", "leaves")
         )
-        self.trees = self.kernels.ContextTrees(
+        trees = self.kernels.ContextTrees(
             nodes,
             weights,
             leaves,
             np.array([len(nodes), len(leaves), state["num_frames"]]),
             self.trees.context,
         )
+        self.kernels.check_links(trees, self.shape, self.levels)
+        self.trees = trees
         self.generator.set_state(state["generator"].cpu())
 
 

@@ -279,6 +279,33 @@ def test_a_state_is_restored_exactly(
     assert bool(a.keys.halves) == (min_split_keys == 1)
 
 
+@pytest.mark.parametrize("min_split_keys", [1, 10**9])
+def test_the_keys_that_stay_are_those_visited_last(
+    min_split_keys: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in tables of that capacity, whichever way the numbers are stored."""
+    monkeypatch.setattr(key_storage, "native_bfloat16", lambda: True)
+    monkeypatch.setattr(key_storage, "MIN_SPLIT_KEYS", min_split_keys)
+    generator = torch.Generator().manual_seed(0)
+    small = NeighborTables(2, 4, capacity=8, num_neighbors=3)
+    large = NeighborTables(2, 4, capacity=99, num_neighbors=3)
+    for k in range(6):
+        keys = torch.randn(7, 4, generator=generator)
+        for tables in (small, large):
+            tables.update(0, keys, torch.arange(7) + 7 * k, keys[:, 0])
+            tables.update(1, keys[:1], torch.tensor([7 * k % 3]), keys[:1, 1])
+    queries = torch.randn(5, 4, generator=generator)
+    whole = large.estimate(queries, None)
+    assert large.keep_most_recent(99) == 0
+    assert all(map(torch.equal, large.estimate(queries, None), whole))
+    assert large.keep_most_recent(8) == 42 - 8
+    assert not large.keys.halves
+    assert large.sizes == small.sizes
+    assert set(large.digests[0, :8].tolist()) == set(small.digests[0, :8].tolist())
+    for x, y in zip(large.search(queries)[:1], small.search(queries)[:1], strict=True):
+        torch.testing.assert_close(x, y)
+
+
 @pytest.mark.parametrize("native", [True, False])
 def test_halves_store_keys_exactly_and_load_on_any_cpu(
     native: bool, monkeypatch: pytest.MonkeyPatch

@@ -33,7 +33,7 @@ from reverie.experiments.datasets import writer
 from reverie.experiments.datasets.batches import Batches
 from reverie.experiments.datasets.collect import collect
 from reverie.experiments.datasets.dataset import Recording
-from reverie.experiments.datasets.writer import Recorder
+from reverie.experiments.datasets.writer import Manifest, Recorder
 from reverie.experiments.runs.files import write_file
 from reverie.experiments.runs.folder_lock import locked
 from reverie.experiments.runs.run import Run
@@ -409,7 +409,7 @@ class MeanPretraining(Pretraining):
         return "mean"
 
     def build(
-        self, recording: Recording, device: torch.device, precision: Precision = FLOAT32
+        self, manifest: Manifest, device: torch.device, precision: Precision = FLOAT32
     ) -> Mean:
         return Mean()
 

@@ -118,7 +118,7 @@ def test_bits_in_the_first_pass_are_those_of_batches_before_they_are_learned() -
     assert cli.main([*ARGV, "--models", "histogram"]) == 0
     job = DensityPretraining(data=(Path("data"),), density=HistogramConfig(), num_updates=6)
     recording = Recording("data")
-    density = job.build(recording, torch.device("cpu"))
+    density = job.build(recording.manifest, torch.device("cpu"))
     batches = job.batches(recording, density)
     nats = [-density.observe(next(batches))[0].mean() / 50 for _ in range(6)]
     bits = float(torch.stack(nats).mean()) / np.log(2)

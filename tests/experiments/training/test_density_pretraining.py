@@ -74,7 +74,7 @@ def test_a_density_that_counts_observes_each_training_frame_once(
     assert final_state("fit")["step"] == batches
     _, model = load_model("fit", device="cpu")
     assert model.num_frames == 16 * batches
-    again = counting.build(recording, torch.device("cpu"))
+    again = counting.build(recording.manifest, torch.device("cpu"))
     shuffled = counting.batches(recording, again)
     for _ in range(batches):
         again.observe(next(shuffled))

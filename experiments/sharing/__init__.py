@@ -1,0 +1,1 @@
+"""Runs as files to share: export, import, model cards and the pretrained runs of the package."""
