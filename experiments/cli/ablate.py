@@ -9,7 +9,7 @@ from ..ablation.grid import make_grid
 from ..config.arguments import parse_known_flags, take_flag
 
 PROGRAM = "reverie ablate PRESET [role:a,b ...] [flags of train]"
-LOCAL_FLAGS = ("--folder", "--save", "--workers", "--pilot")
+LOCAL_FLAGS = ("--folder", "--save", "--workers", "--pilot", "--track")
 """Flags that do not change results, and are left out of the committed command."""
 
 
