@@ -129,9 +129,7 @@ class BonusWrapper(VectorWrapper, HasState):  # type: ignore[type-arg]  # Gymnas
         columns = {"reward": reward, "discount": discount, "first": self._first, "last": self._last}
         if self._reader.spec.privileged:
             columns["privileged"] = self._privileged
-        return timestep_from_arrays(
-            self._images, columns, self._reader.spec.channels, self._device
-        )
+        return timestep_from_arrays(self._images, columns, self._reader.spec.channels, self._device)
 
     def _read(self, obs: Any) -> Array:
         """Return a copy of observations as [N K H W]; the env may reuse its own array."""

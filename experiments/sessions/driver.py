@@ -30,6 +30,7 @@ from ..runs.state_checks import check_count, check_finite_state, restore
 from .callbacks import Callback, Row
 from .event_log import EventLog
 from .options import RunOptions
+from .progress import Display
 from .trackers import RunDescription, TrackerName
 from .tracking import Tracking
 
@@ -294,7 +295,8 @@ def opened(
         process.step, process.checkpoint = step, state
         if ranks.first:
             if options.track:
-                process.callbacks.append(process.tracking(options.track))
+                display = [isinstance(x, Display) for x in process.callbacks].index(True)
+                process.callbacks.insert(display, process.tracking(options.track))
             process.callbacks.extend(callbacks)
         names = [callback.name for callback in process.callbacks]
         if repeated := {name for name in names if names.count(name) > 1}:

@@ -71,7 +71,7 @@ class Tracker(Protocol):
 
 
 class WandbTracker:
-    """A run of Weights & Biases below ``wandb`` in the run folder, offline unless WANDB_MODE is set.
+    """A run of Weights & Biases in the run folder, offline unless WANDB_MODE is set.
 
     Metrics have the x-axis ``global_step``, as in CleanRL. Nothing is patched, and neither the
     console, the code nor the machine's load are recorded.

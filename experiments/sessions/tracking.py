@@ -8,7 +8,7 @@ from ..runs.files import read_json
 from ..runs.run import Run
 from .callbacks import Callback, Row
 from .event_log import EventLog
-from .trackers import RunDescription, Tracker, TrackerName, Values, import_tool, connect
+from .trackers import RunDescription, Tracker, TrackerName, Values, connect, import_tool
 
 FILE = "tracking.json"
 """What has been tracked of a run: by tool, its id there, and the last step of every metric."""

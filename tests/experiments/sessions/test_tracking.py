@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 import pytest
+from killed_runs import CATCH, LOGGED, run_with_kills, scalars
 
 from reverie import train
 from reverie.agents.policies import RandomPolicy
@@ -17,6 +18,7 @@ from reverie.envs.errors import UsageError
 from reverie.experiments.datasets.collect import collect
 from reverie.experiments.runs.run import Run
 from reverie.experiments.sessions import trackers, tracking
+from reverie.experiments.sessions.driver import Process
 from reverie.experiments.sessions.options import PretrainOptions, RunOptions
 from reverie.experiments.sessions.throughput import MACHINE_DEPENDENT, without_machine_metrics
 from reverie.experiments.sessions.trackers import RunDescription, TrackerName, Values
@@ -25,7 +27,6 @@ from reverie.experiments.training.pretrain import pretrain
 from reverie.world_models.density.histogram import HistogramConfig
 
 from sample_agents import OPTIONS
-from test_event_log import CATCH, LOGGED, run_with_kills, scalars
 
 Points = Counter[tuple[str, int, float]]
 
@@ -75,8 +76,8 @@ def mlflow_points(folder: Path) -> tuple[set[str], Points]:
 
     client, points = MlflowClient(f"file:{Path.cwd() / 'mlruns'}"), Points()
     experiment = client.get_experiment_by_name("reverie")
-    runs = [x for x in client.search_runs([experiment.experiment_id])]
-    for name in (name for run in runs for name in run.data.metrics):
+    runs = list(client.search_runs([experiment.experiment_id]))
+    for name in runs[0].data.metrics:
         for x in client.get_metric_history(runs[0].info.run_id, name):
             points[name, x.step, x.value] += 1
     assert runs[0].data.params["total_timesteps"] == str(CATCH.total_timesteps)
@@ -98,11 +99,15 @@ def rounded(points: Points) -> Points:
     return kept
 
 
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    return train(CATCH, tmp_path_factory.mktemp("runs") / "whole", LOGGED)
+
+
 @pytest.mark.parametrize("tool", get_args(TrackerName))
 def test_a_killed_run_is_tracked_once_and_learns_as_if_it_were_not(
-    tmp_path: Path, tool: TrackerName
+    tool: TrackerName, whole: Run
 ) -> None:
-    whole = train(CATCH, "whole", LOGGED)
     folder = Path("runs") / "killed"
     run = run_with_kills(folder, CATCH, replace(LOGGED, track=tool), [(0, 100), (200, 380)])
     ids, points = {"wandb": wandb_points, "mlflow": mlflow_points}[tool](folder)
@@ -111,8 +116,10 @@ def test_a_killed_run_is_tracked_once_and_learns_as_if_it_were_not(
     assert rounded(points) == events(whole.folder)
     assert {"charts/episodic_return", "eval/return", "losses/td_loss"} <= {x for x, *_ in points}
     for name in ("metrics.jsonl", "episodes.jsonl", "evaluations.jsonl"):
-        rows = ([without_machine_metrics(x) for x in each.read_lines(name)] for each in (run, whole))
-        assert next(rows) == next(rows)
+        tracked, untracked = (
+            map(without_machine_metrics, x.read_lines(name)) for x in (run, whole)
+        )
+        assert list(tracked) == list(untracked)
 
 
 class FakeTracker:
@@ -142,15 +149,15 @@ def test_a_failure_of_the_tool_is_one_warning_and_the_run_goes_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fails: str
 ) -> None:
     def connect(tool: TrackerName, about: RunDescription, id: str | None) -> FakeTracker:
-        assert about.tags == ("dqn", "atari" if False else "mlp", "catch", "own")
+        assert about.tags == ("dqn", "mlp", "catch", "own")
         assert about.name == "run"
         if fails == "connect":
             raise TimeoutError("no answer")
         return FakeTracker([fails])
 
-    told = []
+    told: list[str] = []
     monkeypatch.setattr(tracking, "connect", connect)
-    monkeypatch.setattr("reverie.experiments.sessions.driver.Process.tell", lambda _, x: told.append(x))
+    monkeypatch.setattr(Process, "tell", lambda _, text: told.append(text))
     run = train(CATCH, tmp_path / "run", replace(LOGGED, track="wandb"))
     warnings = [text for text in told if text.startswith("Warning: ")]
     assert run.finished
@@ -184,13 +191,13 @@ def test_a_damaged_file_begins_a_new_run_of_the_tool(
         return found[-1]
 
     monkeypatch.setattr(tracking, "connect", connect)
-    options = replace(LOGGED, track="wandb")
-    for length, damage in ((120, "{}"), (240, '{"wandb": 3}'), (360, "{"), (480, None)):
+    options = replace(OPTIONS, log_every=40, track="wandb")
+    for length, damage in ((40, "{}"), (80, '{"wandb": 3}'), (120, "{"), (160, None)):
         train(replace(CATCH, total_timesteps=length), tmp_path / "run", options)
         if damage is not None:
             (tmp_path / "run" / tracking.FILE).write_text(damage)
     assert ids == [None] * 4
-    assert [max(step for step, _ in x.points) for x in found] == [120, 240, 360, 480]
+    assert [max(step for step, _ in x.points) for x in found] == [40, 80, 120, 160]
 
 
 def test_pretraining_is_tracked(tmp_path: Path) -> None:
