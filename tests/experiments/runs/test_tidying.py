@@ -1,6 +1,7 @@
 """``reverie runs --tidy`` frees space, and every run continues as if it had not."""
 
 import fcntl
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -42,7 +43,9 @@ def test_tidied_runs_continue_as_if_they_had_not_been(
 ) -> None:
     whole = train(CATCH, tmp_path / "elsewhere", ROWS)
     root = tmp_path / "runs"
-    done, left, damaged = (make_run(root / name) for name in ("done", "left", "torn"))
+    done, left, damaged = make_run(root / "done"), Run(root / "left"), Run(root / "torn")
+    for copy in (left, damaged):
+        shutil.copytree(done.folder, copy.folder)
     (left.folder / "finished").unlink()  # as of a run that stopped at its time limit
     damaged.checkpoints.path(240).write_bytes(b"torn")
     before = {x for x in root.rglob("*") if x.is_file()}
