@@ -29,6 +29,7 @@ from reverie.envs.sb3 import SB3VecEnv
 from reverie.experiments.config.registry import TABLES
 from reverie.experiments.config.roles import entry_config
 
+import sample_envs  # noqa: F401  # registers an env
 from sample_models import imagination
 
 N, TIMESTEPS = 3, 60
