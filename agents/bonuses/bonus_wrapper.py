@@ -18,7 +18,7 @@ from .bonus import BonusConfig
 Array = NDArray[Any]
 
 
-class BonusWrapper(VectorWrapper, HasState):  # type: ignore[type-arg]  # Gymnasium 1.1 has none
+class BonusWrapper(VectorWrapper, HasState):
     """A vector environment whose rewards contain an exploration bonus.
 
     The bonus learns every transition once, in the order of the envs, and is 0 where a step only

@@ -51,10 +51,12 @@ class SB3Exploration(Recipe):
         from ...envs.sb3 import SB3VecEnv
 
         envs = SB3VecEnv(BonusWrapper(DeepSeaConfig(self.size).build(self.num_envs), bonus))
-        agent, returns = PPO("MlpPolicy", envs, seed=seed, device="cpu", **PPO_SETTINGS), []
+        agent = PPO("MlpPolicy", envs, seed=seed, device="cpu", **PPO_SETTINGS)
+        returns: list[float] = []
 
-        def note(local: dict[str, Any], _: dict[str, Any]) -> None:
+        def note(local: dict[str, Any], _: dict[str, Any]) -> bool:
             returns.extend(x["episode"]["r"] for x in local["infos"] if "episode" in x)
+            return True  # goes on
 
         agent.learn(self.total_timesteps, note)
         return returns

@@ -38,6 +38,7 @@ DOCUMENTS = (
     *("README.md", "docs/concepts/latent_models.md", "docs/concepts/roles.md"),
     "docs/concepts/verdicts.md",
     *("docs/results.md", "docs/speed.md", "docs/howto/gallery.md"),
+    "docs/tutorials/sb3.md",
 )
 LIBRARIES = ("Stable-Baselines3", "EnvPool")
 MARK = re.compile(r"(<!-- table: (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)

@@ -182,7 +182,7 @@ class MlflowTracker:
 
 def connect(tracker: TrackerName, about: RunDescription, id: str | None) -> Tracker:
     """Return a run of a tool: that of ``id``, or a new one if there is none of it any more."""
-    return {"wandb": WandbTracker, "mlflow": MlflowTracker}[tracker](about, id)
+    return WandbTracker(about, id) if tracker == "wandb" else MlflowTracker(about, id)
 
 
 def import_tool(tracker: TrackerName) -> None:

@@ -3,6 +3,9 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from ...envs.errors import UsageError
 from ..runs.files import read_json
 from ..runs.run import Run
@@ -63,9 +66,11 @@ class Tracking(Callback):
             self._give_up(error)
 
     def on_row(self, row: Row) -> None:
-        known = {name: x for name, x in row.metrics.items() if x == x}
-        counts = {name: x for name, x in row.histograms.items() if x.any()}
-        self.points.append((row.step, known | counts))
+        known: dict[str, float | NDArray[np.float64]] = {
+            name: x for name, x in row.metrics.items() if x == x
+        }
+        known |= {name: x for name, x in row.histograms.items() if x.any()}
+        self.points.append((row.step, known))
         self._flush()
 
     def on_checkpoint(self) -> None:

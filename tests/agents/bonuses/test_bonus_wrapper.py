@@ -202,7 +202,12 @@ def test_ppo_of_stable_baselines3_finds_the_treasure_with_a_bonus_alone() -> Non
     found = []
     for config in (NoBonusConfig(), PseudoCountConfig(scale=0.1)):
         envs = SB3VecEnv(BonusWrapper(DeepSeaConfig(10).build(8), config, seed=1))
-        settings = {"n_steps": 40, "n_epochs": 4, "learning_rate": 1e-3, "device": "cpu"}
+        settings: dict[str, Any] = {
+            "n_steps": 40,
+            "n_epochs": 4,
+            "learning_rate": 1e-3,
+            "device": "cpu",
+        }
         model, callback = PPO("MlpPolicy", envs, seed=1, **settings), Returns()
         model.learn(4_000, callback)
         assert len(callback.returns) >= 400

@@ -41,7 +41,7 @@ def working_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def wandb_records(path: Path) -> Iterator[Any]:
     """Yield the records of a file of Weights & Biases, a log in LevelDB's format."""
-    from wandb.proto.wandb_internal_pb2 import Record
+    from wandb.proto.wandb_internal_pb2 import Record  # type: ignore[attr-defined]
 
     data, position, whole = path.read_bytes(), 7, b""
     while position + 7 <= len(data):
@@ -76,6 +76,7 @@ def mlflow_points(folder: Path) -> tuple[set[str], Points]:
 
     client, points = MlflowClient(f"file:{Path.cwd() / 'mlruns'}"), Points()
     experiment = client.get_experiment_by_name("reverie")
+    assert experiment
     runs = list(client.search_runs([experiment.experiment_id]))
     for name in runs[0].data.metrics:
         for x in client.get_metric_history(runs[0].info.run_id, name):
