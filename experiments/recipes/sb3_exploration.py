@@ -55,7 +55,7 @@ class SB3Exploration(Recipe):
         returns: list[float] = []
 
         def note(local: dict[str, Any], _: dict[str, Any]) -> bool:
-            returns.extend(x["episode"]["r"] for x in local["infos"] if "episode" in x)
+            returns.extend(float(x["episode"]["r"]) for x in local["infos"] if "episode" in x)
             return True  # goes on
 
         agent.learn(self.total_timesteps, note)
