@@ -126,7 +126,7 @@ class Pretraining(Job):
     def update(self, model: Any, batch: Any) -> Metrics:
         """Make one gradient step, and return its metrics."""
         metrics: Metrics = model.update(batch)
-        return metrics
+        return {x if "/" in x else f"{self.role}/{x}": value for x, value in metrics.items()}
 
     def evaluate(self, model: Any, recording: Recording) -> Metrics:
         """Return quick metrics on held-out episodes, to be logged as ``eval/NAME``."""
@@ -255,7 +255,8 @@ class ModelTraining(Process):
 
     def status(self) -> tuple[int, Sequence[str]]:
         """Return the present update, and its loss with the newest held-out metrics, as texts."""
-        name = "loss" if "loss" in self.latest else next(iter(self.latest), "loss")
+        name = f"{self.job.role}/loss"
+        name = name if name in self.latest else next(iter(self.latest), "loss")
         loss = f"{name.rpartition('/')[2]} {float(self.latest.get(name, math.nan)):.4g}"
         held_out = [f"{name} {float(x):.3g}" for name, x in self.held_out.latest.items()]
         return self.step, (", ".join([loss, *held_out]), ", ".join([loss, *held_out[:1]]), loss)
