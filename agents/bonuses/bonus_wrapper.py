@@ -86,6 +86,7 @@ class BonusWrapper(VectorWrapper, HasState):
         return obs, info
 
     def step(self, actions: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
+        """Step all envs, and add the bonus; raises RuntimeError before the first reset."""
         if self._step is None:
             raise RuntimeError("BonusWrapper.step was called without BonusWrapper.reset before.")
         obs, rewards, terminated, truncated, info = self.env.step(actions)

@@ -1,4 +1,4 @@
-"""Gymnasium's ids of our environments, and single environments: the same episodes as of a vector."""
+"""Gymnasium's ids of our environments, and single environments: the episodes of a vector."""
 
 import subprocess
 import sys
