@@ -42,14 +42,12 @@ class RunsOptions:
     yes: bool = False
     """Tidy or delete without a question."""
 
-    def __post_init__(self) -> None:
-        if self.tidy + self.delete + self.json > 1:
-            raise UsageError("Give one of --json, --tidy and --delete.")
-
 
 def run(argv: list[str]) -> int:
     """List runs, and tidy or delete them if asked."""
     options = parse_flags(RunsOptions, argv, "reverie runs")
+    if options.tidy and (options.delete or options.json):
+        raise UsageError("--tidy goes with neither --delete nor --json; give one of them.")
     if not options.folder.is_dir():
         raise UsageError(f"There is no folder {options.folder}; name one that holds runs.")
     conditions = [_condition(text) for text in options.where]
@@ -97,12 +95,12 @@ def _tidy(runs: list[RunSummary], options: RunsOptions) -> int:
     found = [find_spare(run.folder, finished=run.state == "finished") for run in runs]
     found = [spare for spare in found if spare.files]
     if not found:
-        print("Nothing is spare in them.")
+        print("No file of them is spare.")
         return 0
-    rows = [("run", "files", "MB")]
+    rows = [("files", "MB", "run")]
     for spare in found:
         name = str(spare.folder.relative_to(options.folder))
-        rows.append((name, f"{len(spare.files):,}", f"{spare.size / 1e6:,.1f}"))
+        rows.append((f"{len(spare.files):,}", f"{spare.size / 1e6:,.1f}", name))
     print(f"\n{table(rows, indent=0)}")
     num_files, size = sum(len(x.files) for x in found), sum(x.size for x in found)
     what = f"{num_files:,} spare files, {size / 1e6:,.1f} MB"

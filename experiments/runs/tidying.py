@@ -11,6 +11,9 @@ from .run import locked
 PARTIAL = re.compile(r".+\.[0-9a-f]{32}\.tmp")
 """Names under which files are written before they are complete."""
 
+PLACES = ("", "checkpoints", "checkpoints/blocks", "videos", "figures")
+"""Folders of a run's files."""
+
 
 @dataclass(frozen=True)
 class Spare:
@@ -33,7 +36,8 @@ def find_spare(folder: Path, *, finished: bool) -> Spare:
     """
     checkpoints = Checkpoints(folder / "checkpoints")
     files = dict.fromkeys(checkpoints.unneeded(1 if finished else len(checkpoints.steps())))
-    files |= dict.fromkeys(x for x in folder.rglob("*.tmp") if PARTIAL.fullmatch(x.name))
+    partial = (x for place in PLACES for x in (folder / place).glob("*.tmp"))
+    files |= dict.fromkeys(x for x in partial if PARTIAL.fullmatch(x.name))
     size = sum(path.lstat().st_size for path in files)
     return Spare(folder, finished, tuple(files), size)
 
@@ -47,7 +51,8 @@ def delete_spare(spare: Spare) -> None:
     checkpoints = Checkpoints(spare.folder / "checkpoints")
     try:
         with locked(spare.folder, "working"):
-            now = find_spare(spare.folder, finished=spare.finished)
+            finished = spare.finished and (spare.folder / "finished").exists()
+            now = find_spare(spare.folder, finished=finished)
             if any(path.suffix == ".pt" for path in now.files) and not (
                 checkpoints.newest_is_whole()
             ):

@@ -1,6 +1,7 @@
 """Tracking of a run in another tool, which gets what TensorBoard gets."""
 
 from collections.abc import Callable, Mapping
+from textwrap import shorten
 from typing import Any
 
 import numpy as np
@@ -115,7 +116,8 @@ class Tracking(Callback):
     def _give_up(self, error: Exception) -> None:
         """Go on without the tool, and tell the user so."""
         self.tracker = None
-        reason = (str(error).strip().splitlines() or [""])[0].rstrip(".")
+        first_line = (str(error).strip().splitlines() or [""])[0]
+        reason = shorten(first_line, 150, placeholder=" ...").rstrip(".")
         self.tell(
             f"Warning: {self.tool} gets nothing more of this session, as it failed with "
             f"{type(error).__name__} ({reason}); the run goes on, and its folder has everything."

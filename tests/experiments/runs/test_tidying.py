@@ -72,7 +72,9 @@ def test_tidied_runs_continue_as_if_they_had_not_been(
         assert list(rows) == list(map(without_machine_metrics, whole.read_lines("metrics.jsonl")))
     capsys.readouterr()
     assert cli.main(["runs", str(root), "--where", "seed=1", "--tidy"]) == 0
-    assert "Nothing is spare" in capsys.readouterr().out
+    assert "No file of them is spare" in capsys.readouterr().out
+    assert cli.main(["runs", str(root), "--tidy", "--delete", "--yes"]) == 2
+    assert done.folder.exists()
 
 
 def test_nothing_is_deleted_if_the_newest_checkpoint_is_damaged_or_in_use(
