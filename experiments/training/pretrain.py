@@ -255,8 +255,8 @@ class ModelTraining(Process):
 
     def status(self) -> tuple[int, Sequence[str]]:
         """Return the present update, and its loss with the newest held-out metrics, as texts."""
-        name = f"{self.job.role}/loss"
-        name = name if name in self.latest else next(iter(self.latest), "loss")
+        losses = [name for name in self.latest if name.endswith("/loss")]
+        name = next(iter([*losses, *self.latest]), "loss")
         loss = f"{name.rpartition('/')[2]} {float(self.latest.get(name, math.nan)):.4g}"
         held_out = [f"{name} {float(x):.3g}" for name, x in self.held_out.latest.items()]
         return self.step, (", ".join([loss, *held_out]), ", ".join([loss, *held_out[:1]]), loss)

