@@ -2,6 +2,7 @@
 
 import json
 import struct
+import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -61,6 +62,10 @@ def wandb_points(folder: Path) -> tuple[set[str], Points]:
     """Return the ids of all sessions of a run, and their points."""
     ids, points = set(), Points()
     for path in sorted(folder.glob("wandb/offline-run-*/*.wandb")):
+        deadline = time.monotonic() + 60  # its own process writes the file
+        while not any(record.HasField("exit") for record in wandb_records(path)):
+            assert time.monotonic() < deadline, f"{path} is incomplete"
+            time.sleep(0.1)
         for record in wandb_records(path):
             ids |= {record.run.run_id} if record.HasField("run") else set()
             row = {x.nested_key[0]: x.value_json for x in record.history.item if x.nested_key}
