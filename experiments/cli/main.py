@@ -19,7 +19,7 @@ USAGES = {
     "play": ("RUN", "Watch an agent and its models in the browser."),
     "ablate": ("PRESET role:a,b ...", "Compare parts: --seeds N or --until decided, --dry-run."),
     "sweep": ("PRESET --FLAG LOW..HIGH", "Search settings: --trials N --halving N, --dry-run."),
-    "runs": ("[DIR]", "List runs: --where SETTING=VALUE, --sort score, --delete."),
+    "runs": ("[DIR]", "List runs: --where SETTING=VALUE, --tidy, --delete."),
     "compare": ("RUN RUN", "Say what differs between two runs."),
     "report": ("DIR ...", "Write the results of runs as HTML and Markdown."),
     "collect": ("RUN | random", "Record frames: --frames N --format own|gray|rgb."),

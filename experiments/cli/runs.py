@@ -7,16 +7,17 @@ from typing import Annotated, Literal
 
 import tyro
 
-from ...envs.errors import UsageError
+from ...envs.errors import RunError, UsageError
 from ..config.arguments import parse_flags
 from ..reporting.run_list import RunSummary, State, delete_run, summarize_runs, table_rows
 from ..runs.files import to_json
 from ..runs.terminal_text import paragraph, table
+from ..runs.tidying import delete_spare, find_spare
 
 
 @dataclass(frozen=True)
 class RunsOptions:
-    """List the runs in a folder, or delete them.
+    """List the runs in a folder, tidy them, or delete them.
 
     Example: reverie runs runs --where env.game=pong --where n_step=3 --sort score
     """
@@ -33,15 +34,20 @@ class RunsOptions:
     """Order of the list: best score, largest folder or newest first."""
     json: bool = False
     """Print the list as JSON."""
+    tidy: bool = False
+    """Delete what the listed runs no longer need, after a question: spare checkpoints of finished
+    runs, and what killed processes have left. Every run can still be continued."""
     delete: bool = False
     """Delete the listed runs, after a question; runs in which a process works are kept."""
     yes: bool = False
-    """Delete without a question."""
+    """Tidy or delete without a question."""
 
 
 def run(argv: list[str]) -> int:
-    """List runs, and delete them if asked."""
+    """List runs, and tidy or delete them if asked."""
     options = parse_flags(RunsOptions, argv, "reverie runs")
+    if options.tidy and (options.delete or options.json):
+        raise UsageError("--tidy goes with neither --delete nor --json; give one of them.")
     if not options.folder.is_dir():
         raise UsageError(f"There is no folder {options.folder}; name one that holds runs.")
     conditions = [_condition(text) for text in options.where]
@@ -60,6 +66,8 @@ def run(argv: list[str]) -> int:
         print(f"{total}." if found else "No run has these settings.")
         if any(run.scores is None and run.score is not None for run in found):
             print("* mean of the last training episodes")
+    if options.tidy:
+        return _tidy([run for run in found if run.state in ("finished", "interrupted")], options)
     if options.delete and found:
         _delete([run for run in found if run.state != "running"], yes=options.yes)
     return 0
@@ -82,15 +90,49 @@ def _order(run: RunSummary, key: str) -> tuple[float, str]:
     return values[key], str(run.folder)
 
 
+def _tidy(runs: list[RunSummary], options: RunsOptions) -> int:
+    """Delete what runs do not need if the user agrees; return 1 if a run could not be tidied."""
+    found = [find_spare(run.folder, finished=run.state == "finished") for run in runs]
+    found = [spare for spare in found if spare.files]
+    if not found:
+        print("No file of them is spare.")
+        return 0
+    rows = [("files", "MB", "run")]
+    for spare in found:
+        name = str(spare.folder.relative_to(options.folder))
+        rows.append((f"{len(spare.files):,}", f"{spare.size / 1e6:,.1f}", name))
+    print(f"\n{table(rows, indent=0)}")
+    num_files, size = sum(len(x.files) for x in found), sum(x.size for x in found)
+    what = f"{num_files:,} spare files, {size / 1e6:,.1f} MB"
+    if not _agrees(f"Delete {what}? [y/N] ", yes=options.yes):
+        return 0
+    status = 0
+    for spare in found:
+        try:
+            delete_spare(spare)
+        except RunError as error:
+            print(paragraph(str(error)), file=sys.stderr)
+            status = 1
+    if not status:
+        print(paragraph(f"Deleted {what}."))
+    return status
+
+
 def _delete(runs: list[RunSummary], *, yes: bool) -> None:
-    """Delete runs if the user agrees; raises UsageError if nobody can be asked."""
-    if not yes:
-        if not sys.stdin.isatty():
-            raise UsageError("Nothing was deleted, as nobody can be asked here; add --yes.")
-        question = f"Delete {len(runs)} of them for ever? [y/N] "
-        if input(question).strip().lower() not in ("y", "yes"):
-            print("Nothing was deleted.")
-            return
-    for run in runs:
-        delete_run(run)
-    print(paragraph(f"Deleted {len(runs)} runs."))
+    """Delete runs if the user agrees."""
+    if _agrees(f"Delete {len(runs)} of them for ever? [y/N] ", yes=yes):
+        for run in runs:
+            delete_run(run)
+        print(paragraph(f"Deleted {len(runs)} runs."))
+
+
+def _agrees(question: str, *, yes: bool) -> bool:
+    """Return whether the user agrees; raises UsageError if nobody can be asked."""
+    if yes:
+        return True
+    if not sys.stdin.isatty():
+        raise UsageError("Nothing was deleted, as nobody can be asked here; add --yes.")
+    if input(question).strip().lower() in ("y", "yes"):
+        return True
+    print("Nothing was deleted.")
+    return False

@@ -38,6 +38,7 @@ from .probe_benchmark import ProbeBenchmark
 from .recipe import SMALL_DQN, Recipe
 from .representation_benchmark import RepresentationBenchmark
 from .rounds_benchmark import IMAGINED_ROUNDS
+from .sb3_exploration import SB3Exploration
 from .sprite_counting import SpriteCounting
 from .training_recipe import TrainingRecipe
 from .verdict_errors import VerdictErrors
@@ -248,6 +249,7 @@ RECIPES: dict[str, Recipe] = {
     "deep-sea-thompson": DeepSeaCurve(
         {"dqn": DEEP_SEA, "thompson": THOMPSON}, sizes=(10, 20), seeds=(0, 1, 2)
     ),
+    "deep-sea-sb3": SB3Exploration(),
     "count-sprites": SpriteCounting(),
     "verdict-errors": VerdictErrors(),
     "kill-storm": KillStorm(KILLED),

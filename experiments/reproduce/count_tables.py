@@ -33,6 +33,22 @@ def compression_table() -> str:
     )
 
 
+def sb3_exploration_table() -> str:
+    """Return the seeds with which Stable-Baselines3's PPO finds DeepSea's treasure, by bonus."""
+    rows, note = [], ""
+    for data in committed_results("sb3-exploration"):
+        for bonus in dict.fromkeys(row["bonus"] for row in data["rows"]):
+            runs = [row for row in data["rows"] if row["bonus"] == bonus]
+            first = sorted(row["first"] for row in runs if row["first"])
+            found, episodes = (sum(row[x] for row in runs) for x in ("found", "episodes"))
+            cells = [f"{len(first)} of {len(runs)}", ", ".join(map(str, first))]
+            rows.append([bonus, *cells, f"{found / episodes:.0%}"])
+        size, episodes = data["size"], data["rows"][0]["episodes"]
+        note = f"Size {size}, {episodes:,} episodes of each seed (`{data['command']}`)."
+    header = "bonus | seeds that find it | at episode | episodes with the treasure"
+    return markdown_table(header, rows, note)
+
+
 def deep_sea_table() -> str:
     """Return the seeds that solve DeepSea by bsuite's rule, by agent and size."""
     rows = []

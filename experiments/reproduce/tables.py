@@ -10,7 +10,12 @@ from ..config.presets import PRESETS
 from ..reporting.committed import CHECKOUT, committed, committed_results, require_checkout
 from ..reporting.published import published
 from ..runs.files import write_file
-from .count_tables import compression_table, deep_sea_table, fashion_mnist_table
+from .count_tables import (
+    compression_table,
+    deep_sea_table,
+    fashion_mnist_table,
+    sb3_exploration_table,
+)
 from .grid_tables import ablations_table
 from .latent_tables import (
     amortization_table,
@@ -33,6 +38,7 @@ DOCUMENTS = (
     *("README.md", "docs/concepts/latent_models.md", "docs/concepts/roles.md"),
     "docs/concepts/verdicts.md",
     *("docs/results.md", "docs/speed.md", "docs/howto/gallery.md"),
+    "docs/tutorials/sb3.md",
 )
 LIBRARIES = ("Stable-Baselines3", "EnvPool")
 MARK = re.compile(r"(<!-- table: (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
@@ -233,6 +239,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "mazes": mazes_table,
     "endurance": endurance_table,
     "verdict-errors": verdict_errors_table,
+    "sb3-exploration": sb3_exploration_table,
     "sprites": sprites_table,
     "compatibility": compatibility_table,
 }

@@ -96,6 +96,14 @@ class Blocks:
 
         list(self.workers.map(verify, {group[0] for group in groups}))
 
+    def are_whole(self, names: Iterable[str]) -> bool:
+        """Read blocks and parities; return whether all are as they were written."""
+        try:
+            list(self.workers.map(self._read_whole, names))
+        except (DamagedBlock, OSError):
+            return False
+        return True
+
     def write_restored(self) -> None:
         """Write the blocks and parities that were restored."""
         for name, data in self.restored.items():

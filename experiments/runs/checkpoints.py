@@ -131,6 +131,30 @@ class Checkpoints:
             )
         return None
 
+    def unneeded(self, num_kept: int) -> list[Path]:
+        """Return the checkpoints before the newest ``num_kept``, then what these do not need.
+
+        Returns nothing if one of those that are kept cannot be read.
+        """
+        steps, names = self.steps(), set[str]()
+        kept = steps[max(len(steps) - num_kept, 0) :]
+        try:
+            for step in kept:
+                names |= _names_of_files(*self._read_packed(step))
+        except (DamagedCheckpoint, OSError, UsageError):
+            return []
+        files = sorted(self.blocks.folder.iterdir()) if self.blocks.folder.exists() else []
+        older = [self.path(step) for step in steps if step not in kept]
+        return older + [path for path in files if path.name not in names]
+
+    def newest_is_whole(self) -> bool:
+        """Return whether the newest checkpoint and all of its blocks are as they were written."""
+        try:
+            names = _names_of_files(*self._read_packed(self.steps()[-1]))
+        except (DamagedCheckpoint, OSError, UsageError):
+            return False
+        return self.blocks.are_whole(names)
+
     def _load(self, step: int, select: Callable[[State], State] | None) -> State:
         """Load one checkpoint; report what is damaged and can be restored."""
         packed, groups = self._read_packed(step)

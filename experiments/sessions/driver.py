@@ -16,6 +16,7 @@ from ...envs.errors import EnvError, LostRank, NumericalError, UsageError
 from ...envs.interface import Metrics, Transition
 from ...world_models.state import map_envs
 from ..config.experiment import Job
+from ..config.roles import part_at, part_name, roles
 from ..config.serialization import encode_job, open_run
 from ..runs import random_state
 from ..runs.disk_errors import reporting_disk_errors
@@ -28,7 +29,11 @@ from ..runs.runtime import Runtime, interrupts, pick_runtime
 from ..runs.session_clock import SessionClock
 from ..runs.state_checks import check_count, check_finite_state, restore
 from .callbacks import Callback, Row
+from .event_log import EventLog
 from .options import RunOptions
+from .progress import Display
+from .trackers import RunDescription, TrackerName
+from .tracking import Tracking
 
 FINISHED_FILE = "finished"
 """File that holds the step at which a run was finished, with its figures and tables."""
@@ -95,6 +100,15 @@ class Process:
         """The command and every setting of the job by dotted path, as texts for displays."""
         settings = flatten(encode_job(self.job, self.run.folder, self.options.imports))
         return {"command": command()} | {name or "class": x for name, x in settings.items()}
+
+    def tracking(self, tool: TrackerName) -> Tracking:
+        """Return the callback that tracks this run in another tool."""
+        (events,) = (x for x in self.callbacks if isinstance(x, EventLog))
+        names = (part_name(part_at(self.job, role)) for role, _ in roles(self.job))
+        tags = (*names, self.about["env_name"], self.about["protocol"])
+        tags = tuple(dict.fromkeys(tag for tag in tags if tag != "none"))
+        about = RunDescription(self.run.folder, self.hyperparameters, tags)
+        return Tracking(tool, self.run, events, about, self.tell)
 
     @property
     def is_done(self) -> bool:
@@ -298,6 +312,9 @@ def opened(
         process = kind(job, options, run, runtime, resources)
         process.step, process.checkpoint, process.lock = step, state, held
         if ranks.first:
+            if options.track:
+                display = [isinstance(x, Display) for x in process.callbacks].index(True)
+                process.callbacks.insert(display, process.tracking(options.track))
             process.callbacks.extend(callbacks)
         names = [callback.name for callback in process.callbacks]
         if repeated := {name for name in names if names.count(name) > 1}:

@@ -1,7 +1,7 @@
 """TensorBoard's event files of a run, exact when it continues."""
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -24,6 +24,8 @@ class EventLog(Callback):
     def __init__(self, folder: Path, hyperparameters: Mapping[str, Any]) -> None:
         self.folder, self.hyperparameters = folder, hyperparameters
         self.file: BinaryIO | None = None
+        self.followers: list[Callable[[int, Mapping[str, float]], None]] = []
+        """Who gets the values of ``write_scalars`` too, which are in no row."""
 
     def on_start(self, step: int) -> None:
         """Begin a file whose name is later than all others, as readers go by names."""
@@ -54,7 +56,11 @@ class EventLog(Callback):
 
     def write_scalars(self, rows: Iterable[tuple[int, Mapping[str, float]]]) -> None:
         """Write values by name at their agent steps."""
+        rows = list(rows)
         self._write([_scalars(values, step) for step, values in rows])
+        for follower in self.followers:
+            for step, values in rows:
+                follower(step, values)
 
     def close(self) -> None:
         if self.file:

@@ -8,6 +8,7 @@ import tyro
 
 from ...envs.checks import at_least, check
 from ...world_models.precision import PrecisionName
+from .trackers import TrackerName
 
 Imports = Annotated[
     tuple[str, ...], tyro.conf.arg(name="import", metavar="MODULE"), tyro.conf.UseAppendAction
@@ -38,6 +39,8 @@ class RunOptions:
     """Stop with a checkpoint after this many minutes; 0 for no limit."""
     checkpoint_minutes: float = 5.0
     """Minutes between two checkpoints."""
+    track: TrackerName | None = None
+    """Log to Weights & Biases or MLflow too, which are extras; offline unless told otherwise."""
     quiet: bool = False
     """Show no progress."""
 

@@ -189,7 +189,7 @@ class _Round:
 
     def _common(self) -> dict[str, Any]:
         """Return the options of a stage."""
-        names = ("imports", "device", "threads", "precision", "compile", "quiet")
+        names = ("imports", "device", "threads", "precision", "compile", "track", "quiet")
         left = 0.0 if self.deadline is None else (self.deadline - time.monotonic()) / 60
         common = {name: getattr(self.options, name) for name in (*names, "checkpoint_minutes")}
         return common | {"max_minutes": max(left, 1e-9) if self.deadline else 0.0}

@@ -137,7 +137,7 @@ class Pretraining(Job):
     def update(self, model: Any, batch: Any) -> Metrics:
         """Make one gradient step, and return its metrics."""
         metrics: Metrics = model.update(batch)
-        return metrics
+        return {x if "/" in x else f"{self.role}/{x}": value for x, value in metrics.items()}
 
     def evaluate(self, model: Any, recording: Recording) -> Metrics:
         """Return quick metrics on held-out episodes, to be logged as ``eval/NAME``."""
@@ -267,7 +267,8 @@ class ModelTraining(Process):
 
     def status(self) -> tuple[int, Sequence[str]]:
         """Return the present update, and its loss with the newest held-out metrics, as texts."""
-        name = "loss" if "loss" in self.latest else next(iter(self.latest), "loss")
+        losses = [name for name in self.latest if name.endswith("/loss")]
+        name = next(iter([*losses, *self.latest]), "loss")
         loss = f"{name.rpartition('/')[2]} {float(self.latest.get(name, math.nan)):.4g}"
         held_out = [f"{name} {float(x):.3g}" for name, x in self.held_out.latest.items()]
         return self.step, (", ".join([loss, *held_out]), ", ".join([loss, *held_out[:1]]), loss)

@@ -98,7 +98,7 @@ class AgentTraining(Process):
         self.sync_every = 1 if always else experiment.agent.rollout_length
         self.initial_steps, total = 0, experiment.total_timesteps
         protocol = experiment.protocol_label
-        self.about = {"protocol": protocol, "pipeline": options.pipeline}
+        self.about = {"protocol": protocol, "env_name": env.env_name, "pipeline": options.pipeline}
         self.title = (
             f"{env.env_name}, protocol {protocol}, seed {experiment.seed}, {total:,} "
             f"steps ({total * env.frame_skip:,} frames)"
