@@ -194,12 +194,10 @@ class Checkpoints:
         if not isinstance(loaded, dict):
             raise DamagedCheckpoint("it is no checkpoint")
         check_format(self.path(step), loaded.get("format"), "train again in another folder")
-        state, groups = loaded.get("state"), loaded.get("groups", [])
         try:
-            _check_state(state, groups)
+            return _checked(loaded.get("state"), loaded.get("groups", []))
         except RecursionError:
             raise DamagedCheckpoint("its state is nested too deeply") from None
-        return state, groups
 
     def _remove_unused(self) -> None:
         """Remove old checkpoints, their unshared blocks, and partly written files.
@@ -275,8 +273,8 @@ def _num_bytes(packed: dict[str, Any]) -> int:
     return size
 
 
-def _check_state(state: Any, groups: Any) -> None:
-    """Raise DamagedCheckpoint if a tensor or a group is not described as ``_pack`` does."""
+def _checked(state: Any, groups: Any) -> tuple[State, list[Group]]:
+    """Return both; raise DamagedCheckpoint if one is not as ``save`` has written it."""
     if not (
         isinstance(state, dict)
         and isinstance(groups, list)
@@ -284,6 +282,7 @@ def _check_state(state: Any, groups: Any) -> None:
     ):
         raise DamagedCheckpoint("it holds no state")
     _map_tensors(lambda x: _num_bytes(x) if isinstance(x, dict) else 0, state)
+    return state, groups
 
 
 def _are_block_names(names: Any) -> bool:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from ...envs.errors import FolderBusy, RunError
 from .checkpoints import Checkpoints
-from .run import locked
+from .folder_lock import locked
 
 PARTIAL = re.compile(r".+\.[0-9a-f]{32}\.tmp")
 """Names under which files are written before they are complete."""

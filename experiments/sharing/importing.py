@@ -23,7 +23,8 @@ from ..config.experiment import Experiment, Job
 from ..config.serialization import decode, encode_job, require_imports
 from ..datasets.dataset import Recording
 from ..datasets.writer import MANIFEST, Manifest
-from ..runs.checkpoints import Checkpoints, report_full_disk
+from ..runs.checkpoints import Checkpoints
+from ..runs.disk_errors import reporting_disk_errors
 from ..runs.files import check_format, sync_folder, write_file, write_json
 from ..runs.run import building, config_differences
 from ..runs.scores import Scores
@@ -77,7 +78,10 @@ def import_run(path: Path, folder: Path, data: tuple[Path, ...] = ()) -> dict[st
     if data:
         job = _with_data(path, job, manifest, data)
     config = encode_job(job, folder, about["imports"]) | {"format": about["format"]}
-    with _appearing(folder) as new, report_full_disk(folder, "nothing was imported."):
+    with (
+        _appearing(folder) as new,
+        reporting_disk_errors(folder.parent, "nothing was imported", "import it again"),
+    ):
         if manifest is not None and not data:
             manifest.write(new / RECORDING / MANIFEST, {"imported": origin})
         for name, result in results.items():

@@ -15,9 +15,11 @@ from reverie import TrainOptions, train
 from reverie.agents.networks import MLPConfig
 from reverie.agents.ppo import PPOConfig
 from reverie.envs.catch import CatchConfig
+from reverie.envs.errors import UsageError
 from reverie.experiments.cli.main import main
 from reverie.experiments.config.experiment import Experiment
 from reverie.experiments.runs import checkpoints as checkpoints_module
+from reverie.experiments.runs.blocks import BLOCK_SIZE
 from reverie.experiments.runs.checkpoints import BLOCKS_KEY, Checkpoints
 
 NAME = "0" * 64
@@ -113,11 +115,9 @@ def test_more_memory_than_there_is_is_refused(
 ) -> None:
     """A block that is stored once may be read often."""
     checkpoints = Checkpoints(tmp_path)
-    checkpoints.save(1, {"ring": torch.zeros(3 * checkpoints_module.BLOCK_SIZE, dtype=torch.uint8)})
+    checkpoints.save(1, {"ring": torch.zeros(3 * BLOCK_SIZE, dtype=torch.uint8)})
     assert sum(path.stat().st_size for path in tmp_path.rglob("*") if path.is_file()) < 10e6
     monkeypatch.setattr(checkpoints_module, "available_memory", lambda: 10e6)
-    with pytest.raises(
-        checkpoints_module.UsageError, match=r"needs 0.0 GB of memory, and 0.0 GB are free"
-    ):
+    with pytest.raises(UsageError, match=r"needs 0.0 GB of memory, and 0.0 GB are free"):
         Checkpoints(tmp_path).load()
     assert Checkpoints(tmp_path).load(lambda state: {}) == {}
