@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -22,6 +23,8 @@ from reverie.envs.interface import Carry, EnvConfig, Metrics, Segment
 from reverie.experiments.inspectors.panels import Panel
 from reverie.experiments.play import launch
 from reverie.experiments.play.game import Game
+from reverie.experiments.play.lockstep import Lockstep
+from reverie.experiments.play.playback import Playback
 from reverie.experiments.play.server import Server
 from reverie.experiments.play.session import Session
 from reverie.experiments.play.setup import PlaySetup
@@ -94,10 +97,13 @@ class StaticPredictor:
 
 
 @contextmanager
-def serving(session: Session) -> Iterator[tuple[str, threading.Thread]]:
-    """Serve the page of a session; yield its URL and the server's thread."""
+def serving(
+    *sessions: Session, playback: Playback | None = None, folder: Path = Path("videos")
+) -> Iterator[tuple[str, threading.Thread]]:
+    """Serve the page of sessions or of a moment; yield its URL and the server's thread."""
+    played = playback or Lockstep(sessions, folder)
     with launch.free_port(8450) as bound_socket:
-        server = Server(session)
+        server = Server(played)
         thread = threading.Thread(target=server.run, args=([bound_socket],), daemon=True)
         thread.start()
         while not server.uvicorn.started:
@@ -107,7 +113,7 @@ def serving(session: Session) -> Iterator[tuple[str, threading.Thread]]:
         finally:
             server.uvicorn.should_exit = True
             thread.join(20)
-            session.close()
+            played.close()
 
 
 class Page:

@@ -23,6 +23,7 @@ from ...world_models.representation.variational import VariationalRepresentation
 from ..evaluation.plan_drawings import EXTRA_ROWS, plan_levels
 from ..evaluation.plans import Plan, follow_plan
 from ..evaluation.screen import frame_to_image
+from .archive_inspector import ArchiveInspector
 from .bonus_inspectors import (
     DensityBonusInspector,
     HasDensity,
@@ -31,7 +32,7 @@ from .bonus_inspectors import (
 )
 from .composition_inspector import CompositionInspector, composer_of
 from .context import Inspection, Inspector, StepContext
-from .learned_parts import HasArchive, HasTables, PretrainedDensity, parts_of
+from .learned_parts import HasArchive, HasTables, PretrainedDensity, ShownArchive, parts_of
 from .panels import BarChart, Heatmap, Images, Panel, Picture, Table
 from .representation_inspector import RepresentationInspector, decode_keys
 
@@ -237,6 +238,7 @@ INSPECTORS: tuple[tuple[Any, Any], ...] = (
     (HasPolicyNetwork, PolicyInspector),
     (HasTables, EpisodicMemoryInspector),
     (HasArchive, TrajectoryInspector),
+    (ShownArchive, ArchiveInspector),
     (dictionary_of, DictionaryInspector),
     (VariationalRepresentation, RepresentationInspector),
     (composer_of, CompositionInspector),
