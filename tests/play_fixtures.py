@@ -148,7 +148,7 @@ class Page:
         """Return a picture of the main view as gray levels, row by row."""
         levels: list[int] = self.page.evaluate(
             """(index) => {
-              const canvas = document.querySelectorAll('#main-view canvas')[index];
+              const canvas = document.querySelectorAll('.main-view canvas')[index];
               const { width, height } = canvas;
               const copy = new OffscreenCanvas(width, height)
                 .getContext('2d', { willReadFrequently: true });

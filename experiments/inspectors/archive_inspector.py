@@ -111,8 +111,8 @@ class ArchiveInspector:
                 places.append(Place(column, row, str(number), image, here))
                 number += 1
         note = (
-            "points are cells where the player is, from dark (few visits) to bright (many), blue "
-            "the present one; gray rooms were not entered"
+            "points are cells where the player was at the best visit, from dark (few visits) to "
+            "bright (many), blue the present one; rooms without a picture were not entered"
         )
         return PlaceMap("Map of rooms", tuple(places), max(PYRAMID), len(PYRAMID), note)
 

@@ -9,7 +9,7 @@ from ...envs import prng
 from ...envs.atari.atari import Atari, AtariConfig
 from ...envs.atari.protocol import PRESENTATION_FIELDS
 from ...envs.batched_env import BatchedEnv
-from ...envs.interface import EnvConfig, TimeStep
+from ...envs.interface import Carry, EnvConfig, TimeStep
 from ...envs.maze import Maze
 from ..evaluation.screen import frame_to_image, screen_of
 from ..evaluation.video import Image
@@ -32,7 +32,7 @@ class Game:
         snapshots: bool = False,
     ) -> None:
         self.env_name, self.protocol = env.env_name, env.protocol_label
-        self.rules = rules_of(env)
+        self.seed, self.rules = seed, rules_of(env)
         self.actions: list[int] = []
         """Those of the episode until now."""
         self.envs = BatchedEnv(
@@ -85,6 +85,13 @@ class Game:
         ended = float(step.discount[0]) == 0 or 0 < self.lives < lives_before
         self.life_lost = ended and not self.last
         return step
+
+    def seeded(self, carry: Carry) -> Carry:
+        """Return a policy's carry with the random numbers of the episode, as its chance is."""
+        if "rng" not in carry:
+            return carry
+        rng = prng.keys(self.seed, prng.Purpose.EVAL, torch.tensor([self.episode]))
+        return carry | {"rng": rng.to(carry["rng"].device)}
 
     def observation(self) -> Images | None:
         """Return the newest frame that the agent observes; None if that is the screen itself."""

@@ -31,7 +31,7 @@ class Keyboard:
         """Keyboards have those until 9; the others are on the page alone."""
         self.keys = [key for key, part in KEY_ACTIONS.items() if part in used] or list(self.digits)
         """Keys that are bound in this env, in the order in which the page shows them."""
-        self.pad = self._pad() or [[name, [key]] for key, name in zip(self.digits, action_names)]
+        self.pad = self._pad() or [[action_names[i], [key]] for key, i in self.digits.items()]
         """The buttons of a pad: the part of an action's name or the action, and the keys held."""
 
     def _pad(self) -> list[list[Any]]:

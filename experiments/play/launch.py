@@ -113,7 +113,7 @@ def open_sessions(options: PlayOptions) -> Lockstep:
         for run in filter(None, (options.run, options.other)):
             agent = options.agent if run == options.run else ""
             setup = load_setup(run, agent=agent, seed=options.seed, device=options.device)
-            session = Session(setup, seed=options.seed)
+            session = Session(setup)
             sessions.append(session)
             if options.mode == "dream" and session.dream is None:
                 raise UsageError(f"--mode dream is not possible for {run}. {setup.no_dream_reason}")

@@ -14,8 +14,6 @@ from typing import Any, Literal
 import torch
 
 from ...agents.interface import ActOutput
-from ...envs import prng
-from ...envs.interface import Carry
 from ..evaluation.box_drawings import draw_boxes
 from ..inspectors.bonus_inspectors import DensityBonusInspector, PretrainedDensityInspector
 from ..inspectors.context import AdjustableInspector, StepContext
@@ -39,8 +37,8 @@ Mode = Literal["watch", "dream"]
 class Session:
     """What one policy plays, how fast, and what is shown of it."""
 
-    def __init__(self, setup: PlaySetup, *, seed: int = 0) -> None:
-        self.setup, self.game, self.seed = setup, setup.game, seed
+    def __init__(self, setup: PlaySetup) -> None:
+        self.setup, self.game = setup, setup.game
         self.keyboard = Keyboard(self.game.action_names)
         self.dream = Dream(setup.predictor) if setup.predictor else None
         self.inspectors = list(build_inspectors(*setup.parts))
@@ -66,7 +64,7 @@ class Session:
         self.alone = True
         """Whether the present episode is such a one."""
         self.history = History()
-        self.carry = self._seeded(setup.policy.initial(1))
+        self.carry = self.game.seeded(setup.policy.initial(1))
         if self.dream:
             self.dream.reset(self.game.time_step)
         self.context = self._act()
@@ -79,7 +77,7 @@ class Session:
             "env": self.game.env_name,
             "protocol": self.game.protocol,
             "player": self.setup.player,
-            "seed": self.seed,
+            "seed": self.game.seed,
             "actions": self.game.action_names,
             "keys": self.keyboard.keys,
             "pad": self.keyboard.pad,
@@ -206,7 +204,7 @@ class Session:
     def reset(self) -> None:
         """Begin a new episode of the game."""
         step = self.game.reset()
-        self.carry, self.alone = self._seeded(self.context.next_carry), True
+        self.carry, self.alone = self.game.seeded(self.context.next_carry), True
         self.timestep, self.last_action = self.timestep + 1, -1
         if self.dream:
             self.dream.reset(step)
@@ -244,14 +242,6 @@ class Session:
         player = "manual" if self.manual else self.setup.player
         action = self.game.action_names[self.last_action] if self.last_action >= 0 else "start"
         return f"{self.game.env_name}   {player}   {action}   score {self.game.score:g}{imagined}"
-
-    def _seeded(self, carry: Carry) -> Carry:
-        """Return a carry with the random numbers of the present episode, like those of its env."""
-        if "rng" not in carry:
-            return carry
-        episode = torch.tensor([self.game.episode])
-        rng = prng.keys(self.seed, prng.Purpose.EVAL, episode).to(carry["rng"].device)
-        return carry | {"rng": rng}
 
     @torch.no_grad()
     def _act(self) -> StepContext:

@@ -55,6 +55,7 @@ function showInfo(message) {
   for (const player of players) player.remove();
   players = info.players.map((player, i) => new Player(player, {
     name: two ? `${"AB"[i]} · ${player.player}` : player.player,
+    two,
     send: (command, fields) => send(command, { ...fields, player: i }),
     seek,
   }));
@@ -138,8 +139,8 @@ function explanation() {
   }
   if (names.length > 1) {
     return ["two", [`${names[0]} (${first.run}) and ${names[1]} (${info.players[1].run}) play the same episodes of `
-      + `${first.env}, with the same chance. Whoever ends one first waits for the other. Below each game is what `
-      + "the agent computes. ", ...play]];
+      + `${first.env}, with the same chance. Whoever ends one first waits for the other. The cards show what `
+      + "each agent computes. ", ...play]];
   }
   if (state.dreamed) {
     return ["dream", [`The predictor imagines ${first.env}: it is given the actions alone, and its frames are `
@@ -147,7 +148,7 @@ function explanation() {
     ["W"], " returns to the agent. ", ...play]];
   }
   return ["watch", [`${names[0]} plays ${first.env}. The large picture is the game; the cards show what the agent `
-    + "computes at each timestep, with the chosen action in orange; the timeline goes back in time. ", ...play]];
+    + "computes at each timestep, the chosen action highlighted; the timeline goes back in time. ", ...play]];
 }
 
 function showHint() {
