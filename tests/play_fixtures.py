@@ -55,7 +55,7 @@ def build_session(
         agent.learn(t)
     envs.close()
     simulator = getattr(agent, "simulator", None)
-    predictor = simulator.predictor if simulator else None
+    predictor = simulator.predictor if simulator else predictor
     policy = EpsilonGreedy(agent, game.spec.num_actions, 0.0)
     return Session(PlaySetup("r", game, "agent", policy, (agent, bonus), predictor))
 
@@ -116,11 +116,22 @@ def serving(
             played.close()
 
 
+OVERFLOWING = """() => [...document.querySelectorAll('body *:not(svg *)')].filter((node) => {
+  const { left, right, width } = node.getBoundingClientRect();
+  const block = getComputedStyle(node).display !== 'inline';
+  const wide = block && node.scrollWidth > node.clientWidth + 1;
+  return width && (wide || left < -0.5 || right > innerWidth + 0.5);
+}).map((node) => `${node.tagName} ${node.id} ${node.scrollWidth} ${node.clientWidth}`)"""
+"""Returns the elements that are wider than the window, or than their box."""
+
+
 class Page:
     """The page in Chromium, and the errors and warnings on its console."""
 
     def __init__(self, page: Any) -> None:
         self.page, self.errors = page, list[str]()
+        self.pressed: dict[str, Any] = {}
+        """The state before the last key was pressed, where a test keeps it."""
         page.on("console", self._on_console)
         page.on("pageerror", lambda error: self.errors.append(str(error)))
 
@@ -132,6 +143,11 @@ class Page:
         """Return the state that the page has rendered last."""
         state: dict[str, Any] = self.page.evaluate("window.reverie.state || {}")
         return state
+
+    def states(self) -> list[dict[str, Any]]:
+        """Return the states of all players on the page."""
+        states: list[dict[str, Any]] = self.page.evaluate("window.reverie.states")
+        return states
 
     def wait_for(
         self, predicate: Callable[[dict[str, Any]], bool], seconds: float = 30
@@ -178,9 +194,10 @@ def chromium() -> Iterator[Any]:
 
 
 @contextmanager
-def open_page(browser: Any, address: str) -> Iterator[Page]:
-    """Open the page at 1280 x 720, and close it at the end."""
-    page = Page(browser.new_page(viewport={"width": 1280, "height": 720}))
+def open_page(browser: Any, address: str, **settings: Any) -> Iterator[Page]:
+    """Open the page, by default at 1280 x 720, and close it at the end."""
+    settings = {"viewport": {"width": 1280, "height": 720}} | settings
+    page = Page(browser.new_page(**settings))
     page.page.goto(address)
     yield page
     page.page.close()

@@ -47,7 +47,9 @@ def test_every_agent_is_inspected(name: str) -> None:
         assert session.step()
         assert session.last_action == (-1 if first else action)
         message = json.loads(session.message())
-        assert message["state"]["lastAction"] == ("" if first else session.game.action_names[action])
+        assert message["state"]["lastAction"] == (
+            "" if first else session.game.action_names[action]
+        )
         titles = [panel["title"] for panel in message["view"]["panels"]]
         assert titles == [panel.title for panel in session.view.panels]
         for chart in panels_by_title(session, BarChart).values():

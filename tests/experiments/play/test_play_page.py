@@ -21,7 +21,7 @@ from reverie.envs.batched_env import BatchedEnv
 from reverie.experiments.play.session import Session
 from reverie.world_models.density.histogram import HistogramConfig
 
-from play_fixtures import CATCH, Page, build_session, chromium, open_page, serving
+from play_fixtures import CATCH, OVERFLOWING, Page, build_session, chromium, open_page, serving
 from sample_agents import EXAMPLES, SMALL_PPO, shortened
 
 
@@ -196,13 +196,6 @@ def test_a_session_continues_on_a_reloaded_and_on_a_second_page(browser: Any) ->
         assert not thread.is_alive()
 
 
-OVERFLOWING = """() => [...document.querySelectorAll('body *:not(svg *)')].filter((node) => {
-  const { left, right, width } = node.getBoundingClientRect();
-  const block = getComputedStyle(node).display !== 'inline';
-  const wide = block && node.scrollWidth > node.clientWidth + 1;
-  return width && (wide || left < -0.5 || right > innerWidth + 0.5);
-}).map((node) => `${node.tagName} ${node.id} ${node.scrollWidth} ${node.clientWidth}`)"""
-"""Returns the elements that are wider than the window, or than their box."""
 OVERLAPPING = """() => {
   const cards = innerWidth < 1100 ? 'article' : '.inspection'; // which scrolls from there on
   const parts = `header > *, .stage > *, #controls > *, footer > *, ${cards}`;
@@ -277,18 +270,6 @@ def test_the_page_is_used_without_a_mouse(browser: Any) -> None:
         page.wait_for(lambda state: state["timestep"] == 0)
         page.page.keyboard.press("l")
         page.wait_for(lambda state: state["live"])
-
-        page.page.keyboard.press("?")
-        dialog = page.page.locator("#help-dialog")
-        assert dialog.is_visible()
-        keys = dialog.locator("tr td:first-child").all_inner_texts()
-        named = page.page.locator("[aria-keyshortcuts]").evaluate_all(
-            "nodes => nodes.map((node) => node.getAttribute('aria-keyshortcuts'))"
-        )
-        assert len(named) >= 10
-        assert {*named, ",", ".", "← →"} == {*keys}
-        page.page.keyboard.press("Escape")
-        assert dialog.is_hidden()
 
         controls = page.page.locator("button, select, input, .timeline, .inspection")
         ids = controls.evaluate_all(
