@@ -75,6 +75,7 @@ function showInfo(message) {
   get("max-horizon").replaceChildren(...MAX_HORIZONS.map((horizon) =>
     element("option", { value: horizon }, horizon ? `${horizon} steps` : "unlimited")));
   pad.show(first.pad);
+  setText(get("live"), info.moment ? "End" : "Live");
   get("connecting").hidden = true;
   get("controls").hidden = document.querySelector("footer").hidden = false;
   setText(get("help-dream"), noDream);

@@ -43,7 +43,8 @@ export class Timeline {
     const firstKept = this.events.findIndex((event) => event[0] >= state.oldest);
     if (firstKept > 0) this.events.splice(0, firstKept);
     [this.oldest, this.newest, this.timestep] = [state.oldest, state.newest, state.timestep];
-    this.span = Math.max(state.newest - state.oldest, 300);
+    // Of what goes on there is room for some more.
+    this.span = Math.max(state.newest - state.oldest, "showBoxes" in state ? 300 : 1);
     const { canvas } = this, values = { min: this.oldest, max: this.newest, now: this.timestep };
     for (const name in values) canvas.setAttribute(`aria-value${name}`, values[name]);
     canvas.setAttribute("aria-valuetext", `timestep ${this.timestep} of ${this.newest}`);
