@@ -18,7 +18,7 @@ from ..evaluation.video import VideoWriter
 from ..runs.outputs import check_writable
 from ..runs.runtime import pick_threads
 from .lockstep import Lockstep, check_comparable
-from .moments import SUFFIX, read_moment_file
+from .moment_file import SUFFIX, read_moment_file
 from .playback import Playback
 from .session import REAL_TIME, SPEEDS, Mode, Session
 from .setup import load_setup

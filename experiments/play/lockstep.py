@@ -16,7 +16,7 @@ from ..evaluation.video import Image, VideoWriter
 from .encoding import pack_players
 from .film import render_view
 from .messages import execute
-from .moments import moment
+from .moment_file import moment
 from .session import SPEEDS, Session
 
 

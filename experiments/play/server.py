@@ -29,7 +29,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 from ...envs.errors import UsageError
 from ..runs.files import to_json
 from .lockstep import Lockstep
-from .moments import MAX_FILE_BYTES, SUFFIX, read_moment
+from .moment_file import MAX_FILE_BYTES, SUFFIX, read_moment
 from .playback import Playback
 
 T = TypeVar("T")

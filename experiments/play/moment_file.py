@@ -25,8 +25,8 @@ MAX_VIEW_BYTES = 6_000_000
 MAX_FILE_BYTES, MAX_BYTES = 16_000_000, 40_000_000
 """Of a file that is read, and of its content."""
 MAX_PLAYERS, MAX_ENTRIES, MAX_SIDE = 2, 1000, 1024
-MAX_PIXELS = 4_000_000
-"""Of all pictures of a timestep."""
+MAX_PIXELS, MAX_IMAGES, MAX_MARKS = 4_000_000, 100, 20_000
+"""Of a timestep: pixels of all pictures, pictures, and marks and sliders of all panels."""
 PNG_START = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR"
 
 TEXT, NUMBER, TRUTH, COUNT = "text", "number", "truth", "count"
@@ -187,9 +187,22 @@ def _history(entries: list[dict[str, Any]]) -> History:
         event = Event(*entry["event"])
         if history.entries and event.timestep != history.entries[-1].event.timestep + 1:
             raise ValueError("its timesteps are not consecutive")
-        images = [x["image"] for x in entry["view"]["pictures"]]
-        images += [x["image"] for panel in entry["view"]["panels"] for x in panel["images"]]
-        if sum(x["size"][0] * x["size"][1] for x in images) > MAX_PIXELS:
-            raise ValueError(f"a timestep has more than {MAX_PIXELS} pixels")
+        _check_size(entry["view"])
         history.add(Entry(event, entry["state"], to_json(entry["view"]).encode()))
     return history
+
+
+def _check_size(view: dict[str, Any]) -> None:
+    """Raise ValueError for a view that has more than a page can show."""
+    panels = view["panels"]
+    images = [x["image"] for x in view["pictures"]]
+    images += [x["image"] for panel in panels for x in panel["images"]]
+    drawings = [panel["drawing"] for panel in panels]
+    marks = sum(len(x["paths"]) + len(x["lines"]) + len(x["texts"]) for x in drawings)
+    marks += sum(len(panel["sliders"]) for panel in panels) + len(panels) + len(view["untrained"])
+    pixels = sum(x["size"][0] * x["size"][1] for x in images)
+    found = {"pixels": pixels, "pictures": len(images), "marks": marks}
+    allowed = MAX_PIXELS, MAX_IMAGES, MAX_MARKS
+    for (name, count), most in zip(found.items(), allowed, strict=True):
+        if count > most:
+            raise ValueError(f"a timestep has {count:,} {name}, more than {most:,}")

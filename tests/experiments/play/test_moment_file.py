@@ -16,7 +16,7 @@ from reverie.experiments.cli import main as cli
 from reverie.experiments.inspectors.panels import Images, Picture, Slider, View
 from reverie.experiments.play.encoding import pack_view
 from reverie.experiments.play.lockstep import Lockstep
-from reverie.experiments.play.moments import (
+from reverie.experiments.play.moment_file import (
     MAX_BYTES,
     MAX_FILE_BYTES,
     MAX_TIMESTEPS,
@@ -174,6 +174,11 @@ def hostile(saved: bytes) -> Iterator[tuple[str, bytes, str]]:
     yield "other size", packed(changed(data, (*PNG, "size"), [7, 7])), "no PNG of 7 x 7"
     bomb = base64.b64encode(large).decode()
     yield "huge PNG", packed(changed(data, (*PNG, "png"), bomb)), "no PNG of 5 x 10"
+    many = data["players"][0]["entries"][0]["view"]["pictures"] * 200
+    yield "many pictures", packed(changed(data, PNG[:-2], many)), "200 pictures, more than 100"
+    text = [0, 0, "x", "muted", "start"]
+    texts = ("players", 0, "entries", 0, "view", "panels", 0, "drawing", "texts")
+    yield "many texts", packed(changed(data, texts, [text] * 20_001)), "marks, more than 20,000"
     yield "no PNG", packed(changed(data, (*PNG, "png"), "<svg onload=alert(1)>")), "not in base64"
     yield "empty PNG", packed(changed(data, (*PNG, "png"), "")), "no PNG"
 
@@ -186,7 +191,7 @@ def test_hostile_files_are_refused_in_one_sentence(saved: bytes) -> None:
         assert "\n" not in str(refused.value)
         assert len(str(refused.value)) < 300
         seen.append(name)
-    assert len(seen) == 19
+    assert len(seen) == 21
 
 
 def test_a_schema_names_the_place() -> None:
