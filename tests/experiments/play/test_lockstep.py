@@ -43,7 +43,7 @@ def test_the_chance_of_an_episode_does_not_depend_on_the_episodes_before() -> No
     early, late = random_session(STICKY), random_session(STICKY)
     for _ in range(25):
         late.step()
-    screens = []
+    screens: list[list[Any]] = []
     for session in (early, late):
         session.reset()
         screens.append([])

@@ -115,7 +115,8 @@ def test_a_value_of_another_kind_is_refused_wherever_it_is(saved: bytes) -> None
     where = list(places(data))
     assert len(where) > 50
     for place in where:
-        for value in ([[]], {"a": 1}, "<b>", -1.5, True):
+        others: tuple[Any, ...] = [[]], {"a": 1}, "<b>", -1.5, True
+        for value in others:
             kept = data
             for key in place:
                 kept = kept[key]
