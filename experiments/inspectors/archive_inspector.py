@@ -26,8 +26,8 @@ Array = NDArray[Any]
 
 PYRAMID = (3, 5, 7, 9)
 """Rooms per floor of Montezuma's Revenge, from the top; they are numbered from the left."""
-ROOM_SIZE, MAP_SIZE = (24, 32), (84, 160)
-"""Rows and columns of the grids that the cells of a room, or of all, are drawn on."""
+ROOM_SIZE, MAP_SIZE, PLANE_SIZE = (24, 32), (84, 160), (42, 80)
+"""Rows and columns of the grids for cells: of a small room, of a large one, and of the plane."""
 LARGE = 168, 320
 """Rows and columns of a picture that is as wide as a panel."""
 MAX_FITTED = 4_000
@@ -72,7 +72,7 @@ class ArchiveInspector:
         """Return a panel of all cells, and of those in the present room."""
         if self.state is None:
             everything = np.arange(len(self.archive))
-            image = _heat(self.places, self._levels(), everything, cell, MAP_SIZE)
+            image = _heat(self.places, self._levels(), everything, cell, PLANE_SIZE)
             note = (
                 "one point per cell, at the first two principal components of its key; from dark "
                 "(few visits) to bright (many), blue the present one"

@@ -41,7 +41,9 @@ export function showPictures(container, pictures, player) {
 
 /** Size the main pictures: as large as there is room, in halves of a pixel per row from 2 on. */
 export function fitPictures(container) {
-  const bounded = matchMedia("(min-width: 1100px)").matches; // the page is as high as the window
+  // From some width on the page is as high as the window.
+  const width = document.body.classList.contains("two") ? 1600 : 1100;
+  const bounded = matchMedia(`(min-width: ${width}px)`).matches;
   const captions = Math.max(0, ...[...container.querySelectorAll("figcaption")]
     .map((caption) => caption.offsetHeight + 4));
   const height = (bounded ? container.clientHeight : 0.55 * window.innerHeight) - captions;
