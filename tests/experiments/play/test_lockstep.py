@@ -50,7 +50,7 @@ def test_the_chance_of_an_episode_does_not_depend_on_the_episodes_before() -> No
         for _ in range(25):
             assert session.step()
             screens[-1].append(session.game.screen().copy())
-    assert np.array_equal(*screens)
+    assert np.array_equal(screens[0], screens[1])
     assert len(np.unique(np.stack(screens[0]), axis=0)) > 10
     actions = [x.game.actions for x in (early, late)]
     assert actions[0] == actions[1]
