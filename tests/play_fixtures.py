@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -22,6 +23,8 @@ from reverie.envs.interface import Carry, EnvConfig, Metrics, Segment
 from reverie.experiments.inspectors.panels import Panel
 from reverie.experiments.play import launch
 from reverie.experiments.play.game import Game
+from reverie.experiments.play.lockstep import Lockstep
+from reverie.experiments.play.playback import Playback
 from reverie.experiments.play.server import Server
 from reverie.experiments.play.session import Session
 from reverie.experiments.play.setup import PlaySetup
@@ -52,7 +55,7 @@ def build_session(
         agent.learn(t)
     envs.close()
     simulator = getattr(agent, "simulator", None)
-    predictor = simulator.predictor if simulator else None
+    predictor = simulator.predictor if simulator else predictor
     policy = EpsilonGreedy(agent, game.spec.num_actions, 0.0)
     return Session(PlaySetup("r", game, "agent", policy, (agent, bonus), predictor))
 
@@ -94,10 +97,13 @@ class StaticPredictor:
 
 
 @contextmanager
-def serving(session: Session) -> Iterator[tuple[str, threading.Thread]]:
-    """Serve the page of a session; yield its URL and the server's thread."""
+def serving(
+    *sessions: Session, playback: Playback | None = None, folder: Path = Path("videos")
+) -> Iterator[tuple[str, threading.Thread]]:
+    """Serve the page of sessions or of a moment; yield its URL and the server's thread."""
+    played = playback or Lockstep(sessions, folder)
     with launch.free_port(8450) as bound_socket:
-        server = Server(session)
+        server = Server(played)
         thread = threading.Thread(target=server.run, args=([bound_socket],), daemon=True)
         thread.start()
         while not server.uvicorn.started:
@@ -107,7 +113,16 @@ def serving(session: Session) -> Iterator[tuple[str, threading.Thread]]:
         finally:
             server.uvicorn.should_exit = True
             thread.join(20)
-            session.close()
+            played.close()
+
+
+OVERFLOWING = """() => [...document.querySelectorAll('body *:not(svg *)')].filter((node) => {
+  const { left, right, width } = node.getBoundingClientRect();
+  const block = getComputedStyle(node).display !== 'inline';
+  const wide = block && node.scrollWidth > node.clientWidth + 1;
+  return width && (wide || left < -0.5 || right > innerWidth + 0.5);
+}).map((node) => `${node.tagName} ${node.id} ${node.scrollWidth} ${node.clientWidth}`)"""
+"""Returns the elements that are wider than the window, or than their box."""
 
 
 class Page:
@@ -115,6 +130,8 @@ class Page:
 
     def __init__(self, page: Any) -> None:
         self.page, self.errors = page, list[str]()
+        self.pressed: dict[str, Any] = {}
+        """The state before the last key was pressed, where a test keeps it."""
         page.on("console", self._on_console)
         page.on("pageerror", lambda error: self.errors.append(str(error)))
 
@@ -126,6 +143,11 @@ class Page:
         """Return the state that the page has rendered last."""
         state: dict[str, Any] = self.page.evaluate("window.reverie.state || {}")
         return state
+
+    def states(self) -> list[dict[str, Any]]:
+        """Return the states of all players on the page."""
+        states: list[dict[str, Any]] = self.page.evaluate("window.reverie.states")
+        return states
 
     def wait_for(
         self, predicate: Callable[[dict[str, Any]], bool], seconds: float = 30
@@ -142,7 +164,7 @@ class Page:
         """Return a picture of the main view as gray levels, row by row."""
         levels: list[int] = self.page.evaluate(
             """(index) => {
-              const canvas = document.querySelectorAll('#main-view canvas')[index];
+              const canvas = document.querySelectorAll('.main-view canvas')[index];
               const { width, height } = canvas;
               const copy = new OffscreenCanvas(width, height)
                 .getContext('2d', { willReadFrequently: true });
@@ -172,9 +194,10 @@ def chromium() -> Iterator[Any]:
 
 
 @contextmanager
-def open_page(browser: Any, address: str) -> Iterator[Page]:
-    """Open the page at 1280 x 720, and close it at the end."""
-    page = Page(browser.new_page(viewport={"width": 1280, "height": 720}))
+def open_page(browser: Any, address: str, **settings: Any) -> Iterator[Page]:
+    """Open the page, by default at 1280 x 720, and close it at the end."""
+    settings = {"viewport": {"width": 1280, "height": 720}} | settings
+    page = Page(browser.new_page(**settings))
     page.page.goto(address)
     yield page
     page.page.close()

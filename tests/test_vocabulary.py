@@ -21,6 +21,7 @@ RETIRED = re.compile(
 
 ALLOWED: dict[str, str] = {
     "experiments/play/launch.py": "SOCK_STREAM",
+    "experiments/play/server.py": "request.stream",  # Starlette's
     "experiments/evaluation/plan_drawings.py": "tick_params",  # matplotlib's
     "experiments/evaluation/video.py": "init_video_stream",  # PyAV's
     "docs/notebooks/renew.py": 'coalesce_streams|"stream"',  # Jupyter's

@@ -29,7 +29,7 @@ class AtariDynamics:
     def __init__(
         self, game: str, protocol: AtariProtocol, ram_addresses: Sequence[int] = ()
     ) -> None:
-        self.protocol, self.ram_addresses = protocol, list(ram_addresses)
+        self.game, self.protocol, self.ram_addresses = game, protocol, list(ram_addresses)
         self.emulator = ReplicaEmulator(game, protocol)
         self.snapshot_size = len(self.emulator.save())
         rows, columns = self.emulator.screen.shape[:2]

@@ -21,6 +21,7 @@ from ...envs.interface import EnvConfig
 from ..config.presets import PRESETS
 from ..play.game import Game
 from ..play.launch import PlayOptions, free_port
+from ..play.lockstep import Lockstep
 from ..play.server import Server
 from ..play.session import SPEEDS, Session
 from ..play.setup import PlaySetup
@@ -100,7 +101,7 @@ def _open_page(chromium: Any, preset: str, env: EnvConfig) -> Iterator[Any]:
     session = Session(PlaySetup(preset, game, preset, policy, (agent, bonus)))
     session.speed = SPEEDS[-1]
     with free_port(8600) as bound_socket:
-        server = Server(session)
+        server = Server(Lockstep([session]))
         thread = threading.Thread(target=server.run, args=([bound_socket],), daemon=True)
         thread.start()
         page = chromium.new_page(viewport={"width": 1280, "height": 720})

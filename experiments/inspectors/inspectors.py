@@ -23,6 +23,7 @@ from ...world_models.representation.variational import VariationalRepresentation
 from ..evaluation.plan_drawings import EXTRA_ROWS, plan_levels
 from ..evaluation.plans import Plan, follow_plan
 from ..evaluation.screen import frame_to_image
+from .archive_inspector import ArchiveInspector
 from .bonus_inspectors import (
     DensityBonusInspector,
     HasDensity,
@@ -31,7 +32,7 @@ from .bonus_inspectors import (
 )
 from .composition_inspector import CompositionInspector, composer_of
 from .context import Inspection, Inspector, StepContext
-from .learned_parts import HasArchive, HasTables, PretrainedDensity, parts_of
+from .learned_parts import HasArchive, HasTables, PretrainedDensity, ShownArchive, parts_of
 from .panels import BarChart, Heatmap, Images, Panel, Picture, Table
 from .representation_inspector import RepresentationInspector, decode_keys
 
@@ -63,7 +64,7 @@ class QValuesInspector:
 
     def inspect(self, context: StepContext) -> Inspection:
         values = tuple(self.agent.q_network(context.observed.obs).flatten(0, -2).mean(0).tolist())
-        note = "Q(s, a) in units of the learning reward"
+        note = "the return that the network expects of each action, in learning rewards"
         chart = BarChart("Action values", context.action_names, values, context.action, note)
         return Inspection((chart,), max(values))
 
@@ -96,7 +97,9 @@ class PolicyInspector:
         chart = BarChart(
             "Policy", context.action_names, tuple(probs.tolist()), context.action, "probabilities"
         )
-        return Inspection((chart, Table("Value and plan", tuple(rows)), *panels), value)
+        title = "Value and plan" if len(rows) > 2 else "Value"
+        note = "value: the return that the network expects from here, in learning rewards"
+        return Inspection((chart, Table(title, tuple(rows), note), *panels), value)
 
     def _plan(self, context: StepContext) -> Plan | None:
         before, last = self.plans
@@ -122,7 +125,8 @@ class EpisodicMemoryInspector:
         distances, indices = tables.search(key)
         estimates, exact = tables.estimate_from_neighbors(key, digest, distances, indices)
         returns = tuple(estimates[:, 0].tolist())
-        note = "stored state, exact match" if bool(exact[best, 0]) else "mean of nearest neighbors"
+        how = "of this very state, which is stored" if bool(exact[best, 0]) else "of its neighbors"
+        note = f"the return that memory holds for each action, {how}"
         chart = BarChart("Estimated returns", context.action_names, returns, best, note)
         value = returns[best] if returns[best] < float("inf") else None
         pairs = zip(distances[best, :, 0].tolist(), indices[best, :, 0].tolist(), strict=True)
@@ -141,17 +145,17 @@ class EpisodicMemoryInspector:
         if "observations" in tables.columns:
             newest = tables.observations[action, indices][:, -channels:]
             images = list(map(frame_to_image, newest))
-            note = "stored frames, with return at key distance"
+            note = "remembered states near this one: the return after each, and its distance"
         elif decoded := decode_keys(
             self.agent.representation,
             tables.keys[action, torch.tensor(indices, dtype=torch.int64)],
             channels,
         ):
             images = decoded
-            note = "decoded from keys (frames are not stored), with return at key distance"
+            note = "decoded from keys (frames are not stored): return, and distance to this state"
         else:
             rows = ((f"neighbor {i}", caption) for i, caption in enumerate(captions.values(), 1))
-            note = "return at key distance; this agent stores keys only, which cannot be decoded"
+            note = "return at a distance; this agent stores keys only, which cannot be decoded"
             return Table(title, tuple(rows), note)
         return Images(title, tuple(map(Picture, images, captions.values())), note)
 
@@ -237,6 +241,7 @@ INSPECTORS: tuple[tuple[Any, Any], ...] = (
     (HasPolicyNetwork, PolicyInspector),
     (HasTables, EpisodicMemoryInspector),
     (HasArchive, TrajectoryInspector),
+    (ShownArchive, ArchiveInspector),
     (dictionary_of, DictionaryInspector),
     (VariationalRepresentation, RepresentationInspector),
     (composer_of, CompositionInspector),

@@ -9,7 +9,8 @@ import torch
 from ...agents.bonuses.density_bonus import FrameDensity
 from ...agents.cells import CellArchive
 from ...agents.episodic.neighbor_tables import NeighborTables
-from ...envs.interface import EnvSpec
+from ...envs.dynamics import Dynamics
+from ...envs.interface import EnvSpec, TimeStep
 from ...world_models.interface import Representation
 
 
@@ -27,6 +28,16 @@ class HasArchive(Protocol):
     archive: CellArchive
     best_score: float
     best_actions: torch.Tensor
+
+    def keys(self, step: TimeStep) -> list[bytes]: ...
+
+
+@dataclass(frozen=True)
+class ShownArchive:
+    """The archive of an agent, with the dynamics that step its snapshots, if the env has any."""
+
+    agent: HasArchive
+    dynamics: Dynamics | None
 
 
 @runtime_checkable

@@ -93,7 +93,30 @@ class Table:
     note: str = ""
 
 
-Panel = Images | BarChart | Heatmap | LineChart | Table
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A place of a map, in columns and rows."""
+
+    column: float
+    row: float
+    label: str = ""
+    image: Image | None = None
+    """What is in it; None for a place that was not visited."""
+    highlighted: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class PlaceMap:
+    """Places beside and above each other, in ``columns`` x ``rows``."""
+
+    title: str
+    places: tuple[Place, ...]
+    columns: int
+    rows: int
+    note: str = ""
+
+
+Panel = Images | BarChart | Heatmap | LineChart | Table | PlaceMap
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from typing import Literal, NamedTuple
 from ..evaluation.drawn_text import axis_values, number, shortened, text_width, wrap
 from ..evaluation.images import fit
 from ..evaluation.video import Image
-from ..inspectors.panels import BarChart, Heatmap, Images, LineChart, Panel, Table
+from ..inspectors.panels import BarChart, Heatmap, Images, LineChart, Panel, PlaceMap, Table
 
 WIDTH, GAP = 320.0, 8.0
 LINE = 17.0
@@ -23,6 +23,8 @@ PLOT = 104.0
 """Height of a line chart's axes."""
 PICTURE = 168.0
 """Height of a picture at most, twice that of a frame of 84 x 84."""
+PLACE_HEIGHT = 0.75
+"""Of a place of a map, in widths."""
 SERIES_STYLES = ("amber", "blue")
 
 
@@ -88,6 +90,8 @@ def draw(panel: Panel) -> Drawing:
             height, marks = _draw_lines(panel)
         case Images():
             height, marks = _draw_images(panel)
+        case PlaceMap():
+            height, marks = _draw_places(panel)
     lines = wrap(panel.note, WIDTH)
     notes = [Text(0, height + 15 + LINE * i, line) for i, line in enumerate(lines)]
     title = Text(0, 13, shortened(panel.title, WIDTH * 0.88), "title")  # bold is wider
@@ -197,6 +201,23 @@ def _draw_images(panel: Images) -> Drawing:
             marks += [Text(x, y + height + 14 + LINE * i, line) for i, line in enumerate(lines)]
         y += height + LINE * max(map(len, captions)) + GAP
     return Drawing(y - GAP / 2, marks)
+
+
+def _draw_places(panel: PlaceMap) -> Drawing:
+    width, gap = WIDTH / panel.columns, 3.0
+    side = width - gap
+    height = side * PLACE_HEIGHT + LINE
+    marks: list[Mark] = []
+    for place in panel.places:
+        x, y = width * place.column + gap / 2, TITLE + height * place.row
+        box = (x, y, side, side * PLACE_HEIGHT)
+        if place.highlighted:
+            marks.append(Box(x - 2, y - 2, side + 4, side * PLACE_HEIGHT + 4, "amber"))
+        marks.append(Box(*box, "track") if place.image is None else PlacedImage(*box, place.image))
+        style = "text" if place.image is not None else "muted"
+        label = shortened(place.label, width)
+        marks.append(Text(x + side / 2, y + side * PLACE_HEIGHT + 13, label, style, "middle"))
+    return Drawing(TITLE + height * panel.rows, marks)
 
 
 def _x_axis(

@@ -1,9 +1,11 @@
 """The recent history of play, which the timeline shows."""
 
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any, NamedTuple
+
+from ...envs.interface import Carry
 
 MAX_BYTES = 128_000_000
 """Of packed views; at 20 kB each these are 6,400 timesteps, seven minutes in real time."""
@@ -27,6 +29,16 @@ class Entry:
     event: Event
     state: dict[str, Any]
     packed_view: bytes
+    carry: Carry = field(default_factory=dict)
+    """The policy's carry before this timestep."""
+    episode: int = 0
+    actions: list[int] = field(default_factory=list)
+    """Those of the episode, which go on after this timestep, that of ``state["length"]``."""
+
+    @property
+    def num_bytes(self) -> int:
+        """Bytes that the entry keeps, without the actions, which all of an episode share."""
+        return len(self.packed_view) + sum(x.nbytes for x in self.carry.values())
 
 
 class History:
@@ -39,11 +51,11 @@ class History:
     def add(self, entry: Entry) -> None:
         """Append an entry; replace the newest one if it has the same timestep."""
         if self.entries and self.entries[-1].event.timestep == entry.event.timestep:
-            self.num_bytes -= len(self.entries.pop().packed_view)
+            self.num_bytes -= self.entries.pop().num_bytes
         self.entries.append(entry)
-        self.num_bytes += len(entry.packed_view)
+        self.num_bytes += entry.num_bytes
         while self.num_bytes > self.max_bytes and len(self.entries) > 1:
-            self.num_bytes -= len(self.entries.popleft().packed_view)
+            self.num_bytes -= self.entries.popleft().num_bytes
 
     @property
     def oldest(self) -> int:
@@ -53,6 +65,18 @@ class History:
     def at(self, timestep: int) -> Entry:
         """Return the kept entry nearest to a timestep."""
         return self.entries[min(max(timestep - self.oldest, 0), len(self.entries) - 1)]
+
+    def before(self, timestep: int, count: int, max_bytes: int) -> list[Entry]:
+        """Return up to ``count`` entries that end at a timestep, and have up to so many bytes."""
+        last = min(max(timestep - self.oldest, 0), len(self.entries) - 1)
+        kept: list[Entry] = []
+        num_bytes = 0
+        for entry in islice(reversed(self.entries), len(self.entries) - 1 - last, None):
+            num_bytes += len(entry.packed_view)
+            if len(kept) == count or (kept and num_bytes > max_bytes):
+                break
+            kept.append(entry)
+        return kept[::-1]
 
     def events_since(self, timestep: int) -> list[Event]:
         """Return the events of all kept timesteps after this one."""

@@ -1,6 +1,7 @@
 """Keyboard control: the action that the held keys stand for."""
 
 from collections.abc import Sequence
+from typing import Any
 
 KEY_ACTIONS = {
     "ArrowUp": "up",
@@ -25,10 +26,26 @@ class Keyboard:
         ]
         self.noop = next((i for i, name in enumerate(action_names) if name in NOOP_NAMES), None)
         used = frozenset[str]().union(*self.action_parts)
-        num_digits = min(len(action_names), 9)
-        self.digits = {} if used else {f"Digit{i + 1}": i for i in range(num_digits)}
+        count = 0 if used else len(action_names)
+        self.digits = {f"Digit{i + 1}": i for i in range(count)}
+        """Keyboards have those until 9; the others are on the page alone."""
         self.keys = [key for key, part in KEY_ACTIONS.items() if part in used] or list(self.digits)
         """Keys that are bound in this env, in the order in which the page shows them."""
+        self.pad = self._pad() or [[action_names[i], [key]] for key, i in self.digits.items()]
+        """The buttons of a pad: the part of an action's name or the action, and the keys held."""
+
+    def _pad(self) -> list[list[Any]]:
+        """Return the directions that the actions have, also diagonal ones, and then fire."""
+        keys = {part: key for key, part in KEY_ACTIONS.items()}
+        found = {parts - {"fire"} for parts in self.action_parts}
+        directions = [(up, side) for up in ("up", "", "down") for side in ("left", "", "right")]
+        pad = [
+            ["".join(parts), [keys[part] for part in parts if part]]
+            for parts in directions
+            if any(parts) and {*filter(None, parts)} in found
+        ]
+        fires = any("fire" in parts for parts in self.action_parts)
+        return [*pad, ["fire", ["Space"]]] if fires else pad
 
     def action(self, held_keys: Sequence[str]) -> int | None:
         """Return the action of the held keys (oldest first), or None to wait for a key.

@@ -1,4 +1,4 @@
-"""``reverie play RUN``: load a run, and serve its page or record a video."""
+"""``reverie play RUN``: load a run, two, or a moment, and serve its page or record a video."""
 
 import importlib.util
 import socket
@@ -17,7 +17,9 @@ from ..config.arguments import parse_flags, take_imports
 from ..evaluation.video import VideoWriter
 from ..runs.outputs import check_writable
 from ..runs.runtime import pick_threads
-from .film import render_view
+from .lockstep import Lockstep, check_comparable
+from .moment_file import SUFFIX, read_moment_file
+from .playback import Playback
 from .session import REAL_TIME, SPEEDS, Mode, Session
 from .setup import load_setup
 
@@ -31,7 +33,9 @@ class PlayOptions:
     """Options of ``reverie play``."""
 
     run: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")] = ""
-    """Run folder."""
+    """Run folder, or a file of a moment that the page has saved."""
+    other: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="RUN_B")] = ""
+    """Run whose agent plays beside the first one, in the same env, with the same chance."""
     port: int = 8321
     """Port of the page on 127.0.0.1; if it is busy, the next free one."""
     agent: str = ""
@@ -76,34 +80,62 @@ def play(argv: list[str]) -> int:
         check_extra()
     else:
         check_writable(options.video, remedy="choose another path with --video")
+    if Path(run).suffix == SUFFIX and not Path(run).is_dir():
+        _play_moment(options)
+        return 0
     torch.set_num_threads(pick_threads(options.threads))
-    setup = load_setup(run, agent=options.agent, seed=options.seed, device=options.device)
-    session = Session(setup, seed=options.seed, video_folder=Path(run) / "videos")
-    if options.mode == "dream" and session.dream is None:
-        session.close()
-        raise UsageError(f"--mode dream is not possible for {run}. {setup.no_dream_reason}")
-    session.speed, session.max_horizon = options.speed, options.max_horizon
-    if options.mode is not None:
-        session.set_mode(options.mode)
+    played = open_sessions(options)
     try:
         if options.video is not None:
-            record_video(session, options.video, options.timesteps)
+            record_video(played, options.video, options.timesteps)
             print(f"{options.timesteps} timesteps in {options.video}")
         else:
-            serve(session, options)
+            serve(played, options)
     finally:
-        session.close()
+        played.close()
     return 0
 
 
-def record_video(session: Session, path: Path, timesteps: int) -> None:
-    """Play for a number of timesteps and record them, after the present one."""
-    video = VideoWriter(path, session.speed)
+def _play_moment(options: PlayOptions) -> None:
+    """Serve the page of a moment; raises UsageError with another run or with a video."""
+    if options.other or options.agent or options.video:
+        flag = options.other or ("--agent" if options.agent else "--video")
+        raise UsageError(f"{options.run} is a moment, which is played alone; remove {flag}.")
+    playback = Playback(read_moment_file(Path(options.run)), closable=False)
+    playback.speed = options.speed
+    serve(playback, options)
+
+
+def open_sessions(options: PlayOptions) -> Lockstep:
+    """Load the run, or both, and begin to play; raises UsageError if the two cannot be compared."""
+    sessions: list[Session] = []
     try:
-        video.add(render_view(session.view, session.caption()))
+        for run in filter(None, (options.run, options.other)):
+            agent = options.agent if run == options.run else ""
+            setup = load_setup(run, agent=agent, seed=options.seed, device=options.device)
+            session = Session(setup)
+            sessions.append(session)
+            if options.mode == "dream" and session.dream is None:
+                raise UsageError(f"--mode dream is not possible for {run}. {setup.no_dream_reason}")
+            session.speed, session.max_horizon = options.speed, options.max_horizon
+        check_comparable(sessions)
+        for session in sessions:
+            session.set_mode(options.mode or sessions[0].mode)
+    except BaseException:
+        for session in sessions:
+            session.close()
+        raise
+    return Lockstep(sessions, Path(options.run) / "videos")
+
+
+def record_video(played: Lockstep, path: Path, timesteps: int) -> None:
+    """Play for a number of timesteps and record them, after the present one."""
+    video = VideoWriter(path, played.speed)
+    try:
+        video.add(played.render())
         for _ in range(timesteps):
-            session.step()
-            video.add(render_view(session.view, session.caption()))
+            played.step()
+            video.add(played.render())
         video.close()
     except OSError as error:
         raise UsageError(
@@ -112,7 +144,7 @@ def record_video(session: Session, path: Path, timesteps: int) -> None:
         ) from error
 
 
-def serve(session: Session, options: PlayOptions) -> None:
+def serve(played: Lockstep | Playback, options: PlayOptions) -> None:
     """Print the page's address, and serve the page until it is closed."""
     from .server import Server  # imports the packages of the extra
 
@@ -121,13 +153,14 @@ def serve(session: Session, options: PlayOptions) -> None:
     if port != options.port:
         print(f"Port {options.port} is busy; using {port}.")
     url = f"http://127.0.0.1:{port}"
-    print(f"Playing {session.setup.run} on {url} (remote: ssh -L {port}:127.0.0.1:{port})")
-    if session.setup.no_dream_reason:
-        print(f"Watch mode only. {session.setup.no_dream_reason}")
+    names = " and ".join(filter(None, (options.run, options.other)))
+    print(f"Playing {names} on {url} (remote: ssh -L {port}:127.0.0.1:{port})")
+    if isinstance(played, Lockstep) and (reason := played.first.setup.no_dream_reason):
+        print(f"Watch mode only. {reason}")
     print("Close the page to stop.", flush=True)
     if options.open:
         webbrowser.open(url)
-    Server(session).run([bound_socket])
+    Server(played).run([bound_socket])
     print("The page was closed.")
 
 

@@ -11,7 +11,8 @@ def execute(session: Session, message: object) -> bool:
     """Execute a command; an invalid message is ignored and counted.
 
     ``message`` is parsed from JSON: an object with ``command`` and, for most commands, ``value``.
-    Returns whether it was valid.
+    Returns whether it was valid. Commands for all sessions of a page together are those of
+    ``Lockstep``.
     """
     match message:
         case {"command": "set_keys", "value": [*keys]} if _are_keys(keys):
@@ -22,9 +23,6 @@ def execute(session: Session, message: object) -> bool:
             session.set_mode(mode)
         case {"command": "set_playing", "value": bool(playing)}:
             session.playing, session.sought_timestep = playing, None
-        case {"command": "step"}:
-            session.playing, session.sought_timestep = False, None
-            session.step()
         case {"command": "set_speed", "value": speed} if _within(speed, SPEEDS[0], SPEEDS[-1]):
             session.speed = int(speed)
         case {"command": "set_manual", "value": bool(manual)}:
@@ -45,12 +43,12 @@ def execute(session: Session, message: object) -> bool:
         case {"command": "new_episode"}:
             session.sought_timestep = None
             session.reset()
-        case {"command": "set_recording", "value": bool(recording)}:
-            session.set_recording(recording)
         case {"command": "seek", "value": timestep} if _within(timestep, 0, session.timestep):
             session.sought_timestep = int(timestep)
         case {"command": "go_live"}:
             session.sought_timestep = None
+        case {"command": "go_on"} if session.sought_timestep is not None:
+            session.go_on()
         case {"command": "set_slider", "name": str(name), "value": value} if (
             value is None or _within(value, -math.inf, math.inf)
         ):

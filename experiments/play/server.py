@@ -7,6 +7,7 @@ closed.
 
 import asyncio
 import json
+import re
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -19,15 +20,17 @@ import uvicorn
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
-from starlette.requests import HTTPConnection
-from starlette.responses import Response
-from starlette.routing import Mount, WebSocketRoute
+from starlette.requests import HTTPConnection, Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Mount, Route, WebSocketRoute
 from starlette.staticfiles import StaticFiles
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
+from ...envs.errors import UsageError
 from ..runs.files import to_json
-from .messages import execute
-from .session import Session
+from .lockstep import Lockstep
+from .moment_file import MAX_FILE_BYTES, SUFFIX, read_moment
+from .playback import Playback
 
 T = TypeVar("T")
 PAGE_FOLDER = Path(__file__).parent / "page"
@@ -38,35 +41,43 @@ RECONNECT_SECONDS = 3.0
 """Time in which a closed page may reconnect, for example on a reload."""
 MAX_MESSAGE_BYTES = 1 << 16
 """Of a message from the page; a larger one closes the connection."""
+BODY_SECONDS = 20.0
+"""Time in which a file must arrive."""
 SOCKETS = "ws://127.0.0.1:* ws://localhost:*"
 SECURITY_POLICY = f"default-src 'self'; connect-src 'self' {SOCKETS}; frame-ancestors 'none'"
 
 
 class Clock:
-    """Steps the session at its speed, and runs all calls to it one after another in one thread."""
+    """Steps what is played at its speed, and runs all calls to it one after another in a thread."""
 
-    def __init__(self, session: Session) -> None:
-        self.session = session
+    def __init__(self, played: Lockstep | Playback) -> None:
+        self.played = played
         self.thread = ThreadPoolExecutor(1, "play")
         self.interrupted, self.updated = asyncio.Event(), asyncio.Event()
         self.next_step_time = 0.0
 
     async def call(self, function: Callable[..., T], *args: Any) -> T:
-        """Call a function in the session's thread."""
+        """Call a function in the thread of what is played."""
         return await asyncio.get_running_loop().run_in_executor(self.thread, function, *args)
 
     async def execute(self, message: object) -> None:
         """Execute a command between two steps; a key in manual control steps immediately."""
-        held_keys = self.session.held_keys
-        await self.call(execute, self.session, message)
+        held_keys = self.played.held_keys
+        await self.call(self.played.execute, message)
         self.updated.set()
-        if not self.session.manual or self.session.held_keys != held_keys:
+        if not self.played.manual or self.played.held_keys != held_keys:
             self.interrupted.set()
+
+    def show(self, played: Lockstep | Playback) -> None:
+        """Play something else."""
+        self.played = played
+        self.updated.set()
+        self.interrupted.set()
 
     async def run(self) -> None:
         """Step forever; an immediate step for a key delays the next regular step."""
         while True:
-            if not self.session.running:
+            if not self.played.running:
                 await self.interrupted.wait()
                 self.next_step_time = time.monotonic()
             interrupted = False
@@ -74,27 +85,29 @@ class Clock:
                 timeout = max(self.next_step_time - time.monotonic(), 0.0)
                 interrupted = await asyncio.wait_for(self.interrupted.wait(), timeout)
             self.interrupted.clear()
-            if interrupted and not self.session.manual:
+            if interrupted and not self.played.manual:
                 continue
-            if self.session.running and await self.call(self.session.step):
+            if self.played.running and await self.call(self.played.step):
                 self.updated.set()
-            period = 1 / self.session.speed
+            period = 1 / self.played.speed
             # A delay of more than one period is not made up for.
             self.next_step_time = max(self.next_step_time, time.monotonic() - period) + period
 
 
 class Server:
-    """Serves the page's files and its WebSocket."""
+    """Serves the page's files, its WebSocket, and the moments that it saves and opens."""
 
-    def __init__(self, session: Session) -> None:
-        self.session = session
-        self.clock = Clock(session)
+    def __init__(self, played: Lockstep | Playback) -> None:
+        self.played = played
+        """What is played, unless the page has opened a moment."""
+        self.clock = Clock(played)
         self.socket: WebSocket | None = None
         """Of the open page."""
         self.error: BaseException | None = None
         app = Starlette(
             routes=[
                 WebSocketRoute("/play", self.serve_socket),
+                Route("/moment", self.serve_moment, methods=["GET", "POST"]),
                 Mount("/", PageFiles(directory=PAGE_FOLDER, html=True)),
             ],
             middleware=[Middleware(TrustedHostMiddleware, allowed_hosts=ALLOWED_HOSTS)],
@@ -132,10 +145,10 @@ class Server:
         for task in pending:
             task.cancel()
         await asyncio.gather(*pending, return_exceptions=True)
+        errors = [task.exception() for task in done]
         if self.socket is not socket:
             return
-        for task in done:
-            error = task.exception()
+        for error in errors:
             if error is not None and not isinstance(error, WebSocketDisconnect):
                 self.error = error
                 self.uvicorn.should_exit = True
@@ -144,15 +157,17 @@ class Server:
 
     async def _send(self, socket: WebSocket, unused_frames: asyncio.Semaphore) -> None:
         """Send the newest frame whenever there is an update and the page is ready."""
-        await socket.send_text(to_json(self.session.info()))
-        since, updated = -1, self.clock.updated
+        shown, since, updated = None, -1, self.clock.updated
         updated.set()
         while True:
             await updated.wait()
             await unused_frames.acquire()
             updated.clear()
-            newest = self.session.timestep
-            await socket.send_bytes(await self.clock.call(self.session.message, since))
+            if shown is not self.clock.played:
+                shown, since = self.clock.played, -1
+                await socket.send_text(to_json(shown.info()))
+            newest = shown.timestep
+            await socket.send_bytes(await self.clock.call(shown.message, since))
             since = newest
 
     async def _receive(self, socket: WebSocket, unused_frames: asyncio.Semaphore) -> None:
@@ -168,12 +183,47 @@ class Server:
             if message == {"command": "frame_shown"}:
                 with suppress(ValueError):  # more confirmations than frames
                     unused_frames.release()
+            elif message == {"command": "close_moment"}:
+                self.clock.show(self.played)
             else:
                 await self.clock.execute(message)
+
+    async def serve_moment(self, request: Request) -> Response:
+        """Return the shown moment as a file, or open the file that the page sends."""
+        if not same_origin(request):
+            return Response("Not from this page.", 403)
+        if request.method == "GET":
+            if not isinstance(self.clock.played, Lockstep):
+                return Response("This moment is in a file already.", 409)
+            content = await self.clock.call(self.clock.played.moment)
+            player = self.clock.played.first
+            name = f"{player.game.env_name}-{player.shown_timestep}{SUFFIX}"
+            name = re.sub(r"[^A-Za-z0-9._-]", "-", name)
+            headers = {"content-disposition": f'attachment; filename="{name}"'}
+            return Response(content, media_type="application/gzip", headers=headers)
+        try:
+            async with asyncio.timeout(BODY_SECONDS):
+                content = await _body(request)
+            players = await self.clock.call(read_moment, content, "The file")
+        except (UsageError, TimeoutError) as error:
+            return PlainTextResponse(str(error) or "The file did not arrive in time.", 400)
+        closable = isinstance(self.played, Lockstep)
+        self.clock.show(Playback(players, closable=closable))
+        return Response(status_code=204)
 
     def _stop_if_closed(self) -> None:
         if self.socket is None:
             self.uvicorn.should_exit = True
+
+
+async def _body(request: Request) -> bytes:
+    """Return what is sent, of which no more than a byte too many is kept."""
+    content = bytearray()
+    async for part in request.stream():
+        content += part
+        if len(content) > MAX_FILE_BYTES:
+            break
+    return bytes(content[: MAX_FILE_BYTES + 1])
 
 
 class PageFiles(StaticFiles):

@@ -5,17 +5,16 @@ It has no threads, clocks or sockets: a server calls ``step`` and passes it the 
 
 import math
 from collections.abc import Callable
-from datetime import datetime
+from dataclasses import replace
 from functools import reduce
 from pathlib import Path
+from statistics import fmean
 from typing import Any, Literal
 
 import torch
 
 from ...agents.interface import ActOutput
-from ...envs import prng
 from ..evaluation.box_drawings import draw_boxes
-from ..evaluation.video import VideoWriter
 from ..inspectors.bonus_inspectors import DensityBonusInspector, PretrainedDensityInspector
 from ..inspectors.context import AdjustableInspector, StepContext
 from ..inspectors.dream import Dream
@@ -24,7 +23,6 @@ from ..inspectors.inspectors import build_inspectors
 from ..inspectors.learned_parts import parts_of, untrained_reason
 from ..inspectors.panels import Picture, View
 from .encoding import pack, pack_view
-from .film import render_view
 from .history import Entry, Event, History
 from .keys import Keyboard
 from .setup import PlaySetup
@@ -37,12 +35,10 @@ Mode = Literal["watch", "dream"]
 
 
 class Session:
-    """The state of a page: what is played, by which policy, and how fast."""
+    """What one policy plays, how fast, and what is shown of it."""
 
-    def __init__(
-        self, setup: PlaySetup, *, seed: int = 0, video_folder: Path = Path("videos")
-    ) -> None:
-        self.setup, self.game, self.video_folder = setup, setup.game, video_folder
+    def __init__(self, setup: PlaySetup) -> None:
+        self.setup, self.game = setup, setup.game
         self.keyboard = Keyboard(self.game.action_names)
         self.dream = Dream(setup.predictor) if setup.predictor else None
         self.inspectors = list(build_inspectors(*setup.parts))
@@ -62,15 +58,14 @@ class Session:
         self.sought_timestep: int | None = None
         """The timestep of the history that is shown; None shows the newest."""
         self.ignored_messages, self.timestep, self.last_action = 0, 0, -1
-        self.video: VideoWriter | None = None
-        self.recording_result = ""
-        """The path of the last recording, or why there is none."""
+        self.num_waits = 0
+        """Timesteps at which the game did not move."""
+        self.returns: list[float] = []
+        """Scores of the episodes that the policy has played alone and from their start."""
+        self.alone = True
+        """Whether the present episode is such a one."""
         self.history = History()
-        self.carry = setup.policy.initial(1)
-        if "rng" in self.carry:
-            self.carry["rng"] = prng.initial_rng(seed, prng.Purpose.EVAL, 1).to(
-                self.carry["rng"].device
-            )
+        self.carry = self.game.seeded(setup.policy.initial(1))
         if self.dream:
             self.dream.reset(self.game.time_step)
         self.context = self._act()
@@ -79,30 +74,43 @@ class Session:
     def info(self) -> dict[str, Any]:
         """Return what the page needs once, when it connects."""
         return {
-            "run": self.setup.run,
+            "run": Path(self.setup.run).name,
             "env": self.game.env_name,
             "protocol": self.game.protocol,
             "player": self.setup.player,
+            "seed": self.game.seed,
             "actions": self.game.action_names,
             "keys": self.keyboard.keys,
-            "speeds": SPEEDS,
+            "pad": self.keyboard.pad,
+            "predictor": self.dream is not None,
             "noDreamReason": self.setup.no_dream_reason,
             "erasable": bool(self.erasable),
             "boxes": self.has_boxes,
         }
 
+    def next_action(self) -> int | None:
+        """Return the action of the next step, or None if manual control waits for a key."""
+        if not self.manual:
+            return self.context.action
+        requested = self.keyboard.action(self.held_keys)
+        # Any action after a last step begins the next episode.
+        return 0 if requested is None and self.game.last else requested
+
     def step(self) -> bool:
         """Take one agent step; return False if manual control waits for a key."""
-        action = self.context.action
-        if self.manual:
-            requested = self.keyboard.action(self.held_keys)
-            if requested is None and not bool(self.game.time_step.last[0]):
-                return False
-            action = requested or 0  # any action after a last step begins the next episode
+        action = self.next_action()
+        if action is None:
+            return False
+        if self.game.last:
+            self.reset()
+            return True
         taken = torch.tensor([action], device=self.game.envs.device)
         self.carry = ActOutput(taken, self.context.next_carry).with_action(taken).carry
         step = self.game.step(action)
         self.timestep, self.last_action = self.timestep + 1, action
+        self.alone = self.alone and not self.manual
+        if bool(step.last[0]) and self.alone:
+            self.returns.append(self.game.score)
         if dream := self.active_dream:
             dream.step(action, step)
             if self.max_horizon and dream.horizon >= self.max_horizon:
@@ -110,9 +118,15 @@ class Session:
         elif self.dream:
             self.dream.observe(action, step)
         self.refresh()
-        if self.video:
-            self.video.add(render_view(self.view, self.caption()))
         return True
+
+    def wait(self) -> None:
+        """Let a timestep pass at which the game does not move."""
+        self.timestep, self.num_waits = self.timestep + 1, self.num_waits + 1
+        newest = self.history.entries[-1]
+        event = Event(self.timestep, 0.0, newest.event.value, False)
+        state = newest.state | {"waiting": True}
+        self.history.add(replace(newest, event=event, state=state))
 
     @property
     def active_dream(self) -> Dream | None:
@@ -124,16 +138,23 @@ class Session:
         """Whether the game is to be stepped."""
         return self.playing and self.sought_timestep is None
 
-    def message(self, since: int = -1) -> bytes:
-        """Encode the shown timestep, and the events after timestep ``since``."""
-        sought = self.sought_timestep
-        entry = self.history.at(self.timestep if sought is None else sought)
+    @property
+    def shown_timestep(self) -> int:
+        """The timestep on the page."""
+        return self.timestep if self.sought_timestep is None else self.sought_timestep
+
+    def message(self, since: int = -1, **common: Any) -> bytes:
+        """Encode the shown timestep, and the events after timestep ``since``.
+
+        ``common`` is what the state holds of all that is on the page.
+        """
+        entry = self.history.at(self.shown_timestep)
         state = {
             **entry.state,
             "timestep": entry.event.timestep,
             "newest": self.timestep,
             "oldest": self.history.oldest,
-            "live": sought is None,
+            "live": self.sought_timestep is None,
             "playing": self.playing,
             "manual": self.manual,
             "stochastic": self.stochastic,
@@ -142,11 +163,10 @@ class Session:
             "mode": self.mode,
             "speed": self.speed,
             "maxHorizon": self.max_horizon,
-            "recordedFrames": self.video.length if self.video else None,
-            "recordingResult": self.recording_result,
             "ignoredMessages": self.ignored_messages,
             "erased": sum(frame.num_erased for frame in self.erasable),
             "events": self.history.events_since(since),
+            **common,
         }
         return pack(state, entry.packed_view)
 
@@ -156,9 +176,10 @@ class Session:
         self.view = self._inspect()
 
     def set_mode(self, mode: Mode) -> None:
-        """Show the game or the dream, which starts from the newest observation."""
+        """Show the game or the dream, which starts from the shown observation."""
         if self.mode != mode:
-            self.mode, self.sought_timestep = mode, None
+            self.mode = mode
+            self.go_on()
             self.resync()
 
     def resync(self) -> None:
@@ -183,31 +204,36 @@ class Session:
 
     def reset(self) -> None:
         """Begin a new episode of the game."""
-        self.game.reset()
-        self.carry = self.context.next_carry
+        step = self.game.reset()
+        self.carry, self.alone = self.game.seeded(self.context.next_carry), True
         self.timestep, self.last_action = self.timestep + 1, -1
         if self.dream:
-            self.dream.reset(self.game.time_step)
+            self.dream.reset(step)
         self.refresh()
 
-    def set_recording(self, recording: bool) -> None:
-        """Start a video, or finish the one that is being recorded."""
-        if recording and self.video is None:
-            timestamp = datetime.now().strftime("%Y%m%d-%H%M%S")
-            path = self.video_folder / f"{self.mode}-{timestamp}.mp4"
-            self.video, self.recording_result = VideoWriter(path, self.speed), ""
-            self.video.add(render_view(self.view, self.caption()))
-        elif not recording and self.video is not None:
-            video, self.video = self.video, None
-            try:
-                video.close()
-                self.recording_result = str(video.path)
-            except OSError as error:
-                self.recording_result = f"failed: {error}"
+    def go_on(self) -> None:
+        """Go on from the shown timestep: its episode is replayed until there from its actions.
+
+        What follows is added to the history, which is kept.
+        """
+        if self.sought_timestep is None:
+            return
+        entry = self.history.at(self.sought_timestep)
+        actions = entry.actions[: entry.state["length"]]
+        step = self.game.reset(entry.episode)
+        if self.dream:
+            self.dream.reset(step)
+        for action in actions:
+            step = self.game.step(action)
+            if self.dream:
+                self.dream.observe(action, step)
+        self.carry, self.alone = entry.carry, False
+        self.timestep, self.last_action = self.timestep + 1, actions[-1] if actions else -1
+        self.sought_timestep = None
+        self.refresh()
 
     def close(self) -> None:
-        """Finish the video, and close the game."""
-        self.set_recording(False)
+        """Close the game."""
         self.game.close()
 
     def caption(self) -> str:
@@ -226,7 +252,7 @@ class Session:
             step = dream.imagined_step(step)
         output = self.setup.policy.act(step, self.carry, explore=self.stochastic)
         return StepContext(
-            timestep=self.timestep,
+            timestep=self.timestep - self.num_waits,
             step=step,
             carry=self.carry,
             action=int(output.action[0]),
@@ -254,14 +280,19 @@ class Session:
         self.untrained = [part for part in self.untrained if untrained_reason(part)]
         reasons = dict.fromkeys(map(untrained_reason, self.untrained))  # in order, each once
         view = View(pictures, tuple(panels), tuple(reasons))
-        step = self.game.time_step
+        step, game = self.game.time_step, self.game
         state = {
-            "lastAction": self.game.action_names[self.last_action] if self.last_action >= 0 else "",
-            "score": self.game.score,
-            "length": self.game.length,
+            "lastAction": game.action_names[self.last_action] if self.last_action >= 0 else "",
+            "score": game.score,
+            "length": game.length,
+            "episode": game.episode,
             "horizon": dream.horizon if dream else 0,
+            "dreamed": dream is not None,
+            "numReturns": len(self.returns),
+            "meanReturn": fmean(self.returns) if self.returns else 0.0,
+            "waiting": False,
         }
-        reward, last = float(step.reward[0]), bool(step.last[0])
-        event = Event(self.timestep, reward, value, last, self.game.life_lost)
-        self.history.add(Entry(event, state, pack_view(view)))
+        event = Event(self.timestep, float(step.reward[0]), value, game.last, game.life_lost)
+        packed = pack_view(view)
+        self.history.add(Entry(event, state, packed, self.carry, game.episode, game.actions))
         return view

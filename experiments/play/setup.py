@@ -14,8 +14,8 @@ from ...world_models.interface import Density, Predictor, SnapshotPredictor
 from ...world_models.precision import FLOAT32
 from ..config.serialization import read_job
 from ..evaluation.trained_agent import load_trained
-from ..inspectors.learned_parts import PretrainedDensity
-from ..runs.run import Run
+from ..inspectors.learned_parts import HasArchive, PretrainedDensity, ShownArchive
+from ..runs.run import Run, loading
 from ..training.densities import DensityPretraining
 from ..training.predictors import PredictorPretraining
 from ..training.pretrain import Pretraining, load_model
@@ -108,6 +108,10 @@ def _pretrained_density(
 
 def _load_agent(folder: Path, seed: int, device: str) -> PlaySetup:
     experiment, agent, bonus, _ = load_trained(folder, device=device)
+    parts: tuple[Any, ...] = agent, bonus
+    if isinstance(agent, HasArchive):
+        _load_archive(folder, agent)
+        parts = *parts, ShownArchive(agent, spec_of(experiment.env, snapshots=True).dynamics)
     env = experiment.env.eval_env
     game = Game(
         env,
@@ -126,3 +130,11 @@ def _load_agent(folder: Path, seed: int, device: str) -> PlaySetup:
 def _is_imported(folder: Path) -> bool:
     state = Run(folder).checkpoints.load(lambda state: dict.fromkeys(state, 0))
     return state is not None and "random_state" not in state
+
+
+def _load_archive(folder: Path, agent: HasArchive) -> None:
+    """Load the archive, which the agent does not need to act, and which is shown."""
+    with loading(folder):
+        state = Run(folder).checkpoints.load(lambda state: {"archive": state["agent"]["archive"]})
+        if state:
+            agent.archive.load_state_dict(state["archive"])

@@ -50,6 +50,15 @@ def parse_row(line: bytes, required: tuple[str, ...]) -> dict[str, Any] | None:
     return row if all(isinstance(x, int | float) and math.isfinite(x) for x in numbers) else None
 
 
+def is_mark(mark: Any) -> bool:
+    """Return whether a value of a checkpoint is a mark."""
+    return (
+        isinstance(mark, dict)
+        and isinstance(mark.get("size"), int)
+        and isinstance(mark.get("digest"), str)
+    )
+
+
 class Marker:
     """Computes the marks of a file that grows, from what was appended since the last one."""
 

@@ -165,7 +165,11 @@ class Run:
 
     def damaged_lines(self, marks: dict[str, Mark]) -> list[str]:
         """Return the names of the .jsonl files that no longer begin with what was marked."""
-        return [name for name, mark in marks.items() if not is_intact(self.folder / name, mark)]
+        return [
+            name
+            for name in REQUIRED_FIELDS
+            if name in marks and not is_intact(self.folder / name, marks[name])
+        ]
 
     def truncate_lines(self, name: str, step: int) -> None:
         """Remove rows later than ``step``: a killed process wrote past its last checkpoint.

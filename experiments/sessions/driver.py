@@ -124,7 +124,6 @@ class Process:
         """Continue from the run's checkpoint, or start, and record the session."""
         run, runtime = self.run, self.runtime
         state, self.checkpoint = self.checkpoint, None  # its tensors are copied
-        logs = state.get("logs", {}) if state else {}
         verb = f"continues at {self.job.unit} {self.step:,}" if self.step else "starts"
         self.tell(f"{run.folder} {verb}: {self.title}")
         if state is None:
@@ -147,7 +146,7 @@ class Process:
         config = encode_job(self.job, run.folder, self.options.imports)
         if warning := run.begin(config, self.step, about):
             self.tell(warning)
-        if damaged := run.damaged_lines(logs):
+        if damaged := run.damaged_lines(run.checkpoints.marks):
             self.tell(
                 f"{' and '.join(damaged)} in {run.folder} lost rows that were written before the "
                 f"checkpoint of {self.job.unit} {self.step:,}, by a power failure or another "
@@ -233,12 +232,11 @@ class Process:
         if self.lock:
             self.lock.check()
         state |= {
-            "logs": self.run.mark_lines(),
             "step": self.step,
             "callbacks": {name: state for name, state in states.items() if state},
             "random_state": self.generators or random_state.capture(),
         }
-        self.run.checkpoints.save(self.step, state)
+        self.run.checkpoints.save(self.step, state, self.run.mark_lines())
 
 
 def drive(

@@ -1,8 +1,10 @@
-// The page of `reverie play`: renders the session's messages, and sends commands to it.
+// The page of `reverie play`: renders the messages of the player, and sends commands to it.
 
-import { decodeImages, element, fitPictures, showPanels, showPictures } from "./panels.js";
-import { eraseWithPointer } from "./strokes.js";
-import { Timeline } from "./timeline.js";
+import { connect, helpRows } from "./commands.js";
+import { acceptDrops, open, save } from "./files.js";
+import { Pad } from "./pad.js";
+import { element, setText } from "./panels.js";
+import { Player } from "./player.js";
 
 const get = (id) => document.getElementById(id);
 const KEY_LABELS = { ArrowUp: "↑", ArrowDown: "↓", ArrowLeft: "←", ArrowRight: "→", Space: "space" };
@@ -19,150 +21,164 @@ const SETTINGS = {
 const socket = new WebSocket(`ws://${location.host}/play`);
 socket.binaryType = "arraybuffer";
 
-let info = {};
+let info = { players: [] };
 let state = { playing: true };
-let heldKeys = [];
+let players = [];
+let fileResult = ""; // of the last file that was saved or opened
 const pending = {}; // settings that the session has not confirmed yet
 const frameTimes = []; // of the last second, in milliseconds
 const send = (command, fields = {}) => {
   if (socket.readyState === WebSocket.OPEN) socket.send(JSON.stringify({ command, ...fields }));
 };
-const seek = (timestep) => send("seek", { value: timeline.within(timestep) });
-const timeline = new Timeline(get("timeline"), get("legend"), seek);
-const sendStroke = eraseWithPointer(get("panels"), (points) => send("erase", { value: points }));
-new ResizeObserver(() => fitPictures(get("main-view"))).observe(get("main-view"));
-window.reverie = { frames: 0, state: null }; // read by tests and by `reverie bench`
+const seek = (timestep) => send("seek", { value: players[0].timeline.within(timestep) });
+const pad = new Pad(get("pad"), (keys) => send("set_keys", { value: keys }));
+window.reverie = { frames: 0, state: null, states: [] }; // read by tests and by `reverie bench`
 
-let rendering = Promise.resolve(); // frames are rendered in order
+let rendering = Promise.resolve(); // messages are rendered in order
 socket.addEventListener("message", ({ data }) => {
-  if (typeof data === "string") showInfo(JSON.parse(data));
-  else rendering = rendering.then(() => render(data));
+  rendering = rendering.then(() => (typeof data === "string" ? showInfo(JSON.parse(data)) : render(data)));
 });
 socket.addEventListener("close", ({ code }) => {
+  get("connecting").hidden = true;
   get("disconnected").textContent = code === 4001
-    ? "This run was opened on another page." : "The session has ended.";
+    ? "This run was opened on another page."
+    : "The session has ended. Start reverie play again, and reload this page.";
   get("disconnected").hidden = false;
 });
 
 function showInfo(message) {
   info = message;
-  document.title = `${info.env} · reverie play`;
-  get("run-info").textContent = `${info.run}  ·  ${info.env}, protocol ${info.protocol}`;
-  get("agent").textContent = info.player;
-  get("dream").disabled = Boolean(info.noDreamReason);
-  get("dream").title = info.noDreamReason;
-  document.body.classList.toggle("erasable", info.erasable);
-  document.body.classList.toggle("boxes", info.boxes);
-  get("status").textContent = info.noDreamReason;
+  const [first] = info.players, two = info.players.length > 1, { classList } = document.body;
+  document.title = `${first.env} · reverie play`;
+  setText(get("env"), first.env);
+  setText(get("protocol"), `protocol ${first.protocol}, seed ${first.seed}`);
+  for (const player of players) player.remove();
+  players = info.players.map((player, i) => new Player(player, {
+    name: two ? `${"AB"[i]} · ${player.player}` : player.player,
+    two,
+    send: (command, fields) => send(command, { ...fields, player: i }),
+    seek,
+  }));
+  const noDream = info.players.map((player) => player.noDreamReason).find(Boolean) ?? "";
+  get("dream").disabled = Boolean(noDream);
+  const flags = {
+    two, game: !info.moment, moment: info.moment, closable: info.closable,
+    dreaming: !info.moment && !noDream, erasable: info.players.some((player) => player.erasable),
+    boxes: info.players.some((player) => player.boxes),
+  };
+  for (const [name, on] of Object.entries(flags)) classList.toggle(name, on);
+  get("dream").title = noDream || get("dream").title;
   // The game moves: where reduced motion is asked for, it waits for Play.
   if (matchMedia("(prefers-reduced-motion: reduce)").matches) send("set_playing", { value: false });
   get("speed").replaceChildren(...info.speeds.map((speed) =>
     element("option", { value: speed }, speed === 15 ? "15/s, real time" : `${speed}/s`)));
   get("max-horizon").replaceChildren(...MAX_HORIZONS.map((horizon) =>
     element("option", { value: horizon }, horizon ? `${horizon} steps` : "unlimited")));
-  const labels = info.keys.map((key) => [key, KEY_LABELS[key] || key.replace("Digit", "")]);
-  get("keys").replaceChildren(...labels.map(([key, label]) =>
-    element("kbd", { "data-key": key }, label)));
-  const rows = Object.entries(SHORTCUTS).map(([key, [, help]]) => [key, help]);
-  if (labels.length) {
-    rows.push([labels.map(([, label]) => label).join(" "), "actions under manual control"]);
-  }
-  get("shortcuts").replaceChildren(...rows.map(([key, help]) => element("tr", {},
-    element("td", {}, element("kbd", {}, key)), element("td", {}, help))));
+  pad.show(first.pad);
+  setText(get("live"), info.moment ? "End" : "Live");
+  get("connecting").hidden = true;
+  get("controls").hidden = document.querySelector("footer").hidden = false;
+  setText(get("help-dream"), noDream);
 }
 
-/** Render a message: JSON with the state, and with the view, whose images are PNG in base64. */
+/** Render a message of all players: JSON with states, and views whose images are PNG in base64. */
 async function render(data) {
-  const message = JSON.parse(new TextDecoder().decode(data)), { view } = message;
-  state = message.state;
-  const images = await decodeImages(view);
-  document.body.classList.toggle("dream", state.mode === "dream");
-  document.body.classList.toggle("untrained", view.untrained.length > 0);
-  get("untrained").hidden = !view.untrained.length;
-  setText(get("untrained").lastElementChild, view.untrained.join(" "));
-  showPictures(get("main-view"), view.pictures);
-  showPanels(get("panels"), view.panels, (name, value) => send("set_slider", { name, value }));
-  for (const { bitmap } of images) bitmap.close();
-  timeline.update(state);
+  const message = JSON.parse(new TextDecoder().decode(data));
+  state = message.players[0].state;
+  document.body.classList.toggle("dream", message.players.some((x) => x.state.dreamed));
+  await Promise.all(message.players.map((shown, i) => players[i].render(shown)));
   showState();
   window.reverie.frames += 1;
+  window.reverie.states = message.players.map((x) => x.state);
   window.reverie.state = state;
   window.reverie.onFrame?.(state);
   send("frame_shown");
-  sendStroke();
-}
-
-/** Set a text only if it is new, so that screen readers announce changes alone. */
-function setText(node, text) {
-  if (node.textContent !== text) node.textContent = text;
 }
 
 function showState() {
   const time = performance.now();
   frameTimes.push(time);
   while (frameTimes[0] < time - 1000) frameTimes.shift();
-  const running = state.playing && state.live;
-  get("frame-rate").textContent = running ? frameTimes.length : 0;
-  get("score").textContent = state.score.toLocaleString("en");
-  get("length").textContent = state.length;
-  get("horizon").textContent = state.horizon;
-  get("pause").textContent = running ? "Pause" : "Play";
+  const running = state.playing && state.live, { classList } = document.body;
+  setText(get("pause"), running ? "Pause" : "Play");
   for (const mode of ["watch", "dream"]) {
     get(mode).setAttribute("aria-pressed", state.mode === mode);
   }
   get("agent").setAttribute("aria-pressed", !state.manual);
   get("manual").setAttribute("aria-pressed", state.manual);
   get("live").setAttribute("aria-pressed", state.live);
-  get("erase-lower-half").disabled = !info.erasable;
+  get("pad").hidden = !state.manual;
   get("restore").disabled = !state.erased;
+  classList.toggle("past", !state.live && !info.moment);
+  setText(get("past-text"), `Timestep ${state.timestep} of ${state.newest}`);
   for (const [key, [id, property]] of Object.entries(SETTINGS)) {
+    if (!(key in state)) continue;
     // A change is displayed until the session has confirmed it.
     if (pending[key] === state[key]) delete pending[key];
     if (!(key in pending) && document.activeElement !== get(id)) get(id)[property] = state[key];
   }
   const recording = state.recordedFrames !== null;
-  get("record").textContent = recording ? `Stop (${state.recordedFrames})` : "Record";
+  setText(get("record"), recording ? `Stop (${state.recordedFrames})` : "Record");
   get("record").classList.toggle("recording", recording);
-  const notes = [`${state.manual ? "Manual" : info.player} action: ${state.lastAction || "none"}`];
-  if (!state.live) notes.push(`showing timestep ${state.timestep} of ${state.newest}`);
+  const notes = [running ? `${frameTimes.length} frames/s` : "paused"];
+  if (fileResult) notes.push(fileResult);
   if (state.recordingResult) notes.push(`recording: ${state.recordingResult}`);
   if (state.ignoredMessages) notes.push(`${state.ignoredMessages} messages ignored`);
-  if (info.noDreamReason) notes.push(info.noDreamReason);
   setText(get("status"), notes.join("  ·  "));
+  showHint();
 }
 
-// What a button does, its key, and the key's help.
-const BUTTONS = {
-  pause: [() => send("set_playing", { value: !(state.playing && state.live) }), "P", "pause or play"],
-  step: [() => send("step"), "N", "pause, and take one step"],
-  "new-episode": [() => send("new_episode"), "E", "begin a new episode"],
-  record: [() => send("set_recording", { value: state.recordedFrames === null }), "V",
-    "start or stop recording a video"],
-  agent: [() => send("set_manual", { value: false })],
-  manual: [() => send("set_manual", { value: !state.manual }), "H", "manual control, or the agent"],
-  watch: [() => send("set_mode", { value: "watch" }), "W", "watch the agent"],
-  dream: [() => send("set_mode", { value: "dream" }), "D", "watch the dream of the predictor"],
-  "erase-lower-half": [() => send("erase_lower_half"), "B",
-    "erase the lower half of the frame, for the density to fill in"],
-  restore: [() => send("restore"), "X", "restore the erased pixels"],
-  resync: [() => send("resync"), "R", "restart the dream from the emulator"],
-  live: [() => send("go_live"), "L", "go to the newest timestep"],
-  theme: [toggleTheme, "T", "light or dark colors"],
-  help: [() => get("help-dialog").showModal(), "?", "this list"],
-};
-const SHORTCUTS = {
-  ",": [() => seek(state.timestep - 1), "one timestep back"],
-  ".": [() => seek(state.timestep + 1), "one timestep forward"],
-};
-for (const [id, [press, key, help]] of Object.entries(BUTTONS)) {
-  get(id).addEventListener("click", (event) => {
-    press();
-    if (event.detail) get(id).blur(); // after a click the space key controls the game again
-  });
-  if (!key) continue;
-  SHORTCUTS[key] = [() => get(id).disabled || press(), help];
-  get(id).title ||= `${help} (${key})`;
-  get(id).setAttribute("aria-keyshortcuts", key);
+/** What is on the page, in a few sentences: [kind, parts], of which arrays are keys. */
+function explanation() {
+  const names = players.map((player) => player.name), [first] = info.players;
+  const touch = matchMedia("(pointer: coarse)").matches;
+  const play = touch ? ["Tap You play for a pad, and ", ["?"], " for help."]
+    : ["Press ", ["H"], " to play yourself, ", ["P"], " to pause, ", ["?"], " for all keys."];
+  if (info.moment) {
+    return ["moment", [`A saved moment: ${names.join(" and ")} in ${first.env}, recorded with its panels. Drag `
+      + "the timeline, or press ", ["P"], "."]];
+  }
+  if (names.length > 1) {
+    return ["two", [`${names[0]} (${first.run}) and ${names[1]} (${info.players[1].run}) play the same episodes of `
+      + `${first.env}, with the same chance. Whoever ends one first waits for the other. The cards show what `
+      + "each agent computes. ", ...play]];
+  }
+  if (state.dreamed) {
+    return ["dream", [`The predictor imagines ${first.env}: it is given the actions alone, and its frames are `
+      + "shown beside the emulator's, with the error of each pixel. ", ["R"], " starts again from the emulator, ",
+    ["W"], " returns to the agent. ", ...play]];
+  }
+  return ["watch", [`${names[0]} plays ${first.env}. The large picture is the game; the cards show what the agent `
+    + "computes at each timestep, the chosen action highlighted; the timeline goes back in time. ", ...play]];
+}
+
+function showHint() {
+  const [kind, parts] = explanation(), key = `hint-${kind}`;
+  get("hint").hidden = localStorage[key] === "closed";
+  if (get("hint").dataset.kind === kind) return;
+  get("hint").dataset.kind = kind;
+  get("hint").firstElementChild.replaceChildren(...explained(parts));
+}
+
+function explained(parts) {
+  return parts.map((part) => (Array.isArray(part) ? element("kbd", {}, part[0]) : part));
+}
+
+function showHelp() {
+  get("help-text").replaceChildren(...explained(explanation()[1]));
+  const keys = (info.players[0]?.keys ?? []).filter((key) => key in KEY_LABELS || /^Digit[1-9]$/.test(key));
+  const rows = helpRows(keys.map((key) => KEY_LABELS[key] || key.replace("Digit", "")).join(" "));
+  get("shortcuts").replaceChildren(...rows.flatMap(([group, commands]) => [
+    element("tr", {}, element("th", { colspan: 2, scope: "colgroup" }, group)),
+    ...commands.map(([key, help]) => element("tr", {},
+      element("td", {}, element("kbd", {}, key)), element("td", {}, help))),
+  ]));
+  get("help-dialog").showModal();
+}
+
+async function openFile(file) {
+  fileResult = await open(file) || "";
+  if (fileResult) showState();
 }
 
 function toggleTheme() {
@@ -170,11 +186,44 @@ function toggleTheme() {
   const dark = getComputedStyle(root).colorScheme === "dark"
     || (!root.dataset.theme && matchMedia("(prefers-color-scheme: dark)").matches);
   localStorage.theme = root.dataset.theme = dark ? "light" : "dark";
-  timeline.resetColors();
+  resetColors();
 }
-if (localStorage.theme) document.documentElement.dataset.theme = localStorage.theme;
-matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => timeline.resetColors());
-timeline.resetColors();
+function resetColors() {
+  for (const player of players) player.timeline.resetColors();
+}
+matchMedia("(prefers-color-scheme: dark)").addEventListener("change", resetColors);
+
+const shortcuts = connect({
+  pause: () => send("set_playing", { value: !(state.playing && state.live) }),
+  step: () => send("step"),
+  "new-episode": () => send("new_episode"),
+  agent: () => send("set_manual", { value: false }),
+  manual: () => send("set_manual", { value: !state.manual }),
+  record: () => send("set_recording", { value: state.recordedFrames === null }),
+  back: () => seek(state.timestep - 1),
+  forward: () => seek(state.timestep + 1),
+  live: () => send("go_live"),
+  "go-on": () => send("go_on"),
+  watch: () => send("set_mode", { value: "watch" }),
+  dream: () => send("set_mode", { value: "dream" }),
+  resync: () => send("resync"),
+  "erase-lower-half": () => send("erase_lower_half"),
+  restore: () => send("restore"),
+  share: async () => { fileResult = await save(); showState(); },
+  open: () => get("file").click(),
+  "close-moment": () => send("close_moment"),
+  theme: toggleTheme,
+  help: showHelp,
+});
+get("hint-close").addEventListener("click", () => {
+  localStorage[`hint-${get("hint").dataset.kind}`] = "closed";
+  get("hint").hidden = true;
+});
+get("file").addEventListener("change", () => {
+  if (get("file").files[0]) openFile(get("file").files[0]);
+  get("file").value = "";
+});
+acceptDrops(get("drop"), openFile);
 
 for (const [key, [id, property, command]] of Object.entries(SETTINGS)) {
   get(id).addEventListener("change", () => {
@@ -183,24 +232,15 @@ for (const [key, [id, property, command]] of Object.entries(SETTINGS)) {
   });
 }
 
-function setHeldKeys(keys) {
-  heldKeys = keys;
-  for (const keyLabel of get("keys").children) {
-    keyLabel.classList.toggle("held", heldKeys.includes(keyLabel.dataset.key));
-  }
-  send("set_keys", { value: heldKeys });
-}
 window.addEventListener("keydown", (event) => {
-  const { code, key, target } = event;
+  const { code, key, target } = event, shortcut = shortcuts[key.toUpperCase()];
   if (event.ctrlKey || event.metaKey || event.altKey || get("help-dialog").open) return;
-  if (target.matches("input[type=range], select, #timeline") && !SHORTCUTS[key.toUpperCase()]) return;
+  if (target.matches("input[type=range], select, .timeline") && !shortcut) return;
   if (code === "Space" && target.matches("button, input")) return; // presses the focused control
-  if (info.keys?.includes(code)) {
+  if (info.players[0]?.keys.includes(code)) {
     event.preventDefault();
-    if (!heldKeys.includes(code)) setHeldKeys([...heldKeys, code]);
-  } else if (!event.repeat || ",.".includes(key)) SHORTCUTS[key.toUpperCase()]?.[0]();
+    pad.hold(code, [code]);
+  } else if (!event.repeat || ",.".includes(key)) shortcut?.();
 });
-window.addEventListener("keyup", ({ code }) => {
-  if (heldKeys.includes(code)) setHeldKeys(heldKeys.filter((key) => key !== code));
-});
-window.addEventListener("blur", () => heldKeys.length && setHeldKeys([]));
+window.addEventListener("keyup", ({ code }) => pad.release(code));
+window.addEventListener("blur", () => pad.releaseAll());

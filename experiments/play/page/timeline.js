@@ -5,8 +5,8 @@ const LEFT = 56, RIGHT = 8, TOP = 16, BOTTOM = 18; // room for axis numbers and 
 
 export class Timeline {
   /** Clicking, dragging, or a key on the canvas calls `seek` with a timestep. */
-  constructor(canvas, legend, seek) {
-    this.canvas = canvas;
+  constructor(canvas, legend, name, seek) {
+    Object.assign(this, { canvas, name });
     this.events = []; // [timestep, reward, value, last, lifeLost], oldest first
     for (const item of legend.children) item.dataset.glyph = GLYPHS[item.dataset.mark];
     this.color = (mark) => getComputedStyle(legend.querySelector(`[data-mark=${mark}]`), "::before").color;
@@ -43,7 +43,8 @@ export class Timeline {
     const firstKept = this.events.findIndex((event) => event[0] >= state.oldest);
     if (firstKept > 0) this.events.splice(0, firstKept);
     [this.oldest, this.newest, this.timestep] = [state.oldest, state.newest, state.timestep];
-    this.span = Math.max(state.newest - state.oldest, 300);
+    // Of what goes on there is room for some more.
+    this.span = Math.max(state.newest - state.oldest, "showBoxes" in state ? 300 : 1);
     const { canvas } = this, values = { min: this.oldest, max: this.newest, now: this.timestep };
     for (const name in values) canvas.setAttribute(`aria-value${name}`, values[name]);
     canvas.setAttribute("aria-valuetext", `timestep ${this.timestep} of ${this.newest}`);
@@ -88,6 +89,8 @@ export class Timeline {
       context.globalAlpha = 1;
       text("end", format(value), LEFT - 5, y(value) + 4, "right");
     }
+    text("end", this.name, LEFT + 6, 12, "left");
+    if (low > high) text("end", "no value estimates", LEFT + 8, bottom - 8, "left");
     const shownTimesteps = axisValues(this.oldest, this.oldest + this.span, Math.min(10, width / 90));
     shownTimesteps.forEach((timestep, i) => {
       const label = i ? format(timestep) : `timestep ${format(timestep)}`;

@@ -43,10 +43,13 @@ def test_every_agent_is_inspected(name: str) -> None:
     assert session.view.panels, "an agent without inspectors: add a line to INSPECTORS"
     for _ in range(12):
         action = session.context.action
+        first = session.game.last  # the next timestep begins an episode, without an action
         assert session.step()
-        assert session.last_action == action
+        assert session.last_action == (-1 if first else action)
         message = json.loads(session.message())
-        assert message["state"]["lastAction"] == session.game.action_names[action]
+        assert message["state"]["lastAction"] == (
+            "" if first else session.game.action_names[action]
+        )
         titles = [panel["title"] for panel in message["view"]["panels"]]
         assert titles == [panel.title for panel in session.view.panels]
         for chart in panels_by_title(session, BarChart).values():
@@ -125,7 +128,7 @@ def test_estimated_returns_and_neighbors_are_those_of_the_tables() -> None:
 
 def test_neighbors_are_shown_as_stored_frames_or_as_decoded_keys() -> None:
     small = VariationalConfig(VAEConfig(size=4))
-    for refit, note in ((10**6, "stored frames"), (0, "decoded from keys")):
+    for refit, note in ((10**6, "remembered states"), (0, "decoded from keys")):
         config = MFECConfig(
             num_neighbors=2, capacity=500, refit_every=refit,
             representation=small, fit_after=40, fit_updates=20,

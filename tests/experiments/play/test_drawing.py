@@ -18,11 +18,13 @@ from reverie.experiments.inspectors.panels import (
     LineChart,
     Panel,
     Picture,
+    Place,
+    PlaceMap,
     Table,
     View,
 )
 from reverie.experiments.play.drawing import WIDTH, Box, Drawing, Line, PlacedImage, Text, draw
-from reverie.experiments.play.encoding import to_svg
+from reverie.experiments.play.encoding import drawing_to_json
 from reverie.experiments.play.film import (
     CARD,
     FILM_HEIGHT,
@@ -62,6 +64,17 @@ PANELS: dict[str, Panel] = {
     **{f"{n} images": Images("I", pictures(n, caption=LONG), LONG) for n in (1, 2, 3, 4, 6, 9)},
     "tall images": Images("I", pictures(2, 10, 5)),
     "wide images": Images("I", pictures(1, 3, 300)),
+    "map": PlaceMap(
+        "M",
+        tuple(
+            Place(x, y, LONG, pictures(1)[0].image if x else None, x == y == 1)
+            for x in range(9)
+            for y in range(2)
+        ),
+        9,
+        2,
+        LONG,
+    ),
     "Atari screen": Images("I", (Picture(np.zeros((210, 160, 3), np.uint8)),)),
 }
 PLOTS = {name: x for name, x in PANELS.items() if isinstance(x, BarChart | Heatmap | LineChart)}
@@ -159,8 +172,8 @@ def test_bars_lines_and_axes_have_one_scale() -> None:
 def test_the_page_and_a_film_show_the_same_drawing() -> None:
     panel = PANELS["bars"]
     drawing = draw(panel)
-    svg = to_svg(drawing)
-    assert re.findall(r">([^<>]+)</text>", svg) == [mark.text for mark in texts(drawing)]
+    shown = drawing_to_json(drawing)
+    assert [text for _, _, text, *_ in shown["texts"]] == [mark.text for mark in texts(drawing)]
     film = render_view(View(pictures(1), (panel,)), "caption")
     amber = (film == ImageColor.getrgb(palette()["amber"])).all(-1)
     rows, columns = amber.any(1).nonzero()[0], amber.any(0).nonzero()[0]
@@ -169,7 +182,7 @@ def test_the_page_and_a_film_show_the_same_drawing() -> None:
     assert columns[0] == pytest.approx(left + bar.x, abs=1)
     assert columns[-1] == pytest.approx(left + bar.x + bar.width, abs=2)
     assert rows[0] == pytest.approx(MARGIN + PADDING + bar.y, abs=1)
-    assert f"M{bar.x:.1f} {bar.y:.1f}h{bar.width:.1f}" in svg
+    assert f"M{bar.x:.1f} {bar.y:.1f}h{bar.width:.1f}" in str(shown["paths"])
 
 
 def test_a_film_has_one_column_of_cards_if_all_fit_and_else_two() -> None:

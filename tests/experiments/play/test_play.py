@@ -20,6 +20,7 @@ from reverie.experiments.inspectors.panels import BarChart, Images, Picture, Sli
 from reverie.experiments.play.encoding import pack, pack_view
 from reverie.experiments.play.history import Entry, Event, History
 from reverie.experiments.play.keys import Keyboard
+from reverie.experiments.play.lockstep import Lockstep
 from reverie.experiments.play.messages import execute
 from reverie.world_models.planning.figar import FiGARConfig
 
@@ -75,8 +76,8 @@ def test_a_packed_view_unpacks_to_the_same_panels() -> None:
             assert picture["image"]["size"] == [image.shape[1], image.shape[0]]
     assert [picture["caption"] for picture in shown["pictures"]] == ["a", "b"]
     assert images["sliders"][0]["value"] is None
-    assert "&lt;bars&gt;" in packed_bars["svg"]
-    assert "untried" in packed_bars["svg"]
+    texts = [text for _, _, text, *_ in packed_bars["drawing"]["texts"]]
+    assert {"<bars>", "untried"} <= {*texts}
     assert shown["untrained"] == ["no update"]
 
 
@@ -87,10 +88,10 @@ def test_manual_control_overrides_the_policy() -> None:
         execute(session, {"command": "set_keys", "value": keys})
         session.step()
         assert session.last_action == action
-    length = session.game.length
-    execute(session, {"command": "set_playing", "value": False})
-    assert not session.running
-    execute(session, {"command": "step"})
+    length, played = session.game.length, Lockstep([session])
+    played.execute({"command": "set_playing", "value": False})
+    assert not played.running
+    played.execute({"command": "step"})
     assert session.game.length == length + 1
 
 
@@ -148,24 +149,23 @@ def test_the_history_drops_the_oldest_entries() -> None:
 
 
 def test_a_video_that_cannot_be_written_does_not_stop_the_session(tmp_path: Path) -> None:
-    session = build_session()
     (tmp_path / "videos").write_text("a file in place of the folder")
-    session.video_folder = tmp_path / "videos"
-    execute(session, {"command": "set_recording", "value": True})
-    assert session.step()
-    execute(session, {"command": "set_recording", "value": False})
-    assert session.recording_result.startswith("failed: ")
-    assert session.video is None
+    played = Lockstep([build_session()], tmp_path / "videos")
+    assert played.execute({"command": "set_recording", "value": True})
+    assert played.step()
+    assert played.execute({"command": "set_recording", "value": False})
+    assert played.recording_result.startswith("failed: ")
+    assert played.video is None
 
 
 def test_recording_writes_a_video(tmp_path: Path) -> None:
     session = build_session(predictor=StaticPredictor((1, 10, 5)))
-    session.video_folder = tmp_path / "videos"
-    execute(session, {"command": "set_recording", "value": True})
+    played = Lockstep([session], tmp_path / "videos")
+    played.execute({"command": "set_recording", "value": True})
     for _ in range(9):
-        session.step()
-    execute(session, {"command": "set_recording", "value": False})
-    video = Path(session.recording_result)
+        played.step()
+    played.execute({"command": "set_recording", "value": False})
+    video = Path(played.recording_result)
     assert video.parent == tmp_path / "videos"
     assert imageio.imread(video, plugin="pyav").shape == (10, 720, 1280, 3)
 
@@ -174,31 +174,34 @@ json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
     lambda inner: (
         st.lists(inner, max_size=3)
-        | st.dictionaries(st.sampled_from(["command", "value", "name"]), inner, max_size=4)
+        | st.dictionaries(
+            st.sampled_from(["command", "value", "name", "player"]), inner, max_size=4
+        )
     ),
     max_leaves=6,
 )
 COMMANDS = (
     "set_keys", "set_mode", "set_playing", "step", "set_speed", "set_manual", "set_stochastic",
     "set_agent_sees_dream", "set_max_horizon", "resync", "new_episode", "seek", "go_live",
-    "set_slider",
+    "set_slider", "go_on",
 )  # fmt: skip
 near_commands = st.fixed_dictionaries(
     {"command": st.sampled_from(COMMANDS)},
-    optional=dict.fromkeys(("value", "name"), json_values),
+    optional=dict.fromkeys(("value", "name", "player"), json_values),
 )
 
 
 def test_any_message_leaves_the_session_running() -> None:
     session = build_session(predictor=StaticPredictor((1, 10, 5)))
+    played = Lockstep([session])
 
     @settings(max_examples=300, deadline=None)
     @given(json_values | near_commands)
     def send(message: Any) -> None:
         ignored = session.ignored_messages
-        valid = execute(session, message)
+        valid = played.execute(message)
         assert session.ignored_messages == ignored + (not valid)
-        assert session.step() in (True, False)
+        assert played.step() in (True, False)
         assert json.loads(session.message())["state"]["ignoredMessages"] == ignored + (not valid)
 
     send()

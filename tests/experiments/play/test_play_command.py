@@ -171,7 +171,7 @@ def test_the_command_prints_the_pages_address_and_ends_when_the_page_is_closed(r
     address = re.search(r"http://(127\.0\.0\.1:\d+)", lines[1])
     assert address
     with connect(f"ws://{address[1]}/play") as page:
-        assert json.loads(page.recv())["env"] == "catch"
+        assert json.loads(page.recv())["players"][0]["env"] == "catch"
     assert process.wait(30) == 0
     process.stdout.close()
 

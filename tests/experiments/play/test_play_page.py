@@ -21,7 +21,7 @@ from reverie.envs.batched_env import BatchedEnv
 from reverie.experiments.play.session import Session
 from reverie.world_models.density.histogram import HistogramConfig
 
-from play_fixtures import CATCH, Page, build_session, chromium, open_page, serving
+from play_fixtures import CATCH, OVERFLOWING, Page, build_session, chromium, open_page, serving
 from sample_agents import EXAMPLES, SMALL_PPO, shortened
 
 
@@ -45,16 +45,15 @@ def paddle(page: Page) -> int:
 
 def test_the_page_with_manual_control_and_with_an_agent(browser: Any, tmp_path: Path) -> None:
     session = dyna_session()
-    session.video_folder = tmp_path
     with (
-        serving(session) as (address, thread),
+        serving(session, folder=tmp_path) as (address, thread),
         open_page(browser, address) as page,
     ):
         browser_page = page.page
         page.wait_for(lambda state: state.get("timestep", 0) > 3)
         assert browser_page.title() == "catch · reverie play"
         assert browser_page.locator("#watch").get_attribute("aria-pressed") == "true"
-        assert "Action values" in browser_page.locator("#inspection").text_content()
+        assert "Action values" in browser_page.locator(".inspection").text_content()
 
         # Keys control the paused game, one timestep at a time.
         browser_page.locator("#pause").click()
@@ -69,7 +68,7 @@ def test_the_page_with_manual_control_and_with_an_agent(browser: Any, tmp_path: 
             browser_page.keyboard.down(key)
             browser_page.keyboard.press("n")
             page.wait_for(lambda state, timestep=timestep: state["timestep"] == timestep + 1)  # type: ignore[misc]
-            assert browser_page.locator("kbd.held").count() == 1
+            assert browser_page.locator("#pad .held").count() == 1
             browser_page.keyboard.up(key)
             assert paddle(page) == column
 
@@ -91,14 +90,14 @@ def test_the_page_with_manual_control_and_with_an_agent(browser: Any, tmp_path: 
             page.wait_for(lambda state: state["mode"] == "dream" and state["horizon"] > 2)
             browser_page.locator(f"#{element}").check()
             page.wait_for(lambda state, name=name: state[name])  # type: ignore[misc]
-        assert browser_page.locator("#main-view canvas").count() == 3
-        assert browser_page.locator("#panels > article").count() >= 4
+        assert browser_page.locator(".main-view canvas").count() == 3
+        assert browser_page.locator(".panels > article").count() >= 4
         # In one call, because the cards change during play.
         left = "cards => cards.map(card => card.getBoundingClientRect().x)"
-        positions = browser_page.locator("#panels > article").evaluate_all(left)
+        positions = browser_page.locator(".panels > article").evaluate_all(left)
         assert max(positions) < 1280, "the panels do not overflow sideways"
-        main_view = browser_page.locator("#main-view").bounding_box()
-        controls = browser_page.locator(".controls").first.bounding_box()
+        main_view = browser_page.locator(".main-view").bounding_box()
+        controls = browser_page.locator("#controls").bounding_box()
         assert main_view["y"] + main_view["height"] <= controls["y"], "no overlap"
         browser_page.locator("#resync").click()
         page.wait_for(lambda state: state["horizon"] < 2)
@@ -109,7 +108,7 @@ def test_the_page_with_manual_control_and_with_an_agent(browser: Any, tmp_path: 
 
         # Seeking, and recording.
         page.wait_for(lambda state: state["newest"] > 120)
-        box = browser_page.locator("#timeline").bounding_box()
+        box = browser_page.locator(".timeline").bounding_box()
         browser_page.mouse.click(box["x"] + 0.1 * box["width"], box["y"] + 20)
         sought = page.wait_for(lambda state: not state["live"])
         assert sought["timestep"] < sought["newest"] - 20
@@ -133,8 +132,8 @@ def test_a_run_without_a_predictor_has_no_dream_mode(browser: Any, tmp_path: Pat
     with serving(session) as (address, _), open_page(browser, address) as page:
         page.wait_for(lambda state: state.get("timestep", 0) > 20)
         assert page.page.locator("#dream").is_disabled()
-        assert "no learned predictor" in page.page.locator("#status").inner_text()
-        inspection = page.page.locator("#inspection").text_content()
+        assert "no learned predictor" in page.page.locator("#dream").get_attribute("title")
+        inspection = page.page.locator(".inspection").text_content()
         for title in ("Action values", "Counts of CTS", "pseudo-count", "Surprise", "fire"):
             assert title in inspection
         assert page.page.evaluate("document.body.scrollHeight <= 720"), "the page fits 1280 x 720"
@@ -164,7 +163,7 @@ def test_pixels_are_erased_with_a_mouse_with_touch_and_with_keys(browser: Any) -
         assert page.state()["erased"] == 5, (
             "they stay erased, and no other is while none is pressed"
         )
-        assert "5 erased" in page.page.locator("#panels").text_content()
+        assert "5 erased" in page.page.locator(".panels").text_content()
         page.page.keyboard.press("x")
         page.wait_for(lambda state: state["erased"] == 0)
         page.page.keyboard.press("b")
@@ -197,16 +196,10 @@ def test_a_session_continues_on_a_reloaded_and_on_a_second_page(browser: Any) ->
         assert not thread.is_alive()
 
 
-OVERFLOWING = """() => [...document.querySelectorAll('body *:not(svg *)')].filter((node) => {
-  const { left, right, width } = node.getBoundingClientRect();
-  const block = getComputedStyle(node).display !== 'inline';
-  const wide = block && node.scrollWidth > node.clientWidth + 1;
-  return width && (wide || left < -0.5 || right > innerWidth + 0.5);
-}).map((node) => `${node.tagName} ${node.id} ${node.scrollWidth} ${node.clientWidth}`)"""
-"""Returns the elements that are wider than the window, or than their box."""
 OVERLAPPING = """() => {
-  const cards = innerWidth < 1100 ? 'article' : '#inspection'; // which scrolls from there on
-  const boxes = [...document.querySelectorAll(`header > *, #game > *, footer > *, ${cards}`)]
+  const cards = innerWidth < 1100 ? 'article' : '.inspection'; // which scrolls from there on
+  const parts = `header > *, .stage > *, #controls > *, footer > *, ${cards}`;
+  const boxes = [...document.querySelectorAll(parts)]
     .map((node) => [node.id || node.tagName, node.getBoundingClientRect()])
     .filter(([, box]) => box.width && box.height);
   return boxes.flatMap(([a, p], i) => boxes.slice(i + 1)
@@ -231,7 +224,7 @@ def test_the_page_fits_every_window_in_both_themes(browser: Any) -> None:
             page.wait_for(lambda state, t=timestep: state.get("timestep", 0) > t + 2)  # type: ignore[misc]
             assert page.page.evaluate(OVERFLOWING) == [], width
             assert page.page.evaluate(OVERLAPPING) == [], width
-            widths.append(page.page.locator("#main-view canvas").bounding_box()["width"])
+            widths.append(page.page.locator(".main-view canvas").bounding_box()["width"])
         figure = "document.querySelector('figure')"
         set_width = f"{figure}.style.getPropertyValue('--picture')"
         assert float(page.page.evaluate(set_width).removesuffix("px")) == widths[-1]
@@ -241,8 +234,8 @@ def test_the_page_fits_every_window_in_both_themes(browser: Any) -> None:
         assert widths[0] > 0.75 * 360
         assert widths[-1] > 900, "the picture uses the room"
         assert widths[1:] == sorted(widths[1:])
-        assert page.page.locator("#untrained").is_visible()
-        assert "made no update yet" in page.page.locator("#untrained").inner_text()
+        assert page.page.locator(".untrained").is_visible()
+        assert "made no update yet" in page.page.locator(".untrained").inner_text()
         color = "getComputedStyle(document.body).backgroundColor"
         before = page.page.evaluate(color)
         page.page.keyboard.press("t")
@@ -261,7 +254,7 @@ def test_the_page_is_used_without_a_mouse(browser: Any) -> None:
         page.page.emulate_media(reduced_motion="reduce")
         page.page.reload()
         page.wait_for(lambda state: state.get("playing") is False)
-        assert page.page.locator("#untrained").is_hidden()
+        assert page.page.locator(".untrained").is_hidden()
         for _ in range(5):
             timestep = page.state()["timestep"]
             page.page.keyboard.press("n")
@@ -269,28 +262,16 @@ def test_the_page_is_used_without_a_mouse(browser: Any) -> None:
         newest = page.state()["newest"]
         page.page.keyboard.press(",")
         page.wait_for(lambda state: state["timestep"] == newest - 1)
-        page.page.locator("#timeline").focus()
+        page.page.locator(".timeline").focus()
         page.page.keyboard.press("ArrowLeft")
         page.wait_for(lambda state: state["timestep"] == newest - 2)
-        assert page.page.locator("#timeline").get_attribute("aria-valuenow") == str(newest - 2)
+        assert page.page.locator(".timeline").get_attribute("aria-valuenow") == str(newest - 2)
         page.page.keyboard.press("Home")
         page.wait_for(lambda state: state["timestep"] == 0)
         page.page.keyboard.press("l")
         page.wait_for(lambda state: state["live"])
 
-        page.page.keyboard.press("?")
-        dialog = page.page.locator("#help-dialog")
-        assert dialog.is_visible()
-        keys = dialog.locator("tr td:first-child").all_inner_texts()
-        named = page.page.locator("[aria-keyshortcuts]").evaluate_all(
-            "nodes => nodes.map((node) => node.getAttribute('aria-keyshortcuts'))"
-        )
-        assert len(named) >= 10
-        assert {*named, ",", ".", "← →"} == {*keys}
-        page.page.keyboard.press("Escape")
-        assert dialog.is_hidden()
-
-        controls = page.page.locator("button, select, input, #timeline, #inspection")
+        controls = page.page.locator("button, select, input, .timeline, .inspection")
         ids = controls.evaluate_all(
             "nodes => nodes.filter(x => x.offsetParent && !x.disabled).map(x => x.id)"
         )
@@ -319,7 +300,7 @@ def test_the_page_is_used_without_a_mouse(browser: Any) -> None:
 def next_frame(socket: ClientConnection) -> dict[str, Any]:
     while isinstance(message := socket.recv(timeout=20), str):
         pass
-    state: dict[str, Any] = json.loads(message)["state"]
+    state: dict[str, Any] = json.loads(message)["players"][0]["state"]
     return state
 
 
@@ -328,7 +309,7 @@ def test_a_slow_page_is_sent_only_the_newest_frame() -> None:
         serving(dyna_session(60)) as (address, _),
         connect(address.replace("http", "ws") + "/play") as socket,
     ):
-        assert json.loads(socket.recv())["env"] == "catch"
+        assert json.loads(socket.recv())["players"][0]["env"] == "catch"
         received = [next_frame(socket)["timestep"] for _ in range(2)]
         with pytest.raises(TimeoutError):
             socket.recv(timeout=1.0)  # two frames are in flight, none is confirmed

@@ -12,6 +12,7 @@ import torch
 
 from reverie.experiments.runs import blocks as blocks_module
 from reverie.experiments.runs import checkpoints as checkpoints_module
+from reverie.experiments.runs import packed_state
 from reverie.experiments.runs.blocks import PARITY, Blocks, BlockWriter, xor
 from reverie.experiments.runs.checkpoints import Checkpoints
 from reverie.experiments.runs.files import open_own
@@ -23,7 +24,7 @@ SIZE = 64
 
 @pytest.fixture(autouse=True)
 def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (blocks_module, checkpoints_module):
+    for module in (blocks_module, packed_state):
         monkeypatch.setattr(module, "BLOCK_SIZE", SIZE)
     monkeypatch.setattr(blocks_module, "GROUP_SIZE", 4)
 
@@ -88,8 +89,8 @@ def test_any_single_block_may_be_lost(
     """Also one that both checkpoints share, and a parity; the next checkpoint heals it."""
     folder = saved(tmp_path).blocks.folder
     contents = files(tmp_path)
-    newest = checkpoints_module._names_of_files(*Checkpoints(tmp_path)._read_packed(3))
-    older = checkpoints_module._names_of_files(*Checkpoints(tmp_path)._read_packed(2))
+    newest = packed_state.names_of_files(Checkpoints(tmp_path)._read_packed(3))
+    older = packed_state.names_of_files(Checkpoints(tmp_path)._read_packed(2))
     assert len(newest & older) > 4
     assert len([name for name in newest if name.endswith(PARITY)]) >= 3
     for name in sorted(newest):
@@ -124,9 +125,7 @@ def test_two_lost_blocks_of_a_group_lose_the_newest_checkpoint_alone(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     checkpoints = saved(tmp_path)
-    newest, older = (
-        checkpoints_module._names_of_files(*checkpoints._read_packed(step)) for step in (3, 2)
-    )
+    newest, older = (packed_state.names_of_files(checkpoints._read_packed(step)) for step in (3, 2))
     for name in newest - older:
         (checkpoints.blocks.folder / name).unlink()
     assert equal(Checkpoints(tmp_path).load(), state_at(2))
@@ -226,8 +225,8 @@ def test_a_selected_part_is_loaded_without_the_blocks_of_the_rest(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     checkpoints = saved(tmp_path)
-    packed, _ = checkpoints._read_packed(3)
-    needed = set(packed["weights"][checkpoints_module.BLOCKS_KEY])
+    packed = checkpoints._read_packed(3).state
+    needed = set(packed["weights"][packed_state.BLOCKS_KEY])
     for path in checkpoints.blocks.folder.iterdir():
         if path.name not in needed:
             path.unlink()

@@ -20,7 +20,8 @@ from reverie.experiments.cli.main import main
 from reverie.experiments.config.experiment import Experiment
 from reverie.experiments.runs import checkpoints as checkpoints_module
 from reverie.experiments.runs.blocks import BLOCK_SIZE
-from reverie.experiments.runs.checkpoints import BLOCKS_KEY, Checkpoints
+from reverie.experiments.runs.checkpoints import Checkpoints
+from reverie.experiments.runs.packed_state import BLOCKS_KEY
 
 NAME = "0" * 64
 

@@ -10,7 +10,7 @@ from killed_runs import CATCH
 
 from reverie import train
 from reverie.experiments.cli import main as cli
-from reverie.experiments.runs import checkpoints
+from reverie.experiments.runs import packed_state
 from reverie.experiments.runs.checkpoints import Checkpoints
 from reverie.experiments.runs.run import Run
 from reverie.experiments.sessions.throughput import without_machine_metrics
@@ -35,7 +35,7 @@ def make_run(folder: Path) -> Run:
 @pytest.fixture(autouse=True)
 def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Stores tensors of small runs in blocks, as those of large runs are."""
-    monkeypatch.setattr(checkpoints, "BLOCK_SIZE", 1 << 14)
+    monkeypatch.setattr(packed_state, "BLOCK_SIZE", 1 << 14)
 
 
 def test_tidied_runs_continue_as_if_they_had_not_been(

@@ -28,7 +28,7 @@ from reverie.experiments.config.serialization import read_experiment
 from reverie.experiments.doctor import doctor
 from reverie.experiments.runs import blocks as blocks_module
 from reverie.experiments.runs import checkpoints as checkpoints_module
-from reverie.experiments.runs import random_state
+from reverie.experiments.runs import packed_state, random_state
 from reverie.experiments.runs.blocks import BLOCK_SIZE
 from reverie.experiments.runs.checkpoints import Checkpoints
 from reverie.experiments.runs.files import FORMAT, replacing
@@ -87,7 +87,7 @@ def test_only_changed_blocks_are_written(tmp_path: Path, monkeypatch: pytest.Mon
         written.append(path.name)
         return write(path)
 
-    for module in (checkpoints_module, blocks_module):
+    for module in (packed_state, blocks_module):
         monkeypatch.setattr(module, "replacing", record)
     ring = (
         torch.arange(8 * BLOCK_SIZE, dtype=torch.int64).remainder(251).to(torch.uint8).view(8, -1)

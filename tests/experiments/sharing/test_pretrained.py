@@ -70,9 +70,9 @@ def test_a_run_is_named_by_its_name(capsys: pytest.CaptureFixture[str]) -> None:
         pretrained("something else entirely")
 
 
-def test_what_was_imported_is_not_taken_for_untrained(tmp_path: Path) -> None:
+def test_what_was_imported_is_not_taken_for_untrained() -> None:
     setup = load_setup(pretrained("freeway"), device="cpu")
-    with closing(Session(setup, seed=0, video_folder=tmp_path)) as session:
+    with closing(Session(setup)) as session:
         assert session.dream is not None
         assert not session.view.untrained
 
