@@ -40,7 +40,7 @@ class ListOptions:
     Example: reverie data list runs/data --sort size
     """
 
-    folder: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="DIR")] = Path("runs")
+    folder: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="DIR")] = Path()
     """Folder that holds recordings."""
     sort: Literal["name", "return", "frames", "size"] = "name"
     """Order of the list: by name, or greatest first."""
