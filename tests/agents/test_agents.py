@@ -15,7 +15,7 @@ from reverie.agents.interface import Agent, AgentConfig
 from reverie.agents.loop import interact
 from reverie.envs.batched_env import BatchedEnv, spec_of
 from reverie.envs.catch import CatchConfig
-from reverie.experiments.runs import blocks, checkpoints
+from reverie.experiments.runs import blocks, packed_state
 from reverie.experiments.runs.files import replacing
 from reverie.experiments.runs.run import Run
 
@@ -117,7 +117,7 @@ def test_it_acts_without_the_buffers_of_its_checkpoint(
     config: AgentConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """All blocks are removed, and those that loading needs are put back."""
-    for module in (blocks, checkpoints):
+    for module in (blocks, packed_state):
         monkeypatch.setattr(module, "BLOCK_SIZE", 4096)
     config = shortened(config)
     experiment = Experiment(config, SMALL_CATCH, seed=1, total_timesteps=324, num_envs=4)
