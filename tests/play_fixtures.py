@@ -109,7 +109,7 @@ def serving(
         while not server.uvicorn.started:
             time.sleep(0.01)
         try:
-            yield f"http://127.0.0.1:{bound_socket.getsockname()[1]}", thread
+            yield server.address(bound_socket.getsockname()[1]), thread
         finally:
             server.uvicorn.should_exit = True
             thread.join(20)
