@@ -116,6 +116,11 @@ def serving(
             played.close()
 
 
+def socket_address(address: str) -> str:
+    """Return the address of the page's WebSocket, with the token."""
+    return address.replace("http", "ws").replace("/?", "/play?")
+
+
 OVERFLOWING = """() => [...document.querySelectorAll('body *:not(svg *)')].filter((node) => {
   const { left, right, width } = node.getBoundingClientRect();
   const block = getComputedStyle(node).display !== 'inline';

@@ -24,7 +24,7 @@ GIF_FRAME_SKIP = 2
 MIN_SIZE, MAX_SIZE = 16, 2048
 """Least and greatest height and width of an MP4 in pixels."""
 FRAGMENTS = {
-    "movflags": "empty_moov+default_base_moof", "frag_duration": "1000000", "flush_packets": "1",
+    "movflags": "empty_moov+delay_moov+default_base_moof", "frag_duration": "1000000", "flush_packets": "1",
 }  # fmt: skip
 """Options of FFmpeg's muxer by which a file can be played up to its last whole second."""
 
@@ -101,17 +101,17 @@ class VideoWriter:
                 os.truncate(partial, self._num_bytes)
                 if not self._num_bytes:
                     partial.unlink()
+            self._mp4.close()
             raise
         self._num_bytes += self._buffer.tell()
         self._buffer.seek(0)
         self._buffer.truncate()
 
     def failure(self, error: OSError) -> str:
-        """Return a clause about an error, after which nothing is added, and what is left."""
-        reason = error.strerror or str(error)
-        if self.partial and self.partial.exists():
-            return f"{reason}; up to there it is in {self.partial}"
-        return reason
+        """Return why the video has ended with an error, and what is left of it."""
+        kept = self.partial is not None and self.partial.exists()
+        left = f"{self.partial} is playable up to there" if kept else "nothing of it is kept"
+        return f"{error.strerror or error}; {left}"
 
     def _encode_gif(self) -> None:
         """Encode the GIF with one palette for all images."""

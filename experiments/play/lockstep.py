@@ -123,7 +123,8 @@ class Lockstep:
         try:
             change(video)
         except OSError as error:
-            self.video, self.recording_result = None, f"ended: {video.failure(error)}"
+            self.video = None
+            self.recording_result = f"{video.path} ended ({video.failure(error)})"
 
     def close(self) -> None:
         """Finish the video, and close the games."""
