@@ -253,7 +253,9 @@ def test_the_page_fits_every_window_in_both_themes(browser: Any) -> None:
         page.page.keyboard.press("t")
         assert page.page.evaluate(color) == before
         assert requests
-        assert all(url.startswith((address.partition("?")[0], "blob:")) for url in requests), "no other host"
+        assert all(url.startswith((address.partition("?")[0], "blob:")) for url in requests), (
+            "no other host"
+        )
         assert page.errors == []
 
 
