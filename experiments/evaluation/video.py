@@ -24,8 +24,10 @@ GIF_FRAME_SKIP = 2
 MIN_SIZE, MAX_SIZE = 16, 2048
 """Least and greatest height and width of an MP4 in pixels."""
 FRAGMENTS = {
-    "movflags": "empty_moov+delay_moov+default_base_moof", "frag_duration": "1000000", "flush_packets": "1",
-}  # fmt: skip
+    "movflags": "empty_moov+delay_moov+default_base_moof",
+    "frag_duration": "1000000",
+    "flush_packets": "1",
+}
 """Options of FFmpeg's muxer by which a file can be played up to its last whole second."""
 
 
@@ -62,7 +64,7 @@ class VideoWriter:
         if self._mp4 is None:
             import imageio.v3 as imageio  # slow to import
 
-            options = {"options": FRAGMENTS} if self.partial else {}
+            options: dict[str, Any] = {"options": FRAGMENTS} if self.partial else {}
             self._mp4 = imageio.imopen(
                 self._buffer, "w", plugin="pyav", extension=".mp4", **options
             )

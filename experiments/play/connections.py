@@ -7,7 +7,6 @@ keep nobody out, and a client that does not read what it is sent is dropped.
 import re
 import secrets
 from asyncio import Transport
-from typing import Any
 
 from starlette.datastructures import MutableHeaders
 from starlette.requests import HTTPConnection
@@ -27,8 +26,11 @@ NO_TOKEN = """<!doctype html>
 <html lang="en"><meta charset="utf-8"><meta name="color-scheme" content="light dark">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>reverie play</title>
-<body style="font: 16px/1.5 system-ui, sans-serif; max-width: 36em; margin: 15vh auto; padding: 1em">
-<h1 style="font-size: 1.25em">This address lacks its token</h1>
+<style>
+  body { font: 16px/1.5 system-ui, sans-serif; max-width: 36em; margin: 15vh auto; padding: 0 1em }
+  h1 { font-size: 1.25em }
+</style>
+<h1>This address lacks its token</h1>
 <p>Open the whole address, with <code>?token=</code>, that <code>reverie play</code> has printed in
 its terminal when it started. Each start has a new one.</p>
 """
@@ -56,7 +58,7 @@ class TokenRequired:
             await send(message)
 
         offered = given or "", connection.cookies.get(name, "")
-        if any([secrets.compare_digest(x.encode(), self.token.encode()) for x in offered]):
+        if any(secrets.compare_digest(x.encode(), self.token.encode()) for x in offered):
             await self.app(scope, receive, send_with_cookie)
         elif scope["type"] == "websocket":
             await WebSocket(scope, receive, send).close(1008)
@@ -79,7 +81,7 @@ class BoundedConnection(H11Protocol):
     @property
     def is_waiting(self) -> bool:
         """Whether the first request has not arrived; one that became a WebSocket has."""
-        return self.cycle is None and self in self.connections
+        return self in self.connections and not self.cycle
 
     def close_if_waiting(self) -> None:
         """Close the connection if its first request has not arrived."""

@@ -5,7 +5,7 @@ import socket
 import tempfile
 import webbrowser
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -175,11 +175,11 @@ def serve(played: Lockstep | Playback, options: PlayOptions) -> None:
 @contextmanager
 def _browser(address: str) -> Iterator[None]:
     """Open an address in a browser by a file, as other users see the arguments of processes."""
-    try:
-        file = tempfile.NamedTemporaryFile("w", suffix=".html")
-    except OSError as error:
-        raise UsageError(f"--open needs a temporary file ({error}); remove it.") from error
-    with file:
+    with ExitStack() as stack:
+        try:
+            file = stack.enter_context(tempfile.NamedTemporaryFile("w", suffix=".html"))
+        except OSError as error:
+            raise UsageError(f"--open needs a temporary file ({error}); remove it.") from error
         file.write(f'<meta http-equiv="refresh" content="0; url={address}">')
         file.flush()
         webbrowser.open(Path(file.name).as_uri())

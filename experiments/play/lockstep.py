@@ -115,7 +115,8 @@ class Lockstep:
             self.video, self.recording_result = VideoWriter(path, self.speed, live=True), ""
             self._record(self.video, lambda video: video.add(self.render()))
         elif not recording and self.video is not None:
-            video, self.video, self.recording_result = self.video, None, str(self.video.path)
+            video, self.recording_result = self.video, str(self.video.path)
+            self.video = None
             self._record(video, VideoWriter.close)
 
     def _record(self, video: VideoWriter, change: Callable[[VideoWriter], None]) -> None:

@@ -74,7 +74,7 @@ def test_a_browser_keeps_the_token_over_reloads(tmp_path: Path, monkeypatch: Any
                 wide = stranger.page.evaluate("document.documentElement.scrollWidth")
                 assert wide <= width
         opened = list[str]()
-        monkeypatch.setattr(launch.webbrowser, "open", opened.append)
+        monkeypatch.setattr("webbrowser.open", opened.append)
         with launch._browser(address):
             file = Path(opened[0].removeprefix("file://"))
             assert file.stat().st_mode & 0o077 == 0
@@ -126,9 +126,8 @@ def test_a_client_that_pings_and_does_not_read_is_dropped(monkeypatch: Any) -> N
         with connect(socket_address(address), max_queue=1) as page:  # reads no more than one frame
             pings = b"\x89\xfd\0\0\0\0" + bytes(125)
             page.socket.settimeout(20)
-            with pytest.raises(OSError):
-                for _ in range(2000):
-                    page.socket.sendall(pings * 500)
+            with pytest.raises(ConnectionError):
+                page.socket.sendall(pings * 1_000_000)
         with connect(socket_address(address)) as page:
             page.recv(timeout=20)
 
@@ -146,7 +145,7 @@ def test_with_64_descriptors_idle_sockets_do_not_keep_out_the_page_and_sigterm_e
     assert process.stderr
     with process, ExitStack() as stack:
         printed = next(line for line in process.stdout if line.startswith("Playing"))
-        address = re.search(r"http://\S+", printed)[0]
+        address = re.findall(r"http://\S+", printed)[0]
         port = urlsplit(address).port
         for _ in range(100):
             stack.enter_context(socket.create_connection(("127.0.0.1", port)))

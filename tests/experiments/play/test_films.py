@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from reverie.experiments.cli import main as cli
-from reverie.experiments.evaluation.video import VideoWriter
+from reverie.experiments.evaluation.video import Image, VideoWriter
 from reverie.experiments.play.lockstep import Lockstep
 from reverie.experiments.play.session import Session
 
@@ -37,6 +37,12 @@ def test_a_film_is_playable_while_it_is_written(tmp_path: Path) -> None:
     assert len(imageio.imread(film.path, plugin="pyav")) == len(levels)
 
 
+def write(film: VideoWriter, images: Image) -> None:
+    for image in images:
+        film.add(image)
+    film.close()
+
+
 @contextmanager
 def disk_of(num_bytes: int) -> Iterator[None]:
     """Limit the size of files, in place of the room on the disk."""
@@ -54,9 +60,7 @@ def test_on_a_full_disk_a_film_keeps_its_whole_fragments(tmp_path: Path) -> None
         film = VideoWriter(tmp_path / "film.mp4", live=True)
         assert film.partial
         with disk_of(num_bytes), pytest.raises(OSError, match="too large") as error:
-            for image in noise:
-                film.add(image)
-            film.close()
+            write(film, noise)
         text = film.failure(error.value)
         assert text.startswith("File too large; ")
         assert (text.endswith(f"; {film.partial} is playable up to there")) == kept
