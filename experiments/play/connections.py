@@ -7,6 +7,7 @@ keep nobody out, and a client that does not read what it is sent is dropped.
 import re
 import secrets
 from asyncio import Transport
+from typing import Any
 
 from starlette.datastructures import MutableHeaders
 from starlette.requests import HTTPConnection
@@ -30,7 +31,7 @@ NO_TOKEN = """<!doctype html>
   body { font: 16px/1.5 system-ui, sans-serif; max-width: 36em; margin: 15vh auto; padding: 0 1em }
   h1 { font-size: 1.25em }
 </style>
-<h1>This address lacks its token</h1>
+<h1>This address has no valid token</h1>
 <p>Open the whole address, with <code>?token=</code>, that <code>reverie play</code> has printed in
 its terminal when it started. Each start has a new one.</p>
 """
@@ -69,9 +70,12 @@ class TokenRequired:
 class BoundedConnection(H11Protocol):
     """A connection that is closed unless its first request arrives in time or before its turn."""
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.opened = self.loop.time()
+
     def connection_made(self, transport: Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        self.opened = self.loop.time()
         self.loop.call_later(REQUEST_SECONDS, self.close_if_waiting)
         connections = [x for x in self.connections if isinstance(x, BoundedConnection)]
         waiting = sorted((x for x in connections if x.is_waiting), key=lambda x: x.opened)
