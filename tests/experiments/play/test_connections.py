@@ -144,6 +144,7 @@ def test_with_64_descriptors_idle_sockets_do_not_keep_out_the_page_and_sigterm_e
     assert process.stdout
     assert process.stderr
     with process, ExitStack() as stack:
+        stack.callback(process.kill)
         printed = next(line for line in process.stdout if line.startswith("Playing"))
         address = re.findall(r"http://\S+", printed)[0]
         port = urlsplit(address).port
