@@ -109,11 +109,16 @@ def serving(
         while not server.uvicorn.started:
             time.sleep(0.01)
         try:
-            yield f"http://127.0.0.1:{bound_socket.getsockname()[1]}", thread
+            yield server.address(bound_socket.getsockname()[1]), thread
         finally:
             server.uvicorn.should_exit = True
             thread.join(20)
             played.close()
+
+
+def socket_address(address: str) -> str:
+    """Return the address of the page's WebSocket, with the token."""
+    return address.replace("http", "ws").replace("/?", "/play?")
 
 
 OVERFLOWING = """() => [...document.querySelectorAll('body *:not(svg *)')].filter((node) => {

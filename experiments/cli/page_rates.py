@@ -105,7 +105,7 @@ def _open_page(chromium: Any, preset: str, env: EnvConfig) -> Iterator[Any]:
         thread = threading.Thread(target=server.run, args=([bound_socket],), daemon=True)
         thread.start()
         page = chromium.new_page(viewport={"width": 1280, "height": 720})
-        page.goto(f"http://127.0.0.1:{bound_socket.getsockname()[1]}")
+        page.goto(server.address(bound_socket.getsockname()[1]))
         time.sleep(1.0)
         yield page
         page.close()

@@ -1,16 +1,19 @@
 """Videos as MP4 or GIF files, written image by image; only complete files appear."""
 
 import io
+import os
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image as Pillow
 
 from ...envs.interface import TimeStep, Transition
-from ..runs.files import write_file
+from ..runs.files import make_folder, sync_folder, write_file
 
 Image = NDArray[np.uint8]
 """[H, W] gray or [H, W, 3]."""
@@ -20,18 +23,29 @@ GIF_FRAME_SKIP = 2
 """A GIF keeps one image in this many, and the last."""
 MIN_SIZE, MAX_SIZE = 16, 2048
 """Least and greatest height and width of an MP4 in pixels."""
+FRAGMENTS = {
+    "movflags": "empty_moov+delay_moov+default_base_moof",
+    "frag_duration": "1000000",
+    "flush_packets": "1",
+}
+"""Options of FFmpeg's muxer by which a file can be played up to its last whole second."""
 
 
 class VideoWriter:
     """Writes images of one size to an MP4 or GIF file; ``length`` is the number of images added.
 
     Images of any size are fitted to the format (see ``fit``). The video is encoded in memory, an
-    MP4 while images are added. A GIF loops forever.
+    MP4 while images are added. A GIF loops forever. A ``live`` MP4 is written while images are
+    added instead, to a file beside ``path`` that can be played even if the process is killed.
     """
 
-    def __init__(self, path: Path, frames_per_second: int = 15) -> None:
+    def __init__(self, path: Path, frames_per_second: int = 15, *, live: bool = False) -> None:
         self.path, self.frames_per_second, self.length = path, frames_per_second, 0
-        self._buffer = io.BytesIO()
+        self.partial: Path | None = None
+        """Of a live MP4, until it is complete."""
+        if live and path.suffix == ".mp4":
+            self.partial = path.with_name(f"{path.stem}.partial-{uuid4().hex[:8]}.mp4")
+        self._buffer, self._num_bytes = io.BytesIO(), 0
         self._mp4: Any = None
         self._gif: list[Pillow.Image] = []
         self._skipped: Pillow.Image | None = None
@@ -50,9 +64,14 @@ class VideoWriter:
         if self._mp4 is None:
             import imageio.v3 as imageio  # slow to import
 
-            self._mp4 = imageio.imopen(self._buffer, "w", plugin="pyav", extension=".mp4")
+            options: dict[str, Any] = {"options": FRAGMENTS} if self.partial else {}
+            self._mp4 = imageio.imopen(
+                self._buffer, "w", plugin="pyav", extension=".mp4", **options
+            )
             self._mp4.init_video_stream("libx264", fps=self.frames_per_second)
         self._mp4.write_frame(np.ascontiguousarray(image))
+        if self.partial:
+            self._append(self.partial)
 
     def close(self) -> None:
         """Finish the file; none is written if no image was added."""
@@ -60,9 +79,41 @@ class VideoWriter:
             self._mp4.close()
         if self._gif:
             self._encode_gif()
-        if self.length:
+        if self.partial and self.length:
+            self._append(self.partial)
+            with open(self.partial, "rb") as file:
+                os.fsync(file.fileno())
+            self.partial.replace(self.path)
+            sync_folder(self.path.parent)
+        elif self.length:
             write_file(self.path, self._buffer.getvalue())
         self._buffer.close()
+
+    def _append(self, partial: Path) -> None:
+        """Append whole fragments to a file, from which those that do not fit are removed.
+
+        FFmpeg itself writes to memory, as it crashes after a write that has failed.
+        """
+        make_folder(partial.parent)
+        try:
+            with open(partial, "ab") as file:
+                file.write(self._buffer.getvalue())
+        except OSError:
+            with suppress(OSError):
+                os.truncate(partial, self._num_bytes)
+                if not self._num_bytes:
+                    partial.unlink()
+            self._mp4.close()
+            raise
+        self._num_bytes += self._buffer.tell()
+        self._buffer.seek(0)
+        self._buffer.truncate()
+
+    def failure(self, error: OSError) -> str:
+        """Return why the video has ended with an error, and what is left of it."""
+        kept = self.partial is not None and self.partial.exists()
+        left = f"{self.partial} is playable up to there" if kept else "nothing of it is kept"
+        return f"{error.strerror or error}; {left}"
 
     def _encode_gif(self) -> None:
         """Encode the GIF with one palette for all images."""

@@ -2,8 +2,10 @@
 
 import importlib.util
 import socket
+import tempfile
 import webbrowser
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -12,11 +14,11 @@ import torch
 import tyro
 
 from ...envs.checks import at_least, check, within
-from ...envs.errors import UsageError
+from ...envs.errors import Interrupted, UsageError
 from ..config.arguments import parse_flags, take_imports
 from ..evaluation.video import VideoWriter
 from ..runs.outputs import check_writable
-from ..runs.runtime import pick_threads
+from ..runs.runtime import interrupts, pick_threads, raising_interrupted
 from .lockstep import Lockstep, check_comparable
 from .moment_file import SUFFIX, read_moment_file
 from .playback import Playback
@@ -88,7 +90,6 @@ def play(argv: list[str]) -> int:
     try:
         if options.video is not None:
             record_video(played, options.video, options.timesteps)
-            print(f"{options.timesteps} timesteps in {options.video}")
         else:
             serve(played, options)
     finally:
@@ -129,19 +130,26 @@ def open_sessions(options: PlayOptions) -> Lockstep:
 
 
 def record_video(played: Lockstep, path: Path, timesteps: int) -> None:
-    """Play for a number of timesteps and record them, after the present one."""
-    video = VideoWriter(path, played.speed)
+    """Play for a number of timesteps and record them, after the present one.
+
+    SIGINT, SIGTERM and SIGHUP end the video after the current timestep, with Interrupted.
+    """
+    video = VideoWriter(path, played.speed, live=True)
     try:
-        video.add(played.render())
-        for _ in range(timesteps):
-            played.step()
+        with interrupts() as received:
             video.add(played.render())
-        video.close()
+            while video.length <= timesteps and not received:
+                played.step()
+                video.add(played.render())
+            video.close()
     except OSError as error:
         raise UsageError(
-            f"The video {path} cannot be written ({error.strerror or error}); "
+            f"The video {path} cannot be written ({video.failure(error)}); "
             "choose another path with --video."
         ) from error
+    print(f"{video.length - 1} timesteps in {path}")
+    if received:
+        raise Interrupted(received[0])
 
 
 def serve(played: Lockstep | Playback, options: PlayOptions) -> None:
@@ -152,16 +160,30 @@ def serve(played: Lockstep | Playback, options: PlayOptions) -> None:
     port = bound_socket.getsockname()[1]
     if port != options.port:
         print(f"Port {options.port} is busy; using {port}.")
-    url = f"http://127.0.0.1:{port}"
-    names = " and ".join(filter(None, (options.run, options.other)))
-    print(f"Playing {names} on {url} (remote: ssh -L {port}:127.0.0.1:{port})")
+    server = Server(played)
+    address = server.address(port)
+    print(f"Playing {' and '.join(filter(None, (options.run, options.other)))} on {address}")
+    print(f"From another machine: ssh -L {port}:127.0.0.1:{port} HOST, then the same address")
     if isinstance(played, Lockstep) and (reason := played.first.setup.no_dream_reason):
         print(f"Watch mode only. {reason}")
     print("Close the page to stop.", flush=True)
-    if options.open:
-        webbrowser.open(url)
-    Server(played).run([bound_socket])
+    with raising_interrupted(), _browser(address) if options.open else nullcontext():
+        server.run([bound_socket])
     print("The page was closed.")
+
+
+@contextmanager
+def _browser(address: str) -> Iterator[None]:
+    """Open an address in a browser by a file, as other users see the arguments of processes."""
+    with ExitStack() as stack:
+        try:
+            file = stack.enter_context(tempfile.NamedTemporaryFile("w", suffix=".html"))
+        except OSError as error:
+            raise UsageError(f"--open needs a temporary file ({error}); remove it.") from error
+        file.write(f'<meta http-equiv="refresh" content="0; url={address}">')
+        file.flush()
+        webbrowser.open(Path(file.name).as_uri())
+        yield
 
 
 def check_extra() -> None:

@@ -4,7 +4,7 @@ Episode k of all has the same seed. Whoever ends it first waits for the others, 
 the next one together.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -94,7 +94,7 @@ class Lockstep:
             else:
                 session.wait()
         if self.video:
-            self.video.add(self.render())
+            self._record(self.video, lambda video: video.add(self.render()))
         return True
 
     def render(self) -> Image:
@@ -112,15 +112,20 @@ class Lockstep:
         if recording and self.video is None:
             timestamp = datetime.now().strftime("%Y%m%d-%H%M%S")
             path = self.video_folder / f"{self.first.mode}-{timestamp}.mp4"
-            self.video, self.recording_result = VideoWriter(path, self.speed), ""
-            self.video.add(self.render())
+            self.video, self.recording_result = VideoWriter(path, self.speed, live=True), ""
+            self._record(self.video, lambda video: video.add(self.render()))
         elif not recording and self.video is not None:
-            video, self.video = self.video, None
-            try:
-                video.close()
-                self.recording_result = str(video.path)
-            except OSError as error:
-                self.recording_result = f"failed: {error}"
+            video, self.recording_result = self.video, str(self.video.path)
+            self.video = None
+            self._record(video, VideoWriter.close)
+
+    def _record(self, video: VideoWriter, change: Callable[[VideoWriter], None]) -> None:
+        """Change a video, whose recording ends if it cannot be written; play goes on."""
+        try:
+            change(video)
+        except OSError as error:
+            self.video = None
+            self.recording_result = f"{video.path} ended ({video.failure(error)})"
 
     def close(self) -> None:
         """Finish the video, and close the games."""

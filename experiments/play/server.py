@@ -8,6 +8,7 @@ closed.
 import asyncio
 import json
 import re
+import secrets
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -28,6 +29,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from ...envs.errors import UsageError
 from ..runs.files import to_json
+from .connections import BoundedConnection, BoundedSocket, TokenRequired
 from .lockstep import Lockstep
 from .moment_file import MAX_FILE_BYTES, SUFFIX, read_moment
 from .playback import Playback
@@ -41,6 +43,8 @@ RECONNECT_SECONDS = 3.0
 """Time in which a closed page may reconnect, for example on a reload."""
 MAX_MESSAGE_BYTES = 1 << 16
 """Of a message from the page; a larger one closes the connection."""
+BACKLOG = 8
+"""Connections that are accepted at once, before any of them can be closed."""
 BODY_SECONDS = 20.0
 """Time in which a file must arrive."""
 SOCKETS = "ws://127.0.0.1:* ws://localhost:*"
@@ -104,23 +108,39 @@ class Server:
         self.socket: WebSocket | None = None
         """Of the open page."""
         self.error: BaseException | None = None
+        self.token = secrets.token_urlsafe(24)
+        """Of the address: other users of this machine, who do not know it, are refused."""
         app = Starlette(
             routes=[
                 WebSocketRoute("/play", self.serve_socket),
                 Route("/moment", self.serve_moment, methods=["GET", "POST"]),
                 Mount("/", PageFiles(directory=PAGE_FOLDER, html=True)),
             ],
-            middleware=[Middleware(TrustedHostMiddleware, allowed_hosts=ALLOWED_HOSTS)],
+            middleware=[
+                Middleware(TrustedHostMiddleware, allowed_hosts=ALLOWED_HOSTS),
+                Middleware(TokenRequired, token=self.token),
+            ],
         )
         config = uvicorn.Config(
             app, log_level="warning", lifespan="off", ws_max_size=MAX_MESSAGE_BYTES,
+            http=BoundedConnection, ws=BoundedSocket, backlog=BACKLOG, loop="asyncio",
             timeout_graceful_shutdown=1,
         )  # fmt: skip
         self.uvicorn = uvicorn.Server(config)
 
+    def address(self, port: int) -> str:
+        """Return the address of the page, which has the token."""
+        return f"http://127.0.0.1:{port}/?token={self.token}"
+
     def run(self, sockets: list[Any]) -> None:
-        """Serve until the page is closed; raises the error that stopped the session, if any."""
-        self.uvicorn.run(sockets)
+        """Serve until the page is closed; raises the error that stopped the session, if any.
+
+        At its end, also by a signal, no step is running.
+        """
+        try:
+            self.uvicorn.run(sockets)
+        finally:
+            self.clock.thread.shutdown(cancel_futures=True)
         if self.error is not None:
             raise self.error
 
@@ -233,6 +253,7 @@ class PageFiles(StaticFiles):
         response = await super().get_response(path, scope)
         response.headers["content-security-policy"] = SECURITY_POLICY
         response.headers["cache-control"] = "no-store"
+        response.headers["referrer-policy"] = "no-referrer"  # it would hold the token
         return response
 
 

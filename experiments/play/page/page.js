@@ -42,7 +42,7 @@ socket.addEventListener("close", ({ code }) => {
   get("connecting").hidden = true;
   get("disconnected").textContent = code === 4001
     ? "This run was opened on another page."
-    : "The session has ended. Start reverie play again, and reload this page.";
+    : "The session has ended. Start reverie play again, and open the address that it prints.";
   get("disconnected").hidden = false;
 });
 

@@ -26,7 +26,7 @@ from reverie.experiments.play.messages import execute
 from reverie.experiments.play.session import Session
 from reverie.experiments.play.setup import load_setup
 
-from play_fixtures import panels_by_title
+from play_fixtures import panels_by_title, socket_address
 
 
 def test_a_busy_port_is_skipped() -> None:
@@ -165,12 +165,13 @@ def test_the_command_prints_the_pages_address_and_ends_when_the_page_is_closed(r
             env=os.environ | {"PYTHONUNBUFFERED": "1"},
         )  # fmt: skip
         assert process.stdout is not None
-        lines = [next(process.stdout) for _ in range(4)]
+        lines = [next(process.stdout) for _ in range(5)]
     assert lines[0].startswith(f"Port {port} is busy; using ")
-    assert lines[2].startswith("Watch mode only. This run has no learned predictor")
-    address = re.search(r"http://(127\.0\.0\.1:\d+)", lines[1])
+    assert lines[2].startswith("From another machine: ssh -L ")
+    assert lines[3].startswith("Watch mode only. This run has no learned predictor")
+    address = re.search(r"http://127\.0\.0\.1:\d+/\?token=\S{32}$", lines[1])
     assert address
-    with connect(f"ws://{address[1]}/play") as page:
+    with connect(socket_address(address[0])) as page:
         assert json.loads(page.recv())["players"][0]["env"] == "catch"
     assert process.wait(30) == 0
     process.stdout.close()
