@@ -236,7 +236,7 @@ class Process:
             "callbacks": {name: state for name, state in states.items() if state},
             "random_state": self.generators or random_state.capture(),
         }
-        self.run.checkpoints.save(self.step, state, self.run.mark_lines())
+        self.run.checkpoints.save(self.step, state, self.run.mark_files(self.step))
 
 
 def drive(
