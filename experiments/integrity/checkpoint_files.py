@@ -101,7 +101,9 @@ def _check_blocks(state: CheckpointFiles) -> None:
     for step, packed in state.packed.items():
         of_state = {name for name, size in sizes_of_blocks(packed).items() if size is not None}
         if missing := of_state & lost:
-            state.damages[step] = f"{count(len(missing), 'block')} lost, beyond what parity restores"
+            state.damages[step] = (
+                f"{count(len(missing), 'block')} lost, beyond what parity restores"
+            )
 
 
 def _write_restored(state: CheckpointFiles, number: int) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 
 from ...envs.errors import UsageError
 from ..runs.files import check_format, open_own, read_json
-from ..runs.jsonl import Mark
+from ..runs.jsonl import Mark, read_content
 from ..runs.run import Run
 from ..runs.scores import Scores
 from .findings import Finding, set_aside, unreadable
@@ -42,7 +42,7 @@ def check_end(run: Run, step: int) -> Iterator[Finding]:
     """Yield a finding if a finished run does not have the checkpoint of its end."""
     path = run.folder / "finished"
     try:
-        content = path.read_bytes() if path.exists() else None
+        content = read_content(path) if path.exists() else None
     except OSError as error:
         yield unreadable(path, error)
         return

@@ -4,13 +4,13 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from ...envs.errors import FolderBusy, RunError, UsageError
+from ...envs.errors import FolderBusy, UsageError
 from ..runs.disk_errors import reporting_disk_errors
 from ..runs.folder_lock import is_locked, locked
 from ..runs.run import Run
 from .checkpoint_files import CheckpointFiles, check_checkpoints
 from .description_files import check_descriptions, check_end
-from .findings import Report, find_aside, find_partial_files
+from .findings import Report, count, find_aside, find_partial_files
 from .log_files import check_events, check_rows
 from .recording_files import check_recording, is_recording
 
@@ -96,17 +96,17 @@ def check_run(folder: Path) -> Report:
         *find_partial_files(folder),
         *find_aside(folder),
     ]
-    steps = " and ".join(f"{step:,}" for step in state.whole)
-    report.contents = (
-        f"{len(state.whole)} of {len(state.packed | state.damages)} checkpoints ({steps or 'none'}), "
-        f"{state.num_bytes / 1e6:,.1f} MB"
-    )
+    number, size = len(state.packed | state.damages), f"{state.num_bytes / 1e6:,.1f} MB"
+    at = f" (of {' and '.join(f'{step:,}' for step in state.whole)})" if state.whole else ""
+    report.contents = f"{len(state.whole)} of {count(number, 'checkpoint')} whole{at}, {size}"
     report.outlook = _outlook(state)
     return report
 
 
 def _outlook(state: CheckpointFiles) -> str:
     """Return what training continues from."""
+    if state.whole and (state.checkpoints.folder.parent / "finished").exists():
+        return f"A longer training continues from the checkpoint of step {state.whole[-1]:,}."
     if state.whole:
         return f"Training continues from the checkpoint of step {state.whole[-1]:,}."
     if state.damages:

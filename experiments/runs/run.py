@@ -171,7 +171,7 @@ class Run:
             file.writelines(f"{to_json(row)}\n" for row in rows)
 
     def mark_files(self, step: int) -> dict[str, Mark]:
-        """Sync the .jsonl and TensorBoard's files; return the marks for a checkpoint of ``step``."""
+        """Sync the logs, and return the marks of the run's files for a checkpoint of ``step``."""
         events = (path.name for path in self.folder.iterdir() if is_own(path, EVENT_NAME))
         for name in (*REQUIRED_FIELDS, *events):
             self._markers.setdefault(name, Marker(self.folder / name))
