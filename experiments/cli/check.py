@@ -33,7 +33,7 @@ def run(argv: list[str]) -> int:
     options = parse_flags(CheckOptions, argv, "reverie check")
     folders = find_folders(options.folder)
     alone = folders == [options.folder]
-    rows, status, damaged = [("folder", "kind", "state", "contents")], 0, False
+    rows, status, damaged = [("state", "kind", "contents", "folder")], 0, False
     for folder in folders:
         try:
             report, done = (
@@ -42,12 +42,12 @@ def run(argv: list[str]) -> int:
         except (FolderBusy, RunError) as error:
             if alone:
                 raise
-            rows.append((_name(folder, options.folder), "", "not checked", str(error)))
+            rows.append(("not checked", "", str(error), _name(folder, options.folder)))
             status = 1
             continue
         found = report.damages
         state = count(len(found), "damage") if found else "whole"
-        rows.append((_name(folder, options.folder), report.kind, state, report.contents))
+        rows.append((state, report.kind, report.contents, _name(folder, options.folder)))
         if alone or report.findings or done:
             print(_text(report, done) + "\n" * (not alone))
         status, damaged = status or bool(found), damaged or any(x.repair for x in report.findings)

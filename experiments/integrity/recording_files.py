@@ -16,7 +16,7 @@ CHUNK = 4096
 
 def is_recording(folder: Path) -> bool:
     """Return whether a folder holds a recording, also an unfinished one."""
-    return (folder / MANIFEST).exists() or (folder / UNFINISHED).exists()
+    return (folder / MANIFEST).is_file() or (folder / UNFINISHED).is_file()
 
 
 def check_recording(folder: Path) -> Report:
