@@ -229,16 +229,14 @@ def test_damages_of_recordings_are_found(
     damage: Callable[[Path], None], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     root = tmp_path / "recordings"
-    argv = ["collect", "random", "--env", "catch"]
-    assert (
-        main(["collect", "random", "env:catch", "--frames", "60", "--folder", str(root / "a")]) == 0
-    ), argv
+    argv = ["collect", "random", "env:catch", "--frames", "60", "--folder", str(root / "a")]
+    assert main(argv) == 0
     assert main(["check", str(root / "a")]) == 0
     for name in ("manifest.json", "00000.frames", "00000.npz"):
         folder = root / f"without-{name}"
         shutil.copytree(root / "a", folder)
         damage(folder / name)
-        if (damage, name) != (remove, "manifest.json"):
+        if name != "manifest.json" or damage is truncate:  # it is in no checkpoint
             assert main(["check", str(folder)]) == 1, name
     capsys.readouterr()
     assert main(["check", str(root)]) == 1
