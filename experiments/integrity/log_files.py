@@ -51,7 +51,7 @@ def check_events(run: Run, marks: dict[str, Mark]) -> Iterator[Finding]:
         pieces = list(read_pieces(data, start))
         if bad := sum(end - begin for begin, end, whole in pieces if not whole):
             yield Finding(
-                f"{path} has {count(bad, 'byte')} that are no whole event, and TensorBoard stops "
+                f"{path} has {count(bad, 'byte')} outside whole events, and TensorBoard stops "
                 "there.",
                 partial(_keep_events, path),
             )
@@ -92,4 +92,4 @@ def _keep_events(path: Path) -> str:
     before = read_events(aside) if aside.exists() else b""
     write_file(aside, before + rest)
     write_file(path, kept)
-    return f"{count(len(rest), 'byte')} of {path.name} are kept in {aside.name}."
+    return f"{count(len(rest), 'byte')} of {path.name} moved to {aside.name}."
