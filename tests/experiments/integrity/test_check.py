@@ -98,7 +98,9 @@ CONTINUED = (
 """Files after whose damage training goes on in a test."""
 
 
-@pytest.mark.parametrize("damage", [remove, truncate, flip])
+@pytest.mark.parametrize(
+    "damage", [flip, *(pytest.param(x, marks=pytest.mark.long) for x in (remove, truncate))]
+)
 def test_every_single_damage_is_found_and_a_repaired_run_goes_on(
     damage: Callable[[Path], None],
     whole: Path,
