@@ -24,7 +24,7 @@ ORDER = (
         "experiments.reporting",
         "experiments.sessions",
     ),
-    ("experiments.interchange", "experiments.training"),
+    ("experiments.integrity", "experiments.interchange", "experiments.training"),
     ("experiments.inspectors", "experiments.sharing"),
     (
         "experiments.ablation",

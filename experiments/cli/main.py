@@ -21,6 +21,7 @@ USAGES = {
     "sweep": ("PRESET --FLAG LOW..HIGH", "Search settings: --trials N --halving N, --dry-run."),
     "runs": ("[DIR]", "List runs: --where SETTING=VALUE, --tidy, --delete."),
     "compare": ("RUN RUN", "Say what differs between two runs."),
+    "check": ("RUN", "Verify the files of runs and recordings: --repair."),
     "report": ("DIR ...", "Write the results of runs as HTML and Markdown."),
     "collect": ("RUN | random", "Record frames: --frames N --format own|gray|rgb."),
     "data": ("COMMAND", "List recordings, show, convert and replay them."),

@@ -8,7 +8,7 @@ one lost block from the others. Whoever stores blocks keeps their names, and the
 import hashlib
 import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -96,13 +96,35 @@ class Blocks:
 
         list(self.workers.map(verify, {group[0] for group in groups}))
 
-    def are_whole(self, names: Iterable[str]) -> bool:
-        """Read blocks and parities; return whether all are as they were written."""
-        try:
-            list(self.workers.map(self._read_whole, names))
-        except (DamagedBlock, OSError):
-            return False
-        return True
+    def damaged(self, names: Iterable[str]) -> set[str]:
+        """Read blocks and parities; return the names of those that are not as they were written."""
+
+        def is_damaged(name: str) -> bool:  # in small pieces, which stay in the CPU's cache
+            self._verified.discard(name)
+            with suppress(OSError), open_own(self.folder / name, "rb") as file:
+                if os.fstat(file.fileno()).st_size <= BLOCK_SIZE:
+                    found = hashlib.file_digest(file, "sha256").hexdigest()
+                    if found == name.removesuffix(PARITY):
+                        self._verified.add(name)
+                        return False
+            return True
+
+        names = list(names)
+        return {x for x, bad in zip(names, self.workers.map(is_damaged, names), strict=True) if bad}
+
+    def restore(self, sizes: Mapping[str, int | None], groups: Sequence[Group]) -> set[str]:
+        """Restore damaged blocks, of these sizes, and parities; return the names of the lost ones.
+
+        What was restored helps to restore others, as a block may be in several groups.
+        """
+        lost, before = set(sizes), -1
+        while len(lost) != before:
+            before = len(lost)
+            for name in sorted(lost):
+                with suppress(DamagedBlock):
+                    self.restored[name] = self._restore(name, groups, sizes[name])
+                    lost.discard(name)
+        return lost
 
     def write_restored(self) -> None:
         """Write the blocks and parities that were restored."""
@@ -133,12 +155,15 @@ class Blocks:
         self._read(name, target)
         return target
 
+    def _read_or_restored(self, name: str) -> Buffer:
+        return self.restored[name] if name in self.restored else self._read_whole(name)
+
     def _restore(self, name: str, groups: Sequence[Group], size: int | None = None) -> bytes:
         """Return a block, or a parity, computed from the others of its group."""
         for group in groups:
             if name in group:
                 with suppress(DamagedBlock, OSError):
-                    data = xor(self._read_whole(x) for x in group if x != name)[:size]
+                    data = xor(self._read_or_restored(x) for x in group if x != name)[:size]
                     if hashlib.sha256(data).hexdigest() == name.removesuffix(PARITY):
                         return data
         raise DamagedBlock(f"its block {name[:12]} is, and another one of the same group")

@@ -151,7 +151,7 @@ class Checkpoints:
         kept = steps[max(len(steps) - num_kept, 0) :]
         try:
             for step in kept:
-                names |= names_of_files(self._read_packed(step))
+                names |= names_of_files(self.read_packed(step))
         except (DamagedCheckpoint, OSError, UsageError):
             return []
         files = sorted(self.blocks.folder.iterdir()) if self.blocks.folder.exists() else []
@@ -161,14 +161,14 @@ class Checkpoints:
     def newest_is_whole(self) -> bool:
         """Return whether the newest checkpoint and all of its blocks are as they were written."""
         try:
-            names = names_of_files(self._read_packed(self.steps()[-1]))
+            names = names_of_files(self.read_packed(self.steps()[-1]))
         except (DamagedCheckpoint, OSError, UsageError):
             return False
-        return self.blocks.are_whole(names)
+        return not self.blocks.damaged(names)
 
     def _load(self, step: int, select: Callable[[State], State] | None) -> State:
         """Load one checkpoint; report what is damaged and can be restored."""
-        packed = self._read_packed(step)
+        packed = self.read_packed(step)
         groups, self.marks = packed.groups, packed.marks
         wanted = select(packed.state) if select else packed.state
         sizes = [0]  # of blocks that may be stored once and read often
@@ -192,8 +192,11 @@ class Checkpoints:
         self._files[step], self._groups = names_of_files(packed), groups
         return state
 
-    def _read_packed(self, step: int) -> Packed:
-        """Return what the file of a checkpoint holds."""
+    def read_packed(self, step: int) -> Packed:
+        """Return what the file of a checkpoint holds.
+
+        Raises DamagedCheckpoint, OSError if it cannot be read, and UsageError for another format.
+        """
         with open_own(self.path(step), "rb") as file:
             data = file.read()
         digest, body = data[:DIGEST_SIZE], data[DIGEST_SIZE:]
@@ -222,7 +225,7 @@ class Checkpoints:
         for step in kept:
             try:
                 if step not in self._files:
-                    self._files[step] = names_of_files(self._read_packed(step))
+                    self._files[step] = names_of_files(self.read_packed(step))
             except (DamagedCheckpoint, OSError, UsageError) as error:
                 print(
                     f"The checkpoint {self.path(step)} cannot be read ({error}); older checkpoints "

@@ -79,6 +79,8 @@ def _finite(data: Any) -> Any:
 def read_json(path: Path) -> dict[str, Any]:
     """Read a JSON object; raises UsageError if the file cannot be read or holds something else."""
     try:
+        if path.is_fifo():  # it would wait for a writer
+            raise OSError("it is a pipe")
         data = json.loads(path.read_text(encoding="utf-8"), parse_constant=refuse_constant)
     except (ValueError, OSError) as error:
         raise UsageError(f"{path} cannot be read: {error}.") from error

@@ -59,6 +59,12 @@ def is_mark(mark: Any) -> bool:
     )
 
 
+def mark_of(text: str) -> Mark:
+    """Return the mark of a whole text."""
+    data = text.encode(errors="surrogateescape")
+    return {"size": len(data), "digest": hashlib.sha256(data).hexdigest()}
+
+
 class Marker:
     """Computes the marks of a file that grows, from what was appended since the last one."""
 

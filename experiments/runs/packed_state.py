@@ -106,9 +106,20 @@ def _are_block_names(names: Any) -> bool:
 
 def names_of_files(packed: Packed) -> set[str]:
     """Return the names of all blocks and parities of a checkpoint."""
-    names = {name for group in packed.groups for name in group}
-    map_tensors(lambda x: names.update(x[BLOCKS_KEY] if isinstance(x, dict) else ()), packed.state)
-    return names
+    return set(sizes_of_blocks(packed))
+
+
+def sizes_of_blocks(packed: Packed) -> dict[str, int | None]:
+    """Return the size of every block of a checkpoint, and None for every parity."""
+    sizes: dict[str, int | None] = {name: None for group in packed.groups for name in group}
+
+    def add(x: Any) -> None:
+        if isinstance(x, dict):
+            names, size = x[BLOCKS_KEY], num_bytes(x)
+            sizes.update({n: min(BLOCK_SIZE, size - i * BLOCK_SIZE) for i, n in enumerate(names)})
+
+    map_tensors(add, packed.state)
+    return sizes
 
 
 def _split_blocks(tensor: Tensor) -> Iterator[memoryview]:

@@ -6,9 +6,10 @@ It holds ``config.json``, ``provenance.json``, ``metrics.jsonl``, ``episodes.jso
 encoded JSON; ``config.experiment`` decodes it.
 """
 
+import re
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from .checkpoints import Checkpoints
 from .files import (
     FORMAT,
     check_format,
+    is_own,
     open_own,
     read_json,
     remove_partial_files,
@@ -25,7 +27,16 @@ from .files import (
     write_file,
     write_json,
 )
-from .jsonl import Mark, Marker, is_intact, join_lines, parse_row, read_content, split_lines
+from .jsonl import (
+    Mark,
+    Marker,
+    is_intact,
+    join_lines,
+    mark_of,
+    parse_row,
+    read_content,
+    split_lines,
+)
 
 REQUIRED_FIELDS = {
     "metrics.jsonl": ("frames",),
@@ -33,6 +44,8 @@ REQUIRED_FIELDS = {
     "evaluations.jsonl": ("mean",),
 }
 """Numeric fields of every row of a file, beside its step."""
+EVENT_NAME = re.compile(r"events\.out\.tfevents\..+")
+"""Names of TensorBoard's files."""
 UNREADABLE = ".unreadable"
 """Suffix of the file that keeps the unreadable lines of another one."""
 EXACT_FIELDS = ("torch", "ale-py", "device", "threads", "precision", "compile", "ranks")
@@ -157,11 +170,23 @@ class Run:
         with open_own(self.folder / name, "a") as file:
             file.writelines(f"{to_json(row)}\n" for row in rows)
 
-    def mark_lines(self) -> dict[str, Mark]:
-        """Sync the .jsonl files, and return the length and digest of each."""
-        for name in REQUIRED_FIELDS:
+    def mark_files(self, step: int) -> dict[str, Mark]:
+        """Sync the logs, and return the marks of the run's files for a checkpoint of ``step``."""
+        events = (path.name for path in self.folder.iterdir() if is_own(path, EVENT_NAME))
+        for name in (*REQUIRED_FIELDS, *events):
             self._markers.setdefault(name, Marker(self.folder / name))
-        return {name: marker.mark() for name, marker in self._markers.items()}
+        marks = {name: marker.mark() for name, marker in self._markers.items()}
+        return marks | self.mark_descriptions(step)
+
+    def mark_descriptions(self, step: int) -> dict[str, Mark]:
+        """Return the marks of the settings, and of the sessions before ``step``, if readable."""
+        marks = {}
+        with suppress(UsageError):
+            config = read_json(self.folder / "config.json")
+            fixed = {name: x for name, x in config.items() if name not in CHANGEABLE_FIELDS}
+            marks["config.json"] = mark_of(to_json(fixed, sort_keys=True))
+        sessions = to_json(self._sessions(step), sort_keys=True)
+        return marks | {"provenance.json": mark_of(sessions)}
 
     def damaged_lines(self, marks: dict[str, Mark]) -> list[str]:
         """Return the names of the .jsonl files that no longer begin with what was marked."""
@@ -176,19 +201,24 @@ class Run:
 
         Lines that cannot be read are moved to a file beside it, with a sentence on stderr.
         """
+        if text := self.keep_readable(name, step):
+            print(text, file=sys.stderr)
+
+    def keep_readable(self, name: str, step: int) -> str:
+        """Truncate as ``truncate_lines`` does; return the sentence, which is empty if none is."""
         path, lines = self.folder / name, self._lines(name)
         self._markers.pop(name, None)
-        kept = [line for line, row in lines if row and row["step"] <= step]
+        text, kept = "", [line for line, row in lines if row and row["step"] <= step]
         if unreadable := [line for line, row in lines if row is None]:
             aside = path.with_name(f"{name}{UNREADABLE}")
             write_file(aside, join_lines([*split_lines(aside), *unreadable]))
-            print(
+            text = (
                 f"{len(unreadable)} of the {len(lines)} lines of {path} cannot be read; they are "
-                f"kept in {aside.name}.",
-                file=sys.stderr,
+                f"kept in {aside.name}."
             )
         if read_content(path) != join_lines(kept):
             write_file(path, join_lines(kept))
+        return text
 
 
 def find_runs(folder: Path) -> list[Path]:

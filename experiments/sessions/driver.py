@@ -236,7 +236,7 @@ class Process:
             "callbacks": {name: state for name, state in states.items() if state},
             "random_state": self.generators or random_state.capture(),
         }
-        self.run.checkpoints.save(self.step, state, self.run.mark_lines())
+        self.run.checkpoints.save(self.step, state, self.run.mark_files(self.step))
 
 
 def drive(
@@ -295,7 +295,9 @@ def opened(
                 "--folder NEW."
             )
         finished = run.folder / FINISHED_FILE
-        at_end = finished.exists() and finished.read_bytes() == b"%d" % step
+        # Without its config a run is begun once more, which writes it.
+        described = (run.folder / "config.json").exists()
+        at_end = described and finished.exists() and finished.read_bytes() == b"%d" % step
         asked = encode_job(job, run.folder, options.imports)
         if ranks.broadcast(at_end) and (  # a run may end before its length
             step >= job.length or not config_differences(run.config(), asked)

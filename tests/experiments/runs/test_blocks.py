@@ -89,8 +89,8 @@ def test_any_single_block_may_be_lost(
     """Also one that both checkpoints share, and a parity; the next checkpoint heals it."""
     folder = saved(tmp_path).blocks.folder
     contents = files(tmp_path)
-    newest = packed_state.names_of_files(Checkpoints(tmp_path)._read_packed(3))
-    older = packed_state.names_of_files(Checkpoints(tmp_path)._read_packed(2))
+    newest = packed_state.names_of_files(Checkpoints(tmp_path).read_packed(3))
+    older = packed_state.names_of_files(Checkpoints(tmp_path).read_packed(2))
     assert len(newest & older) > 4
     assert len([name for name in newest if name.endswith(PARITY)]) >= 3
     for name in sorted(newest):
@@ -125,7 +125,7 @@ def test_two_lost_blocks_of_a_group_lose_the_newest_checkpoint_alone(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     checkpoints = saved(tmp_path)
-    newest, older = (packed_state.names_of_files(checkpoints._read_packed(step)) for step in (3, 2))
+    newest, older = (packed_state.names_of_files(checkpoints.read_packed(step)) for step in (3, 2))
     for name in newest - older:
         (checkpoints.blocks.folder / name).unlink()
     assert equal(Checkpoints(tmp_path).load(), state_at(2))
@@ -225,7 +225,7 @@ def test_a_selected_part_is_loaded_without_the_blocks_of_the_rest(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     checkpoints = saved(tmp_path)
-    packed = checkpoints._read_packed(3).state
+    packed = checkpoints.read_packed(3).state
     needed = set(packed["weights"][packed_state.BLOCKS_KEY])
     for path in checkpoints.blocks.folder.iterdir():
         if path.name not in needed:
