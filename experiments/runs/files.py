@@ -124,6 +124,16 @@ def is_own(path: Path, names: re.Pattern[str]) -> bool:
     return bool(names.fullmatch(path.name)) and stat.S_ISREG(os.lstat(path).st_mode)
 
 
+def own_files(folder: Path, pattern: re.Pattern[str]) -> list[Path]:
+    """Return the regular files of a folder whose whole names match a pattern, sorted.
+
+    Links are left out, and so is everything if the folder is one.
+    """
+    if folder.is_symlink() or not folder.is_dir():
+        return []
+    return sorted(path for path in folder.iterdir() if is_own(path, pattern))
+
+
 def make_folder(folder: Path) -> None:
     """Create a folder and those above it, and make their names durable."""
     if folder.is_dir():
