@@ -11,7 +11,7 @@ from dataclasses import MISSING, fields, is_dataclass
 from pathlib import Path
 from typing import Any, TypeVar, get_args, get_type_hints
 
-from typeguard import TypeCheckError, check_type
+from typeguard import CollectionCheckStrategy, TypeCheckError, check_type
 
 from ...envs.errors import UsageError
 from ..runs.files import check_format, read_json, to_json
@@ -20,6 +20,7 @@ from .experiment import Experiment, Job
 from .registry import TABLES, class_name, public_name, registered_class, role_name
 
 C = TypeVar("C")
+ALL_ITEMS = CollectionCheckStrategy.ALL_ITEMS
 
 MOVED = (
     "a run finds recordings and other runs relative to its own folder, so move them together, or "
@@ -176,7 +177,7 @@ def _check_types(kind: type, values: dict[str, Any]) -> None:
     hints = get_type_hints(kind)
     for field, value in values.items():
         try:
-            check_type(value, hints[field])
+            check_type(value, hints[field], collection_check_strategy=ALL_ITEMS)
             if isinstance(value, bool) and hints[field] in (int, float):
                 raise TypeCheckError(f"{value} is no number")
         except TypeCheckError as error:

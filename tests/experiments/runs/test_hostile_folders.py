@@ -40,7 +40,7 @@ RUN_COMMANDS = (
 DATA_COMMANDS = (
     "data list {0}", "data show {0}/data", "data show {0}/data --html {1}/page.html",
     "data replay {0}/data --threads 1", "data convert {0}/data {1}/data.hdf5",
-    "compress {0}/data --out {1}/data.reverie --threads 1 --device cpu",
+    "compress {0}/data --out {1}/data.reverie",
     "pretrain predictor:tiny --data {0}/data --num-updates 1 --folder {1}/model --device cpu "
     "--threads 1 --quiet",
 )  # fmt: skip
