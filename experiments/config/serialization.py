@@ -15,7 +15,7 @@ from typeguard import CollectionCheckStrategy, TypeCheckError, check_type
 
 from ...envs.errors import UsageError
 from ..runs.files import check_format, read_json, to_json
-from ..runs.run import Run
+from ..runs.run import Run, refuse_links
 from .experiment import Experiment, Job
 from .registry import TABLES, class_name, public_name, registered_class, role_name
 
@@ -135,6 +135,7 @@ def read_job(folder: Path | str) -> Job:
         data = read_json(path)
         check_format(path, data.pop("format", None), "name a run of this version")
     else:
+        refuse_links(path)
         data, path = Run(path).config(), path / "config.json"
     return decode_file(Job, path, data, data.pop("imports", ()))
 

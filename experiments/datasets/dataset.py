@@ -74,6 +74,11 @@ class Recording:
                     f"its manifest lists {num_envs} envs with {manifest.num_actions} actions; "
                     "record it again."
                 )
+            if not table["first"][:num_envs].all():
+                raise UsageError(
+                    f"{folder} does not begin with the first frame of an episode in each of its "
+                    f"{num_envs} envs; record it again."
+                )
             table |= _episode_columns(table["first"], table["last"], num_envs)
             table["episode"] += self.num_episodes
             self.num_episodes = int(table["episode"].max()) + 1

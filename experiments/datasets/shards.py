@@ -27,6 +27,8 @@ KINDS = {
     "privileged": "u",
 }  # fmt: skip
 """Kinds of numpy's types that a column may have."""
+SIZES = {"privileged": 1}
+"""Greatest bytes of an item of a column; 8 for others."""
 
 Columns = dict[str, NDArray[Any]]
 
@@ -64,6 +66,9 @@ def read_shard(
             f"The shard {stem} is truncated or missing ({error}); record it again."
         ) from error
     columns["action"] = columns["action"].astype(np.int64)
+    for name in ("reward", "discount"):
+        column = columns[name]
+        columns[name] = column.astype(np.float64 if column.dtype == np.float64 else np.float32)
     return columns, ends, blobs
 
 
@@ -92,7 +97,8 @@ def _columns(file: BinaryIO, num_rows: int, manifest: Manifest) -> Columns:
     with np.load(file, allow_pickle=False) as archive:
         columns = {name: archive[name] for name in names}
     for name, column in columns.items():
-        if column.shape != shapes[name] or column.dtype.kind not in KINDS[name]:
+        right = column.dtype.kind in KINDS[name] and column.dtype.itemsize <= SIZES.get(name, 8)
+        if column.shape != shapes[name] or not right:
             raise ValueError(f"{name} is {column.dtype} of the shape {column.shape}")
     return columns
 

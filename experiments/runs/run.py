@@ -33,6 +33,8 @@ REQUIRED_FIELDS = {
     "evaluations.jsonl": ("mean",),
 }
 """Numeric fields of every row of a file, beside its step."""
+PARTS = ("checkpoints", "checkpoints/blocks", "figures", "videos")
+"""Folders in a run folder."""
 UNREADABLE = ".unreadable"
 """Suffix of the file that keeps the unreadable lines of another one."""
 EXACT_FIELDS = ("torch", "ale-py", "device", "threads", "precision", "compile", "ranks")
@@ -189,6 +191,16 @@ class Run:
             )
         if read_content(path) != join_lines(kept):
             write_file(path, join_lines(kept))
+
+
+def refuse_links(folder: Path) -> None:
+    """Raise UsageError if a folder in a run folder is a link: what is outside is not touched."""
+    for name in PARTS:
+        if (folder / name).is_symlink():
+            raise UsageError(
+                f"{folder / name} is a link, and a run reads and writes only in its own folder; "
+                "replace it by the folder that it leads to."
+            )
 
 
 def find_runs(folder: Path) -> list[Path]:

@@ -35,6 +35,8 @@ RUN_COMMANDS = (
     "runs {0}", "runs {0} --json", "runs {0} --tidy --yes", "report {0} --out {1}/report.html",
     "compare {0}/run {0}/whole", "evaluate {0}/run --episodes 1 --device cpu --threads 1",
     "evaluate {0} --episodes 1 --device cpu --threads 1", "export {0}/run {1}/x.safetensors",
+    "evaluate {0}/run --episodes 1 --video --device cpu --threads 1",
+    "play {0}/run --video {1}/a.gif --timesteps 2 --device cpu --threads 1",
     "collect {0}/run --frames 40 --folder {1}/data --device cpu --threads 1",
 )  # fmt: skip
 DATA_COMMANDS = (
@@ -81,7 +83,10 @@ def mutate(path: Path, rng: random.Random, outside: Path) -> str:
         places[kind]()
         return f"{path.name}: {kind}"
     change = rng.choice(kinds)
-    change(path, rng)
+    try:
+        change(path, rng)
+    except (ValueError, EOFError, zipfile.BadZipFile):  # it is damaged already
+        text(path, rng)
     return f"{path.name}: {change.__name__}"
 
 
@@ -174,6 +179,12 @@ def run_case(
                            ".png", "scores-=1+1.json", "figures/\x1b[31m.png"])  # fmt: skip
         (target / name).symlink_to(to / "outside/secret")
         done.append(name)
+    if rng.random() < 0.1 and part == "runs":
+        place = target / rng.choice(["figures", "videos", "checkpoints", "checkpoints/blocks"])
+        if place.exists():
+            shutil.rmtree(place)
+            place.symlink_to(to / "outside")
+            done.append(f"{place.name}: a link to a folder")
     command = rng.choice(commands)
     signal.signal(signal.SIGALRM, too_slow)
     signal.alarm(SECONDS)
