@@ -2,9 +2,9 @@
 
 import importlib.util
 import json
-import shutil
 import os
 import re
+import shutil
 import socket
 import subprocess
 import sys
