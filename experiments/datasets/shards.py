@@ -72,11 +72,11 @@ def read_shard(
     return columns, ends, blobs
 
 
-def unpack_frame(data: bytes | NDArray[np.uint8], shape: tuple[int, ...]) -> NDArray[np.uint8]:
+def unpack_frame(data: NDArray[np.uint8], shape: tuple[int, ...]) -> NDArray[np.uint8]:
     """Return a frame of this shape; raises ValueError for data that are damaged or of another."""
     size = math.prod(shape)
     try:
-        pixels = zlib.decompressobj().decompress(data, size + 1)
+        pixels = zlib.decompressobj().decompress(data.data, size + 1)
     except zlib.error as error:
         raise ValueError(str(error)) from error
     return np.frombuffer(pixels, np.uint8).reshape(shape)

@@ -15,7 +15,7 @@ from ...envs.errors import UsageError
 from ..runs.files import own_files, read_own, to_json, write_file
 from ..runs.names import safe_name, unique_names
 from ..runs.outputs import check_writable
-from ..runs.terminal_text import plain
+from ..runs.terminal_text import printable
 from ..verdicts.verdict_rule import Delta, Score, VerdictRule, read_rule
 from .comparison import Comparison, compare, raw_csv
 from .document import Block, Heading, Media, Paragraph, Table, to_html, write_markdown
@@ -83,7 +83,7 @@ def _rule(
         try:
             rules.add(read_rule(folder) or read_rule(folder.parent))
         except UsageError as error:
-            unusable.append(warn(f"{plain(str(error))} The default rule is used."))
+            unusable.append(warn(f"{printable(str(error))} The default rule is used."))
             rules.add(None)
     fixed = rules.pop() if len(rules) == 1 else None
     different = ["These runs are of grids with different rules; the default is used."]

@@ -18,7 +18,7 @@ from ...envs.errors import UsageError
 from ..runs.files import read_json, to_json
 from ..runs.run import Run, find_runs
 from ..runs.scores import Scores, read_scores, scores_file
-from ..runs.terminal_text import message, plain
+from ..runs.terminal_text import message, plain, printable
 from ..verdicts.intervals import Array, trailing_mean
 from ..verdicts.verdict_rule import Score
 from .constant_actions import scoring_rules
@@ -148,13 +148,13 @@ def _read_if_whole(folder: Path, stochastic: bool, warnings: list[str]) -> RunRe
     try:
         return _read_result(folder, stochastic, warnings)
     except (UsageError, OSError) as error:
-        warnings.append(warn(f"{folder.name} is left out: {plain(str(error)).rstrip('.')}."))
+        warnings.append(warn(f"{folder.name} is left out: {printable(str(error)).rstrip('.')}."))
         return None
 
 
 def warn(sentence: str) -> str:
     """Print a sentence about what a report leaves out on stderr, and return it."""
-    print(message(sentence, terminal=sys.stderr.isatty()), file=sys.stderr)
+    print(message(plain(sentence), terminal=sys.stderr.isatty()), file=sys.stderr)
     return sentence
 
 

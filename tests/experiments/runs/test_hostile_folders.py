@@ -74,7 +74,7 @@ def mutate(path: Path, rng: random.Random, outside: Path) -> str:
     if path.suffix in parsers:
         kinds += [parsers[path.suffix]] * 6
     places = {"link": lambda: path.symlink_to(outside / "secret"), "pipe": lambda: os.mkfifo(path),
-              "folder": path.mkdir, "nothing": lambda: None,
+              "folder": lambda: path.mkdir(), "nothing": lambda: None,
               "link to a folder": lambda: path.symlink_to(outside),
               "link to itself": lambda: path.symlink_to(path)}  # fmt: skip
     if rng.random() < 0.25:
