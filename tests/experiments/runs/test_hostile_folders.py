@@ -54,9 +54,12 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("hostile")
     train = "train ppo env:catch agent.network:mlp --total-timesteps 400 --num-envs 4 --device cpu"
     flags = "--threads 1 --quiet --agent.num-steps 16 --agent.num-minibatches 1"
-    for seed, name in enumerate(("run", "whole")):
-        assert main(f"{train} {flags} --seed {seed} --folder {root}/runs/{name}".split()) == 0
-        assert main(f"evaluate {root}/runs/{name} --episodes 2 --device cpu".split()) == 0
+    run, whole = root / "runs/run", root / "runs/whole"
+    assert main(f"{train} {flags} --folder {run}".split()) == 0
+    assert main(f"evaluate {run} --episodes 2 --device cpu".split()) == 0
+    shutil.copytree(run, whole)
+    config = json.loads((run / "config.json").read_text())
+    (whole / "config.json").write_text(json.dumps(config | {"seed": 1}))
     for part in ("videos/a.mp4", "figures/b.png"):
         (root / "runs/run" / part).parent.mkdir(exist_ok=True)
         (root / "runs/run" / part).write_bytes(b"\x89PNG")
