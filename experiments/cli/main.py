@@ -6,9 +6,11 @@ import sys
 from collections.abc import Callable
 from importlib import import_module
 from importlib.metadata import version
+from pathlib import Path
 
 from ...envs.atari.games import did_you_mean
 from ...envs.errors import EmulatorTimeout, Interrupted, RunError, UsageError
+from ..runs.disk_errors import describe, remedy
 from ..runs.output import discard_output, prepare_output
 from ..runs.terminal_text import description_list, message, paragraph, plain
 
@@ -105,6 +107,14 @@ def _status(run: Callable[[], int]) -> int:
         return 128 + interrupted.number
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        if not isinstance(error.filename, str | bytes):
+            raise
+        folder = Path(os.fsdecode(error.filename)).parent
+        _print_error(f"{describe(error, folder)}; {remedy(error)}, and run the command again.")
+        return 1
     except RunError as error:
         _print_error(error)
         if isinstance(error, EmulatorTimeout):
@@ -113,7 +123,7 @@ def _status(run: Callable[[], int]) -> int:
         return 1
 
 
-def _print_error(error: Exception) -> None:
+def _print_error(error: Exception | str) -> None:
     text = f"reverie: {plain(str(error))}"
     print(message(text, terminal=sys.stderr.isatty()), file=sys.stderr)
 

@@ -30,7 +30,7 @@ def part_name(part: Any) -> str:
     class, it is the one with the most settings in common. A class that is not registered has its
     own name.
     """
-    stored = part["class"] if isinstance(part, dict) else class_name(type(part))
+    stored = str(part["class"]) if isinstance(part, dict) else class_name(type(part))
     entries = [x for table in TABLES.values() for x in table.items() if class_name(x[1]) == stored]
     if len(entries) < 2:
         return entries[0][0] if entries else stored.rpartition(":")[2].removesuffix("Config")

@@ -11,15 +11,16 @@ from dataclasses import MISSING, fields, is_dataclass
 from pathlib import Path
 from typing import Any, TypeVar, get_args, get_type_hints
 
-from typeguard import TypeCheckError, check_type
+from typeguard import CollectionCheckStrategy, TypeCheckError, check_type
 
 from ...envs.errors import UsageError
 from ..runs.files import check_format, read_json, to_json
-from ..runs.run import Run
+from ..runs.run import Run, refuse_links
 from .experiment import Experiment, Job
 from .registry import TABLES, class_name, public_name, registered_class, role_name
 
 C = TypeVar("C")
+ALL_ITEMS = CollectionCheckStrategy.ALL_ITEMS
 
 MOVED = (
     "a run finds recordings and other runs relative to its own folder, so move them together, or "
@@ -134,6 +135,7 @@ def read_job(folder: Path | str) -> Job:
         data = read_json(path)
         check_format(path, data.pop("format", None), "name a run of this version")
     else:
+        refuse_links(path)
         data, path = Run(path).config(), path / "config.json"
     return decode_file(Job, path, data, data.pop("imports", ()))
 
@@ -176,7 +178,7 @@ def _check_types(kind: type, values: dict[str, Any]) -> None:
     hints = get_type_hints(kind)
     for field, value in values.items():
         try:
-            check_type(value, hints[field])
+            check_type(value, hints[field], collection_check_strategy=ALL_ITEMS)
             if isinstance(value, bool) and hints[field] in (int, float):
                 raise TypeCheckError(f"{value} is no number")
         except TypeCheckError as error:

@@ -7,7 +7,6 @@ that is cut, changed, or of another model, version or machine is refused.
 """
 
 import hashlib
-import json
 import struct
 import zlib
 from collections.abc import Callable, Iterator
@@ -32,6 +31,7 @@ from ...world_models.interface import Density, DensityConfig
 from ..config.serialization import decode_file
 from ..config.serialization import encode as to_values
 from ..runs.files import replacing, sync_folder, to_json
+from ..runs.json_values import parse_compressed
 from ..runs.provenance import cpu_name, package_version
 from .symbols import Symbols
 
@@ -211,12 +211,14 @@ class Archive:
                 f"{path} is no archive of `reverie compress`: it does not begin as one does."
             )
         first, *self.messages = _chunks(self.path, data[len(MAGIC) :])
-        values: dict[str, Any] = json.loads(zlib.decompress(first))
+        try:
+            values = dict(parse_compressed(first))
+        except (ValueError, TypeError) as error:
+            raise UsageError(f"The header of {path} is damaged ({error}).") from error
         if values.get("format") != ARCHIVE_FORMAT:
             raise UsageError(
                 f"{path} has format {values.get('format')}, and this version of reverie reads "
-                f"format {ARCHIVE_FORMAT}; decompress it with the version that wrote it, "
-                f"{values.get('made_with', {}).get('reverie')}."
+                f"format {ARCHIVE_FORMAT}; decompress it with the version that wrote it."
             )
         self.header = decode_file(Header, self.path, values, values.get("imports", ()))
         if len(self.messages) != len(self.header.chunks):

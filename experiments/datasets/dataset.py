@@ -8,8 +8,8 @@ are decoded one at a time, by row: shuffling needs no buffer, and memory holds o
 frames, if they fit).
 """
 
+import math
 import os
-import zlib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Literal
@@ -25,6 +25,7 @@ from ...envs.errors import UsageError
 from ...envs.interface import Segment
 from ..config.serialization import encode
 from ..runs.run import config_differences
+from .shards import read_shard, unpack_frame
 from .writer import Manifest
 
 Split = Literal["train", "held-out"]
@@ -73,6 +74,11 @@ class Recording:
                     f"its manifest lists {num_envs} envs with {manifest.num_actions} actions; "
                     "record it again."
                 )
+            if not table["first"][:num_envs].all():
+                raise UsageError(
+                    f"{folder} does not begin with the first frame of an episode in each of its "
+                    f"{num_envs} envs; record it again."
+                )
             table |= _episode_columns(table["first"], table["last"], num_envs)
             table["episode"] += self.num_episodes
             self.num_episodes = int(table["episode"].max()) + 1
@@ -80,7 +86,7 @@ class Recording:
         columns = {name: np.concatenate([table[name] for table in tables]) for name in tables[0]}
         self._location = columns.pop("location")  # [rows, 3]: shard, first and last byte of a blob
         self.columns = {name: torch.from_numpy(column) for name, column in columns.items()}
-        size = len(self) * int(np.prod(self.frame_shape))
+        size = len(self) * math.prod(self.frame_shape)
         self._cache = (
             np.empty((len(self), *self.frame_shape), np.uint8) if size <= cache_bytes else None
         )
@@ -179,27 +185,11 @@ class Recording:
 
     def _open(self, folder: Path, index: int, manifest: Manifest) -> dict[str, NDArray[Any]]:
         """Return a shard's columns; its frames stay on disk."""
-        stem, (num_rows, size) = folder / f"{index:05d}", manifest.shards[index]
-        path = stem.with_suffix(".frames")
-        try:
-            with np.load(stem.with_suffix(".npz"), allow_pickle=False) as archive:
-                columns = {name: archive[name] for name in ("ends", *manifest.columns)}
-            columns["action"] = columns["action"].astype(np.int64)
-            complete = path.stat().st_size == size and len(columns["ends"]) == num_rows
-        except Exception as error:  # numpy raises many kinds for a damaged archive
-            raise UsageError(
-                f"The shard {stem} is truncated or missing ({error}); record it again."
-            ) from error
-        if not complete:
-            raise UsageError(
-                f"The shard {path} is truncated: its manifest lists {num_rows} frames in {size} "
-                "bytes; record it again."
-            )
-        ends = columns.pop("ends")
+        columns, ends, blobs = read_shard(folder, index, manifest)
         shard = np.full_like(ends, len(self._paths))
         columns["location"] = np.stack([shard, np.concatenate([[0], ends[:-1]]), ends], 1)
-        self._paths.append(path)
-        self._blobs.append(np.memmap(path, np.uint8, "r"))
+        self._paths.append(folder / f"{index:05d}.frames")
+        self._blobs.append(blobs)
         return columns
 
     def _decode(self, rows: NDArray[np.int64]) -> NDArray[np.uint8]:
@@ -209,9 +199,8 @@ class Recording:
         def decode(chunk: NDArray[np.int64]) -> None:  # zlib releases the GIL
             for (shard, begin, end), i in zip(self._location[rows[chunk]], chunk, strict=True):
                 try:
-                    pixels = zlib.decompress(self._blobs[shard][begin:end])
-                    frames[i] = np.frombuffer(pixels, np.uint8).reshape(self.frame_shape)
-                except (zlib.error, ValueError) as error:
+                    frames[i] = unpack_frame(self._blobs[shard][begin:end], self.frame_shape)
+                except ValueError as error:
                     raise UsageError(
                         f"The shard {self._paths[shard]} is damaged ({error}); record it again."
                     ) from error

@@ -3,6 +3,7 @@
 The manifest is named ``unfinished.json`` until the recording is complete.
 """
 
+import math
 import zlib
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ...envs.atari.atari import AtariConfig
-from ...envs.checks import at_least, check
+from ...envs.checks import check, refuse, within
 from ...envs.errors import UsageError
 from ...envs.interface import EnvConfig, Padding, TimeStep
 from ..config.serialization import MOVED, decode_file, encode
@@ -30,6 +31,8 @@ from ..runs.files import (
 )
 
 MANIFEST, UNFINISHED = "manifest.json", "unfinished.json"
+MAX_ACTIONS, MAX_ENVS, MAX_FRAME_BYTES = 1 << 16, 10**5, 1 << 26
+"""Bounds of what a manifest describes."""
 SHARD_ROWS = 16_384
 """Number of rows from which on a shard is written."""
 
@@ -63,7 +66,11 @@ class Manifest:
     """Number of rows and of bytes of each shard."""
 
     def __post_init__(self) -> None:
-        check(self, "", at_least(1), "num_actions", "num_envs")
+        check(self, "", within(1, MAX_ACTIONS), "num_actions")
+        check(self, "", within(1, MAX_ENVS), "num_envs")
+        check(self, "", within(0, 1), "epsilon")
+        if min(self.frame_shape) < 1 or math.prod(self.frame_shape) > MAX_FRAME_BYTES:
+            refuse(self, "", "frame_shape", f"1 or more each, and {MAX_FRAME_BYTES:,} in all")
 
     def write(self, path: Path, provenance: dict[str, Any]) -> None:
         """Write the manifest, with its format version and provenance, as JSON."""

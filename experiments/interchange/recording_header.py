@@ -1,6 +1,5 @@
 """What the files of other formats keep of a recording: its manifest, its envs, its provenance."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -9,7 +8,8 @@ from typing import Any
 from ...envs.errors import UsageError
 from ..config.serialization import decode_file, encode
 from ..datasets.writer import Manifest
-from ..runs.files import FORMAT, check_format, refuse_constant, to_json
+from ..runs.files import FORMAT, check_format, to_json
+from ..runs.json_values import parse_json
 from .recorded_episodes import Source
 
 MAX_BYTES = 1 << 26
@@ -46,7 +46,7 @@ def read_header(path: Path, text: str, shape: Sequence[int], num_actions: int) -
     Raises UsageError if it is damaged, or is of other frames or fewer actions than the file has.
     """
     try:
-        data = json.loads(text[:MAX_BYTES], parse_constant=refuse_constant)
+        data = parse_json(text, MAX_BYTES)
         check_format(path, data["format"], "convert the recording again")
         names = {"class", *(field.name for field in fields(Manifest))} - {"shards"}
         own = {name: x for name, x in data["manifest"].items() if name in names}
@@ -59,7 +59,7 @@ def read_header(path: Path, text: str, shape: Sequence[int], num_actions: int) -
         )
     except UsageError:
         raise
-    except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
+    except (ValueError, TypeError, LookupError, AttributeError) as error:
         raise UsageError(f"The header of {path} is damaged ({error}).") from error
     if manifest.frame_shape != tuple(shape) or manifest.num_actions < num_actions:
         raise UsageError(

@@ -5,6 +5,7 @@ are listed too, and a damaged one is listed as such.
 """
 
 import os
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,11 +17,15 @@ from numpy.typing import NDArray
 from ...envs.errors import UsageError
 from ..datasets.dataset import Recording
 from ..datasets.writer import MANIFEST, UNFINISHED
-from ..runs.files import read_json
+from ..runs.files import is_own, read_json
 from .conversion import provenance_of
+from .numpy_files import read_npz
 from .recorded_episodes import Spans, spans_of
 
 Array = NDArray[Any]
+
+SHARD = re.compile(r"\d{5,}\.npz")
+"""Names of the columns of a shard."""
 
 
 @dataclass(frozen=True)
@@ -92,9 +97,12 @@ def _columns(folder: Path, num_shards: int) -> dict[str, Array]:
     """Return the columns that are needed for the episodes."""
     parts: dict[str, list[Array]] = {"first": [], "last": [], "reward": []}
     for index in range(num_shards):
-        with np.load(folder / f"{index:05d}.npz", allow_pickle=False) as shard:
-            for name, part in parts.items():
-                part.append(shard[name])
+        path = folder / f"{index:05d}.npz"
+        if not is_own(path, SHARD):
+            raise ValueError(f"{path} is no regular file")
+        shard = read_npz(path, [*parts])
+        for name, part in parts.items():
+            part.append(shard[name])
     return {name: np.concatenate(part) for name, part in parts.items()}
 
 

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from ...envs.errors import UsageError
-from ..runs.files import refuse_constant, to_json
+from ..runs.files import to_json
+from ..runs.json_values import parse_compressed
 from .history import Entry, Event, History
 
 SUFFIX = ".moment"
@@ -107,7 +108,7 @@ def read_moment(content: bytes, name: str) -> list[tuple[dict[str, Any], History
     if len(content) > MAX_FILE_BYTES:
         raise UsageError(f"{name} has more than {MAX_FILE_BYTES / 1e6:g} MB; {remedy}.")
     try:
-        data = _parse(content)
+        data = parse_compressed(content, 31, MAX_BYTES)
         if isinstance(data, dict) and data.get("moment") not in (None, MOMENT_FORMAT):
             raise ValueError(f"it has a format other than {MOMENT_FORMAT}")
         if reason := mismatch(data, SCHEMA):
@@ -115,20 +116,9 @@ def read_moment(content: bytes, name: str) -> list[tuple[dict[str, Any], History
         if not 1 <= len(data["players"]) <= MAX_PLAYERS:
             raise ValueError(f"it has {len(data['players'])} players")
         return [(player["info"], _history(player["entries"])) for player in data["players"]]
-    except (ValueError, RecursionError, zlib.error) as error:
+    except ValueError as error:
         reason = str(error).splitlines()[0][:120]
         raise UsageError(f"{name} is no moment of play ({reason}); {remedy}.") from error
-
-
-def _parse(content: bytes) -> Any:
-    """Return the JSON in gzipped bytes, of at most ``MAX_BYTES``."""
-    decompressor = zlib.decompressobj(31)
-    text = decompressor.decompress(content, MAX_BYTES + 1)
-    if len(text) > MAX_BYTES:
-        raise ValueError(f"its content has more than {MAX_BYTES / 1e6:g} MB")
-    if not decompressor.eof:
-        raise ValueError("it is cut off")
-    return json.loads(text, parse_constant=refuse_constant)
 
 
 def mismatch(value: Any, schema: Any, place: str = "it") -> str:

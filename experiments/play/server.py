@@ -6,7 +6,6 @@ closed.
 """
 
 import asyncio
-import json
 import re
 import secrets
 import time
@@ -29,6 +28,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from ...envs.errors import UsageError
 from ..runs.files import to_json
+from ..runs.json_values import parse_json
 from .connections import BoundedConnection, BoundedSocket, TokenRequired
 from .lockstep import Lockstep
 from .moment_file import MAX_FILE_BYTES, SUFFIX, read_moment
@@ -197,8 +197,8 @@ class Server:
             if event["type"] == "websocket.disconnect":
                 raise WebSocketDisconnect
             try:
-                message = json.loads(event.get("text") or "")
-            except (ValueError, RecursionError):
+                message = parse_json(event.get("text") or "")
+            except ValueError:
                 message = None
             if message == {"command": "frame_shown"}:
                 with suppress(ValueError):  # more confirmations than frames

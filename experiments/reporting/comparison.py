@@ -198,4 +198,4 @@ def raw_csv(comparisons: list[Comparison]) -> str:
 
 def _escape_formula(text: str) -> str:
     """Quote a text that a spreadsheet would evaluate as a formula."""
-    return f"'{text}" if text[:1] in "=+-@" else text
+    return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r", "\n")) else text

@@ -5,15 +5,17 @@ configs, videos and figures, and provenance.
 """
 
 import itertools
+import re
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from ...envs.errors import UsageError
-from ..runs.files import to_json, write_file
-from ..runs.names import unique_names
+from ..runs.files import own_files, read_own, to_json, write_file
+from ..runs.names import safe_name, unique_names
 from ..runs.outputs import check_writable
+from ..runs.terminal_text import printable
 from ..verdicts.verdict_rule import Delta, Score, VerdictRule, read_rule
 from .comparison import Comparison, compare, raw_csv
 from .document import Block, Heading, Media, Paragraph, Table, to_html, write_markdown
@@ -25,11 +27,12 @@ from .report_tables import (
     score_table,
     subset_table,
 )
-from .run_results import WINDOW, RunResult, read_results
+from .run_results import WINDOW, RunResult, read_results, warn
 from .verdict_tables import verdict_blocks
 
 MAX_VIDEO_BYTES = 6_000_000
-"""Larger videos are named instead of embedded."""
+"""Larger videos and figures are named instead of embedded."""
+VIDEO, FIGURE = re.compile(r".+\.mp4", re.DOTALL), re.compile(r".+\.png", re.DOTALL)
 PROVENANCE_COLUMNS = (
     "commit", "modified", "device", "cpu", "threads", "precision", "torch", "ale-py",
 )  # fmt: skip
@@ -74,9 +77,17 @@ def _rule(
     folders: list[Path], score: Score | None, delta: Delta | None
 ) -> tuple[VerdictRule, list[str]]:
     """Return the rule of the grid that holds all runs, with changes, and warnings about them."""
-    rules = {read_rule(folder) or read_rule(folder.parent) for folder in folders}
+    rules: set[VerdictRule | None] = set()
+    unusable: list[str] = []
+    for folder in folders:
+        try:
+            rules.add(read_rule(folder) or read_rule(folder.parent))
+        except UsageError as error:
+            unusable.append(warn(f"{printable(str(error))} The default rule is used."))
+            rules.add(None)
     fixed = rules.pop() if len(rules) == 1 else None
-    warnings = ["These runs are of grids with different rules; the default is used."] * bool(rules)
+    different = ["These runs are of grids with different rules; the default is used."]
+    warnings = unusable + different * bool(rules)
     start = fixed or VerdictRule()
     rule = replace(start, score=score or start.score, delta=delta or start.delta)
     if fixed is not None and rule != fixed:
@@ -153,16 +164,19 @@ def _media(comparison: Comparison, names: dict[Path, str], suffix: str) -> list[
     """Return the newest video and the other figures of the first run of each row."""
     blocks: list[Block] = []
     for env_name, label, (result, *_) in comparison.rows():
-        videos = sorted(result.folder.glob("videos/*.mp4"), key=lambda path: path.stat().st_mtime)
-        figures = sorted(result.folder.glob("figures/*.png"))
+        videos = own_files(result.folder / "videos", VIDEO)
+        videos.sort(key=lambda path: path.stat().st_mtime)
+        figures = own_files(result.folder / "figures", FIGURE)
         for path in videos[-1:] + [x for x in figures if x.stem != "learning_curve"]:
             kind = path.stem.replace("_", " ").replace("-", " ")
             caption = f"{kind}: {env_name}, {label}, seed {result.seed}"
-            if path.stat().st_size > MAX_VIDEO_BYTES:
-                blocks.append(Paragraph(f"Too large to embed: {caption}, in {path}."))
+            try:
+                data = read_own(path, MAX_VIDEO_BYTES)
+            except OSError as error:
+                blocks.append(Paragraph(f"Not embedded: {caption}, in {path} ({error.strerror})."))
             else:
                 name = f"{names[result.folder].replace('/', '-')}-{path.name}"
-                blocks.append(Media(name, path.read_bytes(), caption))
+                blocks.append(Media(safe_name(name), data, caption))
     return [Heading(f"Videos and figures{suffix}"), *blocks] if blocks else []
 
 

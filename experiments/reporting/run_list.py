@@ -14,6 +14,7 @@ from typing import Any, Literal
 from ...envs.errors import FolderBusy, UsageError
 from ..config.roles import part_name
 from ..runs.folder_lock import is_locked, locked
+from ..runs.jsonl import is_number
 from ..runs.progress_text import duration
 from ..runs.run import Run, find_runs, flatten
 from ..runs.scores import Scores, find_scores, scores_file
@@ -134,6 +135,7 @@ def _summarize(folder: Path) -> RunSummary:
         state = "finished" if (folder / "finished").exists() else "interrupted"
     except (UsageError, OSError, ValueError, TypeError, AttributeError):
         pass
+    score = last_row.get("charts/mean_episodic_return")
     return RunSummary(
         folder=folder,
         state="running" if is_locked(folder) else state,
@@ -141,7 +143,7 @@ def _summarize(folder: Path) -> RunSummary:
         step=step,
         length=length,
         scores=find_scores(folder / scores_file(stochastic=False)),
-        training_score=last_row.get("charts/mean_episodic_return"),
+        training_score=score if is_number(score) else None,
         size=sum(x.st_size for x in stats),
         changed=max((x.st_mtime for x in stats), default=0.0),
     )

@@ -2,6 +2,7 @@
 
 import math
 import statistics
+import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -17,6 +18,7 @@ from ...envs.errors import UsageError
 from ..runs.files import read_json, to_json
 from ..runs.run import Run, find_runs
 from ..runs.scores import Scores, read_scores, scores_file
+from ..runs.terminal_text import message, plain, printable
 from ..verdicts.intervals import Array, trailing_mean
 from ..verdicts.verdict_rule import Score
 from .constant_actions import scoring_rules
@@ -105,7 +107,7 @@ def read_results(
     for folder in folders:
         run_folders |= dict.fromkeys(run.resolve() for run in find_runs(folder))
     warnings: list[str] = []
-    read = [_read_result(folder, stochastic, warnings) for folder in run_folders]
+    read = [_read_if_whole(folder, stochastic, warnings) for folder in run_folders]
     results = [result for result in read if result]
     if not results:
         raise UsageError(f"{warnings[0]} No other run is left to report.")
@@ -141,10 +143,42 @@ def curves_at(
     return np.stack(curves)
 
 
+def _read_if_whole(folder: Path, stochastic: bool, warnings: list[str]) -> RunResult | None:
+    """Return a run's result, or None for one that cannot be read, which is named on stderr too."""
+    try:
+        return _read_result(folder, stochastic, warnings)
+    except (UsageError, OSError) as error:
+        warnings.append(warn(f"{folder.name} is left out: {printable(str(error)).rstrip('.')}."))
+        return None
+
+
+def warn(sentence: str) -> str:
+    """Print a sentence about what a report leaves out on stderr, and return it."""
+    print(message(plain(sentence), terminal=sys.stderr.isatty()), file=sys.stderr)
+    return sentence
+
+
+def _check_config(folder: Path, config: dict[str, Any]) -> None:
+    """Raise UsageError, which names the field, for a config that no run has."""
+    imports = config.get("imports", [])
+    checks = {
+        "env": isinstance(config.get("env"), dict),
+        "seed": type(config.get("seed")) is int,
+        "total_timesteps": type(config.get("total_timesteps")) is int,
+        "imports": isinstance(imports, list) and all(isinstance(x, str) for x in imports),
+    }
+    if wrong := [name for name, right in checks.items() if not right]:
+        raise UsageError(
+            f"{folder / 'config.json'} is no config of a run: its {wrong[0]} is wrong."
+        )
+
+
 def _read_result(folder: Path, stochastic: bool, warnings: list[str]) -> RunResult | None:
     """Return a run's result, or None if it has none, and append the warnings about it."""
     run, main, name = Run(folder), folder / scores_file(stochastic=stochastic), folder.name
     config = run.config()
+    if "data" not in config:
+        _check_config(folder, config)
     flags = "".join(f" --import {module}" for module in config.get("imports", ()))
     command = f"`reverie evaluate{' --stochastic' * stochastic}{flags}`"
     if "data" in config:
@@ -166,7 +200,11 @@ def _read_result(folder: Path, stochastic: bool, warnings: list[str]) -> RunResu
         )
     other_scores = []
     for path in sorted({*folder.glob("scores*.json")} - {main}):
-        other = read_scores(path)
+        try:
+            other = read_scores(path)
+        except UsageError as error:
+            warnings.append(f"{path.name} of {name} is left out: {error}")
+            continue
         if other.steps == steps:
             other_scores.append(other)
         else:
@@ -180,7 +218,7 @@ def _read_result(folder: Path, stochastic: bool, warnings: list[str]) -> RunResu
             "the learning curve is without them."
         )
     rows = run.read_lines("metrics.jsonl")
-    frame_skip = rows[-1]["frames"] / rows[-1]["step"] if rows else 1
+    frame_skip = rows[-1]["frames"] / rows[-1]["step"] if rows and rows[-1]["step"] else 1
     provenance = folder / "provenance.json"
     return RunResult(
         folder=folder,

@@ -17,6 +17,7 @@ from typing import Any, BinaryIO
 from uuid import uuid4
 
 from ...envs.errors import UsageError
+from .json_values import MAX_BYTES, parse_json
 
 FORMAT = 6
 """Version of configs, checkpoints and recordings; one that differs is not read."""
@@ -79,19 +80,26 @@ def _finite(data: Any) -> Any:
 def read_json(path: Path) -> dict[str, Any]:
     """Read a JSON object; raises UsageError if the file cannot be read or holds something else."""
     try:
-        if path.is_fifo():  # it would wait for a writer
-            raise OSError("it is a pipe")
-        data = json.loads(path.read_text(encoding="utf-8"), parse_constant=refuse_constant)
+        data = parse_json(read_own(path, MAX_BYTES))
     except (ValueError, OSError) as error:
-        raise UsageError(f"{path} cannot be read: {error}.") from error
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise UsageError(f"{path} cannot be read: {reason}.") from error
     if not isinstance(data, dict):
         raise UsageError(f"{path} holds no object.")
     return data
 
 
-def refuse_constant(name: str) -> None:
-    """Raise ValueError for NaN and infinities, which are no JSON."""
-    raise ValueError(f"it has the number {name}")
+def read_own(path: Path, max_bytes: int) -> bytes:
+    """Return the content of a file that ``open_own`` opens.
+
+    Raises OSError, of ``errno.EFBIG``, if it has more than ``max_bytes``.
+    """
+    with open_own(path, "rb") as file:
+        if os.fstat(file.fileno()).st_size <= max_bytes:
+            content: bytes = file.read(max_bytes + 1)
+            if len(content) <= max_bytes:
+                return content
+    raise OSError(errno.EFBIG, f"more than {max_bytes:,} bytes", str(path))
 
 
 def open_own(path: Path, mode: str) -> Any:
@@ -114,6 +122,16 @@ def open_own(path: Path, mode: str) -> Any:
 def is_own(path: Path, names: re.Pattern[str]) -> bool:
     """Return whether a path is a regular file, no link, whose whole name matches a pattern."""
     return bool(names.fullmatch(path.name)) and stat.S_ISREG(os.lstat(path).st_mode)
+
+
+def own_files(folder: Path, pattern: re.Pattern[str]) -> list[Path]:
+    """Return the regular files of a folder whose whole names match a pattern, sorted.
+
+    Links are left out, and so is everything if the folder is one.
+    """
+    if folder.is_symlink() or not folder.is_dir():
+        return []
+    return sorted(path for path in folder.iterdir() if is_own(path, pattern))
 
 
 def make_folder(folder: Path) -> None:

@@ -5,27 +5,29 @@ lost its end or a page to a power failure is told from one that a killed process
 """
 
 import hashlib
-import json
 import math
 import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from .files import open_own, refuse_constant
+from .files import open_own, read_own
+from .json_values import parse_json
 
 Mark = dict[str, Any]
 """``size`` in bytes and SHA-256 ``digest`` of the beginning of a file."""
 CHUNK = 1 << 20
+MAX_FILE_BYTES = 1 << 31
+"""Greatest size of a file that is read at once."""
+MAX_LINE_BYTES = 1 << 20
+MAX_STEP = 1 << 53
+MAX_NUMBER = 1e100
+"""Bound of the magnitude of scores and other required numbers: their squares are finite."""
 
 
 def read_content(path: Path) -> bytes:
     """Return the bytes of a file; none if there is no file."""
-    if not os.path.lexists(path):
-        return b""
-    with open_own(path, "rb") as file:
-        content: bytes = file.read()
-    return content
+    return read_own(path, MAX_FILE_BYTES) if os.path.lexists(path) else b""
 
 
 def split_lines(path: Path) -> list[bytes]:
@@ -39,15 +41,26 @@ def join_lines(lines: Iterable[bytes]) -> bytes:
 
 
 def parse_row(line: bytes, required: tuple[str, ...]) -> dict[str, Any] | None:
-    """Return the object of a line; None unless its step and the required fields are numbers."""
+    """Return the object of a line; None unless its step and the required fields are numbers.
+
+    A step is a whole number from 0 to ``MAX_STEP``.
+    """
     try:
-        row = json.loads(line, parse_constant=refuse_constant)
-    except (ValueError, RecursionError):
+        row = parse_json(line) if len(line) <= MAX_LINE_BYTES else None
+    except ValueError:
         return None
-    if not isinstance(row, dict) or not isinstance(row.get("step"), int):
+    if not isinstance(row, dict):
         return None
-    numbers = [row.get(name) for name in required]
-    return row if all(isinstance(x, int | float) and math.isfinite(x) for x in numbers) else None
+    step, numbers = row.get("step"), [row.get(name) for name in required]
+    if not is_number(step) or not isinstance(step, int) or not 0 <= step <= MAX_STEP:
+        return None
+    return row if all(map(is_number, numbers)) else None
+
+
+def is_number(value: Any) -> bool:
+    """Return whether a value is a number, no truth value, within ``MAX_NUMBER``."""
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    return number and math.isfinite(value) and abs(value) <= MAX_NUMBER
 
 
 def is_mark(mark: Any) -> bool:

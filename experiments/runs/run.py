@@ -46,6 +46,8 @@ REQUIRED_FIELDS = {
 """Numeric fields of every row of a file, beside its step."""
 EVENT_NAME = re.compile(r"events\.out\.tfevents\..+")
 """Names of TensorBoard's files."""
+PARTS = ("checkpoints", "checkpoints/blocks", "figures", "videos")
+"""Folders in a run folder."""
 UNREADABLE = ".unreadable"
 """Suffix of the file that keeps the unreadable lines of another one."""
 EXACT_FIELDS = ("torch", "ale-py", "device", "threads", "precision", "compile", "ranks")
@@ -219,6 +221,16 @@ class Run:
         if read_content(path) != join_lines(kept):
             write_file(path, join_lines(kept))
         return text
+
+
+def refuse_links(folder: Path) -> None:
+    """Raise UsageError if a folder in a run folder is a link: what is outside is not touched."""
+    for name in PARTS:
+        if (folder / name).is_symlink():
+            raise UsageError(
+                f"{folder / name} is a link, and a run reads and writes only in its own folder; "
+                "replace it by the folder that it leads to."
+            )
 
 
 def find_runs(folder: Path) -> list[Path]:

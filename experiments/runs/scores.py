@@ -13,6 +13,7 @@ from ...envs.atari.games import HUMAN_RANDOM_TABLE, human_normalized
 from ...envs.atari.protocol import PROTOCOLS
 from ...envs.errors import UsageError
 from .files import read_json
+from .jsonl import is_number
 
 
 @dataclass(frozen=True)
@@ -122,6 +123,10 @@ class Scores:
             raise ValueError("has no truncated for each episode")
         if not all(map(math.isfinite, values["scores"])):
             raise ValueError("has a score that is not finite")
+        if not all(map(is_number, (*values["scores"], *values["lengths"], values["epsilon"]))):
+            raise ValueError("has a number that is too large, or no number")
+        if min(values["steps"], values["max_steps"], *values["lengths"]) < 0:
+            raise ValueError("has a negative number of steps")
         return cls(**values)
 
     def __str__(self) -> str:

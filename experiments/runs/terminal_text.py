@@ -19,7 +19,12 @@ def plain(text: str) -> str:
 
     Control characters, which a file from elsewhere may have in its names, are left out.
     """
-    return "".join(x for x in text.replace("`", "'") if x.isprintable() or x == "\n")
+    return printable(text.replace("`", "'"))
+
+
+def printable(text: str) -> str:
+    """Return a text without control characters, which could rule the terminal."""
+    return "".join(x for x in text if x.isprintable() or x == "\n")
 
 
 def paragraph(text: str, indent: int = 0) -> str:
@@ -42,6 +47,7 @@ def message(text: str, *, terminal: bool) -> str:
 
 def description_list(rows: Sequence[tuple[str, str]], indent: int = 2) -> str:
     """Return (name, description) rows in two columns; long descriptions are continued below."""
+    rows = [(printable(name), printable(text)) for name, text in rows]
     start = indent + max((len(name) for name, _ in rows), default=0) + 2
     return "\n".join(
         textwrap.fill(
@@ -69,7 +75,7 @@ def table(rows: Sequence[Sequence[str]], indent: int = 2) -> str:
     for k in range(len(rows[0])):
         grid.add_column(no_wrap=k == 0)
     for row in rows:
-        grid.add_row(*row)
+        grid.add_row(*map(printable, row))
     text = io.StringIO()
     console = Console(file=text, width=width(), markup=False, highlight=False, color_system=None)
     console.print(Padding(grid, (0, 0, 0, indent)))

@@ -5,7 +5,6 @@ unpickled or run. A file that is cut, changed or of another kind is refused in o
 """
 
 import hashlib
-import json
 import os
 import struct
 from collections.abc import Iterable
@@ -15,7 +14,8 @@ from typing import Any
 from torch import Tensor
 
 from ...envs.errors import UsageError
-from ..runs.files import refuse_constant, to_json, write_file
+from ..runs.files import to_json, write_file
+from ..runs.json_values import parse_json
 
 SUFFIX = ".safetensors"
 MAX_HEADER = 1 << 24
@@ -55,11 +55,11 @@ def read_description(path: Path) -> dict[str, Any]:
             (length,) = LENGTH.unpack(file.read(LENGTH.size))
             if not 0 < length <= min(MAX_HEADER, size - LENGTH.size):
                 raise ValueError(f"a header of {length:,} bytes in {size:,}")
-            header = json.loads(file.read(length), parse_constant=refuse_constant)
-            about = json.loads(header["__metadata__"][KEY], parse_constant=refuse_constant)
+            header = parse_json(file.read(length))
+            about = parse_json(header["__metadata__"][KEY])
     except OSError as error:
         raise UsageError(f"{path} cannot be read ({error.strerror}); name another file.") from error
-    except (ValueError, LookupError, TypeError, RecursionError, struct.error) as error:
+    except (ValueError, LookupError, TypeError, struct.error) as error:
         raise UsageError(
             f"{path} is no file of `reverie export`, or it is damaged ({type(error).__name__}); "
             "export the run again, or copy the file again."

@@ -5,6 +5,7 @@ back, and is compared with copying the last frame: by squared errors after a pre
 ``experiments/dreams`` in `reverie evaluate`.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -110,7 +111,8 @@ class PredictorPretraining(Pretraining):
         median = median_frame(recording, recording.start_indices("train"))
         errors = prediction_errors(truth, dreams, median)
         return {
-            f"{kind}_{h}": errors.error(kind, "model", h) / errors.error(kind, COPY_LAST, h)
+            f"{kind}_{h}": errors.error(kind, "model", h)
+            / (errors.error(kind, COPY_LAST, h) or math.nan)  # where nothing changes
             for kind in ("all", "moving")
             for h in horizons
         }

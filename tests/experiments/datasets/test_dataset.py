@@ -293,7 +293,7 @@ def test_a_full_disk_ends_a_recording_with_one_sentence(
         patch.setattr(writer, "write_file", fail_at_second_shard)
         assert cli.main([*argv, "--frames", "400"]) == 1
     error = capsys.readouterr().err
-    assert "The disk of data is full; a recording cannot be resumed." in error
+    assert "The disk of data is full; a recording cannot be resumed; make room" in error
     assert "Traceback" not in error
     assert cli.main([*argv, "--frames", "80"]) == 0
     assert len(Recording("data")) >= 80

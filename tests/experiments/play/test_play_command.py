@@ -4,6 +4,7 @@ import importlib.util
 import json
 import os
 import re
+import shutil
 import socket
 import subprocess
 import sys
@@ -193,7 +194,7 @@ def test_bad_input_is_refused_in_one_line(
     missing_game = run.parent / "missing_game"
     if not missing_game.exists():
         missing_game.mkdir()
-        (missing_game / "checkpoints").symlink_to(run / "checkpoints")
+        shutil.copytree(run / "checkpoints", missing_game / "checkpoints")
         config = json.loads((run / "config.json").read_text())
         experiment = Experiment(env=AtariConfig("ms_pacman"))
         from reverie.experiments.config.serialization import encode

@@ -1,8 +1,10 @@
 """Reports: which runs are compared, verdicts computed by hand, and the pages that are written."""
 
+import base64
 import csv
 import io
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -398,22 +400,45 @@ def test_learning_curves_and_training_scores(tmp_path: Path) -> None:
     assert np.isnan(result.score("training-mean"))
 
 
-def test_runs_that_cannot_be_reported_are_refused(tmp_path: Path) -> None:
+def test_links_and_odd_names_are_not_embedded(tmp_path: Path) -> None:
+    run, secret = make_run(tmp_path / "run", 1.0), tmp_path / "secret.png"
+    secret.write_bytes(b"SECRET")
+    for part in ("figures", "videos"):
+        (run / part).mkdir(exist_ok=True)
+    (run / "figures" / "link.png").symlink_to(secret)
+    os.mkfifo(run / "videos" / "pipe.mp4")
+    (run / "figures" / "](http:) <b>.png").write_bytes(b"\x89PNG")
+    page = write_report([run], tmp_path / "r.html").read_text()
+    text = (tmp_path / "r.md").read_text()
+    assert base64.b64encode(b"SECRET").decode() not in page
+    assert "run-" in text
+    assert not re.search(r"(?<!\\)\]\(http:", text)
+    assert "<b>" not in page + text
+    (tmp_path / "verdict_rule.json").write_text('{"delta": 1}')
+    assert "The default rule is used" in write_report([run], tmp_path / "r.html").read_text()
+
+
+def test_runs_that_cannot_be_reported_are_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     good = make_run(tmp_path / "good", 1.0)
     bad = make_run(tmp_path / "bad", 1.0, seed=1)
     for value in ("NaN", "Infinity", "1e999", '"much"'):
         text = (good / "scores.json").read_text().replace("2.0", value)
         (bad / "scores.json").write_text(text)
-        with pytest.raises(
-            UsageError, match=r"bad/scores\.json (cannot be read|has no scores|has the|has a score)"
-        ):
-            read_results([tmp_path])
+        results, warnings = read_results([tmp_path])
+        assert [result.folder.name for result in results] == ["good"]
+        sentence = (
+            r"bad is left out: .*bad/scores\.json (cannot be read|has no scores|has the|has a )"
+        )
+        assert any(re.match(sentence, x) for x in warnings)
+        assert "bad is left out" in capsys.readouterr().err
     changes: tuple[dict[str, Any], ...] = ({"epsilon": None}, {"steps": "many"}, {"lengths": []})
     for change in changes:
         scores = json.loads((good / "scores.json").read_text()) | change
         (bad / "scores.json").write_text(json.dumps(scores))
         with pytest.raises(UsageError, match=r"bad/scores\.json h.*`reverie evaluate .*again"):
-            read_results([tmp_path])
+            read_results([bad])
     (bad / "scores.json").unlink()
     results, warnings = read_results([tmp_path])
     assert [result.folder.name for result in results] == ["good"]
