@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ...envs.errors import UsageError
-from ..runs.files import check_format, open_own, read_json
+from ..runs.files import check_format, open_own, read_json, to_json
 from ..runs.jsonl import Mark, read_content
 from ..runs.run import Run
 from ..runs.scores import Scores
@@ -91,7 +91,7 @@ def _check_result(path: Path) -> Iterator[Finding]:
 
 def _agrees(computed: dict[str, Any], stored: dict[str, Any]) -> bool:
     """Return whether results as they are computed equal the stored ones, up to JSON's types."""
-    computed = json.loads(json.dumps(computed))
+    computed = json.loads(to_json(computed))
     return all(stored[name] == x for name, x in computed.items() if name in stored)
 
 

@@ -1,10 +1,10 @@
 """Model cards: a page about an exported run, with the front matter that Hugging Face reads."""
 
-import json
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 from ..dreams.dream_measures import COPY_LAST
+from ..runs.files import to_json
 from ..runs.scores import Scores
 
 Row = tuple[str, str, str]
@@ -141,4 +141,4 @@ def _front_matter(about: dict[str, Any], title: str) -> Iterator[str]:
 
 
 def _quoted(text: Any) -> str:
-    return json.dumps(str(text), ensure_ascii=False)
+    return to_json(str(text))

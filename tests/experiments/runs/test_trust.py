@@ -87,7 +87,7 @@ def test_only_changed_blocks_are_written(tmp_path: Path, monkeypatch: pytest.Mon
         written.append(path.name)
         return write(path)
 
-    for module in (packed_state, blocks_module):
+    for module in (checkpoints_module, blocks_module):
         monkeypatch.setattr(module, "replacing", record)
     ring = (
         torch.arange(8 * BLOCK_SIZE, dtype=torch.int64).remainder(251).to(torch.uint8).view(8, -1)
