@@ -28,7 +28,7 @@ from reverie.experiments.config.serialization import read_experiment
 from reverie.experiments.doctor import doctor
 from reverie.experiments.runs import blocks as blocks_module
 from reverie.experiments.runs import checkpoints as checkpoints_module
-from reverie.experiments.runs import packed_state, random_state
+from reverie.experiments.runs import random_state
 from reverie.experiments.runs.blocks import BLOCK_SIZE
 from reverie.experiments.runs.checkpoints import Checkpoints
 from reverie.experiments.runs.files import FORMAT, replacing
