@@ -123,7 +123,7 @@ def _load_agent(folder: Path, seed: int, device: str) -> PlaySetup:
     predictor = agent.simulator.predictor if hasattr(agent, "simulator") else None
     if isinstance(predictor, SnapshotPredictor):
         predictor = None  # the env itself, so a dream would show nothing
-    name, parts, imported = type(agent).__name__, (agent, bonus), _is_imported(folder)
+    name, imported = type(agent).__name__, _is_imported(folder)
     return PlaySetup(str(folder), game, name, policy, parts, predictor, imported)
 
 

@@ -110,4 +110,4 @@ def test_text_files_have_an_explicit_encoding() -> None:
         encoded = any(keyword.arg == "encoding" for keyword in call.keywords)
         modes = [x.value for x in call.args if isinstance(x, ast.Constant)]
         if function in ("read_text", "write_text") or ast.unparse(call.func) == "open":
-            assert encoded or {"rb", "wb", "xb"} & {*modes}, f"{name}:{call.lineno}"
+            assert encoded or {"ab", "rb", "wb", "xb"} & {*modes}, f"{name}:{call.lineno}"
