@@ -149,7 +149,7 @@ def _build(job: Job, manifest: Manifest | None) -> Parts:
 @contextmanager
 def _bounded_memory() -> Iterator[None]:
     """Let an allocation beyond the machine's memory fail, as a config may ask for any size."""
-    used = int(Path("/proc/self/statm").read_text().split()[0])
+    used = int(Path("/proc/self/statm").read_text(encoding="utf-8").split()[0])
     limit = (used + os.sysconf("SC_PHYS_PAGES")) * os.sysconf("SC_PAGE_SIZE")
     soft, hard = resource.getrlimit(resource.RLIMIT_AS)
     limit = min(x for x in (limit, soft, hard) if x != resource.RLIM_INFINITY)
