@@ -9,10 +9,10 @@ import tyro
 
 from ...envs.errors import RunError, UsageError
 from ..config.arguments import parse_flags
+from ..integrity.tidying import delete_spare, find_spare
 from ..reporting.run_list import RunSummary, State, delete_run, summarize_runs, table_rows
 from ..runs.files import to_json
 from ..runs.terminal_text import paragraph, table
-from ..runs.tidying import delete_spare, find_spare
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from pathlib import Path
 from ..runs.disk_errors import describe, remedy
 from ..runs.files import TEMPORARY, is_own
 from ..runs.run import UNREADABLE
-from ..runs.tidying import PLACES
+from .tidying import PLACES
 
 MAX_NAMED = 3
 """Names of files in one sentence."""

@@ -157,7 +157,7 @@ def hostile(saved: bytes) -> Iterator[tuple[str, bytes, str]]:
     yield "no JSON", gzip.compress(b"{"), "Expecting"
     yield "a bomb", gzip.compress(bytes(MAX_BYTES + 10)), "more than 40 MB"
     yield "too large", bytes(MAX_FILE_BYTES + 1), "more than 16 MB"
-    yield "too deep", gzip.compress(b"[" * 100_000), "recursion"
+    yield "too deep", gzip.compress(b"[" * 100_000), "nested deeper"
     yield "a number too long", gzip.compress(b"1" * 5000), "integer"
     yield "not finite", gzip.compress(b'{"moment": NaN}'), "NaN"
     yield "another format", packed(data | {"moment": 2}), "a format other than 1"

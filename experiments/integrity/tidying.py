@@ -1,15 +1,12 @@
 """What a run folder no longer needs: spare checkpoints, their blocks, and partly written files."""
 
-import re
 from dataclasses import dataclass
 from pathlib import Path
 
 from ...envs.errors import FolderBusy, RunError
-from .checkpoints import Checkpoints
-from .folder_lock import locked
-
-PARTIAL = re.compile(r".+\.[0-9a-f]{32}\.tmp")
-"""Names under which files are written before they are complete."""
+from ..runs.checkpoints import Checkpoints
+from ..runs.files import TEMPORARY, is_own
+from ..runs.folder_lock import locked
 
 PLACES = ("", "checkpoints", "checkpoints/blocks", "videos", "figures")
 """Folders of a run's files."""
@@ -37,7 +34,7 @@ def find_spare(folder: Path, *, finished: bool) -> Spare:
     checkpoints = Checkpoints(folder / "checkpoints")
     files = dict.fromkeys(checkpoints.unneeded(1 if finished else len(checkpoints.steps())))
     partial = (x for place in PLACES for x in (folder / place).glob("*.tmp"))
-    files |= dict.fromkeys(x for x in partial if PARTIAL.fullmatch(x.name))
+    files |= dict.fromkeys(x for x in partial if is_own(x, TEMPORARY))
     size = sum(path.lstat().st_size for path in files)
     return Spare(folder, finished, tuple(files), size)
 
