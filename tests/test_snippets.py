@@ -69,6 +69,7 @@ HEAVY = {
     *("docs/index.md", "docs/concepts/loop.md", "docs/concepts/roles.md"),
     *("docs/concepts/protocols.md", "docs/howto/train.md", "docs/howto/evaluate.md"),
     *("docs/howto/ablate.md", "docs/howto/record.md", "docs/howto/pretrain.md"),
+    "docs/tutorials/dream.md",
     *(x.relative_to(ROOT).as_posix() for x in NOTEBOOKS),
     *("docs/howto/play.md", "docs/howto/share.md", "docs/howto/gallery.md"),
 }
