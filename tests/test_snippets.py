@@ -42,6 +42,7 @@ FEWER = {"--seeds-together": "2", "--num-envs": "4", "--min-timesteps": "8"}
 GAMES = {"atari26": "pong"}
 """Values of ``--games`` that are too many to play."""
 REDUCED = [
+    (r"total_timesteps=60_000", "total_timesteps=6_000"),  # for whole episodes of Ms. Pac-Man
     (r"total_timesteps=\d0_000", "total_timesteps=320"),
     (r"episodes=100?\b", "episodes=4"),
     (r"num_updates=2?_?[03]00", "num_updates=4"),
