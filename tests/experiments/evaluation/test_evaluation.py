@@ -192,7 +192,10 @@ def test_a_video_is_encoded_during_the_episode_and_written_at_its_end(tmp_path: 
     imageio.imwrite(
         tmp_path / "at once.mp4", np.stack(images), plugin="pyav", codec="libx264", fps=15
     )
-    assert path.read_bytes() == (tmp_path / "at once.mp4").read_bytes()
+    # The encoder's threads may differ by a byte.
+    videos = [imageio.imread(x, plugin="pyav") for x in (path, tmp_path / "at once.mp4")]
+    assert videos[0].shape == videos[1].shape == (10, 16, 32, 3)
+    assert np.abs(videos[0].astype(int) - videos[1]).max() <= 3
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".gif"])
