@@ -24,7 +24,7 @@ from ...envs import prng
 from ...envs.errors import UsageError
 from ...envs.interface import Segment
 from ..config.serialization import encode
-from ..runs.run import config_differences
+from ..runs.config_differences import config_differences
 from .shards import read_shard, unpack_frame
 from .writer import Manifest
 

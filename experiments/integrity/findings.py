@@ -5,9 +5,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..runs.disk_errors import describe, remedy
-from ..runs.files import TEMPORARY, is_own
 from ..runs.run import UNREADABLE
-from .tidying import PLACES
+from .tidying import partial_files
 
 MAX_NAMED = 3
 """Names of files in one sentence."""
@@ -60,14 +59,7 @@ def set_aside(path: Path) -> str:
 
 def find_partial_files(folder: Path) -> Iterator[Finding]:
     """Yield a finding if killed processes have left partly written files."""
-    places = [folder / place for place in PLACES]
-    found = [
-        path
-        for place in places
-        if place.is_dir()
-        for path in sorted(place.glob("*.tmp"))
-        if is_own(path, TEMPORARY)
-    ]
+    found = partial_files(folder)
 
     def remove() -> str:
         for path in found:

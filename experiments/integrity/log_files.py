@@ -6,7 +6,7 @@ from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
-from ..runs.files import is_own, write_file
+from ..runs.files import own_files, write_file
 from ..runs.jsonl import Mark, is_intact, parse_row, split_lines
 from ..runs.run import EVENT_NAME, REQUIRED_FIELDS, UNREADABLE, Run
 from .event_records import read_events, read_pieces
@@ -38,7 +38,7 @@ def check_rows(run: Run, marks: dict[str, Mark]) -> Iterator[Finding]:
 
 def check_events(run: Run, marks: dict[str, Mark]) -> Iterator[Finding]:
     """Yield what is wrong with TensorBoard's files; the CRCs of what a mark covers are not read."""
-    found = {path.name for path in run.folder.iterdir() if is_own(path, EVENT_NAME)}
+    found = {path.name for path in own_files(run.folder, EVENT_NAME)}
     for name in sorted(found | {name for name in marks if EVENT_NAME.fullmatch(name)}):
         path = run.folder / name
         try:

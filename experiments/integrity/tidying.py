@@ -5,7 +5,7 @@ from pathlib import Path
 
 from ...envs.errors import FolderBusy, RunError
 from ..runs.checkpoints import Checkpoints
-from ..runs.files import TEMPORARY, is_own
+from ..runs.files import TEMPORARY, own_files
 from ..runs.folder_lock import locked
 
 PLACES = ("", "checkpoints", "checkpoints/blocks", "videos", "figures")
@@ -33,10 +33,14 @@ def find_spare(folder: Path, *, finished: bool) -> Spare:
     """
     checkpoints = Checkpoints(folder / "checkpoints")
     files = dict.fromkeys(checkpoints.unneeded(1 if finished else len(checkpoints.steps())))
-    partial = (x for place in PLACES for x in (folder / place).glob("*.tmp"))
-    files |= dict.fromkeys(x for x in partial if is_own(x, TEMPORARY))
+    files |= dict.fromkeys(partial_files(folder))
     size = sum(path.lstat().st_size for path in files)
     return Spare(folder, finished, tuple(files), size)
+
+
+def partial_files(folder: Path) -> list[Path]:
+    """Return what killed processes have written in part."""
+    return [path for place in PLACES for path in own_files(folder / place, TEMPORARY)]
 
 
 def delete_spare(spare: Spare) -> None:

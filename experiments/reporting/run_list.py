@@ -13,10 +13,11 @@ from typing import Any, Literal
 
 from ...envs.errors import FolderBusy, UsageError
 from ..config.roles import part_name
+from ..runs.config_differences import flatten
 from ..runs.folder_lock import is_locked, locked
 from ..runs.jsonl import is_number
 from ..runs.progress_text import duration
-from ..runs.run import Run, find_runs, flatten
+from ..runs.run import Run, find_runs
 from ..runs.scores import Scores, find_scores, scores_file
 
 State = Literal["finished", "interrupted", "running", "damaged"]

@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 
 from ..config.roles import part_name
+from ..runs.config_differences import flatten
 from ..runs.files import read_json
 from ..runs.names import unique_names
-from ..runs.run import Run, flatten
+from ..runs.run import Run
 from ..runs.scores import Scores, find_scores, scores_file
 from ..verdicts.intervals import Array, trailing_mean
 from .run_results import WINDOW

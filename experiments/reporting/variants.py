@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..config.roles import part_name, references
+from ..runs.config_differences import flatten
 from ..runs.files import to_json
-from ..runs.run import flatten
 from ..verdicts.intervals import Key
 from ..verdicts.verdict_rule import Score
 from .run_results import RunResult

@@ -17,8 +17,8 @@ from ..recipes.training_recipe import TrainingRecipe
 from ..reporting.committed import committed_results
 from ..reporting.constant_actions import format_constant_action
 from ..reporting.published import published
+from ..runs.config_differences import flatten
 from ..runs.files import to_json
-from ..runs.run import flatten
 from ..runs.scores import Scores
 from ..verdicts.intervals import (
     MIN_RUNS,

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from .files import is_own, open_own, remove_partial_files, replacing
+from .files import open_own, own_files, remove_partial_files, replacing
 
 BLOCK_SIZE = 4 << 20
 """Largest number of bytes of a block."""
@@ -136,9 +136,12 @@ class Blocks:
         """Remove all blocks but those of these names; foreign files are left as they are."""
         self._verified &= names
         remove_partial_files(self.folder)
-        for path in self.folder.iterdir():
-            if path.name not in names and is_own(path, BLOCK_NAME):
-                path.unlink()
+        for path in self.others(names):
+            path.unlink()
+
+    def others(self, names: set[str]) -> list[Path]:
+        """Return the files of all blocks but those of these names."""
+        return [path for path in own_files(self.folder, BLOCK_NAME) if path.name not in names]
 
     def _read(self, name: str, target: memoryview) -> None:
         self._verified.discard(name)

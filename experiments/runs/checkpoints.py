@@ -154,9 +154,8 @@ class Checkpoints:
                 names |= names_of_files(self.read_packed(step))
         except (DamagedCheckpoint, OSError, UsageError):
             return []
-        files = sorted(self.blocks.folder.iterdir()) if self.blocks.folder.exists() else []
         older = [self.path(step) for step in steps if step not in kept]
-        return older + [path for path in files if path.name not in names]
+        return older + self.blocks.others(names)
 
     def newest_is_whole(self) -> bool:
         """Return whether the newest checkpoint and all of its blocks are as they were written."""

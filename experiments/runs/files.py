@@ -121,7 +121,10 @@ def open_own(path: Path, mode: str) -> Any:
 
 def is_own(path: Path, names: re.Pattern[str]) -> bool:
     """Return whether a path is a regular file, no link, whose whole name matches a pattern."""
-    return bool(names.fullmatch(path.name)) and stat.S_ISREG(os.lstat(path).st_mode)
+    try:
+        return bool(names.fullmatch(path.name)) and stat.S_ISREG(os.lstat(path).st_mode)
+    except FileNotFoundError:  # another process has removed it meanwhile
+        return False
 
 
 def own_files(folder: Path, pattern: re.Pattern[str]) -> list[Path]:
@@ -155,6 +158,5 @@ def sync_folder(folder: Path) -> None:
 
 def remove_partial_files(folder: Path) -> None:
     """Remove what killed processes had written under temporary names of ``replacing``."""
-    for path in folder.glob("*.tmp"):
-        if is_own(path, TEMPORARY):
-            path.unlink(missing_ok=True)
+    for path in own_files(folder, TEMPORARY):
+        path.unlink(missing_ok=True)

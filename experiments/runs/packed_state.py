@@ -47,7 +47,7 @@ def pack(tensor: Tensor, writer: BlockWriter) -> Any:
 
 
 def unpack(packed: Any, blocks: Blocks, groups: Sequence[Group]) -> Tensor:
-    """Invert ``_pack``."""
+    """Invert ``pack``."""
     if isinstance(packed, Tensor):
         return packed
     tensor = torch.empty(packed["shape"], dtype=getattr(torch, packed["dtype"]))

@@ -16,11 +16,13 @@ from typing import Any
 from ...envs.atari.games import did_you_mean
 from ...envs.errors import Interrupted, RunError, UsageError
 from .checkpoints import Checkpoints
+from .config_differences import config_differences
 from .files import (
     FORMAT,
     check_format,
-    is_own,
+    make_folder,
     open_own,
+    own_files,
     read_json,
     remove_partial_files,
     to_json,
@@ -113,7 +115,7 @@ class Run:
         """
         remove_partial_files(self.folder)
         for part in ("videos", "figures"):
-            (self.folder / part).mkdir(parents=True, exist_ok=True)
+            make_folder(self.folder / part)
         previous = self._sessions(step)
         sessions = [*previous, {"from_step": step} | provenance]
         known = [session.get("modified") for session in sessions]
@@ -174,7 +176,7 @@ class Run:
 
     def mark_files(self, step: int) -> dict[str, Mark]:
         """Sync the logs, and return the marks of the run's files for a checkpoint of ``step``."""
-        events = (path.name for path in self.folder.iterdir() if is_own(path, EVENT_NAME))
+        events = (path.name for path in own_files(self.folder, EVENT_NAME))
         for name in (*REQUIRED_FIELDS, *events):
             self._markers.setdefault(name, Marker(self.folder / name))
         marks = {name: marker.mark() for name, marker in self._markers.items()}
@@ -264,40 +266,6 @@ def loading(folder: Path) -> Iterator[None]:
             f"The checkpoint in {folder} does not fit its config in this version "
             f"({type(error).__name__}: {_first_line(error)}); it was left as it is."
         ) from error
-
-
-def config_differences(a: dict[str, Any], b: dict[str, Any]) -> list[str]:
-    """Return the differences of two encoded configs as lines "path: a, not b".
-
-    Of parts of different classes only the classes are compared.
-    """
-    flat_a, flat_b = flatten(a), flatten(b)
-    paths = [x for x in dict.fromkeys([*flat_a, *flat_b]) if flat_a.get(x) != flat_b.get(x)]
-    return [
-        f"{path or 'class'}: {flat_a.get(path, 'absent')}, not {flat_b.get(path, 'absent')}"
-        for path in paths
-        if not any(path != part and f"{path}.".startswith(part and f"{part}.") for part in paths)
-    ]
-
-
-def flatten(
-    config: dict[str, Any], part_name: Callable[[dict[str, Any]], str] | None = None
-) -> dict[str, Any]:
-    """Return a config's leaves by dotted path; a part is a leaf too, by default its class.
-
-    ``part_name`` gives the name of a part by its stored values. The path of the config itself is
-    empty.
-    """
-    flat: dict[str, Any] = {}
-    for name, value in config.items():
-        if name == "class":
-            flat[""] = part_name(config) if part_name else value
-        elif isinstance(value, dict):
-            inner = flatten(value, part_name)
-            flat |= {f"{name}.{path}".rstrip("."): leaf for path, leaf in inner.items()}
-        else:
-            flat[name] = value
-    return flat
 
 
 def _first_line(error: BaseException) -> str:

@@ -19,12 +19,13 @@ from ..config.experiment import Job
 from ..config.roles import part_at, part_name, roles
 from ..config.serialization import encode_job, open_run
 from ..runs import random_state
+from ..runs.config_differences import config_differences, flatten
 from ..runs.disk_errors import reporting_disk_errors
 from ..runs.files import write_file
 from ..runs.folder_lock import FolderLock, locked
 from ..runs.processes import joined_ranks
 from ..runs.provenance import command, provenance
-from ..runs.run import Run, config_differences, flatten, loading
+from ..runs.run import Run, loading
 from ..runs.runtime import Runtime, interrupts, pick_runtime
 from ..runs.session_clock import SessionClock
 from ..runs.state_checks import check_count, check_finite_state, restore

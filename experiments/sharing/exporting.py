@@ -14,7 +14,8 @@ from torch import Tensor
 from ...agents.episodic.neighbor_tables import NeighborTables
 from ...agents.interface import Agent
 from ...envs.errors import UsageError
-from ..config.experiment import Experiment, Job
+from ..config.experiment import Experiment
+from ..config.roles import part_name
 from ..config.serialization import encode, read_job
 from ..evaluation.trained_agent import load_trained
 from ..runs.files import FORMAT, read_json, write_file, write_json
@@ -142,10 +143,8 @@ def _cap(agent: Agent | None, folder: Path | str, max_keys: int) -> int:
     return sum(table.keep_most_recent(max_keys or max(table.sizes)) for table in tables)
 
 
-def _model_name(job: Job) -> str:
-    from ..config.roles import part_name
-
-    return job.model_name if isinstance(job, Pretraining) else part_name(job.agent)  # type: ignore[attr-defined]
+def _model_name(job: Pretraining | Experiment) -> str:
+    return job.model_name if isinstance(job, Pretraining) else part_name(job.agent)
 
 
 def _results(run: Run) -> dict[str, Any]:

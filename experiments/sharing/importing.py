@@ -24,9 +24,10 @@ from ..config.serialization import decode, encode_job, require_imports
 from ..datasets.dataset import Recording
 from ..datasets.writer import MANIFEST, Manifest
 from ..runs.checkpoints import Checkpoints
+from ..runs.config_differences import config_differences
 from ..runs.disk_errors import reporting_disk_errors
-from ..runs.files import check_format, sync_folder, write_file, write_json
-from ..runs.run import building, config_differences
+from ..runs.files import check_format, make_folder, sync_folder, write_file, write_json
+from ..runs.run import building
 from ..runs.scores import Scores
 from ..runs.state_checks import check_count, restore
 from ..sessions.driver import FINISHED_FILE
@@ -225,8 +226,7 @@ def _appearing(folder: Path) -> Iterator[Path]:
     """
     new = folder.with_name(f".{folder.name}.{uuid4().hex}.tmp")
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        new.mkdir()
+        make_folder(new)
         yield new
         new.rename(folder)
         sync_folder(folder.parent)

@@ -10,8 +10,8 @@ from typing import Any
 
 from ...envs.errors import UsageError
 from ..reporting.run_results import read_results
+from ..runs.config_differences import config_differences
 from ..runs.files import read_json, write_json
-from ..runs.run import config_differences
 from ..training.task import Task
 from .sweep_plan import SweepPlan, Trial
 

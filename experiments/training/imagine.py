@@ -25,9 +25,10 @@ from ..datasets.writer import MANIFEST
 from ..evaluation.evaluate import random_policy
 from ..evaluation.run_evaluation import Evaluation, evaluate_run
 from ..evaluation.trained_agent import load
+from ..runs.config_differences import config_differences
 from ..runs.files import FORMAT, check_format, read_json, write_json
 from ..runs.folder_lock import locked
-from ..runs.run import Run, config_differences
+from ..runs.run import Run
 from ..runs.runtime import pick_device, pick_threads
 from ..runs.scores import find_scores, scores_file
 from ..sessions.options import PretrainOptions, RunOptions, TrainOptions

@@ -39,10 +39,11 @@ from ..dreams.prediction_error import plot_prediction_errors
 from ..dreams.reward_ranking import ranked_events
 from ..evaluation.action_sensitivity import action_sensitivity
 from ..evaluation.frame_quality import psnr, ssim
+from ..runs.config_differences import config_differences
 from ..runs.files import to_json
 from ..runs.names import unique_names
 from ..runs.outputs import check_writable, reporting_failure, write_or_keep
-from ..runs.run import Run, config_differences
+from ..runs.run import Run
 from .prediction_video import write_prediction_video
 from .pretrain import Pretraining, load_model
 

@@ -22,7 +22,8 @@ from reverie.envs.errors import UsageError
 from reverie.envs.interface import EnvConfig
 from reverie.envs.maze import MazeConfig
 from reverie.experiments.config.serialization import encode
-from reverie.experiments.runs.run import Run, config_differences
+from reverie.experiments.runs.config_differences import config_differences
+from reverie.experiments.runs.run import Run
 from reverie.world_models.interface import PlannerConfig
 from reverie.world_models.planning import PLANNERS
 from reverie.world_models.planning.figar import FiGARConfig

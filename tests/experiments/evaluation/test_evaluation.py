@@ -35,8 +35,8 @@ from reverie.experiments.config.serialization import decode, encode, fingerprint
 from reverie.experiments.evaluation.run_evaluation import Evaluation, evaluate_run
 from reverie.experiments.evaluation.screen import screen_of
 from reverie.experiments.evaluation.video import Image, Video, VideoWriter
+from reverie.experiments.runs.config_differences import config_differences
 from reverie.experiments.runs.provenance import code_version
-from reverie.experiments.runs.run import config_differences
 from reverie.experiments.runs.scores import Scores, read_scores
 from reverie.world_models.interface import RepresentationConfig
 from reverie.world_models.representation import REPRESENTATIONS

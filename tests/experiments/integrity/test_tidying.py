@@ -29,6 +29,8 @@ def make_run(folder: Path) -> Run:
         (place / f"config.json.{'0f' * 16}.tmp").write_bytes(b"half")
     (folder / "checkpoints" / "blocks" / ("ab" * 32)).write_bytes(b"no checkpoint needs it")
     (folder / "notes.tmp").write_text("mine")
+    for name in ("@eaDir", "notes"):
+        (folder / "checkpoints" / "blocks" / name).write_text("of somebody else")
     return run
 
 
@@ -65,6 +67,7 @@ def test_tidied_runs_continue_as_if_they_had_not_been(
     }
     assert "torn/checkpoints/blocks/" + "ab" * 32 not in gone, "a damaged run keeps its blocks"
     assert (done.folder / "notes.tmp").exists()
+    assert not any(x.endswith(("@eaDir", "notes")) for x in gone)
     for run in (done, left):
         train(CATCH, run.folder, ROWS)
         assert equal(run.checkpoints.load(), whole.checkpoints.load())

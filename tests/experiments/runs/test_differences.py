@@ -1,6 +1,6 @@
 """Differences of encoded configs, as errors list them."""
 
-from reverie.experiments.runs.run import config_differences
+from reverie.experiments.runs.config_differences import config_differences
 
 
 def test_settings_are_compared_within_parts_of_one_class_alone() -> None:
