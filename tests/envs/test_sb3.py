@@ -8,7 +8,6 @@ from gymnasium.vector import AutoresetMode
 from gymnasium.wrappers import OrderEnforcing
 from numpy.typing import NDArray
 from stable_baselines3 import DQN, PPO
-from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.vec_env import VecMonitor
 
 from reverie.envs.base import SmallEnv
@@ -22,6 +21,7 @@ from reverie.world_models.prediction.imagination import Imagination
 
 from sample_envs import LAW_ENVS, ScriptedEnv
 from sample_models import imagination
+from sb3_returns import Returns
 
 N = 3
 
@@ -70,18 +70,6 @@ def test_episodes_are_those_of_the_env_without_the_steps_that_reset_it(config: E
             assert ("terminal_observation" in info) == ended
         before = obs
     adapter.close()
-
-
-class Returns(BaseCallback):
-    """The returns of episodes that ``VecMonitor`` reports to the algorithm."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.returns: list[float] = []
-
-    def _on_step(self) -> bool:
-        self.returns += [info["episode"]["r"] for info in self.locals["infos"] if "episode" in info]
-        return True
 
 
 class Recorded(Catch):

@@ -10,7 +10,6 @@ from gymnasium.spaces import Box, Discrete
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from gymnasium.wrappers.vector import RecordEpisodeStatistics
 from stable_baselines3 import PPO
-from stable_baselines3.common.callbacks import BaseCallback
 
 from reverie.agents.bonuses.bonus import BonusConfig, NoBonusConfig
 from reverie.agents.bonuses.bonus_wrapper import BonusWrapper
@@ -31,6 +30,7 @@ from reverie.experiments.config.roles import entry_config
 
 import sample_envs  # noqa: F401  # registers an env
 from sample_models import imagination
+from sb3_returns import Returns
 
 N, TIMESTEPS = 3, 60
 BONUSES = {
@@ -188,18 +188,6 @@ def test_unsuited_envs_are_refused() -> None:
         BonusWrapper(same_step, TrueCountsConfig())
     with pytest.raises(RuntimeError, match="was called without"):
         BonusWrapper(CatchConfig().build(1), SimHashConfig()).step(np.zeros(1, np.int64))
-
-
-class Returns(BaseCallback):
-    """The returns of episodes that the algorithm is told of."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.returns: list[float] = []
-
-    def _on_step(self) -> bool:
-        self.returns += [info["episode"]["r"] for info in self.locals["infos"] if "episode" in info]
-        return True
 
 
 def test_ppo_of_stable_baselines3_finds_the_treasure_with_a_bonus_alone() -> None:
