@@ -1,9 +1,9 @@
 """The grids behind the verdicts on parts of agents, on envs that are small enough for two cores.
 
 Each has a baseline (the absence of the part where there is one), models, and the privileged
-reference; the seeds, 12 or more, are analyzed once. An agent with a bonus is compared by its
-training, since a bonus stays in its action values, and so is one that learns in a model, since all
-end at the best score in as simple a game as Catch.
+reference; the seeds, 12 or more, are analyzed once. Settings on Atari have 5 seeds. An agent with a
+bonus is compared by its training, since a bonus stays in its action values, and so is one that
+learns in a model, since all end at the best score in as simple a game as Catch.
 """
 
 from dataclasses import dataclass
@@ -35,6 +35,12 @@ MEMORY = (
     "inverse,bigan,true-state "
     "--agent.fit-after 10000 --agent.fit-updates 2000 --num-envs 16 --total-timesteps 100000 "
     "--seeds 12 --episodes 30 --no-video --device cpu --precision fp32"
+)
+MEMORY_SETTINGS = (
+    "mfec --games ms_pacman agent:mfec,mfec+gamma=0.99,mfec+store-at-lost-life,"
+    "mfec+gamma=0.99+store-at-lost-life "
+    "--env.protocol.stack 4 --env.protocol.life-loss --total-timesteps 300000 --seeds 5 "
+    "--episodes 30 --no-video --device cpu --precision fp32"
 )
 DENSE = (
     "dqn-minatar --games breakout,asterix bonus:none,pseudo-count,simhash,surprise,true-counts "
@@ -88,6 +94,7 @@ EVIDENCE = {
         for rooms in (3, 4)
     },
     "minatar-keys": _evidence("remember: which key remembers?", MEMORY),
+    "mfec-settings": _evidence("remember: which settings, on Atari?", MEMORY_SETTINGS),
     "minatar-bonuses": _evidence("count: and where reward is dense?", DENSE),
     "catch-dreams": _evidence("imagine: is the model good enough to learn in?", CATCH),
 }

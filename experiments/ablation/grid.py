@@ -24,7 +24,7 @@ class Choice:
     role: str
     name: str
     settings: tuple[str, ...] = ()
-    """Settings as ``name=value``."""
+    """Settings as ``name=value``; a switch as its name, or ``no-`` and its name."""
 
     @property
     def argv(self) -> list[str]:
@@ -55,9 +55,10 @@ def make_grid(argv: list[str], games: str = "", file: ConfigFile | None = None) 
 
     A config file may have the preset, settings and choices.
 
-    ``role:name+setting=value`` changes a setting for that choice alone. A choice for a role that a
-    cell's other parts do not have is left out of the cell: bonus:none has no bonus.density. Equal
-    experiments are one cell. Raises UsageError for an unknown role or name, or a token without one.
+    ``role:name+setting=value`` changes a setting for that choice alone; a switch has no value. A
+    choice for a role that a cell's other parts do not have is left out of the cell: bonus:none has
+    no bonus.density. Equal experiments are one cell. Raises UsageError for an unknown role or name,
+    or a token without one.
 
     Example::
 
@@ -124,11 +125,6 @@ def _parse_choices(token: str) -> list[Choice]:
     choices = []
     for text in filter(None, map(str.strip, names.split(","))):
         name, *settings = text.split("+")
-        for setting in settings:
-            if "=" not in setting:
-                raise UsageError(
-                    f"'{setting}' in {role}:{text} has no value; write {setting}=value."
-                )
         choices.append(Choice(role, name, tuple(settings)))
     if not choices:
         raise UsageError(f"'{token}' names no choice; give some, as in {role}:a,b.")

@@ -100,6 +100,8 @@ def test_settings_belong_to_one_choice_and_flags_to_all() -> None:
     bonuses = [SimHashConfig(), SimHashConfig(scale=0.3, bits=64)]
     assert [cell.bonus for cell in cells] == bonuses * 2
     assert {cell.total_timesteps for cell in cells} == {70}
+    switched = make_grid(["mfec", "agent:mfec,mfec+store-at-lost-life,mfec+no-store-at-lost-life"])
+    assert [x.agent == MFECConfig(store_at_lost_life=True) for x in switched.cells] == [False, True]
     assert str(grid.cells[cells[-1]][1]) == "bonus:simhash+scale=0.3+bits=64"
     assert len(make_grid(["mfec"], "hard").cells) == 7, "without choices: one cell per game"
 
@@ -113,7 +115,7 @@ def test_settings_belong_to_one_choice_and_flags_to_all() -> None:
         ("dqn bonus:none,simhsh", "Did you mean simhash"),
         ("dqn bonus:", "names no choice"),
         ("dqn bonus:none bonus.density:cts", "There is no role 'bonus.density' in any cell"),
-        ("dqn bonus:simhash+scale", "'scale' in bonus:simhash+scale has no value"),
+        ("dqn bonus:simhash+scale", "--bonus.scale"),
         ("dqn bonus:simhash --seeds 0", "seeds is 0"),
         ("dqn bonus:simhash --seed 3", "--seed is for one run"),
         ("dqn env:catch --games pong", "env"),
