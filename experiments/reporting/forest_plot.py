@@ -17,8 +17,9 @@ CAPTION = (
     "interval, a diamond is a privileged reference."
 )
 
-LABEL_WIDTH = 36
+LABEL_WIDTH = 44
 """Letters in a line of a row's label."""
+TITLE_WIDTH = 66
 
 
 @dataclass(frozen=True)
@@ -83,8 +84,8 @@ def draw_forest(panels: dict[str, list[ForestRow]], theme: Theme) -> Any:
     """Return a figure with a panel per title."""
     from matplotlib.figure import Figure  # slow to import
 
-    heights = [1 + sum(1.4 if row.share else 1.0 for row in rows) for rows in panels.values()]
-    figure = Figure(figsize=(8, 0.5 * sum(heights) + 1.3), layout="constrained")
+    heights = [1.6 + sum(1.3 if row.share else 1.0 for row in rows) for rows in panels.values()]
+    figure = Figure(figsize=(9, 0.29 * sum(heights) + 1.1), layout="constrained")
     axes = figure.subplots(len(panels), 1, height_ratios=heights, squeeze=False)[:, 0]
     for each, (title, rows) in zip(axes, panels.items(), strict=True):
         _draw_panel(each, title, rows, theme)
@@ -102,12 +103,14 @@ def _draw_panel(axes: Any, title: str, rows: list[ForestRow], theme: Theme) -> N
         face = "none" if difference.missing else color
         axes.plot(difference.estimate, y, "D" if row.is_reference else "o", ms=6, mec=color,
                   mfc=face)  # fmt: skip
-        lines = [f"{verdict.text}, n = {verdict.pairs}", format_interval(difference, verdict.unit)]
+        numbers = format_interval(difference, verdict.unit)
+        lines = [f"{verdict.text}, n = {verdict.pairs}: {numbers}"]
         axes.text(
             *(1.02, y),
             "\n".join([*lines, *filter(None, [row.share])]),
             transform=axes.get_yaxis_transform(),
-            fontsize=9,
+            fontsize=8,
+            linespacing=1.1,
             va="center",
             color=color,
             parse_math=False,
@@ -115,7 +118,10 @@ def _draw_panel(axes: Any, title: str, rows: list[ForestRow], theme: Theme) -> N
     axes.axvline(0, color=theme.muted, lw=1)
     axes.xaxis.set_major_formatter(lambda x, _: f"{x:,g}")
     labels = [fill(row.label, LABEL_WIDTH) for row in rows]
-    axes.set_yticks(range(len(rows)), labels, parse_math=False)
+    axes.set_yticks(range(len(rows)), labels, parse_math=False, fontsize=8.5)
+    axes.tick_params("x", labelsize=8)
     axes.set_ylim(len(rows) - 0.4, -0.6)
     axes.spines[["left", "top", "right"]].set_visible(False)
-    axes.set_title(title, loc="left", fontsize=11, weight="bold", parse_math=False)
+    axes.set_title(
+        fill(title, TITLE_WIDTH), loc="left", fontsize=9.5, weight="bold", parse_math=False
+    )

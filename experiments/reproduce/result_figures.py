@@ -1,6 +1,7 @@
 """Figures of the committed results, drawn once for light and once for dark pages."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -26,6 +27,8 @@ ROLES = {
     "plan": ("maze-ppo", "maze-figar", "maze-straw", "maze-strawe"),
 }
 """The committed results of each panel of the learning curves, the baseline first."""
+ONE_OF_EACH_ROLE = ("deep-sea-10", "minatar-keys", "catch-dreams", "maze-3")
+"""The committed grids of the README's figure."""
 
 
 def learning_curves(theme: Theme) -> Any:
@@ -90,17 +93,25 @@ def _training_protocol(data: dict[str, Any]) -> str:
     return recipe.experiment.env.protocol_label
 
 
-def verdicts(theme: Theme) -> Any:
-    """Draw the difference of every variant of the committed grids from its baseline."""
+def verdicts(theme: Theme, names: Sequence[str] = ()) -> Any:
+    """Draw the difference of each variant of the committed grids, or some, from its baseline."""
     panels: dict[str, list[ForestRow]] = {}
-    for data in committed("ablations/*.json"):
+    results = {data["name"]: data for data in committed("ablations/*.json")}
+    for data in [results[name] for name in names or results]:
         shares, references = grid_shares(data), data.get("references", [])
-        names = {x for x, y in zip(data["variants"], references, strict=False) if y}
+        privileged = {x for x, y in zip(data["variants"], references, strict=False) if y}
+        baseline, *others = data["variants"]
+        varied = {name for variant in others for name in _differing(variant, baseline)}
+        compared = {name: x for name, x in _parts(baseline).items() if name in varied}
         for verdict in grid_verdicts(data):
-            title = f"{data['name']}: {verdict.env_name}, {format_count(data['steps'])} agent steps"
+            title = (
+                f"{data['name']}: {verdict.env_name}, {format_count(data['steps'])} agent steps, "
+                f"against {_text(compared)}"
+            )
             mark = "*" if data["name"] in RERUNS else ""
-            label = _contrast(verdict.variant, data["variants"][0]) + mark
-            row = ForestRow(label, verdict, verdict.variant in names, share_text(verdict, shares))
+            label = _text(_differing(verdict.variant, baseline)) + mark
+            is_reference = verdict.variant in privileged
+            row = ForestRow(label, verdict, is_reference, share_text(verdict, shares))
             panels.setdefault(title, []).append(row)
     figure, note = draw_forest(panels, theme), CAPTION
     if any(row.label.endswith("*") for rows in panels.values() for row in rows):
@@ -116,26 +127,29 @@ def verdicts(theme: Theme) -> Any:
     return figure
 
 
-def _contrast(variant: str, baseline: str) -> str:
-    """Return the parts in which a variant differs, each with the baseline's value if it has one.
+def _parts(variant: str) -> dict[str, str]:
+    """Return the parts of a variant by their names without the agent's.
 
-    >>> _contrast("agent.gamma 0.99, agent.epsilon 0.1", "agent.gamma 1.0, agent.epsilon 0.1")
-    'gamma 0.99 (baseline: 1.0)'
+    >>> _parts("agent.gamma 1.0, bonus none")
+    {'gamma': '1.0', 'bonus': 'none'}
     """
-    ours, theirs = (
-        dict(part.rsplit(" ", 1) for part in label.split(", ")) for label in (variant, baseline)
-    )
-    return ", ".join(
-        f"{name.removeprefix('agent.')} {value}"
-        + (f" (baseline: {theirs[name]})" if name in theirs else "")
-        for name, value in ours.items()
-        if theirs.get(name) != value
-    )
+    return dict(x.removeprefix("agent.").rsplit(" ", 1) for x in variant.split(", "))
+
+
+def _differing(variant: str, baseline: str) -> dict[str, str]:
+    """Return the parts of a variant that its baseline has not."""
+    theirs = _parts(baseline)
+    return {name: x for name, x in _parts(variant).items() if theirs.get(name) != x}
+
+
+def _text(parts: Mapping[str, str]) -> str:
+    return ", ".join(f"{name} {value}" for name, value in parts.items())
 
 
 FIGURES: dict[str, Callable[[Theme], Any]] = {
     "learning-curves": learning_curves,
     "verdicts": verdicts,
+    "verdicts-by-role": partial(verdicts, names=ONE_OF_EACH_ROLE),
 }
 
 
