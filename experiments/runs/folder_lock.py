@@ -4,7 +4,7 @@ import fcntl
 import os
 import platform
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -46,26 +46,24 @@ def locked(folder: Path, activity: str) -> Iterator[FolderLock]:
     Raises UsageError if it cannot be written, and FolderBusy, which names the other process, if the
     lock is held.
     """
-    try:
-        make_folder(folder)
-        file = open_own(folder / NAME, "a+")
-    except OSError as error:
-        raise UsageError(
-            f"The folder {folder} cannot be written ({error.strerror}); "
-            "choose another with --folder."
-        ) from error
-    with file:
+    with ExitStack() as resources:
         try:
+            make_folder(folder)
+            file = resources.enter_context(open_own(folder / NAME, "a+"))
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            os.ftruncate(file.fileno(), 0)
+            os.write(file.fileno(), f"{os.getpid()} on {platform.node()}\n".encode())
         except BlockingIOError:
             file.seek(0)
             raise FolderBusy(
                 f"Process {file.read().strip() or 'unknown'} is {activity} in {folder}; "
                 "wait for it, stop it, or choose another folder with --folder."
             ) from None
-        file.truncate(0)
-        file.write(f"{os.getpid()} on {platform.node()}\n")
-        file.flush()
+        except OSError as error:
+            raise UsageError(
+                f"The folder {folder} cannot be written ({error.strerror}); "
+                "choose another with --folder."
+            ) from error
         yield FolderLock(folder, file)
 
 

@@ -25,6 +25,7 @@ from .files import (
     own_files,
     read_json,
     remove_partial_files,
+    sync_folder,
     to_json,
     write_file,
     write_json,
@@ -180,6 +181,7 @@ class Run:
         for name in (*REQUIRED_FIELDS, *events):
             self._markers.setdefault(name, Marker(self.folder / name))
         marks = {name: marker.mark() for name, marker in self._markers.items()}
+        sync_folder(self.folder)
         return marks | self.mark_descriptions(step)
 
     def mark_descriptions(self, step: int) -> dict[str, Mark]:

@@ -4,6 +4,7 @@ What all runs have in common is here: the lock, provenance, clocks, rows of metr
 signals.
 """
 
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
@@ -121,6 +122,10 @@ class Process:
         for callback in self.callbacks:
             callback.on_message(text)
 
+    def warn(self, text: str) -> None:
+        """Tell the user what is not as it should be, even if no progress is shown."""
+        print(text, file=sys.stderr)
+
     def begin(self) -> None:
         """Continue from the run's checkpoint, or start, and record the session."""
         run, runtime = self.run, self.runtime
@@ -146,9 +151,9 @@ class Process:
         (run.folder / FINISHED_FILE).unlink(missing_ok=True)  # it is continued
         config = encode_job(self.job, run.folder, self.options.imports)
         if warning := run.begin(config, self.step, about):
-            self.tell(warning)
+            self.warn(warning)
         if damaged := run.damaged_lines(run.checkpoints.marks):
-            self.tell(
+            self.warn(
                 f"{' and '.join(damaged)} in {run.folder} lost rows that were written before the "
                 f"checkpoint of {self.job.unit} {self.step:,}, by a power failure or another "
                 "program. The run continues exactly, and the curves have a gap."

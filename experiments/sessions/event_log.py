@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterable, Mapping
+from io import BytesIO
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -70,9 +71,13 @@ class EventLog(Callback):
         from tensorboard.summary.writer.record_writer import RecordWriter
 
         assert self.file
-        writer = RecordWriter(self.file)
+        records = BytesIO()
+        writer = RecordWriter(records)
         for event in events:
             writer.write(event.SerializeToString())
+        rest = records.getbuffer()
+        while rest:  # a write may take a part
+            rest = rest[self.file.write(rest) :]
 
 
 def _stamp(path: Path) -> int:

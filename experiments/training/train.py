@@ -287,7 +287,7 @@ class AgentTraining(Process):
         check_carry(carry, self.agent.initial(self.envs.spec.num_envs))
         self.now = step, carry
         if self.options.resume == "fresh-episodes":
-            self.tell("New episodes start: from here on the run is not exact.")
+            self.warn("New episodes start: from here on the run is not exact.")
             seed_index = int(state["envs"]["seed_index"].max()) + 1
             self._start_fresh_episodes(step, carry, seed_index)
             return
