@@ -1,5 +1,6 @@
 """Checks of the JSON files of a run: its config, provenance and results."""
 
+import errno
 import json
 from collections.abc import Iterator
 from functools import partial
@@ -96,6 +97,14 @@ def _agrees(computed: dict[str, Any], stored: dict[str, Any]) -> bool:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    """Read an own JSON file; raises UsageError for another content, and OSError for a link."""
+    """Read an own JSON file; raises UsageError for another content, and OSError for a link.
+
+    OSError, too, if the disk does not give the file: its content may be as it was written.
+    """
     open_own(path, "rb").close()
-    return read_json(path)
+    try:
+        return read_json(path)
+    except UsageError as error:
+        if isinstance(error.__cause__, OSError) and error.__cause__.errno != errno.EFBIG:
+            raise error.__cause__ from None
+        raise
