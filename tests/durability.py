@@ -14,11 +14,13 @@ import argparse
 import errno
 import hashlib
 import json
+import logging
 import os
 import random
 import re
 import shutil
 import signal
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stderr
@@ -34,12 +36,15 @@ from forked_commands import Outcome, preload, run
 from killed_runs import scalars
 from volume import Recorder, crashes
 
+from reverie.experiments.config.config_text import config_text
 from reverie.experiments.runs import blocks, packed_state
 from reverie.experiments.runs.files import write_json
 from reverie.experiments.runs.run import Run
 from reverie.experiments.sessions.throughput import without_machine_metrics
 
-SMALL_BLOCK = 1 << 12
+from trajectories import shortened
+
+SMALL_BLOCK, PRESETS_BLOCK = 1 << 12, 1 << 18
 FLAGS = "--device cpu --threads 1 --quiet"
 OFTEN = f"{FLAGS} --checkpoint-minutes 0"
 CATCH = "env:catch --env.rows 5 --env.columns 4"
@@ -104,7 +109,9 @@ SCENARIOS = {
         (f"{COLLECT} --folder {{0}}/data",),
         done="exists already",
     ),
-    "check": Scenario("check {0}/run --repair", (f"{DQN} --total-timesteps 16 --folder {{0}}/run",)),
+    "check": Scenario(
+        "check {0}/run --repair", (f"{DQN} --total-timesteps 16 --folder {{0}}/run",)
+    ),
 }  # fmt: skip
 
 
@@ -256,8 +263,8 @@ class Case:
 class Trials:
     """Trials of one scenario in a folder of temporary files."""
 
-    def __init__(self, name: str, root: Path) -> None:
-        self.scenario, self.root = SCENARIOS[name], root / name.replace(" ", "-")
+    def __init__(self, scenario: Scenario, root: Path) -> None:
+        self.scenario, self.root = scenario, root
         self.initial, self.folder = self.root / "initial", self.root / "now"
         shutil.rmtree(self.root, ignore_errors=True)
         self.initial.mkdir(parents=True)
@@ -378,15 +385,9 @@ def _traceback(outcome: Outcome) -> str:
     return ""
 
 
-@contextmanager
-def small_blocks() -> Iterator[None]:
-    """Make blocks so small that short runs have many."""
-    before = blocks.BLOCK_SIZE
-    blocks.BLOCK_SIZE = packed_state.BLOCK_SIZE = SMALL_BLOCK
-    try:
-        yield
-    finally:
-        blocks.BLOCK_SIZE = packed_state.BLOCK_SIZE = before
+def set_block_size(size: int) -> None:
+    """Make blocks so small that short runs have several."""
+    blocks.BLOCK_SIZE = packed_state.BLOCK_SIZE = size
 
 
 def crash_points(trials: Trials, size: int, seed: int) -> Iterator[tuple[int, str]]:
@@ -405,43 +406,68 @@ def single_faults(trials: Trials, size: int, seed: int) -> Iterator[tuple[Case, 
         yield case, trials.try_case(case)
 
 
-def _ends(text: str) -> str:
-    """Return the first and the last line of a text."""
-    lines = text.strip().splitlines()
-    return " ... ".join(dict.fromkeys((lines[0], lines[-1])))
+def kills(trials: Trials, size: int, seed: int) -> Iterator[tuple[Case, str]]:
+    """Yield moments at which a process is killed, and what is wrong after each."""
+    for case in trials.kills(size, seed):
+        yield case, trials.try_case(case)
 
 
-def main() -> None:
+KINDS: dict[str, Callable[[Trials, int, int], Iterator[tuple[Any, str]]]] = {
+    "power-loss": crash_points,
+    "single-faults": single_faults,
+    "kills": kills,
+}
+
+
+def preset_scenario(name: str, pipeline: int, folder: Path) -> Scenario:
+    """Return a short training of a preset, whose settings are written into a folder."""
+    path = folder / f"{name}.yaml"
+    folder.mkdir(parents=True, exist_ok=True)
+    path.write_text(config_text({"preset": name}, shortened(name)))
+    return Scenario(
+        f"train --config {path} --pipeline {pipeline} --random-play-seconds 0 --log-every 50 "
+        f"--checkpoint-minutes 0.003 {FLAGS} --folder {{0}}/run"
+    )
+
+
+def find_scenario(name: str, folder: Path) -> Scenario:
+    """Return a scenario by its name, or that of ``PRESET/PIPELINE``."""
+    if name in SCENARIOS:
+        return SCENARIOS[name]
+    preset, _, pipeline = name.partition("/")
+    return preset_scenario(preset, int(pipeline or 1), folder)
+
+
+def main() -> int:
+    """Try scenarios; print every problem, and return 1 if there is one."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("kind", choices=("power-loss", "single-faults"))
-    parser.add_argument("--size", type=int, default=20, help="trials of each scenario")
-    parser.add_argument("--scenarios", nargs="*", default=list(SCENARIOS))
+    parser.add_argument("kinds", help=f"some of {', '.join(KINDS)}, separated by commas")
+    parser.add_argument("--size", type=int, default=20, help="trials of each kind and scenario")
+    parser.add_argument("--scenarios", help="separated by commas; also PRESET/PIPELINE")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--folder", type=Path, default=Path("/dev/shm/reverie-durability"))
-    parser.add_argument("--out", type=Path)
-    parser.add_argument("--log", type=argparse.FileType("w"), default=os.devnull)
+    parser.add_argument("--out", type=Path, help="JSON with the numbers of trials and problems")
     flags = parser.parse_args()
+    names = flags.scenarios.split(",") if flags.scenarios else [*SCENARIOS]
     counts: dict[str, dict[str, int]] = {}
-    with small_blocks():
-        for name in flags.scenarios:
-            trials = Trials(name, flags.folder)
-            made: Iterator[tuple[Any, str]] = (
-                crash_points(trials, flags.size, flags.seed)
-                if flags.kind == "power-loss"
-                else single_faults(trials, flags.size, flags.seed)
-            )
-            count = Counter[str](operations=len(trials.sites), sites=len(set(trials.sites)))
-            for case, problem in made:
-                count["trials"] += 1
+    logging.getLogger("tensorboard").setLevel(logging.ERROR)
+    for name in names:
+        set_block_size(SMALL_BLOCK if name in SCENARIOS else PRESETS_BLOCK)
+        trials = Trials(find_scenario(name, flags.folder), flags.folder / "trials")
+        count = Counter[str](operations=len(trials.sites), sites=len(set(trials.sites)))
+        for kind in flags.kinds.split(","):
+            for case, problem in KINDS[kind](trials, flags.size, flags.seed):
+                count[kind] += 1
+                count["problems"] += bool(problem)
                 if problem:
-                    count["problems"] += 1
-                    print(f"{name}: {case}: {problem}", file=flags.log, flush=True)
-                    print(f"{name}: {case}: {_ends(problem)}", flush=True)
-            counts[name] = dict(count)
-            print(f"{name}: {counts[name]}", flush=True)
-    if flags.out:
-        write_json(flags.out, {"kind": flags.kind, "scenarios": counts})
+                    print(f"{name}: {kind}: {case}: {problem}", flush=True)
+        counts[name] = dict(count)
+        print(f"{name}: {counts[name]}", flush=True)
+        if flags.out:
+            command = f"python tests/durability.py {' '.join(sys.argv[1:])}"
+            write_json(flags.out, {"command": command, "scenarios": counts})
+    return int(any(count["problems"] for count in counts.values()))
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

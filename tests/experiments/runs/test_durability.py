@@ -1,37 +1,48 @@
 """Commands whose files fail, whose power is lost or which are killed, at any of their operations.
 
-``REVERIE_TRIALS`` is the number of trials of each scenario in the long tests.
+The trials are made in a process without threads, because each forks it. ``REVERIE_TRIALS`` is the
+number of trials of each kind and scenario in the long tests.
 """
 
 import os
-from collections.abc import Iterator
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
-from durability import SCENARIOS, Trials, crash_points, single_faults, small_blocks
+from durability import KINDS, SCENARIOS
 
-LONG = int(os.environ.get("REVERIE_TRIALS", "6"))
+from trajectories import PRESETS
 
-
-@pytest.fixture(autouse=True)
-def blocks_of_short_runs() -> Iterator[None]:
-    with small_blocks():
-        yield
+SCRIPT = Path(__file__).parents[2] / "durability.py"
+LONG = int(os.environ.get("REVERIE_TRIALS", "4"))
 
 
-def problems(trials: Trials, size: int) -> list[str]:
-    """Return what went wrong in trials of every kind."""
-    found = [(f"power lost after {x}", problem) for x, problem in crash_points(trials, size, 0)]
-    found += [(str(case), problem) for case, problem in single_faults(trials, size, 0)]
-    found += [(str(case), trials.try_case(case)) for case in trials.kills(size, 0)]
-    return [f"{case}: {problem}" for case, problem in found if problem]
+def try_out(kinds: str, scenario: str, size: int, folder: Path) -> None:
+    """Fail with the problems that trials of a scenario have shown."""
+    flags = f"{kinds} --size {size} --folder {folder} --scenarios".split()
+    ended = subprocess.run(
+        [sys.executable, SCRIPT, *flags, scenario],
+        capture_output=True,
+        text=True,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        check=False,
+    )
+    assert ended.returncode == 0, ended.stdout + ended.stderr
 
 
 def test_nothing_of_a_run_is_lost_by_a_fault(tmp_path: Path) -> None:
-    assert not problems(Trials("train dqn", tmp_path), 4)
+    try_out(",".join(KINDS), "train dqn", 3, tmp_path)
 
 
 @pytest.mark.long
 @pytest.mark.parametrize("name", SCENARIOS)
 def test_no_command_loses_anything_by_a_fault(name: str, tmp_path: Path) -> None:
-    assert not problems(Trials(name, tmp_path), LONG)
+    try_out(",".join(KINDS), name, LONG, tmp_path)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("name", PRESETS)
+def test_a_killed_preset_ends_as_one_that_was_not(name: str, tmp_path: Path) -> None:
+    for pipeline in (1, 2):
+        try_out("kills", f"{name}/{pipeline}", max(LONG // 4, 1), tmp_path)
