@@ -37,6 +37,7 @@ from killed_runs import scalars
 from volume import Recorder, crashes
 
 from reverie.experiments.config.config_text import config_text
+from reverie.experiments.reporting.committed import process_provenance
 from reverie.experiments.runs import blocks, packed_state
 from reverie.experiments.runs.files import write_json
 from reverie.experiments.runs.run import Run
@@ -387,7 +388,8 @@ def _traceback(outcome: Outcome) -> str:
 
 def set_block_size(size: int) -> None:
     """Make blocks so small that short runs have several."""
-    blocks.BLOCK_SIZE = packed_state.BLOCK_SIZE = size
+    for module in (blocks, packed_state):
+        setattr(module, "BLOCK_SIZE", size)  # noqa: B010  # of both
 
 
 def crash_points(trials: Trials, size: int, seed: int) -> Iterator[tuple[int, str]]:
@@ -441,8 +443,9 @@ def find_scenario(name: str, folder: Path) -> Scenario:
 def main() -> int:
     """Try scenarios; print every problem, and return 1 if there is one."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("kinds", help=f"some of {', '.join(KINDS)}, separated by commas")
-    parser.add_argument("--size", type=int, default=20, help="trials of each kind and scenario")
+    parser.add_argument(
+        "kinds", nargs="+", help=f"KIND=N, trials of each scenario; kinds: {', '.join(KINDS)}"
+    )
     parser.add_argument("--scenarios", help="separated by commas; also PRESET/PIPELINE")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--folder", type=Path, default=Path("/dev/shm/reverie-durability"))
@@ -455,8 +458,8 @@ def main() -> int:
         set_block_size(SMALL_BLOCK if name in SCENARIOS else PRESETS_BLOCK)
         trials = Trials(find_scenario(name, flags.folder), flags.folder / "trials")
         count = Counter[str](operations=len(trials.sites), sites=len(set(trials.sites)))
-        for kind in flags.kinds.split(","):
-            for case, problem in KINDS[kind](trials, flags.size, flags.seed):
+        for kind, size in (x.split("=") for x in flags.kinds):
+            for case, problem in KINDS[kind](trials, int(size), flags.seed):
                 count[kind] += 1
                 count["problems"] += bool(problem)
                 if problem:
@@ -465,7 +468,10 @@ def main() -> int:
         print(f"{name}: {counts[name]}", flush=True)
         if flags.out:
             command = f"python tests/durability.py {' '.join(sys.argv[1:])}"
-            write_json(flags.out, {"command": command, "scenarios": counts})
+            result = {"name": flags.out.stem, "command": command, "kind": "durability"}
+            write_json(
+                flags.out, result | {"scenarios": counts, "provenance": process_provenance()}
+            )
     return int(any(count["problems"] for count in counts.values()))
 
 

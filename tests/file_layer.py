@@ -5,7 +5,7 @@ its operations are calls of ``os``, whose functions are then replaced. What othe
 (films) and what other processes do is not seen.
 """
 
-import _pyio
+import _pyio  # type: ignore[import-not-found]
 import builtins
 import io
 import mmap

@@ -193,6 +193,27 @@ def endurance_table() -> str:
     )
 
 
+def durability_table() -> str:
+    """Return how many failures, losses of power and kills the commands were tried with."""
+    (data,) = committed_results("durability")
+    kinds = ("power-loss", "single-faults", "kills", "problems")
+    rows = [
+        [name, *(f"{counts.get(kind, 0):,}" for kind in ("operations", "sites", *kinds))]
+        for name, counts in data["scenarios"].items()
+    ]
+    total = {kind: sum(x.get(kind, 0) for x in data["scenarios"].values()) for kind in kinds}
+    rows.append(["all", "", "", *(f"{total[kind]:,}" for kind in kinds)])
+    return markdown_table(
+        "command | operations on files | their places in the code | losses of power "
+        "| failing operations | kills | broken promises",
+        rows,
+        "A failing operation ends with an error (EIO, ENOSPC, EACCES, EMFILE, ENOMEM) once or from "
+        "then on, or is a short write. After a loss of power, any part of what was not synced is "
+        "on the disk. The promises: no traceback, no complete checkpoint lost, and the same "
+        f"command, repeated, ends as if nothing had failed (`{data['command']}`).",
+    )
+
+
 def _training_average(run: dict[str, Any]) -> float | None:
     """Return the mean of a run's last training episodes; None if it is not recorded."""
     curve = run["train"]["curve"]

@@ -28,6 +28,7 @@ from .prediction_tables import dreams_table, imagined_rounds_table, predictors_t
 from .reruns import BENCH_RERUNS
 from .result_figures import figure_files
 from .score_tables import (
+    durability_table,
     endurance_table,
     episodic_table,
     mazes_table,
@@ -238,6 +239,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "gallery": gallery_table,
     "mazes": mazes_table,
     "endurance": endurance_table,
+    "durability": durability_table,
     "verdict-errors": verdict_errors_table,
     "sb3-exploration": sb3_exploration_table,
     "sprites": sprites_table,

@@ -7,6 +7,7 @@ number of trials of each kind and scenario in the long tests.
 import os
 import subprocess
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
@@ -18,9 +19,9 @@ SCRIPT = Path(__file__).parents[2] / "durability.py"
 LONG = int(os.environ.get("REVERIE_TRIALS", "4"))
 
 
-def try_out(kinds: str, scenario: str, size: int, folder: Path) -> None:
+def try_out(scenario: str, size: int, folder: Path, kinds: Iterable[str] = KINDS) -> None:
     """Fail with the problems that trials of a scenario have shown."""
-    flags = f"{kinds} --size {size} --folder {folder} --scenarios".split()
+    flags = [*(f"{kind}={size}" for kind in kinds), "--folder", folder, "--scenarios"]
     ended = subprocess.run(
         [sys.executable, SCRIPT, *flags, scenario],
         capture_output=True,
@@ -32,17 +33,17 @@ def try_out(kinds: str, scenario: str, size: int, folder: Path) -> None:
 
 
 def test_nothing_of_a_run_is_lost_by_a_fault(tmp_path: Path) -> None:
-    try_out(",".join(KINDS), "train dqn", 3, tmp_path)
+    try_out("train dqn", 3, tmp_path)
 
 
 @pytest.mark.long
 @pytest.mark.parametrize("name", SCENARIOS)
 def test_no_command_loses_anything_by_a_fault(name: str, tmp_path: Path) -> None:
-    try_out(",".join(KINDS), name, LONG, tmp_path)
+    try_out(name, LONG, tmp_path)
 
 
 @pytest.mark.long
 @pytest.mark.parametrize("name", PRESETS)
 def test_a_killed_preset_ends_as_one_that_was_not(name: str, tmp_path: Path) -> None:
     for pipeline in (1, 2):
-        try_out("kills", f"{name}/{pipeline}", max(LONG // 4, 1), tmp_path)
+        try_out(f"{name}/{pipeline}", max(LONG // 4, 1), tmp_path, ["kills"])
