@@ -119,7 +119,8 @@ def _draw_panel(axes: Any, title: str, rows: list[ForestRow], theme: Theme) -> N
     axes.xaxis.set_major_formatter(lambda x, _: f"{x:,g}")
     labels = [fill(row.label, LABEL_WIDTH) for row in rows]
     axes.set_yticks(range(len(rows)), labels, parse_math=False, fontsize=8.5)
-    axes.tick_params("x", labelsize=8)
+    for label in axes.get_xticklabels():
+        label.set_fontsize(8)
     axes.set_ylim(len(rows) - 0.4, -0.6)
     axes.spines[["left", "top", "right"]].set_visible(False)
     axes.set_title(

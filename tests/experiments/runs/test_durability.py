@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from durability import KINDS, SCENARIOS
 
-from trajectories import PRESETS
+from reverie import PRESETS
 
 SCRIPT = Path(__file__).parents[2] / "durability.py"
 LONG = int(os.environ.get("REVERIE_TRIALS", "4"))
@@ -21,7 +21,7 @@ LONG = int(os.environ.get("REVERIE_TRIALS", "4"))
 
 def try_out(scenario: str, size: int, folder: Path, kinds: Iterable[str] = KINDS) -> None:
     """Fail with the problems that trials of a scenario have shown."""
-    flags = [*(f"{kind}={size}" for kind in kinds), "--folder", folder, "--scenarios"]
+    flags = [*(f"{kind}={size}" for kind in kinds), "--folder", str(folder), "--scenarios"]
     ended = subprocess.run(
         [sys.executable, SCRIPT, *flags, scenario],
         capture_output=True,

@@ -56,11 +56,11 @@ def test_rows_lost_before_a_checkpoint_are_reported(
     train(experiment(200), tmp_path, OPTIONS)
     path = tmp_path / name
     path.write_bytes(path.read_bytes()[:-30])
-    train(experiment(400), tmp_path, replace(OPTIONS, quiet=False))
-    output = capsys.readouterr().out
-    assert f"{name} in {tmp_path} lost rows that were written before" in output
-    train(experiment(600), tmp_path, replace(OPTIONS, quiet=False))
-    assert "lost rows" not in capsys.readouterr().out
+    train(experiment(400), tmp_path, replace(OPTIONS, quiet=True))
+    errors = capsys.readouterr().err
+    assert f"{name} in {tmp_path} lost rows that were written before" in errors
+    train(experiment(600), tmp_path, replace(OPTIONS, quiet=True))
+    assert "lost rows" not in capsys.readouterr().err
 
 
 class RemoveLock(Callback):
