@@ -1,6 +1,8 @@
 """The tables of densities and of exploration: code lengths, and the sizes of DeepSea solved."""
 
 from ..reporting.committed import committed_results
+from ..runs.scores import Scores
+from ..verdicts.intervals import format_count, format_number
 from .latent_tables import unmeasured
 from .markdown import markdown_table
 
@@ -71,6 +73,40 @@ def deep_sea_table() -> str:
         rows,
         "Solved: less than 90% of the episodes so far missed the treasure, within 10,000 episodes "
         "(bsuite's rule).",
+    )
+
+
+def go_explore_table() -> str:
+    """Return what Go-Explore finds with each seed, and what its best trajectory scores again."""
+    rows, note = [], ""
+    for data in committed_results("exploration"):
+        for run in data["runs"]:
+            exact, sticky = (Scores.from_json(x) for x in run["evaluations"])
+            train = run["train"]
+            key = next((step for step, keys in train["keys"] if keys >= 1), None)
+            rows.append(
+                [
+                    data["env_name"],
+                    str(run["seed"]),
+                    f"{key:,}" if key else "none",
+                    f"{train['rooms'][-1][1]:.0f}",
+                    f"{train['cells'][-1][1]:,.0f}",
+                    f"{train['snapshot_mb'][-1][1]:.1f} MB",
+                    format_number(exact.mean),
+                    f"{format_number(sticky.mean)} (median {format_number(sticky.median)})",
+                ]
+            )
+        note = (
+            f"{format_count(data['steps'])} agent steps without sticky actions, returning to "
+            "snapshots of the emulator. The best trajectory is repeated from the start: without "
+            f"chance, and in {len(sticky.scores)} episodes with sticky actions "
+            f"(`{data['command']}`)."
+        )
+    return markdown_table(
+        "game | seed | first key at step | rooms | cells | their snapshots "
+        "| score, deterministic | score, sticky",
+        rows,
+        note,
     )
 
 

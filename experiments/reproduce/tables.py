@@ -14,6 +14,7 @@ from .count_tables import (
     compression_table,
     deep_sea_table,
     fashion_mnist_table,
+    go_explore_table,
     sb3_exploration_table,
 )
 from .grid_tables import ablations_table
@@ -239,6 +240,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "gallery": gallery_table,
     "mazes": mazes_table,
     "endurance": endurance_table,
+    "go-explore": go_explore_table,
     "durability": durability_table,
     "verdict-errors": verdict_errors_table,
     "sb3-exploration": sb3_exploration_table,
