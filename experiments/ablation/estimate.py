@@ -78,9 +78,8 @@ def estimate_sps(work: Sequence[AnyTask]) -> tuple[list[float], str]:
     for variant, each in zip(variants, work, strict=True):
         largest[variant] = max(largest[variant], len(tasks_of(each)))
         for task in tasks_of(each):
-            rates[variant] += [
-                row["charts/mean_SPS"] for row in Run(task.folder).read_lines("metrics.jsonl")[-1:]
-            ]
+            if row := Run(task.folder).last_row("metrics.jsonl"):
+                rates[variant].append(row["charts/mean_SPS"])
     if count := sum(map(len, rates.values())):
         source = f"measured in {count} run{'s' * (count > 1)}"
     else:

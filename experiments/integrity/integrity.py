@@ -7,7 +7,7 @@ from pathlib import Path
 from ...envs.errors import FolderBusy, UsageError
 from ..runs.disk_errors import reporting_disk_errors
 from ..runs.folder_lock import is_locked, locked
-from ..runs.run import Run
+from ..runs.run import Run, is_export
 from .checkpoint_files import CheckpointFiles, check_checkpoints
 from .description_files import check_descriptions, check_end
 from .findings import Report, count, find_aside, find_partial_files
@@ -20,7 +20,7 @@ OF_RUNS = ("config.json", "provenance.json", "checkpoints")
 
 def is_run(folder: Path) -> bool:
     """Return whether a folder is that of a run."""
-    return any((folder / name).exists() for name in OF_RUNS)
+    return any((folder / name).exists() for name in OF_RUNS) and not is_export(folder)
 
 
 def find_folders(folder: Path) -> list[Path]:

@@ -36,12 +36,10 @@ def learning_curve(run: Run) -> Path | None:
 
     Returns the path of the PNG file, or None if no episode has ended.
     """
-    rows = run.read_lines("episodes.jsonl")
-    if not rows:
+    (steps, scores), _ = run.read_columns("episodes.jsonl", "step", "score")
+    if not len(steps):
         return None
     experiment = read_experiment(run.folder)
-    steps = np.array([row["step"] for row in rows])
-    scores = np.array([row["score"] for row in rows])
     figure, axes = _score_figure(
         f"{experiment.env.env_name}, protocol {experiment.env.protocol_label}, "
         f"seed {experiment.seed}",
@@ -63,7 +61,7 @@ def comparison_curves(comparison: Comparison, env_name: str) -> Media:
     figure, axes = _score_figure(env_name, "training score, raw points")
     grid = np.linspace(0, comparison.steps, 200)
     for color, variant in zip(itertools.cycle(COLORS), comparison.variants):
-        results = [x for x in variant.results if x.env_name == env_name and x.episodes]
+        results = [x for x in variant.results if x.env_name == env_name and x.episodes.size]
         if not results:
             continue
         curves = curves_at(results, grid)

@@ -75,9 +75,8 @@ def _score_text(scores: Scores | None) -> str:
 
 def _curve(run: Run) -> Curve:
     """Return the steps at which training episodes ended, and the mean of the last ones."""
-    rows = run.read_lines("episodes.jsonl")
-    scores = np.array([row["score"] for row in rows], float)
-    return np.array([row["step"] for row in rows], float), trailing_mean(scores, WINDOW)
+    (steps, scores), _ = run.read_columns("episodes.jsonl", "step", "score")
+    return steps, trailing_mean(scores, WINDOW)
 
 
 def _curve_rows(a: Curve, b: Curve) -> list[Row]:

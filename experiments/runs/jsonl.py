@@ -4,10 +4,11 @@ A checkpoint holds the length and the digest of each, which is synced before it.
 lost its end or a page to a power failure is told from one that a killed process wrote too much of.
 """
 
+import errno
 import hashlib
 import math
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ Mark = dict[str, Any]
 """``size`` in bytes and SHA-256 ``digest`` of the beginning of a file."""
 CHUNK = 1 << 20
 MAX_FILE_BYTES = 1 << 31
-"""Greatest size of a file that is read at once."""
+"""Greatest size of a file that is read."""
 MAX_LINE_BYTES = 1 << 20
 MAX_STEP = 1 << 53
 MAX_NUMBER = 1e100
@@ -33,6 +34,42 @@ def read_content(path: Path) -> bytes:
 def split_lines(path: Path) -> list[bytes]:
     """Return the lines of a file without empty ones."""
     return [line for line in read_content(path).split(b"\n") if line]
+
+
+def iterate_rows(path: Path, required: tuple[str, ...]) -> Iterator[dict[str, Any] | None]:
+    """Yield the row of each line that ``split_lines`` returns, one in memory at a time.
+
+    A line that ``parse_row`` cannot read gives None. Raises OSError, of ``errno.EFBIG``, for a file
+    of more than ``MAX_FILE_BYTES``.
+    """
+    if not os.path.lexists(path):
+        return
+    with open_own(path, "rb") as file:
+        if os.fstat(file.fileno()).st_size > MAX_FILE_BYTES:
+            raise OSError(errno.EFBIG, f"more than {MAX_FILE_BYTES:,} bytes", str(path))
+        while line := file.readline(MAX_LINE_BYTES + 1):
+            whole = line
+            while not line.endswith(b"\n") and (line := file.readline(MAX_LINE_BYTES)):
+                pass  # the rest of a line that is too long
+            if stripped := whole.removesuffix(b"\n"):
+                yield parse_row(stripped, required)
+
+
+def last_row(path: Path, required: tuple[str, ...]) -> dict[str, Any] | None:
+    """Return the row of the last line that can be read; None without any."""
+    if not os.path.lexists(path):
+        return None
+    with open_own(path, "rb") as file:
+        start = max(0, os.fstat(file.fileno()).st_size - MAX_LINE_BYTES)
+        file.seek(start)
+        lines = file.read(MAX_LINE_BYTES).split(b"\n")
+    for line in reversed(lines[1:] if start else lines):
+        if line and (row := parse_row(line, required)):
+            return row
+    found = None
+    for row in iterate_rows(path, required) if start else ():
+        found = row or found
+    return found
 
 
 def join_lines(lines: Iterable[bytes]) -> bytes:

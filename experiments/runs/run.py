@@ -8,10 +8,15 @@ encoded JSON; ``config.experiment`` decodes it.
 
 import re
 import sys
+from array import array
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+from numpy.typing import NDArray
 
 from ...envs.atari.games import did_you_mean
 from ...envs.errors import Interrupted, RunError, UsageError
@@ -33,7 +38,9 @@ from .jsonl import (
     Mark,
     Marker,
     is_intact,
+    iterate_rows,
     join_lines,
+    last_row,
     mark_of,
     parse_row,
     read_content,
@@ -48,6 +55,8 @@ REQUIRED_FIELDS = {
 """Numeric fields of every row of a file, beside its step."""
 EVENT_NAME = re.compile(r"events\.out\.tfevents\..+")
 """Names of TensorBoard's files."""
+WEIGHTS = "model.safetensors"
+"""The file of an exported model, whose folder has a ``config.json`` too, and is no run."""
 PARTS = ("checkpoints", "checkpoints/blocks", "figures", "videos")
 """Folders in a run folder."""
 UNREADABLE = ".unreadable"
@@ -160,9 +169,21 @@ class Run:
         """Return the rows of a .jsonl file without truncated or incomplete lines."""
         return [row for _, row in self._lines(name) if row]
 
-    def lost_lines(self, name: str) -> int:
-        """Return the number of unreadable lines of a .jsonl file."""
-        return sum(row is None for _, row in self._lines(name))
+    def read_columns(
+        self, name: str, *fields: str
+    ) -> tuple[Float[NDArray[np.float64], "fields rows"], int]:
+        """Return required fields of a .jsonl file's rows, and the number of unreadable lines."""
+        values, num_lost = array("d"), 0
+        for row in iterate_rows(self.folder / name, REQUIRED_FIELDS[name]):
+            if row is None:
+                num_lost += 1
+            else:
+                values.extend(row[field] for field in fields)
+        return np.array(values).reshape(-1, len(fields)).T, num_lost
+
+    def last_row(self, name: str) -> dict[str, Any] | None:
+        """Return the last readable row of a .jsonl file; None without any."""
+        return last_row(self.folder / name, REQUIRED_FIELDS[name])
 
     def _lines(self, name: str) -> list[tuple[bytes, dict[str, Any] | None]]:
         """Return the lines of a .jsonl file with their rows; None for one that cannot be read."""
@@ -237,10 +258,15 @@ def refuse_links(folder: Path) -> None:
 
 def find_runs(folder: Path) -> list[Path]:
     """Return the run folders in or below a folder; raises UsageError if there is none."""
-    runs = sorted(path.parent for path in folder.rglob("config.json"))
+    runs = sorted(x.parent for x in folder.rglob("config.json") if not is_export(x.parent))
     if not runs:
         raise UsageError(f"{folder} holds no run: no config.json is in it or below it.")
     return runs
+
+
+def is_export(folder: Path) -> bool:
+    """Return whether a folder is one of ``reverie export --hugging-face``."""
+    return (folder / WEIGHTS).exists() and not (folder / "checkpoints").exists()
 
 
 @contextmanager

@@ -27,12 +27,12 @@ from ..runs.checkpoints import Checkpoints
 from ..runs.config_differences import config_differences
 from ..runs.disk_errors import reporting_disk_errors
 from ..runs.files import check_format, make_folder, sync_folder, write_file, write_json
-from ..runs.run import building
+from ..runs.run import WEIGHTS, building
 from ..runs.scores import Scores
 from ..runs.state_checks import check_count, restore
 from ..sessions.driver import FINISHED_FILE
 from ..training.pretrain import Pretraining
-from .exporting import RECORDING, RESULTS, WEIGHTS, paths_of
+from .exporting import RECORDING, RESULTS, paths_of
 from .model_card import result_rows
 from .share_file import ShareFile
 from .shared_state import check_tree, complete, names_in, unpack

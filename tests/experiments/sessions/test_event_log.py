@@ -1,7 +1,10 @@
 """TensorBoard's events: rows, episodes and evaluations, once each, however a run is killed."""
 
+import os
+import time
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -72,6 +75,25 @@ def test_an_event_that_was_written_in_part_hides_no_other(whole: Run, tmp_path: 
     newest.write_bytes(newest.read_bytes()[:-7])
     train(CATCH, tmp_path, LOGGED)
     assert scalars(tmp_path) == scalars(whole.folder)
+
+
+def test_a_clock_that_is_set_back_leaves_the_order_of_events(whole: Run, tmp_path: Path) -> None:
+    """A session whose clock was a day ahead is killed, and another one continues."""
+    day = 86_400.0
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(event_log, "time", SimpleNamespace(time=lambda: time.time() + day))
+        train(replace(CATCH, total_timesteps=240), tmp_path, LOGGED)
+        with pytest.raises(Killed):
+            train(CATCH, tmp_path, LOGGED, [Kill(400)])
+    for path in tmp_path.glob(event_log.PATTERN):
+        os.utime(path, (time.time() + day,) * 2)
+    train(CATCH, tmp_path, LOGGED)
+    assert scalars(tmp_path) == scalars(whole.folder)
+    board = EventAccumulator(str(tmp_path), size_guidance=SETTINGS).Reload()
+    for name in board.Tags()["scalars"]:
+        events = [(event.step, event.wall_time) for event in board.Scalars(name)]
+        assert events == sorted(events), name
+        assert max(seconds for _, seconds in events) < time.time() + day + 60
 
 
 @pytest.mark.parametrize("agent", [DQN, SMALL_PPO], ids=["dqn", "ppo"])

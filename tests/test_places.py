@@ -1,0 +1,171 @@
+"""Every command works wherever reverie may be installed and started.
+
+As another user without a home, below a foreign repository, in an ASCII locale, with few
+descriptors, and so on. An installed wheel and a read-only installation are in ``test_wheel.py``.
+"""
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from urllib.request import urlopen
+
+import pytest
+from command_lines import IN_A_CLONE, QUIET, WORKING, Outcome, Place, copy_package, deny_caches
+
+USER = 54321
+"""A user without an entry in /etc/passwd, as in a container."""
+AS_USER = (
+    "setpriv", f"--reuid={USER}", f"--regid={USER}", "--clear-groups",
+    "--inh-caps=+dac_read_search", "--ambient-caps=+dac_read_search",  # may read Python's folder
+)  # fmt: skip
+WITHOUT_SHARED_MEMORY = """
+mount --make-rprivate /
+mkdir devices
+mount --rbind /dev devices
+mount -t tmpfs none /dev
+for name in null zero full random urandom; do
+    touch /dev/$name
+    mount --bind devices/$name /dev/$name
+done
+ln -s /proc/self/fd /dev/fd
+test ! -e /dev/shm && exec "$@"
+"""
+ASCII = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "PYTHONIOENCODING": None}
+HOMELESS = dict.fromkeys(("HOME", "USER", "LOGNAME", "XDG_CACHE_HOME", "XDG_CONFIG_HOME"))
+TRAIN = f"train ppo env:catch --total-timesteps 300 --folder alone {QUIET}"
+EVALUATE = "evaluate alone --episodes 2 --device cpu --threads 1"
+
+
+def require(*command: str) -> None:
+    """Skip the test if a command fails, which starts processes as the test would."""
+    try:
+        done = subprocess.run([*command, "true"], capture_output=True, text=True)
+    except FileNotFoundError as error:
+        pytest.skip(str(error))
+    if done.returncode:
+        pytest.skip(f"{command[0]} is not permitted: {done.stderr.strip()}")
+
+
+def shell(script: str) -> tuple[str, ...]:
+    """Return a prefix that starts a command in a shell, after a script."""
+    return ("sh", "-c", f'{script} exec "$@"', "sh")
+
+
+def read_only(place: Place) -> Place:
+    deny_caches(place.site / "reverie")
+    return replace(place, environment={"HOME": "/dev/null", "XDG_CACHE_HOME": "/dev/null"})
+
+
+def another_user(place: Place) -> Place:
+    require(*AS_USER)
+    os.chown(place.work, USER, USER)
+    return replace(place, prefix=AS_USER, environment=HOMELESS)
+
+
+def ascii_locale(place: Place) -> Place:
+    work = place.work / "été 試"
+    work.mkdir()
+    return replace(place, work=work, environment=ASCII)
+
+
+def repository_without_commits(place: Place) -> Place:
+    """Install the package in the working tree of another repository."""
+    subprocess.run(["git", "init", "--quiet", str(place.work)], check=True)
+    (place.work / "pyproject.toml").write_text('[project]\nname = "other"\n')
+    return replace(place, site=place.site.rename(place.work / "site"))
+
+
+def broken_repository(place: Place) -> Place:
+    subprocess.run(["git", "init", "--quiet", str(place.work)], check=True)
+    (place.work / ".git" / "HEAD").write_bytes(b"\xff\0")
+    (place.work / ".git" / "index").write_text("no index")
+    return replace(place, site=place.site.rename(place.work / "site"))
+
+
+def few_descriptors(place: Place) -> Place:
+    return replace(place, prefix=shell("ulimit -n 64;"))
+
+
+def no_shared_memory(place: Place) -> Place:
+    require("unshare", "--map-root-user", "--mount")
+    prefix = ("unshare", "--map-root-user", "--mount", "sh", "-c", WITHOUT_SHARED_MEMORY, "sh")
+    return replace(place, prefix=prefix)
+
+
+def long_temporary_folder(place: Place) -> Place:
+    folder = place.work / "temporary".ljust(130, "-")
+    folder.mkdir()
+    return replace(place, environment={"TMPDIR": str(folder)})
+
+
+def closed_stdin(place: Place) -> Place:
+    return replace(place, prefix=shell("exec <&-;"))
+
+
+PLACES: tuple[Callable[[Place], Place], ...] = (
+    read_only, another_user, ascii_locale, repository_without_commits, broken_repository,
+    few_descriptors, no_shared_memory, long_temporary_folder, closed_stdin,
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the package, and its compiled functions."""
+    site = tmp_path_factory.mktemp("package")
+    copy_package(site / "reverie")
+    return site
+
+
+@pytest.fixture
+def place(package: Path, tmp_path: Path) -> Place:
+    """An empty folder, and a package of its own."""
+    site, work = tmp_path / "site", tmp_path / "work"
+    shutil.copytree(package, site)
+    work.mkdir()
+    tmp_path.chmod(0o755)
+    return Place(work, site)
+
+
+def play_a_request(place: Place) -> None:
+    """Start the page of a run, read it, and end the process."""
+    argv = ("-u", "-m", "reverie", "play", "alone", "--device", "cpu")
+    with place.start(*argv) as process:
+        try:
+            assert process.stdout
+            text = process.stdout.readline()
+            while "http" not in text:
+                text = process.stdout.readline()
+                assert text, process.wait()
+            found = re.search(r"http://\S+", text)
+            assert found
+            with urlopen(found[0], timeout=60) as page:
+                assert page.status == 200
+                assert b"<html" in page.read().lower()
+        finally:
+            process.send_signal(signal.SIGTERM)
+        output, _ = process.communicate(timeout=60)
+    Outcome("play", process.returncode, text + output, 0).check(128 + signal.SIGTERM)
+
+
+def check_alone(place: Place) -> None:
+    """Train, evaluate and play in processes that are started as a user's are."""
+    place.run("-m", "reverie", *TRAIN.split()).check(0)
+    place.run("-m", "reverie", *EVALUATE.split()).check(0, text="catch: mean")
+    play_a_request(place)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("somewhere", PLACES, ids=lambda x: x.__name__)
+def test_every_command_works(somewhere: Callable[[Place], Place], place: Place) -> None:
+    place = somewhere(place)
+    check_alone(place)
+    outcomes = place.run_commands([*WORKING, *IN_A_CLONE])
+    for command, text in WORKING.items():
+        outcomes[command].check(0, text=text)
+    for command, text in IN_A_CLONE.items():
+        outcomes[command].check(2, text=text)
