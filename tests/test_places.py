@@ -25,12 +25,12 @@ AS_USER = (
 )  # fmt: skip
 WITHOUT_SHARED_MEMORY = """
 mount --make-rprivate /
-mkdir devices
-mount --rbind /dev devices
+devices=$(mktemp -d)
+mount --rbind /dev $devices
 mount -t tmpfs none /dev
 for name in null zero full random urandom; do
     touch /dev/$name
-    mount --bind devices/$name /dev/$name
+    mount --bind $devices/$name /dev/$name
 done
 ln -s /proc/self/fd /dev/fd
 test ! -e /dev/shm && exec "$@"
@@ -169,3 +169,20 @@ def test_every_command_works(somewhere: Callable[[Place], Place], place: Place) 
         outcomes[command].check(0, text=text)
     for command, text in IN_A_CLONE.items():
         outcomes[command].check(2, text=text)
+
+
+@pytest.mark.long
+def test_output_that_is_not_read_ends_every_command_quietly(place: Place) -> None:
+    """With status 141, as of SIGPIPE, or 0 if nothing was printed.
+
+    The command then does its work, or says that its files are there already.
+    """
+    piped = [f"{command} |" for command in WORKING]
+    pairs = (line for pair in zip(piped, WORKING, strict=True) for line in pair)
+    outcomes = place.run_commands([*pairs, *(f"{command} |" for command in IN_A_CLONE)])
+    for command, text in WORKING.items():
+        outcomes[f"{command} |"].check(0, 128 + signal.SIGPIPE)
+        again = outcomes[command]
+        again.check(0, 2, text="already" if again.status else text)
+    for command in IN_A_CLONE:
+        outcomes[f"{command} |"].check(2)

@@ -167,7 +167,8 @@ class Run:
 
     def read_lines(self, name: str) -> list[dict[str, Any]]:
         """Return the rows of a .jsonl file without truncated or incomplete lines."""
-        return [row for _, row in self._lines(name) if row]
+        rows = iterate_rows(self.folder / name, REQUIRED_FIELDS[name])
+        return [row for row in rows if row]
 
     def read_columns(
         self, name: str, *fields: str
@@ -184,11 +185,6 @@ class Run:
     def last_row(self, name: str) -> dict[str, Any] | None:
         """Return the last readable row of a .jsonl file; None without any."""
         return last_row(self.folder / name, REQUIRED_FIELDS[name])
-
-    def _lines(self, name: str) -> list[tuple[bytes, dict[str, Any] | None]]:
-        """Return the lines of a .jsonl file with their rows; None for one that cannot be read."""
-        lines = split_lines(self.folder / name)
-        return [(line, parse_row(line, REQUIRED_FIELDS[name])) for line in lines]
 
     def append_lines(self, name: str, rows: Iterable[dict[str, Any]]) -> None:
         """Append rows to a .jsonl file."""
@@ -231,10 +227,16 @@ class Run:
 
     def keep_readable(self, name: str, step: int) -> str:
         """Truncate as ``truncate_lines`` does; return the sentence, which is empty if none is."""
-        path, lines = self.folder / name, self._lines(name)
+        path, text = self.folder / name, ""
         self._markers.pop(name, None)
-        text, kept = "", [line for line, row in lines if row and row["step"] <= step]
-        if unreadable := [line for line, row in lines if row is None]:
+        lines, kept, unreadable = split_lines(path), list[bytes](), list[bytes]()
+        for line in lines:
+            row = parse_row(line, REQUIRED_FIELDS[name])
+            if row is None:
+                unreadable.append(line)
+            elif row["step"] <= step:
+                kept.append(line)
+        if unreadable:
             aside = path.with_name(f"{name}{UNREADABLE}")
             write_file(aside, join_lines([*split_lines(aside), *unreadable]))
             text = (
