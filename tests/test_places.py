@@ -37,8 +37,9 @@ test ! -e /dev/shm && exec "$@"
 """
 ASCII = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "PYTHONIOENCODING": None}
 HOMELESS = dict.fromkeys(("HOME", "USER", "LOGNAME", "XDG_CACHE_HOME", "XDG_CONFIG_HOME"))
-TRAIN = f"train ppo env:catch --total-timesteps 300 --folder alone {QUIET}"
-EVALUATE = "evaluate alone --episodes 2 --device cpu --threads 1"
+ALONE = "alone-é"
+TRAIN = f"train ppo env:catch --total-timesteps 300 --folder {ALONE} {QUIET}"
+EVALUATE = f"evaluate {ALONE} --episodes 2 --device cpu --threads 1"
 
 
 def require(*command: str) -> None:
@@ -133,7 +134,7 @@ def place(package: Path, tmp_path: Path) -> Place:
 
 def play_a_request(place: Place) -> None:
     """Start the page of a run, read it, and end the process."""
-    argv = ("-u", "-m", "reverie", "play", "alone", "--device", "cpu")
+    argv = ("-u", "-m", "reverie", "play", ALONE, "--device", "cpu")
     with place.start(*argv) as process:
         try:
             assert process.stdout

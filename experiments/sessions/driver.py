@@ -23,16 +23,16 @@ from ..runs.config_differences import config_differences, flatten
 from ..runs.disk_errors import reporting_disk_errors
 from ..runs.files import write_file
 from ..runs.folder_lock import FolderLock, locked
-from ..runs.processes import joined_ranks
 from ..runs.provenance import command, provenance
 from ..runs.run import Run, loading
 from ..runs.runtime import Runtime, interrupts, pick_runtime
-from ..runs.session_clock import SessionClock
 from ..runs.state_checks import check_count, check_finite_state, restore
 from .callbacks import Callback, Row
 from .event_log import EventLog
 from .options import RunOptions
+from .processes import joined_ranks
 from .progress import Display
+from .session_clock import SessionClock
 from .trackers import RunDescription, TrackerName
 from .tracking import Tracking
 

@@ -91,9 +91,9 @@ def test_a_clock_that_is_set_back_leaves_the_order_of_events(whole: Run, tmp_pat
     assert scalars(tmp_path) == scalars(whole.folder)
     board = EventAccumulator(str(tmp_path), size_guidance=SETTINGS).Reload()
     for name in board.Tags()["scalars"]:
-        events = [(event.step, event.wall_time) for event in board.Scalars(name)]
-        assert events == sorted(events), name
-        assert max(seconds for _, seconds in events) < time.time() + day + 60
+        times = [event.wall_time for event in board.Scalars(name)]
+        assert times == sorted(times), name
+        assert times[-1] < time.time() + day + 60
 
 
 @pytest.mark.parametrize("agent", [DQN, SMALL_PPO], ids=["dqn", "ppo"])
