@@ -6,7 +6,6 @@ descriptors, and so on. An installed wheel and a read-only installation are in `
 
 import os
 import re
-import shutil
 import signal
 import subprocess
 from collections.abc import Callable
@@ -57,7 +56,14 @@ def shell(script: str) -> tuple[str, ...]:
     return ("sh", "-c", f'{script} exec "$@"', "sh")
 
 
+def with_package(place: Place, site: Path) -> Place:
+    """Return a place that has a copy of the package in another folder."""
+    copy_package(site / "reverie")
+    return replace(place, site=site)
+
+
 def read_only(place: Place) -> Place:
+    place = with_package(place, place.work.parent / "site")
     deny_caches(place.site / "reverie")
     return replace(place, environment={"HOME": "/dev/null", "XDG_CACHE_HOME": "/dev/null"})
 
@@ -78,14 +84,14 @@ def repository_without_commits(place: Place) -> Place:
     """Install the package in the working tree of another repository."""
     subprocess.run(["git", "init", "--quiet", str(place.work)], check=True)
     (place.work / "pyproject.toml").write_text('[project]\nname = "other"\n')
-    return replace(place, site=place.site.rename(place.work / "site"))
+    return with_package(place, place.work / "site")
 
 
 def broken_repository(place: Place) -> Place:
     subprocess.run(["git", "init", "--quiet", str(place.work)], check=True)
     (place.work / ".git" / "HEAD").write_bytes(b"\xff\0")
     (place.work / ".git" / "index").write_text("no index")
-    return replace(place, site=place.site.rename(place.work / "site"))
+    return with_package(place, place.work / "site")
 
 
 def few_descriptors(place: Place) -> Place:
@@ -116,7 +122,7 @@ PLACES: tuple[Callable[[Place], Place], ...] = (
 
 @pytest.fixture(scope="module")
 def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of the package, and its compiled functions."""
+    """A folder with a copy of the package, and its compiled functions after the first place."""
     site = tmp_path_factory.mktemp("package")
     copy_package(site / "reverie")
     return site
@@ -124,12 +130,10 @@ def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def place(package: Path, tmp_path: Path) -> Place:
-    """An empty folder, and a package of its own."""
-    site, work = tmp_path / "site", tmp_path / "work"
-    shutil.copytree(package, site)
+    """An empty folder in which the package can be imported."""
+    work = tmp_path / "work"
     work.mkdir()
-    tmp_path.chmod(0o755)
-    return Place(work, site)
+    return Place(work, package)
 
 
 def play_a_request(place: Place) -> None:
