@@ -6,8 +6,10 @@ once in a place. The commands build on each other's folders, in this order.
 
 import json
 import os
+import re
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -15,6 +17,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.request import urlopen
 
 from reverie.experiments.cli.main import COMMANDS
 
@@ -72,6 +75,11 @@ IN_A_CLONE = dict.fromkeys(
     "run it in a clone of the repository",
 )
 """Commands that an installation refuses with status 2."""
+
+ALONE = "alone-é"
+"""Folder of the run that ``check_alone`` trains."""
+TRAIN = f"train ppo env:catch --total-timesteps 300 --folder {ALONE} {QUIET}"
+EVALUATE = f"evaluate {ALONE} --episodes 2 --device cpu --threads 1"
 
 RUNNER = """
 import atexit, gc, importlib, json, os, pkgutil, shlex, shutil, signal, sys, time
@@ -184,3 +192,31 @@ def deny_caches(package: Path) -> None:
     for folder in {path.parent for path in package.rglob("*.py")}:
         shutil.rmtree(folder / "__pycache__", ignore_errors=True)
         (folder / "__pycache__").touch()
+
+
+def check_alone(place: Place) -> None:
+    """Train, evaluate and play in processes that are started as a user's are."""
+    place.run("-m", "reverie", *TRAIN.split()).check(0)
+    place.run("-m", "reverie", *EVALUATE.split()).check(0, text="catch: mean")
+    play_a_request(place)
+
+
+def play_a_request(place: Place) -> None:
+    """Start the page of a run, read it, and end the process."""
+    argv = ("-u", "-m", "reverie", "play", ALONE, "--device", "cpu")
+    with place.start(*argv) as process:
+        try:
+            assert process.stdout
+            text = process.stdout.readline()
+            while "http" not in text:
+                text = process.stdout.readline()
+                assert text, process.wait()
+            found = re.search(r"http://\S+", text)
+            assert found
+            with urlopen(found[0], timeout=60) as page:
+                assert page.status == 200
+                assert b"<html" in page.read().lower()
+        finally:
+            process.send_signal(signal.SIGTERM)
+        output, _ = process.communicate(timeout=60)
+    Outcome("play", process.returncode, text + output, 0).check(128 + signal.SIGTERM)

@@ -5,16 +5,14 @@ descriptors, and so on. An installed wheel and a read-only installation are in `
 """
 
 import os
-import re
 import signal
 import subprocess
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from urllib.request import urlopen
 
 import pytest
-from command_lines import IN_A_CLONE, QUIET, WORKING, Outcome, Place, copy_package, deny_caches
+from command_lines import IN_A_CLONE, WORKING, Place, check_alone, copy_package, deny_caches
 
 USER = 54321
 """A user without an entry in /etc/passwd, as in a container."""
@@ -36,9 +34,6 @@ test ! -e /dev/shm && exec "$@"
 """
 ASCII = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "PYTHONIOENCODING": None}
 HOMELESS = dict.fromkeys(("HOME", "USER", "LOGNAME", "XDG_CACHE_HOME", "XDG_CONFIG_HOME"))
-ALONE = "alone-é"
-TRAIN = f"train ppo env:catch --total-timesteps 300 --folder {ALONE} {QUIET}"
-EVALUATE = f"evaluate {ALONE} --episodes 2 --device cpu --threads 1"
 
 
 def require(*command: str) -> None:
@@ -134,34 +129,6 @@ def place(package: Path, tmp_path: Path) -> Place:
     work = tmp_path / "work"
     work.mkdir()
     return Place(work, package)
-
-
-def play_a_request(place: Place) -> None:
-    """Start the page of a run, read it, and end the process."""
-    argv = ("-u", "-m", "reverie", "play", ALONE, "--device", "cpu")
-    with place.start(*argv) as process:
-        try:
-            assert process.stdout
-            text = process.stdout.readline()
-            while "http" not in text:
-                text = process.stdout.readline()
-                assert text, process.wait()
-            found = re.search(r"http://\S+", text)
-            assert found
-            with urlopen(found[0], timeout=60) as page:
-                assert page.status == 200
-                assert b"<html" in page.read().lower()
-        finally:
-            process.send_signal(signal.SIGTERM)
-        output, _ = process.communicate(timeout=60)
-    Outcome("play", process.returncode, text + output, 0).check(128 + signal.SIGTERM)
-
-
-def check_alone(place: Place) -> None:
-    """Train, evaluate and play in processes that are started as a user's are."""
-    place.run("-m", "reverie", *TRAIN.split()).check(0)
-    place.run("-m", "reverie", *EVALUATE.split()).check(0, text="catch: mean")
-    play_a_request(place)
 
 
 @pytest.mark.long

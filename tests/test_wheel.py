@@ -9,7 +9,16 @@ import sys
 from pathlib import Path
 
 import pytest
-from command_lines import HELP, IN_A_CLONE, ROOT, WORKING, Place, copy_package, deny_caches
+from command_lines import (
+    HELP,
+    IN_A_CLONE,
+    ROOT,
+    WORKING,
+    Place,
+    check_alone,
+    copy_package,
+    deny_caches,
+)
 
 HOMELESS = {"HOME": "/dev/null", "XDG_CACHE_HOME": "/dev/null", "NUMBA_CACHE_DIR": None}
 WITHOUT_CACHES = """
@@ -50,7 +59,7 @@ def test_all_commands_work_from_a_wheel_outside_the_checkout(tmp_path: Path) -> 
     work.mkdir()
 
     place = Place(work, site, environment=HOMELESS)
-    place.run("-m", "reverie", "--version").check(0, text="reverie ")
+    check_alone(place)
     outcomes = place.run_commands([*WORKING, *HELP, *IN_A_CLONE])
     for command, text in (WORKING | HELP).items():
         outcomes[command].check(0, text=text)
