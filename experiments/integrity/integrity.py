@@ -8,6 +8,7 @@ from ...envs.errors import FolderBusy, UsageError
 from ..runs.disk_errors import reporting_disk_errors
 from ..runs.folder_lock import is_locked, locked
 from ..runs.run import Run
+from ..sessions.lost_replays import FLAG
 from .checkpoint_files import CheckpointFiles, check_checkpoints
 from .description_files import check_descriptions, check_end
 from .findings import Report, count, find_aside, find_partial_files
@@ -109,6 +110,12 @@ def _outlook(state: CheckpointFiles) -> str:
         return f"A longer training continues from the checkpoint of step {state.whole[-1]:,}."
     if state.whole:
         return f"Training continues from the checkpoint of step {state.whole[-1]:,}."
+    if state.lost_replays:
+        return (
+            f"No checkpoint is whole. That of step {max(state.lost_replays):,} lacks its replay "
+            f"alone: the same command with {FLAG} continues from it, with an empty replay and no "
+            "longer exactly. Or move the folder away to start again."
+        )
     if state.damages:
         return (
             "No checkpoint is whole, so training cannot continue; they are left as they are. Move "

@@ -198,6 +198,10 @@ def _read_result(folder: Path, stochastic: bool, warnings: list[str]) -> RunResu
             f"{name} was trained to step {trained:,} after its evaluation at step {steps:,}; "
             f"run {command} again."
         )
+    if scores.resumes:
+        warnings.append(
+            f"The training of {name} was not continued exactly: {', '.join(scores.resumes)}."
+        )
     other_scores = []
     for path in sorted({*folder.glob("scores*.json")} - {main}):
         try:

@@ -52,6 +52,8 @@ PARTS = ("checkpoints", "checkpoints/blocks", "figures", "videos")
 """Folders in a run folder."""
 UNREADABLE = ".unreadable"
 """Suffix of the file that keeps the unreadable lines of another one."""
+INEXACT = ("fresh-episodes", "without-replay")
+"""How a session of a run may continue it, other than bit for bit."""
 EXACT_FIELDS = ("torch", "ale-py", "device", "threads", "precision", "compile", "ranks")
 """Provenance fields that must not change if a run is to continue bit for bit."""
 CHANGEABLE_FIELDS = ("total_timesteps", "num_updates", "minutes", "imports")
@@ -137,6 +139,11 @@ class Run:
             return [session for session in sessions if session["from_step"] < step]
         except (UsageError, LookupError, TypeError):
             return []
+
+    def inexact_resumes(self, step: int) -> tuple[str, ...]:
+        """Return how and where the run was continued before ``step``, if it was not exactly."""
+        sessions = [x for x in self._sessions(step) if x.get("resume") in INEXACT]
+        return tuple(f"{x['resume']} at step {x['from_step']:,}" for x in sessions)
 
     def config(self) -> dict[str, Any]:
         """Return the encoded config of the run.

@@ -31,7 +31,8 @@ from ..runs.session_clock import SessionClock
 from ..runs.state_checks import check_count, check_finite_state, restore
 from .callbacks import Callback, Row
 from .event_log import EventLog
-from .options import RunOptions
+from .lost_replays import WITHOUT_REPLAY, announce_loss, load_state
+from .options import RunOptions, TrainOptions
 from .progress import Display
 from .trackers import RunDescription, TrackerName
 from .tracking import Tracking
@@ -286,7 +287,11 @@ def opened(
     run, ranks = open_run(folder, job, options.imports), runtime.ranks
     lock = locked(run.folder, "training") if ranks.first else nullcontext()
     with lock as held, reporting_disk_errors(run.folder), ExitStack() as resources:
-        state = ranks.broadcast(run.checkpoints.load() if ranks.first else None)
+        wanted = isinstance(options, TrainOptions) and options.resume == WITHOUT_REPLAY
+        state, is_lost = None, False
+        if ranks.first:
+            state, is_lost = load_state(run.checkpoints, without_replay=wanted)
+        state = ranks.broadcast(state)
         with loading(run.folder):
             step = check_count(state["step"], "step") if state else 0
         if state and "random_state" not in state:
@@ -312,6 +317,9 @@ def opened(
             return
         process = kind(job, options, run, runtime, resources)
         process.step, process.checkpoint, process.lock = step, state, held
+        if is_lost:
+            process.about["resume"] = WITHOUT_REPLAY
+            announce_loss(run.folder, f"{job.unit} {step:,}")
         if ranks.first:
             if options.track:
                 display = [isinstance(x, Display) for x in process.callbacks].index(True)
