@@ -26,7 +26,7 @@ NAMES = ("image", "action", "reward", "is_first", "is_last", "is_terminal", "dis
 
 def npz_files(path: Path) -> list[Path]:
     """Return the files of a folder by name, or the one file."""
-    return sorted(path.glob("*.npz")) if path.is_dir() else [path]
+    return sorted(path.glob("*.npz")) if path.is_dir() else [path.resolve()]
 
 
 def read_npz_episodes(path: Path, name: str = "", axes: str = "") -> Source:

@@ -21,7 +21,7 @@ from ..config.serialization import encode_job, open_run
 from ..runs import random_state
 from ..runs.config_differences import config_differences, flatten
 from ..runs.disk_errors import reporting_disk_errors
-from ..runs.files import write_file
+from ..runs.files import read_own, write_file
 from ..runs.folder_lock import FolderLock, locked
 from ..runs.processes import joined_ranks
 from ..runs.provenance import command, provenance
@@ -39,6 +39,8 @@ from .tracking import Tracking
 
 FINISHED_FILE = "finished"
 """File that holds the step at which a run was finished, with its figures and tables."""
+MAX_DIGITS = 20
+"""Greatest length of that file."""
 
 
 class Process:
@@ -300,10 +302,9 @@ def opened(
                 f"it cannot be resumed; start another run from it: --init-from {run.folder} "
                 "--folder NEW."
             )
-        finished = run.folder / FINISHED_FILE
         # Without its config a run is begun once more, which writes it.
         described = (run.folder / "config.json").exists()
-        at_end = described and finished.exists() and finished.read_bytes() == b"%d" % step
+        at_end = described and _was_finished(run.folder, step)
         asked = encode_job(job, run.folder, options.imports)
         if ranks.broadcast(at_end) and (  # a run may end before its length
             step >= job.length or not config_differences(run.config(), asked)
@@ -334,6 +335,14 @@ def opened(
         for callback in process.callbacks:
             resources.callback(callback.close)
         yield run, process
+
+
+def _was_finished(folder: Path, step: int) -> bool:
+    """Return whether a run was finished at a step; what is no file of ours does not say so."""
+    try:
+        return read_own(folder / FINISHED_FILE, MAX_DIGITS) == b"%d" % step
+    except OSError:
+        return False
 
 
 @contextmanager

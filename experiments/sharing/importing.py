@@ -49,7 +49,13 @@ def import_run(path: Path, folder: Path, data: tuple[Path, ...] = ()) -> dict[st
     """
     if folder.exists() or folder.is_symlink():
         raise UsageError(f"{folder} exists already; choose another with --folder, or remove it.")
-    path = path / WEIGHTS if path.is_dir() else path
+    if path.is_dir():
+        path /= WEIGHTS
+        if path.is_symlink():
+            raise UsageError(
+                f"{path} is a link to another place, which is not followed; name the file that it "
+                "leads to."
+            )
     if not path.is_file():
         raise UsageError(f"There is no file {path}; name a file of `reverie export`.")
     file = ShareFile(path)
