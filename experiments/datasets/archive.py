@@ -228,8 +228,8 @@ class Archive:
         self.path = Path(path)
         if self.path.exists() and not self.path.is_file():
             raise UsageError(
-                f"{path} is no file; name an archive of `reverie compress`, and copy one that comes "
-                "through a pipe into a file."
+                f"{path} is no file; name an archive of `reverie compress`, and copy one that "
+                "comes through a pipe into a file."
             )
         try:
             data = self.path.read_bytes()

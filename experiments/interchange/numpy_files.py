@@ -67,8 +67,8 @@ def read_npz(path: Path, names: Sequence[str] = ()) -> dict[str, Array]:
     """Return those of these arrays that a file has, or all.
 
     No more bytes are read of an array than its header declares, whatever the file would unpack to.
-    Raises UsageError if an array is too large or holds objects, OSError for a file that is a link or
-    no regular one, and others for a damaged file.
+    Raises UsageError if an array is too large or holds objects, OSError for a link and other files
+    that are not regular, and others for a damaged file.
     """
     with open_own(path, "rb") as raw, zipfile.ZipFile(raw) as archive:
         found = {x.filename.removesuffix(".npy"): x for x in archive.infolist()}
