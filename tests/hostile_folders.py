@@ -302,8 +302,8 @@ class Part:
 
     commands: tuple[str, ...]
     """{0} is the folder, {1} one to write in."""
-    mutated: str = ""
-    """What is mutated below it: a folder, or a file."""
+    mutated: str | None = ""
+    """What is mutated below it; None for what the command names."""
 
 
 class InlinePool:
@@ -386,7 +386,9 @@ def prepare(seed: int, name: str, part: Part, root: Path, to: Path) -> tuple[str
     shutil.copytree(root / name, to / name)
     shutil.copytree(root / "outside", to / "outside")
     (to / "out").mkdir()
-    target = to / name / part.mutated
+    command = rng.choice(part.commands).format(to / name, to / "out")
+    named = [Path(x) for x in command.split() if x.startswith(f"{to / name}/")]
+    target = to / name / part.mutated if part.mutated is not None else named[0]
     for _ in range(rng.choice([1, 1, 1, 2])):
         files = [target] if target.is_file() else sorted(target.rglob("*"))
         files = [x for x in files if x.is_file() and not x.is_symlink()]
@@ -402,10 +404,9 @@ def prepare(seed: int, name: str, part: Part, root: Path, to: Path) -> tuple[str
         places = [x for x in sorted(target.rglob("*")) if x.is_dir() and not x.is_symlink()]
         if places:
             place = rng.choice(places)
+            done.append(f"{place.name}: a link to a folder")
             shutil.rmtree(place)
             place.symlink_to(to / "outside")
-            done.append(f"{place.name}: a link to a folder")
-    command = rng.choice(part.commands).format(to / name, to / "out")
     return f"{command}; {', '.join(done)}", keep
 
 

@@ -84,10 +84,12 @@ class Header:
     def __post_init__(self) -> None:
         check(self, "", at_least(1), "num_frames", "num_envs", "batch_size")
         check(self, "", within(2, 256), "levels")
-        if min(self.shape) < 1 or math.prod(self.shape) * self.batch_size > MAX_SYMBOLS:
+        at_once = max(self.batch_size, self.num_envs)
+        if min(self.shape) < 1 or math.prod(self.shape) * at_once > MAX_SYMBOLS:
             raise UsageError(
-                f"shape is {self.shape} and batch_size is {self.batch_size}; a batch must have 1 "
-                f"to {MAX_SYMBOLS:,} symbols."
+                f"shape is {self.shape}, batch_size {self.batch_size} and num_envs "
+                f"{self.num_envs}; a batch, and a frame of each env, must have 1 to "
+                f"{MAX_SYMBOLS:,} symbols."
             )
 
     @property

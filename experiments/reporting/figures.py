@@ -11,10 +11,12 @@ import torch
 from jaxtyping import UInt8
 from torch import Tensor
 
+from ...envs.errors import UsageError
 from ...envs.prng import seeded
 from ...world_models.latents.interface import ConditionalModel
 from ...world_models.representation.variational import VariationalRepresentation
 from ..config.serialization import read_experiment
+from ..runs.files import write_figure
 from ..runs.run import Run
 from ..verdicts.intervals import (
     by_env,
@@ -25,7 +27,7 @@ from ..verdicts.intervals import (
 )
 from .comparison import Comparison
 from .document import Media
-from .run_results import WINDOW, curves_at
+from .run_results import WINDOW, curves_at, warn
 
 COLORS = ("#5d6b78", "#c1442e", "#1f6f8b", "#d98e04", "#5b8c3a", "#7b4ea3", "#a8577e", "#2f4858")
 LEGEND: Any = {"loc": "outside lower left", "frameon": False, "fontsize": 9}
@@ -34,9 +36,13 @@ LEGEND: Any = {"loc": "outside lower left", "frameon": False, "fontsize": 9}
 def learning_curve(run: Run) -> Path | None:
     """Draw a run's episode scores and their trailing mean, against agent steps.
 
-    Returns the path of the PNG file, or None if no episode has ended.
+    Returns the path of the PNG file, or None if no episode has ended, or too many to draw.
     """
-    rows = run.read_lines("episodes.jsonl")
+    try:
+        rows = run.read_lines("episodes.jsonl")
+    except UsageError as error:  # a run does not fail at its end for that
+        warn(str(error))
+        return None
     if not rows:
         return None
     experiment = read_experiment(run.folder)
@@ -54,7 +60,7 @@ def learning_curve(run: Run) -> Path | None:
     if (frame_skip := experiment.env.frame_skip) != 1:
         axes.set_xlabel(f"agent steps ({frame_skip} frames each)")
     path = run.folder / "figures" / "learning_curve.png"
-    figure.savefig(path, dpi=140)
+    write_figure(path, figure)
     return path
 
 
@@ -189,5 +195,4 @@ def representation_figure(
         for axes, image in zip(axes_row, images, strict=True):
             axes.imshow(image[-1].clamp(0, 1).cpu().numpy(), cmap="gray", vmin=0, vmax=1)
             axes.set(xticks=[], yticks=[], frame_on=False)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=140)
+    write_figure(path, figure)

@@ -221,8 +221,8 @@ def _read_result(folder: Path, stochastic: bool, warnings: list[str]) -> RunResu
             f"{name}/episodes.jsonl has {damaged} damaged lines; "
             "the learning curve is without them."
         )
-    rows = run.read_lines("metrics.jsonl")
-    frame_skip = rows[-1]["frames"] / rows[-1]["step"] if rows and rows[-1]["step"] else 1
+    last = run.last_line("metrics.jsonl")
+    frame_skip = last["frames"] / last["step"] if last.get("step") else 1
     provenance = folder / "provenance.json"
     return RunResult(
         folder=folder,

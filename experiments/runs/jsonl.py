@@ -7,37 +7,34 @@ lost its end or a page to a power failure is told from one that a killed process
 import hashlib
 import math
 import os
-from collections.abc import Iterable
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from .files import open_own, read_own
+from .files import open_own
 from .json_values import parse_json
 
 Mark = dict[str, Any]
 """``size`` in bytes and SHA-256 ``digest`` of the beginning of a file."""
 CHUNK = 1 << 20
-MAX_FILE_BYTES = 1 << 31
-"""Greatest size of a file that is read at once."""
+MAX_FILE_BYTES = 1 << 29
+"""Greatest size of a file of which all rows are held in memory."""
 MAX_LINE_BYTES = 1 << 20
 MAX_STEP = 1 << 53
 MAX_NUMBER = 1e100
 """Bound of the magnitude of scores and other required numbers: their squares are finite."""
 
 
-def read_content(path: Path) -> bytes:
-    """Return the bytes of a file; none if there is no file."""
-    return read_own(path, MAX_FILE_BYTES) if os.path.lexists(path) else b""
+def iterate_lines(path: Path) -> Iterator[bytes]:
+    """Yield the lines of a file without empty ones, and long ones in parts, which are no rows.
 
-
-def split_lines(path: Path) -> list[bytes]:
-    """Return the lines of a file without empty ones."""
-    return [line for line in read_content(path).split(b"\n") if line]
-
-
-def join_lines(lines: Iterable[bytes]) -> bytes:
-    """Return lines as the content of a file."""
-    return b"".join(line + b"\n" for line in lines)
+    None if there is no file. No more than a part is in memory.
+    """
+    if os.path.lexists(path):
+        with open_own(path, "rb") as file:
+            while line := file.readline(MAX_LINE_BYTES + 1):
+                if line := line.removesuffix(b"\n"):
+                    yield line
 
 
 def parse_row(line: bytes, required: tuple[str, ...]) -> dict[str, Any] | None:

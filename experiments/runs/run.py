@@ -8,6 +8,7 @@ encoded JSON; ``config.experiment`` decodes it.
 
 import re
 import sys
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -25,20 +26,12 @@ from .files import (
     own_files,
     read_json,
     remove_partial_files,
+    replacing,
+    sync_folder,
     to_json,
-    write_file,
     write_json,
 )
-from .jsonl import (
-    Mark,
-    Marker,
-    is_intact,
-    join_lines,
-    mark_of,
-    parse_row,
-    read_content,
-    split_lines,
-)
+from .jsonl import MAX_FILE_BYTES, Mark, Marker, is_intact, iterate_lines, mark_of, parse_row
 
 REQUIRED_FIELDS = {
     "metrics.jsonl": ("frames",),
@@ -164,17 +157,30 @@ class Run:
         write_json(self.folder / name, data)
 
     def read_lines(self, name: str) -> list[dict[str, Any]]:
-        """Return the rows of a .jsonl file without truncated or incomplete lines."""
+        """Return the rows of a .jsonl file without truncated or incomplete lines.
+
+        Raises UsageError for a file of more than ``MAX_FILE_BYTES``.
+        """
+        path = self.folder / name
+        if path.exists() and path.stat().st_size > MAX_FILE_BYTES:
+            raise UsageError(
+                f"{path} has more than {MAX_FILE_BYTES:,} bytes, too many to hold its rows in "
+                "memory; move it elsewhere, and the run is shown without its curve."
+            )
         return [row for _, row in self._lines(name) if row]
+
+    def last_line(self, name: str) -> dict[str, Any]:
+        """Return the last row of a .jsonl file of any size; empty if there is none."""
+        return next(iter(deque((row for _, row in self._lines(name) if row), 1)), {})
 
     def lost_lines(self, name: str) -> int:
         """Return the number of unreadable lines of a .jsonl file."""
         return sum(row is None for _, row in self._lines(name))
 
-    def _lines(self, name: str) -> list[tuple[bytes, dict[str, Any] | None]]:
-        """Return the lines of a .jsonl file with their rows; None for one that cannot be read."""
-        lines = split_lines(self.folder / name)
-        return [(line, parse_row(line, REQUIRED_FIELDS[name])) for line in lines]
+    def _lines(self, name: str) -> Iterator[tuple[bytes, dict[str, Any] | None]]:
+        """Yield the lines of a .jsonl file with their rows; None for one that cannot be read."""
+        lines = iterate_lines(self.folder / name)
+        return ((line, parse_row(line, REQUIRED_FIELDS[name])) for line in lines)
 
     def append_lines(self, name: str, rows: Iterable[dict[str, Any]]) -> None:
         """Append rows to a .jsonl file."""
@@ -217,19 +223,28 @@ class Run:
 
     def keep_readable(self, name: str, step: int) -> str:
         """Truncate as ``truncate_lines`` does; return the sentence, which is empty if none is."""
-        path, lines = self.folder / name, self._lines(name)
+        path, aside = self.folder / name, self.folder / f"{name}{UNREADABLE}"
         self._markers.pop(name, None)
-        text, kept = "", [line for line, row in lines if row and row["step"] <= step]
-        if unreadable := [line for line, row in lines if row is None]:
-            aside = path.with_name(f"{name}{UNREADABLE}")
-            write_file(aside, join_lines([*split_lines(aside), *unreadable]))
-            text = (
-                f"{len(unreadable)} of the {len(lines)} lines of {path} cannot be read; they are "
-                f"kept in {aside.name}."
-            )
-        if read_content(path) != join_lines(kept):
-            write_file(path, join_lines(kept))
-        return text
+        total = unreadable = size = 0
+        for line, row in self._lines(name):
+            total, unreadable = total + 1, unreadable + (row is None)
+            size += len(line) + 1 if row and row["step"] <= step else 0
+        if size == (path.stat().st_size if path.exists() else 0):
+            return ""
+        if unreadable:
+            with replacing(aside) as new:
+                new.writelines(line + b"\n" for line in iterate_lines(aside))
+                new.writelines(line + b"\n" for line, row in self._lines(name) if row is None)
+        with replacing(path) as new:
+            lines = self._lines(name)
+            new.writelines(line + b"\n" for line, row in lines if row and row["step"] <= step)
+        sync_folder(self.folder)
+        if not unreadable:
+            return ""
+        return (
+            f"{unreadable:,} of the {total:,} lines of {path} cannot be read; they are kept in "
+            f"{aside.name}."
+        )
 
 
 def refuse_links(folder: Path) -> None:

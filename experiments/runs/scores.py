@@ -48,7 +48,7 @@ class Scores:
     suite: str = ""
     """The env's suite, such as atari; a game of Atari is known by it, not by its name alone."""
     resumes: tuple[str, ...] = ()
-    """How and where training was continued other than exactly."""
+    """How and where training was continued other than exactly; a file lacks it if it was not."""
 
     @property
     def episodes(self) -> int:
@@ -101,7 +101,7 @@ class Scores:
             "episodes": self.episodes,
             "human_normalized": self.human_normalized,
             "human_random_table": HUMAN_RANDOM_TABLE if self.human_normalized is not None else None,
-            **asdict(self),
+            **{x: y for x, y in asdict(self).items() if y or x != "resumes"},
         }
 
     @classmethod

@@ -27,13 +27,13 @@ from ..runs.processes import joined_ranks
 from ..runs.provenance import command, provenance
 from ..runs.run import Run, loading
 from ..runs.runtime import Runtime, interrupts, pick_runtime
-from ..runs.session_clock import SessionClock
 from ..runs.state_checks import check_count, check_finite_state, restore
 from .callbacks import Callback, Row
 from .event_log import EventLog
 from .lost_replays import WITHOUT_REPLAY, announce_loss, load_state
 from .options import RunOptions, TrainOptions
 from .progress import Display
+from .session_clock import SessionClock
 from .trackers import RunDescription, TrackerName
 from .tracking import Tracking
 

@@ -62,6 +62,9 @@ def import_run(path: Path, folder: Path, data: tuple[Path, ...] = ()) -> dict[st
     about = file.about
     check_format(path, about.get("format"), "export the run again")
     with _refusing(path):
+        for name in ("model", "env_name", "protocol"):
+            if not isinstance(about.get(name), str):
+                raise ValueError(f"its {name} is no text")
         job, manifest = _read_job(path, about)
         parts = _build(job, manifest)
         tree = about["state"]

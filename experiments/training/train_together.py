@@ -25,10 +25,10 @@ from ..runs import random_state
 from ..runs.processes import started_ranks
 from ..runs.run import Run
 from ..runs.runtime import interrupts, pick_runtime
-from ..runs.session_clock import SessionClock
 from ..sessions.callbacks import Callback
 from ..sessions.driver import opened, stopped_runs
 from ..sessions.options import TrainOptions
+from ..sessions.session_clock import SessionClock
 from .envs import build_env
 from .train import AgentTraining
 

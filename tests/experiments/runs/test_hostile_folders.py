@@ -28,9 +28,8 @@ ABLATE = f"ablate ppo bonus:none,simhash {TINY} --seeds 1 --episodes 2 --no-vide
 SWEEP = f"sweep ppo {TINY} --agent.gamma 0.9,0.99 --trials 2 --episodes 2 --folder"
 GALLERY = "gallery --models histogram,cts --updates 2 --quick --measure-minutes 0.02"
 CONVERT = tuple(
-    f"data convert {{0}}/{name} {{1}}/{target}"
+    f"data convert {{0}}/{name} {{1}}/back"
     for name in ("m-v0", "own-v0", "d4rl.hdf5", "own.hdf5", "dreamer", "dopamine")
-    for target in ("back", "a.mp4")
 )
 PARTS = {
     "runs": Part((
@@ -66,8 +65,8 @@ PARTS = {
     "shared": Part((
         "import {0}/run.safetensors --folder {1}/run", "import {0}/hub --folder {1}/run",
         "import {0}/model.safetensors --folder {1}/run",
-    )),
-    "foreign": Part(CONVERT),
+    ), None),
+    "foreign": Part(CONVERT, None),
     "coded": Part(("decompress {0}/data.reverie --out {1}/x.npz",)),
 }  # fmt: skip
 CASES = int(os.environ.get("REVERIE_HOSTILE_CASES", "60"))
