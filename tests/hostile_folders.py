@@ -443,8 +443,8 @@ def fault(seed: int, name: str, part: Part, root: Path, to: Path, capsys: Any) -
     for content in (output.out.encode(), output.err.encode(), *written):
         if SECRET.encode() in content or ENCODED.encode() in content:
             wrong.append("content from outside")
-    found = {x.name: x.read_text() for x in (to / "outside").iterdir() if x.is_file()}
-    if found != {"secret": SECRET} or len([*(to / "outside").iterdir()]) != 1:
+    found = {x.name: x.read_bytes() for x in (to / "outside").iterdir() if x.is_file()}
+    if found != {"secret": SECRET.encode()} or len([*(to / "outside").iterdir()]) != 1:
         wrong.append("something outside was changed")
     shutil.rmtree(to)
     return f"case {seed} of {name}: {'; '.join(wrong)}: {about}" if wrong else ""

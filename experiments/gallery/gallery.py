@@ -21,6 +21,7 @@ from ..reporting.committed import RESULTS, require_checkout, write_result
 from ..runs.outputs import check_writable
 from ..runs.progress_text import duration
 from ..runs.provenance import provenance
+from ..runs.run import refuse_links
 from ..runs.runtime import raising_interrupted
 from ..sessions.executor import Executor
 from ..sessions.local_pool import LocalPool
@@ -45,6 +46,8 @@ def gallery(options: GalleryOptions, command: str) -> int:
     games = frames_of_games(options)
     models = chosen_models(options.models)
     tasks = make_tasks(options, games, models)
+    places = [task.folder for task in tasks] + [task.folder.parent for task in tasks]
+    refuse_links(Path(), map(str, places))
     if options.dry_run:
         print_plan(options, games, models)
         return 0

@@ -247,9 +247,9 @@ class Run:
         )
 
 
-def refuse_links(folder: Path) -> None:
-    """Raise UsageError if a folder in a run folder is a link: what is outside is not touched."""
-    for name in PARTS:
+def refuse_links(folder: Path, names: Iterable[str] = PARTS) -> None:
+    """Raise UsageError if one of these folders is a link: what is outside is not touched."""
+    for name in names:
         if (folder / name).is_symlink():
             raise UsageError(
                 f"{folder / name} is a link, and a run reads and writes only in its own folder; "

@@ -7,13 +7,14 @@ from pathlib import Path
 
 import pytest
 from killed_runs import CATCH
-from sample_agents import OPTIONS
 
 from reverie import train
 from reverie.envs.errors import UsageError
 from reverie.experiments.cli.main import main
 from reverie.experiments.runs import run as run_module
 from reverie.experiments.runs.run import Run
+
+from sample_agents import OPTIONS
 
 MEMORY = 3_000_000
 
