@@ -228,7 +228,7 @@ class Archive:
 
     def __init__(self, path: Path | str) -> None:
         self.path = Path(path)
-        if self.path.exists() and not self.path.is_file():
+        if self.path.exists() and not (self.path.is_file() or self.path.is_dir()):
             raise UsageError(
                 f"{path} is no file; name an archive of `reverie compress`, and copy one that "
                 "comes through a pipe into a file."

@@ -73,4 +73,5 @@ def _is_picture(x: NDArray[Any], shape: tuple[int, int], levels: int) -> bool:
         return False
     if x.ndim == 4:
         return x.dtype == np.uint8 and x.shape[3] == 3
-    return x.ndim == 3 and (bool(np.isfinite(x).all()) if x.dtype != np.uint8 else x.max() < levels)
+    valid = x < levels if x.dtype == np.uint8 else np.isfinite(x)
+    return x.ndim == 3 and bool(valid.all())
