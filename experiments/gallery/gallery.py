@@ -18,6 +18,7 @@ from ...world_models.latents.interface import LatentConfig
 from ..config.registry import TABLES
 from ..config.roles import entry_config, part_name
 from ..reporting.committed import RESULTS, require_checkout, write_result
+from ..runs.names import safe_name
 from ..runs.outputs import check_writable
 from ..runs.progress_text import duration
 from ..runs.provenance import provenance
@@ -122,7 +123,7 @@ def make_tasks(
             frames.name,
             name,
             DensityPretraining(data=frames.folders, density=config, seed=options.seed, **length),
-            options.folder.resolve() / frames.name / name,
+            options.folder.resolve() / safe_name(frames.name) / name,
             options.sizes,
             measure_minutes,
             options.imports,
