@@ -91,7 +91,7 @@ def check_run(folder: Path) -> Report:
     report.findings += [
         *state.findings,
         *check_descriptions(run, marks, step),
-        *check_end(run, step),
+        *(check_end(run, step) if state.whole or not state.damages else ()),
         *check_rows(run, marks),
         *check_events(run, marks),
         *find_partial_files(folder),
