@@ -7,6 +7,7 @@ reads and writes outside, its memory and its time are measured.
 import ctypes
 import os
 import random
+import re
 import shutil
 import signal
 import struct
@@ -180,8 +181,12 @@ def fault(seed: int, name: str, part: Part, root: Path, to: Path, capsys: Any) -
         wrong.append("a traceback")
     if "\x1b" in output.out:
         wrong.append("an escape sequence")
-    written = [x.read_bytes() for x in (to / "out").rglob("*") if x.is_file()]
-    for content in (output.out.encode(), output.err.encode(), *written):
+    files = [x for x in (to / "out").rglob("*") if x.is_file()]
+    injected = {".csv": rb'(?m)(^|,)"?[=@]', ".md": rb"(?<!\\)\]\(x\)|(?<!\\)\[a\]\(b\)"}
+    for path in files:
+        if (pattern := injected.get(path.suffix)) and re.search(pattern, path.read_bytes()):
+            wrong.append(f"a formula or a link in {path.name}")
+    for content in (output.out.encode(), output.err.encode(), *(x.read_bytes() for x in files)):
         if SECRET.encode() in content or ENCODED.encode() in content:
             wrong.append("content from outside")
     found = {x.name: x.read_bytes() for x in (to / "outside").iterdir() if x.is_file()}
