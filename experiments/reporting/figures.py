@@ -15,6 +15,7 @@ from ...envs.prng import seeded
 from ...world_models.latents.interface import ConditionalModel
 from ...world_models.representation.variational import VariationalRepresentation
 from ..config.serialization import read_experiment
+from ..runs.files import write_figure
 from ..runs.run import Run
 from ..verdicts.intervals import (
     by_env,
@@ -52,7 +53,7 @@ def learning_curve(run: Run) -> Path | None:
     if (frame_skip := experiment.env.frame_skip) != 1:
         axes.set_xlabel(f"agent steps ({frame_skip} frames each)")
     path = run.folder / "figures" / "learning_curve.png"
-    figure.savefig(path, dpi=140)
+    write_figure(path, figure)
     return path
 
 
@@ -187,5 +188,4 @@ def representation_figure(
         for axes, image in zip(axes_row, images, strict=True):
             axes.imshow(image[-1].clamp(0, 1).cpu().numpy(), cmap="gray", vmin=0, vmax=1)
             axes.set(xticks=[], yticks=[], frame_on=False)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=140)
+    write_figure(path, figure)

@@ -197,6 +197,10 @@ def _read_result(folder: Path, stochastic: bool, warnings: list[str]) -> RunResu
             f"{name} was trained to step {trained:,} after its evaluation at step {steps:,}; "
             f"run {command} again."
         )
+    if scores.resumes:
+        warnings.append(
+            f"The training of {name} was not continued exactly: {', '.join(scores.resumes)}."
+        )
     other_scores = []
     for path in sorted({*folder.glob("scores*.json")} - {main}):
         try:
@@ -217,8 +221,8 @@ def _read_result(folder: Path, stochastic: bool, warnings: list[str]) -> RunResu
             f"{name}/episodes.jsonl has {damaged} damaged lines; "
             "the learning curve is without them."
         )
-    row = run.last_row("metrics.jsonl")
-    frame_skip = row["frames"] / row["step"] if row and row["step"] else 1
+    last = run.last_line("metrics.jsonl")
+    frame_skip = last["frames"] / last["step"] if last.get("step") else 1
     provenance = folder / "provenance.json"
     return RunResult(
         folder=folder,

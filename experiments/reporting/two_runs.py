@@ -63,6 +63,9 @@ def _scores(runs: Sequence[Run]) -> list[Row]:
     rows = [("mean score", *(_score_text(x) for x in (a, b)))] if a or b else []
     if a and b and a.conditions != b.conditions:
         rows.append(("played", a.conditions, b.conditions))
+    if (a and a.resumes) or (b and b.resumes):
+        resumes = (", ".join(x.resumes) if x and x.resumes else "-" for x in (a, b))
+        rows.append(("continued inexactly", *resumes))
     return [(name, x, y) for name, x, y in rows]
 
 

@@ -3,6 +3,7 @@
 import json
 import math
 import re
+import sys
 import zlib
 from typing import Any
 
@@ -56,7 +57,7 @@ def _refuse_constant(name: str) -> None:
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    values = dict(pairs)
+    values = {sys.intern(name): value for name, value in pairs}  # rows share their names
     if len(values) < len(pairs):
         raise ValueError("an object has the same name twice")
     return values

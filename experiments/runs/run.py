@@ -8,15 +8,10 @@ encoded JSON; ``config.experiment`` decodes it.
 
 import re
 import sys
-from array import array
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
-
-import numpy as np
-from jaxtyping import Float
-from numpy.typing import NDArray
 
 from ...envs.atari.games import did_you_mean
 from ...envs.errors import Interrupted, RunError, UsageError
@@ -25,26 +20,28 @@ from .config_differences import config_differences
 from .files import (
     FORMAT,
     check_format,
+    is_export,
     make_folder,
     open_own,
     own_files,
     read_json,
     remove_partial_files,
+    replacing,
+    sync_folder,
     to_json,
-    write_file,
     write_json,
 )
 from .jsonl import (
+    MAX_FILE_BYTES,
+    Columns,
     Mark,
     Marker,
     is_intact,
-    iterate_rows,
-    join_lines,
+    iterate_lines,
     last_row,
     mark_of,
     parse_row,
-    read_content,
-    split_lines,
+    read_columns,
 )
 
 REQUIRED_FIELDS = {
@@ -55,12 +52,12 @@ REQUIRED_FIELDS = {
 """Numeric fields of every row of a file, beside its step."""
 EVENT_NAME = re.compile(r"events\.out\.tfevents\..+")
 """Names of TensorBoard's files."""
-WEIGHTS = "model.safetensors"
-"""The file of an exported model, whose folder has a ``config.json`` too, and is no run."""
 PARTS = ("checkpoints", "checkpoints/blocks", "figures", "videos")
 """Folders in a run folder."""
 UNREADABLE = ".unreadable"
 """Suffix of the file that keeps the unreadable lines of another one."""
+INEXACT = ("fresh-episodes", "without-replay")
+"""How a session of a run may continue it, other than bit for bit."""
 EXACT_FIELDS = ("torch", "ale-py", "device", "threads", "precision", "compile", "ranks")
 """Provenance fields that must not change if a run is to continue bit for bit."""
 CHANGEABLE_FIELDS = ("total_timesteps", "num_updates", "minutes", "imports")
@@ -147,6 +144,11 @@ class Run:
         except (UsageError, LookupError, TypeError):
             return []
 
+    def inexact_resumes(self, step: int) -> tuple[str, ...]:
+        """Return how and where the run was continued before ``step``, if it was not exactly."""
+        sessions = [x for x in self._sessions(step) if x.get("resume") in INEXACT]
+        return tuple(f"{x['resume']} at step {x['from_step']:,}" for x in sessions)
+
     def config(self) -> dict[str, Any]:
         """Return the encoded config of the run.
 
@@ -166,25 +168,30 @@ class Run:
         write_json(self.folder / name, data)
 
     def read_lines(self, name: str) -> list[dict[str, Any]]:
-        """Return the rows of a .jsonl file without truncated or incomplete lines."""
-        rows = iterate_rows(self.folder / name, REQUIRED_FIELDS[name])
-        return [row for row in rows if row]
+        """Return the rows of a .jsonl file without truncated or incomplete lines.
 
-    def read_columns(
-        self, name: str, *fields: str
-    ) -> tuple[Float[NDArray[np.float64], "fields rows"], int]:
-        """Return required fields of a .jsonl file's rows, and the number of unreadable lines."""
-        values, num_lost = array("d"), 0
-        for row in iterate_rows(self.folder / name, REQUIRED_FIELDS[name]):
-            if row is None:
-                num_lost += 1
-            else:
-                values.extend(row[field] for field in fields)
-        return np.array(values).reshape(-1, len(fields)).T, num_lost
+        Raises UsageError for a file of more than ``MAX_FILE_BYTES``.
+        """
+        path = self.folder / name
+        if path.exists() and path.stat().st_size > MAX_FILE_BYTES:
+            raise UsageError(
+                f"{path} has more than {MAX_FILE_BYTES:,} bytes, too many to hold its rows in "
+                "memory; move it elsewhere, and the run is shown without its curve."
+            )
+        return [row for _, row in self._lines(name) if row]
 
-    def last_row(self, name: str) -> dict[str, Any] | None:
-        """Return the last readable row of a .jsonl file; None without any."""
-        return last_row(self.folder / name, REQUIRED_FIELDS[name])
+    def last_line(self, name: str) -> dict[str, Any]:
+        """Return the last row of a .jsonl file of any size; empty if there is none."""
+        return last_row(self.folder / name, REQUIRED_FIELDS[name]) or {}
+
+    def read_columns(self, name: str, *fields: str) -> tuple[Columns, int]:
+        """Return required fields of a .jsonl file of any size, and the number of lost lines."""
+        return read_columns(self.folder / name, REQUIRED_FIELDS[name], fields)
+
+    def _lines(self, name: str) -> Iterator[tuple[bytes, dict[str, Any] | None]]:
+        """Yield the lines of a .jsonl file with their rows; None for one that cannot be read."""
+        lines = iterate_lines(self.folder / name)
+        return ((line, parse_row(line, REQUIRED_FIELDS[name])) for line in lines)
 
     def append_lines(self, name: str, rows: Iterable[dict[str, Any]]) -> None:
         """Append rows to a .jsonl file."""
@@ -227,30 +234,33 @@ class Run:
 
     def keep_readable(self, name: str, step: int) -> str:
         """Truncate as ``truncate_lines`` does; return the sentence, which is empty if none is."""
-        path, text = self.folder / name, ""
+        path, aside = self.folder / name, self.folder / f"{name}{UNREADABLE}"
         self._markers.pop(name, None)
-        lines, kept, unreadable = split_lines(path), list[bytes](), list[bytes]()
-        for line in lines:
-            row = parse_row(line, REQUIRED_FIELDS[name])
-            if row is None:
-                unreadable.append(line)
-            elif row["step"] <= step:
-                kept.append(line)
+        total = unreadable = size = 0
+        for line, row in self._lines(name):
+            total, unreadable = total + 1, unreadable + (row is None)
+            size += len(line) + 1 if row and row["step"] <= step else 0
+        if size == (path.stat().st_size if path.exists() else 0):
+            return ""
         if unreadable:
-            aside = path.with_name(f"{name}{UNREADABLE}")
-            write_file(aside, join_lines([*split_lines(aside), *unreadable]))
-            text = (
-                f"{len(unreadable)} of the {len(lines)} lines of {path} cannot be read; they are "
-                f"kept in {aside.name}."
-            )
-        if read_content(path) != join_lines(kept):
-            write_file(path, join_lines(kept))
-        return text
+            with replacing(aside) as new:
+                new.writelines(line + b"\n" for line in iterate_lines(aside))
+                new.writelines(line + b"\n" for line, row in self._lines(name) if row is None)
+        with replacing(path) as new:
+            lines = self._lines(name)
+            new.writelines(line + b"\n" for line, row in lines if row and row["step"] <= step)
+        sync_folder(self.folder)
+        if not unreadable:
+            return ""
+        return (
+            f"{unreadable:,} of the {total:,} lines of {path} cannot be read; they are kept in "
+            f"{aside.name}."
+        )
 
 
-def refuse_links(folder: Path) -> None:
-    """Raise UsageError if a folder in a run folder is a link: what is outside is not touched."""
-    for name in PARTS:
+def refuse_links(folder: Path, names: Iterable[str] = PARTS) -> None:
+    """Raise UsageError if one of these folders is a link: what is outside is not touched."""
+    for name in names:
         if (folder / name).is_symlink():
             raise UsageError(
                 f"{folder / name} is a link, and a run reads and writes only in its own folder; "
@@ -264,11 +274,6 @@ def find_runs(folder: Path) -> list[Path]:
     if not runs:
         raise UsageError(f"{folder} holds no run: no config.json is in it or below it.")
     return runs
-
-
-def is_export(folder: Path) -> bool:
-    """Return whether a folder is one of ``reverie export --hugging-face``."""
-    return (folder / WEIGHTS).exists() and not (folder / "checkpoints").exists()
 
 
 @contextmanager

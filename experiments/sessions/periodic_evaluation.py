@@ -41,8 +41,9 @@ class PeriodicEvaluation(Callback):
 
     def on_start(self, step: int) -> None:
         self.run.truncate_lines(FILE, step)
-        rows = self.run.read_lines(FILE)
-        if rows and rows[-1]["step"] == step:  # evaluated by a session that was killed after it
+        if (
+            self.run.last_line(FILE).get("step") == step
+        ):  # evaluated by a session that was killed after it
             self.due = False
         self._evaluate_if_due(step)
 

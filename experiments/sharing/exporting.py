@@ -18,8 +18,8 @@ from ..config.experiment import Experiment
 from ..config.roles import part_name
 from ..config.serialization import encode, read_job
 from ..evaluation.trained_agent import load_trained
-from ..runs.files import FORMAT, read_json, write_file, write_json
-from ..runs.run import WEIGHTS, Run
+from ..runs.files import FORMAT, WEIGHTS, read_json, write_file, write_json
+from ..runs.run import Run
 from ..training.pretrain import Pretraining, load_model
 from .model_card import model_card
 from .share_file import write_share_file

@@ -204,7 +204,6 @@ class _Round:
             (scores,) = evaluate_run(
                 run.folder, evaluation, device=options.device, threads=options.threads
             )
-        row = run.last_row("metrics.jsonl") or {}
         return {
             "round": self.number,
             "real_steps": self.number * options.real_steps,
@@ -212,7 +211,7 @@ class _Round:
             "score": scores.mean,
             "standard_error": scores.standard_error,
             "episodes": scores.episodes,
-            "imagined": row.get("charts/mean_episodic_return"),
+            "imagined": run.last_line("metrics.jsonl").get("charts/mean_episodic_return"),
         }
 
 

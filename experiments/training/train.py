@@ -288,6 +288,7 @@ class AgentTraining(Process):
         self.now = step, carry
         if self.options.resume == "fresh-episodes":
             self.tell("New episodes start: from here on the run is not exact.")
+            self.about["resume"] = self.options.resume
             seed_index = int(state["envs"]["seed_index"].max()) + 1
             self._start_fresh_episodes(step, carry, seed_index)
             return
