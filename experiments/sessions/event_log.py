@@ -130,4 +130,6 @@ def _text(name: str, markdown: str, step: int) -> Any:
 def _table(values: Mapping[str, Any]) -> str:
     """Return values by name as a table in Markdown."""
     rows = [f"|{name}|{str(value).replace('|', '&#124;')}|" for name, value in values.items()]
-    return "\n".join(["|setting|value|", "|-|-|", *rows])
+    table = "\n".join(["|setting|value|", "|-|-|", *rows])
+    # Bytes of names that the locale or UTF-8 does not have.
+    return table.encode(errors="surrogateescape").decode(errors="replace")

@@ -16,6 +16,7 @@ import pytest
 
 from reverie.envs.errors import Interrupted, RunError, UsageError
 from reverie.experiments.cli import main as cli
+from reverie.experiments.runs.console import CommandConsole
 from reverie.experiments.runs.run import Run
 from reverie.experiments.runs.runtime import interrupts
 from reverie.experiments.sessions.progress import Display
@@ -167,3 +168,14 @@ def test_no_file_gets_the_number_of_a_closed_standard_file(tmp_path: Path) -> No
     command = ["sh", "-c", 'exec "$@" <&- >&- 2>&-', "sh", sys.executable, "-c", code]
     assert subprocess.run(command, cwd=tmp_path).returncode == 0
     assert int((tmp_path / "number").read_text()) > 2
+
+
+def test_a_table_that_is_not_read_ends_a_command_quietly() -> None:
+    """As ``reverie doctor``, whose table is printed by rich."""
+
+    def run() -> int:
+        CommandConsole().print("a table")
+        return 0
+
+    with unread_pipe():
+        assert cli.exit_status(run) == 128 + signal.SIGPIPE

@@ -67,6 +67,17 @@ def test_a_killed_run_has_the_events_of_an_uninterrupted_one(
     assert len(texts(run.folder)) == 1
 
 
+def test_names_in_bytes_that_are_no_text_are_logged(tmp_path: Path) -> None:
+    """Of an ASCII locale, in which é is two bytes without a meaning, and of no locale."""
+    names = [x.decode("ascii", "surrogateescape") for x in ("é".encode(), b"\xff")]
+    log = event_log.EventLog(tmp_path, dict(zip("ab", names, strict=True)))
+    log.on_start(0)
+    log.close()
+    (text,) = texts(tmp_path)
+    assert "|a|é|" in text
+    assert "|b|\ufffd|" in text
+
+
 def test_an_event_that_was_written_in_part_hides_no_other(whole: Run, tmp_path: Path) -> None:
     train(replace(CATCH, total_timesteps=240), tmp_path, LOGGED)
     with pytest.raises(Killed):
