@@ -20,7 +20,7 @@ demo: .venv/installed  ## train MFEC on Ms. Pac-Man for a few minutes, evaluate 
 test: .venv/installed  ## laws, closed forms, small runs on the real games
 	$(BIN)/pytest -n auto
 
-test-long: .venv/installed  ## every two parts that fit together, trained for a few updates
+test-long: .venv/installed  ## every two parts that fit together, every command in every place
 	$(BIN)/pytest -m long -n auto
 
 check: .venv/installed docs  ## format, lint, types, documents, and their tables against the results

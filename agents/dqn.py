@@ -145,7 +145,7 @@ class DQN(HasState):
         self.schedule = Ratio(
             ratio, start=config.learning_starts, at_most=2 * math.ceil(spec.num_envs * ratio)
         )
-        self.notice = Notice(patience=10_000)
+        self.notice = Notice.of_episodes(spec.num_envs)
         frequency = config.target_network_frequency * config.replay_ratio
         self.updates_per_copy = max(1, round(frequency))
 

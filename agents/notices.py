@@ -21,6 +21,11 @@ class Notice:
         self.closed = False
         """Whether it has happened, or the sentence has been printed."""
 
+    @classmethod
+    def of_episodes(cls, num_envs: int) -> "Notice":
+        """Return a notice that waits for the end of an episode, at least 50 timesteps long."""
+        return cls(patience=max(10_000, 50 * num_envs))
+
     def update(self, steps: int, *, happened: bool, sentence: str) -> None:
         """Count steps up to the patience, unless what is awaited has happened."""
         if self.closed:

@@ -11,7 +11,6 @@ from itertools import islice
 from pathlib import Path
 
 import torch
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
@@ -24,6 +23,7 @@ from ..envs.batched_env import BatchedEnv
 from ..world_models.precision import native_bfloat16
 from .config.experiment import Experiment
 from .runs.checkpoints import Checkpoints
+from .runs.console import CommandConsole
 from .runs.provenance import cpu_name
 from .runs.runtime import pick_device, pick_threads
 from .training.envs import random_play_throughput
@@ -63,7 +63,7 @@ def doctor(folder: Path = Path("runs"), device: str = "auto", seconds: float = 2
         except Exception as error:  # any error is a failed check
             problems += 1
             table.add_row("[red]problem[/]", name, escape(f"{error}" or type(error).__name__))
-    console = Console(highlight=False)
+    console = CommandConsole(highlight=False)
     console.print(table)
     console.print(f"{problems or 'No'} problem{'' if problems == 1 else 's'} found.")
     return int(problems > 0)

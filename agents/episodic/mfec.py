@@ -157,7 +157,7 @@ class MFEC(HasState):
             obs_shape=spec.obs_shape if self.fitter.refit_every else None,
         )
         self.episodes = EpisodeBuffer(spec.num_envs, self.device)
-        self.notice = Notice(patience=10_000)
+        self.notice = Notice.of_episodes(spec.num_envs)
         self.keys_changed = False  # by the last ``learn``; ``act`` may have run before it
 
     @property

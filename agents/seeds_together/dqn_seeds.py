@@ -17,7 +17,10 @@ from .seed_replay import SeedReplay
 
 
 class DQNSeeds(SeedAgent[DQN]):
-    """DQN agents of one config and several seeds; raises UsageError for an unsuitable network."""
+    """DQN agents of one config and several seeds.
+
+    Raises UsageError for an unsuitable network, and RunError for replays of different lengths.
+    """
 
     def __init__(self, agents: Sequence[DQN]) -> None:
         self.agents, first = list(agents), agents[0]

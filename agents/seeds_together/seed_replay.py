@@ -7,6 +7,7 @@ from jaxtyping import Int64
 from torch import Tensor
 
 from ...envs import prng
+from ...envs.errors import RunError
 from ...envs.interface import EnvSpec
 from ..replay import BLOCK, COLUMNS, Replay
 
@@ -15,7 +16,8 @@ class SeedReplay(Replay):
     """A replay of the envs of several seeds, from which each seed samples its own transitions.
 
     The buffers of the seeds become views of its columns. Which transitions can be sampled is kept
-    seed after seed, each in the order of its own buffer.
+    seed after seed, each in the order of its own buffer. Raises RunError if the seeds' buffers hold
+    different numbers of timesteps.
     """
 
     def __init__(self, replays: Sequence[Replay], spec: EnvSpec) -> None:
@@ -27,6 +29,11 @@ class SeedReplay(Replay):
             spec, capacity=capacity // spec.channels, gamma=first.gamma, n_step=first.n_step,
             monte_carlo=first.monte_carlo, device=first.frames.device,
         )  # fmt: skip
+        if any(x.head != first.head for x in replays):
+            raise RunError(
+                "The seeds have replays of different lengths, as after --resume without-replay, "
+                "and cannot train together."
+            )
         self.head, self.rng = first.head, torch.cat([x.rng for x in replays])
         self.pending = torch.cat([x.pending for x in replays])
         self.sampleable = torch.cat([x.sampleable for x in replays])

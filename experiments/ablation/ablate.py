@@ -16,6 +16,7 @@ from ..reporting.comparison import compare
 from ..reporting.report import write_report
 from ..reporting.run_results import read_results
 from ..runs.outputs import check_writable
+from ..runs.run import refuse_links
 from ..sessions.executor import TaskResult
 from ..training.envs import check_true_state
 from ..training.task import Task
@@ -81,7 +82,8 @@ def ablations_file(name: str) -> Path:
 class GridRun:
     """The runs of a grid: those that are finished, and the execution of the others.
 
-    Raises UsageError if an env lacks what a part needs, or if the seeds cannot train together.
+    Raises UsageError if an env lacks what a part needs, if the seeds cannot train together, or if a
+    run folder is a link.
     """
 
     def __init__(self, grid: Grid, options: AblateOptions) -> None:
@@ -97,6 +99,7 @@ class GridRun:
         check_seeds_together(grid, options.threads)
         self.tasks = make_tasks(grid, options)
         self.folder = self.tasks[0].folder.parent
+        refuse_links(self.folder, [task.folder.name for task in self.tasks])
         self.failed: list[Task] = []
 
     def execute(self) -> Iterator[TaskResult[AnyTask]]:

@@ -12,6 +12,7 @@ from typing import Any
 from ...envs.errors import UsageError
 from ...envs.interface import Transition
 from ..config.experiment import Experiment
+from ..runs.jsonl import is_number
 from ..runs.progress_text import duration
 from ..runs.run import Run
 from ..runs.terminal_text import paragraph
@@ -78,9 +79,8 @@ def estimate_sps(work: Sequence[AnyTask]) -> tuple[list[float], str]:
     for variant, each in zip(variants, work, strict=True):
         largest[variant] = max(largest[variant], len(tasks_of(each)))
         for task in tasks_of(each):
-            rates[variant] += [
-                row["charts/mean_SPS"] for row in Run(task.folder).read_lines("metrics.jsonl")[-1:]
-            ]
+            rate = Run(task.folder).last_line("metrics.jsonl").get("charts/mean_SPS", 0)
+            rates[variant] += [rate] if is_number(rate) and rate > 0 else []
     if count := sum(map(len, rates.values())):
         source = f"measured in {count} run{'s' * (count > 1)}"
     else:

@@ -18,8 +18,8 @@ from ...agents.loop import interact
 from ...agents.ppo import PPOConfig
 from ..config.experiment import Experiment
 from ..config.presets import PRESETS
-from ..runs.processes import joined_ranks
 from ..runs.runtime import pick_runtime
+from ..sessions.processes import joined_ranks
 from ..training.envs import make_batched_env
 from .interleaved import BREAKOUT, GAME, compare
 from .peers import Contender

@@ -9,9 +9,10 @@ import tyro
 from ...envs.checks import at_least, check
 from ...envs.errors import UsageError
 from ..config.arguments import parse_flags, take_imports
+from ..runs.files import WEIGHTS
 from ..runs.outputs import check_writable, reporting_failure
 from ..runs.terminal_text import paragraph
-from ..sharing.exporting import WEIGHTS, WeightsDtype, export_run, write_hugging_face
+from ..sharing.exporting import WeightsDtype, export_run, write_hugging_face
 from ..sharing.model_card import model_card
 from ..sharing.share_file import SUFFIX, write_share_file
 

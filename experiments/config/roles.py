@@ -14,8 +14,9 @@ C = TypeVar("C")
 
 def roles(config: Any, prefix: str = "") -> Iterator[tuple[str, Mapping[str, Any]]]:
     """Yield every role of a config as (dotted path, table), outer roles first."""
+    kinds = get_type_hints(type(config))
     for field in fields(config):
-        kind = get_type_hints(type(config))[field.name]
+        kind = kinds[field.name]
         if kind in TABLES:
             yield prefix + field.name, TABLES[kind]
         value = getattr(config, field.name)

@@ -116,8 +116,10 @@ def with_defaults(data: dict[str, Any]) -> dict[str, Any]:
 def open_run(folder: Path | str, job: Job, imports: Sequence[str]) -> Run:
     """Return the run of a folder that is new or holds a run of this job.
 
-    Raises UsageError if it holds another one, or one made with modules that are not imported.
+    Raises UsageError if it holds another one, one made with modules that are not imported, or a
+    link in the place of one of its folders.
     """
+    refuse_links(Path(folder))
     run = Run.open(folder, encode_job(job, Path(folder), imports), with_defaults)
     path = run.folder / "config.json"
     if path.exists():

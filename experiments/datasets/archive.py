@@ -7,6 +7,7 @@ that is cut, changed, or of another model, version or machine is refused.
 """
 
 import hashlib
+import math
 import struct
 import zlib
 from collections.abc import Callable, Iterator
@@ -21,7 +22,13 @@ from torch import Tensor
 
 from ...envs.checks import at_least, check, within
 from ...envs.errors import UsageError
-from ...world_models.coding.prequential import NotReproduced, decode, encode, require_conditionals
+from ...world_models.coding.prequential import (
+    NotReproduced,
+    decode,
+    encode,
+    require_conditionals,
+    unpack,
+)
 from ...world_models.density.capabilities import (
     TemporalDensity,
     TemporalDensityConfig,
@@ -30,7 +37,7 @@ from ...world_models.density.capabilities import (
 from ...world_models.interface import Density, DensityConfig
 from ..config.serialization import decode_file
 from ..config.serialization import encode as to_values
-from ..runs.files import replacing, sync_folder, to_json
+from ..runs.files import replacing, to_json
 from ..runs.json_values import parse_compressed
 from ..runs.provenance import cpu_name, package_version
 from .symbols import Symbols
@@ -41,6 +48,8 @@ SUFFIX = ".reverie"
 ARCHIVE_FORMAT = 2
 SYMBOLS_PER_CHUNK = 1 << 23
 """Symbols of a message; the coder holds 8 bytes of each in memory."""
+MAX_SYMBOLS = 1 << 26
+"""Greatest number of symbols that are coded together."""
 CHUNK = struct.Struct("<II")
 """Length and CRC-32 of a chunk."""
 
@@ -75,13 +84,30 @@ class Header:
     def __post_init__(self) -> None:
         check(self, "", at_least(1), "num_frames", "num_envs", "batch_size")
         check(self, "", within(2, 256), "levels")
+        at_once = max(self.batch_size, self.num_envs)
+        if min(self.shape) < 1 or math.prod(self.shape) * at_once > MAX_SYMBOLS:
+            raise UsageError(
+                f"shape is {self.shape}, batch_size {self.batch_size} and num_envs "
+                f"{self.num_envs}; a batch, and a frame of each env, must have 1 to "
+                f"{MAX_SYMBOLS:,} symbols."
+            )
+
+    @property
+    def frames_per_chunk(self) -> int:
+        """Number of frames of every message but the last."""
+        frames = SYMBOLS_PER_CHUNK // math.prod(self.shape)
+        return max(frames // self.batch_size, 1) * self.batch_size
+
+    @property
+    def num_chunks(self) -> int:
+        """Number of messages."""
+        return -(-self.num_frames // self.frames_per_chunk)
 
     @property
     def chunks(self) -> list[int]:
         """Number of frames of every message."""
-        pixels, size = self.shape[0] * self.shape[1], self.batch_size
-        whole = max(SYMBOLS_PER_CHUNK // pixels // size, 1) * size
-        return [min(whole, self.num_frames - k) for k in range(0, self.num_frames, whole)]
+        starts = range(0, self.num_frames, self.frames_per_chunk)
+        return [min(self.frames_per_chunk, self.num_frames - start) for start in starts]
 
     def build(self) -> Density:
         """Return the untrained density, on the CPU."""
@@ -183,9 +209,7 @@ def write_archive(
             )
             file.write(_chunk(message))
             done += count
-        size = file.tell()
-    sync_folder(path.parent)
-    return size
+        return file.tell()
 
 
 class Archive:
@@ -202,6 +226,11 @@ class Archive:
 
     def __init__(self, path: Path | str) -> None:
         self.path = Path(path)
+        if self.path.exists() and not (self.path.is_file() or self.path.is_dir()):
+            raise UsageError(
+                f"{path} is no file; name an archive of `reverie compress`, and copy one that "
+                "comes through a pipe into a file."
+            )
         try:
             data = self.path.read_bytes()
         except OSError as error:
@@ -221,9 +250,9 @@ class Archive:
                 f"format {ARCHIVE_FORMAT}; decompress it with the version that wrote it."
             )
         self.header = decode_file(Header, self.path, values, values.get("imports", ()))
-        if len(self.messages) != len(self.header.chunks):
+        if len(self.messages) != self.header.num_chunks:
             raise UsageError(
-                f"{path} is truncated: it has {len(self.messages)} of {len(self.header.chunks)} "
+                f"{path} is truncated: it has {len(self.messages)} of {self.header.num_chunks:,} "
                 "chunks of frames; copy it again."
             )
 
@@ -261,6 +290,8 @@ class Archive:
         done = 0
         for message, count in zip(self.messages, header.chunks, strict=True):
             try:
+                if unpack(density, message)[0] != count:
+                    raise NotReproduced(density)
                 part = decode(
                     density,
                     message,

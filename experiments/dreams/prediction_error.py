@@ -12,6 +12,8 @@ import torch
 from jaxtyping import Bool, UInt8
 from torch import Tensor
 
+from ..runs.files import write_figure
+
 MOVING = 10
 """Gray levels from the median frame beyond which a pixel is moving."""
 CHUNK = 32
@@ -83,5 +85,4 @@ def plot_prediction_errors(result: dict[str, Any], path: Path, baseline: str) ->
         axes.set_ylim(bottom=0)
         axes.spines[["top", "right"]].set_visible(False)
         axes.legend(fontsize=8, edgecolor="none")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=130)
+    write_figure(path, figure, dpi=130)

@@ -9,6 +9,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from ...world_models.density.quantization import FrameQuantizer
+from ..runs.files import write_figure
 from .screen import plane_colors
 from .video import Image
 
@@ -36,8 +37,7 @@ def frame_rows(
             axes.set(xticks=[], yticks=[], frame_on=False)
         for axes, image in zip(axes_row, images, strict=False):
             axes.imshow(image, interpolation="nearest")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=140)
+    write_figure(path, figure)
 
 
 def symbol_images(

@@ -12,6 +12,7 @@ from PIL import Image as Pillow
 from PIL import ImageColor, ImageDraw, ImageFont
 
 from ...envs.interface import Transition
+from ..runs.files import write_figure
 from .plans import Plan, PlanTrace
 from .video import Image
 
@@ -141,8 +142,7 @@ def draw_episode(
         line.set_xlabel("timesteps ahead", fontsize=9)
         if column == 0:
             line.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, fontsize=8, frameon=False)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=140)
+    write_figure(path, figure)
 
 
 def _add_axes(

@@ -118,7 +118,9 @@ def evaluate_run(
         except MediaError as error:
             scores = error.scores
             unwritten.append(str(error))
-        results.append(replace(scores, steps=steps, **code_version()))
+        results.append(
+            replace(scores, steps=steps, resumes=run.inexact_resumes(steps), **code_version())
+        )
         if show:
             show(results[-1])
         write_or_keep(files[protocol], to_json(results[-1].to_json(), indent=1) + "\n")

@@ -18,9 +18,11 @@ from ...world_models.latents.interface import LatentConfig
 from ..config.registry import TABLES
 from ..config.roles import entry_config, part_name
 from ..reporting.committed import RESULTS, require_checkout, write_result
+from ..runs.names import safe_name
 from ..runs.outputs import check_writable
 from ..runs.progress_text import duration
 from ..runs.provenance import provenance
+from ..runs.run import refuse_links
 from ..runs.runtime import raising_interrupted
 from ..sessions.executor import Executor
 from ..sessions.local_pool import LocalPool
@@ -45,6 +47,8 @@ def gallery(options: GalleryOptions, command: str) -> int:
     games = frames_of_games(options)
     models = chosen_models(options.models)
     tasks = make_tasks(options, games, models)
+    places = [task.folder for task in tasks] + [task.folder.parent for task in tasks]
+    refuse_links(Path(), map(str, places))
     if options.dry_run:
         print_plan(options, games, models)
         return 0
@@ -119,7 +123,7 @@ def make_tasks(
             frames.name,
             name,
             DensityPretraining(data=frames.folders, density=config, seed=options.seed, **length),
-            options.folder.resolve() / frames.name / name,
+            options.folder.resolve() / safe_name(frames.name) / name,
             options.sizes,
             measure_minutes,
             options.imports,

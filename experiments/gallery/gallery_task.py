@@ -18,7 +18,6 @@ import numpy as np
 
 from ...envs.errors import RunError, UsageError
 from ..config.arguments import import_modules
-from ..runs.files import read_json, replacing, write_json
 from ..runs.runtime import pick_threads
 from ..sessions.options import PretrainOptions
 from ..training.densities import DensityPretraining
@@ -26,10 +25,8 @@ from ..training.pretrain import pretrain
 from .columns import COLUMNS, Column
 from .first_pass import FirstPass
 from .gallery_options import Sizes
+from .measurements import Cells, Pictures, read_cells, read_pictures, write_measurements
 from .subject import Subject, updates_of_a_pass
-
-MEASUREMENTS = "measurements.json"
-PICTURES = "pictures.npz"
 
 
 class TimeIsUp(Exception):
@@ -57,20 +54,15 @@ class GalleryTask:
         return f"{self.game}: {self.model}"
 
     @property
-    def cells(self) -> dict[str, Any]:
+    def cells(self) -> Cells:
         """The cells measured so far by column: None for one that the density cannot fill."""
-        path = self.folder / MEASUREMENTS
-        cells: dict[str, Any] = read_json(path)["cells"] if path.exists() else {}
-        return cells
+        return read_cells(self.folder)[1]
 
     @property
-    def pictures(self) -> dict[str, Any]:
+    def pictures(self) -> Pictures:
         """The pictures by name, as in a cell."""
-        path = self.folder / PICTURES
-        if not path.exists():
-            return {}
-        with np.load(path, allow_pickle=False) as archive:
-            return dict(archive)
+        quantizer = self.job.quantizer(self.job.manifest)
+        return read_pictures(self.folder, quantizer.shape, quantizer.levels)
 
     def execute(self) -> None:
         """Train the density from its last checkpoint, and measure the columns that are missing.
@@ -99,20 +91,18 @@ class GalleryTask:
         """
         subject = Subject(self.job, self.folder, self.sizes)
         about = {"step": subject.state["step"], "sizes": asdict(self.sizes)}
-        path, density = self.folder / MEASUREMENTS, subject.density()
-        stored = read_json(path) if path.exists() else {}
-        same = {name: stored.get(name) for name in about} == about  # else it has learned more
-        cells, pictures = (self.cells, self.pictures) if same else ({}, {})
+        density, (stored, cells) = subject.density(), read_cells(self.folder)
+        pictures = self.pictures
+        if not pictures or any(stored.get(name) != x for name, x in about.items()):
+            cells, pictures = {}, {}  # it has learned more, or they are lost
         pictures["held-out"] = subject.held_out[:1].numpy()
-        missing = [column for column in COLUMNS if not self._is_settled(cells.get(column.name, {}))]
+        missing = [x for x in COLUMNS if not self._is_settled(cells.get(x.name, {}))]
         missing.sort(key=lambda column: column.slow)
         for k, column in enumerate(missing):
             seconds = (deadline - time.monotonic()) / (len(missing) - k)
             cells[column.name], drawn = self._measured(column, subject, density, seconds)
             pictures |= {name: np.asarray(x) for name, x in drawn.items()}
-            with replacing(self.folder / PICTURES) as file:
-                np.savez_compressed(file, allow_pickle=False, **pictures)
-            write_json(path, about | {"cells": cells})
+            write_measurements(self.folder, about, cells, pictures)
 
     def _is_settled(self, cell: dict[str, Any] | None) -> bool:
         """Return whether a cell is measured; a failure is measured again, or for longer."""

@@ -13,6 +13,7 @@ from ..runs.files import TEMPORARY, is_own, make_folder, sync_folder
 from ..runs.jsonl import Mark
 from ..runs.packed_state import DamagedCheckpoint, Packed, sizes_of_blocks
 from ..runs.run import UNREADABLE
+from ..sessions.lost_replays import lacks_replay_alone
 from .findings import Finding, count, names, set_aside, unreadable
 
 
@@ -26,6 +27,8 @@ class CheckpointFiles:
     """What the files of checkpoints hold that can be read, by step."""
     damages: dict[int, str] = field(default_factory=dict)
     """The reasons why checkpoints cannot be loaded, by step."""
+    lost_replays: list[int] = field(default_factory=list)
+    """The steps of the checkpoints of which the replay alone is lost."""
     num_files: int = 0
     num_bytes: int = 0
     """Of checkpoints, blocks and parities."""
@@ -104,6 +107,9 @@ def _check_blocks(state: CheckpointFiles) -> None:
             state.damages[step] = (
                 f"{count(len(missing), 'block')} lost, beyond what parity restores"
             )
+            if lacks_replay_alone(packed, lost):
+                state.damages[step] += ", all of its replay"
+                state.lost_replays.append(step)
 
 
 def _write_restored(state: CheckpointFiles, number: int) -> str:

@@ -2,16 +2,18 @@
 
 import errno
 import json
+import os
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from ...envs.errors import UsageError
-from ..runs.files import check_format, open_own, read_json, to_json
-from ..runs.jsonl import Mark, read_content
+from ..runs.files import check_format, open_own, read_json, read_own, to_json
+from ..runs.jsonl import Mark
 from ..runs.run import Run
 from ..runs.scores import Scores
+from ..sessions.driver import FINISHED_FILE, MAX_DIGITS
 from .findings import Finding, set_aside, unreadable
 
 SAME_COMMAND = "Set aside, it is written again by the same command that trained the run."
@@ -41,9 +43,9 @@ def check_descriptions(run: Run, marks: dict[str, Mark], step: int) -> Iterator[
 
 def check_end(run: Run, step: int) -> Iterator[Finding]:
     """Yield a finding if a finished run does not have the checkpoint of its end."""
-    path = run.folder / "finished"
+    path = run.folder / FINISHED_FILE
     try:
-        content = read_content(path) if path.exists() else None
+        content = read_own(path, MAX_DIGITS) if os.path.lexists(path) else None
     except OSError as error:
         yield unreadable(path, error)
         return

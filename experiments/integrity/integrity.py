@@ -6,8 +6,10 @@ from pathlib import Path
 
 from ...envs.errors import FolderBusy, UsageError
 from ..runs.disk_errors import reporting_disk_errors
+from ..runs.files import is_export
 from ..runs.folder_lock import is_locked, locked
 from ..runs.run import Run
+from ..sessions.lost_replays import FLAG
 from .checkpoint_files import CheckpointFiles, check_checkpoints
 from .description_files import check_descriptions, check_end
 from .findings import Report, count, find_aside, find_partial_files
@@ -20,7 +22,7 @@ OF_RUNS = ("config.json", "provenance.json", "checkpoints")
 
 def is_run(folder: Path) -> bool:
     """Return whether a folder is that of a run."""
-    return any((folder / name).exists() for name in OF_RUNS)
+    return any((folder / name).exists() for name in OF_RUNS) and not is_export(folder)
 
 
 def find_folders(folder: Path) -> list[Path]:
@@ -90,7 +92,7 @@ def check_run(folder: Path) -> Report:
     report.findings += [
         *state.findings,
         *check_descriptions(run, marks, step),
-        *check_end(run, step),
+        *(check_end(run, step) if state.whole or not state.damages else ()),
         *check_rows(run, marks),
         *check_events(run, marks),
         *find_partial_files(folder),
@@ -109,6 +111,12 @@ def _outlook(state: CheckpointFiles) -> str:
         return f"A longer training continues from the checkpoint of step {state.whole[-1]:,}."
     if state.whole:
         return f"Training continues from the checkpoint of step {state.whole[-1]:,}."
+    if state.lost_replays:
+        return (
+            f"No checkpoint is whole. That of step {max(state.lost_replays):,} lacks its replay "
+            f"alone: the same command with {FLAG} continues from it, with an empty replay and no "
+            "longer exactly. Or move the folder away to start again."
+        )
     if state.damages:
         return (
             "No checkpoint is whole, so training cannot continue; they are left as they are. Move "

@@ -3,11 +3,10 @@
 import sys
 from collections.abc import Iterator
 from functools import partial
-from itertools import pairwise
 from pathlib import Path
 
 from ..runs.files import own_files, write_file
-from ..runs.jsonl import Mark, is_intact, parse_row, split_lines
+from ..runs.jsonl import Mark, is_intact, iterate_lines, parse_row
 from ..runs.run import EVENT_NAME, REQUIRED_FIELDS, UNREADABLE, Run
 from .event_records import read_events, read_pieces
 from .findings import Finding, count, unreadable
@@ -18,21 +17,23 @@ def check_rows(run: Run, marks: dict[str, Mark]) -> Iterator[Finding]:
     for name, required in REQUIRED_FIELDS.items():
         path = run.folder / name
         try:
-            lines = split_lines(path)
             lost = _lost(path, marks.get(name))
+            total, bad, back, last = 0, 0, 0, 0
+            for line in iterate_lines(path):
+                row, total = parse_row(line, required), total + 1
+                step = row["step"] if row else last
+                bad, back, last = bad + (row is None), back + (step < last), step
         except OSError as error:
             yield unreadable(path, error)
             continue
-        rows = [parse_row(line, required) for line in lines]
-        steps = [row["step"] for row in rows if row]
-        if bad := len(rows) - len(steps):
+        if bad:
             yield Finding(
-                f"{bad:,} of the {count(len(rows), 'line')} of {path} cannot be read.",
+                f"{bad:,} of the {count(total, 'line')} of {path} cannot be read.",
                 partial(_keep_readable, run, name),
             )
         if lost:
             yield Finding(lost)
-        if back := sum(a > b for a, b in pairwise(steps)):
+        if back:
             yield Finding(f"The steps of {path} go back at {count(back, 'row')}.")
 
 

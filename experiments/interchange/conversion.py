@@ -16,7 +16,7 @@ from ..runs.outputs import check_writable
 from ..runs.provenance import command, provenance
 from . import dopamine_checkpoints, hdf5_files, minari_datasets, minari_reader, npz_episodes
 from .mp4_files import write_mp4
-from .recorded_episodes import Episode, Source, read_episode, spans_of
+from .recorded_episodes import Episode, Source, mismatch, read_episode, spans_of
 from .recording_writer import write_recording
 
 Kind = Literal["own", "minari", "hdf5", "npz", "dopamine"]
@@ -93,7 +93,7 @@ def read_source(kind: Kind, path: Path, name: str = "", axes: str = "") -> Sourc
     if kind != "own":
         with _refusing_damage(path):
             source = READERS[kind](path, name, axes)
-        return replace(source, episodes=_guarded(path, source.episodes))
+        return replace(source, episodes=_guarded(path, source))
     recording = Recording(path, cache_bytes=0)
     spans, num_envs = spans_of(recording), recording.manifest.num_envs
     return Source(
@@ -116,9 +116,12 @@ def _refusing_damage(path: Path) -> Iterator[None]:
         raise UsageError(f"{path} is damaged ({type(error).__name__}: {what}).") from error
 
 
-def _guarded(path: Path, episodes: Iterator[Episode]) -> Iterator[Episode]:
+def _guarded(path: Path, source: Source) -> Iterator[Episode]:
     with _refusing_damage(path):
-        yield from episodes
+        for number, episode in enumerate(source.episodes):
+            if wrong := mismatch(episode, source.manifest):
+                raise UsageError(f"{path} is damaged: in its episode {number}, {wrong}.")
+            yield episode
 
 
 def provenance_of(folder: Path) -> dict[str, Any]:

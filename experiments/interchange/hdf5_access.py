@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ...envs.errors import UsageError
+from ..runs.files import open_own
 
 MAX_DEPTH = 8
 """Greatest depth of groups."""
@@ -26,9 +27,10 @@ def require_h5py() -> Any:
 def open_hdf5(path: Path) -> Iterator[Any]:
     """Open a file for reading, after its links and its storage are checked.
 
-    Raises UsageError if it refers to other files, and OSError if it is no HDF5 file.
+    Raises UsageError if it refers to other files, and OSError if it is a link, or no HDF5 file.
     """
     h5py = require_h5py()
+    open_own(path, "rb").close()  # h5py would wait for a pipe
     with h5py.File(path, "r") as file:
         _check_group(h5py, path, file, 0)
         yield file

@@ -96,7 +96,7 @@ def read_hdf5(path: Path, name: str = "", axes: str = "") -> Source:
     termination repeats the last frame. Raises UsageError for arrays that are missing, too large or
     no images and indices.
     """
-    with open_hdf5(path) as file:
+    with open_hdf5(path.resolve()) as file:
         missing = [x for x in ("observations", "actions", "rewards", "terminals") if x not in file]
         if missing:
             raise UsageError(
@@ -141,7 +141,7 @@ def _own_episodes(
     path: Path, header: Header, columns: dict[str, Array], actions: Array
 ) -> Iterator[Episode]:
     """Yield the episodes of a file that was written from a recording."""
-    with open_hdf5(path) as file:
+    with open_hdf5(path.resolve()) as file:
         ends = {name: _read(path, file, name) for name in ("episode_lengths", "final_actions")}
         lengths, final_frames = ends["episode_lengths"].astype(np.int64), file["final_observations"]
         states, final_states = (file.get(x) for x in ("privileged", "final_privileged"))
@@ -180,7 +180,7 @@ def _d4rl_episodes(
     ends = np.flatnonzero(terminal | timeout) + 1
     if not len(ends) or ends[-1] < len(actions):
         ends = np.append(ends, len(actions))
-    with open_hdf5(path) as file:
+    with open_hdf5(path.resolve()) as file:
         observations, after = file["observations"], file.get("next_observations")
         if after is not None and (after.shape, after.dtype) != (
             observations.shape,

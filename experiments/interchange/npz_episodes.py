@@ -26,7 +26,9 @@ NAMES = ("image", "action", "reward", "is_first", "is_last", "is_terminal", "dis
 
 def npz_files(path: Path) -> list[Path]:
     """Return the files of a folder by name, or the one file."""
-    return sorted(path.glob("*.npz")) if path.is_dir() else [path]
+    if path.is_dir():
+        return sorted(path.glob("*.npz"))
+    return [path.resolve() if path.is_symlink() else path]  # the user may name a link
 
 
 def read_npz_episodes(path: Path, name: str = "", axes: str = "") -> Source:

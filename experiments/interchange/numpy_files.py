@@ -12,6 +12,7 @@ from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from ...envs.errors import UsageError
+from ..runs.files import open_own
 from .array_checks import check_size
 
 Array = NDArray[Any]
@@ -62,16 +63,17 @@ class ArrayReader:
         return self.read(self.shape[0])
 
 
-def read_npz(path: Path, names: Sequence[str]) -> dict[str, Array]:
-    """Return those of these arrays that a file has.
+def read_npz(path: Path, names: Sequence[str] = ()) -> dict[str, Array]:
+    """Return those of these arrays that a file has, or all.
 
     No more bytes are read of an array than its header declares, whatever the file would unpack to.
-    Raises UsageError if an array is too large or holds objects, and others for a damaged file.
+    Raises UsageError if an array is too large or holds objects, OSError for a link and other files
+    that are not regular, and others for a damaged file.
     """
-    with zipfile.ZipFile(path) as archive:
+    with open_own(path, "rb") as raw, zipfile.ZipFile(raw) as archive:
         found = {x.filename.removesuffix(".npy"): x for x in archive.infolist()}
         arrays = {}
-        for name in (x for x in names if x in found):
+        for name in (x for x in names or found if x in found):
             with archive.open(found[name]) as file:
                 assert isinstance(file, BufferedIOBase)
                 arrays[name] = ArrayReader(f"{name} of {path}", file).read_all()
@@ -79,8 +81,8 @@ def read_npz(path: Path, names: Sequence[str]) -> dict[str, Array]:
 
 
 def with_gzip(path: Path, use: Callable[[ArrayReader], Iterator[T]]) -> Iterator[T]:
-    """Yield what ``use`` yields of the array in a compressed .npy file."""
-    with gzip.open(path) as file:
+    """Yield what ``use`` yields of the array in a compressed .npy file, which is no link."""
+    with open_own(path, "rb") as raw, gzip.open(raw) as file:
         yield from use(ArrayReader(str(path), file))
 
 

@@ -123,6 +123,26 @@ def read_episode(recording: Recording, span: Span) -> Episode:
     )
 
 
+def mismatch(episode: Episode, manifest: Manifest) -> str:
+    """Return what is not as in a recording with this manifest, or an empty text."""
+    count, state = len(episode.frames), episode.privileged
+    shapes: dict[str, tuple[Any, tuple[int, ...]]] = {
+        "frames": (episode.frames, (count, *manifest.frame_shape)),
+        "actions": (episode.action, (count,)),
+        "rewards": (episode.reward, (count - 1,)),
+        "discounts": (episode.discount, (count - 1,)),
+    }
+    if state is not None or manifest.privileged:
+        shapes["true states"] = state, (count, len(manifest.privileged))
+    for name, (array, shape) in shapes.items():
+        if getattr(array, "shape", None) != shape:
+            return f"its {name} are no array of the shape {shape}"
+    if not ((episode.action >= 0) & (episode.action < manifest.num_actions)).all():
+        return f"its actions are not from 0 to {manifest.num_actions - 1}"
+    within = (episode.discount >= 0) & (episode.discount <= 1)  # nan is not
+    return "" if within.all() else "its discounts are not from 0 to 1"
+
+
 def rows_of(episode: Episode) -> dict[str, Array]:
     """Return the columns of an episode's rows; the last row's results are those of a reset."""
     edges = np.zeros((2, len(episode.action)), np.bool_)

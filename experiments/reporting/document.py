@@ -5,6 +5,7 @@ embedded in the HTML, which loads nothing from the network.
 """
 
 import base64
+import errno
 import mimetypes
 import re
 from dataclasses import dataclass, field
@@ -76,8 +77,13 @@ def to_html(title: str, blocks: list[Block]) -> str:
 
 
 def write_markdown(path: Path, title: str, blocks: list[Block]) -> None:
-    """Write the document as Markdown, and its media and files into ``STEM_files`` beside it."""
+    """Write the document as Markdown, and its media and files into ``STEM_files`` beside it.
+
+    Raises OSError if that is a link: nothing is written through it.
+    """
     files = path.with_name(f"{path.stem}_files")
+    if files.is_symlink():
+        raise OSError(errno.ELOOP, "a link to another place", str(files))
     for block in blocks:
         if isinstance(block, Media):
             write_file(files / block.name, block.data)

@@ -15,6 +15,7 @@ from ...envs.prng import seeded
 from ...world_models.latents.interface import ConditionalModel
 from ...world_models.representation.variational import VariationalRepresentation
 from ..config.serialization import read_experiment
+from ..runs.files import write_figure
 from ..runs.run import Run
 from ..verdicts.intervals import (
     by_env,
@@ -36,12 +37,10 @@ def learning_curve(run: Run) -> Path | None:
 
     Returns the path of the PNG file, or None if no episode has ended.
     """
-    rows = run.read_lines("episodes.jsonl")
-    if not rows:
+    (steps, scores), _ = run.read_columns("episodes.jsonl", "step", "score")
+    if not len(steps):
         return None
     experiment = read_experiment(run.folder)
-    steps = np.array([row["step"] for row in rows])
-    scores = np.array([row["score"] for row in rows])
     figure, axes = _score_figure(
         f"{experiment.env.env_name}, protocol {experiment.env.protocol_label}, "
         f"seed {experiment.seed}",
@@ -54,7 +53,7 @@ def learning_curve(run: Run) -> Path | None:
     if (frame_skip := experiment.env.frame_skip) != 1:
         axes.set_xlabel(f"agent steps ({frame_skip} frames each)")
     path = run.folder / "figures" / "learning_curve.png"
-    figure.savefig(path, dpi=140)
+    write_figure(path, figure)
     return path
 
 
@@ -63,7 +62,7 @@ def comparison_curves(comparison: Comparison, env_name: str) -> Media:
     figure, axes = _score_figure(env_name, "training score, raw points")
     grid = np.linspace(0, comparison.steps, 200)
     for color, variant in zip(itertools.cycle(COLORS), comparison.variants):
-        results = [x for x in variant.results if x.env_name == env_name and x.episodes]
+        results = [x for x in variant.results if x.env_name == env_name and x.episodes.size]
         if not results:
             continue
         curves = curves_at(results, grid)
@@ -189,5 +188,4 @@ def representation_figure(
         for axes, image in zip(axes_row, images, strict=True):
             axes.imshow(image[-1].clamp(0, 1).cpu().numpy(), cmap="gray", vmin=0, vmax=1)
             axes.set(xticks=[], yticks=[], frame_on=False)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=140)
+    write_figure(path, figure)

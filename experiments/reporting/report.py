@@ -141,7 +141,7 @@ def document(comparisons: list[Comparison], warnings: list[str]) -> list[Block]:
 
 
 def _curves(comparison: Comparison) -> list[Block]:
-    if not any(result.episodes for _, result in comparison.results):
+    if not any(result.episodes.size for _, result in comparison.results):
         return [Paragraph("No training episode has ended.")]
     return [
         *(comparison_curves(comparison, name) for name in comparison.env_names),

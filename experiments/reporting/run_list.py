@@ -132,7 +132,7 @@ def _summarize(folder: Path) -> RunSummary:
         settings = {path or "class": x for path, x in flatten(config, part_name).items()}
         length = max(1, int(config.get("total_timesteps", config.get("num_updates", 1))))
         step = max(run.checkpoints.steps(), default=0)
-        last_row = (run.read_lines("metrics.jsonl") or [{}])[-1]
+        last_row = run.last_line("metrics.jsonl")
         state = "finished" if (folder / "finished").exists() else "interrupted"
     except (UsageError, OSError, ValueError, TypeError, AttributeError):
         pass

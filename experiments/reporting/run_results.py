@@ -39,8 +39,8 @@ class RunResult:
     """The scores under the run's own protocol."""
     other_scores: list[Scores]
     """Scores of the same checkpoint under other conditions."""
-    episodes: list[dict[str, Any]]
-    """Training episodes, in order."""
+    episodes: Float[NDArray[np.float64], "2 episodes"]
+    """Agent step and score of each training episode, in order."""
     frames: int
     provenance: dict[str, Any]
     env_name: str
@@ -75,8 +75,7 @@ class RunResult:
     @cached_property
     def curve(self) -> tuple[Array, Array]:
         """Agent steps, and the mean of the last ``WINDOW`` training scores (fewer at first)."""
-        steps = np.array([row["step"] for row in self.episodes], float)
-        scores = np.array([row["score"] for row in self.episodes], float)
+        steps, scores = self.episodes
         return steps, trailing_mean(scores, WINDOW)
 
     def score(self, kind: Score) -> float:
@@ -86,11 +85,11 @@ class RunResult:
         """
         if kind == "evaluation":
             return self.scores.mean
-        if not self.episodes:
+        if not self.episodes.size:
             return math.nan
         if kind == "training-end":
             return float(self.curve[1][-1])
-        return statistics.fmean(row["score"] for row in self.episodes)
+        return statistics.fmean(self.episodes[1])
 
 
 def read_results(
@@ -198,6 +197,10 @@ def _read_result(folder: Path, stochastic: bool, warnings: list[str]) -> RunResu
             f"{name} was trained to step {trained:,} after its evaluation at step {steps:,}; "
             f"run {command} again."
         )
+    if scores.resumes:
+        warnings.append(
+            f"The training of {name} was not continued exactly: {', '.join(scores.resumes)}."
+        )
     other_scores = []
     for path in sorted({*folder.glob("scores*.json")} - {main}):
         try:
@@ -212,20 +215,21 @@ def _read_result(folder: Path, stochastic: bool, warnings: list[str]) -> RunResu
                 f"{path.name} of {name} is of step {other.steps:,} instead of {steps:,} "
                 "and is left out."
             )
-    if damaged := run.lost_lines("episodes.jsonl"):
+    episodes, damaged = run.read_columns("episodes.jsonl", "step", "score")
+    if damaged:
         warnings.append(
             f"{name}/episodes.jsonl has {damaged} damaged lines; "
             "the learning curve is without them."
         )
-    rows = run.read_lines("metrics.jsonl")
-    frame_skip = rows[-1]["frames"] / rows[-1]["step"] if rows and rows[-1]["step"] else 1
+    last = run.last_line("metrics.jsonl")
+    frame_skip = last["frames"] / last["step"] if last.get("step") else 1
     provenance = folder / "provenance.json"
     return RunResult(
         folder=folder,
         config=config,
         scores=scores,
         other_scores=other_scores,
-        episodes=[row for row in run.read_lines("episodes.jsonl") if row["step"] <= steps],
+        episodes=episodes[:, episodes[0] <= steps],
         frames=round(steps * frame_skip),
         provenance=read_json(provenance) if provenance.exists() else {},
         env_name=scores.env_name,

@@ -63,6 +63,9 @@ def _scores(runs: Sequence[Run]) -> list[Row]:
     rows = [("mean score", *(_score_text(x) for x in (a, b)))] if a or b else []
     if a and b and a.conditions != b.conditions:
         rows.append(("played", a.conditions, b.conditions))
+    if (a and a.resumes) or (b and b.resumes):
+        resumes = (", ".join(x.resumes) if x and x.resumes else "-" for x in (a, b))
+        rows.append(("continued inexactly", *resumes))
     return [(name, x, y) for name, x, y in rows]
 
 
@@ -75,9 +78,8 @@ def _score_text(scores: Scores | None) -> str:
 
 def _curve(run: Run) -> Curve:
     """Return the steps at which training episodes ended, and the mean of the last ones."""
-    rows = run.read_lines("episodes.jsonl")
-    scores = np.array([row["score"] for row in rows], float)
-    return np.array([row["step"] for row in rows], float), trailing_mean(scores, WINDOW)
+    (steps, scores), _ = run.read_columns("episodes.jsonl", "step", "score")
+    return steps, trailing_mean(scores, WINDOW)
 
 
 def _curve_rows(a: Curve, b: Curve) -> list[Row]:

@@ -56,7 +56,7 @@ class Blocks:
         """Write a block unless it is known to be in the folder, and return its name."""
         name = hashlib.sha256(data).hexdigest() + suffix
         if not self.holds(name, len(data)):
-            with replacing(self.folder / name) as file:
+            with replacing(self.folder / name, durable=False) as file:
                 file.write(data)
             self._verified.add(name)
         return name

@@ -51,6 +51,14 @@ DIGEST_SIZE = 32
 """Bytes of the SHA-256 digest at the beginning of a checkpoint's file."""
 
 
+class NoWholeCheckpoint(UsageError):
+    """No checkpoint can be loaded, and those of ``steps`` are damaged."""
+
+    def __init__(self, message: str, steps: Sequence[int]) -> None:
+        super().__init__(message)
+        self.steps = steps
+
+
 class Checkpoints:
     """The checkpoints of one run folder.
 
@@ -65,6 +73,8 @@ class Checkpoints:
         self._files: dict[int, set[str]] = {}  # names of blocks and parities by step
         self.marks: dict[str, Mark] = {}
         """The marks of the checkpoint that was loaded."""
+        self.replaced: Sequence[int] = ()
+        """Steps of damaged checkpoints, which the next one replaces."""
         self._groups: Sequence[Group] = ()  # of the last checkpoint that was saved or loaded
 
     def steps(self) -> list[int]:
@@ -105,11 +115,11 @@ class Checkpoints:
             with replacing(self.path(step)) as file:
                 file.write(hashlib.sha256(body.getbuffer()).digest())
                 file.write(body.getbuffer())
-            sync_folder(self.folder)
             self._files[step] = names_of_files(packed)
         # A later one could not be read, or this run would have continued from it.
-        for later in [s for s in self.steps() if s > step]:
-            self.path(later).unlink()
+        for other in [s for s in self.steps() if s > step or (s in self.replaced and s != step)]:
+            self.path(other).unlink()
+        self.replaced = ()
         self._remove_unused()
 
     def load(self, select: Callable[[State], State] | None = None) -> State | None:
@@ -118,15 +128,17 @@ class Checkpoints:
         ``select`` returns the part of a state that is wanted; blocks of the rest are not read, so
         that their damage does no harm. A block that had to be restored, and a damaged checkpoint,
         which is skipped, are reported on stderr; nothing in the folder is changed. Raises
-        UsageError if there are checkpoints and all are damaged, or if one has another format.
+        NoWholeCheckpoint if there are checkpoints and all are damaged, and UsageError if one has
+        another format.
         """
-        damages: list[str] = []
+        damages, damaged = list[str](), list[int]()
         remedies = ["move the folder away to start again"]
         for step in reversed(self.steps()):
             try:
                 state = self._load(step, select)
             except (DamagedCheckpoint, DamagedBlock) as error:
                 damages.append(f"The checkpoint {self.path(step)} is damaged ({error})")
+                damaged.append(step)
                 continue
             except OSError as error:
                 damages.append(describe(error, self.path(step)))
@@ -136,9 +148,10 @@ class Checkpoints:
                 print(f"{damage}; continuing from the one of step {step:,}.", file=sys.stderr)
             return state
         if damages:
-            raise UsageError(
+            raise NoWholeCheckpoint(
                 f"{'. '.join(damages)}. There is no other checkpoint, and nothing was changed; "
-                f"{', or '.join(dict.fromkeys(remedies))}."
+                f"{', or '.join(dict.fromkeys(remedies))}.",
+                damaged,
             )
         return None
 

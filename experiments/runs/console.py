@@ -11,9 +11,19 @@ from rich.console import Console
 from .output import discard_output
 
 
+class CommandConsole(Console):
+    """A console whose unread output ends the command as any other does.
+
+    Rich's own ends the process with status 1 and without a word.
+    """
+
+    def on_broken_pipe(self) -> None:
+        raise BrokenPipeError(errno.EPIPE, "the output is not read")
+
+
 def progress_console() -> Console:
     """Return a console on stderr."""
-    return Console(stderr=True, **notebook_settings())
+    return CommandConsole(stderr=True, **notebook_settings())
 
 
 def notebook_settings() -> dict[str, Any]:

@@ -14,6 +14,7 @@ OF_DISKS = (*FULL, errno.EFBIG, errno.EIO, errno.EROFS)
 """Errors that are of a disk even if they name no file."""
 REMEDIES = {
     errno.EFBIG: "raise the limit of this user on the size of files (`ulimit -f`)",
+    errno.EOVERFLOW: "move that file away, as none of this name is so large",
     errno.EMFILE: "raise the limit of this user on open files (`ulimit -n`)",
     errno.EACCES: "give this user the right to read and write there",
     errno.EPERM: "give this user the right to read and write there",

@@ -5,6 +5,7 @@ that is killed or a full disk leaves the previous file as it was.
 """
 
 import errno
+import io
 import json
 import math
 import os
@@ -22,6 +23,8 @@ from .json_values import MAX_BYTES, parse_json
 FORMAT = 6
 """Version of configs, checkpoints and recordings; one that differs is not read."""
 
+WEIGHTS = "model.safetensors"
+"""The file of an exported model, whose folder has a ``config.json`` too, and is no run."""
 TEMPORARY = re.compile(r".+\.[0-9a-f]{32}\.tmp", re.DOTALL)
 """Names of files that are being written."""
 
@@ -37,8 +40,11 @@ def check_format(path: Path, found: Any, remedy: str) -> None:
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[BinaryIO]:
-    """Open a file for writing that gets its name only when it is complete and synced."""
+def replacing(path: Path, *, durable: bool = True) -> Iterator[BinaryIO]:
+    """Open a file for writing that gets its name only when it is complete and synced.
+
+    If it is ``durable``, its name is synced, too, before anything that follows is.
+    """
     temporary = path.with_name(f"{path.name}.{uuid4().hex}.tmp")
     try:
         with open(temporary, "xb") as file:
@@ -46,6 +52,8 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
+        if durable:
+            sync_folder(path.parent)
     except BaseException:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
@@ -58,7 +66,6 @@ def write_file(path: Path, data: bytes | str) -> None:
     with replacing(path) as file:
         # A name of a file that is no UTF-8 is written as it is.
         file.write(data.encode(errors="surrogateescape") if isinstance(data, str) else data)
-    sync_folder(path.parent)
 
 
 def write_json(path: Path, data: Any) -> None:
@@ -79,6 +86,13 @@ def _finite(data: Any) -> Any:
     return None if isinstance(data, float) and not math.isfinite(data) else data
 
 
+def write_figure(path: Path, figure: Any, dpi: int = 140) -> None:
+    """Create or replace a PNG of a figure of matplotlib, atomically and through no link."""
+    data = io.BytesIO()
+    figure.savefig(data, format="png", dpi=dpi)
+    write_file(path, data.getvalue())
+
+
 def read_json(path: Path) -> dict[str, Any]:
     """Read a JSON object; raises UsageError if the file cannot be read or holds something else."""
     try:
@@ -94,14 +108,14 @@ def read_json(path: Path) -> dict[str, Any]:
 def read_own(path: Path, max_bytes: int) -> bytes:
     """Return the content of a file that ``open_own`` opens.
 
-    Raises OSError, of ``errno.EFBIG``, if it has more than ``max_bytes``.
+    Raises OSError, of ``errno.EOVERFLOW``, if it has more than ``max_bytes``.
     """
     with open_own(path, "rb") as file:
         if os.fstat(file.fileno()).st_size <= max_bytes:
             content: bytes = file.read(max_bytes + 1)
             if len(content) <= max_bytes:
                 return content
-    raise OSError(errno.EFBIG, f"more than {max_bytes:,} bytes", str(path))
+    raise OSError(errno.EOVERFLOW, f"more than {max_bytes:,} bytes", str(path))
 
 
 def open_own(path: Path, mode: str) -> Any:
@@ -137,6 +151,11 @@ def own_files(folder: Path, pattern: re.Pattern[str]) -> list[Path]:
     if folder.is_symlink() or not folder.is_dir():
         return []
     return sorted(path for path in folder.iterdir() if is_own(path, pattern))
+
+
+def is_export(folder: Path) -> bool:
+    """Return whether a folder is one of ``reverie export --hugging-face``."""
+    return (folder / WEIGHTS).exists() and not (folder / "checkpoints").exists()
 
 
 def make_folder(folder: Path) -> None:

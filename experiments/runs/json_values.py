@@ -3,6 +3,7 @@
 import json
 import math
 import re
+import sys
 import zlib
 from typing import Any
 
@@ -28,11 +29,7 @@ def parse_json(text: str | bytes, max_bytes: int = MAX_BYTES) -> Any:
     if len(text) > max_bytes:
         raise ValueError(f"it has more than {max_bytes / 1e6:.4g} MB")
     try:
-        value = json.loads(
-            text if isinstance(text, str) else text.decode(),
-            parse_constant=_refuse_constant,
-            object_pairs_hook=_object,
-        )
+        value = _DECODER.decode(text if isinstance(text, str) else text.decode())
     except RecursionError as error:
         raise ValueError(f"it is nested deeper than {MAX_DEPTH}") from error
     _check(value, 0)
@@ -60,30 +57,35 @@ def _refuse_constant(name: str) -> None:
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    values = dict(pairs)
+    values = {sys.intern(name): value for name, value in pairs}  # rows share their names
     if len(values) < len(pairs):
         raise ValueError("an object has the same name twice")
     return values
 
 
+_DECODER = json.JSONDecoder(parse_constant=_refuse_constant, object_pairs_hook=_object)
+"""Made once: to make one takes as long as to decode a short text."""
+
+
 def _check(value: Any, depth: int) -> None:
-    if depth > MAX_DEPTH:
+    if isinstance(value, float):
+        if not math.isfinite(value):
+            raise ValueError("it has a number that is too large")
+    elif isinstance(value, int):
+        if not -MAX_INTEGER < value < MAX_INTEGER:
+            raise ValueError(f"it has an integer of {value.bit_length()} bits")
+    elif isinstance(value, str):
+        if not value.isascii() or "\0" in value:
+            _check_text(value)
+    elif depth >= MAX_DEPTH and isinstance(value, dict | list) and value:
         raise ValueError(f"it is nested deeper than {MAX_DEPTH}")
-    if isinstance(value, dict):
+    elif isinstance(value, dict):
         for name, inner in value.items():
             _check(name, depth)
             _check(inner, depth + 1)
     elif isinstance(value, list):
         for inner in value:
             _check(inner, depth + 1)
-    elif isinstance(value, str):
-        if not value.isascii() or "\0" in value:
-            _check_text(value)
-    elif isinstance(value, int):
-        if not -MAX_INTEGER < value < MAX_INTEGER:
-            raise ValueError(f"it has an integer of {value.bit_length()} bits")
-    elif isinstance(value, float) and not math.isfinite(value):
-        raise ValueError("it has a number that is too large")
 
 
 def _check_text(text: str) -> None:

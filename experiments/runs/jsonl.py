@@ -7,37 +7,74 @@ lost its end or a page to a power failure is told from one that a killed process
 import hashlib
 import math
 import os
-from collections.abc import Iterable
+from array import array
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from .files import open_own, read_own
+import numpy as np
+from jaxtyping import Float
+from numpy.typing import NDArray
+
+from .files import open_own
 from .json_values import parse_json
 
 Mark = dict[str, Any]
 """``size`` in bytes and SHA-256 ``digest`` of the beginning of a file."""
+Columns = Float[NDArray[np.float64], "fields rows"]
 CHUNK = 1 << 20
-MAX_FILE_BYTES = 1 << 31
-"""Greatest size of a file that is read at once."""
+MAX_FILE_BYTES = 1 << 29
+"""Greatest size of a file of which all rows are held in memory."""
 MAX_LINE_BYTES = 1 << 20
 MAX_STEP = 1 << 53
 MAX_NUMBER = 1e100
 """Bound of the magnitude of scores and other required numbers: their squares are finite."""
 
 
-def read_content(path: Path) -> bytes:
-    """Return the bytes of a file; none if there is no file."""
-    return read_own(path, MAX_FILE_BYTES) if os.path.lexists(path) else b""
+def iterate_lines(path: Path) -> Iterator[bytes]:
+    """Yield the lines of a file without empty ones, and long ones in parts, which are no rows.
+
+    None if there is no file. No more than a part is in memory.
+    """
+    if os.path.lexists(path):
+        with open_own(path, "rb") as file:
+            while line := file.readline(MAX_LINE_BYTES + 1):
+                if line := line.removesuffix(b"\n"):
+                    yield line
 
 
-def split_lines(path: Path) -> list[bytes]:
-    """Return the lines of a file without empty ones."""
-    return [line for line in read_content(path).split(b"\n") if line]
+def last_row(path: Path, required: tuple[str, ...]) -> dict[str, Any] | None:
+    """Return the row of the last line that can be read; None without any.
+
+    The end of the file is read first, and the rest only if no line there can be read.
+    """
+    if not os.path.lexists(path):
+        return None
+    with open_own(path, "rb") as file:
+        start = max(0, os.fstat(file.fileno()).st_size - MAX_LINE_BYTES)
+        file.seek(start)
+        lines = file.read(MAX_LINE_BYTES).split(b"\n")
+    for line in reversed(lines[1:] if start else lines):
+        if line and (row := parse_row(line, required)):
+            return row
+    found = None
+    for line in iterate_lines(path) if start else ():
+        found = parse_row(line, required) or found
+    return found
 
 
-def join_lines(lines: Iterable[bytes]) -> bytes:
-    """Return lines as the content of a file."""
-    return b"".join(line + b"\n" for line in lines)
+def read_columns(
+    path: Path, required: tuple[str, ...], fields: tuple[str, ...]
+) -> tuple[Columns, int]:
+    """Return required fields of all rows as columns, and the number of unreadable lines."""
+    values, num_lost = array("d"), 0
+    for line in iterate_lines(path):
+        row = parse_row(line, required)
+        if row is None:
+            num_lost += 1
+        else:
+            values.extend(row[field] for field in fields)
+    return np.array(values).reshape(-1, len(fields)).T, num_lost
 
 
 def parse_row(line: bytes, required: tuple[str, ...]) -> dict[str, Any] | None:

@@ -13,10 +13,10 @@ MAX_NAME = 150
 def safe_name(name: str) -> str:
     """Return a name of a file that is safe in links and on every file system.
 
-    Other characters than letters, digits and ``._=-`` become hyphens. A name that changes, or is
-    too long, ends in a digest of the given one before its suffix.
+    Other characters than letters, digits and ``._=-``, and dots at its beginning, become hyphens. A
+    name that changes, or is too long, ends in a digest of the given one before its suffix.
     """
-    kept = re.sub(r"[^A-Za-z0-9._=-]", "-", name)
+    kept = re.sub(r"[^A-Za-z0-9._=-]|^\.+", "-", name)
     if kept == name and len(name) <= MAX_NAME:
         return name
     stem, dot, suffix = kept.rpartition(".")

@@ -7,7 +7,15 @@ from io import TextIOWrapper
 
 
 def prepare_output() -> None:
-    """Replace characters that the locale cannot encode, and closed files by ones without effect."""
+    """Replace characters that the locale cannot encode, and closed files by ones without effect.
+
+    A file that is opened later would have the number of a closed one, and get what C prints.
+    """
+    for number in (0, 1, 2):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # has this number, the lowest that is free
     if sys.stdout is None:
         sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
     if sys.stderr is None:

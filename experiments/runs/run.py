@@ -20,25 +20,28 @@ from .config_differences import config_differences
 from .files import (
     FORMAT,
     check_format,
+    is_export,
     make_folder,
     open_own,
     own_files,
     read_json,
     remove_partial_files,
+    replacing,
     sync_folder,
     to_json,
-    write_file,
     write_json,
 )
 from .jsonl import (
+    MAX_FILE_BYTES,
+    Columns,
     Mark,
     Marker,
     is_intact,
-    join_lines,
+    iterate_lines,
+    last_row,
     mark_of,
     parse_row,
-    read_content,
-    split_lines,
+    read_columns,
 )
 
 REQUIRED_FIELDS = {
@@ -53,6 +56,8 @@ PARTS = ("checkpoints", "checkpoints/blocks", "figures", "videos")
 """Folders in a run folder."""
 UNREADABLE = ".unreadable"
 """Suffix of the file that keeps the unreadable lines of another one."""
+INEXACT = ("fresh-episodes", "without-replay")
+"""How a session of a run may continue it, other than bit for bit."""
 EXACT_FIELDS = ("torch", "ale-py", "device", "threads", "precision", "compile", "ranks")
 """Provenance fields that must not change if a run is to continue bit for bit."""
 CHANGEABLE_FIELDS = ("total_timesteps", "num_updates", "minutes", "imports")
@@ -139,6 +144,11 @@ class Run:
         except (UsageError, LookupError, TypeError):
             return []
 
+    def inexact_resumes(self, step: int) -> tuple[str, ...]:
+        """Return how and where the run was continued before ``step``, if it was not exactly."""
+        sessions = [x for x in self._sessions(step) if x.get("resume") in INEXACT]
+        return tuple(f"{x['resume']} at step {x['from_step']:,}" for x in sessions)
+
     def config(self) -> dict[str, Any]:
         """Return the encoded config of the run.
 
@@ -158,17 +168,30 @@ class Run:
         write_json(self.folder / name, data)
 
     def read_lines(self, name: str) -> list[dict[str, Any]]:
-        """Return the rows of a .jsonl file without truncated or incomplete lines."""
+        """Return the rows of a .jsonl file without truncated or incomplete lines.
+
+        Raises UsageError for a file of more than ``MAX_FILE_BYTES``.
+        """
+        path = self.folder / name
+        if path.exists() and path.stat().st_size > MAX_FILE_BYTES:
+            raise UsageError(
+                f"{path} has more than {MAX_FILE_BYTES:,} bytes, too many to hold its rows in "
+                "memory; move it elsewhere, and the run is shown without its curve."
+            )
         return [row for _, row in self._lines(name) if row]
 
-    def lost_lines(self, name: str) -> int:
-        """Return the number of unreadable lines of a .jsonl file."""
-        return sum(row is None for _, row in self._lines(name))
+    def last_line(self, name: str) -> dict[str, Any]:
+        """Return the last row of a .jsonl file of any size; empty if there is none."""
+        return last_row(self.folder / name, REQUIRED_FIELDS[name]) or {}
 
-    def _lines(self, name: str) -> list[tuple[bytes, dict[str, Any] | None]]:
-        """Return the lines of a .jsonl file with their rows; None for one that cannot be read."""
-        lines = split_lines(self.folder / name)
-        return [(line, parse_row(line, REQUIRED_FIELDS[name])) for line in lines]
+    def read_columns(self, name: str, *fields: str) -> tuple[Columns, int]:
+        """Return required fields of a .jsonl file of any size, and the number of lost lines."""
+        return read_columns(self.folder / name, REQUIRED_FIELDS[name], fields)
+
+    def _lines(self, name: str) -> Iterator[tuple[bytes, dict[str, Any] | None]]:
+        """Yield the lines of a .jsonl file with their rows; None for one that cannot be read."""
+        lines = iterate_lines(self.folder / name)
+        return ((line, parse_row(line, REQUIRED_FIELDS[name])) for line in lines)
 
     def append_lines(self, name: str, rows: Iterable[dict[str, Any]]) -> None:
         """Append rows to a .jsonl file."""
@@ -212,24 +235,32 @@ class Run:
 
     def keep_readable(self, name: str, step: int) -> str:
         """Truncate as ``truncate_lines`` does; return the sentence, which is empty if none is."""
-        path, lines = self.folder / name, self._lines(name)
+        path, aside = self.folder / name, self.folder / f"{name}{UNREADABLE}"
         self._markers.pop(name, None)
-        text, kept = "", [line for line, row in lines if row and row["step"] <= step]
-        if unreadable := [line for line, row in lines if row is None]:
-            aside = path.with_name(f"{name}{UNREADABLE}")
-            write_file(aside, join_lines([*split_lines(aside), *unreadable]))
-            text = (
-                f"{len(unreadable)} of the {len(lines)} lines of {path} cannot be read; they are "
-                f"kept in {aside.name}."
-            )
-        if read_content(path) != join_lines(kept):
-            write_file(path, join_lines(kept))
-        return text
+        total = unreadable = size = 0
+        for line, row in self._lines(name):
+            total, unreadable = total + 1, unreadable + (row is None)
+            size += len(line) + 1 if row and row["step"] <= step else 0
+        if size == (path.stat().st_size if path.exists() else 0):
+            return ""
+        if unreadable:
+            with replacing(aside) as new:
+                new.writelines(line + b"\n" for line in iterate_lines(aside))
+                new.writelines(line + b"\n" for line, row in self._lines(name) if row is None)
+        with replacing(path) as new:
+            lines = self._lines(name)
+            new.writelines(line + b"\n" for line, row in lines if row and row["step"] <= step)
+        if not unreadable:
+            return ""
+        return (
+            f"{unreadable:,} of the {total:,} lines of {path} cannot be read; they are kept in "
+            f"{aside.name}."
+        )
 
 
-def refuse_links(folder: Path) -> None:
-    """Raise UsageError if a folder in a run folder is a link: what is outside is not touched."""
-    for name in PARTS:
+def refuse_links(folder: Path, names: Iterable[str] = PARTS) -> None:
+    """Raise UsageError if one of these folders is a link: what is outside is not touched."""
+    for name in names:
         if (folder / name).is_symlink():
             raise UsageError(
                 f"{folder / name} is a link, and a run reads and writes only in its own folder; "
@@ -239,7 +270,7 @@ def refuse_links(folder: Path) -> None:
 
 def find_runs(folder: Path) -> list[Path]:
     """Return the run folders in or below a folder; raises UsageError if there is none."""
-    runs = sorted(path.parent for path in folder.rglob("config.json"))
+    runs = sorted(x.parent for x in folder.rglob("config.json") if not is_export(x.parent))
     if not runs:
         raise UsageError(f"{folder} holds no run: no config.json is in it or below it.")
     return runs

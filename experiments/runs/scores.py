@@ -47,6 +47,8 @@ class Scores:
     """SHA-256 of the files of the code that evaluated it."""
     suite: str = ""
     """The env's suite, such as atari; a game of Atari is known by it, not by its name alone."""
+    resumes: tuple[str, ...] = ()
+    """How and where training was continued other than exactly; a file lacks it if it was not."""
 
     @property
     def episodes(self) -> int:
@@ -99,7 +101,7 @@ class Scores:
             "episodes": self.episodes,
             "human_normalized": self.human_normalized,
             "human_random_table": HUMAN_RANDOM_TABLE if self.human_normalized is not None else None,
-            **asdict(self),
+            **{x: y for x, y in asdict(self).items() if y or x != "resumes"},
         }
 
     @classmethod
@@ -142,6 +144,8 @@ class Scores:
             by_cap = self.num_capped
             cause = f", {by_cap} of them after --max-steps {self.max_steps:,}" if by_cap else ""
             lines.append(f"  truncated: {cut} of {self.episodes} episodes{cause}")
+        if self.resumes:
+            lines.append(f"  training was not continued exactly: {', '.join(self.resumes)}")
         if self.human_normalized is not None:
             lines.append(
                 f"  human-normalized {self.human_normalized:.3f} (0 random, 1 human; "

@@ -6,7 +6,7 @@ signals.
 
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -19,26 +19,29 @@ from ...world_models.state import map_envs
 from ..config.experiment import Job
 from ..config.roles import part_at, part_name, roles
 from ..config.serialization import encode_job, open_run
-from ..runs import random_state
 from ..runs.config_differences import config_differences, flatten
 from ..runs.disk_errors import reporting_disk_errors
-from ..runs.files import write_file
+from ..runs.files import read_own, sync_folder, write_file
 from ..runs.folder_lock import FolderLock, locked
-from ..runs.processes import joined_ranks
 from ..runs.provenance import command, provenance
 from ..runs.run import Run, loading
 from ..runs.runtime import Runtime, interrupts, pick_runtime
-from ..runs.session_clock import SessionClock
 from ..runs.state_checks import check_count, check_finite_state, restore
+from . import random_state
 from .callbacks import Callback, Row
 from .event_log import EventLog
-from .options import RunOptions
+from .lost_replays import WITHOUT_REPLAY, announce_loss, load_state
+from .options import RunOptions, TrainOptions
+from .processes import joined_ranks
 from .progress import Display
+from .session_clock import SessionClock
 from .trackers import RunDescription, TrackerName
 from .tracking import Tracking
 
 FINISHED_FILE = "finished"
 """File that holds the step at which a run was finished, with its figures and tables."""
+MAX_DIGITS = 20
+"""Greatest length of that file."""
 
 
 class Process:
@@ -148,7 +151,9 @@ class Process:
         about = provenance(runtime.device, runtime.threads) | self.about
         about |= {"precision": runtime.precision.name, "compile": runtime.precision.compile}
         about["ranks"] = runtime.ranks.size
-        (run.folder / FINISHED_FILE).unlink(missing_ok=True)  # it is continued
+        with suppress(FileNotFoundError):
+            (run.folder / FINISHED_FILE).unlink()
+            sync_folder(run.folder)  # before the new config, with which it would end the run
         config = encode_job(self.job, run.folder, self.options.imports)
         if warning := run.begin(config, self.step, about):
             self.warn(warning)
@@ -291,7 +296,11 @@ def opened(
     run, ranks = open_run(folder, job, options.imports), runtime.ranks
     lock = locked(run.folder, "training") if ranks.first else nullcontext()
     with lock as held, reporting_disk_errors(run.folder), ExitStack() as resources:
-        state = ranks.broadcast(run.checkpoints.load() if ranks.first else None)
+        wanted = isinstance(options, TrainOptions) and options.resume == WITHOUT_REPLAY
+        state, is_lost = None, False
+        if ranks.first:
+            state, is_lost = load_state(run.checkpoints, without_replay=wanted)
+        state = ranks.broadcast(state)
         with loading(run.folder):
             step = check_count(state["step"], "step") if state else 0
         if state and "random_state" not in state:
@@ -300,10 +309,9 @@ def opened(
                 f"it cannot be resumed; start another run from it: --init-from {run.folder} "
                 "--folder NEW."
             )
-        finished = run.folder / FINISHED_FILE
         # Without its config a run is begun once more, which writes it.
         described = (run.folder / "config.json").exists()
-        at_end = described and finished.exists() and finished.read_bytes() == b"%d" % step
+        at_end = described and _was_finished(run.folder, step)
         asked = encode_job(job, run.folder, options.imports)
         if ranks.broadcast(at_end) and (  # a run may end before its length
             step >= job.length or not config_differences(run.config(), asked)
@@ -317,6 +325,9 @@ def opened(
             return
         process = kind(job, options, run, runtime, resources)
         process.step, process.checkpoint, process.lock = step, state, held
+        if is_lost:
+            process.about["resume"] = WITHOUT_REPLAY
+            announce_loss(run.folder, f"{job.unit} {step:,}")
         if ranks.first:
             if options.track:
                 display = [isinstance(x, Display) for x in process.callbacks].index(True)
@@ -331,6 +342,14 @@ def opened(
         for callback in process.callbacks:
             resources.callback(callback.close)
         yield run, process
+
+
+def _was_finished(folder: Path, step: int) -> bool:
+    """Return whether a run was finished at a step; what is no file of ours does not say so."""
+    try:
+        return read_own(folder / FINISHED_FILE, MAX_DIGITS) == b"%d" % step
+    except OSError:
+        return False
 
 
 @contextmanager

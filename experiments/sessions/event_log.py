@@ -1,5 +1,6 @@
 """TensorBoard's event files of a run, exact when it continues."""
 
+import re
 import time
 from collections.abc import Callable, Iterable, Mapping
 from io import BytesIO
@@ -25,23 +26,34 @@ class EventLog(Callback):
     def __init__(self, folder: Path, hyperparameters: Mapping[str, Any]) -> None:
         self.folder, self.hyperparameters = folder, hyperparameters
         self.file: BinaryIO | None = None
+        self.clock_error = 0.0
+        """Seconds by which the clock was ahead when an earlier session wrote its last event."""
         self.followers: list[Callable[[int, Mapping[str, float]], None]] = []
         """Who gets the values of ``write_scalars`` too, which are in no row."""
 
     def on_start(self, step: int) -> None:
-        """Begin a file whose name is later than all others, as readers go by names."""
+        """Begin a file that readers take for the newest, even if the clock has been set back.
+
+        They go by names; their axes of time by the times of the events.
+        """
         from tensorboard.compat.proto.event_pb2 import Event, SessionLog  # slow to import
 
-        stamps = [_stamp(path) for path in self.folder.glob(PATTERN)]
-        stamp = max([int(time.time()), *(stamp + 1 for stamp in stamps)])
+        earlier = [*self.folder.glob(PATTERN)]
+        times = [max(_stamp(path), path.lstat().st_mtime) for path in earlier]
+        self.clock_error = max([0.0, *(x - time.time() for x in times)])
+        stamp = max([int(self._now()), *(_stamp(path) + 1 for path in earlier)])
         name = PATTERN.replace("*", f"{stamp:010d}")
         self.file = open(self.folder / name, "xb", buffering=0)  # noqa: SIM115  # closed by close
         start = SessionLog(status=SessionLog.START)
         self._write(
             [
-                Event(wall_time=time.time(), step=0, file_version="brain.Event:2"),
-                Event(wall_time=time.time(), step=step + 1, session_log=start),
-                *([] if stamps else [_text("hyperparameters", _table(self.hyperparameters), step)]),
+                Event(file_version="brain.Event:2"),
+                Event(step=step + 1, session_log=start),
+                *(
+                    []
+                    if earlier
+                    else [_text("hyperparameters", _table(self.hyperparameters), step)]
+                ),
             ]
         )
 
@@ -74,15 +86,20 @@ class EventLog(Callback):
         records = BytesIO()
         writer = RecordWriter(records)
         for event in events:
+            event.wall_time = self._now()
             writer.write(event.SerializeToString())
         rest = records.getbuffer()
         while rest:  # a write may take a part
             rest = rest[self.file.write(rest) :]
 
+    def _now(self) -> float:
+        return time.time() + self.clock_error
+
 
 def _stamp(path: Path) -> int:
-    first = path.name.split(".")[3]
-    return int(first) if first.isdigit() else 0
+    """Return the seconds since the epoch in a file's name; 0 for a name of another form."""
+    found = re.match(r"events\.out\.tfevents\.([0-9]{10})(\.|$)", path.name)
+    return int(found[1]) if found else 0
 
 
 def _scalars(values: Mapping[str, float], step: int) -> Any:
@@ -90,7 +107,7 @@ def _scalars(values: Mapping[str, float], step: int) -> Any:
     from tensorboard.compat.proto.summary_pb2 import Summary
 
     summary = Summary(value=[Summary.Value(tag=k, simple_value=x) for k, x in values.items()])
-    return Event(wall_time=time.time(), step=step, summary=summary)
+    return Event(step=step, summary=summary)
 
 
 def _histogram(name: str, counts: NDArray[np.float64], step: int) -> Any:
@@ -104,7 +121,7 @@ def _histogram(name: str, counts: NDArray[np.float64], step: int) -> Any:
         name, nonzero[0], nonzero[-1], counts.sum(), counts @ values, counts @ values**2,
         (values + 0.5).tolist(), counts.tolist(),
     )  # fmt: skip
-    return Event(wall_time=time.time(), step=step, summary=summary)
+    return Event(step=step, summary=summary)
 
 
 def _text(name: str, markdown: str, step: int) -> Any:
@@ -112,10 +129,12 @@ def _text(name: str, markdown: str, step: int) -> Any:
     from torch.utils.tensorboard import summary as summaries
 
     text: Any = summaries.text  # untyped
-    return Event(wall_time=time.time(), step=step, summary=text(name, markdown))
+    return Event(step=step, summary=text(name, markdown))
 
 
 def _table(values: Mapping[str, Any]) -> str:
     """Return values by name as a table in Markdown."""
     rows = [f"|{name}|{str(value).replace('|', '&#124;')}|" for name, value in values.items()]
-    return "\n".join(["|setting|value|", "|-|-|", *rows])
+    table = "\n".join(["|setting|value|", "|-|-|", *rows])
+    # Bytes of names that the locale or UTF-8 does not have.
+    return table.encode(errors="surrogateescape").decode(errors="replace")

@@ -57,9 +57,10 @@ class TrainOptions(RunOptions):
     """Number of groups that the envs are divided into. With 2, the policy acts in one group while
     the emulators of the other run; agents that learn at every timestep then select actions with
     parameters one timestep old."""
-    resume: Literal["exact", "fresh-episodes"] = "exact"
+    resume: Literal["exact", "fresh-episodes", "without-replay"] = "exact"
     """exact: resume bit for bit, replaying the envs from their seeds and actions. fresh-episodes:
-    start new episodes, for envs that cannot be replayed."""
+    start new episodes, for envs that cannot be replayed. without-replay: if no checkpoint is whole,
+    continue from one of which the replay buffer alone is lost, with an empty one."""
     count_rooms: bool = False
     """Count the visited rooms and collected keys of all envs, in Montezuma's Revenge; every env
     then has a second emulator."""

@@ -5,9 +5,9 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from ...envs.interface import Transition
-from ..runs import random_state
 from ..runs.run import Run
 from ..runs.scores import Scores
+from . import random_state
 from .callbacks import Callback
 from .event_log import EventLog
 
@@ -41,8 +41,9 @@ class PeriodicEvaluation(Callback):
 
     def on_start(self, step: int) -> None:
         self.run.truncate_lines(FILE, step)
-        rows = self.run.read_lines(FILE)
-        if rows and rows[-1]["step"] == step:  # evaluated by a session that was killed after it
+        if (
+            self.run.last_line(FILE).get("step") == step
+        ):  # evaluated by a session that was killed after it
             self.due = False
         self._evaluate_if_due(step)
 

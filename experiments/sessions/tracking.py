@@ -1,5 +1,6 @@
 """Tracking of a run in another tool, which gets what TensorBoard gets."""
 
+import re
 from collections.abc import Callable, Mapping
 from textwrap import shorten
 from typing import Any
@@ -8,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...envs.errors import UsageError
-from ..runs.files import read_json
+from ..runs.files import own_files, read_json
 from ..runs.run import Run
 from .callbacks import Callback, Row
 from .event_log import EventLog
@@ -16,8 +17,8 @@ from .trackers import RunDescription, Tracker, TrackerName, Values, connect, imp
 
 FILE = "tracking.json"
 """What has been tracked of a run: by tool, its id there, and the last step of every metric."""
-MEDIA = ("videos/*.mp4", "figures/*.png")
-"""Files that are tracked at the end of a session."""
+MEDIA = {"videos": re.compile(r".+\.mp4"), "figures": re.compile(r".+\.png")}
+"""Files that are tracked at the end of a session, by folder; links are not followed."""
 
 
 class Tracking(Callback):
@@ -80,8 +81,10 @@ class Tracking(Callback):
     def on_end(self, step: int) -> None:
         self._flush()
         try:
-            for path in sorted(x for pattern in MEDIA for x in self.run.folder.glob(pattern)):
-                name, changed = path.relative_to(self.run.folder).as_posix(), path.stat().st_mtime
+            folder = self.run.folder
+            media = (x for part, names in MEDIA.items() for x in own_files(folder / part, names))
+            for path in sorted(media):
+                name, changed = path.relative_to(folder).as_posix(), path.stat().st_mtime
                 if self.tracker and self.tracked["files"].get(name) != changed:
                     self.tracker.log_file(path, name, step)
                     self.tracked["files"][name] = changed

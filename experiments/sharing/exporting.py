@@ -18,7 +18,7 @@ from ..config.experiment import Experiment
 from ..config.roles import part_name
 from ..config.serialization import encode, read_job
 from ..evaluation.trained_agent import load_trained
-from ..runs.files import FORMAT, read_json, write_file, write_json
+from ..runs.files import FORMAT, WEIGHTS, read_json, write_file, write_json
 from ..runs.run import Run
 from ..training.pretrain import Pretraining, load_model
 from .model_card import model_card
@@ -29,8 +29,6 @@ RECORDING = Path("recording")
 """Folder in an imported run that describes the recording of a pretraining, without its frames."""
 RESULTS = ("evaluation.json", "held_out.json")
 """Files of measures in a run folder, beside those of scores."""
-WEIGHTS = "model.safetensors"
-"""Name of the file in a folder for Hugging Face."""
 
 WeightsDtype = Literal["float32", "bf16"]
 

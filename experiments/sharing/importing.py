@@ -26,13 +26,13 @@ from ..datasets.writer import MANIFEST, Manifest
 from ..runs.checkpoints import Checkpoints
 from ..runs.config_differences import config_differences
 from ..runs.disk_errors import reporting_disk_errors
-from ..runs.files import check_format, make_folder, sync_folder, write_file, write_json
+from ..runs.files import WEIGHTS, check_format, make_folder, sync_folder, write_file, write_json
 from ..runs.run import building
 from ..runs.scores import Scores
 from ..runs.state_checks import check_count, restore
 from ..sessions.driver import FINISHED_FILE
 from ..training.pretrain import Pretraining
-from .exporting import RECORDING, RESULTS, WEIGHTS, paths_of
+from .exporting import RECORDING, RESULTS, paths_of
 from .model_card import result_rows
 from .share_file import ShareFile
 from .shared_state import check_tree, complete, names_in, unpack
@@ -49,13 +49,22 @@ def import_run(path: Path, folder: Path, data: tuple[Path, ...] = ()) -> dict[st
     """
     if folder.exists() or folder.is_symlink():
         raise UsageError(f"{folder} exists already; choose another with --folder, or remove it.")
-    path = path / WEIGHTS if path.is_dir() else path
+    if path.is_dir():
+        path /= WEIGHTS
+        if path.is_symlink():
+            raise UsageError(
+                f"{path} is a link to another place, which is not followed; name the file that it "
+                "leads to."
+            )
     if not path.is_file():
         raise UsageError(f"There is no file {path}; name a file of `reverie export`.")
     file = ShareFile(path)
     about = file.about
     check_format(path, about.get("format"), "export the run again")
     with _refusing(path):
+        for name in ("model", "env_name", "protocol"):
+            if not isinstance(about.get(name), str):
+                raise ValueError(f"its {name} is no text")
         job, manifest = _read_job(path, about)
         parts = _build(job, manifest)
         tree = about["state"]

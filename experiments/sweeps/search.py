@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from ..ablation.execution import execute, make_executor
 from ..runs.files import write_file
 from ..runs.outputs import check_writable
+from ..runs.run import refuse_links
 from ..runs.terminal_text import paragraph
 from ..training.envs import check_true_state
 from ..training.task import Task
@@ -30,6 +31,7 @@ def sweep(plan: SweepPlan) -> int:
     interrupted, and UsageError if the folder holds another sweep.
     """
     check_true_state(plan.base)
+    refuse_links(plan.folder, [run for trial in plan.trials for run in trial.runs])
     record = SweepRecord(plan)
     print(describe(plan))
     if plan.options.dry_run:

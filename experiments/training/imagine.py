@@ -204,7 +204,6 @@ class _Round:
             (scores,) = evaluate_run(
                 run.folder, evaluation, device=options.device, threads=options.threads
             )
-        rows = run.read_lines("metrics.jsonl")
         return {
             "round": self.number,
             "real_steps": self.number * options.real_steps,
@@ -212,7 +211,7 @@ class _Round:
             "score": scores.mean,
             "standard_error": scores.standard_error,
             "episodes": scores.episodes,
-            "imagined": rows[-1].get("charts/mean_episodic_return") if rows else None,
+            "imagined": run.last_line("metrics.jsonl").get("charts/mean_episodic_return"),
         }
 
 

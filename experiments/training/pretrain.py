@@ -28,11 +28,11 @@ from ..config.serialization import encode, read_job
 from ..datasets.batches import Batches
 from ..datasets.dataset import Recording, Split
 from ..datasets.writer import Manifest
-from ..runs import random_state
 from ..runs.config_differences import config_differences
 from ..runs.run import Run, building, loading
 from ..runs.runtime import Runtime, pick_device
 from ..runs.state_checks import check_count, restore
+from ..sessions import random_state
 from ..sessions.callbacks import Callback
 from ..sessions.driver import Process, drive
 from ..sessions.event_log import EventLog

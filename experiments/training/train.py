@@ -25,11 +25,11 @@ from ...envs.pipeline import join_states, split_state
 from ...envs.prng import Purpose
 from ..config.experiment import Experiment
 from ..evaluation.evaluate import evaluate
-from ..runs import random_state
 from ..runs.run import Run, building
 from ..runs.runtime import Runtime
 from ..runs.scores import Scores
 from ..runs.state_checks import check_carry, check_count, check_types, restore
+from ..sessions import random_state
 from ..sessions.callbacks import Callback
 from ..sessions.data_parallel import data_parallel, gather_transition
 from ..sessions.driver import Process, drive
@@ -288,6 +288,7 @@ class AgentTraining(Process):
         self.now = step, carry
         if self.options.resume == "fresh-episodes":
             self.warn("New episodes start: from here on the run is not exact.")
+            self.about["resume"] = self.options.resume
             seed_index = int(state["envs"]["seed_index"].max()) + 1
             self._start_fresh_episodes(step, carry, seed_index)
             return

@@ -21,14 +21,14 @@ from ...envs.errors import UsageError
 from ...envs.interface import Carry, TimeStep, Transition, concat_timesteps
 from ...envs.seed_envs import SeedEnvs
 from ..config.experiment import Experiment
-from ..runs import random_state
-from ..runs.processes import started_ranks
 from ..runs.run import Run
 from ..runs.runtime import interrupts, pick_runtime
-from ..runs.session_clock import SessionClock
+from ..sessions import random_state
 from ..sessions.callbacks import Callback
 from ..sessions.driver import opened, stopped_runs
 from ..sessions.options import TrainOptions
+from ..sessions.processes import started_ranks
+from ..sessions.session_clock import SessionClock
 from .envs import build_env
 from .train import AgentTraining
 

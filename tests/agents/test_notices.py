@@ -75,3 +75,14 @@ def test_it_says_nothing_where_episodes_end(capsys: pytest.CaptureFixture[str]) 
         for t in islice(interact(envs, agent), 60):
             agent.learn(t)
     assert capsys.readouterr().err == ""
+
+
+def test_many_envs_have_time_to_end_an_episode(capsys: pytest.CaptureFixture[str]) -> None:
+    """Two timesteps of 6,000 envs are more than 10,000 agent steps."""
+    many = replace(WAITING, learning_starts=4, buffer_size=30_000)
+    for config in (many, MFECConfig(capacity=100)):
+        envs = BatchedEnv(EndlessEnv(6_000))
+        agent = config.build(envs.spec)
+        for t in islice(interact(envs, agent), 3):
+            agent.learn(t)
+    assert capsys.readouterr().err == ""

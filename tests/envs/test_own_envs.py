@@ -311,3 +311,12 @@ def test_a_probe_leaves_the_generators_of_the_process_as_they_were() -> None:
     torch.manual_seed(3)
     GymConfig("Gray-v0", padding="zero").build(1)
     assert (np.random.get_state()[1].tolist(), torch.rand(1)) == expected  # type: ignore  # noqa: NPY002
+
+
+def test_catch_plays_in_as_many_envs_as_are_allowed() -> None:
+    """Whole episodes: the ball falls for four timesteps, and random play misses it more often."""
+    envs = BatchedEnv(CatchConfig(rows=5, columns=4).build(100_000))
+    *_, t = islice(interact(envs, RandomPolicy(3)), 4)
+    assert t.next_step.obs.shape == (100_000, 1, 5, 4)
+    assert bool(t.next_step.last.all())
+    assert -0.6 < float(t.next_step.reward.mean()) < -0.2

@@ -5,11 +5,14 @@ import os
 import pickle
 import re
 import signal
+import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from dataclasses import replace
+from multiprocessing import current_process, util
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -415,8 +418,30 @@ def test_task_fails_after_its_retries_and_others_continue(
     (tmp_path / "fatal.py").write_text("import os, signal; os.kill(os.getpid(), signal.SIGKILL)")
     monkeypatch.chdir(tmp_path)
     (result,) = pool.execute([fatal])
-    assert result.error == "its process died, the last time with status -9"
+    log = tmp_path / "fatal" / "log.txt"
+    assert result.error == f"its process died, the last time of signal 9 (Killed); see {log}"
     assert result.crashes == 1
+    (tmp_path / "fatal.py").write_text("import ctypes; ctypes.string_at(0)")
+    (result,) = pool.execute([fatal])
+    reason = "the last time of signal 11 (Segmentation fault)"
+    assert result.error == f"its process died, {reason}; see {log}"
+    assert "Fatal Python error: Segmentation fault" in log.read_text()
+    assert f'File "{tmp_path}/fatal.py", line 1' in log.read_text()
+
+
+def test_a_long_folder_of_temporary_files_leaves_room_for_a_socket(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The address of a socket has at most 107 bytes."""
+    folder = tmp_path / "temporary".ljust(130, "-")
+    folder.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    settings: Any = current_process()
+    monkeypatch.delitem(settings._config, "tempdir", raising=False)
+    LocalPool(1)
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(f"{util.get_temp_dir()}/listener-12345678")
+    assert tempfile.gettempdir() == str(folder)
 
 
 def test_ray_workers_import_the_modules_of_the_drivers_folder(

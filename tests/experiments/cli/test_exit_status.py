@@ -4,6 +4,7 @@ import io
 import os
 import re
 import signal
+import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,6 +16,7 @@ import pytest
 
 from reverie.envs.errors import Interrupted, RunError, UsageError
 from reverie.experiments.cli import main as cli
+from reverie.experiments.runs.console import CommandConsole
 from reverie.experiments.runs.run import Run
 from reverie.experiments.runs.runtime import interrupts
 from reverie.experiments.sessions.progress import Display
@@ -148,3 +150,32 @@ def test_an_ascii_locale_ends_no_command() -> None:
             cli.main(["train", "mfec", "--help"])
     assert b" ? " in output.getvalue(), "the sign before a standard error"
     assert output.getvalue().isascii()
+
+
+def test_no_file_gets_the_number_of_a_closed_standard_file(tmp_path: Path) -> None:
+    """As C's libraries print to these numbers; a service may be started with all three closed."""
+    code = (
+        "import os; from reverie.experiments.cli.main import exit_status\n"
+        "def run():\n"
+        "    with open('number', 'w') as file:\n"
+        "        file.write(str(file.fileno()))\n"
+        "        file.flush()\n"
+        "        os.write(2, b' from C')\n"
+        "    print('unseen')\n"
+        "    return 0\n"
+        "raise SystemExit(exit_status(run))"
+    )
+    command = ["sh", "-c", 'exec "$@" <&- >&- 2>&-', "sh", sys.executable, "-c", code]
+    assert subprocess.run(command, cwd=tmp_path).returncode == 0
+    assert int((tmp_path / "number").read_text()) > 2
+
+
+def test_a_table_that_is_not_read_ends_a_command_quietly() -> None:
+    """As ``reverie doctor``, whose table is printed by rich."""
+
+    def run() -> int:
+        CommandConsole().print("a table")
+        return 0
+
+    with unread_pipe():
+        assert cli.exit_status(run) == 128 + signal.SIGPIPE

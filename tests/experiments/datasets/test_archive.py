@@ -1,5 +1,8 @@
 """Archives: symbols come back, and a changed, foreign or half-written file is refused."""
 
+import json
+import os
+import zlib
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -99,6 +102,41 @@ def test_foreign_and_missing_files_are_refused(tmp_path: Path) -> None:
         Archive(tmp_path / "b")
     with pytest.raises(UsageError, match="cannot be read: Is a directory"):
         Archive(tmp_path)
+
+
+def test_a_pipe_is_refused_instead_of_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path / "pipe", Path("/dev/zero")):
+        with pytest.raises(UsageError, match="is no file; name an archive"):
+            Archive(path)
+
+
+@pytest.mark.parametrize(
+    ("settings", "match"),
+    [
+        ({"num_frames": 1 << 60}, "is truncated: it has 1 of 1,649"),
+        ({"num_frames": 29}, "cannot be decompressed"),
+        ({"batch_size": 1 << 50}, "a batch, and a frame of each env"),
+        ({"num_envs": 1 << 50}, "a batch, and a frame of each env"),
+        ({"shape": (0, 4)}, "a batch, and a frame of each env"),
+        ({"shape": (1 << 20, 1 << 20)}, "a batch, and a frame of each env"),
+    ],
+)
+def test_sizes_of_a_header_are_checked_before_memory_is_taken(
+    settings: dict[str, Any], match: str, tmp_path: Path
+) -> None:
+    path = written(tmp_path / "a")
+    first, *others = archive._chunks(path, path.read_bytes()[len(MAGIC) :])
+    changed = json.loads(zlib.decompress(first)) | settings
+    chunks = [zlib.compress(json.dumps(changed).encode()), *others]
+    path.write_bytes(MAGIC + b"".join(map(archive._chunk, chunks)))
+
+    def read() -> None:
+        found = Archive(path)
+        found.read(found.header.build())
+
+    with pytest.raises(UsageError, match=match):
+        read()
 
 
 def test_another_format_is_refused(tmp_path: Path) -> None:

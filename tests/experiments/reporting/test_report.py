@@ -395,7 +395,7 @@ def test_learning_curves_and_training_scores(tmp_path: Path) -> None:
     assert (result.score("evaluation"), result.score("training-mean")) == (5, 1)
     grid = curves_at([result], np.array([0.0, 1.0, 2.5, 300.0]))
     np.testing.assert_allclose(grid, [[np.nan, 1, 1.5, 0.99]])
-    result.episodes[:] = []
+    result = replace(result, episodes=result.episodes[:, :0])
     assert np.isnan(result.score("training-end"))
     assert np.isnan(result.score("training-mean"))
 

@@ -113,6 +113,50 @@ def test_nothing_is_written_through_a_name_of_somebody_else(
     assert other.read_text() == "precious"
 
 
+def test_a_link_in_the_place_of_what_is_replaced_is_replaced_itself(tmp_path: Path) -> None:
+    other, folder = tmp_path / "other", tmp_path / "run"
+    other.write_text("precious")
+    (folder / "figures").mkdir(parents=True)
+    (folder / "figures" / "learning_curve.png").symlink_to(other)
+    os.mkfifo(folder / "finished")
+    assert train(experiment(200), folder, OPTIONS).finished
+    assert other.read_text() == "precious"
+    assert (folder / "figures" / "learning_curve.png").read_bytes().startswith(b"\x89PNG")
+    assert (folder / "finished").read_text() == "200"
+
+
+def test_a_pipe_named_as_the_end_of_a_run_is_not_waited_for(tmp_path: Path) -> None:
+    train(experiment(200), tmp_path, OPTIONS)
+    (tmp_path / "finished").unlink()
+    os.mkfifo(tmp_path / "finished")
+    assert train(experiment(200), tmp_path, OPTIONS).finished
+    assert (tmp_path / "finished").read_text() == "200"
+
+
+@pytest.mark.parametrize("name", ["checkpoints", "figures", "videos"])
+def test_training_does_not_go_on_through_a_linked_folder(name: str, tmp_path: Path) -> None:
+    other, folder = tmp_path / "other", tmp_path / "run"
+    other.mkdir()
+    folder.mkdir()
+    (folder / name).symlink_to(other)
+    with pytest.raises(UsageError, match="is a link, and a run reads and writes only in its own"):
+        train(experiment(200), folder, OPTIONS)
+    assert not [*other.iterdir()]
+
+
+def test_a_grid_does_not_train_in_a_linked_run_folder(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    argv = "ablate ppo env:catch agent.network:mlp --total-timesteps 400 --seeds 1 --dry-run "
+    argv += f"--steps-per-second 9 --folder {tmp_path}/grid"
+    (tmp_path / "other").mkdir()
+    (tmp_path / "grid").mkdir()
+    assert main(argv.split()) == 0
+    (tmp_path / "grid" / "ppo-catch-s0-mlp").symlink_to(tmp_path / "other")
+    assert main(argv.split()) == 2
+    assert "is a link" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("mode", ["r", "a", "a+", "rb"])
 def test_only_regular_files_are_opened(mode: str, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("text")

@@ -1,235 +1,189 @@
-"""Run folders and recordings in which anything may be: every command that reads them ends well.
+"""Folders and files in which anything may be: every command that reads them ends well.
 
-A case mutates one or two files of a whole folder and runs a command on it. The command must end
-with status 0, 1 or 2, with a sentence if it is not 0, and must leave alone what is outside.
+A case mutates one or two files of a whole folder and runs a command on it (see `hostile_folders`).
+The command must end with status 0, 1 or 2, with a sentence if it is not 0, and must leave alone
+what is outside.
 """
 
 import json
 import os
-import random
 import shutil
-import signal
-import zipfile
-from collections.abc import Callable
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from hostile_folders import SECRET, InlinePool, Part, fault
 
 from reverie.experiments.cli.main import main
+from reverie.experiments.interchange.recorded_episodes import Episode
 
-SECRET, ENCODED = "SECRET" * 10, "U0VDUkVU"
-"""What is outside the folders, and its Base64."""
-SECONDS = 60
-VALUES: tuple[Any, ...] = (
-    None, True, 0, -1, 1, 2**31, 2**63, 2**64, 10**30, 0.5, -0.5, 1e300, "", "x", "=1+1", "\0",
-    "\ud800", "\x1b[31m", "../../other", "/etc/passwd", "<script>", "[a](b)", "x" * 10_000, [], {},
-    [[]], [None], {"class": "x"}, {"class": []}, [1, 2], [-1, -1, -1], "antigravity:A",
-)  # fmt: skip
-TEXTS: tuple[bytes, ...] = (
-    b"", b"[", b"[]", b"{}", b"null", b"NaN", b"\xff\xfe", b"[" * 100_000, b'{"a":' * 10_000,
-    b'{"format":6,"format":6}', b"9" * 10_000, b"1e999", b"\0" * 100, b'"\\ud800"',
-)  # fmt: skip
-RUN_COMMANDS = (
-    "runs {0}", "runs {0} --json", "runs {0} --tidy --yes", "report {0} --out {1}/report.html",
-    "compare {0}/run {0}/whole", "evaluate {0}/run --episodes 1 --device cpu --threads 1",
-    "evaluate {0} --episodes 1 --device cpu --threads 1", "export {0}/run {1}/x.safetensors",
-    "evaluate {0}/run --episodes 1 --video --device cpu --threads 1",
-    "play {0}/run --video {1}/a.gif --timesteps 2 --device cpu --threads 1",
-    "collect {0}/run --frames 40 --folder {1}/data --device cpu --threads 1",
-)  # fmt: skip
-DATA_COMMANDS = (
-    "data list {0}", "data show {0}/data", "data show {0}/data --html {1}/page.html",
-    "data replay {0}/data --threads 1", "data convert {0}/data {1}/data.hdf5",
-    "compress {0}/data --out {1}/data.reverie",
-    "pretrain predictor:tiny --data {0}/data --num-updates 1 --folder {1}/model --device cpu "
-    "--threads 1 --quiet",
-)  # fmt: skip
+from foreign_files import write_d4rl, write_dopamine, write_dreamer, write_minari
+
+HERE = "--device cpu --threads 1"
+TINY = "env:catch agent.network:mlp --total-timesteps 400 --num-envs 4 --agent.num-steps 16 "
+TINY += "--agent.num-minibatches 1"
+ABLATE = f"ablate ppo bonus:none,simhash {TINY} --seeds 1 --episodes 2 --no-video --folder"
+SWEEP = f"sweep ppo {TINY} --agent.gamma 0.9,0.99 --trials 2 --episodes 2 --folder"
+GALLERY = "gallery --models histogram,cts --updates 2 --quick --measure-minutes 0.02"
+CONVERT = tuple(
+    f"data convert {{0}}/{name} {{1}}/back"
+    for name in ("m-v0", "own-v0", "d4rl.hdf5", "own.hdf5", "dreamer", "dopamine")
+)
+PARTS = {
+    "runs": Part((
+        "runs {0}", "runs {0} --json", "runs {0} --tidy --yes", "report {0} --out {1}/report.html",
+        "compare {0}/run {0}/whole", f"evaluate {{0}}/run --episodes 1 {HERE}",
+        f"evaluate {{0}} --episodes 1 {HERE}", "export {0}/run {1}/x.safetensors",
+        f"evaluate {{0}}/run --episodes 1 --video {HERE}", "check {0}", "check {0} --repair",
+        f"play {{0}}/run --video {{1}}/a.gif --timesteps 2 {HERE}",
+        f"collect {{0}}/run --frames 40 --folder {{1}}/data {HERE}",
+        f"train ppo {TINY} {HERE} --quiet --total-timesteps 500 --folder {{0}}/run",
+        f"train ppo {TINY} {HERE} --quiet --init-from {{0}}/run --folder {{1}}/second",
+    ), "run"),
+    "data": Part((
+        "data list {0}", "data show {0}/data", "data show {0}/data --html {1}/page.html",
+        "data replay {0}/data --threads 1", "data convert {0}/data {1}/data.hdf5", "check {0}",
+        "data convert {0}/data {1}/data-v0 --to minari", "data convert {0}/data {1}/a.mp4",
+        "compress {0}/data --out {1}/data.reverie", "check {0}/data --repair",
+        "pretrain predictor:tiny --data {0}/data --num-updates 1 --folder {1}/model --quiet "
+        f"{HERE}",
+    ), "data"),
+    "grid": Part((
+        f"{ABLATE} {{0}}", f"{ABLATE} {{0}}", f"{ABLATE} {{0}} --dry-run --steps-per-second 9",
+        "report {0} --out {1}/report.html", "runs {0}", "check {0}",
+    )),
+    "sweep": Part((
+        f"{SWEEP} {{0}}", f"{SWEEP} {{0}}", f"{SWEEP} {{0}} --dry-run",
+        "report {0} --out {1}/report.html", "runs {0}", "check {0} --repair",
+    )),
+    "gallery": Part((
+        f"{GALLERY} --data {{0}}/frames --folder {{0}}/gallery",
+        f"{GALLERY} --data {{0}}/frames --folder {{0}}/gallery --dry-run", "runs {0}", "check {0}",
+    ), "gallery"),
+    "shared": Part((
+        "import {0}/run.safetensors --folder {1}/run", "import {0}/hub --folder {1}/run",
+        "import {0}/model.safetensors --folder {1}/run",
+    ), None),
+    "foreign": Part(CONVERT, None),
+    "coded": Part(("decompress {0}/data.reverie --out {1}/x.npz",)),
+}  # fmt: skip
+TRAINED = ("grid", "sweep", "gallery")
+"""Parts that take longer, as they are trained in several runs."""
+CASES = int(os.environ.get("REVERIE_HOSTILE_CASES", "60"))
+"""Cases of each part in the long test; 700 of each are over 5,000."""
+FIRST = int(os.environ.get("REVERIE_HOSTILE_FIRST", "0"))
+"""Seed of the first one."""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def inline_pools() -> Iterator[None]:
+    """Let grids train in this process, where their errors are seen."""
+    with pytest.MonkeyPatch.context() as patch:
+        for module in ("ablation.execution", "gallery.gallery"):
+            patch.setattr(f"reverie.experiments.{module}.LocalPool", InlinePool)
+        yield
+
+
+class Folders:
+    """A folder of each part, made when it is first asked for; ``outside`` is one of somebody."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        (root / "outside").mkdir()
+        (root / "outside" / "secret").write_text(SECRET)
+
+    def make(self, name: str) -> Path:
+        """Make the folder of a part, unless it is there, and return the root."""
+        if not (self.root / name).exists():
+            getattr(self, f"make_{name}")()
+        return self.root
+
+    def run(self, command: str) -> None:
+        assert main(command.format(self.root).split()) == 0, command
+
+    def make_runs(self) -> None:
+        runs = self.root / "runs"
+        self.run(f"train ppo {TINY} {HERE} --quiet --folder {{0}}/runs/run")
+        self.run("evaluate {0}/runs/run --episodes 2 --device cpu")
+        shutil.copytree(runs / "run", runs / "whole")
+        config = json.loads((runs / "run/config.json").read_text())
+        (runs / "whole/config.json").write_text(json.dumps(config | {"seed": 1}))
+        for part in ("videos/a.mp4", "figures/b.png"):
+            (runs / "run" / part).parent.mkdir(exist_ok=True)
+            (runs / "run" / part).write_bytes(b"\x89PNG")
+
+    def make_data(self) -> None:
+        self.run("collect random env:catch --frames 400 --num-envs 2 --folder {0}/data/data")
+
+    def make_grid(self) -> None:
+        self.run(f"{ABLATE} {{0}}/grid")
+
+    def make_sweep(self) -> None:
+        self.run(f"{SWEEP} {{0}}/sweep")
+
+    def make_gallery(self) -> None:
+        shutil.copytree(self.make("data") / "data/data", self.root / "gallery/frames")
+        self.run(f"{GALLERY} --data {{0}}/gallery/frames --folder {{0}}/gallery/gallery")
+
+    def make_shared(self) -> None:
+        self.make("data")
+        self.make("runs")
+        model = "pretrain density:histogram --data {0}/data/data --num-updates 1 --quiet --folder"
+        self.run(f"{model} {{0}}/model {HERE}")
+        self.run("export {0}/runs/run {0}/shared/run.safetensors")
+        self.run("export {0}/model {0}/shared/model.safetensors")
+        self.run("export {0}/runs/run --hugging-face {0}/shared/hub")
+
+    def make_coded(self) -> None:
+        (self.make("data") / "coded").mkdir()
+        self.run("compress {0}/data/data --out {0}/coded/data.reverie")
+
+    def make_foreign(self) -> None:
+        write_foreign(self.make("data") / "foreign")
+        self.run("data convert {0}/data/data {0}/foreign/own.hdf5")
+        self.run("data convert {0}/data/data {0}/foreign/own-v0 --to minari")
 
 
 @pytest.fixture(scope="module")
-def folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with two runs and one with a recording; ``outside`` is a folder of somebody."""
-    root = tmp_path_factory.mktemp("hostile")
-    train = "train ppo env:catch agent.network:mlp --total-timesteps 400 --num-envs 4 --device cpu"
-    flags = "--threads 1 --quiet --agent.num-steps 16 --agent.num-minibatches 1"
-    run, whole = root / "runs/run", root / "runs/whole"
-    assert main(f"{train} {flags} --folder {run}".split()) == 0
-    assert main(f"evaluate {run} --episodes 2 --device cpu".split()) == 0
-    shutil.copytree(run, whole)
-    config = json.loads((run / "config.json").read_text())
-    (whole / "config.json").write_text(json.dumps(config | {"seed": 1}))
-    for part in ("videos/a.mp4", "figures/b.png"):
-        (root / "runs/run" / part).parent.mkdir(exist_ok=True)
-        (root / "runs/run" / part).write_bytes(b"\x89PNG")
-    data = f"collect random env:catch --frames 400 --num-envs 2 --folder {root}/data/data"
-    assert main(data.split()) == 0
-    (root / "outside").mkdir()
-    (root / "outside" / "secret").write_text(SECRET)
-    return root
+def folders(tmp_path_factory: pytest.TempPathFactory, inline_pools: None) -> Folders:
+    return Folders(tmp_path_factory.mktemp("hostile"))
 
 
-def mutate(path: Path, rng: random.Random, outside: Path) -> str:
-    """Change a file, and return what was done to it."""
-    parsers = {".json": json_value, ".jsonl": json_line, ".npz": array}
-    kinds: list[Callable[[Path, random.Random], None]] = [truncate, flip, text]
-    if path.suffix in parsers:
-        kinds += [parsers[path.suffix]] * 6
-    places = {"link": lambda: path.symlink_to(outside / "secret"), "pipe": lambda: os.mkfifo(path),
-              "folder": lambda: path.mkdir(), "nothing": lambda: None,
-              "link to a folder": lambda: path.symlink_to(outside),
-              "link to itself": lambda: path.symlink_to(path)}  # fmt: skip
-    if rng.random() < 0.25:
-        kind = rng.choice([*places])
-        path.unlink()
-        places[kind]()
-        return f"{path.name}: {kind}"
-    change = rng.choice(kinds)
-    try:
-        change(path, rng)
-    except (ValueError, EOFError, zipfile.BadZipFile):  # it is damaged already
-        text(path, rng)
-    return f"{path.name}: {change.__name__}"
-
-
-def truncate(path: Path, rng: random.Random) -> None:
-    os.truncate(path, rng.randrange(path.stat().st_size + 1))
-
-
-def flip(path: Path, rng: random.Random) -> None:
-    data = bytearray(path.read_bytes())
-    for _ in range(min(len(data), rng.choice([1, 1, 8]))):
-        data[rng.randrange(len(data))] ^= 1 << rng.randrange(8)
-    path.write_bytes(data)
-
-
-def text(path: Path, rng: random.Random) -> None:
-    path.write_bytes(rng.choice(TEXTS))
-
-
-def hostile(value: Any, rng: random.Random) -> Any:
-    """Return a JSON value of which something is replaced, removed or repeated."""
-    if isinstance(value, dict | list) and value and rng.random() < 0.85:
-        keys = [*value] if isinstance(value, dict) else range(len(value))
-        key = rng.choice([*keys])
-        copied: Any = value.copy()
-        if rng.random() < 0.1:
-            del copied[key]
-        else:
-            copied[key] = hostile(value[key], rng)
-        return copied
-    return rng.choice(VALUES)
-
-
-def json_value(path: Path, rng: random.Random) -> None:
-    path.write_text(json.dumps(hostile(json.loads(path.read_text()), rng)))
-
-
-def json_line(path: Path, rng: random.Random) -> None:
-    lines = path.read_text().splitlines() or ["{}"]
-    i = rng.randrange(len(lines))
-    lines[i] = json.dumps(hostile(json.loads(lines[i]), rng))
-    path.write_text("\n".join(lines) + "\n")
-
-
-def array(path: Path, rng: random.Random) -> None:
-    """Change an array of an archive."""
-    with np.load(path) as archive:
-        arrays = dict(archive)
-    name = rng.choice([*arrays])
-    x = arrays[name]
-    changes: list[Callable[[], Any]] = [
-        lambda: x.astype(rng.choice(["f4", "f8", "i1", "i8", "u8", "?", "U3", "c8"])),
-        lambda: x[: rng.randrange(len(x))], lambda: x[:, None], lambda: np.zeros(()),
-        lambda: np.concatenate([x, x]), lambda: np.full_like(x, 200), lambda: -x.astype("i8") - 1,
-        lambda: np.full(x.shape, rng.choice([np.nan, np.inf, 1e300, -1.0])),
-        lambda: x[::-1], lambda: rng.choice([np.zeros, np.ones])(x.shape, x.dtype),
-        lambda: np.zeros((len(x), 0)),
+def write_foreign(folder: Path) -> None:
+    """Write recordings as other projects do."""
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    episodes = [
+        Episode(
+            rng.integers(0, 255, (n, 1, 10, 8), np.uint8), rng.integers(0, 3, n),
+            rng.random(n - 1), np.ones(n - 1, np.float32),
+        )
+        for n in (7, 12, 5)
     ]  # fmt: skip
-    arrays[name] = rng.choice(changes)()
-    if rng.random() < 0.1:
-        del arrays[name]
-    if rng.random() < 0.1:  # an array whose header lies
-        arrays = {k: v for k, v in arrays.items() if k != name}
-        np.savez(path, **arrays)
-        with zipfile.ZipFile(path, "a", zipfile.ZIP_DEFLATED) as file:
-            file.writestr(f"{name}.npy", b"\0" * 50_000_000)
-    else:
-        np.savez(path, **arrays)
+    write_dreamer(folder / "dreamer", episodes, version=3, per_file=2)
+    write_d4rl(folder / "d4rl.hdf5", episodes, next_observations=True)
+    write_minari(folder / "m-v0", episodes)
+    write_dopamine(folder / "dopamine", episodes, capacity=50)
 
 
-def too_slow(number: int, frame: Any) -> None:
-    raise AssertionError(f"it took more than {SECONDS} s")
+def check_cases(seeds: range, name: str, made: Folders, to: Path, capsys: Any) -> None:
+    root = made.make(name)
+    faults = [fault(seed, name, PARTS[name], root, to / str(seed), capsys) for seed in seeds]
+    assert not (found := [*filter(None, faults)]), "\n".join(found)
 
 
-def run_case(
-    seed: int, part: str, commands: tuple[str, ...], root: Path, to: Path
-) -> tuple[str, int, Path]:
-    """Mutate a copy of a folder, run a command on it, and return both, its status and its place."""
-    rng = random.Random(f"{part} {seed}")
-    shutil.copytree(root / part, to / part)
-    shutil.copytree(root / "outside", to / "outside")
-    (to / "out").mkdir()
-    target = to / part / ("run" if part == "runs" else "data")
-    done = []
-    for _ in range(rng.choice([1, 1, 1, 2])):
-        files = sorted(x for x in target.rglob("*") if x.is_file() and not x.is_symlink())
-        shallow = [x for x in files if x.suffix != "" and "blocks" not in x.parts]
-        done.append(mutate(rng.choice(shallow), rng, to / "outside"))
-    if rng.random() < 0.2 and part == "runs":
-        name = rng.choice(["figures/<img src=x>.png", "videos/](x) ![.mp4", "figures/" + "x" * 240 +
-                           ".png", "scores-=1+1.json", "figures/\x1b[31m.png"])  # fmt: skip
-        (target / name).symlink_to(to / "outside/secret")
-        done.append(name)
-    if rng.random() < 0.1 and part == "runs":
-        place = target / rng.choice(["figures", "videos", "checkpoints", "checkpoints/blocks"])
-        if place.exists():
-            shutil.rmtree(place)
-            place.symlink_to(to / "outside")
-            done.append(f"{place.name}: a link to a folder")
-    command = rng.choice(commands)
-    signal.signal(signal.SIGALRM, too_slow)
-    signal.alarm(SECONDS)
-    try:
-        status = main(command.format(to / part, to / "out").split())
-    finally:
-        signal.alarm(0)
-    return f"case {seed}: {command}; {', '.join(done)}", status, to
-
-
-def check_cases(
-    seeds: range, part: str, root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    commands = RUN_COMMANDS if part == "runs" else DATA_COMMANDS
-    capsys.readouterr()
-    for seed in seeds:
-        about, status, to = run_case(seed, part, commands, root, tmp_path / str(seed))
-        output = capsys.readouterr()
-        assert status in (0, 1, 2), about
-        assert status == 0 or output.err.strip() or "data replay" in about, about
-        assert "Traceback" not in output.err, about
-        assert "\x1b" not in output.out, about
-        written = [x.read_bytes() for x in (to / "out").rglob("*") if x.is_file()]
-        for content in (output.out.encode(), output.err.encode(), *written):
-            assert SECRET.encode() not in content, about
-            assert ENCODED.encode() not in content, about
-        assert [x.name for x in (to / "outside").iterdir()] == ["secret"], about
-        assert (to / "outside/secret").read_text() == SECRET, about
-        shutil.rmtree(to)
-
-
-@pytest.mark.parametrize("part", ["runs", "data"])
+@pytest.mark.parametrize("name", [name for name in PARTS if name not in TRAINED])
 def test_hostile_folders(
-    part: str, folders: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    name: str, folders: Folders, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    check_cases(range(15), part, folders, tmp_path, capsys)
+    check_cases(range(6), name, folders, tmp_path, capsys)
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("part", ["runs", "data"])
+@pytest.mark.parametrize("name", PARTS)
 def test_many_hostile_folders(
-    part: str, folders: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    name: str, folders: Folders, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    cases = int(os.environ.get("REVERIE_HOSTILE_CASES", "150"))
-    check_cases(range(cases), part, folders, tmp_path, capsys)
+    check_cases(range(FIRST, FIRST + CASES), name, folders, tmp_path, capsys)

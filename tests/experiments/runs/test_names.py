@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from reverie.experiments.runs.names import unique_names
+from reverie.experiments.runs.names import safe_name, unique_names
 
 
 @pytest.mark.parametrize(
@@ -32,3 +32,11 @@ def test_a_folder_named_by_its_last_part_alone_has_a_longer_name_where_that_is_t
     monkeypatch.chdir(tmp_path / "runs")
     names = unique_names([Path("copy-last")], taken=["copy-last"])
     assert names == {Path("copy-last"): "runs/copy-last"}
+
+
+@pytest.mark.parametrize("name", ["..", ".", "../../x", "/etc/x", ".hidden", "", "x" * 300, "a\nb"])
+def test_a_safe_name_is_one_part_of_a_path(name: str, tmp_path: Path) -> None:
+    found = safe_name(name or "x")
+    assert (tmp_path / found / "y").resolve().parent == tmp_path / found
+    assert found != name
+    assert safe_name("pong-s0_a=1.5.png") == "pong-s0_a=1.5.png"

@@ -28,12 +28,12 @@ from reverie.experiments.config.serialization import read_experiment
 from reverie.experiments.doctor import doctor
 from reverie.experiments.runs import blocks as blocks_module
 from reverie.experiments.runs import checkpoints as checkpoints_module
-from reverie.experiments.runs import random_state
 from reverie.experiments.runs.blocks import BLOCK_SIZE
 from reverie.experiments.runs.checkpoints import Checkpoints
 from reverie.experiments.runs.files import FORMAT, replacing
 from reverie.experiments.runs.folder_lock import locked
 from reverie.experiments.runs.run import Run
+from reverie.experiments.sessions import random_state
 from reverie.experiments.sessions.event_log import EventLog
 from reverie.experiments.sessions.throughput import without_machine_metrics
 from reverie.experiments.training.train import train

@@ -1,7 +1,10 @@
 """TensorBoard's events: rows, episodes and evaluations, once each, however a run is killed."""
 
+import os
+import time
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -64,6 +67,17 @@ def test_a_killed_run_has_the_events_of_an_uninterrupted_one(
     assert len(texts(run.folder)) == 1
 
 
+def test_names_in_bytes_that_are_no_text_are_logged(tmp_path: Path) -> None:
+    """Of an ASCII locale, in which é is two bytes without a meaning, and of no locale."""
+    names = [x.decode("ascii", "surrogateescape") for x in ("é".encode(), b"\xff")]
+    log = event_log.EventLog(tmp_path, dict(zip("ab", names, strict=True)))
+    log.on_start(0)
+    log.close()
+    (text,) = texts(tmp_path)
+    assert "|a|é|" in text
+    assert "|b|\ufffd|" in text
+
+
 def test_an_event_that_was_written_in_part_hides_no_other(whole: Run, tmp_path: Path) -> None:
     train(replace(CATCH, total_timesteps=240), tmp_path, LOGGED)
     with pytest.raises(Killed):
@@ -72,6 +86,25 @@ def test_an_event_that_was_written_in_part_hides_no_other(whole: Run, tmp_path: 
     newest.write_bytes(newest.read_bytes()[:-7])
     train(CATCH, tmp_path, LOGGED)
     assert scalars(tmp_path) == scalars(whole.folder)
+
+
+def test_a_clock_that_is_set_back_leaves_the_order_of_events(whole: Run, tmp_path: Path) -> None:
+    """A session whose clock was a day ahead is killed, and another one continues."""
+    day = 86_400.0
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(event_log, "time", SimpleNamespace(time=lambda: time.time() + day))
+        train(replace(CATCH, total_timesteps=240), tmp_path, LOGGED)
+        with pytest.raises(Killed):
+            train(CATCH, tmp_path, LOGGED, [Kill(400)])
+    for path in tmp_path.glob(event_log.PATTERN):
+        os.utime(path, (time.time() + day,) * 2)
+    train(CATCH, tmp_path, LOGGED)
+    assert scalars(tmp_path) == scalars(whole.folder)
+    board = EventAccumulator(str(tmp_path), size_guidance=SETTINGS).Reload()
+    for name in board.Tags()["scalars"]:
+        times = [event.wall_time for event in board.Scalars(name)]
+        assert times == sorted(times), name
+        assert times[-1] < time.time() + day + 60
 
 
 @pytest.mark.parametrize("agent", [DQN, SMALL_PPO], ids=["dqn", "ppo"])

@@ -171,6 +171,24 @@ def test_a_failure_of_the_tool_is_one_warning_and_the_run_goes_on(
     assert "\n" not in warnings[0]
 
 
+def test_media_that_are_links_are_not_tracked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names: list[str] = []
+
+    class Named(FakeTracker):
+        def log_file(self, path: Path, name: str, step: int) -> None:
+            names.append(name)
+
+    monkeypatch.setattr(tracking, "connect", lambda *args: Named([]))
+    (tmp_path / "run" / "videos").mkdir(parents=True)
+    (tmp_path / "secret").write_text("secret")
+    (tmp_path / "run" / "videos" / "a.mp4").symlink_to(tmp_path / "secret")
+    (tmp_path / "run" / "videos" / "b.mp4").write_text("film")
+    train(CATCH, tmp_path / "run", replace(OPTIONS, track="wandb"))
+    assert [name for name in names if name.endswith(".mp4")] == ["videos/b.mp4"]
+
+
 def test_a_missing_package_is_refused_before_training(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -90,6 +90,9 @@ def test_a_foreign_file_is_refused() -> None:
     refused("There is no file", Path("absent"))
     os.mkfifo("pipe")
     refused("There is no file", Path("pipe"))
+    os.mkdir("hub")
+    Path("hub/model.safetensors").symlink_to(FILE.resolve())
+    refused("is a link to another place", Path("hub"))
 
 
 def changed(edit: Callable[[dict[str, Any], dict[str, Tensor]], object], content: Content) -> None:
@@ -130,6 +133,8 @@ EDITS: dict[str, Callable[[dict[str, Any], dict[str, Tensor]], object]] = {
     "format 5": lambda about, x: about.update(format=5),
     "an older format": lambda about, x: about.pop("format"),
     "KeyError": lambda about, x: about.pop("plain"),
+    "its protocol is no text": lambda about, x: about.pop("protocol"),
+    "its model is no text": lambda about, x: about.update(model=[]),
     "cannot be built": lambda about, x: about["config"]["agent"]["network"].update(
         hidden=[1 << 24, 1 << 24]
     ),

@@ -26,7 +26,7 @@ from reverie.experiments.datasets.collect import collect
 from reverie.experiments.evaluation.trained_agent import load_trained
 from reverie.experiments.play.setup import load_setup
 from reverie.experiments.runs.files import read_json
-from reverie.experiments.runs.run import Run
+from reverie.experiments.runs.run import Run, find_runs
 from reverie.experiments.runs.state_checks import check_finite_state
 from reverie.experiments.sessions.options import PretrainOptions
 from reverie.experiments.sharing.exporting import export_run
@@ -246,5 +246,7 @@ def test_a_folder_for_hugging_face_has_a_card_and_is_imported() -> None:
     import_run(Path("hf"), Path("imported"))
     assert equal(*(shared_state(load(x, device="cpu")[1]) for x in ("run", "imported")))
     check_finite_state(Run("imported").checkpoints.load(), "state")
+    assert find_runs(Path()) == [Path("imported"), Path("run")], "and hf is no run"
+    assert cli.main(["check", "."]) == 0
     assert cli.main(argv) == 2
     assert cli.main([*argv, "file.safetensors"]) == 2

@@ -16,9 +16,9 @@ from reverie.experiments.config.experiment import Experiment
 from reverie.experiments.config.serialization import read_job
 from reverie.experiments.datasets.collect import collect
 from reverie.experiments.runs.run import Run
-from reverie.experiments.runs.session_clock import SessionClock
 from reverie.experiments.sessions import driver
 from reverie.experiments.sessions.options import PretrainOptions
+from reverie.experiments.sessions.session_clock import SessionClock
 from reverie.experiments.training.imagine import ImagineOptions, imagine
 from reverie.experiments.training.predictors import PredictorPretraining
 from reverie.experiments.training.pretrain import pretrain

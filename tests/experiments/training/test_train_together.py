@@ -23,8 +23,8 @@ from reverie.envs.maze import MazeConfig
 from reverie.envs.minatar import MinAtarConfig
 from reverie.experiments.config.experiment import Experiment
 from reverie.experiments.runs.run import Run
-from reverie.experiments.runs.session_clock import SessionClock
 from reverie.experiments.sessions.options import TrainOptions
+from reverie.experiments.sessions.session_clock import SessionClock
 from reverie.experiments.sessions.throughput import without_machine_metrics
 from reverie.experiments.training import logs
 from reverie.experiments.training.train import train
