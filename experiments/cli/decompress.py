@@ -13,6 +13,7 @@ from ..datasets.archive import SUFFIX, Archive
 from ..runs.files import replacing
 from ..runs.outputs import reporting_failure
 from ..runs.runtime import raising_interrupted
+from ..runs.terminal_text import plain
 from .compress import check_new, describe, load_density, progress_of
 
 
@@ -57,5 +58,5 @@ def run(argv: list[str]) -> int:
             path.parent.mkdir(parents=True, exist_ok=True)
             with replacing(path) as file:
                 np.savez_compressed(file, symbols=symbols.numpy(), levels=header.levels)
-    print(f"{path}: {describe(header)} decoded at {progress.rate}")
+    print(plain(f"{path}: {describe(header)} decoded at {progress.rate}"))
     return 0

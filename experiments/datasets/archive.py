@@ -85,7 +85,8 @@ class Header:
         check(self, "", at_least(1), "num_frames", "num_envs", "batch_size")
         check(self, "", within(2, 256), "levels")
         at_once = max(self.batch_size, self.num_envs)
-        if min(self.shape) < 1 or math.prod(self.shape) * at_once > MAX_SYMBOLS:
+        whole = all(type(n) is int and n > 0 for n in self.shape)  # True is no size
+        if not whole or math.prod(self.shape) * at_once > MAX_SYMBOLS:
             raise UsageError(
                 f"shape is {self.shape}, batch_size {self.batch_size} and num_envs "
                 f"{self.num_envs}; a batch, and a frame of each env, must have 1 to "

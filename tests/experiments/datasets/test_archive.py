@@ -119,6 +119,7 @@ def test_a_pipe_is_refused_instead_of_waited_for(tmp_path: Path) -> None:
         ({"batch_size": 1 << 50}, "a batch, and a frame of each env"),
         ({"num_envs": 1 << 50}, "a batch, and a frame of each env"),
         ({"shape": (0, 4)}, "a batch, and a frame of each env"),
+        ({"shape": (True, 4)}, "a batch, and a frame of each env"),
         ({"shape": (1 << 20, 1 << 20)}, "a batch, and a frame of each env"),
     ],
 )
