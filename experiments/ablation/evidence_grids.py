@@ -6,7 +6,7 @@ bonus is compared by its training, since a bonus stays in its action values, and
 learns in a model, since all end at the best score in as simple a game as Catch.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ..config.arguments import parse_known_flags
 from .ablate_options import AblateOptions
@@ -67,6 +67,8 @@ class Evidence:
     question: str
     argv: tuple[str, ...]
     """The arguments of ``reverie ablate``, without a folder."""
+    of_settings: bool = False
+    """Whether it compares settings of one agent, which have no privileged reference."""
 
     @property
     def cost(self) -> str:
@@ -94,7 +96,9 @@ EVIDENCE = {
         for rooms in (3, 4)
     },
     "minatar-keys": _evidence("remember: which key remembers?", MEMORY),
-    "mfec-settings": _evidence("remember: which settings, on Atari?", MEMORY_SETTINGS),
+    "mfec-settings": replace(
+        _evidence("remember: which settings, on Atari?", MEMORY_SETTINGS), of_settings=True
+    ),
     "minatar-bonuses": _evidence("count: and where reward is dense?", DENSE),
     "catch-dreams": _evidence("imagine: is the model good enough to learn in?", CATCH),
 }
