@@ -83,9 +83,9 @@ def test_only_changed_blocks_are_written(tmp_path: Path, monkeypatch: pytest.Mon
     checkpoints, written = Checkpoints(tmp_path), []
     write = replacing
 
-    def record(path: Path) -> Any:
+    def record(path: Path, **settings: bool) -> Any:
         written.append(path.name)
-        return write(path)
+        return write(path, **settings)
 
     for module in (checkpoints_module, blocks_module):
         monkeypatch.setattr(module, "replacing", record)
@@ -351,9 +351,9 @@ def test_provenance_lists_every_session(
         lambda: {"commit": "beef", "modified": False},
     )
     train(replace(CATCH, total_timesteps=300), tmp_path, verbose)
-    assert "not exact" not in capsys.readouterr().out
+    assert "not exact" not in capsys.readouterr().err
     train(CATCH, tmp_path, replace(verbose, precision="bf16"))
-    assert "not exact: precision was fp32 and is bf16." in capsys.readouterr().out
+    assert "not exact: precision was fp32 and is bf16." in capsys.readouterr().err
     provenance = json.loads(path.read_text())
     assert (provenance["commit"], provenance["modified"], provenance["precision"]) == (
         "beef",
