@@ -16,7 +16,7 @@ from durability import KINDS, SCENARIOS
 from reverie import PRESETS
 
 SCRIPT = Path(__file__).parents[2] / "durability.py"
-LONG = int(os.environ.get("REVERIE_TRIALS", "4"))
+LONG = int(os.environ.get("REVERIE_TRIALS", "2"))
 
 
 def try_out(scenarios: str, size: int, folder: Path, kinds: Iterable[str] = KINDS) -> None:
@@ -42,7 +42,7 @@ def test_no_command_loses_anything_by_a_fault(name: str, tmp_path: Path) -> None
     try_out(name, LONG, tmp_path)
 
 
-@pytest.mark.long
+@pytest.mark.results
 @pytest.mark.parametrize("pipeline", [1, 2])
 def test_a_killed_preset_ends_as_one_that_was_not(pipeline: int, tmp_path: Path) -> None:
     names = ",".join(f"{name}/{pipeline}" for name in PRESETS)
