@@ -71,7 +71,7 @@ PARTS = {
 }  # fmt: skip
 TRAINED = ("grid", "sweep", "gallery")
 """Parts that take longer, as they are trained in several runs."""
-CASES = int(os.environ.get("REVERIE_HOSTILE_CASES", "60"))
+CASES = int(os.environ.get("REVERIE_HOSTILE_CASES", "30"))
 """Cases of each part in the long test; 700 of each are over 5,000."""
 FIRST = int(os.environ.get("REVERIE_HOSTILE_FIRST", "0"))
 """Seed of the first one."""
