@@ -31,7 +31,7 @@ def part_name(part: Any) -> str:
     class, it is the one with the most settings in common. A class that is not registered has its
     own name.
     """
-    stored = str(part["class"]) if isinstance(part, dict) else class_name(type(part))
+    stored = str(part.get("class")) if isinstance(part, dict) else class_name(type(part))
     entries = [x for table in TABLES.values() for x in table.items() if class_name(x[1]) == stored]
     if len(entries) < 2:
         return entries[0][0] if entries else stored.rpartition(":")[2].removesuffix("Config")
@@ -92,7 +92,7 @@ def _parts(config: Any, path: str = "") -> Iterator[tuple[str, Any]]:
 def _settings(part: Any) -> Iterator[tuple[str, str]]:
     """Yield the classes and the other settings of a part by dotted path, as text."""
     for path, inner in _parts(part):
-        kind = inner["class"] if isinstance(inner, dict) else class_name(type(inner))
+        kind = str(inner.get("class")) if isinstance(inner, dict) else class_name(type(inner))
         yield f"{path}.class", kind
         for name, value in _fields(inner):
             if not is_dataclass(value) and not isinstance(value, dict):
@@ -101,7 +101,7 @@ def _settings(part: Any) -> Iterator[tuple[str, str]]:
 
 def _kind(part: Any) -> Any:
     """Return the class of a part; None if its JSON values name none that is registered."""
-    return registered_class(part["class"]) if isinstance(part, dict) else type(part)
+    return registered_class(part.get("class")) if isinstance(part, dict) else type(part)
 
 
 def _fields(part: Any) -> Iterator[tuple[str, Any]]:

@@ -10,7 +10,7 @@ from reverie.envs.catch import CatchConfig
 from reverie.experiments.config.experiment import Experiment
 from reverie.experiments.config.presets import PRESETS
 from reverie.experiments.config.registry import BONUSES
-from reverie.experiments.config.roles import references
+from reverie.experiments.config.roles import part_name, references
 from reverie.experiments.config.serialization import encode
 
 
@@ -36,3 +36,7 @@ def test_references_are_found_in_configs_and_in_stored_ones(
 def test_a_stored_part_that_is_not_registered_is_no_reference() -> None:
     stored = encode(PRESETS["dqn"]) | {"bonus": {"class": "elsewhere:OwnConfig", "scale": 1.0}}
     assert references(stored) == {}
+
+
+def test_a_stored_part_without_a_class_is_no_error() -> None:
+    assert part_name({"scale": 1.0}) == "None"
