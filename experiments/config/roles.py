@@ -10,6 +10,8 @@ from ...envs.errors import UsageError
 from .registry import TABLES, class_name, registered_class, resolve
 
 C = TypeVar("C")
+UNKNOWN = "unknown"
+"""Name of the class of a stored part that lacks it."""
 
 
 def roles(config: Any, prefix: str = "") -> Iterator[tuple[str, Mapping[str, Any]]]:
@@ -31,7 +33,7 @@ def part_name(part: Any) -> str:
     class, it is the one with the most settings in common. A class that is not registered has its
     own name.
     """
-    stored = str(part.get("class")) if isinstance(part, dict) else class_name(type(part))
+    stored = _class_of(part)
     entries = [x for table in TABLES.values() for x in table.items() if class_name(x[1]) == stored]
     if len(entries) < 2:
         return entries[0][0] if entries else stored.rpartition(":")[2].removesuffix("Config")
@@ -92,11 +94,15 @@ def _parts(config: Any, path: str = "") -> Iterator[tuple[str, Any]]:
 def _settings(part: Any) -> Iterator[tuple[str, str]]:
     """Yield the classes and the other settings of a part by dotted path, as text."""
     for path, inner in _parts(part):
-        kind = str(inner.get("class")) if isinstance(inner, dict) else class_name(type(inner))
-        yield f"{path}.class", kind
+        yield f"{path}.class", _class_of(inner)
         for name, value in _fields(inner):
             if not is_dataclass(value) and not isinstance(value, dict):
                 yield f"{path}.{name}", str(list(value) if isinstance(value, tuple) else value)
+
+
+def _class_of(part: Any) -> str:
+    """Return the name of the class of a part, or of its JSON values."""
+    return str(part.get("class", UNKNOWN)) if isinstance(part, dict) else class_name(type(part))
 
 
 def _kind(part: Any) -> Any:

@@ -9,7 +9,8 @@ from ...envs.errors import UsageError
 from ...world_models.state import without_buffers
 from ..config.experiment import Experiment
 from ..config.serialization import read_experiment
-from ..runs.run import Run, building, loading
+from ..runs.part_errors import building, loading
+from ..runs.run import Run
 from ..runs.runtime import pick_device
 from ..runs.state_checks import check_count, restore
 

@@ -107,6 +107,6 @@ def _read(path: Path) -> dict[str, Any]:
     try:
         return read_json(path)
     except UsageError as error:
-        if isinstance(error.__cause__, OSError) and error.__cause__.errno != errno.EFBIG:
+        if isinstance(error.__cause__, OSError) and error.__cause__.errno != errno.EOVERFLOW:
             raise error.__cause__ from None
         raise

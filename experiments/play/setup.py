@@ -15,7 +15,8 @@ from ...world_models.precision import FLOAT32
 from ..config.serialization import read_job
 from ..evaluation.trained_agent import load_trained
 from ..inspectors.learned_parts import HasArchive, PretrainedDensity, ShownArchive
-from ..runs.run import Run, loading
+from ..runs.part_errors import loading
+from ..runs.run import Run
 from ..training.densities import DensityPretraining
 from ..training.predictors import PredictorPretraining
 from ..training.pretrain import Pretraining, load_model

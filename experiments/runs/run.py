@@ -9,12 +9,12 @@ encoded JSON; ``config.experiment`` decodes it.
 import re
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from ...envs.atari.games import did_you_mean
-from ...envs.errors import Interrupted, RunError, UsageError
+from ...envs.errors import Interrupted, UsageError
 from .checkpoints import Checkpoints
 from .config_differences import config_differences
 from .files import (
@@ -274,32 +274,3 @@ def find_runs(folder: Path) -> list[Path]:
     if not runs:
         raise UsageError(f"{folder} holds no run: no config.json is in it or below it.")
     return runs
-
-
-@contextmanager
-def building(part: str) -> Iterator[None]:
-    """Turn an error of building a part, such as a lack of memory, into a UsageError."""
-    try:
-        yield
-    except (MemoryError, OverflowError, RuntimeError) as error:
-        raise UsageError(
-            f"The {part} cannot be built with these settings: {_first_line(error)}."
-        ) from error
-
-
-@contextmanager
-def loading(folder: Path) -> Iterator[None]:
-    """Turn an error of loading a checkpoint of another config or version into a UsageError."""
-    try:
-        yield
-    except (UsageError, RunError, OSError):
-        raise
-    except Exception as error:  # loading a wrong state may raise anything
-        raise UsageError(
-            f"The checkpoint in {folder} does not fit its config in this version "
-            f"({type(error).__name__}: {_first_line(error)}); it was left as it is."
-        ) from error
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")

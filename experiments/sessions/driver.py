@@ -23,14 +23,15 @@ from ..runs.config_differences import config_differences, flatten
 from ..runs.disk_errors import reporting_disk_errors
 from ..runs.files import read_own, sync_folder, write_file
 from ..runs.folder_lock import FolderLock, locked
+from ..runs.part_errors import loading
 from ..runs.provenance import command, provenance
-from ..runs.run import Run, loading
+from ..runs.run import Run
 from ..runs.runtime import Runtime, interrupts, pick_runtime
 from ..runs.state_checks import check_count, check_finite_state, restore
 from . import random_state
 from .callbacks import Callback, Row
 from .event_log import EventLog
-from .lost_replays import WITHOUT_REPLAY, announce_loss, load_state
+from .lost_replays import WITHOUT_REPLAY, load_state, loss_text
 from .options import RunOptions, TrainOptions
 from .processes import joined_ranks
 from .progress import Display
@@ -327,7 +328,7 @@ def opened(
         process.step, process.checkpoint, process.lock = step, state, held
         if is_lost:
             process.about["resume"] = WITHOUT_REPLAY
-            announce_loss(run.folder, f"{job.unit} {step:,}")
+            process.warn(loss_text(run.folder, f"{job.unit} {step:,}"))
         if ranks.first:
             if options.track:
                 display = [isinstance(x, Display) for x in process.callbacks].index(True)

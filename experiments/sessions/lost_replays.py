@@ -49,12 +49,11 @@ def load_state(checkpoints: Checkpoints, *, without_replay: bool) -> tuple[State
     return state, False
 
 
-def announce_loss(folder: Path, position: str) -> None:
-    """Tell the user, also of a quiet run, that a run continues without its replay."""
-    print(
+def loss_text(folder: Path, position: str) -> str:
+    """Return the sentences that a run continues without its replay."""
+    return (
         f"The replay of {folder} is lost. The run continues at {position} with an empty one, so "
-        "from here on it is not exact; its provenance, later scores and reports say so.",
-        file=sys.stderr,
+        "from here on it is not exact; its provenance, later scores and reports say so."
     )
 
 

@@ -41,9 +41,8 @@ class PeriodicEvaluation(Callback):
 
     def on_start(self, step: int) -> None:
         self.run.truncate_lines(FILE, step)
-        if (
-            self.run.last_line(FILE).get("step") == step
-        ):  # evaluated by a session that was killed after it
+        last = self.run.last_line(FILE)
+        if last.get("step") == step:  # evaluated by a session that was killed after it
             self.due = False
         self._evaluate_if_due(step)
 

@@ -27,7 +27,7 @@ from ..runs.checkpoints import Checkpoints
 from ..runs.config_differences import config_differences
 from ..runs.disk_errors import reporting_disk_errors
 from ..runs.files import WEIGHTS, check_format, make_folder, sync_folder, write_file, write_json
-from ..runs.run import building
+from ..runs.part_errors import building
 from ..runs.scores import Scores
 from ..runs.state_checks import check_count, restore
 from ..sessions.driver import FINISHED_FILE

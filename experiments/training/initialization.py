@@ -14,7 +14,8 @@ from ...envs.interface import Carry, EnvSpec, TimeStep, timestep_from_state
 from ..config.experiment import Experiment
 from ..config.serialization import encode, read_job
 from ..runs.config_differences import config_differences
-from ..runs.run import Run, loading
+from ..runs.part_errors import loading
+from ..runs.run import Run
 from ..runs.state_checks import check_count, restore
 from .densities import DensityPretraining
 from .pretrain import Pretraining

@@ -29,7 +29,8 @@ from ..datasets.batches import Batches
 from ..datasets.dataset import Recording, Split
 from ..datasets.writer import Manifest
 from ..runs.config_differences import config_differences
-from ..runs.run import Run, building, loading
+from ..runs.part_errors import building, loading
+from ..runs.run import Run
 from ..runs.runtime import Runtime, pick_device
 from ..runs.state_checks import check_count, restore
 from ..sessions import random_state

@@ -25,7 +25,8 @@ from ...envs.pipeline import join_states, split_state
 from ...envs.prng import Purpose
 from ..config.experiment import Experiment
 from ..evaluation.evaluate import evaluate
-from ..runs.run import Run, building
+from ..runs.part_errors import building
+from ..runs.run import Run
 from ..runs.runtime import Runtime
 from ..runs.scores import Scores
 from ..runs.state_checks import check_carry, check_count, check_types, restore

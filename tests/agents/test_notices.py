@@ -68,21 +68,24 @@ def test_an_agent_that_waits_for_an_end_says_so(
     assert error.count("No episode has ended in") == error.count("\n") == bool(expected)
 
 
-def test_it_says_nothing_where_episodes_end(capsys: pytest.CaptureFixture[str]) -> None:
-    for config in (WAITING, MFECConfig(capacity=100)):
-        envs = BatchedEnv(ScriptedEnv(200))
-        agent = config.build(envs.spec)
-        for t in islice(interact(envs, agent), 60):
-            agent.learn(t)
-    assert capsys.readouterr().err == ""
+MANY = replace(WAITING, learning_starts=4, buffer_size=30_000)
 
 
-def test_many_envs_have_time_to_end_an_episode(capsys: pytest.CaptureFixture[str]) -> None:
-    """Two timesteps of 6,000 envs are more than 10,000 agent steps."""
-    many = replace(WAITING, learning_starts=4, buffer_size=30_000)
-    for config in (many, MFECConfig(capacity=100)):
-        envs = BatchedEnv(EndlessEnv(6_000))
-        agent = config.build(envs.spec)
-        for t in islice(interact(envs, agent), 3):
-            agent.learn(t)
+@pytest.mark.parametrize(
+    ("env", "config", "timesteps"),
+    [
+        (ScriptedEnv(200), WAITING, 60),
+        (ScriptedEnv(200), MFECConfig(capacity=100), 60),
+        # Two timesteps of 6,000 envs are more than 10,000 agent steps.
+        (EndlessEnv(6_000), MANY, 3),
+        (EndlessEnv(6_000), MFECConfig(capacity=100), 3),
+    ],
+)
+def test_it_says_nothing_where_episodes_end_or_have_had_no_time_to(
+    env: Any, config: AgentConfig, timesteps: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    envs = BatchedEnv(env)
+    agent = config.build(envs.spec)
+    for t in islice(interact(envs, agent), timesteps):
+        agent.learn(t)
     assert capsys.readouterr().err == ""

@@ -39,4 +39,4 @@ def test_a_stored_part_that_is_not_registered_is_no_reference() -> None:
 
 
 def test_a_stored_part_without_a_class_is_no_error() -> None:
-    assert part_name({"scale": 1.0}) == "None"
+    assert part_name({"scale": 1.0}) == "unknown"

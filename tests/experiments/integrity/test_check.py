@@ -1,5 +1,6 @@
 """`reverie check`: every single damage of a run is found, and a repaired run goes on."""
 
+import errno
 import json
 import os
 import shutil
@@ -8,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from file_layer import Operation, Watcher, watching
 from killed_runs import CATCH, LOGGED
 
 from reverie import train
@@ -19,6 +21,7 @@ from reverie.experiments.runs import blocks as blocks_module
 from reverie.experiments.runs import packed_state
 from reverie.experiments.runs.checkpoints import Checkpoints
 from reverie.experiments.runs.folder_lock import locked
+from reverie.experiments.runs.json_values import MAX_BYTES
 from reverie.experiments.runs.packed_state import names_of_files
 from reverie.experiments.runs.run import Run
 
@@ -186,6 +189,33 @@ def test_the_tail_of_a_killed_process_is_kept_aside(
     assert all(b'{"step": 500, "fra' in path.read_bytes() for path in asides)
     assert not any("tfevents" in path.name for path in asides), "TensorBoard would read them"
     assert "foreign file" in capsys.readouterr().out
+
+
+class Unreadable(Watcher):
+    """A disk that gives no file's content for now."""
+
+    def before(self, operation: Operation) -> int | None:
+        if operation.name == "read":
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return None
+
+
+def test_files_that_a_disk_does_not_give_for_now_are_left(whole: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    shutil.copytree(whole, folder)
+    before = {path.name for path in folder.iterdir()}
+    with watching(folder, Unreadable()):
+        assert main(["check", str(folder), "--repair"]) == 1
+    assert {path.name for path in folder.iterdir()} == before, "no name was changed"
+    assert not check_folder(folder).damages
+
+
+def test_a_description_too_large_to_be_ours_is_set_aside(whole: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    shutil.copytree(whole, folder)
+    os.truncate(folder / "scores.json", MAX_BYTES + 1)
+    assert main(["check", str(folder), "--repair"]) == 0
+    assert (folder / "scores.json.unreadable").exists()
 
 
 def test_damaged_events_cost_no_other_event(whole: Path) -> None:
