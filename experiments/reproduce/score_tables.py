@@ -14,7 +14,7 @@ from ..evaluation.episodes import NUM_RECENT
 from ..recipes.constant_action_benchmark import ConstantActions
 from ..recipes.recipes import RECIPES
 from ..recipes.training_recipe import TrainingRecipe
-from ..reporting.committed import committed_results
+from ..reporting.committed import committed, committed_results
 from ..reporting.constant_actions import format_constant_action
 from ..reporting.published import published
 from ..runs.config_differences import flatten
@@ -195,7 +195,7 @@ def endurance_table() -> str:
 
 def durability_table() -> str:
     """Return how many failures, losses of power and kills the commands were tried with."""
-    (data,) = committed_results("durability")
+    (data,) = committed("trials/durability.json")
     kinds = ("power-loss", "single-faults", "kills", "problems")
     rows = [
         [name, *(f"{counts.get(kind, 0):,}" for kind in ("operations", "sites", *kinds))]

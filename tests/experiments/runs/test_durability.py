@@ -14,6 +14,7 @@ import pytest
 from durability import KINDS, SCENARIOS
 
 from reverie import PRESETS
+from reverie.experiments.reporting.committed import committed
 
 SCRIPT = Path(__file__).parents[2] / "durability.py"
 LONG = int(os.environ.get("REVERIE_TRIALS", "2"))
@@ -34,6 +35,15 @@ def try_out(scenarios: str, size: int, folder: Path, kinds: Iterable[str] = KIND
 
 def test_nothing_of_a_run_is_lost_by_a_fault(tmp_path: Path) -> None:
     try_out("train dqn", 3, tmp_path)
+
+
+def test_the_committed_trials_are_of_scenarios_and_broke_no_promise() -> None:
+    (data,) = committed("trials/durability.json")
+    assert data["scenarios"].keys() <= SCENARIOS.keys()
+    for kind in KINDS:
+        assert f"{kind}=N" in data["command"]
+        assert all(counts[kind] > 0 for counts in data["scenarios"].values())
+    assert not any(counts["problems"] for counts in data["scenarios"].values())
 
 
 @pytest.mark.long
