@@ -121,13 +121,19 @@ def socket_address(address: str) -> str:
     return address.replace("http", "ws").replace("/?", "/play?")
 
 
-OVERFLOWING = """() => [...document.querySelectorAll('body *:not(svg *)')].filter((node) => {
+OVERFLOWING = """async () => {
+const frame = () => new Promise(requestAnimationFrame);
+await frame(); await frame();
+return [...document.querySelectorAll('body *:not(svg *)')].filter((node) => {
   const { left, right, width } = node.getBoundingClientRect();
   const block = getComputedStyle(node).display !== 'inline';
   const wide = block && node.scrollWidth > node.clientWidth + 1;
   return width && (wide || left < -0.5 || right > innerWidth + 0.5);
-}).map((node) => `${node.tagName} ${node.id} ${node.scrollWidth} ${node.clientWidth}`)"""
-"""Returns the elements that are wider than the window, or than their box."""
+}).map((node) => `${node.tagName} ${node.id} ${node.scrollWidth} ${node.clientWidth}`); }"""
+"""Returns the elements that are wider than the window, or than their box.
+
+The page sizes its pictures in the frame after a change of its own size, so two frames pass first.
+"""
 
 
 class Page:
