@@ -16,6 +16,8 @@ from .key_storage import grown
 from .knn import KNNIndex, SearchResult
 
 Encode = Callable[[UInt8[Tensor, "B K H W"]], Float[Tensor, "B D"]]
+MIN_ROWS = 4096
+"""Rows of the smallest table, if its capacity is not smaller."""
 
 
 class NeighborTables:
@@ -231,15 +233,21 @@ class NeighborTables:
         """Return indices for new keys: unused rows, then those of the least recent visits."""
         old_size = self.sizes[action]
         size = self.sizes[action] = min(old_size + count, self.capacity)
-        num_rows = self.keys.num_rows
-        if size > num_rows:
-            self._grow(min(max(2 * num_rows, size, 4096), self.capacity))
+        self._grow_to(size)
         unused = torch.arange(old_size, size, device=self.last_visits.device)
         visits = self.last_visits[action, :old_size]
         evicted = visits.topk(count - len(unused), largest=False).indices
         return torch.cat([unused, evicted])
 
-    def _grow(self, num_rows: int) -> None:
+    def _grow_to(self, size: int) -> None:
+        """Allocate rows for ``size`` keys per action: a power of two, up to the capacity.
+
+        Their number depends on the size alone, so a restored table lies in memory as the saved one
+        does: products with a single query are rounded by the keys' alignment.
+        """
+        if size <= self.keys.num_rows:
+            return
+        num_rows = max(size, min(max(1 << (size - 1).bit_length(), MIN_ROWS), self.capacity))
         self.keys.grow(num_rows)
         for name in self.columns:
             setattr(self, name, grown(getattr(self, name), num_rows))
@@ -263,8 +271,7 @@ class NeighborTables:
         keys = state["keys"].get("full", state["keys"].get("upper"))
         if any([*map(len, x)] != self.sizes for x in [keys, *(state[x] for x in self.columns)]):
             raise ValueError("its tables have columns of different lengths")
-        if max(self.sizes) > self.keys.num_rows:
-            self._grow(max(self.sizes))
+        self._grow_to(max(self.sizes))
         self.keys.load_state_dict(state["keys"])
         self.keys.split_if_large(self.sizes)
         for name in self.columns:

@@ -279,6 +279,20 @@ def test_a_state_is_restored_exactly(
     assert bool(a.keys.halves) == (min_split_keys == 1)
 
 
+def test_a_restored_table_rounds_the_distances_of_one_query_as_before() -> None:
+    """Products with a single query are rounded by where the keys lie in memory."""
+    generator = torch.Generator().manual_seed(0)
+    for count in (*range(40, 60), 5000):
+        a, b = (NeighborTables(2, 16, capacity=9999, num_neighbors=3) for _ in range(2))
+        for start in range(0, count, 37):
+            keys = torch.randn(min(37, count - start), 16, generator=generator)
+            a.update(1, keys, start + torch.arange(len(keys)), keys[:, 0])
+        b.load_state_dict(a.state_dict())
+        query = torch.randn(1, 16, generator=generator)
+        (distances, _), (restored, _) = a.search(query), b.search(query)
+        assert torch.equal(distances, restored)
+
+
 @pytest.mark.parametrize("min_split_keys", [1, 10**9])
 def test_the_keys_that_stay_are_those_visited_last(
     min_split_keys: int, monkeypatch: pytest.MonkeyPatch
