@@ -135,6 +135,27 @@ def episodic_table() -> str:
     )
 
 
+def numpy_mfec_table() -> str:
+    """Return how often MFEC acts differently from a numpy version of its algorithm."""
+    (data,) = committed("trials/numpy-mfec.json")
+    rows = [
+        [
+            str(row["seed"]),
+            f"{data['steps']:,}",
+            f"{row['differing_actions']:,}",
+            f"{len(row['scores'])}",
+            format_number(statistics.fmean(row["scores"][-10:])),
+        ]
+        for row in data["seeds"]
+    ]
+    return markdown_table(
+        "seed | agent steps | actions that differ | games | mean score of the last ten",
+        rows,
+        "Q*bert, one env, each game from the same start, frames of one observation, random numbers "
+        f"as the agent draws them (`{data['command']}`).",
+    )
+
+
 def mazes_table() -> str:
     """Return a row per planner and seed: returns in held-out mazes, and where it replans."""
     rows, footnotes = [], Footnotes()
@@ -166,51 +187,6 @@ def mazes_table() -> str:
         "| plans made at junctions (by chance), p | command",
         rows,
         footnotes.lines,
-    )
-
-
-def endurance_table() -> str:
-    """Return the growth of memory and the slowdown of long runs, and the number of kills."""
-    (soak,), (storm,) = committed_results("soak"), committed_results("kill-storm")
-    rows = [
-        [
-            name,
-            f"{run['minutes']:.0f}",
-            f"{run['megabytes_per_minute']:+.2f} MB",
-            f"{run['slowdown']:+.1%}",
-            " to ".join(map(str, run["open_files"])),
-        ]
-        for name, run in soak["runs"].items()
-    ]
-    minute = next(iter(soak["runs"].values()))["from_minute"]
-    return markdown_table(
-        "agent | minutes of training | growth of memory per minute | slowdown | open files",
-        rows,
-        f"From minute {minute:g} on; the growth is a fit by least squares, the slowdown compares "
-        f"the halves (`{soak['command']}`).",
-        f"A run that was killed {storm['kills']} times at random moments, also while it wrote "
-        f"checkpoints, ended bit for bit as an uninterrupted one (`{storm['command']}`).",
-    )
-
-
-def durability_table() -> str:
-    """Return how many failures, losses of power and kills the commands were tried with."""
-    (data,) = committed("trials/durability.json")
-    kinds = ("power-loss", "single-faults", "kills", "problems")
-    rows = [
-        [name, *(f"{counts.get(kind, 0):,}" for kind in ("operations", "sites", *kinds))]
-        for name, counts in data["scenarios"].items()
-    ]
-    total = {kind: sum(x.get(kind, 0) for x in data["scenarios"].values()) for kind in kinds}
-    rows.append(["all", "", "", *(f"{total[kind]:,}" for kind in kinds)])
-    return markdown_table(
-        "command | operations on files | their places in the code | losses of power "
-        "| failing operations | kills | broken promises",
-        rows,
-        "A failing operation ends with an error (EIO, ENOSPC, EACCES, EMFILE, ENOMEM) once or from "
-        "then on, or is a short write. After a loss of power, any part of what was not synced is "
-        "on the disk. The promises: no traceback, no complete checkpoint lost, and the same "
-        f"command, repeated, ends as if nothing had failed (`{data['command']}`).",
     )
 
 

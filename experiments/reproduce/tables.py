@@ -28,13 +28,8 @@ from .markdown import Footnotes, markdown_table
 from .prediction_tables import dreams_table, imagined_rounds_table, predictors_table
 from .reruns import BENCH_RERUNS
 from .result_figures import figure_files
-from .score_tables import (
-    durability_table,
-    endurance_table,
-    episodic_table,
-    mazes_table,
-    scores_table,
-)
+from .score_tables import episodic_table, mazes_table, numpy_mfec_table, scores_table
+from .trust_tables import durability_table, endurance_table, hostile_folders_table
 
 DOCUMENTS = (
     *("README.md", "docs/concepts/latent_models.md", "docs/concepts/roles.md"),
@@ -223,6 +218,7 @@ def sprites_table() -> str:
 TABLES: dict[str, Callable[[], str]] = {
     "scores": scores_table,
     "episodic": episodic_table,
+    "numpy-mfec": numpy_mfec_table,
     "ablations": ablations_table,
     "published": published_table,
     "races": races_table,
@@ -242,6 +238,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "endurance": endurance_table,
     "go-explore": go_explore_table,
     "durability": durability_table,
+    "hostile-folders": hostile_folders_table,
     "verdict-errors": verdict_errors_table,
     "sb3-exploration": sb3_exploration_table,
     "sprites": sprites_table,

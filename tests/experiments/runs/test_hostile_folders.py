@@ -18,6 +18,8 @@ from hostile_folders import SECRET, InlinePool, Part, fault
 
 from reverie.experiments.cli.main import main
 from reverie.experiments.interchange.recorded_episodes import Episode
+from reverie.experiments.reporting.committed import process_provenance
+from reverie.experiments.runs.files import write_json
 
 from foreign_files import write_d4rl, write_dopamine, write_dreamer, write_minari
 
@@ -75,6 +77,8 @@ CASES = int(os.environ.get("REVERIE_HOSTILE_CASES", "30"))
 """Cases of each part in the long test; 700 of each are over 5,000."""
 FIRST = int(os.environ.get("REVERIE_HOSTILE_FIRST", "0"))
 """Seed of the first one."""
+OUT = os.environ.get("REVERIE_HOSTILE_OUT")
+"""A JSON file, into which the long test writes how many cases it tried."""
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -168,17 +172,28 @@ def write_foreign(folder: Path) -> None:
     write_dopamine(folder / "dopamine", episodes, capacity=50)
 
 
-def check_cases(seeds: range, name: str, made: Folders, to: Path, capsys: Any) -> None:
+def faults(seeds: range, name: str, made: Folders, to: Path, capsys: Any) -> list[str]:
     root = made.make(name)
-    faults = [fault(seed, name, PARTS[name], root, to / str(seed), capsys) for seed in seeds]
-    assert not (found := [*filter(None, faults)]), "\n".join(found)
+    found = [fault(seed, name, PARTS[name], root, to / str(seed), capsys) for seed in seeds]
+    return [*filter(None, found)]
+
+
+def record(path: Path, name: str, problems: int) -> None:
+    """Add the cases of a part to a committed result."""
+    result = json.loads(path.read_text()) if path.exists() else {"parts": {}}
+    part = {"commands": len({*PARTS[name].commands}), "cases": CASES, "problems": problems}
+    command = "REVERIE_HOSTILE_CASES=N pytest -m long -k many_hostile"
+    result |= {"name": path.stem, "kind": "hostile-folders", "command": command}
+    result |= {"parts": result["parts"] | {name: part}, "provenance": process_provenance()}
+    write_json(path, result)
 
 
 @pytest.mark.parametrize("name", [name for name in PARTS if name not in TRAINED])
 def test_hostile_folders(
     name: str, folders: Folders, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    check_cases(range(6), name, folders, tmp_path, capsys)
+    found = faults(range(6), name, folders, tmp_path, capsys)
+    assert not found, "\n".join(found)
 
 
 @pytest.mark.long
@@ -186,4 +201,7 @@ def test_hostile_folders(
 def test_many_hostile_folders(
     name: str, folders: Folders, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    check_cases(range(FIRST, FIRST + CASES), name, folders, tmp_path, capsys)
+    found = faults(range(FIRST, FIRST + CASES), name, folders, tmp_path, capsys)
+    if OUT:
+        record(Path(OUT), name, len(found))
+    assert not found, "\n".join(found)
