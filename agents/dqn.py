@@ -11,12 +11,13 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 from torch import Tensor, nn
 from torch.nn import functional
 
 from ..envs import prng
 from ..envs.checks import above, at_least, check, within
+from ..envs.errors import UsageError
 from ..envs.interface import Carry, EnvSpec, Metrics, TimeStep, Transition
 from ..world_models.precision import (
     FLOAT32,
@@ -30,6 +31,7 @@ from .networks import AutoConfig, NetworkConfig
 from .notices import Notice
 from .output_networks import QNetwork, inference_copy
 from .policies import epsilon_greedy
+from .random_shift import shift_batch
 from .replay import Batch, Replay
 from .returns import double_q_targets, learning_reward, q_targets
 from .schedules import Ratio, linear
@@ -75,6 +77,9 @@ class DQNConfig(AgentConfig):
     """Transitions per update."""
     target_network_frequency: int = 10_000
     """Steps between copies into the target network, rounded to a whole number of updates."""
+    random_shift: int = 0
+    """Pixels by which the images of an update are shifted at most, each at random, as data
+    augmentation (Kostrikov et al. 2020: 4); 0 for none."""
     learning_rate: float = 6.25e-5
     """Of Adam, with epsilon 1.5e-4 (Hessel et al. 2018, table 1)."""
     max_grad_norm: float = 10.0
@@ -85,7 +90,7 @@ class DQNConfig(AgentConfig):
     def __post_init__(self) -> None:
         check(self, "agent", at_least(1), "n_step", "exploration_steps", "batch_size")
         check(self, "agent", at_least(1), "target_network_frequency")
-        check(self, "agent", at_least(0), "learning_starts")
+        check(self, "agent", at_least(0), "learning_starts", "random_shift")
         check(self, "agent", within(0, 1), "monte_carlo_weight", "gamma", "end_epsilon")
         check(self, "agent", above(0), "replay_ratio", "learning_rate", "max_grad_norm")
         check(self, "agent", above(0), "reward_clip", "total_clip")
@@ -107,7 +112,8 @@ class DQNConfig(AgentConfig):
 class DQN(HasState):
     """Epsilon-greedy agent that learns Q-values off-policy, from a replay buffer of all envs.
 
-    Raises UsageError if buffer_size is too small for the envs or too large for the memory.
+    Raises UsageError if buffer_size is too small for the envs or too large for the memory, or
+    random_shift too large for the images.
     """
 
     STATE: ClassVar[tuple[str, ...]] = (
@@ -125,6 +131,12 @@ class DQN(HasState):
         precision: Precision = FLOAT32,
     ) -> None:
         self.config, self.spec, self.seed, self.device = config, spec, seed, torch.device(device)
+        height, width = spec.obs_shape[1:]
+        if 2 * config.random_shift >= min(height, width):
+            raise UsageError(
+                f"agent.random_shift is {config.random_shift}, too much for observations of "
+                f"{height}x{width} pixels; it must be less than half of either side, or 0."
+            )
         with prng.seeded(seed):
             self.q_network = self.build_network(precision).to(device)
         self.target_network = copy.deepcopy(self.q_network).requires_grad_(False)
@@ -229,8 +241,15 @@ class DQN(HasState):
             self.target_network.load_state_dict(self.q_network.state_dict())
             self.target_inference.refresh()
 
+    def shift_rng(self, index: Int64[Tensor, " B"]) -> Int64[Tensor, " B"]:
+        """Return the keys of the random shifts of these transitions in the current update."""
+        seed = prng.fold_in(self.seed, self.schedule.count)
+        return prng.keys(seed, prng.Purpose.TRANSITION, index.cpu())
+
     def _backward(self, batch_size: int) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
         batch = self.replay.sample(batch_size).to(self.device)
+        if self.config.random_shift:
+            batch = shift_batch(batch, self.config.random_shift, self.shift_rng(batch.index))
         with shared_autocast_cache(self.device):
             loss, q_value = (x.mean() for x in self._loss(batch))
         self.optimizer.zero_grad()
@@ -261,7 +280,8 @@ class DQN(HasState):
         """
         target = self.target_inference.network(batch.next_obs)
         if self.config.double_q:
-            online = self.q_network(batch.next_obs)
+            # Copied at every update, both networks have the same weights.
+            online = target if self.updates_per_copy == 1 else self.q_network(batch.next_obs)
             td_target = double_q_targets(batch.reward, batch.discount, online, target)
         else:
             td_target = q_targets(batch.reward, batch.discount, target)

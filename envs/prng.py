@@ -92,6 +92,8 @@ class Purpose(IntEnum):
     """Which heads learn from a transition."""
     NOISE = 0x501
     """The noise of the heads' targets of a transition."""
+    SHIFT = 0x502
+    """The random shifts of a transition's images in an update."""
 
 
 def _signed(x: int) -> int:

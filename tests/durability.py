@@ -36,6 +36,7 @@ from forked_commands import Outcome, preload, run
 from killed_runs import scalars
 from volume import Recorder, crashes
 
+from reverie import PRESETS
 from reverie.experiments.config.config_text import config_text
 from reverie.experiments.reporting.committed import process_provenance
 from reverie.experiments.runs import blocks, packed_state
@@ -45,7 +46,7 @@ from reverie.experiments.sessions.throughput import without_machine_metrics
 
 from trajectories import shortened
 
-SMALL_BLOCK, PRESETS_BLOCK = 1 << 12, 1 << 18
+SMALL_BLOCK, PRESETS_BLOCK = 1 << 12, 1 << 20
 FLAGS = "--device cpu --threads 1 --quiet"
 OFTEN = f"{FLAGS} --checkpoint-minutes 0"
 CATCH = "env:catch --env.rows 5 --env.columns 4"
@@ -428,7 +429,7 @@ def preset_scenario(name: str, pipeline: int, folder: Path) -> Scenario:
     path.write_text(config_text({"preset": name}, shortened(name)))
     return Scenario(
         f"train --config {path} --pipeline {pipeline} --random-play-seconds 0 --log-every 50 "
-        f"--checkpoint-minutes 0.003 {FLAGS} --folder {{0}}/run"
+        f"--checkpoint-minutes 0.005 {FLAGS} --folder {{0}}/run"
     )
 
 
@@ -446,13 +447,22 @@ def main() -> int:
     parser.add_argument(
         "kinds", nargs="+", help=f"KIND=N, trials of each scenario; kinds: {', '.join(KINDS)}"
     )
-    parser.add_argument("--scenarios", help="separated by commas; also PRESET/PIPELINE")
+    parser.add_argument(
+        "--scenarios", help="separated by commas; also PRESET/PIPELINE, or presets for all"
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--folder", type=Path, default=Path("/dev/shm/reverie-durability"))
-    parser.add_argument("--out", type=Path, help="JSON with the numbers of trials and problems")
+    parser.add_argument(
+        "--out", type=Path, help="JSON with the numbers of trials; scenarios in it are not repeated"
+    )
     flags = parser.parse_args()
     names = flags.scenarios.split(",") if flags.scenarios else [*SCENARIOS]
+    if names == ["presets"]:
+        names = [f"{name}/{pipeline}" for name in PRESETS for pipeline in (1, 2)]
     counts: dict[str, dict[str, int]] = {}
+    if flags.out and flags.out.exists():
+        counts = json.loads(flags.out.read_text())["scenarios"]
+        names = [name for name in names if name not in counts]
     logging.getLogger("tensorboard").setLevel(logging.ERROR)
     for name in names:
         set_block_size(SMALL_BLOCK if name in SCENARIOS else PRESETS_BLOCK)

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from ...envs.interface import Metrics, Transition
 from ..dqn import DQN
+from ..random_shift import shift_batch
 from ..returns import learning_reward
 from .gradient_steps import GradientSteps
 from .interface import SeedAgent
@@ -69,6 +70,10 @@ class DQNSeeds(SeedAgent[DQN]):
         """Make one gradient step for some seeds; return each one's loss and mean Q-value."""
         config = self.rows.config
         batch = self.replay.gather(self.replay.sample_ranks(config.batch_size, seeds, sizes))
+        if config.random_shift:
+            parts = zip(seeds, batch.index.chunk(len(seeds)), strict=True)
+            rng = torch.cat([self.agents[seed].shift_rng(index) for seed, index in parts])
+            batch = shift_batch(batch, config.random_shift, rng)
         self.active.positions = list(seeds)
         losses, q_values = (x.view(len(seeds), -1).mean(1) for x in self.rows.loss(batch))
         self.active.positions = list(range(len(self.agents)))

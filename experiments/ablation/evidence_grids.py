@@ -36,11 +36,22 @@ MEMORY = (
     "--agent.fit-after 10000 --agent.fit-updates 2000 --num-envs 16 --total-timesteps 100000 "
     "--seeds 12 --episodes 30 --no-video --device cpu --precision fp32"
 )
+SHORT_DQN = "monte-carlo-weight=0+learning-starts=2000+exploration-steps=20000+buffer-size=100000"
+DRQ = (
+    "monte-carlo-weight=0+dueling+n-step=10+end-epsilon=0.01+exploration-steps=5000"
+    "+buffer-size=100000+learning-starts=1600+replay-ratio=1+target-network-frequency=1"
+    "+learning-rate=1e-4"
+)
 MEMORY_SETTINGS = (
     "mfec --games ms_pacman agent:mfec,mfec+gamma=0.99,mfec+store-at-lost-life,"
     "mfec+gamma=0.99+store-at-lost-life "
     "--env.protocol.stack 4 --env.protocol.life-loss --total-timesteps 300000 --seeds 5 "
     "--episodes 30 --no-video --device cpu --precision fp32"
+)
+DQN_SETTINGS = (
+    f"dqn-short --games ms_pacman agent:dqn+{SHORT_DQN},dqn+{DRQ},dqn+{DRQ}+random-shift=4 "
+    "--num-envs 4 --total-timesteps 100000 --seeds 5 --episodes 30 --no-video --device cpu "
+    "--precision bf16"
 )
 DENSE = (
     "dqn-minatar --games breakout,asterix bonus:none,pseudo-count,simhash,surprise,true-counts "
@@ -98,6 +109,9 @@ EVIDENCE = {
     "minatar-keys": _evidence("remember: which key remembers?", MEMORY),
     "mfec-settings": replace(
         _evidence("remember: which settings, on Atari?", MEMORY_SETTINGS), of_settings=True
+    ),
+    "dqn-settings": replace(
+        _evidence("baseline: which settings, in 100,000 steps?", DQN_SETTINGS), of_settings=True
     ),
     "minatar-bonuses": _evidence("count: and where reward is dense?", DENSE),
     "catch-dreams": _evidence("imagine: is the model good enough to learn in?", CATCH),

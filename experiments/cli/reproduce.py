@@ -58,12 +58,19 @@ def run(argv: list[str]) -> int:
 
 
 def _recipes() -> str:
-    """Return a table of the recipes: their cost, and whether the result is there."""
-    rows = [("recipe", "cost", "result")]
-    costs = {name: (x.cost, RESULTS / f"{name}.json") for name, x in RECIPES.items()}
-    costs |= {name: (x.cost, ablations_file(name)) for name, x in EVIDENCE.items()}
-    for name, (cost, path) in costs.items():
-        rows.append((name, cost, "there" if path.exists() else "not yet"))
-    example = f"Example: reverie reproduce {next(iter(RECIPES))}"
-    grids = f"reverie reproduce {ALL_EVIDENCE} runs all grids: {', '.join(EVIDENCE)}."
-    return f"{table(rows)}\n\n{example}\n{paragraph(grids)}"
+    """Return tables of the recipes and the grids: their cost, and whether the result is there."""
+    recipes = [("recipe", "cost", "result")]
+    for name, recipe in RECIPES.items():
+        recipes.append((name, recipe.cost, _whether_there(RESULTS / f"{name}.json")))
+    grids = [("grid", "question", "cost", "result")]
+    for name, grid in EVIDENCE.items():
+        grids.append((name, grid.question, grid.cost, _whether_there(ablations_file(name))))
+    examples = (
+        f"Example: reverie reproduce {next(iter(RECIPES))}; "
+        f"reverie reproduce {ALL_EVIDENCE} runs all grids."
+    )
+    return f"{table(recipes)}\n\n{table(grids)}\n\n{paragraph(examples)}"
+
+
+def _whether_there(result: Path) -> str:
+    return "there" if result.exists() else "not yet"

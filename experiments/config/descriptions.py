@@ -137,6 +137,10 @@ DESCRIPTIONS: dict[str, Description] = {
         "DQN for 100,000 steps, with a schedule and a replay buffer to match.",
         "Kaiser et al. 2020, Model-Based Reinforcement Learning for Atari (the protocol)",
     ),
+    "drq": Description(
+        "DQN for 100,000 steps with an update at each, n-step targets and randomly shifted images.",
+        "Kostrikov et al. 2020, Image Augmentation Is All You Need; Agarwal et al. 2021 (epsilon)",
+    ),
     "dyna": Description(
         "DQN that learns in the dreams of a predictor, between its real steps.",
         "Sutton 1990, Integrated Architectures for Learning, Planning, and Reacting",

@@ -44,6 +44,26 @@ SHORT = Experiment(
     num_envs=8,
 )
 
+# Kostrikov et al. 2020, DrQ, without the change of intensity, and with the lower epsilon of Agarwal
+# et al. 2021: the settings of Dopamine's DrQ_eps.
+DRQ = replace(
+    SHORT,
+    agent=DQNConfig(
+        dueling=True,
+        n_step=10,
+        monte_carlo_weight=0.0,
+        end_epsilon=0.01,
+        exploration_steps=5_000,
+        buffer_size=100_000,
+        learning_starts=1_600,
+        replay_ratio=1.0,
+        target_network_frequency=1,
+        random_shift=4,
+        learning_rate=1e-4,
+    ),
+    num_envs=1,
+)
+
 # Huang et al. 2022, as CleanRL's ppo_atari: 8 envs, 40 million frames.
 PPO = Experiment(
     PPOConfig(), AtariConfig(protocol=PROTOCOLS["nature"]), total_timesteps=10_000_000, num_envs=8
@@ -180,6 +200,7 @@ PRESETS: dict[str, Experiment] = {
     "dqn-minatar": DQN_MINATAR,
     "ppo-minatar": PPO_MINATAR,
     "dqn-short": SHORT,
+    "drq": DRQ,
     "dyna": replace(SHORT, agent=DynaConfig(inner=SHORT.agent)),
     # Hafner et al. 2023 learn an actor and a critic in latent dreams; here PPO does, whose rollout
     # is a round of dreams.

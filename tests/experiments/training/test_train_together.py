@@ -43,7 +43,9 @@ HISTOGRAM = PseudoCountConfig(density=HistogramConfig())
 CASES = {
     "dqn, deep sea, histogram": Experiment(DQN, DeepSeaConfig(4), HISTOGRAM),
     "dqn without episodes, mazes, simhash": Experiment(
-        replace(DQN, monte_carlo_weight=0.0, n_step=2, dueling=True), MAZE, SimHashConfig()
+        replace(DQN, monte_carlo_weight=0.0, n_step=2, dueling=True, random_shift=1),
+        MAZE,
+        SimHashConfig(),
     ),
     "ppo, mazes, cts": Experiment(PPO, MAZE, PseudoCountConfig()),
     "ppo with two values, deep sea, rnd": Experiment(
