@@ -8,7 +8,6 @@ As a script it follows the agent on Q*bert from one start, with the agent's draw
 """
 
 import argparse
-import sys
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -153,7 +152,7 @@ def main() -> None:
         print(f"seed {seed}: {differing} actions differ, scores {scores[-10:]}", flush=True)
         result = {
             "name": flags.out.stem,
-            "command": f"python tests/numpy_mfec.py {' '.join(sys.argv[1:])}",
+            "command": f"python tests/numpy_mfec.py --seeds {flags.seeds} --steps {flags.steps}",
             "kind": "numpy-mfec",
             "steps": flags.steps,
             "seeds": rows,
