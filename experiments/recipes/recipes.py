@@ -189,6 +189,10 @@ RECIPES: dict[str, Recipe] = {
         )
         for preset in ("dqn-short", "dqn-informed")
     },
+    **{
+        f"{game}-drq": TrainingRecipe("drq", in_game("drq", game), BF16, seeds=(0, 1, 2))
+        for game in ("ms_pacman", "pong", "frostbite")
+    },
     "imagination-ppo-pong": TrainingRecipe(
         "ppo",
         Experiment(

@@ -554,6 +554,10 @@ def test_published_scores_have_a_source() -> None:
     mfec = {row.game: row.score for row in rows if row.method == "MFEC" and row.frames == "10M"}
     assert (mfec["ms_pacman"], mfec["qbert"]) == (3802.7, 12500.4)
     assert {row.game for row in published({"pong"})} == {"pong"}
+    drq = {row.game: row for row in rows if row.method == "DrQ(eps)"}
+    assert len(drq) == 26
+    assert drq["pong"].score == pytest.approx(-9.06, abs=0.01)
+    assert "100 seeds" in drq["pong"].source
 
 
 def test_a_browser_renders_the_report(runs: Path, tmp_path: Path) -> None:
