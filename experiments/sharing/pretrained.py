@@ -43,9 +43,14 @@ def pretrained(name: str, folder: Path | str | None = None) -> Path:
     if not folder.exists():
         from .importing import import_run  # imports torch
 
-        import_run(path, folder)
-        print(f"Imported {PREFIX}{name} into {folder}.", file=sys.stderr)
-    elif _provenance(folder).get("imported", {}).get("file") != path.name:
+        try:
+            import_run(path, folder)
+        except UsageError:
+            if not folder.exists():  # otherwise another process was first
+                raise
+        else:
+            print(f"Imported {PREFIX}{name} into {folder}.", file=sys.stderr)
+    if _provenance(folder).get("imported", {}).get("file") != path.name:
         raise UsageError(
             f"{folder} holds another run, and {PREFIX}{name} is imported into a folder of that "
             "name; move it away."

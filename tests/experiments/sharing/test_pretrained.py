@@ -13,6 +13,8 @@ from reverie.experiments.config.serialization import read_job
 from reverie.experiments.play.session import Session
 from reverie.experiments.play.setup import load_setup
 from reverie.experiments.runs.files import write_json
+from reverie.experiments.sharing import importing
+from reverie.experiments.sharing.importing import import_run
 from reverie.experiments.sharing.model_card import model_card, result_rows
 from reverie.experiments.sharing.pretrained import (
     FOLDER,
@@ -83,6 +85,18 @@ def test_a_folder_of_another_run_is_left_alone() -> None:
     with pytest.raises(UsageError, match="holds another run"):
         pretrained("freeway")
     assert [x.name for x in other.iterdir()] == ["config.json"]
+
+
+def test_another_process_may_import_the_same_run_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    def import_as_second(path: Path, folder: Path) -> None:
+        import_run(path, folder)
+        import_run(path, folder)
+
+    monkeypatch.setattr(importing, "import_run", import_as_second)
+    read_job(pretrained("freeway-pixel-cnn"))
+    monkeypatch.setattr(importing, "import_run", lambda *_: import_run(Path("no file"), Path("x")))
+    with pytest.raises(UsageError, match="There is no file"):
+        pretrained("freeway")
 
 
 def test_the_agent_acts_by_what_it_remembers() -> None:
