@@ -21,13 +21,23 @@ DEEP_SEA = (
     "--env.size {size} --total-timesteps {steps} --seeds 12 --seeds-together 12 "
     "--score training-mean --episodes 8 --no-video --device cpu --precision fp32"
 )
-MAZE = (
-    "ppo env:maze agent.planner:reactive,figar+max-repetitions=8,straw+length=10+filters=5,"
-    "strawe+length=10+filters=5,shortest-path agent.network:mlp --agent.network.hidden 256 256 "
+PPO_IN_MAZES = (
+    "agent.network:mlp --agent.network.hidden 256 256 "
     "--agent.bptt-length 16 --agent.num-steps 16 --agent.clip-coef 0.2 --agent.no-clip-vloss "
     "--agent.learning-rate 1e-3 --agent.anneal-steps {steps} --num-envs 256 --env.loops 0.2 "
-    "--env.rooms {rooms} --env.view {view} --total-timesteps {steps} --seeds 12 "
+    "--env.rooms {rooms} --env.view {view} --total-timesteps {steps} --seeds {seeds} "
     "--episodes 256 --no-video --device cpu --precision fp32"
+)
+MAZE = (
+    "ppo env:maze agent.planner:reactive,figar+max-repetitions=8,straw+length=10+filters=5,"
+    f"strawe+length=10+filters=5,shortest-path {PPO_IN_MAZES}"
+)
+COSTS = [(1e-4, 1e-2), *((k, r) for k in (0, 1e-4, 1e-3) for r in (0, 1e-3, 1e-2))]
+PLAN_SETTINGS = (
+    "ppo env:maze agent:"
+    + ",".join(f"ppo+plan-kl-coef={k:g}+replan-coef={r:g}" for k, r in dict.fromkeys(COSTS))
+    + " agent.planner:strawe --agent.planner.length 10 --agent.planner.filters 5 "
+    + PPO_IN_MAZES
 )
 MEMORY = (
     "mfec env:minatar --games breakout,asterix "
@@ -102,10 +112,21 @@ EVIDENCE = {
     },
     **{
         f"maze-{rooms}": _evidence(
-            "plan: do macro-actions pay?", MAZE, rooms=rooms, view=4 * rooms - 3, steps=500_000
+            "plan: do macro-actions pay?",
+            MAZE,
+            rooms=rooms,
+            view=4 * rooms - 3,
+            steps=500_000,
+            seeds=12,
         )
         for rooms in (3, 4)
     },
+    "plan-settings": replace(
+        _evidence(
+            "plan: what should a plan cost?", PLAN_SETTINGS, rooms=3, view=9, steps=500_000, seeds=5
+        ),
+        of_settings=True,
+    ),
     "minatar-keys": _evidence("remember: which key remembers?", MEMORY),
     "mfec-settings": replace(
         _evidence("remember: which settings, on Atari?", MEMORY_SETTINGS), of_settings=True
