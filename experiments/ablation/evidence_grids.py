@@ -106,7 +106,7 @@ def _evidence(question: str, argv: str, **settings: int) -> Evidence:
 EVIDENCE = {
     **{
         f"deep-sea-{size}": _evidence(
-            "count: which density explores?", DEEP_SEA, size=size, steps=10_000 * size
+            "count: which density explores?", DEEP_SEA, size=size, steps=1_000 * size**2
         )
         for size in (10, 20, 30)
     },
