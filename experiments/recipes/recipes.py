@@ -23,6 +23,7 @@ from ...world_models.planning.straw import STRAWConfig, STRAWeConfig
 from ..config.experiment import Experiment
 from ..config.presets import PRESETS
 from ..evaluation.run_evaluation import Evaluation
+from ..reporting.atari_subsets import SUBSETS
 from ..sessions.options import TrainOptions
 from ..training.imagined_env import ImaginationConfig
 from .amortization_benchmark import AmortizationBenchmark
@@ -154,6 +155,21 @@ RECIPES: dict[str, Recipe] = {
     "ms_pacman-mfec-4-frames-lives-sticky-1000k": mfec(
         "ms_pacman", 1_000_000, "machado", stack=4, life_loss=True
     ),
+    **{
+        f"{game}-mfec-1000k": replace(
+            mfec(game, 1_000_000, stack=4, life_loss=True), seeds=(0, 1, 2)
+        )
+        for game in SUBSETS["Atari-3"]
+    },
+    **{  # with the schedule of epsilon and of the learning rate over the whole run
+        f"{game}-pqn-1000k": TrainingRecipe(
+            "pqn",
+            in_game("pqn", game, 1_000_000, exploration_steps=100_000, anneal_steps=1_000_000),
+            BF16,
+            seeds=(0, 1, 2),
+        )
+        for game in SUBSETS["Atari-3"]
+    },
     "pong-ppo": LONG_PONG,
     # The first quarter of CleanRL's schedule.
     "pong-ppo-quarter": replace(LONG_PONG, experiment=in_game("ppo", "pong", 2_500_000)),

@@ -3,8 +3,7 @@
 from ..reporting.committed import committed_results
 from ..runs.scores import Scores
 from ..verdicts.intervals import format_count, format_number
-from .latent_tables import unmeasured
-from .markdown import markdown_table
+from .markdown import markdown_table, unmeasured
 
 
 def compression_table() -> str:

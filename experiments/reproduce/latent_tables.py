@@ -4,7 +4,7 @@ from statistics import fmean, stdev
 from typing import Any
 
 from ..reporting.committed import committed_results
-from .markdown import markdown_table
+from .markdown import markdown_table, unmeasured
 
 
 def representations_table() -> str:
@@ -115,12 +115,4 @@ def amortization_table() -> str:
         f"A VAE fitted to {data['fitted_to']} by {data['num_updates']:,} updates "
         f"(`{data['command']}`), and {data['rows'][0]['frames']} held-out frames of each game; ± "
         f"is the standard error over frames. The gap is what up to {many} steps add.",
-    )
-
-
-def unmeasured(header: str, recipe: str) -> str:
-    """Return a table whose only row has the command that fills it."""
-    columns = header.count(" | ") + 1
-    return markdown_table(
-        header, [["not measured yet", f"`reverie reproduce {recipe}`", *[""] * (columns - 2)]]
     )

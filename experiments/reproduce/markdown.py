@@ -27,3 +27,11 @@ def markdown_table(header: str, rows: Iterable[list[str]], *notes: str) -> str:
     for note in filter(None, notes):
         lines += ["", note]
     return "\n".join(lines) + "\n"
+
+
+def unmeasured(header: str, recipe: str) -> str:
+    """Return a table whose only row has the command that fills it."""
+    columns = header.count(" | ") + 1
+    return markdown_table(
+        header, [["not measured yet", f"`reverie reproduce {recipe}`", *[""] * (columns - 2)]]
+    )

@@ -4,8 +4,7 @@ import statistics
 from typing import Any
 
 from ..reporting.committed import committed_results
-from .latent_tables import unmeasured
-from .markdown import markdown_table
+from .markdown import markdown_table, unmeasured
 
 STEPS = "10"
 """After how many steps dreams are compared in the table."""

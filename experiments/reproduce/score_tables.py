@@ -5,6 +5,8 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from ...agents.episodic.mfec import MFECConfig
 from ...envs.atari.games import HUMAN_RANDOM_TABLE, human_normalized
 from ..config.presets import PRESETS
@@ -14,6 +16,7 @@ from ..evaluation.episodes import NUM_RECENT
 from ..recipes.constant_action_benchmark import ConstantActions
 from ..recipes.recipes import RECIPES
 from ..recipes.training_recipe import TrainingRecipe
+from ..reporting.atari_subsets import SUBSETS, fit_subset
 from ..reporting.committed import committed, committed_results
 from ..reporting.constant_actions import format_constant_action
 from ..reporting.published import published
@@ -22,11 +25,13 @@ from ..runs.files import to_json
 from ..runs.scores import Scores
 from ..verdicts.intervals import (
     MIN_RUNS,
+    bootstrap,
     format_count,
+    format_interval,
     format_mean,
     format_number,
 )
-from .markdown import Footnotes, markdown_table
+from .markdown import Footnotes, markdown_table, unmeasured
 from .reruns import RERUNS
 
 PUBLISHED_FRAMES = 10_000_000
@@ -132,6 +137,38 @@ def episodic_table() -> str:
         "± is the standard error over the episodes of an evaluation, not over seeds. Training is "
         f"the mean of the last {NUM_RECENT} training episodes. The published scores are of "
         "Pritzel et al. 2017, whose protocol is not stated.",
+    )
+
+
+def suites_table() -> str:
+    """Return estimates of the median of 57 games, for agents that have played enough of them."""
+    scores: dict[tuple[str, ...], dict[str, list[float]]] = defaultdict(dict)
+    for data in committed_results("training"):
+        agent = data["preset"], data["protocol"], format_count(data["steps"])
+        evaluations = [Scores.from_json(run["evaluation"]) for run in data["runs"]]
+        values = [human_normalized(x.game, x.mean) for x in evaluations]
+        scores[agent][data["env_name"]] = [x for x in values if x is not None]
+    header = (
+        "agent | protocol | agent steps | games | seeds | estimated median of 57 games "
+        "| mean relative error of such an estimate"
+    )
+    rows = []
+    for (preset, protocol, steps), by_game in scores.items():
+        for name, games in SUBSETS.items():
+            if by_game.keys() >= {*games}:
+                subset = fit_subset(name)
+                median = bootstrap(subset.median, [np.array(by_game[game]) for game in games])
+                seeds = min(len(by_game[game]) for game in games)
+                estimate = format_interval(median), f"{subset.error:.0%}"
+                rows.append([preset, protocol, steps, name, str(seeds), *estimate])
+    if not rows:
+        first = SUBSETS["Atari-3"][0]
+        return unmeasured(header, f"{first}-mfec-1000k")
+    return markdown_table(
+        header,
+        rows,
+        "Human-normalized, estimated from the games of the subset by weights that are fitted to "
+        "published scores (Aitchison et al. 2022); the interval is of the seeds alone.",
     )
 
 

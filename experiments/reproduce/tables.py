@@ -28,7 +28,7 @@ from .markdown import Footnotes, markdown_table
 from .prediction_tables import dreams_table, imagined_rounds_table, predictors_table
 from .reruns import BENCH_RERUNS
 from .result_figures import figure_files
-from .score_tables import episodic_table, mazes_table, numpy_mfec_table, scores_table
+from .score_tables import episodic_table, mazes_table, numpy_mfec_table, scores_table, suites_table
 from .trust_tables import durability_table, endurance_table, hostile_folders_table
 
 DOCUMENTS = (
@@ -219,6 +219,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "scores": scores_table,
     "episodic": episodic_table,
     "numpy-mfec": numpy_mfec_table,
+    "suites": suites_table,
     "ablations": ablations_table,
     "published": published_table,
     "races": races_table,

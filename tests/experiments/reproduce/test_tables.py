@@ -6,16 +6,19 @@ from pathlib import Path
 
 import pytest
 
+from reverie.envs.atari.games import HUMAN_RANDOM
 from reverie.experiments.recipes.constant_action_benchmark import ConstantActions
 from reverie.experiments.recipes.recipes import RECIPES
 from reverie.experiments.recipes.training_recipe import TrainingRecipe
 from reverie.experiments.reporting import committed as reporting_committed
+from reverie.experiments.reporting.atari_subsets import SUBSETS
 from reverie.experiments.reporting.committed import RESULTS, committed_results
 from reverie.experiments.reporting.constant_actions import scoring_rules
 from reverie.experiments.reproduce import score_tables, tables
 from reverie.experiments.reproduce.markdown import Footnotes, markdown_table
 from reverie.experiments.reproduce.reruns import RERUNS
 from reverie.experiments.reproduce.tables import gallery_table, races_table, verify
+from reverie.experiments.runs.scores import Scores
 
 
 def test_a_table_that_differs_from_the_results_is_reported_and_rewritten(
@@ -90,6 +93,28 @@ def test_every_table_can_be_built_from_the_committed_results(name: str) -> None:
     assert len(table.splitlines()) > 2
     letters = set(re.findall(r"<sup>(\w)(?:, (\w))*</sup>", table))
     assert bool(letters) == any(note.startswith("- <sup>a</sup>") for note in notes)
+
+
+def test_an_agent_with_all_games_of_a_subset_has_an_estimate(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A player as good as humans in three games is estimated to be so in all; another lacks one."""
+    monkeypatch.setattr(reporting_committed, "RESULTS", tmp_path)
+    assert "not measured yet" in score_tables.suites_table()
+    for preset, games in (("pqn", SUBSETS["Atari-3"]), ("mfec", SUBSETS["Atari-3"][:2])):
+        for game in games:
+            human = (HUMAN_RANDOM[game][1],) * 30
+            evaluation = Scores(
+                game, "nature", 0.05, 0, 9, human, (9,) * 30, suite="atari"
+            ).to_json()
+            runs = [{"evaluation": evaluation} for _ in range(3)]
+            data = {"kind": "training", "preset": preset, "protocol": "nature", "steps": 10**6}
+            data |= {"name": f"{game}-{preset}", "env_name": game, "runs": runs}
+            (tmp_path / f"{game}-{preset}.json").write_text(json.dumps(data))
+    (row,) = score_tables.suites_table().splitlines()[2:3]
+    assert row.startswith("| pqn | nature | 1M | Atari-3 | 3 | ")
+    assert 0.7 < float(row.split(" | ")[5].split()[0]) < 1.3
+    assert "mfec" not in score_tables.suites_table()
 
 
 def score_rows() -> dict[str, list[str]]:
