@@ -79,6 +79,17 @@ CATCH = (
     "tiny-rssm,tiny-diffusion,emulator --num-envs 8 --total-timesteps 3000 --first-seed 100 "
     "--seeds 24 --episodes 30 --no-video --score training-mean --device cpu --precision fp32"
 )
+MINATAR_DQN = (
+    "learning-rate=2.5e-4+learning-starts=1000+target-network-frequency=1000+buffer-size=100000"
+    "+end-epsilon=0.01+monte-carlo-weight=0"
+)
+MINATAR_DREAMS = (
+    f"dqn-minatar --games breakout agent:dqn+{MINATAR_DQN}+exploration-steps=10000,"
+    f"dyna+inner.{MINATAR_DQN.replace('+', '+inner.')}+inner.exploration-steps=50000"
+    "+model-learning-starts=2000 agent.predictor:tiny,tiny-diffusion,emulator "
+    "--total-timesteps 30000 --seeds 12 --episodes 30 --no-video --score training-mean "
+    "--device cpu --precision fp32"
+)
 
 
 @dataclass(frozen=True)
@@ -136,6 +147,7 @@ EVIDENCE = {
     ),
     "minatar-bonuses": _evidence("count: and where reward is dense?", DENSE),
     "catch-dreams": _evidence("imagine: is the model good enough to learn in?", CATCH),
+    "minatar-dreams": _evidence("imagine: and where a model is harder to learn?", MINATAR_DREAMS),
 }
 """By the name of the committed result, in the order in which ``reverie reproduce evidence`` runs
 them."""
