@@ -32,7 +32,7 @@ def endurance_table() -> str:
 
 def durability_table() -> str:
     """Return how many failures, losses of power and kills the commands were tried with."""
-    trials = [*committed("trials/durability.json"), *committed("trials/killed-presets.json")]
+    trials = [data for data in committed("trials/*.json") if data["kind"] == "durability"]
     kinds = ("power-loss", "single-faults", "kills", "problems")
     counts = {name: count for data in trials for name, count in data["scenarios"].items()}
     presets = {name: count for name, count in counts.items() if "/" in name}
