@@ -86,7 +86,8 @@ def short_agent(agent: AgentConfig, network: Any) -> AgentConfig:
     if isinstance(agent, DQNConfig):
         return replace(
             agent, buffer_size=1000, learning_starts=60, exploration_steps=200, replay_ratio=0.25,
-            target_network_frequency=40, batch_size=8, learning_rate=1e-3, **small,
+            target_network_frequency=40, batch_size=8, learning_rate=1e-3,
+            random_shift=min(agent.random_shift, 1), **small,
         )  # fmt: skip
     if isinstance(agent, PPOConfig):
         return replace(
