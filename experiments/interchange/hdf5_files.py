@@ -143,12 +143,13 @@ def _own_episodes(
     """Yield the episodes of a file that was written from a recording."""
     with open_hdf5(path.resolve()) as file:
         ends = {name: _read(path, file, name) for name in ("episode_lengths", "final_actions")}
-        lengths, final_frames = ends["episode_lengths"].astype(np.int64), file["final_observations"]
+        lengths, final_frames = ends["episode_lengths"], file["final_observations"]
         states, final_states = (file.get(x) for x in ("privileged", "final_privileged"))
         num_bytes = len(header.manifest.privileged)
         expected = (len(actions), num_bytes), (len(lengths), num_bytes)
         if (
-            lengths.min(initial=0) < 0
+            lengths.dtype.kind not in "iu"
+            or lengths.min(initial=0) < 0
             or lengths.sum() != len(actions)
             or not len(final_frames) == len(ends["final_actions"]) == len(lengths)
             or (num_bytes and (states.shape, final_states.shape) != expected)

@@ -167,6 +167,7 @@ def test_files_of_hdf5_that_are_cut_or_lack_arrays() -> None:
     refused("e.hdf5", "has no array actions; it must have those of D4RL")
 
 
+@pytest.mark.filterwarnings("error::RuntimeWarning")
 def test_headers_of_a_recording_that_do_not_fit() -> None:
     collect(RandomPolicy(3), CatchConfig(), "data", frames=60, num_envs=2)
     convert(read_source("own", Path("data")), Path("whole.hdf5"), "hdf5")
@@ -194,6 +195,7 @@ def test_headers_of_a_recording_that_do_not_fit() -> None:
         ({"privileged": ["a"]}, "its arrays are not of its episodes"),
         ({"format": 1}, "has format 1"),
         ({"episode_lengths": -1}, "its arrays are not of its episodes"),
+        ({"episode_lengths": np.nan}, "its arrays are not of its episodes"),
         ({"episode_lengths": 2**40}, "its arrays are not of its episodes"),
     ):
         change(**changes)
