@@ -47,7 +47,7 @@ def durability_table() -> str:
         about = f"train, {len(names)} presets, pipeline {' and '.join(sorted(pipelines))}"
         rows.append([about, *_totals(presets, ("operations",)), "", *_totals(presets, kinds)])
     rows.append(["all", "", "", *_totals(counts, kinds)])
-    commands = ", ".join(f"`{data['command']}`" for data in trials)
+    commands = ", ".join(f"`{data['command'].partition(' --out')[0]}`" for data in trials)
     return markdown_table(
         "command | operations on files | their places in the code | losses of power "
         "| failing operations | kills | broken promises",
