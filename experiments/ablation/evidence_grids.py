@@ -56,7 +56,7 @@ MEMORY_SETTINGS = (
     "mfec --games ms_pacman agent:mfec,mfec+gamma=0.99,mfec+store-at-lost-life,"
     "mfec+gamma=0.99+store-at-lost-life "
     "--env.protocol.stack 4 --env.protocol.life-loss --total-timesteps 300000 --seeds 5 "
-    "--episodes 30 --no-video --device cpu --precision fp32"
+    "--episodes 30 --protocols +eval-epsilon=0 --no-video --device cpu --precision fp32"
 )
 DQN_SETTINGS = (
     f"dqn-short --games ms_pacman agent:dqn+{SHORT_DQN},dqn+{DRQ},dqn+{DRQ}+random-shift=4 "

@@ -10,10 +10,12 @@ from tyro.constructors import PrimitiveConstructorSpec
 
 from ...envs.atari.atari import AtariConfig
 from ...envs.atari.games import did_you_mean
-from ...envs.atari.protocol import PROTOCOLS
+from ...envs.atari.protocol import PROTOCOLS, AtariProtocol
 from ...envs.checks import at_least, check
 from ...envs.errors import RunError, UsageError
 from ...envs.interface import EnvConfig
+from ..config.config_file import description, read_value, typed_fields
+from ..config.yaml_nodes import Node
 from ..runs.files import to_json
 from ..runs.outputs import check_writable, write_or_keep
 from ..runs.provenance import code_version
@@ -44,6 +46,10 @@ Names = Annotated[
 """Names that are one argument on the command line."""
 
 
+INTERFACE = ("full_actions", "skip", "maxpool", "stack", "height", "width", "grayscale")
+"""Fields of a protocol that an evaluation leaves as they were in training."""
+
+
 @dataclass(frozen=True)
 class Evaluation:
     """What is played to score a trained agent, and what is recorded of it."""
@@ -52,7 +58,8 @@ class Evaluation:
     """Whole episodes to play under each protocol."""
     protocols: Names = ()
     """Protocols separated by commas, as in mfec,machado; by default the run's own, which ablate
-    never leaves out."""
+    never leaves out. Settings follow a +, as in machado+sticky=0, or +eval-epsilon=0 for the run's
+    own protocol without random actions."""
     stochastic: bool = False
     """Act as in training, without the protocol's epsilon; PPO samples from its policy."""
     video: bool = False
@@ -139,8 +146,9 @@ def with_protocol(env: EnvConfig, protocol: str) -> EnvConfig:
 
     An empty name is the env's own protocol. Observation format, frame skip and action set stay;
     sticky actions, no-op starts, FIRE on reset, life loss, frame cap and epsilon are those of the
-    named protocol, and the label lists the differences. Raises UsageError for an env that is no
-    Atari game or an unknown protocol.
+    named protocol with the settings that follow its name, as in ``machado+sticky=0``, and the label
+    lists the differences. Raises UsageError for an env that is no Atari game, an unknown protocol,
+    or a setting that is unknown, of the interface or out of its range.
     """
     if not protocol:
         return env
@@ -149,11 +157,36 @@ def with_protocol(env: EnvConfig, protocol: str) -> EnvConfig:
             f"{env.env_name} has only its own protocol; leave out --protocols, which is for Atari "
             "games."
         )
-    if protocol not in PROTOCOLS:
-        hint = did_you_mean(protocol, PROTOCOLS) or f" The protocols are {', '.join(PROTOCOLS)}."
-        raise UsageError(f"Unknown protocol '{protocol}'.{hint}")
-    if protocol == env.protocol.name:
-        return env
-    interface = ("full_actions", "skip", "maxpool", "stack", "height", "width", "grayscale")
-    unchanged: dict[str, Any] = {name: getattr(env.protocol, name) for name in interface}
-    return replace(env, protocol=replace(PROTOCOLS[protocol], **unchanged))
+    name, *settings = protocol.split("+")
+    if name not in ("", *PROTOCOLS):
+        hint = did_you_mean(name, PROTOCOLS) or f" The protocols are {', '.join(PROTOCOLS)}."
+        raise UsageError(f"Unknown protocol '{name}'.{hint}")
+    found = env.protocol
+    if name not in ("", found.name):
+        unchanged: dict[str, Any] = {name: getattr(env.protocol, name) for name in INTERFACE}
+        found = replace(PROTOCOLS[name], **unchanged)
+    found = _with_settings(found, settings)
+    return env if found == env.protocol else replace(env, protocol=found)
+
+
+def _with_settings(protocol: AtariProtocol, settings: list[str]) -> AtariProtocol:
+    """Return a protocol with settings like ``eval-epsilon=0`` or, of truth, ``life-loss``."""
+    kinds = {x.name: kind for x, kind in typed_fields(protocol) if x.name not in INTERFACE}
+    kinds.pop("name")
+    values: dict[str, Any] = {}
+    for setting in settings:
+        flag, has_value, text = setting.partition("=")
+        name = flag.replace("-", "_")
+        if name not in kinds:
+            raise UsageError(
+                f"'{flag}' is no setting of a protocol that an evaluation can change; these are "
+                f"{', '.join(kinds).replace('_', '-')}."
+            )
+        try:
+            values[name] = read_value(Node(text if has_value else "true", 1), kinds[name])
+        except (ValueError, LookupError) as error:
+            raise UsageError(
+                f"The setting {flag} of a protocol is '{text}'; it must be "
+                f"{description(kinds[name])}."
+            ) from error
+    return replace(protocol, **values)

@@ -143,6 +143,7 @@ class Comparison:
                     "lengths": result.scores.lengths,
                     "training": {kind: result.score(kind) for kind in TRAINING_SCORES},
                     "commit": result.provenance.get("commit"),
+                    "under": {x.conditions: x.scores for x in result.other_scores},
                 }
                 for label, result in self.results
             ],

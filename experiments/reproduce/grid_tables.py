@@ -3,10 +3,13 @@
 import statistics
 from typing import Any
 
+import numpy as np
+
 from ..reporting.committed import committed
 from ..reporting.forest_plot import share_text
 from ..runs.scores import suite_of_label
-from ..verdicts.intervals import Key, format_count, format_interval
+from ..verdicts.intervals import Key, format_count, format_interval, format_number
+from ..verdicts.paired_test import paired_means
 from ..verdicts.reference_share import ReferenceShare, reference_shares
 from ..verdicts.verdict import Verdict, decide
 from ..verdicts.verdict_rule import VerdictRule
@@ -44,6 +47,41 @@ def ablations_table() -> str:
         "[Verdicts](concepts/verdicts.md).",
         footnotes.lines,
         *commands,
+    )
+
+
+def other_protocols_table() -> str:
+    """Return what other protocols change in the scores of the same checkpoints of a grid."""
+    rows = []
+    for data in committed("ablations/*.json"):
+        for protocol in dict.fromkeys(x for run in data["runs"] for x in run.get("under", ())):
+            runs = [run for run in data["runs"] if protocol in run["under"]]
+            for variant in [*data["variants"], ""]:
+                chosen = [run for run in runs if variant in ("", run["variant"])]
+                own, other = (
+                    np.array([statistics.fmean(scores) for scores in each])
+                    for each in zip(
+                        *((run["scores"], run["under"][protocol]) for run in chosen), strict=True
+                    )
+                )
+                difference = paired_means([(other, own)]).interval(0.025)
+                rows.append(
+                    [
+                        data["name"],
+                        variant or "all",
+                        data["protocol"],
+                        protocol,
+                        *(format_number(x.mean()) for x in (own, other)),
+                        format_interval(difference, "points"),
+                        str(len(chosen)),
+                    ]
+                )
+    return markdown_table(
+        "grid | variant | protocol | other protocol | score | score under the other "
+        "| difference (95% interval) | agents",
+        rows,
+        "The same final checkpoints, with equal seeds of the env; the interval is of t, paired by "
+        "agent.",
     )
 
 

@@ -17,7 +17,7 @@ from .count_tables import (
     go_explore_table,
     sb3_exploration_table,
 )
-from .grid_tables import ablations_table
+from .grid_tables import ablations_table, other_protocols_table
 from .latent_tables import (
     amortization_table,
     one_shot_table,
@@ -221,6 +221,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "numpy-mfec": numpy_mfec_table,
     "suites": suites_table,
     "ablations": ablations_table,
+    "other-protocols": other_protocols_table,
     "published": published_table,
     "races": races_table,
     "bench": bench_table,

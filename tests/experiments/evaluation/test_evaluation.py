@@ -32,7 +32,11 @@ from reverie.envs.gym import GymConfig
 from reverie.envs.interface import Carry, TimeStep
 from reverie.experiments.config.roles import choose_all, roles
 from reverie.experiments.config.serialization import decode, encode, fingerprint
-from reverie.experiments.evaluation.run_evaluation import Evaluation, evaluate_run
+from reverie.experiments.evaluation.run_evaluation import (
+    Evaluation,
+    evaluate_run,
+    with_protocol,
+)
 from reverie.experiments.evaluation.screen import screen_of
 from reverie.experiments.evaluation.video import Image, Video, VideoWriter
 from reverie.experiments.runs.config_differences import config_differences
@@ -125,6 +129,42 @@ def test_a_stochastic_evaluation_leaves_out_the_protocols_epsilon() -> None:
     )
     assert stochastic.scores == expected.scores != greedy.scores
     assert (stochastic.epsilon, greedy.epsilon) == (0.0, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("protocol", "label", "epsilon", "sticky"),
+    [
+        ("", "mfec with stack 4", 0.005, 0.0),
+        ("mfec", "mfec with stack 4", 0.005, 0.0),
+        ("+eval-epsilon=0", "mfec with stack 4, eval_epsilon 0.0", 0.0, 0.0),
+        ("mfec+sticky=0.25", "mfec with sticky 0.25, stack 4", 0.005, 0.25),
+        ("machado+sticky=0+life-loss=yes", "machado with sticky 0.0, full_actions False, life_loss "
+         "True", 0.001, 0.0),
+        ("+life-loss", "mfec with life_loss True, stack 4", 0.005, 0.0),
+    ],
+)  # fmt: skip
+def test_settings_follow_the_name_of_a_protocol(
+    protocol: str, label: str, epsilon: float, sticky: float
+) -> None:
+    env = with_protocol(AtariConfig("pong", replace(PROTOCOLS["mfec"], stack=4)), protocol)
+    assert isinstance(env, AtariConfig)
+    assert env.protocol_label == label
+    assert (env.eval_epsilon, env.protocol.sticky, env.protocol.stack) == (epsilon, sticky, 4)
+
+
+@pytest.mark.parametrize(
+    ("protocol", "message"),
+    [
+        ("mfek+sticky=0", "Unknown protocol 'mfek'. Did you mean mfec?"),
+        ("+stiky=0", "'stiky' is no setting .* these are sticky, noops, .*, eval-epsilon"),
+        ("+stack=1", "'stack' is no setting"),
+        ("+eval-epsilon=low", "The setting eval-epsilon of a protocol is 'low'; it must be a num"),
+        ("+eval-epsilon=2", "protocol.eval_epsilon is 2"),
+    ],
+)
+def test_settings_that_no_evaluation_has_are_refused(protocol: str, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        with_protocol(AtariConfig("pong"), protocol)
 
 
 def test_stochastic_scores_have_a_file_of_their_own(tmp_path: Path) -> None:

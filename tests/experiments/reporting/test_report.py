@@ -596,15 +596,19 @@ def test_a_run_is_evaluated_under_two_protocols(tmp_path: Path) -> None:
     argv += ["--device", "cpu", "--random-play-seconds", "0", "--quiet"]
     argv += ["--folder", str(tmp_path / "run")]
     assert cli.main(["train", "mfec", "--game", "ms_pacman", *argv]) == 0
-    argv = [str(tmp_path / "run"), "--protocols", "mfec,machado", "--episodes", "2"]
+    protocols = "mfec,machado,+eval-epsilon=0"
+    argv = [str(tmp_path / "run"), "--protocols", protocols, "--episodes", "2"]
     assert cli.main(["evaluate", *argv, "--device", "cpu", "--threads", "1"]) == 0
     own = json.loads((tmp_path / "run/scores.json").read_text())
     other = json.loads((tmp_path / "run/scores-machado.json").read_text())
     assert (own["protocol"], own["epsilon"], own["steps"]) == ("mfec", 0.005, 32)
     assert other["protocol"] == "machado with full_actions False, stack 1"
     assert other["epsilon"] == 0.001
+    other = json.loads((tmp_path / "run/scores-+eval-epsilon=0.json").read_text())
+    assert (other["protocol"], other["epsilon"]) == ("mfec with eval_epsilon 0.0", 0.0)
     assert cli.main(["report", str(tmp_path), "--out", str(tmp_path / "r.html")]) == 0
     page = (tmp_path / "r.html").read_text()
     assert "The same final checkpoints under each protocol" in page
     assert "<th>machado with full_actions False, stack 1</th>" in page
+    assert "<th>mfec with eval_epsilon 0.0</th>" in page
     assert "Pritzel et al. 2017" in page, "published scores of the game"

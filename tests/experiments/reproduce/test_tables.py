@@ -14,7 +14,7 @@ from reverie.experiments.reporting import committed as reporting_committed
 from reverie.experiments.reporting.atari_subsets import SUBSETS
 from reverie.experiments.reporting.committed import RESULTS, committed_results
 from reverie.experiments.reporting.constant_actions import scoring_rules
-from reverie.experiments.reproduce import score_tables, tables
+from reverie.experiments.reproduce import grid_tables, score_tables, tables
 from reverie.experiments.reproduce.markdown import Footnotes, markdown_table
 from reverie.experiments.reproduce.reruns import RERUNS
 from reverie.experiments.reproduce.tables import gallery_table, races_table, verify
@@ -115,6 +115,27 @@ def test_an_agent_with_all_games_of_a_subset_has_an_estimate(
     assert row.startswith("| pqn | nature | 1M | Atari-3 | 3 | ")
     assert 0.7 < float(row.split(" | ")[5].split()[0]) < 1.3
     assert "mfec" not in score_tables.suites_table()
+
+
+def test_other_protocols_are_compared_by_agent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two variants with two agents each, whose scores differ by 1, 3, 2 and 2."""
+    monkeypatch.setattr(reporting_committed, "RESULTS", tmp_path)
+    runs = [
+        {"variant": variant, "scores": [score, score + 2], "under": {"other": [score + 1 + gain]}}
+        for variant, score, gain in (("a", 10, 1), ("b", 20, 2), ("a", 30, 3), ("b", 40, 2))
+    ]
+    data = {"name": "grid", "protocol": "own", "variants": ["a", "b"], "runs": runs}
+    (tmp_path / "ablations").mkdir()
+    (tmp_path / "ablations" / "grid.json").write_text(json.dumps(data))
+    lines = grid_tables.other_protocols_table().splitlines()[2:5]
+    assert lines[0].startswith(
+        "| grid | a | own | other | 21.0 | 23.0 | +2.00 (-10.7 to 14.7) | 2 |"
+    )
+    assert lines[2].startswith(
+        "| grid | all | own | other | 26.0 | 28.0 | +2.00 (0.701 to 3.30) | 4 |"
+    )
 
 
 def score_rows() -> dict[str, list[str]]:
