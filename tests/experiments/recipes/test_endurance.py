@@ -90,6 +90,8 @@ SMALL = {
     "mfec-": "--agent.capacity 300 --agent.fit-after 300 --agent.fit-updates 40 "
     "--agent.fit-batch-size 4",
     "dqn": "--agent.buffer-size 4000 --agent.learning-starts 300 --agent.batch-size 4",
+    "drq": "--agent.buffer-size 4000 --agent.learning-starts 300 --agent.batch-size 4 "
+    "--agent.replay-ratio 0.25",
     "ppo": "--agent.num-steps 32",
     "pqn": "--agent.num-steps 16 --agent.num-minibatches 2",
     "a2c": "",
