@@ -87,7 +87,10 @@ IMAGINED_ROUNDS = {
                 AtariConfig(game, PROTOCOLS["atari100k"]),
                 num_envs=64,
             ),
-            ImagineOptions(predictor=SMALL, precision="bf16", device="cpu", threads=1),
+            # In all rounds as many steps as `pong-ppo` takes in the game itself.
+            ImagineOptions(
+                predictor=SMALL, imagined_steps=500_000, precision="bf16", device="cpu", threads=1
+            ),
             seeds=(0,),
         )
         for game in ("pong", "freeway")
