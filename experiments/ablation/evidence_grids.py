@@ -53,8 +53,7 @@ DRQ = (
     "+learning-rate=1e-4"
 )
 MEMORY_SETTINGS = (
-    "mfec --games ms_pacman agent:mfec,mfec+gamma=0.99,mfec+store-at-lost-life,"
-    "mfec+gamma=0.99+store-at-lost-life "
+    "mfec --games ms_pacman agent:{agents} --protocol {protocol} "
     "--env.protocol.stack 4 --env.protocol.life-loss --total-timesteps 300000 --seeds 5 "
     "--episodes 30 --protocols +eval-epsilon=0 --no-video --device cpu --precision fp32"
 )
@@ -110,7 +109,7 @@ class Evidence:
         return f"{len(tasks)} x {tasks[0].experiment.total_timesteps:,} steps"
 
 
-def _evidence(question: str, argv: str, **settings: int) -> Evidence:
+def _evidence(question: str, argv: str, **settings: int | str) -> Evidence:
     return Evidence(question, tuple(argv.format(**settings).split()))
 
 
@@ -139,9 +138,37 @@ EVIDENCE = {
         of_settings=True,
     ),
     "minatar-keys": _evidence("remember: which key remembers?", MEMORY),
-    "mfec-settings": replace(
-        _evidence("remember: which settings, on Atari?", MEMORY_SETTINGS), of_settings=True
-    ),
+    **{
+        name: replace(
+            _evidence(
+                f"remember: which {about}, on Atari?",
+                MEMORY_SETTINGS,
+                agents=agents,
+                protocol=protocol,
+            ),
+            of_settings=True,
+        )
+        for name, about, protocol, agents in (
+            (
+                "mfec-settings",
+                "discount and storing",
+                "mfec",
+                "mfec,mfec+gamma=0.99,mfec+store-at-lost-life,mfec+gamma=0.99+store-at-lost-life",
+            ),
+            (
+                "mfec-kernels",
+                "kernel",
+                "mfec",
+                "mfec,mfec+kernel=inverse-distance,mfec+kernel=laplace",
+            ),
+            (
+                "mfec-updates",
+                "update under chance",
+                "machado",
+                "mfec,mfec+update=average,mfec+update=average+update-rate=0.3",
+            ),
+        )
+    },
     "dqn-settings": replace(
         _evidence("baseline: which settings, in 100,000 steps?", DQN_SETTINGS), of_settings=True
     ),
