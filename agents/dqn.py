@@ -244,12 +244,13 @@ class DQN(HasState):
     def shift_rng(self, index: Int64[Tensor, " B"]) -> Int64[Tensor, " B"]:
         """Return the keys of the random shifts of these transitions in the current update."""
         seed = prng.fold_in(self.seed, self.schedule.count)
-        return prng.keys(seed, prng.Purpose.TRANSITION, index.cpu())
+        return prng.keys(seed, prng.Purpose.TRANSITION, index)
 
     def _backward(self, batch_size: int) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
-        batch = self.replay.sample(batch_size).to(self.device)
-        if self.config.random_shift:
-            batch = shift_batch(batch, self.config.random_shift, self.shift_rng(batch.index))
+        sample = self.replay.sample(batch_size)
+        batch = sample.to(self.device)
+        if self.config.random_shift:  # keys are drawn on the host, without waiting for the device
+            batch = shift_batch(batch, self.config.random_shift, self.shift_rng(sample.index))
         with shared_autocast_cache(self.device):
             loss, q_value = (x.mean() for x in self._loss(batch))
         self.optimizer.zero_grad()

@@ -2,7 +2,8 @@
 
 It shares no code with the agent: distances to every key in float64, dictionaries of whole frames,
 returns summed backwards. As in the agent, an action with fewer than k keys is always tried. Tables
-hold every visit: the capacity of the published ones is not reached here.
+have no capacity, which the steps here do not reach. It is written to be read and exact; the numpy
+contender of the races (`bench/plain_mfec.py`) is written to be fast.
 
 As a script it follows the agent on Q*bert from one start, with the agent's draws, for many seeds.
 """
@@ -26,7 +27,7 @@ from reverie.envs.atari.protocol import PROTOCOLS
 from reverie.envs.batched_env import BatchedEnv
 from reverie.envs.interface import Carry, Metrics, TimeStep, Transition
 from reverie.envs.prng import Purpose
-from reverie.experiments.reporting.committed import process_provenance
+from reverie.experiments.reporting.committed import RESULTS, process_provenance
 from reverie.experiments.runs.files import write_json
 from reverie.world_models.representation.projection import Projection
 
@@ -142,7 +143,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--steps", type=int, default=25_000)
-    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--out", type=Path, default=RESULTS / "trials" / "numpy-mfec.json")
     flags = parser.parse_args()
     torch.set_num_threads(1)
     rows: list[dict[str, Any]] = []

@@ -1,4 +1,4 @@
-"""Committed results that were made before a fault was mended, and the fault.
+"""Committed results that were made before a fault was mended or a recipe changed, and what it was.
 
 Delete the entry of a result when it is made again.
 """
@@ -24,6 +24,7 @@ DREAM = (
     "Made before the stack of frames of an imagined env was compared with that of the env it "
     "imagines."
 )
+SHORTER = "Made with half of the steps that `reverie reproduce` takes since."
 
 RERUNS: dict[str, tuple[str, ...]] = {
     "breakout-ppo": (FIRE,),
@@ -38,6 +39,7 @@ RERUNS: dict[str, tuple[str, ...]] = {
     "freeway-dqn-cts": (BONUS,),
     "montezuma_revenge-dqn-cts": (BONUS,),
     "imagination-ppo-pong": (DREAM,),
+    "deep-sea-20": (SHORTER,),
 }
 """Faults by the name of a recipe or of a grid."""
 

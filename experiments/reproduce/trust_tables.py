@@ -41,11 +41,10 @@ def durability_table() -> str:
         for name, count in counts.items()
         if name not in presets
     ]
-    if presets:
-        pipelines = {name.partition("/")[2] for name in presets}
-        names = {name.partition("/")[0] for name in presets}
-        about = f"train, {len(names)} presets, pipeline {' and '.join(sorted(pipelines))}"
-        rows.append([about, *_totals(presets, ("operations",)), "", *_totals(presets, kinds)])
+    pipelines = {name.partition("/")[2] for name in presets}
+    names = {name.partition("/")[0] for name in presets}
+    about = f"train, {len(names)} presets, pipeline {' and '.join(sorted(pipelines))}"
+    rows.append([about, *_totals(presets, ("operations",)), "", *_totals(presets, kinds)])
     rows.append(["all", "", "", *_totals(counts, kinds)])
     commands = ", ".join(f"`{data['command'].partition(' --out')[0]}`" for data in trials)
     return markdown_table(
