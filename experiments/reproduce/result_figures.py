@@ -115,7 +115,7 @@ def verdicts(theme: Theme, names: Sequence[str] = ()) -> Any:
             panels.setdefault(title, []).append(row)
     figure, note = draw_forest(panels, theme), CAPTION
     if any(row.label.endswith("*") for rows in panels.values() for row in rows):
-        note += "\n* made before a fault of it was mended: see the notes in docs/results.md"
+        note += "\n* the notes in docs/results.md say what has changed since"
     figure.supxlabel(
         note,
         fontsize=9,
