@@ -1,7 +1,8 @@
 """The grids behind the verdicts on parts of agents, on envs that are small enough for two cores.
 
 Each has a baseline (the absence of the part where there is one), models, and the privileged
-reference; the seeds, 12 or more, are analyzed once. Settings on Atari have 5 seeds. An agent with a
+reference where the env offers one; the seeds, 10 or more, are analyzed once. Grids without a
+reference have 5 or more. An agent with a
 bonus is compared by its training, since a bonus stays in its action values, and so is one that
 learns in a model, since all end at the best score in as simple a game as Catch.
 """
@@ -14,12 +15,20 @@ from .grid import make_grid
 from .grid_tasks import make_tasks
 
 DEEP_SEA = (
-    "dqn env:deep-sea bonus:none,pseudo-count,simhash+scale=0.1,surprise,true-counts+scale=0.1 "
+    "dqn env:deep-sea {bonuses} "
     "agent.network:mlp --agent.network.hidden 64 64 --agent.end-epsilon 0.01 "
     "--agent.exploration-steps 1000 --agent.learning-starts 500 --agent.buffer-size 100000 "
     "--agent.learning-rate 1e-3 --agent.target-network-frequency 400 --num-envs 8 "
-    "--env.size {size} --total-timesteps {steps} --seeds 12 --seeds-together 12 "
+    "--env.size {size} --total-timesteps {steps} --seeds {seeds} --seeds-together {seeds} "
     "--score training-mean --episodes 8 --no-video --device cpu --precision fp32"
+)
+COUNTS = "bonus:none,pseudo-count,simhash+scale=0.1,surprise,true-counts+scale=0.1"
+LEARNED = (
+    "bonus:none,rnd,exemplar,episodic,pseudo-count+form=gain,true-counts+scale=0.1 bonus.density:"
+    + ",".join(
+        f"{density}+no-update-per-frame"
+        for density in ("pixel-cnn", "made", "orderless", "flow", "pixel-rnn", "bound")
+    )
 )
 PPO_IN_MAZES = (
     "agent.network:mlp --agent.network.hidden 256 256 "
@@ -31,6 +40,16 @@ PPO_IN_MAZES = (
 MAZE = (
     "ppo env:maze agent.planner:reactive,figar+max-repetitions=8,straw+length=10+filters=5,"
     f"strawe+length=10+filters=5,shortest-path {PPO_IN_MAZES}"
+)
+VARIATIONAL = (
+    "ppo env:maze agent:ppo,ppo+free-energy+plan-kl-coef=1e-3+ent-coef=1e-3 "
+    "agent.planner:strawe,strawe+prior=learned --agent.planner.length 10 "
+    f"--agent.planner.filters 5 {PPO_IN_MAZES}"
+)
+ATARI_PLANS = (
+    "ppo --games ms_pacman,breakout agent.planner:reactive,figar,straw,strawe "
+    "--agent.anneal-steps 300000 --total-timesteps 300000 --seeds 5 --episodes 30 --stochastic "
+    "--no-video --device cpu --precision bf16"
 )
 COSTS = [(1e-4, 1e-2), *((k, r) for k in (0, 1e-4, 1e-3) for r in (0, 1e-3, 1e-2))]
 PLAN_SETTINGS = (
@@ -98,8 +117,8 @@ class Evidence:
     question: str
     argv: tuple[str, ...]
     """The arguments of ``reverie ablate``, without a folder."""
-    of_settings: bool = False
-    """Whether it compares settings of one agent, which have no privileged reference."""
+    referenced: bool = True
+    """Whether a variant reads the true state; settings, and plans on Atari, have no such one."""
 
     @property
     def cost(self) -> str:
@@ -116,10 +135,23 @@ def _evidence(question: str, argv: str, **settings: int | str) -> Evidence:
 EVIDENCE = {
     **{
         f"deep-sea-{size}": _evidence(
-            "count: which density explores?", DEEP_SEA, size=size, steps=1_000 * size**2
+            "count: which density explores?",
+            DEEP_SEA,
+            bonuses=COUNTS,
+            size=size,
+            steps=1_000 * size**2,
+            seeds=12,
         )
         for size in (10, 20, 30)
     },
+    "deep-sea-10-learned": _evidence(
+        "count: which learned model explores?",
+        DEEP_SEA,
+        bonuses=LEARNED,
+        size=10,
+        steps=40_000,
+        seeds=10,
+    ),
     **{
         f"maze-{rooms}": _evidence(
             "plan: do macro-actions pay?",
@@ -135,7 +167,21 @@ EVIDENCE = {
         _evidence(
             "plan: what should a plan cost?", PLAN_SETTINGS, rooms=3, view=9, steps=500_000, seeds=5
         ),
-        of_settings=True,
+        referenced=False,
+    ),
+    "variational-mdp": replace(
+        _evidence(
+            "plan: does the variational MDP pay?",
+            VARIATIONAL,
+            rooms=3,
+            view=9,
+            steps=500_000,
+            seeds=12,
+        ),
+        referenced=False,
+    ),
+    "atari-plans": replace(
+        _evidence("plan: and do macro-actions pay on Atari?", ATARI_PLANS), referenced=False
     ),
     "minatar-keys": _evidence("remember: which key remembers?", MEMORY),
     **{
@@ -146,7 +192,7 @@ EVIDENCE = {
                 agents=agents,
                 protocol=protocol,
             ),
-            of_settings=True,
+            referenced=False,
         )
         for name, about, protocol, agents in (
             (
@@ -170,7 +216,7 @@ EVIDENCE = {
         )
     },
     "dqn-settings": replace(
-        _evidence("baseline: which settings, in 100,000 steps?", DQN_SETTINGS), of_settings=True
+        _evidence("baseline: which settings, in 100,000 steps?", DQN_SETTINGS), referenced=False
     ),
     "minatar-bonuses": _evidence("count: and where reward is dense?", DENSE),
     "catch-dreams": _evidence("imagine: is the model good enough to learn in?", CATCH),
