@@ -24,7 +24,6 @@ DREAM = (
     "Made before the stack of frames of an imagined env was compared with that of the env it "
     "imagines."
 )
-SHORTER = "Made with half of the steps that `reverie reproduce` takes since."
 
 RERUNS: dict[str, tuple[str, ...]] = {
     "breakout-ppo": (FIRE,),
@@ -39,7 +38,6 @@ RERUNS: dict[str, tuple[str, ...]] = {
     "freeway-dqn-cts": (BONUS,),
     "montezuma_revenge-dqn-cts": (BONUS,),
     "imagination-ppo-pong": (DREAM,),
-    "deep-sea-20": (SHORTER,),
 }
 """Faults by the name of a recipe or of a grid."""
 
