@@ -18,7 +18,7 @@ from ..runs.files import make_folder, sync_folder, write_file
 Image = NDArray[np.uint8]
 """[H, W] gray or [H, W, 3]."""
 
-GIF_COLORS, GIF_SCALE = 48, 2 / 3
+GIF_COLORS, RARE_COLORS, GIF_SCALE = 48, 16, 2 / 3
 GIF_FRAME_SKIP = 2
 """A GIF keeps one image in this many, and the last."""
 MIN_SIZE, MAX_SIZE = 16, 2048
@@ -116,11 +116,17 @@ class VideoWriter:
         return f"{error.strerror or error}; {left}"
 
     def _encode_gif(self) -> None:
-        """Encode the GIF with one palette for all images."""
+        """Encode the GIF with one palette for all images: of frequent colors, and of rare ones.
+
+        Median cut alone makes thin lines gray; maximum coverage alone merges similar backgrounds.
+        """
         self._gif += [self._skipped] if self._skipped else []
         sampled = self._gif[:: max(len(self._gif) // 8, 1)]
-        palette = Pillow.fromarray(np.concatenate([np.asarray(x) for x in sampled]))
-        palette = palette.quantize(GIF_COLORS)
+        sample = Pillow.fromarray(np.concatenate([np.asarray(x) for x in sampled]))
+        frequent = sample.quantize(GIF_COLORS, Pillow.Quantize.MEDIANCUT).getpalette() or []
+        rare = sample.quantize(RARE_COLORS, Pillow.Quantize.MAXCOVERAGE).getpalette() or []
+        palette = Pillow.new("P", (1, 1))
+        palette.putpalette(frequent + rare)
         images = [x.quantize(palette=palette, dither=Pillow.Dither.NONE) for x in self._gif]
         images[0].save(
             self._buffer, format="GIF", save_all=True, append_images=images[1:], loop=0,

@@ -1,7 +1,6 @@
 """A film's image of a view: the main pictures, and the drawings of the panels in columns."""
 
 import re
-from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 
@@ -19,6 +18,8 @@ FILM_WIDTH, FILM_HEIGHT = 1280, 720
 MARGIN, GAP, PADDING = 16, 10, 10
 CARD = int(WIDTH) + 2 * PADDING
 """Width of a panel with its background."""
+MIN_SCALE = 0.8
+"""Of cards in one column: smaller text is hard to read."""
 STYLE_SHEET = Path(__file__).parent / "page" / "page.css"
 
 
@@ -30,45 +31,64 @@ def palette() -> dict[str, str]:
     )
 
 
-def render_view(view: View, caption: str) -> Image:
-    """Render a view as an RGB image with a caption; panels that do not fit are left out.
+class Film:
+    """Renders the views of a session, each panel in a card as high as it has been so far.
 
-    The panels are beside one main picture, and below several.
+    So a card that is a line shorter for a moment moves nothing.
     """
-    image = Pillow.new("RGB", (FILM_WIDTH, FILM_HEIGHT), palette()["background"])
-    film, bottom = _Film(image), FILM_HEIGHT - 36
-    top = film.banner(view.untrained, MARGIN)
-    drawings = [draw(panel) for panel in view.panels]
-    if len(view.pictures) > 1 or not drawings:
-        columns, left, width = 3, MARGIN, FILM_WIDTH - 2 * MARGIN
-        height = (bottom - top) * 3 // 5 if drawings else bottom - top
-        top = film.pictures(view.pictures, top, width, height) + GAP
-    else:
-        columns = 1 if _fit_one_column(drawings, FILM_HEIGHT - MARGIN - top) else 2
-        left = FILM_WIDTH - MARGIN - columns * (CARD + GAP) + GAP
-        film.pictures(view.pictures, top, left - MARGIN - 2 * GAP, bottom - top)
-        bottom = FILM_HEIGHT - MARGIN  # of the cards, which are beside the caption
-    tops = [top] * columns
-    for drawing in drawings:
-        column, height = min(range(columns), key=tops.__getitem__), _card_height(drawing)
-        if tops[column] + height <= bottom:
-            x, y = left + column * (CARD + GAP), tops[column]
-            film.card(drawing, x, y, y + height)
-            tops[column] += height + GAP
-    film.text(MARGIN, FILM_HEIGHT - 14, caption, "text")
-    return np.asarray(image)
+
+    def __init__(self) -> None:
+        self.heights: dict[int, int] = {}
+        """Of the cards, by the number of the panel."""
+
+    def render(self, view: View, caption: str) -> Image:
+        """Render a view as an RGB image with a caption; panels that do not fit are left out.
+
+        The panels are beside one main picture, and below several. Beside a picture they are in one
+        column, a little smaller if need be, and only many of them in two.
+        """
+        image = Pillow.new("RGB", (FILM_WIDTH, FILM_HEIGHT), palette()["background"])
+        canvas, bottom = _Canvas(image), FILM_HEIGHT - 36
+        top = canvas.banner(view.untrained, MARGIN)
+        drawings = [draw(panel) for panel in view.panels]
+        for i, drawing in enumerate(drawings):
+            height = int(drawing.height) + 2 * PADDING
+            self.heights[i] = max(height, self.heights.get(i, 0))
+        scale = 1.0
+        if len(view.pictures) > 1 or not drawings:
+            columns, left, width = 3, MARGIN, FILM_WIDTH - 2 * MARGIN
+            height = (bottom - top) * 3 // 5 if drawings else bottom - top
+            top = canvas.pictures(view.pictures, top, width, height) + GAP
+        else:
+            room = FILM_HEIGHT - MARGIN - top
+            total = sum(self.heights[i] + GAP for i in range(len(drawings))) - GAP
+            columns = 1 if room >= MIN_SCALE * total else 2
+            scale = min(1.0, room / total) if columns == 1 else 1.0
+            left = FILM_WIDTH - MARGIN - columns * (CARD + GAP) + GAP
+            canvas.pictures(view.pictures, top, left - MARGIN - 2 * GAP, bottom - top)
+            bottom = FILM_HEIGHT - MARGIN  # of the cards, which are beside the caption
+        tops = [float(top)] * columns
+        for i, drawing in enumerate(drawings):
+            column, height = min(range(columns), key=tops.__getitem__), self.heights[i]
+            if round(tops[column] + scale * height) <= bottom:
+                card = _draw_card(drawing, height)
+                if scale < 1:
+                    size = int(scale * CARD), int(scale * height)
+                    card = card.resize(size, Pillow.Resampling.LANCZOS)
+                image.paste(card, (left + column * (CARD + GAP), round(tops[column])))
+                tops[column] += scale * (height + GAP)
+        canvas.text(MARGIN, FILM_HEIGHT - 14, caption, "text")
+        return np.asarray(image)
 
 
-def _card_height(drawing: Drawing) -> int:
-    return int(drawing.height) + 2 * PADDING
+def _draw_card(drawing: Drawing, height: int) -> Pillow.Image:
+    """Draw a panel on its background."""
+    image = Pillow.new("RGB", (CARD, height), palette()["background"])
+    _Canvas(image).card(drawing, height)
+    return image
 
 
-def _fit_one_column(drawings: Sequence[Drawing], height: int) -> bool:
-    """Return whether all cards fit below each other, which leaves more width to the picture."""
-    return sum(_card_height(x) + GAP for x in drawings) - GAP <= height
-
-
-class _Film:
+class _Canvas:
     """Draws on an image in the page's colors."""
 
     def __init__(self, image: Pillow.Image) -> None:
@@ -108,11 +128,10 @@ class _Film:
             bottom = max(bottom, top + int(size[1] + LINE))
         return bottom
 
-    def card(self, drawing: Drawing, left: int, top: int, bottom: int) -> None:
-        """Draw a panel on its background."""
-        box = (left, top, left + CARD, bottom)
-        self.canvas.rounded_rectangle(box, 8, palette()["card"])
-        x0, y0 = left + PADDING, top + PADDING
+    def card(self, drawing: Drawing, bottom: int) -> None:
+        """Fill the image with a panel on its background."""
+        self.canvas.rounded_rectangle((0, 0, CARD - 1, bottom - 1), 8, palette()["card"])
+        x0 = y0 = PADDING
         for mark in drawing.marks:
             match mark:
                 case Box(x, y, width, height, style, opacity):

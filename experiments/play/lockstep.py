@@ -14,7 +14,7 @@ import numpy as np
 from ...envs.errors import UsageError
 from ..evaluation.video import Image, VideoWriter
 from .encoding import pack_players
-from .film import render_view
+from .film import Film
 from .messages import execute
 from .moment_file import moment
 from .session import SPEEDS, Session
@@ -27,6 +27,7 @@ class Lockstep:
         self.sessions, self.video_folder = tuple(sessions), video_folder
         self.first = self.sessions[0]
         """The session whose speed, timestep and controls are those of all."""
+        self.films = [Film() for _ in self.sessions]
         self.video: VideoWriter | None = None
         self.recording_result = ""
         """The path of the last recording, or why there is none."""
@@ -99,8 +100,11 @@ class Lockstep:
 
     def render(self) -> Image:
         """Render the newest views as the image of a film, beside each other."""
-        films = [render_view(x.view, x.caption()) for x in self.sessions]
-        image: Image = np.concatenate(films, axis=1)
+        images = [
+            film.render(x.view, x.caption())
+            for film, x in zip(self.films, self.sessions, strict=True)
+        ]
+        image: Image = np.concatenate(images, axis=1)
         return image
 
     def moment(self) -> bytes:
