@@ -47,7 +47,7 @@ VARIATIONAL = (
     f"--agent.planner.filters 5 {PPO_IN_MAZES}"
 )
 ATARI_PLANS = (
-    "ppo --games ms_pacman,breakout agent.planner:reactive,figar,straw,strawe "
+    "ppo --games ms_pacman agent.planner:reactive,figar,straw,strawe "
     "--agent.anneal-steps 300000 --total-timesteps 300000 --seeds 5 --episodes 30 --stochastic "
     "--no-video --device cpu --precision bf16"
 )
