@@ -190,16 +190,6 @@ RECIPES: dict[str, Recipe] = {
         for preset in ("mfec", "mfec-vae")
     },
     **{
-        f"{game}-{preset}": TrainingRecipe(
-            preset,
-            in_game(preset, game, 300_000, anneal_steps=300_000),
-            BF16,
-            evaluation=STOCHASTIC,
-        )
-        for game in ("ms_pacman", "breakout")
-        for preset in ("ppo", "figar", "strawe")
-    },
-    **{
         f"ms_pacman-{preset}": TrainingRecipe(
             preset, in_game(preset, "ms_pacman"), replace(BF16, count_states=True)
         )

@@ -3,19 +3,6 @@
 Delete the entry of a result when it is made again.
 """
 
-PLANNER = (
-    "Made before two faults of planners were mended: the policy's loss was averaged over all "
-    "timesteps instead of those at which the planner decides, and the value did not depend on the "
-    "plan."
-)
-PLAN_CODE = (
-    "Made while the plan code of STRAWe was almost pure noise at first and its KL cost outweighed "
-    "the policy's gradient."
-)
-FIRE = (
-    "Made while FIRE was pressed at the start of a game but not after a lost life, so that a "
-    "player who does not press it waits for ever."
-)
 BONUS = (
     "The evaluation is of a greedy, frozen policy, whose action values contain the bonus of the "
     "moment at which training ended."
@@ -26,15 +13,6 @@ DREAM = (
 )
 
 RERUNS: dict[str, tuple[str, ...]] = {
-    "breakout-ppo": (FIRE,),
-    "breakout-figar": (FIRE, PLANNER),
-    "breakout-strawe": (FIRE, PLANNER, PLAN_CODE),
-    "ms_pacman-figar": (PLANNER,),
-    "ms_pacman-strawe": (PLANNER, PLAN_CODE),
-    "maze-figar": (PLANNER,),
-    "maze-straw": (PLANNER,),
-    "maze-straw-cost-0.2": (PLANNER,),
-    "maze-strawe": (PLANNER, PLAN_CODE),
     "freeway-dqn-cts": (BONUS,),
     "montezuma_revenge-dqn-cts": (BONUS,),
     "imagination-ppo-pong": (DREAM,),

@@ -147,8 +147,8 @@ def test_every_planner_learns_catch(name: str, tmp_path: Path) -> None:
 def test_straw_reaches_ninety_percent_of_the_best_return_in_held_out_mazes() -> None:
     """Measured by ``reverie reproduce maze-straw maze-straw-cost-0.2``.
 
-    The first replans at junctions, the second follows its plans for more than two timesteps;
-    neither does both.
+    The second follows its plans for more than two timesteps. Neither replans at junctions more
+    often than elsewhere.
     """
     results = {}
     for name in ("maze-straw", "maze-straw-cost-0.2"):
@@ -156,5 +156,4 @@ def test_straw_reaches_ninety_percent_of_the_best_return_in_held_out_mazes() -> 
         results[name] = mazes = data["runs"][0]["mazes"]["held_out"]
         assert mazes["episodes"] >= 256
         assert mazes["share_of_best_return"] >= 0.9
-    assert results["maze-straw"]["junctions"]["p"] < 0.01
     assert results["maze-straw-cost-0.2"]["mean_plan_length"] > 2
