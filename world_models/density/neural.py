@@ -13,7 +13,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from ...envs.checks import above, check, within
+from ...envs.checks import above, at_least, below, check
 from ...envs.interface import Metrics
 from ...envs.prng import seeded
 from ..interface import DensityConfig
@@ -41,7 +41,8 @@ class NeuralDensityConfig(DensityConfig):
 
     def __post_init__(self) -> None:
         check(self, "density", above(0), "learning_rate", "rmsprop_eps")
-        check(self, "density", within(0, 1), "rmsprop_alpha")
+        check(self, "density", at_least(0), "rmsprop_alpha")
+        check(self, "density", below(1), "rmsprop_alpha")
 
     @property
     def density_class(self) -> type["NeuralDensity"]:
