@@ -21,6 +21,7 @@ from ..precision import FLOAT32, Precision
 from ..state import HasState
 from .ancestral import ancestral_sample
 from .frames import check_frames, check_state
+from .pixel_bias import PixelBias
 
 
 @dataclass(frozen=True)
@@ -136,11 +137,15 @@ class NeuralDensity(HasState, ABC):
     def _objective(self, x: UInt8[Tensor, "B H W"]) -> Float[Tensor, " B"]:
         """Return log p(x) of each frame in nats, with its gradient.
 
-        In float64, because a prediction gain is a small difference of large sums.
+        Conditionals are summed in float64, because a prediction gain is a small difference of
+        large sums; the terms of a bound are sums in float32.
         """
 
     def _initialize_from(self, x: UInt8[Tensor, "B H W"]) -> None:
         """Initialize from the frames of the first update, which follows."""
+        for part in self.net.modules():
+            if isinstance(part, PixelBias):
+                part.initialize_from(x)
 
     @torch.no_grad()
     def _score(self, x: UInt8[Tensor, "B H W"]) -> Float[Tensor, " B"]:

@@ -212,10 +212,13 @@ class VariationalRepresentation(HasState):
                 free_bits=config.free_bits,
             )
         else:
-            baseline = self.baseline(self.model.features(x))
+            log_weights = weights.log_weights(config.beta)
+            baseline = torch.zeros_like(log_weights[0])
+            if config.estimator == "nvil":
+                baseline = self.baseline(self.model.features(x))
             value = surrogate(
                 config.estimator,
-                weights.log_weights(config.beta),
+                log_weights,
                 weights.log_score,
                 baseline,
                 alpha=config.alpha,
