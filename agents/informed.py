@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float, Int64, UInt8
 from torch import Tensor
 
 from ..envs import prng
-from ..envs.checks import above, check, within
+from ..envs.checks import above, at_least, check, within
 from ..envs.errors import UsageError
 from ..envs.interface import Carry, EnvSpec, Metrics, TimeStep, Transition
 from ..world_models.precision import FLOAT32, Precision
@@ -57,6 +57,7 @@ class InformedConfig(ModelBasedConfig):
         self.check_inner(self.inner)
         check(self, "agent", within(0, 1), "end_epsilon")
         check(self, "agent", above(0), "exploration_steps", "trajectory_length", "sigma")
+        check(self, "agent", at_least(0), "delta")
 
     def first_update(self, num_envs: int) -> int:
         return self.inner.first_update(num_envs)

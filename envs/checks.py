@@ -24,6 +24,15 @@ def above(bound: float) -> Rule:
     return Rule(lambda x: bound < x < math.inf, f"above {bound}")
 
 
+def below(bound: float) -> Rule:
+    """Allow finite numbers less than ``bound``."""
+    return Rule(lambda x: -math.inf < x < bound, f"below {bound}")
+
+
+FINITE = Rule(math.isfinite, "a finite number")
+"""Allow numbers that are neither nan nor infinite."""
+
+
 def within(least: float, most: float) -> Rule:
     """Allow numbers of a closed interval."""
     return Rule(lambda x: least <= x <= most, f"in {least}..{most}")

@@ -14,7 +14,7 @@ from typing import Any, Literal
 import numpy as np
 
 from .base import Array, SmallEnv
-from .checks import at_least, check, refuse, within
+from .checks import FINITE, at_least, check, refuse, within
 from .interface import EnvConfig
 
 MOVES = ((-1, 0), (0, 1), (1, 0), (0, -1))
@@ -46,6 +46,7 @@ class MazeConfig(EnvConfig):
         check(self, "env", at_least(3), "rooms")  # with fewer there are too few mazes to split
         check(self, "env", at_least(1), "max_episode_steps")
         check(self, "env", within(0, 1), "loops")
+        check(self, "env", FINITE, "step_cost")
         if self.view < 3 or self.view % 2 == 0:
             refuse(self, "env", "view", "odd, and 3 or more")
 

@@ -58,6 +58,8 @@ class HasState:
                 value.load_state_dict(state[name])
             elif isinstance(value, Tensor):
                 setattr(self, name, state[name].to(value.device, copy=True))
+            elif isinstance(value, dict):
+                setattr(self, name, _restored(value, state[name]))
             else:
                 setattr(self, name, deepcopy(state[name]))
 
@@ -91,6 +93,16 @@ def _state_of(value: Any) -> Any:
     if isinstance(value, nn.Module | torch.optim.Optimizer):
         return deepcopy(value.state_dict())
     return value.state_dict() if isinstance(value, Stateful) else deepcopy(value)
+
+
+def _restored(present: dict[str, Any], state: dict[str, Any]) -> dict[str, Any]:
+    """Return a copy of a saved dictionary, its tensors on the devices of the present ones."""
+    return {
+        name: x.to(present[name].device, copy=True)
+        if isinstance(x, Tensor) and isinstance(present.get(name), Tensor)
+        else deepcopy(x)
+        for name, x in state.items()
+    }
 
 
 def load_optimizer(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:

@@ -12,10 +12,15 @@ from reverie.agents.ppo import PPOConfig
 from reverie.envs.interface import EnvSpec
 from reverie.world_models.density.bound import BoundConfig
 from reverie.world_models.density.pixelcnn import PixelCNNConfig
+from reverie.world_models.latents.binary_vae import AutoregressiveBernoulli
+from reverie.world_models.latents.places import Places
 from reverie.world_models.latents.vae import VAEConfig
 from reverie.world_models.precision import FLOAT32, InferenceCopy, Precision
 from reverie.world_models.prediction.feedforward import FeedforwardConfig
+from reverie.world_models.representation.contrastive import ContrastiveConfig
 from reverie.world_models.representation.variational import VariationalConfig
+
+from sample_models import still_segment
 
 SPEC, BF16 = EnvSpec(2, 3, (1, 40, 40)), Precision("bf16")
 
@@ -49,6 +54,32 @@ def test_it_reaches_the_density_of_a_bonus(bonus: Any, density: Any) -> None:
     assert asked == [torch.device("cpu")]
     assert model.precision.name == "fp32"
     assert BF16.for_small_kernels(torch.device("cuda")) == BF16
+
+
+def contrastive_scores() -> torch.Tensor:
+    model = ContrastiveConfig(dim=8, lag=1).task((1, 6, 6))
+    model.encode = lambda obs: obs.flatten(1)[:, :8] / 8  # type: ignore[method-assign]
+    return model.loss(still_segment(torch.arange(4 * 36).view(4, 1, 6, 6).byte(), 1))[0]
+
+
+def binary_log_probs() -> torch.Tensor:
+    codes = AutoregressiveBernoulli(torch.randn(5, 16), 2 * torch.randn(16, 16))
+    return codes.log_prob(torch.randint(2, (5, 16)).float())
+
+
+def attended_places() -> torch.Tensor:
+    return Places(2, (9, 9)).attend(torch.rand(5, 1, 9, 9))
+
+
+@pytest.mark.parametrize("compute", [contrastive_scores, binary_log_probs, attended_places])
+def test_scores_and_log_probabilities_are_float32_in_any_precision(compute: Any) -> None:
+    found = []
+    for precision in (BF16, FLOAT32):
+        torch.manual_seed(0)
+        with torch.no_grad(), precision.autocast(torch.device("cpu")):
+            found.append(compute())
+    assert found[0].dtype == torch.float32
+    assert torch.equal(*found)
 
 
 def test_a_copy_for_inference_rounds_weights_as_autocast_does() -> None:

@@ -4,7 +4,8 @@ Dawid 1984, "Statistical Theory: The Prequential Approach". The density that dec
 frames, so that a message holds no weights. Its length is the frames' description length: the sum of
 -log2 p(x) over the frames, each just before it is learned.
 
-A density that can be given the frames before (``TemporalDensity``) codes each frame given them.
+A density that can be given the frames before (``TemporalDensity``) codes each frame given those of
+its env before the batch.
 
 A message is the number of frames, 7 bits a byte, the coder's last state in 5 to 8 bytes, and its
 words of 4 bytes. The coder's first state is a checksum of the frames, which costs nothing to keep:
@@ -70,11 +71,11 @@ def encode(
     """Encode frames, each of which the density learns after it is coded.
 
     A message is at most a thousandth and 8 bytes longer than the frames' log-probabilities say. The
-    frames of a batch are coded together, given those before the batch, and then learned; without
-    ``learn`` none is. Frames of ``num_envs`` envs alternate, as in a recording. ``show`` is called
-    with the number of frames that are coded. Raises UsageError for a density without conditionals
-    of single pixels, a batch size or number of envs below 1 and frames that the density was not
-    built for, and NumericalError for conditionals that are no probabilities.
+    frames of a batch are coded together, given those of their env before the batch, and then
+    learned; without ``learn`` none is. Frames of ``num_envs`` envs alternate, as in a recording.
+    ``show`` is called with the number of frames that are coded. Raises UsageError for a density
+    without conditionals of single pixels, a batch size or number of envs below 1 and frames that
+    the density was not built for, and NumericalError for conditionals that are no probabilities.
 
     Example::
 
@@ -95,7 +96,12 @@ def encode(
     intervals = np.empty((*frames.shape, 2), np.uint32)
     with one_thread():
         for part in batches(len(frames), batch_size):
-            _write_intervals(sequence.next, frames[part], intervals[part].reshape(-1, 2))
+            first = part.start
+            for given, rows in sequence.groups(part.stop - part.start):
+                group = frames[part][rows].contiguous()
+                of_group = intervals[first : first + len(group)]
+                _write_intervals(given, group, of_group.reshape(-1, 2))
+                first += len(group)
             sequence.advance(frames[part], learn)
             show(part.stop)
     words = np.empty(frames.numel(), np.uint32)
@@ -125,7 +131,10 @@ def decode(
     with one_thread():
         for part in batches(count, batch_size):
             batch = torch.zeros(part.stop - part.start, *density.shape, dtype=torch.uint8)
-            _pop_frames(sequence.next, batch, words, head)
+            for given, rows in sequence.groups(len(batch)):
+                group = torch.zeros_like(batch[rows])
+                _pop_frames(given, group, words, head)
+                batch[rows] = group
             if head[0] < rans.LOWEST:  # the words have ended before the frames
                 raise NotReproduced(density)
             frames.append(batch)
@@ -148,17 +157,28 @@ def require_conditionals(density: Density) -> SequentialDensity:
 
 
 class _Sequence:
-    """Frames that are coded one after the other; ``next`` is the density of those to come."""
+    """Frames that are coded one after the other, given those before of their env."""
 
     def __init__(self, density: Density, num_envs: int) -> None:
         if num_envs < 1:
             raise UsageError(f"num_envs is {num_envs}; it must be 1 or more.")
-        self.density = self.next = require_conditionals(density)
+        self.density = require_conditionals(density)
         self.num_envs = num_envs
         if isinstance(self.density, TemporalDensity):
             size = self.density.num_past * num_envs
             self.recent = torch.zeros(size, *self.density.shape, dtype=torch.uint8)
-            self.next = self.density.given(self.recent[:: self.num_envs])
+
+    def groups(self, count: int) -> Iterator[tuple[SequentialDensity, slice]]:
+        """Yield the density of each env's frames among the next ``count``, and which they are.
+
+        Without a past, all frames are of one group.
+        """
+        if not isinstance(self.density, TemporalDensity):
+            yield self.density, slice(None)
+            return
+        for env in range(min(self.num_envs, count)):
+            rows = slice(env, None, self.num_envs)
+            yield self.density.given(self.recent[rows]), rows
 
     def advance(self, frames: UInt8[Tensor, "B H W"], learn: bool) -> None:
         """Add frames to the past, each of which is learned given those before it."""
@@ -168,9 +188,8 @@ class _Sequence:
             return
         for frame in frames[:, None]:
             if learn:
-                self.next.observe(frame)
+                self.density.given(self.recent[:: self.num_envs]).observe(frame)
             self.recent = torch.cat([self.recent[1:], frame])
-            self.next = self.density.given(self.recent[:: self.num_envs])
 
 
 def _write_intervals(

@@ -5,6 +5,7 @@ its score is a function of frame and weights alone: the same noise before and af
 every batch. Updates use other noise; otherwise the model would overfit to the noise of the score.
 """
 
+import math
 from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
@@ -12,7 +13,7 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from ...envs.checks import at_least, check, refuse
+from ...envs.checks import at_least, check, refuse, within
 from ...envs.digest import frame_digest
 from ...envs.errors import UsageError
 from ...envs.prng import fold_in, seeded
@@ -39,6 +40,7 @@ class BoundDensityConfig(NeuralDensityConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         check(self, "density", at_least(1), "samples")
+        check(self, "density", within(-math.inf, math.inf), "alpha")
 
     @property
     def density_class(self) -> type["BoundDensity"]:

@@ -103,9 +103,10 @@ def log_evidence(
     """Return log p(y) = log sum_x p(x) exp(sum_i log p(y_i | x_i)) of each frame, in nats.
 
     It is exact where completion is, and elsewhere its exponential is an unbiased estimate, whose
-    error vanishes as ``particles`` grow. The log-probability of some pixels given others is the
-    difference of two of them. Raises UsageError if the density cannot complete frames or if the
-    evidence does not fit it, and TimeoutError after ``seconds``.
+    error vanishes as ``particles`` grow. Of an orderless density it is that of one pixel at a time,
+    in random orders, while ``log_prob`` is that of its groups of pixels. The log-probability of
+    some pixels given others is the difference of two of them. Raises UsageError if the density
+    cannot complete frames or if the evidence does not fit it, and TimeoutError after ``seconds``.
     """
     method = _method(density, evidence, seed, particles, steps, seconds)
     with torch.no_grad():

@@ -68,7 +68,7 @@ class Histogram(HasState):
         return self._pixel_log_probs(self.counts.gather(-1, index).movedim(-1, 0), self.num_frames)
 
     def conditional(self, x: UInt8[Tensor, "B H W"], i: int, j: int) -> Float[Tensor, "B levels"]:
-        probs = (self.counts[i, j] + 1 / self.levels).double() / (self.num_frames + 1)
+        probs = (self.counts[i, j].double() + 1 / self.levels) / (self.num_frames + 1)
         return probs.expand(len(x), -1)
 
     def observe(self, x: UInt8[Tensor, "B H W"]) -> tuple[Float[Tensor, " B"], Float[Tensor, " B"]]:
@@ -94,4 +94,4 @@ class Histogram(HasState):
         super().load_state_dict(state | {"shape": self.shape})
 
     def _pixel_log_probs(self, counts: Tensor, num_frames: Tensor | int) -> Float[Tensor, "B H W"]:
-        return ((counts + 1 / self.levels).double() / (num_frames + 1)).log()
+        return ((counts.double() + 1 / self.levels) / (num_frames + 1)).log()

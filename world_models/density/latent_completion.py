@@ -49,7 +49,7 @@ class LatentCompletion:
         net = density.net
         assert isinstance(net, LatentVariableModel)
         self.net = net
-        self.evidence = table.float().to(density.device).log()
+        self.evidence = table.log().float().to(density.device)
         self.deadline = math.inf if seconds is None else time.monotonic() + seconds
 
     def sample(self, n: int) -> UInt8[Tensor, "{n} B H W"]:

@@ -64,9 +64,6 @@ class MADE(AutoregressiveDensity):
             logits = self.net.pixel_logits(x.to(self.device), i * self.shape[1] + j)
         return logits.float().softmax(1)
 
-    def _initialize_from(self, x: UInt8[Tensor, "B H W"]) -> None:
-        self.net.bias.initialize_from(x)
-
 
 class MixtureOfOrders(NeuralDensity):
     """p(x) = the mean over K orders of the pixels of p(x | order), which is exact."""
@@ -100,9 +97,6 @@ class MixtureOfOrders(NeuralDensity):
             nats = cross_entropy(logits.float(), x.long(), reduction="none")
             log_probs.append(-nats.sum((1, 2), dtype=torch.float64))
         return torch.stack(log_probs)
-
-    def _initialize_from(self, x: UInt8[Tensor, "B H W"]) -> None:
-        self.net.bias.initialize_from(x)
 
     def _objective(self, x: UInt8[Tensor, "B H W"]) -> Float[Tensor, " B"]:
         return self.log_probs_of_orders(x).logsumexp(0) - math.log(len(self.net.ranks))

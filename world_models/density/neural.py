@@ -13,7 +13,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from ...envs.checks import above, check, within
+from ...envs.checks import above, at_least, below, check
 from ...envs.interface import Metrics
 from ...envs.prng import seeded
 from ..interface import DensityConfig
@@ -21,6 +21,7 @@ from ..precision import FLOAT32, Precision
 from ..state import HasState
 from .ancestral import ancestral_sample
 from .frames import check_frames, check_state
+from .pixel_bias import PixelBias
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,8 @@ class NeuralDensityConfig(DensityConfig):
 
     def __post_init__(self) -> None:
         check(self, "density", above(0), "learning_rate", "rmsprop_eps")
-        check(self, "density", within(0, 1), "rmsprop_alpha")
+        check(self, "density", at_least(0), "rmsprop_alpha")
+        check(self, "density", below(1), "rmsprop_alpha")
 
     @property
     def density_class(self) -> type["NeuralDensity"]:
@@ -135,11 +137,15 @@ class NeuralDensity(HasState, ABC):
     def _objective(self, x: UInt8[Tensor, "B H W"]) -> Float[Tensor, " B"]:
         """Return log p(x) of each frame in nats, with its gradient.
 
-        In float64, because a prediction gain is a small difference of large sums.
+        Conditionals are summed in float64, because a prediction gain is a small difference of
+        large sums; the terms of a bound are sums in float32.
         """
 
     def _initialize_from(self, x: UInt8[Tensor, "B H W"]) -> None:
         """Initialize from the frames of the first update, which follows."""
+        for part in self.net.modules():
+            if isinstance(part, PixelBias):
+                part.initialize_from(x)
 
     @torch.no_grad()
     def _score(self, x: UInt8[Tensor, "B H W"]) -> Float[Tensor, " B"]:

@@ -81,9 +81,6 @@ class Orderless(BoundDensity):
         probs = logits.float().softmax(1).movedim(1, -1)
         return torch.where(known[..., None], one_hot(symbols, self.levels).to(probs), probs)
 
-    def _initialize_from(self, x: UInt8[Tensor, "B H W"]) -> None:
-        self.net.bias.initialize_from(x)
-
     def _objective(self, x: UInt8[Tensor, "B H W"]) -> Float[Tensor, " B"]:
         """Return an unbiased estimate of E_z log p(x | z) from one forward pass.
 

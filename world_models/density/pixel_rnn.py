@@ -81,10 +81,6 @@ class PixelRNN(AutoregressiveDensity):
         self._scan = scan if (i + 1, j + 1) != self.shape else None
         return logits.float().softmax(1)
 
-    def _initialize_from(self, x: UInt8[Tensor, "B H W"]) -> None:
-        if self.net.position is not None:
-            self.net.position.initialize_from(x)
-
 
 class DiagonalNetwork(nn.Module):
     """Logits of each pixel's symbol from all pixels before it in raster order.

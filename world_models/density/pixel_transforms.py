@@ -138,7 +138,8 @@ class Affine:
         weights = (histogram / 16).repeat_interleave(16, -1)
         mean = (weights * logits).sum(-1)
         variance = (weights * (logits - mean[..., None]) ** 2).sum(-1)
-        return torch.stack([mean, variance.log() / 2], -1)
+        share = (variance.log() / (2 * LOG_SCALE_LIMIT)).clamp(-0.999, 0.999)
+        return torch.stack([mean, LOG_SCALE_LIMIT * share.atanh()], -1)
 
     def log_base(self, z: Pixels) -> Pixels:
         return -z * z / 2 - math.log(2 * math.pi) / 2
@@ -148,9 +149,11 @@ class Affine:
 
     def _shift_and_log_scale(self, params: Params) -> tuple[Pixels, Pixels]:
         shift, log_scale = params.unbind(-1)
-        return shift, 5 * (log_scale / 5).tanh()
+        return shift, LOG_SCALE_LIMIT * (log_scale / LOG_SCALE_LIMIT).tanh()
 
 
+LOG_SCALE_LIMIT = 5.0
+"""Bound of the log-scale of an affine map."""
 MARGIN = 1e-6
 """Distance of the logit's argument from 0 and 1 at the borders of the box, for finite values: the
 papers' 0.05 would leave normal noise outside of the box."""

@@ -63,10 +63,6 @@ class PixelCNN(AutoregressiveDensity):
         logits = self._logits(window, top, left)
         return logits[:, :, i - top, j - left].softmax(1)
 
-    def _initialize_from(self, x: UInt8[Tensor, "B H W"]) -> None:
-        if self.net.position is not None:
-            self.net.position.initialize_from(x)
-
     def _logits(
         self, x: UInt8[Tensor, "B h w"], top: int = 0, left: int = 0
     ) -> Float[Tensor, "B levels h w"]:

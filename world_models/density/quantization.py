@@ -34,7 +34,7 @@ class FrameQuantizer:
 
     def gray(self, symbols: UInt8[Tensor, "N h w"]) -> UInt8[Tensor, "N h w"]:
         """Return symbols as gray pixels, spread over 0..255."""
-        return symbols * (255 // (self.levels - 1))
+        return (symbols.int() * 255 // (self.levels - 1)).to(torch.uint8)
 
 
 def highest_planes(

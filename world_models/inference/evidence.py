@@ -16,7 +16,7 @@ def log_evidence(
         log p(x) = log((1 / S) sum_s w_s),  error = std(w) / (mean(w) sqrt(S))
 
     The error is the relative standard error of the mean weight (delta method). As it is estimated
-    from the same weights, it is too small where few of them dominate the sum.
+    from the same weights, it is too small where few of them dominate the sum, and nan for S = 1.
     """
     samples = len(log_weights)
     estimate = bound(log_weights, IWAE)

@@ -80,7 +80,8 @@ class AutoregressiveBernoulli(Distribution):
         super().__init__(logits.shape[:-1], logits.shape[-1:], validate_args=False)
 
     def log_prob(self, value: Float[Tensor, "*S D"]) -> Float[Tensor, "*S"]:
-        logits = self.logits + value @ self.weight.T
+        with torch.autocast(value.device.type, enabled=False):  # a log-probability is a long sum
+            logits = self.logits + value @ self.weight.T
         bits = value.expand_as(logits)
         return -binary_cross_entropy_with_logits(logits, bits, reduction="none").sum(-1)
 

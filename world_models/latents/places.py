@@ -44,7 +44,8 @@ class Places(nn.Module):
         which it is the mean of the prior.
         """
         rows, columns = (_neighborhoods(n, self.glimpse / 4).to(error) for n in self.shape)
-        energy = (rows @ error.square().sum(1) @ columns).float().flatten(1)
+        with torch.autocast(error.device.type, enabled=False):  # a softmax of large numbers
+            energy = (rows @ error.square().sum(1) @ columns).flatten(1)
         attention = ((RATE * self.log_sharpness).exp() * energy).softmax(1)
         attention = attention.unflatten(1, self.shape)
         center = [torch.full_like(attention[:, 0, 0], 0.5)]

@@ -21,7 +21,7 @@ from torch.nn.functional import elu, linear, softplus
 PosteriorName = Literal["gaussian", "planar", "iaf"]
 
 HIDDEN = 128
-"""Hidden units of a step of the inverse autoregressive flow."""
+"""Hidden units of a step of the inverse autoregressive flow; one per latent if these are more."""
 
 
 class Flow(nn.Module, ABC):
@@ -172,13 +172,14 @@ class AutoregressiveNet(nn.Module):
     def __init__(self, ranks: Int64[Tensor, " D"], num_params: int) -> None:
         super().__init__()
         size, inputs = len(ranks), len(ranks) + num_params
-        degrees = torch.arange(HIDDEN) % max(size - 1, 1)
+        hidden = max(HIDDEN, size - 1)  # so that a unit has each degree
+        degrees = torch.arange(hidden) % max(size - 1, 1)
         self.register_buffer("ranks", ranks)
         self.register_buffer("reads", degrees[:, None] >= ranks)
         self.register_buffer("writes", (ranks[:, None] > degrees).repeat(2, 1))
-        self.weight = nn.Parameter(torch.randn(HIDDEN, inputs) / math.sqrt(inputs))
-        self.bias = nn.Parameter(torch.zeros(HIDDEN))
-        self.out_weight = nn.Parameter(torch.zeros(2 * size, HIDDEN))
+        self.weight = nn.Parameter(torch.randn(hidden, inputs) / math.sqrt(inputs))
+        self.bias = nn.Parameter(torch.zeros(hidden))
+        self.out_weight = nn.Parameter(torch.zeros(2 * size, hidden))
         self.out_bias = nn.Parameter(torch.zeros(2 * size))
 
     def forward(

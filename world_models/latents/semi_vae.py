@@ -101,16 +101,18 @@ class SemiVAE(Autoencoder):
         return torch.cat([of_class, of_code], 1)[None]
 
     def labels(self, segment: Segment) -> Int64[Tensor, " B"]:
-        """Return the class of each segment's first observation.
+        """Return the class of each segment's first observation, by the ``horizon`` after it.
 
         Raises UsageError for given labels that are missing or out of range.
         """
         if self.config.labels == "given":
             return self._given_labels(segment)
-        valid = segment.valid
+        discount, reward, valid = (
+            x[:, : self.segment_length] for x in (segment.discount, segment.reward, segment.valid)
+        )
         if self.config.labels == "death":
-            return ((segment.discount == 0) & valid).any(1).long()
-        return 1 + (segment.reward * valid).sum(1).sign().long()
+            return ((discount == 0) & valid).any(1).long()
+        return 1 + (reward * valid).sum(1).sign().long()
 
     def weigh(self, x: Tensor, samples: int, *, pathwise: bool = False) -> Weights:
         """Sample codes of frames and return their log-probabilities.

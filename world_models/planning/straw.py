@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.distributions import Normal, kl_divergence
 
 from ...envs import prng
-from ...envs.checks import at_least, check
+from ...envs.checks import FINITE, at_least, check
 from ...envs.errors import UsageError
 from ...envs.interface import Carry
 from ..attention import attention_window, center_and_stride_params, read, write
@@ -45,6 +45,7 @@ class STRAWConfig(PlannerConfig):
 
     def __post_init__(self) -> None:
         check(self, "planner", at_least(1), "filters", "hidden")
+        check(self, "planner", FINITE, "initial_replan_logit")
         if self.length < self.filters:
             raise UsageError(
                 f"planner.length is {self.length}, shorter than its {self.filters} filters; "

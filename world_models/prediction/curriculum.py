@@ -1,5 +1,6 @@
 """Curriculum of multi-step prediction (Oh et al. 2015, section 3)."""
 
+import math
 from dataclasses import dataclass
 
 from ...envs.errors import UsageError
@@ -30,10 +31,10 @@ class CurriculumConfig(PredictorConfig):
                 f"{', '.join(str(len(phase)) for phase in phases)} entries; all must have the same "
                 "number, 1 or more."
             )
-        if any(value <= 0 for phase in phases for value in phase):
+        if not all(0 < value < math.inf for phase in phases for value in phase):
             raise UsageError(
                 f"predictor.horizons, .learning_rates, .batch_sizes and .updates are {phases}; "
-                "every entry must be above 0."
+                "every entry must be above 0 and finite."
             )
 
     def phase_at(self, updates: int) -> int:

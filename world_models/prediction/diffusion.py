@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ...envs import prng
-from ...envs.checks import above, at_least, check
+from ...envs.checks import above, at_least, check, refuse
 from ...envs.interface import Carry
 from .edm import effective_target, euler_sample, karras_sigmas, preconditioning
 from .encoder_decoder import Size
@@ -93,6 +93,8 @@ class DiffusionConfig(FramePredictorConfig):
         check(self, "predictor", at_least(1), "denoising_steps")
         check(self, "predictor", above(0), "sigma_data")
         check(self, "predictor", at_least(0), "conditioning_noise")
+        if self.motion_weight:
+            refuse(self, "predictor", "motion_weight", "0, as the denoiser has a loss of its own")
 
     def build_network(
         self, obs_shape: tuple[int, int, int], num_actions: int, channels: int

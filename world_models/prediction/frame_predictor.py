@@ -196,8 +196,7 @@ class FramePredictor(HasState):
         predictions; gradients flow back through them.
         """
         check_obs_shape(segment.obs, self.obs_shape)
-        if not self.mean_frame.fitted:
-            self.fit_mean(segment.obs[:, :, -self.channels :].flatten(0, 1).to(self.device))
+        self.mean_frame.fit_first(segment)
         phase = self.phase
         for group, factor in zip(self.optimizer.param_groups, (1, 2), strict=True):
             group["lr"] = factor * self.config.learning_rates[phase]

@@ -6,6 +6,7 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
+from ...envs.interface import Segment
 from ..precision import to_channels_last
 from ..state import HasState
 
@@ -16,6 +17,12 @@ class HasMeanFrame(Protocol):
 
     def fit_mean(self, frames: UInt8[Tensor, "M C H W"]) -> None:
         """Set the mean frame to that of these frames."""
+
+
+def observation_weights(segment: Segment) -> Float[Tensor, "B T1"]:
+    """Return 1 for the observations up to the end of an episode, and 0 for those after it."""
+    of_steps = segment.valid.cumprod(1).float()
+    return torch.cat([torch.ones_like(of_steps[:, :1]), of_steps], 1)
 
 
 class MeanFrame(HasState):
@@ -31,6 +38,12 @@ class MeanFrame(HasState):
         """Set the mean to that of these frames."""
         self.value.copy_(frames.float().mean(0) / 255)
         self.fitted = True
+
+    def fit_first(self, segment: Segment) -> None:
+        """Unless it was set, set the mean to that of the newest frames of a segment's episodes."""
+        if not self.fitted:
+            obs = segment.obs[observation_weights(segment) > 0]
+            self.fit(obs[:, -len(self.value) :].to(self.value.device))
 
     def center(self, obs: UInt8[Tensor, "B K H W"]) -> Float[Tensor, "B K H W"]:
         """Scale stacked frames to 0..1 and subtract the mean."""

@@ -12,6 +12,7 @@ All distributions of classes are mixed with 1% of the uniform one. The gradient 
 straight through to its probabilities.
 """
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -19,7 +20,7 @@ from jaxtyping import Bool, Float, Int64, UInt8
 from torch import Tensor, nn
 
 from ...envs import prng
-from ...envs.checks import above, at_least, check, within
+from ...envs.checks import above, at_least, below, check
 from ...envs.interface import Carry, Metrics, Segment
 from ..interface import Prediction, PredictorConfig
 from ..precision import FLOAT32, Precision
@@ -28,7 +29,7 @@ from .encoder_decoder import Size, initialize
 from .heads import RewardDiscountHeads
 from .inputs import check_obs_shape, one_hot_actions
 from .latent_dreams import filtered_states
-from .mean_frame import MeanFrame
+from .mean_frame import MeanFrame, observation_weights
 from .rssm_network import RSSMNetwork, categorical_kl, encode_classes, sample_classes
 
 GRADIENT_CLIP = 1000.0
@@ -53,16 +54,17 @@ class RSSMConfig(PredictorConfig):
     classes: int = 32
     """Classes of each variable."""
     uniform_mix: float = 0.01
-    """Weight of the uniform distribution in those of the classes."""
+    """Weight of the uniform distribution in those of the classes, between 0 and 1: without it a
+    class may have probability 0, and a KL divergence be nan."""
     dyn_coef: float = 0.5
     """Coefficient of the KL divergence that trains the prior."""
     rep_coef: float = 0.1
     """Coefficient of the KL divergence that trains the posterior."""
     free_nats: float = 1.0
     """Nats below which a KL divergence of a timestep is not reduced."""
-    pixel_std: float = 1.0
+    pixel_std: float = math.sqrt(0.5)
     """Standard deviation of a pixel in 0..1 given the state; half its squared error is divided by
-    the square of it."""
+    the square of it. By default the loss is the sum of squared errors, as published."""
     context: int = 8
     """Observations of which the state of the first prediction consists."""
     segment_length: int = 64
@@ -77,8 +79,8 @@ class RSSMConfig(PredictorConfig):
         check(self, "predictor", at_least(2), "classes")
         check(self, "predictor", at_least(1), "context", "segment_length", "batch_size")
         check(self, "predictor", at_least(0), "dyn_coef", "rep_coef", "free_nats")
-        check(self, "predictor", within(0, 1), "uniform_mix")
-        check(self, "predictor", above(0), "pixel_std", "learning_rate")
+        check(self, "predictor", above(0), "uniform_mix", "pixel_std", "learning_rate")
+        check(self, "predictor", below(1), "uniform_mix")
 
     def build(
         self,
@@ -96,7 +98,14 @@ class RSSMConfig(PredictorConfig):
 
 
 SMALL_RSSM = RSSMConfig(
-    size="small", deter=256, units=256, groups=16, classes=16, segment_length=16, learning_rate=3e-4
+    size="small",
+    deter=256,
+    units=256,
+    groups=16,
+    classes=16,
+    pixel_std=1.0,
+    segment_length=16,
+    learning_rate=3e-4,
 )
 """For 84 x 84 gray frames on a CPU."""
 
@@ -235,9 +244,7 @@ class RSSM(HasState):
     def update(self, segment: Segment) -> Metrics:
         """Take a gradient step on the mean loss over all observations of the segments."""
         check_obs_shape(segment.obs, self.obs_shape)
-        if not self.mean_frame.fitted:
-            frames = segment.obs[_weights(segment) > 0][:, -self.channels :]
-            self.fit_mean(frames.to(self.device))
+        self.mean_frame.fit_first(segment)
         loss, metrics = self.loss(segment)
         self.optimizer.zero_grad()
         loss.backward()
@@ -298,7 +305,7 @@ class RSSM(HasState):
                 categorical_kl(posterior, prior).detach(),
             )
         )
-        weight = _weights(segment).to(self.device)
+        weight = observation_weights(segment).to(self.device)
         of_steps = weight[:, 1:]
         squared_error, kl_loss, kl_mean = (
             (x * weight).sum() / weight.sum()
@@ -312,9 +319,3 @@ class RSSM(HasState):
             "heads": of_heads.detach(),
             "kl": kl_mean,
         }
-
-
-def _weights(segment: Segment) -> Float[Tensor, "B T1"]:
-    """Return 1 for the observations up to the end of an episode, and 0 for those after it."""
-    of_steps = segment.valid.cumprod(1).float()
-    return torch.cat([torch.ones_like(of_steps[:, :1]), of_steps], 1)

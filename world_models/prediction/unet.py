@@ -61,7 +61,10 @@ class AdaptiveGroupNorm(nn.Module):
 
 
 class ResidualBlock(nn.Module):
-    """Two convolutions, each of a normalized grid, beside the identity; it begins as the latter."""
+    """Two convolutions, each of a normalized grid, beside the identity.
+
+    The weights of the second are 0 at first, so that it adds its bias alone, as published.
+    """
 
     def __init__(
         self, in_channels: int, out_channels: int, condition: int, attention: bool = False
@@ -95,7 +98,8 @@ class SelfAttention(nn.Module):
         self.norm = nn.GroupNorm(max(1, channels // GROUP_SIZE), channels)
         self.read = nn.Conv2d(channels, 3 * channels, 1)
         self.write = nn.Conv2d(channels, channels, 1)
-        nn.init.zeros_(self.write.weight)
+        for weight in self.write.parameters():
+            nn.init.zeros_(weight)
 
     def forward(self, x: Float[Tensor, "B C H W"]) -> Float[Tensor, "B C H W"]:
         """Return the grid plus what each position reads from all."""

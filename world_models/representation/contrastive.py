@@ -36,7 +36,7 @@ class ContrastiveConfig(SelfSupervisedConfig):
 class Contrastive(Task):
     """Pairs of frames, scored by the bilinear form of their codes; a batch is its own negatives.
 
-    At first the form is the scalar product.
+    At first the form is the scalar product. Scores are float32 under any precision.
     """
 
     def __init__(self, config: ContrastiveConfig, obs_shape: tuple[int, int, int]) -> None:
@@ -49,7 +49,8 @@ class Contrastive(Task):
         lag = segment.valid[:, : self.segment_length].sum(1)  # or as far as the episode goes
         later = segment.obs[torch.arange(len(lag), device=lag.device), lag]
         codes, later_codes = self.encode(torch.cat([segment.obs[:, 0], later])).chunk(2)
-        scores = self.critic(codes) @ later_codes.T
+        with torch.autocast(codes.device.type, enabled=False):  # scores are differences of logs
+            scores = self.critic(codes.float()) @ later_codes.float().T
         own = torch.arange(len(scores), device=scores.device)
         accuracy = (scores.argmax(1) == own).float().mean()
         information = info_nce(scores).mean()

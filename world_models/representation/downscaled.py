@@ -7,11 +7,12 @@ With 11 x 8 pixels and 8 levels these are the cells of Ecoffet et al. 2019.
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float, Int64, UInt8
+from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from ...envs.checks import at_least, check, within
 from ...envs.interface import Metrics, Segment
+from ..density.quantization import pixel_overlaps
 from ..interface import RepresentationConfig
 from ..precision import FLOAT32, Precision
 from ..state import HasState
@@ -59,13 +60,12 @@ class Downscaled(HasState):
     ) -> None:
         channels, height, width = obs_shape
         self.levels, self.device = config.levels, torch.device(device)
-        self.area = height * width
+        rows = pixel_overlaps(height, min(height, config.height))
+        columns = pixel_overlaps(width, min(width, config.width))
+        self.area = int(rows[0].sum() * columns[0].sum())
         # Sums of products are whole numbers below 256 x area, exact in this type.
         dtype = torch.float32 if 256 * self.area <= 1 << 24 else torch.float64
-        self.rows, self.columns = (
-            overlaps(size, min(size, fewer)).to(self.device, dtype)
-            for size, fewer in ((height, config.height), (width, config.width))
-        )
+        self.rows, self.columns = rows.to(self.device, dtype), columns.to(self.device, dtype)
         self.dim = channels * len(self.rows) * len(self.columns)
 
     def update(self, segment: Segment) -> Metrics:
@@ -76,14 +76,3 @@ class Downscaled(HasState):
         sums = self.rows @ pixels @ self.columns.T
         symbols = sums.long() * self.levels // (256 * self.area)
         return symbols.flatten(1).float() / (self.levels - 1)
-
-
-def overlaps(size: int, fewer: int) -> Int64[Tensor, "{fewer} {size}"]:
-    """Return how much of each pixel lies in each of ``fewer`` equal parts, in units of 1 / fewer.
-
-    Each part has a sum of ``size``.
-    """
-    part, pixel = torch.arange(fewer)[:, None], torch.arange(size)
-    begin = torch.maximum(part * size, pixel * fewer)
-    end = torch.minimum((part + 1) * size, (pixel + 1) * fewer)
-    return (end - begin).clamp(min=0)

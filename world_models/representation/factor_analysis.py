@@ -26,8 +26,9 @@ class FactorAnalysis:
         x = x - self.mean
         variance = x.square().mean(0)
         with seeded(0):  # EM starts from the principal components
-            _, scale, directions = torch.svd_lowrank(x[:: -(-len(x) // 5000)], latent)
-        self.loading = directions * (scale / math.sqrt(min(len(x), 5000)))  # [P, D]
+            some = x[:: -(-len(x) // 5000)]
+            _, scale, directions = torch.svd_lowrank(some, latent)
+        self.loading = directions * (scale / math.sqrt(len(some)))  # [P, D]
         self.noise = self._with_floor(variance - self.loading.square().sum(1))
         for _ in range(iterations):
             z = self._posterior_mean(x)
@@ -57,7 +58,8 @@ class FactorAnalysis:
     def _precision(self) -> Float[Tensor, "D D"]:
         """Return the precision matrix of the posterior."""
         weighted = self.loading / self.noise[:, None]
-        return torch.eye(weighted.shape[1]) + self.loading.T @ weighted
+        identity = torch.eye(weighted.shape[1], device=weighted.device)
+        return identity + self.loading.T @ weighted
 
     def _posterior_mean(self, x: Float[Tensor, "B P"]) -> Float[Tensor, "B D"]:
         """Return the posterior means of centered data."""

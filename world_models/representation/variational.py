@@ -4,6 +4,7 @@ The latent-variable model, the bound and the estimator of its gradient are chose
 each other. With beta above 1 it is the beta-VAE of Higgins et al. 2017.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -13,7 +14,7 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
-from ...envs.checks import above, at_least, check, refuse
+from ...envs.checks import above, at_least, check, refuse, within
 from ...envs.errors import NumericalError
 from ...envs.interface import Metrics, Segment
 from ...envs.prng import fold_in, seeded
@@ -62,7 +63,8 @@ class VariationalConfig(RepresentationConfig):
     def __post_init__(self) -> None:
         role = "representation"
         check(self, role, at_least(1), "samples")
-        check(self, role, at_least(0), "beta", "anneal_updates")
+        check(self, role, at_least(0), "beta", "free_bits", "anneal_updates")
+        check(self, role, within(-math.inf, math.inf), "alpha")
         check(self, role, above(0), "learning_rate", "max_grad_norm")
         if self.free_bits != 0 and not (self.alpha == ELBO and self.estimator == "pathwise"):
             refuse(self, role, "free_bits", "0 unless alpha is 1 and estimator is pathwise")
@@ -210,10 +212,13 @@ class VariationalRepresentation(HasState):
                 free_bits=config.free_bits,
             )
         else:
-            baseline = self.baseline(self.model.features(x))
+            log_weights = weights.log_weights(config.beta)
+            baseline = torch.zeros_like(log_weights[0])
+            if config.estimator == "nvil":
+                baseline = self.baseline(self.model.features(x))
             value = surrogate(
                 config.estimator,
-                weights.log_weights(config.beta),
+                log_weights,
                 weights.log_score,
                 baseline,
                 alpha=config.alpha,

@@ -78,7 +78,14 @@ def test_it_shares_what_it_learns_given_any_past(name: str) -> None:
 
 @pytest.mark.parametrize(
     "settings",
-    [{}, {"batch_size": 5}, {"learn": False}, {"num_envs": 3}, {"num_envs": 2, "batch_size": 3}],
+    [
+        {},
+        {"batch_size": 5},
+        {"learn": False},
+        {"num_envs": 3},
+        {"num_envs": 2, "batch_size": 3},
+        {"num_envs": 3, "batch_size": 8},
+    ],
 )
 def test_frames_come_back(name: str, settings: dict[str, Any]) -> None:
     for frames in (video(40), random_frames(12, (3, 4)), torch.zeros(0, 3, 4, dtype=torch.uint8)):
@@ -112,6 +119,16 @@ def test_a_video_is_shorter_given_the_frames_before_it(name: str) -> None:
     )
     assert one < 0.8 * single
     assert both < 0.8 * mixed
+
+
+def test_a_frame_of_a_batch_is_coded_given_the_frames_before_of_its_env(name: str) -> None:
+    alternating = torch.stack([video(60), video(60, seed=1), video(60, seed=2)], 1).flatten(0, 1)
+    density = build(name)
+    encode(density, alternating, num_envs=3)
+    one = encode(density, alternating, num_envs=3, learn=False)
+    for size in (2, 3):  # every frame before is of an earlier batch
+        message = encode(density, alternating, num_envs=3, learn=False, batch_size=size)
+        assert message == one
 
 
 def test_whole_frames_in_machine_code_are_coded_as_pixel_by_pixel(name: str) -> None:

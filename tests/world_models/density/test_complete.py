@@ -23,9 +23,11 @@ from reverie.world_models.density.complete import (
 )
 from reverie.world_models.density.cts import CTSConfig
 from reverie.world_models.density.histogram import HistogramConfig
+from reverie.world_models.density.latent_completion import LatentCompletion
 from reverie.world_models.density.pixelcnn import PixelCNNConfig
 from reverie.world_models.inference.bounds import Weights
 from reverie.world_models.interface import Density
+from reverie.world_models.latents.vae import VAEConfig
 
 from sample_models import DENSITY_EXAMPLES, flat, random_frames
 
@@ -320,3 +322,16 @@ def test_a_completion_ends_on_time(name: str, monkeypatch: pytest.MonkeyPatch) -
     posterior_samples(density, nothing, 1, steps=4, seconds=100)
     with pytest.raises(TimeoutError):
         posterior_samples(density, nothing, 1, steps=4, seconds=2)
+
+
+def test_evidence_of_little_probability_is_kept() -> None:
+    density = BoundConfig(latent=VAEConfig(size=2)).build(shape=(2, 2), levels=2)
+    log_evidence = torch.tensor([0.0, -200.0]).double().expand(1, 2, 2, 2)
+    found = LatentCompletion(density, log_evidence.exp(), particles=1, steps=1, seed=0).evidence
+    torch.testing.assert_close(found, log_evidence.float())
+
+
+def test_the_conditionals_of_a_histogram_are_exact() -> None:
+    density = HistogramConfig().build(shape=(1, 1), levels=3)
+    probs = density.conditional(torch.zeros(1, 1, 1, dtype=torch.uint8), 0, 0)
+    assert probs.tolist() == [[1 / 3] * 3]

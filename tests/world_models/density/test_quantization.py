@@ -24,7 +24,7 @@ def test_a_symbol_of_planes_is_the_highest_that_is_on() -> None:
     assert (quantizer.shape, quantizer.levels) == ((3, 2), 5)
     symbols = quantizer(frame_of_planes())
     assert symbols.tolist() == [[[0, 4], [1, 2], [0, 0]]]
-    assert quantizer.gray(symbols).tolist() == [[[0, 252], [63, 126], [0, 0]]]
+    assert quantizer.gray(symbols).tolist() == [[[0, 255], [63, 127], [0, 0]]]
 
 
 def test_a_coarser_pixel_has_the_highest_plane_of_its_area() -> None:

@@ -11,6 +11,7 @@ from torch.distributions import Distribution, Independent, Normal
 from reverie.world_models.inference.bounds import ELBO, LatentVariableModel, bound
 from reverie.world_models.latents.posteriors import (
     FLOWS,
+    AutoregressiveNet,
     Flow,
     FlowPosterior,
     InverseAutoregressiveFlow,
@@ -119,6 +120,12 @@ def test_an_autoregressive_step_reads_latents_of_lower_rank_alone() -> None:
             lower = jacobian.flip(0, 1) if reverse else jacobian
             assert (lower.triu() == 0).all()
             assert (lower.tril(-1)[1:].abs().sum(1) > 0).all()
+
+
+def test_an_autoregressive_step_reads_all_of_more_latents_than_hidden_units() -> None:
+    net = AutoregressiveNet(torch.arange(200), 4)
+    reads = net.writes[:200].float() @ net.reads.float()
+    assert torch.equal(reads > 0, torch.ones(200, 200).tril(-1) > 0)
 
 
 class Banana(torch.nn.Module, LatentVariableModel):

@@ -118,9 +118,13 @@ def test_labels_are_the_rewards_and_deaths_within_the_horizon() -> None:
     model = replace(GIVEN, labels="reward", horizon=3).build((1, 4, 5))
     assert model.segment_length == 3
     assert model.labels(segment).tolist() == [0, 2, 1], "not what follows the episode's end"
+    sooner = replace(GIVEN, labels="reward", horizon=2).build((1, 4, 5))
+    assert sooner.labels(segment).tolist() == [0, 1, 1], "not what follows the horizon"
     discount = torch.tensor([[1.0, 0, 1], [1, 1, 0], [1, 0, 0]])
     model = replace(GIVEN, labels="death").build((1, 4, 5))
     assert model.labels(episode_end(discount=discount)).tolist() == [1, 1, 0]
+    sooner = replace(GIVEN, labels="death", horizon=2).build((1, 4, 5))
+    assert sooner.labels(episode_end(discount=discount)).tolist() == [1, 0, 0]
     assert model.labels(episode_end()).tolist() == [0, 0, 0]
     given = GIVEN.build((1, 4, 5))
     label = torch.tensor([[2, 0, 0], [-1, 0, 0], [0, 1, 1]])

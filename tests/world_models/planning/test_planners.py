@@ -1,5 +1,6 @@
 """Laws of every planner in the table, and STRAW's Algorithm 1 by hand."""
 
+import math
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
@@ -431,6 +432,7 @@ def test_an_untrained_planner_draws_every_length_with_equal_probability() -> Non
         (STRAWConfig, {"hidden": 0}, "planner.hidden is 0"),
         (STRAWeConfig, {"length": 3}, "planner.length is 3"),
         (STRAWeConfig, {"code": 0}, "planner.code is 0"),
+        (STRAWConfig, {"initial_replan_logit": math.nan}, "logit is nan; it must be a finite"),
         (FiGARConfig, {"max_repetitions": 0}, "planner.max_repetitions is 0"),
     ],
 )

@@ -33,7 +33,7 @@ from reverie.world_models.prediction.edm import (
     preconditioning,
 )
 from reverie.world_models.prediction.frame_predictor import FramePredictor
-from reverie.world_models.prediction.unet import UNet
+from reverie.world_models.prediction.unet import SelfAttention, UNet
 
 from sample_models import coin_flips, first_context, start
 
@@ -227,12 +227,19 @@ def test_the_published_denoiser() -> None:
     assert DiffusionConfig().build(obs_shape=(1, 8, 8), num_actions=2).batch_shape == (32, 2)
 
 
+def test_attention_adds_nothing_at_first() -> None:
+    torch.manual_seed(0)
+    x = torch.randn(2, 64, 4, 4)
+    assert torch.equal(SelfAttention(64)(x), x)
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
         ({"denoising_steps": 0}, "predictor.denoising_steps is 0; it must be 1 or more"),
         ({"sigma_data": 0.0}, "predictor.sigma_data is 0.0; it must be above 0"),
         ({"conditioning_noise": -0.1}, "predictor.conditioning_noise is -0.1"),
+        ({"motion_weight": 5.0}, "predictor.motion_weight is 5.0; it must be 0, as the denoiser"),
     ],
 )
 def test_invalid_settings_are_refused(changes: Any, message: str) -> None:

@@ -383,6 +383,9 @@ def test_the_posterior_encoder_reads_the_stack_and_the_next_frame() -> None:
         (lambda: FeedforwardConfig(motion_weight=-1.0), "predictor.motion_weight is -1.0"),
         (lambda: MLPPredictorConfig(hidden=(4, 4, 0, 4)), "of widths of 1 or more"),
         (lambda: RSSMConfig(classes=1), "predictor.classes is 1; it must be 2 or more"),
+        (lambda: RSSMConfig(uniform_mix=0.0), "predictor.uniform_mix is 0.0; it must be above 0"),
+        (lambda: RSSMConfig(uniform_mix=1.0), "predictor.uniform_mix is 1.0; it must be below 1"),
+        (lambda: RecurrentConfig(learning_rates=(math.nan,) * 3), "must be above 0 and finite"),
         (lambda: build(RSSMConfig(), obs_shape=(1, 10, 5)), "16 x 16 pixels or more"),
     ],
 )
@@ -400,3 +403,16 @@ def test_actions_out_of_range_and_other_shapes_are_refused() -> None:
         start(model, segment(2, 0, (1, 24, 28)))
     with pytest.raises(UsageError, match=r"shape \(2, 24, 28\) and got \(1, 24, 28\)"):
         model.update(segment(2, 3, (1, 24, 28)))
+
+
+@pytest.mark.parametrize("name", ["feedforward", "rssm"])
+def test_the_mean_frame_is_that_of_frames_within_episodes(name: str) -> None:
+    model = build(EXAMPLES[name][0])
+    shape = (2, 4, *OBS_SHAPE)
+    obs = torch.full(shape, 51, dtype=torch.uint8)
+    obs[:, 2:] = 255  # after the end
+    last = torch.tensor([[False, True, True, True]] * 2)
+    zeros = torch.zeros(2, 3)
+    model.update(Segment(zeros.long(), obs, zeros, zeros, zeros, torch.zeros_like(last), last))
+    mean = model.mean_frame.value  # type: ignore[attr-defined]
+    torch.testing.assert_close(mean, torch.full_like(mean, 0.2))

@@ -18,7 +18,7 @@ from reverie.world_models.precision import Precision
 from reverie.world_models.prediction.heads import TwoHot
 from reverie.world_models.prediction.imagination import Imagination
 from reverie.world_models.prediction.latent_dreams import LatentDreams, filtered_states
-from reverie.world_models.prediction.rssm import RSSM, TINY_RSSM
+from reverie.world_models.prediction.rssm import RSSM, SMALL_RSSM, TINY_RSSM, RSSMConfig
 from reverie.world_models.prediction.rssm_network import categorical_kl, sample_classes
 
 from sample_agents import SMALL_CATCH
@@ -213,3 +213,8 @@ def segment_start(data: Segment) -> Segment:
     while data.action.shape[1]:
         data = data.without_last_timestep()
     return data
+
+
+def test_the_published_loss_has_the_sum_of_squared_errors_without_a_half() -> None:
+    assert 2 * RSSMConfig().pixel_std ** 2 == pytest.approx(1)
+    assert SMALL_RSSM.pixel_std == 1

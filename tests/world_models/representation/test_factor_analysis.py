@@ -58,3 +58,10 @@ def test_a_vae_holds_factor_analysis_and_its_exact_posterior_as_a_special_case()
     log_weights = vae.weigh(frames, 4).log_weights()  # each weight then equals p(x)
     expected = linear.log_prob(x[:5]).expand(4, 5)
     torch.testing.assert_close(log_weights, expected, rtol=1e-4, atol=1e-3)
+
+
+def test_factor_analysis_starts_with_the_variance_of_many_frames() -> None:
+    torch.manual_seed(0)
+    x = torch.randn(7_500, 1) @ torch.ones(1, 4)
+    model = FactorAnalysis(x, 1, floor=0.05, iterations=0)
+    torch.testing.assert_close(model.loading.square(), torch.ones(4, 1), rtol=0.1, atol=0)

@@ -1,5 +1,6 @@
 """Representations by variational inference: models, keys and updates."""
 
+import math
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -174,6 +175,8 @@ def test_a_bound_that_is_not_finite_raises_without_an_update() -> None:
         ({"samples": 0}, "samples is 0"),
         ({"estimator": "vimco"}, "2 or more with estimator vimco"),
         ({"free_bits": 1.0, "alpha": 0.0}, "free_bits is 1.0"),
+        ({"free_bits": -1.0}, "free_bits is -1.0; it must be 0 or more"),
+        ({"alpha": math.nan}, "alpha is nan"),
         ({"free_bits": 1.0, "latent": FLOW}, "free_bits is 1.0; it must be 0, as the KL"),
         ({"latent": BITS}, "must be nvil or vimco .*, as codes have no pathwise"),
     ],
