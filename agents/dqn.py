@@ -152,10 +152,8 @@ class DQN(HasState):
             device=device if config.replay_on_device else "cpu",
         )  # fmt: skip
         self.steps = 0
-        ratio = config.replay_ratio
-        # Updates missed before the first episode ended are made up at twice the usual rate at most.
         self.schedule = Ratio(
-            ratio, start=config.learning_starts, at_most=2 * math.ceil(spec.num_envs * ratio)
+            config.replay_ratio, start=config.learning_starts, num_envs=spec.num_envs
         )
         self.notice = Notice.of_episodes(spec.num_envs)
         frequency = config.target_network_frequency * config.replay_ratio

@@ -150,9 +150,8 @@ class NEC(HasState):
         # Up to 2 N timesteps of an env wait for their targets.
         self.episodes = EpisodeBuffer(spec.num_envs, self.device, capacity=5 * config.n_step)
         self.steps = 0
-        ratio = config.replay_ratio
         self.schedule = Ratio(
-            ratio, start=config.learning_starts, at_most=2 * math.ceil(spec.num_envs * ratio)
+            config.replay_ratio, start=config.learning_starts, num_envs=spec.num_envs
         )
 
     @property
