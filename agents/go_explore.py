@@ -79,7 +79,8 @@ class GoExplore(HasState):
     """An agent that explores from the cells of its archive, and repeats the best trajectory.
 
     In envs that do not return to snapshots it explores from the start alone. Its trajectories lead
-    to their cells again if chance has no part in the env.
+    to their cells again if chance has no part in the env. A trajectory is repeated only if its
+    score is above 0, the score of the start; so with negative rewards alone it acts at random.
     """
 
     STATE = (
@@ -113,7 +114,8 @@ class GoExplore(HasState):
         """Cells that the present exploration of each env came to."""
         self.best_score = 0.0
         self.best_actions = torch.zeros(0, dtype=torch.int64)
-        """The shortest of the trajectories with the highest score, with ends of episodes."""
+        """The shortest of the trajectories with the highest score, with ends of episodes. The empty
+        one has score 0, so it stays the best where all other scores are negative."""
 
     def initial(self, n: int) -> Carry:
         rng = prng.initial_rng(self.seed, prng.Purpose.TRAIN, n).to(self.device)

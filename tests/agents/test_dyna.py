@@ -53,8 +53,8 @@ def test_several_rounds_follow_a_timestep_if_they_are_due(imagination_every: int
     """The first update is where the settings say, up to a timestep of the envs."""
     envs = catch()
     inner = replace(DQN, monte_carlo_weight=0.0)
-    settings = {"imagination_every": imagination_every, "imagination_envs": 4, "horizon": 3}
-    config = replace(DYNA, inner=inner, model_learning_starts=100, **settings)
+    config = replace(DYNA, inner=inner, model_learning_starts=100, imagination_envs=4, horizon=3)
+    config = replace(config, imagination_every=imagination_every)
     agent, first_update = config.build(envs.spec, seed=0), 0
     for t in islice(interact(envs, agent), 50):
         agent.learn(t)
