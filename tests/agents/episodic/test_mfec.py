@@ -19,10 +19,12 @@ from reverie.envs.batched_env import BatchedEnv
 from reverie.envs.catch import CatchConfig
 from reverie.envs.digest import frame_digest
 from reverie.envs.errors import UsageError
+from reverie.envs.interface import Metrics, Segment
 from reverie.world_models.latents.interface import LatentConfig
 from reverie.world_models.latents.semi_vae import SemiVAEConfig
 from reverie.world_models.latents.vae import VAEConfig
 from reverie.world_models.representation.variational import VariationalConfig
+from reverie.world_models.state import without_buffers
 
 from sample_agents import equal
 from sample_envs import ScriptedEnv
@@ -224,6 +226,31 @@ def test_an_agent_with_later_fits_resumes_exactly(latent: LatentConfig) -> None:
         for agent in agents:
             agent.learn(t)
     assert equal(agents[0].state_dict(), agents[1].state_dict())
+
+
+@pytest.mark.parametrize("timesteps", [13, 40])
+@pytest.mark.parametrize("latent", [VAEConfig(size=2), SemiVAEConfig(size=2, horizon=3)])
+def test_a_state_without_frames_is_fitted_to_new_ones_alone(
+    timesteps: int, latent: LatentConfig
+) -> None:
+    """It is taken in the first fit, and between two fits."""
+    config = replace(CONFIG, representation=VariationalConfig(latent))
+    agent, other = (config.build(catch().spec, seed=0) for _ in range(2))
+    for t in islice(interact(catch(), agent), timesteps):
+        agent.learn(t)
+    other.load_state_dict(without_buffers(agent, agent.state_dict()))
+    other.fitter.buffer.frames.fill_(7)  # as in memory that was never written
+    update, seen = other.fitter.trained.update, []
+
+    def recorded(segment: Segment) -> Metrics:
+        seen.append(segment.obs)
+        return update(segment)
+
+    other.fitter.trained.update = recorded  # type: ignore[method-assign]
+    for t in islice(interact(catch(), other), 30):
+        other.learn(t)
+    assert len(seen) >= 30
+    assert not (torch.cat(seen) == 7).any()
 
 
 def test_fitting_to_equal_frames_is_refused() -> None:
