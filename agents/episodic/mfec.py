@@ -61,7 +61,8 @@ class MFECConfig(AgentConfig):
     initial_epsilon: float = 1.0
     """Probability of a random action at first, if there are ``exploration_steps``."""
     exploration_steps: int = 0
-    """Timesteps stored while epsilon decreases linearly to ``epsilon``; 0 for a constant one."""
+    """Agent steps over which epsilon decreases linearly to ``epsilon``, from the first one with a
+    fitted representation on; 0 for a constant epsilon."""
     distance_bonus: float = 0.0
     """During training, what is added to an estimate for neighbors at a mean distance, in standard
     deviations of the returns around the state: actions with distant neighbors are explored."""
@@ -158,14 +159,16 @@ class MFEC(HasState):
         )
         self.episodes = EpisodeBuffer(spec.num_envs, self.device)
         self.notice = Notice.of_episodes(spec.num_envs)
+        self.steps = 0
+        """Agent steps with keys, which epsilon depends on."""
         self.keys_changed = False  # by the last ``learn``; ``act`` may have run before it
 
     @property
     def epsilon(self) -> float:
         """Current probability of a random action."""
         end, over = self.config.epsilon, self.config.exploration_steps
-        begin, visits = self.config.initial_epsilon, self.tables.num_visits
-        return linear(visits, begin=begin, end=end, over=over) if over else end
+        begin = self.config.initial_epsilon
+        return linear(self.steps, begin=begin, end=end, over=over) if over else end
 
     def initial(self, n: int) -> Carry:
         return {"rng": prng.initial_rng(self.seed, prng.Purpose.TRAIN, n).to(self.device)}
@@ -209,6 +212,7 @@ class MFEC(HasState):
         metrics, keys_changed = self.fitter.update(t)
         if "key" not in t.extras:  # random play is for the fit only
             return metrics
+        self.steps += self.spec.num_envs
         if self.config.bootstrap_every:
             self._store_unfinished(t.extras["value"])
         obs = {"obs": t.step.obs} if self.fitter.refit_every else {}
@@ -271,6 +275,16 @@ class MFEC(HasState):
                     returns[visits],
                     episode["obs"][visits] if "obs" in episode else None,
                 )
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the state of every part, and the steps if epsilon depends on them."""
+        steps = {"steps": self.steps} if self.config.exploration_steps else {}
+        return super().state_dict() | steps
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore every part; a state without steps has as many as visits were stored."""
+        super().load_state_dict(state)
+        self.steps = state.get("steps", self.tables.num_visits)
 
     def load_pretrained(self, role: str, state: dict[str, Any]) -> None:
         """Start from a pretrained representation, which is not fitted again."""

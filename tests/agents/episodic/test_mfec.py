@@ -132,18 +132,36 @@ def test_returns_are_stored_when_a_life_is_lost(store: bool) -> None:
     assert values[0].tolist() == [3.0, 2.0, 4.0], "returns end with a life"
 
 
-def test_epsilon_decreases_with_the_timesteps_that_are_stored() -> None:
-    config = MFECConfig(epsilon=0.1, exploration_steps=100, initial_epsilon=0.5)
-    agent = config.build(catch().spec, seed=0)
+@pytest.mark.parametrize("bootstrap_every", [0, 3])
+def test_epsilon_decreases_with_the_agent_steps(bootstrap_every: int) -> None:
+    """Also where unfinished episodes are stored again and again."""
+    config = MFECConfig(
+        update="append", bootstrap_every=bootstrap_every,
+        epsilon=0.1, exploration_steps=100, initial_epsilon=0.5,
+    )  # fmt: skip
+    agent, resumed = (config.build(catch().spec, seed=0) for _ in range(2))
     assert isinstance(agent, MFEC)
+    assert isinstance(resumed, MFEC)
     assert agent.epsilon == 0.5
+    for t in islice(interact(catch(), agent), 15):
+        agent.learn(t)
+    assert agent.epsilon == pytest.approx(0.5 - 0.4 * 60 / 100)
+    resumed.load_state_dict(agent.state_dict())
+    assert resumed.epsilon == agent.epsilon
     for t in islice(interact(catch(), agent), 10):
         agent.learn(t)
-    assert agent.epsilon == pytest.approx(0.5 - 0.4 * 36 / 100), "4 episodes of 9 timesteps"
-    for t in islice(interact(catch(), agent), 40):
-        agent.learn(t)
     assert agent.epsilon == pytest.approx(0.1)
-    assert MFECConfig(epsilon=0.1).build(catch().spec).epsilon == 0.1
+    assert MFECConfig(epsilon=0.1).build(catch().spec).epsilon == 0.1  # type: ignore[attr-defined]
+
+
+def test_a_state_without_steps_has_as_many_as_visits_were_stored() -> None:
+    agent, other = (MFECConfig(exploration_steps=100).build(catch().spec) for _ in range(2))
+    for t in islice(interact(catch(), agent), 10):
+        agent.learn(t)
+    state = agent.state_dict()
+    assert state.pop("steps") == 40
+    other.load_state_dict(state)
+    assert other.steps == 36, "4 episodes of 9 timesteps"  # type: ignore[attr-defined]
 
 
 def test_actions_with_distant_neighbors_are_explored_during_training_alone() -> None:
