@@ -1,8 +1,9 @@
 """Episodic control: the contents of its tables, and the fits of its representation."""
 
 import copy
+from collections import Counter
 from dataclasses import replace
-from itertools import islice, pairwise
+from itertools import compress, islice, pairwise
 
 import pytest
 import torch
@@ -97,6 +98,35 @@ def test_a_state_keeps_the_returns_of_k_visits() -> None:
     assert len(set(agent.tables.digests[0, :9].tolist())) == 9
 
 
+def test_no_visit_is_lost_while_its_state_has_free_places() -> None:
+    agent = MFECConfig(num_neighbors=8, update="append", epsilon=1.0).build(catch().spec, seed=0)
+    assert isinstance(agent, MFEC)
+    counts: Counter[tuple[int, int]] = Counter()
+    for t in islice(interact(catch(), agent), 399):
+        agent.learn(t)
+        visits = zip(frame_digest(t.step.obs).tolist(), t.action.tolist(), strict=True)
+        counts.update(compress(visits, t.valid.tolist()))
+    assert t.next_step.last.all(), "all episodes are stored"
+    assert sum(agent.tables.sizes) == sum(min(n, 8) for n in counts.values())
+    assert max(counts.values()) > 8
+
+
+def test_visits_in_a_state_without_places_are_entries_already() -> None:
+    config = MFECConfig(num_neighbors=3, update="append", bootstrap_every=2)
+    agent, other = (config.build(catch().spec, seed=0) for _ in range(2))
+    assert isinstance(other, MFEC)
+    loop = interact(catch(), agent)
+    for t in islice(loop, 15):
+        agent.learn(t)
+    state = copy.deepcopy(agent.state_dict())
+    del state["episodes"]["fields"]["place"]
+    other.load_state_dict(state)
+    digests = other.episodes.rows(0)["digest"].clone()
+    for t in islice(loop, 3):
+        other.learn(t)
+    assert torch.equal(other.episodes.rows(0)["digest"][: len(digests)], digests)
+
+
 def test_an_unfinished_episode_has_the_value_of_its_newest_state() -> None:
     config = MFECConfig(num_neighbors=1, gamma=0.5, update="append", bootstrap_every=2)
     envs = BatchedEnv(ScriptedEnv(2))
@@ -151,7 +181,7 @@ def test_epsilon_decreases_with_the_agent_steps(bootstrap_every: int) -> None:
     for t in islice(interact(catch(), agent), 10):
         agent.learn(t)
     assert agent.epsilon == pytest.approx(0.1)
-    assert MFECConfig(epsilon=0.1).build(catch().spec).epsilon == 0.1  # type: ignore[attr-defined]
+    assert MFECConfig(epsilon=0.1).build(catch().spec).epsilon == 0.1
 
 
 def test_a_state_without_steps_has_as_many_as_visits_were_stored() -> None:
@@ -161,7 +191,7 @@ def test_a_state_without_steps_has_as_many_as_visits_were_stored() -> None:
     state = agent.state_dict()
     assert state.pop("steps") == 40
     other.load_state_dict(state)
-    assert other.steps == 36, "4 episodes of 9 timesteps"  # type: ignore[attr-defined]
+    assert other.steps == 36, "4 episodes of 9 timesteps"
 
 
 def test_actions_with_distant_neighbors_are_explored_during_training_alone() -> None:
