@@ -109,6 +109,14 @@ class DQNConfig(AgentConfig):
         return DQN(self, spec, seed=seed, device=device, precision=precision)
 
 
+def td_metrics(updates: list[Float[Tensor, "2"]]) -> Metrics:
+    """Return the means of the losses and Q-values of updates; nothing without an update."""
+    if not updates:
+        return {}
+    td_loss, q_values = torch.stack(updates).mean(0).unbind()
+    return {"losses/td_loss": td_loss, "losses/q_values": q_values}
+
+
 class DQN(HasState):
     """Epsilon-greedy agent that learns Q-values off-policy, from a replay buffer of all envs.
 
@@ -152,10 +160,8 @@ class DQN(HasState):
             device=device if config.replay_on_device else "cpu",
         )  # fmt: skip
         self.steps = 0
-        ratio = config.replay_ratio
-        # Updates missed before the first episode ended are made up at twice the usual rate at most.
         self.schedule = Ratio(
-            ratio, start=config.learning_starts, at_most=2 * math.ceil(spec.num_envs * ratio)
+            config.replay_ratio, start=config.learning_starts, num_envs=spec.num_envs
         )
         self.notice = Notice.of_episodes(spec.num_envs)
         frequency = config.target_network_frequency * config.replay_ratio
@@ -196,12 +202,8 @@ class DQN(HasState):
         replay_size = float(len(self.replay))
         metrics: Metrics = {"charts/epsilon": self.epsilon, "charts/replay_size": replay_size}
         self.notice_no_episode(len(self.replay))
-        updates = []
         if replay_size:  # else no episode has ended yet
-            updates = [self.update() for _ in self.schedule(self.steps)]
-        if updates:
-            td_loss, q_values = torch.stack(updates).mean(0).unbind()
-            metrics |= {"losses/td_loss": td_loss, "losses/q_values": q_values}
+            metrics |= td_metrics([self.update() for _ in self.schedule(self.steps)])
         return metrics
 
     def notice_no_episode(self, replay_size: int) -> None:

@@ -82,7 +82,7 @@ class DynaConfig(ModelBasedConfig):
         return "a bonus is paid for real visits, and it learns from imagined rollouts"
 
     def first_update(self, num_envs: int) -> int:
-        round_steps = self.imagination_envs * self.horizon
+        round_steps = self.imagination_envs * (self.horizon + 1)  # of which one is a reset
         rounds = -(-self.inner.first_update(self.imagination_envs) // round_steps)
         return self.model_learning_starts + max(rounds - 1, 0) * self.imagination_every
 
@@ -124,7 +124,8 @@ class Dyna(ModelBased):
         self.dream_spec = dream
         self.inner = config.inner.build(dream, seed=seed, device=device, precision=precision)
         every = config.imagination_every
-        self.schedule = Ratio(1 / every, start=config.model_learning_starts - every, at_most=1)
+        start = config.model_learning_starts - every
+        self.schedule = Ratio(1 / every, start=start, num_envs=spec.num_envs)
         self.round_end: tuple[TimeStep, Carry] | None = None  # of the latest round
 
     def initial(self, n: int) -> Carry:

@@ -79,7 +79,8 @@ class GoExplore(HasState):
     """An agent that explores from the cells of its archive, and repeats the best trajectory.
 
     In envs that do not return to snapshots it explores from the start alone. Its trajectories lead
-    to their cells again if chance has no part in the env.
+    to their cells again if chance has no part in the env. A trajectory is repeated only if its
+    score is above 0, the score of the start; so with negative rewards alone it acts at random.
     """
 
     STATE = (
@@ -102,7 +103,15 @@ class GoExplore(HasState):
         self.device = torch.device(device)
         self.representation, self.columns = representation, columns
         self.archive = CellArchive(config.capacity)
-        n = spec.num_envs
+        self._begin_at_start()
+        self.best_score = 0.0
+        self.best_actions = torch.zeros(0, dtype=torch.int64)
+        """The shortest of the trajectories with the highest score, with ends of episodes. The empty
+        one has score 0, so it stays the best where all other scores are negative."""
+
+    def _begin_at_start(self) -> None:
+        """Let the envs be at the start, before the first action of an exploration."""
+        n = self.spec.num_envs
         self.explorations = [-1] * n
         """The present exploration of each env; -1 before its first action."""
         self.nodes: list[Node] = [START] * n
@@ -111,9 +120,6 @@ class GoExplore(HasState):
         """Of the present trajectory of each env, from the start."""
         self.visited: list[list[int]] = [[] for _ in range(n)]
         """Cells that the present exploration of each env came to."""
-        self.best_score = 0.0
-        self.best_actions = torch.zeros(0, dtype=torch.int64)
-        """The shortest of the trajectories with the highest score, with ends of episodes."""
 
     def initial(self, n: int) -> Carry:
         rng = prng.initial_rng(self.seed, prng.Purpose.TRAIN, n).to(self.device)
@@ -208,6 +214,12 @@ class GoExplore(HasState):
             self.archive.see(cell)
         self.explorations[i], self.nodes[i] = -1, origin.node
         self.score[i], self.length[i] = origin.score, origin.length
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore the state; without its archive, the agent explores anew from the start."""
+        super().load_state_dict(state)
+        if "archive" not in state:
+            self._begin_at_start()
 
     def load_pretrained(self, role: str, state: dict[str, Any]) -> None:
         """Start from a pretrained representation."""

@@ -39,8 +39,8 @@ class OnPolicyConfig(AgentConfig):
     update_epochs: int = 4
     """Passes over a rollout."""
     num_minibatches: int = 4
-    """Minibatches per epoch, one update each. They consist of timesteps, or of sequences where the
-    network is recurrent."""
+    """Minibatches per epoch, one update each; at most one per row. Rows are timesteps, or sequences
+    where the network is recurrent."""
     gamma: float = 0.99
     """Discount factor."""
     reward_clip: float | None = 1.0
@@ -128,7 +128,7 @@ class OnPolicyAgent(HasState, Generic[B]):
             bits = prng.bits(self.rng, self.ranks.size * size, prng.Purpose.SAMPLE)[0]
             order = bits.argsort().to(self.device)
             self.rng = prng.next_rng(self.rng)
-            minibatches = order.chunk(self.config.num_minibatches)
+            minibatches = order.tensor_split(min(self.config.num_minibatches, len(order)))
             updates += [self.update(select(batch, self.ranks.own(x, size))) for x in minibatches]
         self.inference_copy.refresh()
         return {name: torch.stack([x[name] for x in updates]).mean() for name in updates[0]}

@@ -34,10 +34,12 @@ class ConstantPolicy:
     action: int
 
     def initial(self, n: int) -> Carry:
-        return {}
+        """Return the keys that ``EpsilonGreedy`` around it draws from."""
+        return {"rng": prng.initial_rng(0, prng.Purpose.TRAIN, n)}
 
     def act(self, step: TimeStep, carry: Carry, *, explore: bool = True) -> ActOutput:
-        return ActOutput(torch.full_like(step.first, self.action, dtype=torch.int64), carry)
+        action = torch.full_like(step.first, self.action, dtype=torch.int64)
+        return ActOutput(action, {"rng": prng.next_rng(carry["rng"])})
 
 
 @dataclass(frozen=True)

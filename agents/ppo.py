@@ -169,8 +169,6 @@ class PPO(OnPolicyAgent[SequenceBatch]):
                 f"{config.bptt_length}; make agent.num_steps a multiple of agent.bptt_length."
             )
         self.rollout = self.new_rollout(spec)
-        self.rng = prng.initial_rng(seed, prng.Purpose.REPLAY, 1)
-        self.steps = 0
 
     def new_rollout(self, spec: EnvSpec) -> Rollout:
         """Return an empty rollout for the envs of ``spec``."""

@@ -218,9 +218,10 @@ class Replay:
         stored ones.
 
         The first ``event_fraction`` of the segments contain a reward other than 0 or a
-        termination, at a random timestep, if the buffer has one. What is learned from them
-        overestimates how often rewards and terminations occur where the observation and the action
-        leave that open.
+        termination, if the buffer has one. It is at a random timestep of the candidates; since
+        those within one episode come first, an event that ends its episode is mostly at the last
+        timestep of a segment. What is learned from them overestimates how often rewards and
+        terminations occur where the observation and the action leave that open.
         """
         cell = self._find(self._sample_ranks(4 * batch_size))
         events = self._cells_before_events(4 * round(event_fraction * batch_size), timesteps)

@@ -9,8 +9,9 @@ from ..world_models.state import HasState
 class Ratio(HasState):
     """The updates that are due: ``ratio`` for each agent step from ``start`` on.
 
-    After DreamerV3's ``Ratio``. After n steps floor((n - start) ratio) updates are due in all;
-    those that were missed are made up later, ``at_most`` at a time.
+    After DreamerV3's ``Ratio``. After n steps floor((n - start) ratio) updates are due in all.
+    Those that were missed are made up later. With ``num_envs`` at most 2 ceil(num_envs ratio) are
+    made per timestep of these envs: twice as many as usual, or two where less than one is usual.
 
     Example::
 
@@ -23,8 +24,9 @@ class Ratio(HasState):
 
     STATE = ("count",)
 
-    def __init__(self, ratio: float, *, start: int = 0, at_most: int | None = None) -> None:
-        self.ratio, self.start, self.at_most = ratio, start, at_most
+    def __init__(self, ratio: float, *, start: int = 0, num_envs: int | None = None) -> None:
+        self.ratio, self.start = ratio, start
+        self.at_most = None if num_envs is None else 2 * math.ceil(num_envs * ratio)
         self.count = 0
         """Updates so far."""
 

@@ -90,11 +90,7 @@ class Simulator(HasState):
         )  # fmt: skip
         self.steps = 0
         ratio = config.model_replay_ratio if config.predictor.trainable else 0.0
-        self.schedule = Ratio(
-            ratio,
-            start=config.model_learning_starts,
-            at_most=2 * math.ceil(spec.num_envs * ratio),
-        )
+        self.schedule = Ratio(ratio, start=config.model_learning_starts, num_envs=spec.num_envs)
 
     @property
     def ready(self) -> bool:

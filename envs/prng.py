@@ -48,6 +48,8 @@ class Purpose(IntEnum):
     """The head, or the quantile, of an ensemble of Q-values that acts in an episode."""
     RETURN = 0x06
     """The cell that Go-Explore returns to."""
+    PLACE = 0x07
+    """Which of the k entries of a state and action a new one replaces."""
     REPLAN = 0x08
     """Whether STRAW replans."""
     PLAN_NOISE = 0x09

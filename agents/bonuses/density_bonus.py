@@ -83,17 +83,14 @@ class PseudoCountConfig(DensityBonusConfig):
 PUBLISHED_SCALES = {"bellemare": 0.05, "gain": 1.0}
 
 
-class PseudoCount(HasState):
-    """A bonus of scale (N + 0.01)^(-1/2), or scale N^(-1/2), for the pseudo-count N of a frame.
+class DensityBonus(HasState):
+    """Base of bonuses that are functions of a frame's probability before and after its update.
 
-    Raises NumericalError if a log-probability or the bonus is not finite.
+    Raises NumericalError if a log-probability is not finite.
     """
 
     STATE = ("density",)
-
-    def __init__(self, config: PseudoCountConfig, density: "FrameDensity") -> None:
-        self.config, self.density = config, density
-        self.scale = PUBLISHED_SCALES[config.form] if config.scale is None else config.scale
+    density: "FrameDensity"
 
     def __call__(self, t: Transition) -> Float[Tensor, " N"]:
         return bonus_of_next(t, t.next_step.frame, self.observe)
@@ -101,6 +98,23 @@ class PseudoCount(HasState):
     def observe(self, frames: UInt8[Tensor, "n C H W"]) -> Float[Tensor, " n"]:
         """Learn each frame and return its bonus."""
         return self.bonus_from_log_probs(*self.density.observe(frames))
+
+    def bonus_from_log_probs(
+        self, before: Float[Tensor, " n"], after: Float[Tensor, " n"]
+    ) -> Float[Tensor, " n"]:
+        """Return the bonus of the last observed frames, from their log-probabilities."""
+        raise NotImplementedError
+
+
+class PseudoCount(DensityBonus):
+    """A bonus of scale (N + 0.01)^(-1/2), or scale N^(-1/2), for the pseudo-count N of a frame.
+
+    Raises NumericalError if a log-probability or the bonus is not finite.
+    """
+
+    def __init__(self, config: PseudoCountConfig, density: "FrameDensity") -> None:
+        self.config, self.density = config, density
+        self.scale = PUBLISHED_SCALES[config.form] if config.scale is None else config.scale
 
     def count(self, before: Float[Tensor, " n"], after: Float[Tensor, " n"]) -> Float[Tensor, " n"]:
         """Return the pseudo-counts of the last observed frames, from their log-probabilities."""
@@ -112,7 +126,6 @@ class PseudoCount(HasState):
     def bonus_from_log_probs(
         self, before: Float[Tensor, " n"], after: Float[Tensor, " n"]
     ) -> Float[Tensor, " n"]:
-        """Return the bonus of the last observed frames, from their log-probabilities."""
         of_count = count_bonus if self.config.form == "bellemare" else gain_count_bonus
         bonus = self.scale * of_count(self.count(before, after))
         return check_finite(bonus, "bonus from pseudo-counts")
@@ -140,31 +153,20 @@ class SurpriseConfig(DensityBonusConfig):
         return Surprise(self.scale, self.frame_density(spec, seed, device, precision))
 
 
-class Surprise(HasState):
+class Surprise(DensityBonus):
     """A bonus by the surprise of a frame before the density's update on it.
 
         scale (-log p(x)) / (rows columns)
 
-    x is the downsampled frame, so the surprise is in nats per pixel. Raises NumericalError if a
-    log-probability is not finite.
+    x is the downsampled frame, so the surprise is in nats per pixel.
     """
-
-    STATE = ("density",)
 
     def __init__(self, scale: float, density: "FrameDensity") -> None:
         self.scale, self.density = scale, density
 
-    def __call__(self, t: Transition) -> Float[Tensor, " N"]:
-        return bonus_of_next(t, t.next_step.frame, self.observe)
-
-    def observe(self, frames: UInt8[Tensor, "n C H W"]) -> Float[Tensor, " n"]:
-        """Learn each frame and return its bonus."""
-        return self.bonus_from_log_probs(*self.density.observe(frames))
-
     def bonus_from_log_probs(
         self, before: Float[Tensor, " n"], after: Float[Tensor, " n"]
     ) -> Float[Tensor, " n"]:
-        """Return the bonus of frames from their log-probabilities."""
         height, width = self.density.quantizer.shape
         return self.scale * (-before / (height * width)).clamp(min=0)
 

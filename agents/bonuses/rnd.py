@@ -5,7 +5,7 @@ it was trained on, and much on others. Networks and settings are those of CleanR
 ``ppo_rnd_envpool``.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Bool, Float, UInt8
@@ -61,7 +61,7 @@ class RNDConfig(BonusConfig):
             refuse(self, "bonus", "int_gamma", "below 1, since returns do not end with episodes")
 
     def example(self) -> "RNDConfig":
-        return RNDConfig(initial_frames=8, update_every=16, num_minibatches=2)
+        return replace(self, initial_frames=8, update_every=16, num_minibatches=2)
 
     def build(
         self,
@@ -170,7 +170,7 @@ class RND(HasState):
             order, chance = prng.bits(rng, 2 * n, prng.Purpose.SAMPLE)[0].chunk(2)
             chosen = prng.to_uniform(chance) < config.update_proportion
             self.num_epochs += 1
-            for rows in order.argsort().chunk(config.num_minibatches):
+            for rows in order.argsort().tensor_split(config.num_minibatches):
                 rows = rows[chosen[rows]]
                 if len(rows):
                     loss = functional.mse_loss(*self._outputs(frames[rows].to(self.device)))

@@ -46,12 +46,12 @@ class RepresentationFitter:
         self.num_updates = 0  # of the current fit
         capacity = 0 if self.done else buffer_size
         self.buffer = SegmentBuffer(spec, capacity, representation.segment_length)
-        self.next_fit = self._first_fit(refit_every if fitted else buffer_size)  # in frames
+        self.next_fit = self._first_fit()  # in frames
 
     def skip_fit(self) -> None:
         """Use the representation as it is: pretrained, or without anything to learn."""
         self.fitted = True
-        self.next_fit = self._first_fit(self.refit_every)
+        self.next_fit = self._first_fit()
         if self.trained is not self.representation:
             self.trained.load_state_dict(self.representation.state_dict())
         if self.done:
@@ -94,8 +94,9 @@ class RepresentationFitter:
             self.buffer.clear()
         return metrics, True
 
-    def _first_fit(self, frames: int) -> int:
-        """Return the number of frames of the first fit: at least a batch, and a segment."""
+    def _first_fit(self) -> int:
+        """Return the number of frames of a buffer's first fit: at least a batch, and a segment."""
+        frames = self.refit_every if self.fitted else self.buffer.capacity
         return max(frames, self.batch_size, self.buffer.least)
 
     def state_dict(self) -> dict[str, Any]:
@@ -112,11 +113,14 @@ class RepresentationFitter:
         return state
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restore the counters, and the timesteps if the state has them."""
+        """Restore the counters and the timesteps; without these, a fit waits for new ones."""
         self.fitted, self.num_updates = state["fitted"], state["num_updates"]
         self.next_fit, self.buffer.count = state["next_fit"], state["num_frames"]
         if self.done:
             self.buffer.clear()
         self.buffer.load_state_dict(state)
+        if "frames" not in state:
+            self.buffer.count = self.num_updates = 0
+            self.next_fit = self._first_fit()
         if self.trained is not self.representation:
             self.trained.load_state_dict(state["trained"])

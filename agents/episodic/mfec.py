@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Int64, UInt8
 from torch import Tensor
 
 from ...envs import prng
@@ -29,7 +29,7 @@ from ..schedules import linear
 from .episode_buffer import EpisodeBuffer
 from .fitting import RepresentationFitter
 from .kernels import Kernel
-from .neighbor_tables import NeighborTables
+from .neighbor_tables import NeighborTables, ranks_in_groups
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class MFECConfig(AgentConfig):
     update: Literal["max", "average", "append"] = "max"
     """What the return of a stored state and action becomes at a visit: the greater one, or a step
     of ``update_rate`` towards the new one. With ``append``, as in NAIT, each visit is an entry; a
-    state and action keep k of them, and a new one takes the place of a random one."""
+    state and action keep k of them, and one more takes the place of a random one."""
     update_rate: float = 0.1
     """Step of the update ``average``: Q <- Q + update_rate (G - Q)."""
     store_at_lost_life: bool = False
@@ -61,7 +61,8 @@ class MFECConfig(AgentConfig):
     initial_epsilon: float = 1.0
     """Probability of a random action at first, if there are ``exploration_steps``."""
     exploration_steps: int = 0
-    """Timesteps stored while epsilon decreases linearly to ``epsilon``; 0 for a constant one."""
+    """Agent steps over which epsilon decreases linearly to ``epsilon``, from the first one with a
+    fitted representation on; 0 for a constant epsilon."""
     distance_bonus: float = 0.0
     """During training, what is added to an estimate for neighbors at a mean distance, in standard
     deviations of the returns around the state: actions with distant neighbors are explored."""
@@ -158,14 +159,16 @@ class MFEC(HasState):
         )
         self.episodes = EpisodeBuffer(spec.num_envs, self.device)
         self.notice = Notice.of_episodes(spec.num_envs)
+        self.steps = 0
+        """Agent steps with keys, which epsilon depends on."""
         self.keys_changed = False  # by the last ``learn``; ``act`` may have run before it
 
     @property
     def epsilon(self) -> float:
         """Current probability of a random action."""
         end, over = self.config.epsilon, self.config.exploration_steps
-        begin, visits = self.config.initial_epsilon, self.tables.num_visits
-        return linear(visits, begin=begin, end=end, over=over) if over else end
+        begin = self.config.initial_epsilon
+        return linear(self.steps, begin=begin, end=end, over=over) if over else end
 
     def initial(self, n: int) -> Carry:
         return {"rng": prng.initial_rng(self.seed, prng.Purpose.TRAIN, n).to(self.device)}
@@ -194,9 +197,10 @@ class MFEC(HasState):
             remoteness = self.tables.remoteness(*found)
         else:
             values, exact = self.tables.estimate(key, stored)
-        if stored is None:  # an entry of its own, of k that the state has
-            digest = digest + prng.to_randint(carry["rng"], self.config.num_neighbors)
         extras = {"key": key, "digest": digest, "exact": exact.amax(0)}
+        if stored is None:
+            k = self.config.num_neighbors
+            extras["place"] = prng.randint(carry["rng"], k, prng.Purpose.PLACE)
         if self.config.bootstrap_every:
             extras["value"] = values.masked_fill(values.isinf(), -torch.inf).amax(0)
         values = values + self.config.distance_bonus * remoteness
@@ -209,9 +213,12 @@ class MFEC(HasState):
         metrics, keys_changed = self.fitter.update(t)
         if "key" not in t.extras:  # random play is for the fit only
             return metrics
+        self.steps += self.spec.num_envs
         if self.config.bootstrap_every:
             self._store_unfinished(t.extras["value"])
-        obs = {"obs": t.step.obs} if self.fitter.refit_every else {}
+        optional = {"obs": t.step.obs} if self.fitter.refit_every else {}
+        if self.config.update == "append":
+            optional["place"] = t.extras["place"]
         key = t.extras["key"]
         self.episodes.append(
             key=self.representation.encode(t.step.obs) if self.keys_changed else key,
@@ -220,7 +227,7 @@ class MFEC(HasState):
             reward=learning_reward(t.next_step.reward, t.bonus),
             discount=self.config.gamma * t.next_step.discount,
             valid=t.valid,
-            **obs,
+            **optional,
         )
         self.keys_changed = keys_changed
         if keys_changed:
@@ -264,6 +271,8 @@ class MFEC(HasState):
         for action in range(self.spec.num_actions):
             visits = (episode["valid"] & (episode["action"] == action)).nonzero()[:, 0]
             if len(visits):
+                if "place" in episode:
+                    self._take_places(action, episode, visits)
                 self.tables.update(
                     action,
                     episode["key"][visits],
@@ -271,6 +280,43 @@ class MFEC(HasState):
                     returns[visits],
                     episode["obs"][visits] if "obs" in episode else None,
                 )
+
+    def _take_places(
+        self, action: int, episode: dict[str, Tensor], visits: Int64[Tensor, " M"]
+    ) -> None:
+        """Make the digest of each new visit that of its entry, the state's digest plus a place.
+
+        It is the next free place of the state, or the drawn one if all k are taken. A place of -1
+        marks a visit that has its entry, in the episode buffer too.
+        """
+        new = visits[episode["place"][visits] >= 0]
+        if not len(new):
+            return
+        state, place = episode["digest"][new], episode["place"][new]
+        entries = state[:, None] + torch.arange(self.config.num_neighbors, device=self.device)
+        free = ~self.tables.contains(action, entries)
+        rank, _ = ranks_in_groups(torch.unique(state, return_inverse=True)[1])
+        own = free & (free.cumsum(1) == rank[:, None] + 1)
+        place = torch.where(own.any(1), own.int().argmax(1), place)
+        episode["digest"][new] = state + place
+        episode["place"][new] = -1
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the state of every part, and the steps if epsilon depends on them."""
+        steps = {"steps": self.steps} if self.config.exploration_steps else {}
+        return super().state_dict() | steps
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore every part.
+
+        A state without steps has as many as visits were stored, and visits without places are
+        entries of their own already.
+        """
+        super().load_state_dict(state)
+        self.steps = state.get("steps", self.tables.num_visits)
+        fields = self.episodes.fields
+        if fields and self.config.update == "append" and "place" not in fields:
+            fields["place"] = torch.full_like(fields["digest"], -1)
 
     def load_pretrained(self, role: str, state: dict[str, Any]) -> None:
         """Start from a pretrained representation, which is not fitted again."""

@@ -29,6 +29,7 @@ from ...envs.digest import frame_digest
 from ...envs.interface import Carry, EnvSpec, Metrics, TimeStep, Transition
 from ...world_models.precision import FLOAT32, Precision
 from ...world_models.state import HasState
+from ..dqn import td_metrics
 from ..interface import ActOutput, AgentConfig
 from ..networks import AutoConfig, Network, NetworkConfig
 from ..policies import epsilon_greedy_with_random_ties
@@ -150,9 +151,8 @@ class NEC(HasState):
         # Up to 2 N timesteps of an env wait for their targets.
         self.episodes = EpisodeBuffer(spec.num_envs, self.device, capacity=5 * config.n_step)
         self.steps = 0
-        ratio = config.replay_ratio
         self.schedule = Ratio(
-            ratio, start=config.learning_starts, at_most=2 * math.ceil(spec.num_envs * ratio)
+            config.replay_ratio, start=config.learning_starts, num_envs=spec.num_envs
         )
 
     @property
@@ -211,10 +211,7 @@ class NEC(HasState):
             "nec/keys": float(sum(self.tables.sizes)),
         }
         if len(self.replay):
-            updates = [self.update() for _ in self.schedule(self.steps)]
-            if updates:
-                td_loss, q_values = torch.stack(updates).mean(0).unbind()
-                metrics |= {"losses/td_loss": td_loss, "losses/q_values": q_values}
+            metrics |= td_metrics([self.update() for _ in self.schedule(self.steps)])
         return metrics
 
     def _write(self, env: int, count: int) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from jaxtyping import Float, Int64, UInt8
+from jaxtyping import Bool, Float, Int64, UInt8
 from torch import Tensor
 
 from .kernels import DELTA, Kernel, kernel_weights
@@ -169,10 +169,7 @@ class NeighborTables:
         else:
             initial, moved, kept = successive_averages(returns, inverse, self.update_rate)
 
-        stored = self.digests[action, : self.sizes[action]]
-        match = torch.searchsorted(unique, stored).clamp_(max=len(unique) - 1)
-        index = (unique[match] == stored).nonzero()[:, 0]
-        match = match[index]
+        index, match = self._find(action, unique)
         old = self.returns[action, index]
         if self.update_rate is None:
             self.returns[action, index] = torch.maximum(old, initial[match])
@@ -197,6 +194,22 @@ class NeighborTables:
         self.digests[action, index] = unique[new]
         self.last_visits[action, index] = self.num_visits + last[new]
         self.num_visits += len(digests)
+
+    def contains(self, action: int, digests: Int64[Tensor, "*s"]) -> Bool[Tensor, "*s"]:
+        """Return whether an action has keys of states with these digests, one or more."""
+        unique, inverse = torch.unique(digests, return_inverse=True)
+        found = torch.zeros_like(unique, dtype=torch.bool)
+        found[self._find(action, unique)[1]] = True
+        return found[inverse]
+
+    def _find(
+        self, action: int, unique: Int64[Tensor, " U"]
+    ) -> tuple[Int64[Tensor, " R"], Int64[Tensor, " R"]]:
+        """Return the rows of an action's keys with sorted digests, and the index of each one's."""
+        stored = self.digests[action, : self.sizes[action]]
+        match = torch.searchsorted(unique, stored).clamp_(max=len(unique) - 1)
+        rows = (unique[match] == stored).nonzero()[:, 0]
+        return rows, match[rows]
 
     def mark_used(self, indices: Int64[Tensor, "N A k"]) -> None:
         """Mark keys as visited, so that they are replaced last."""
@@ -287,15 +300,20 @@ def successive_averages(
     The results are its value if the first return is the initial one, and the sum and the factor
     with which Q <- factor Q + sum.
     """
-    order = group.argsort(stable=True)
-    counts = torch.bincount(group)
-    first = counts.cumsum(0) - counts  # place of each group's first return in the order
-    place = torch.empty_like(group)
-    place[order] = torch.arange(len(order), device=group.device)
-    last = first + counts - 1
-    decay = (1 - rate) ** (last[group] - place).to(returns.dtype)
+    rank, counts = ranks_in_groups(group)
+    decay = (1 - rate) ** (counts[group] - 1 - rank).to(returns.dtype)
     zeros = torch.zeros(len(counts), device=returns.device, dtype=returns.dtype)
     moved = zeros.index_add(0, group, rate * decay * returns)
-    is_first = place == first[group]
-    initial = zeros.index_add(0, group, torch.where(is_first, decay, rate * decay) * returns)
+    initial = zeros.index_add(0, group, torch.where(rank == 0, decay, rate * decay) * returns)
     return initial, moved, (1 - rate) ** counts.to(returns.dtype)
+
+
+def ranks_in_groups(
+    group: Int64[Tensor, " M"],
+) -> tuple[Int64[Tensor, " M"], Int64[Tensor, " U"]]:
+    """Return how many elements of its group are before each element, and the groups' sizes."""
+    order, counts = group.argsort(stable=True), torch.bincount(group)
+    first = counts.cumsum(0) - counts  # where each group begins in the order
+    rank = torch.empty_like(group)
+    rank[order] = torch.arange(len(order), device=group.device) - first[group[order]]
+    return rank, counts

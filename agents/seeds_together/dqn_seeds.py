@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ...envs.interface import Metrics, Transition
-from ..dqn import DQN
+from ..dqn import DQN, td_metrics
 from ..random_shift import shift_batch
 from ..returns import learning_reward
 from .gradient_steps import GradientSteps
@@ -55,10 +55,7 @@ class DQNSeeds(SeedAgent[DQN]):
         metrics: list[Metrics] = []
         for size, losses in zip(sizes.tolist(), results, strict=True):
             own: Metrics = {"charts/epsilon": self.rows.epsilon, "charts/replay_size": float(size)}
-            if losses:
-                td_loss, q_values = torch.stack(losses).mean(0).unbind()
-                own |= {"losses/td_loss": td_loss, "losses/q_values": q_values}
-            metrics.append(own)
+            metrics.append(own | td_metrics(losses))
         return metrics
 
     def share(self) -> None:

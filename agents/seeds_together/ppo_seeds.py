@@ -64,7 +64,7 @@ class PPOSeeds(SeedAgent[PPO]):
         for _ in range(config.update_epochs):
             order = prng.bits(self.rng, size, prng.Purpose.SAMPLE).argsort(1) + first_row
             self.rng = prng.next_rng(self.rng)
-            minibatches = order.chunk(config.num_minibatches, 1)
+            minibatches = order.tensor_split(min(config.num_minibatches, size), 1)
             updates += [self._update(select(batch, rows.flatten())) for rows in minibatches]
         residual, returns, valid = (
             x.chunk(num_seeds) for x in (batch.advantage, batch.returns, batch.valid)

@@ -121,7 +121,8 @@ class EpisodicMemoryInspector:
         if "key" not in context.extras or not any(tables.sizes):
             note = "keys are stored after an episode, once the representation is fitted"
             return Inspection((Table("Episodic memory", (("stored keys", "none yet"),), note),))
-        key, digest = context.extras["key"], context.extras["digest"]
+        key = context.extras["key"]
+        digest = None if "place" in context.extras else context.extras["digest"]
         distances, indices = tables.search(key)
         estimates, exact = tables.estimate_from_neighbors(key, digest, distances, indices)
         returns = tuple(estimates[:, 0].tolist())

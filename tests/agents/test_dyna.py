@@ -48,6 +48,22 @@ def test_the_inner_agent_learns_from_imagined_steps_only() -> None:
     assert len(agent.simulator.replay) > 0
 
 
+@pytest.mark.parametrize("imagination_every", [1, 2, 8])
+def test_several_rounds_follow_a_timestep_if_they_are_due(imagination_every: int) -> None:
+    """The first update is where the settings say, up to a timestep of the envs."""
+    envs = catch()
+    inner = replace(DQN, monte_carlo_weight=0.0)
+    config = replace(DYNA, inner=inner, model_learning_starts=100, imagination_envs=4, horizon=3)
+    config = replace(config, imagination_every=imagination_every)
+    agent, first_update = config.build(envs.spec, seed=0), 0
+    for t in islice(interact(envs, agent), 50):
+        agent.learn(t)
+        if agent.inner.schedule.count and not first_update:  # type: ignore[attr-defined]
+            first_update = agent.simulator.steps
+    assert agent.schedule.count == 1 + 100 // imagination_every
+    assert 0 <= first_update - config.first_update(4) < 4
+
+
 @pytest.mark.parametrize("inner", ["dqn", "figar", "strawe"])
 def test_all_rounds_are_one_sequence_of_timesteps(inner: str) -> None:
     """A learner may unroll over the ends of rollouts; saved and loaded on the way."""

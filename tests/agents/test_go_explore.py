@@ -23,6 +23,7 @@ from reverie.world_models.latents.binary_vae import BinaryVAEConfig
 from reverie.world_models.representation.downscaled import DownscaledConfig
 from reverie.world_models.representation.true_state import TrueStateConfig
 from reverie.world_models.representation.variational import VariationalConfig
+from reverie.world_models.state import without_buffers
 
 from sample_agents import OPTIONS, equal
 from sample_envs import EXAMPLES
@@ -76,6 +77,19 @@ def test_it_solves_deep_sea_and_repeats_its_best_trajectory() -> None:
     assert (
         evaluate(agent, DeepSeaConfig(10), episodes=2, threads=1).scores == (agent.best_score,) * 2
     )
+
+
+def test_without_its_archive_it_explores_anew_from_the_start() -> None:
+    agent = explored(EXPLORER, DeepSeaConfig(5), 43)
+    envs = RestorableEnvs(DeepSeaConfig(5).build(1), num_envs=4, episode_steps=12, seed=3)
+    other = EXPLORER.build(envs.spec, seed=4)
+    other.load_state_dict(without_buffers(agent, agent.state_dict()))
+    assert other.best_score == agent.best_score
+    for t in islice(interact(envs, other), 43):
+        other.learn(t)
+    assert len(other.archive) > 5
+    for visit in other.archive.visits:
+        assert len(other.archive.trajectory(visit.node)) == visit.length <= 5
 
 
 def test_the_choice_of_a_cell_by_hand() -> None:

@@ -14,7 +14,7 @@ from reverie.agents.losses import normalize_advantages, ppo_policy_loss, ppo_val
 from reverie.agents.networks import MLPConfig
 from reverie.agents.policies import sample
 from reverie.agents.ppo import PPO, PPOConfig
-from reverie.agents.rollout import select
+from reverie.agents.rollout import SequenceBatch, select
 from reverie.envs import prng
 from reverie.envs.batched_env import BatchedEnv
 from reverie.envs.catch import CatchConfig
@@ -48,6 +48,24 @@ def test_minibatches_are_rows_with_observations_in_channels_last_format() -> Non
     for name in {x.name for x in fields(batch)} - none - {"carry"}:
         assert torch.equal(getattr(minibatch, name), getattr(batch, name)[rows]), name
     assert minibatch.obs.movedim(-3, -1).is_contiguous()
+
+
+@pytest.mark.parametrize(("num_minibatches", "updates"), [(2, 2), (9, 9), (32, 32), (40, 32)])
+def test_an_epoch_has_as_many_minibatches_as_set(num_minibatches: int, updates: int) -> None:
+    """Of 32 rows, as even as can be; with fewer rows each is a minibatch."""
+    config = replace(SMALL, num_minibatches=num_minibatches, update_epochs=1)
+    agent = agent_for(config, CatchConfig().build(4))
+    segment, sizes, update = collect(agent, CatchConfig().build(4), 8), [], agent.update
+
+    def counted(batch: SequenceBatch) -> dict[str, torch.Tensor]:
+        sizes.append(len(batch))
+        return update(batch)
+
+    agent.update = counted  # type: ignore[method-assign]
+    agent.fit(batch_of(agent, segment))
+    assert len(sizes) == updates
+    assert sum(sizes) == 32
+    assert max(sizes) - min(sizes) <= 1
 
 
 def test_policy_loss_by_hand() -> None:

@@ -15,9 +15,15 @@ def test_the_updates_due_are_the_ratio_times_the_steps(ratio: float) -> None:
     assert [*Ratio(1 / 49)(49)] == [1]
 
 
-def test_missed_updates_are_made_up_a_few_at_a_time() -> None:
-    schedule = Ratio(0.5, at_most=3)
-    assert [len(list(schedule(20))) for _ in range(5)] == [3, 3, 3, 1, 0]
+@pytest.mark.parametrize(("num_envs", "per_timestep"), [(1, 2), (2, 2), (3, 4)])
+def test_missed_updates_are_made_up_at_twice_the_usual_number(
+    num_envs: int, per_timestep: int
+) -> None:
+    """Where less than one update per timestep is usual, two are made."""
+    schedule = Ratio(0.5, num_envs=num_envs)
+    made = [len(list(schedule(20))) for _ in range(6)]
+    assert made[:2] == [per_timestep] * 2
+    assert sum(made) == 10
 
 
 def test_a_restored_schedule_continues() -> None:

@@ -112,7 +112,9 @@ def test_sums_of_errors_are_those_of_the_valid_envs() -> None:
     torch.testing.assert_close(bonus.sums, expected)
 
 
-def test_the_share_of_frames_that_is_learned(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def counts(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The number of frames of each update of a bonus, and 0 for each error without one."""
     counts: list[int] = []
     outputs = RND._outputs
 
@@ -121,11 +123,26 @@ def test_the_share_of_frames_that_is_learned(monkeypatch: pytest.MonkeyPatch) ->
         return outputs(self, x)
 
     monkeypatch.setattr(RND, "_outputs", counted)
+    return counts
+
+
+def test_the_share_of_frames_that_is_learned(counts: list[int]) -> None:
     bonus = RNDConfig(initial_frames=0, update_every=1_000, update_epochs=2).build(SMALL)
     for i in range(250):
         bonus.observe(frames(4, i), ALL)
     assert sum(counts) == pytest.approx(2 * 0.25 * 1_000, rel=0.1)
     assert sum(x > 0 for x in counts) == 8
+
+
+def test_minibatches_are_as_many_as_set_where_frames_are_not_a_multiple(counts: list[int]) -> None:
+    config = RNDConfig(initial_frames=0, update_every=9, update_epochs=1, update_proportion=1.0)
+    config.build(EnvSpec(9, 2, (1, 8, 8))).observe(frames(9), torch.ones(9, dtype=torch.bool))
+    assert sorted(x for x in counts if x) == [2, 2, 2, 3]
+
+
+def test_an_example_keeps_the_settings_that_cost_no_time() -> None:
+    config = RNDConfig(scale=3.0, int_gamma=0.9)
+    assert (config.example().scale, config.example().int_gamma) == (3.0, 0.9)
 
 
 def test_moments_of_batches_are_those_of_all_rows() -> None:

@@ -1,8 +1,9 @@
 """Episodic control: the contents of its tables, and the fits of its representation."""
 
 import copy
+from collections import Counter
 from dataclasses import replace
-from itertools import islice, pairwise
+from itertools import compress, islice, pairwise
 
 import pytest
 import torch
@@ -19,10 +20,12 @@ from reverie.envs.batched_env import BatchedEnv
 from reverie.envs.catch import CatchConfig
 from reverie.envs.digest import frame_digest
 from reverie.envs.errors import UsageError
+from reverie.envs.interface import Metrics, Segment
 from reverie.world_models.latents.interface import LatentConfig
 from reverie.world_models.latents.semi_vae import SemiVAEConfig
 from reverie.world_models.latents.vae import VAEConfig
 from reverie.world_models.representation.variational import VariationalConfig
+from reverie.world_models.state import without_buffers
 
 from sample_agents import equal
 from sample_envs import ScriptedEnv
@@ -95,6 +98,35 @@ def test_a_state_keeps_the_returns_of_k_visits() -> None:
     assert len(set(agent.tables.digests[0, :9].tolist())) == 9
 
 
+def test_no_visit_is_lost_while_its_state_has_free_places() -> None:
+    agent = MFECConfig(num_neighbors=8, update="append", epsilon=1.0).build(catch().spec, seed=0)
+    assert isinstance(agent, MFEC)
+    counts: Counter[tuple[int, int]] = Counter()
+    for t in islice(interact(catch(), agent), 399):
+        agent.learn(t)
+        visits = zip(frame_digest(t.step.obs).tolist(), t.action.tolist(), strict=True)
+        counts.update(compress(visits, t.valid.tolist()))
+    assert t.next_step.last.all(), "all episodes are stored"
+    assert sum(agent.tables.sizes) == sum(min(n, 8) for n in counts.values())
+    assert max(counts.values()) > 8
+
+
+def test_visits_in_a_state_without_places_are_entries_already() -> None:
+    config = MFECConfig(num_neighbors=3, update="append", bootstrap_every=2)
+    agent, other = (config.build(catch().spec, seed=0) for _ in range(2))
+    assert isinstance(other, MFEC)
+    loop = interact(catch(), agent)
+    for t in islice(loop, 15):
+        agent.learn(t)
+    state = copy.deepcopy(agent.state_dict())
+    del state["episodes"]["fields"]["place"]
+    other.load_state_dict(state)
+    digests = other.episodes.rows(0)["digest"].clone()
+    for t in islice(loop, 3):
+        other.learn(t)
+    assert torch.equal(other.episodes.rows(0)["digest"][: len(digests)], digests)
+
+
 def test_an_unfinished_episode_has_the_value_of_its_newest_state() -> None:
     config = MFECConfig(num_neighbors=1, gamma=0.5, update="append", bootstrap_every=2)
     envs = BatchedEnv(ScriptedEnv(2))
@@ -130,18 +162,36 @@ def test_returns_are_stored_when_a_life_is_lost(store: bool) -> None:
     assert values[0].tolist() == [3.0, 2.0, 4.0], "returns end with a life"
 
 
-def test_epsilon_decreases_with_the_timesteps_that_are_stored() -> None:
-    config = MFECConfig(epsilon=0.1, exploration_steps=100, initial_epsilon=0.5)
-    agent = config.build(catch().spec, seed=0)
+@pytest.mark.parametrize("bootstrap_every", [0, 3])
+def test_epsilon_decreases_with_the_agent_steps(bootstrap_every: int) -> None:
+    """Also where unfinished episodes are stored again and again."""
+    config = MFECConfig(
+        update="append", bootstrap_every=bootstrap_every,
+        epsilon=0.1, exploration_steps=100, initial_epsilon=0.5,
+    )  # fmt: skip
+    agent, resumed = (config.build(catch().spec, seed=0) for _ in range(2))
     assert isinstance(agent, MFEC)
+    assert isinstance(resumed, MFEC)
     assert agent.epsilon == 0.5
-    for t in islice(interact(catch(), agent), 10):
+    for t in islice(interact(catch(), agent), 15):
         agent.learn(t)
-    assert agent.epsilon == pytest.approx(0.5 - 0.4 * 36 / 100), "4 episodes of 9 timesteps"
-    for t in islice(interact(catch(), agent), 40):
+    assert agent.epsilon == pytest.approx(0.5 - 0.4 * 60 / 100)
+    resumed.load_state_dict(agent.state_dict())
+    assert resumed.epsilon == agent.epsilon
+    for t in islice(interact(catch(), agent), 10):
         agent.learn(t)
     assert agent.epsilon == pytest.approx(0.1)
     assert MFECConfig(epsilon=0.1).build(catch().spec).epsilon == 0.1
+
+
+def test_a_state_without_steps_has_as_many_as_visits_were_stored() -> None:
+    agent, other = (MFECConfig(exploration_steps=100).build(catch().spec) for _ in range(2))
+    for t in islice(interact(catch(), agent), 10):
+        agent.learn(t)
+    state = agent.state_dict()
+    assert state.pop("steps") == 40
+    other.load_state_dict(state)
+    assert other.steps == 36, "4 episodes of 9 timesteps"
 
 
 def test_actions_with_distant_neighbors_are_explored_during_training_alone() -> None:
@@ -224,6 +274,31 @@ def test_an_agent_with_later_fits_resumes_exactly(latent: LatentConfig) -> None:
         for agent in agents:
             agent.learn(t)
     assert equal(agents[0].state_dict(), agents[1].state_dict())
+
+
+@pytest.mark.parametrize("timesteps", [13, 40])
+@pytest.mark.parametrize("latent", [VAEConfig(size=2), SemiVAEConfig(size=2, horizon=3)])
+def test_a_state_without_frames_is_fitted_to_new_ones_alone(
+    timesteps: int, latent: LatentConfig
+) -> None:
+    """It is taken in the first fit, and between two fits."""
+    config = replace(CONFIG, representation=VariationalConfig(latent))
+    agent, other = (config.build(catch().spec, seed=0) for _ in range(2))
+    for t in islice(interact(catch(), agent), timesteps):
+        agent.learn(t)
+    other.load_state_dict(without_buffers(agent, agent.state_dict()))
+    other.fitter.buffer.frames.fill_(7)  # as in memory that was never written
+    update, seen = other.fitter.trained.update, []
+
+    def recorded(segment: Segment) -> Metrics:
+        seen.append(segment.obs)
+        return update(segment)
+
+    other.fitter.trained.update = recorded  # type: ignore[method-assign]
+    for t in islice(interact(catch(), other), 30):
+        other.learn(t)
+    assert len(seen) >= 30
+    assert not (torch.cat(seen) == 7).any()
 
 
 def test_fitting_to_equal_frames_is_refused() -> None:

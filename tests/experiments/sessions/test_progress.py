@@ -95,4 +95,4 @@ def test_the_first_update_is_known_from_the_settings() -> None:
     assert MFECConfig().first_update(8) == 0
     assert MFECConfig(representation=VariationalConfig()).first_update(8) == 24_000
     dyna = DynaConfig(inner=dqn, model_learning_starts=500, imagination_envs=10, horizon=10)
-    assert dyna.first_update(8) == 500 + 10 * 64
+    assert dyna.first_update(8) == 500 + 9 * 64

@@ -47,7 +47,7 @@ CASES = {
         MAZE,
         SimHashConfig(),
     ),
-    "ppo, mazes, cts": Experiment(PPO, MAZE, PseudoCountConfig()),
+    "ppo, mazes, cts": Experiment(replace(PPO, num_minibatches=9), MAZE, PseudoCountConfig()),
     "ppo with two values, deep sea, rnd": Experiment(
         replace(PPO, intrinsic_value=True), DeepSeaConfig(4), RNDConfig().example()
     ),
