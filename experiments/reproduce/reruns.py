@@ -12,10 +12,17 @@ DREAM = (
     "imagines."
 )
 
+MEAN_FRAME = (
+    "Made while the mean frame of a predictor could hold frames after the end of an episode, and "
+    "the attention of the diffusion model began with a random bias."
+)
+
 RERUNS: dict[str, tuple[str, ...]] = {
     "freeway-dqn-cts": (BONUS,),
     "montezuma_revenge-dqn-cts": (BONUS,),
     "imagination-ppo-pong": (DREAM,),
+    "catch-dreams": (MEAN_FRAME,),
+    "catch-imagined": (MEAN_FRAME,),
 }
 """Faults by the name of a recipe or of a grid."""
 
