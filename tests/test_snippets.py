@@ -18,9 +18,16 @@ from typing import Any
 
 import pytest
 
+from reverie.experiments.ablation.ablate_options import AblateOptions
+from reverie.experiments.ablation.grid import make_grid
 from reverie.experiments.cli import main as cli
+from reverie.experiments.config.arguments import parse_known_flags
+from reverie.experiments.config.config_file import take_config
 from reverie.experiments.config.registry import TABLES
 from reverie.experiments.evaluation.action_sensitivity import action_sensitivity
+from reverie.experiments.sweeps.search import describe
+from reverie.experiments.sweeps.sweep_options import SweepOptions
+from reverie.experiments.sweeps.sweep_plan import make_plan
 from reverie.experiments.training import predictors, representations
 from reverie.world_models.inference import hypothesis
 
@@ -219,6 +226,28 @@ def test_the_outputs_of_a_notebook_are_those_of_its_cells(path: Path) -> None:
     assert sum("image/png" in output.get("data", {}) for output in outputs) >= 1
     assert "/tmp/" not in path.read_text()
     assert path.stat().st_size < 400_000
+
+
+def short_trainings() -> list[str]:
+    """The commands of the documents whose lengths are given, of parts that the package has."""
+    lines = [line for x in DOCUMENTS for kind, line in steps(x) if kind == "reverie"]
+    given = re.compile(r"reverie (train|ablate|sweep) .*--total-timesteps (\d+)")
+    own = re.compile(r"--config|--import|env:imagination|--folder runs/(dreamed|informed)")
+    short = [x for x in lines if (m := given.match(x)) and int(m[2]) <= 50_000]
+    return [x for x in dict.fromkeys(short) if not own.search(x)]
+
+
+@pytest.mark.parametrize("line", short_trainings())
+def test_agents_of_the_documents_learn(line: str) -> None:
+    """Their first update is within the length, and within the first rung of a sweep."""
+    _, command, *argv = shlex.split(line, comments=True)
+    if command == "sweep":
+        argv, file = take_config(argv)
+        options, argv = parse_known_flags(SweepOptions, argv, "reverie sweep")
+        assert "learn nothing" not in describe(make_plan(argv, options, file))
+    else:
+        given, argv = parse_known_flags(AblateOptions, argv, "reverie ablate")
+        assert not any(cell.too_short for cell in make_grid(argv, given.games).cells)
 
 
 def test_lines_that_are_not_run_are_in_the_documents() -> None:

@@ -5,6 +5,7 @@ run in every env with the same seeds, and each run equals that of the same ``rev
 command.
 """
 
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,9 +18,11 @@ from ..reporting.report import write_report
 from ..reporting.run_results import read_results
 from ..runs.outputs import check_writable
 from ..runs.run import refuse_links
+from ..runs.terminal_text import counted, paragraph
 from ..sessions.executor import TaskResult
 from ..training.envs import check_true_state
 from ..training.task import Task
+from ..verdicts.intervals import MIN_RUNS
 from ..verdicts.verdict_rule import write_rule
 from .ablate_options import AblateOptions
 from .design import print_design
@@ -161,7 +164,11 @@ class GridRun:
                 f"  {self.choices(experiment)}: {env.env_name}, protocol {env.protocol_label}, "
                 f"{steps:,} steps ({steps * env.frame_skip:,} frames)"
             )
+        for why, count in Counter(x.too_short for x in self.grid.cells if x.too_short).items():
+            print(paragraph(f"The runs of {counted(count, 'cell')} learn nothing: {why}"))
         print(f"rule: {self.options.rule}")
+        if len(self.grid.cells) > 1 and self.options.rule.analyses[-1] < MIN_RUNS:
+            print(f"Fewer than {MIN_RUNS} seeds allow no verdict.")
         unfinished = [task for task in tasks if not task.scores]
         print(
             f"{len(tasks) - len(unfinished)} finished before; {at_most}{len(unfinished)} to run, "

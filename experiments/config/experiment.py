@@ -72,6 +72,18 @@ class Experiment(Job):
         return self.env.protocol_label + returns
 
     @property
+    def too_short(self) -> str:
+        """Return why the agent learns nothing in so few steps; empty if it learns."""
+        first = self.agent.first_update(self.num_envs)
+        if first <= self.total_timesteps:
+            return ""
+        return (
+            f"the agent's first update is at step {first:,}, and total_timesteps is "
+            f"{self.total_timesteps:,}; choose a larger --total-timesteps, or change the agent's "
+            "settings."
+        )
+
+    @property
     def needs_privileged(self) -> bool:
         """Whether a part reads the true state (``TimeStep.privileged``); see ``references``."""
         return self._has_part_with("needs_privileged")

@@ -7,16 +7,18 @@ Which ones go on is a function of the recorded scores, so that a command that co
 repeats the choices.
 """
 
+from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 
 from ..ablation.execution import execute, make_executor
 from ..runs.files import write_file
 from ..runs.outputs import check_writable
 from ..runs.run import refuse_links
-from ..runs.terminal_text import paragraph
+from ..runs.terminal_text import counted, paragraph
 from ..training.envs import check_true_state
 from ..training.task import Task
-from .leaderboard import counted, leaderboard, next_steps, ranked, trial_table
+from .leaderboard import leaderboard, next_steps, ranked, trial_table
 from .sweep_plan import SweepPlan, Trial
 from .sweep_record import SweepRecord
 
@@ -106,6 +108,12 @@ def describe(plan: SweepPlan) -> str:
     lines += [f"  {x.path}: {x.text}{', logarithmic' * x.log}" for x in plan.space]
     if count < options.trials:
         lines.append(paragraph(f"There are {count} different trials, fewer than --trials."))
+    first = Counter(replace(x.experiment, total_timesteps=rungs[0]).too_short for x in plan.trials)
+    for why, number in first.items():
+        if why:
+            of_rung = f" up to step {rungs[0]:,}" * (len(rungs) > 1)
+            trials = counted(number, "trial")
+            lines.append(paragraph(f"The runs of {trials} learn nothing{of_rung}: {why}"))
     total, before = 0, 0
     for steps in rungs:
         total += count * options.seeds * (steps - before)

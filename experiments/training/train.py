@@ -237,13 +237,8 @@ class AgentTraining(Process):
 
     def start(self) -> None:
         """Initialize the agent from another run if the experiment names one."""
-        first = self.job.agent.first_update(self.job.num_envs)
-        if self.job.total_timesteps < first:
-            self.tell(
-                f"This run learns nothing: the agent's first update is at step {first:,}, and "
-                f"total_timesteps is {self.job.total_timesteps:,}; choose a larger "
-                "--total-timesteps, or change the agent's settings."
-            )
+        if why := self.job.too_short:
+            self.tell(f"This run learns nothing: {why}")
         if self.job.init_from is None:
             return
         spec, device, total = self.envs.spec, self.envs.device, self.job.total_timesteps

@@ -178,6 +178,21 @@ def test_dry_run_prints_an_estimate_and_runs_nothing(
     assert not list(tmp_path.iterdir())
 
 
+def test_a_grid_says_that_runs_learn_nothing_and_that_two_seeds_decide_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    grid = "dqn env:catch agent.network:mlp bonus:none,simhash --total-timesteps 2000 --dry-run"
+    args = ["ablate", *grid.split(), "--folder", str(tmp_path), "--steps-per-second", "9"]
+    assert cli.main([*args, "--seeds", "2"]) == 0
+    output = " ".join(capsys.readouterr().out.split())
+    assert "The runs of 2 cells learn nothing: the agent's first update is at step 50," in output
+    assert "Fewer than 3 seeds allow no verdict." in output
+    assert cli.main([*args, "--seeds", "3", "--agent.learning-starts", "500"]) == 0
+    output = capsys.readouterr().out
+    assert "learn nothing" not in output
+    assert "Fewer" not in output
+
+
 def test_interrupted_trial_ends_the_dry_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

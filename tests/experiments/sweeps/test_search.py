@@ -215,6 +215,19 @@ def test_a_dry_run_prints_the_trials_and_makes_no_folder(sweep: Sweep, tmp_path:
     assert not list(tmp_path.iterdir())
 
 
+def test_a_sweep_says_that_its_first_rung_ends_before_the_first_update(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    argv = "sweep dqn env:catch agent.network:mlp --trials 3 --agent.gamma 0.9..0.99 --dry-run"
+    options = "--agent.learning-starts 500 --total-timesteps 2000 --halving 2 --min-timesteps"
+    for least, told in (("400", True), ("1000", False)):
+        args = [*argv.split(), *options.split(), least, "--folder", str(tmp_path / "s")]
+        assert cli.main(args) == 0
+        output = " ".join(capsys.readouterr().out.split())
+        expected = "The runs of 3 trials learn nothing up to step 400: the agent's first update"
+        assert (expected in output) == told
+
+
 def test_the_winner_of_halving_is_the_run_that_trains_to_the_end(
     sweep: Sweep, tmp_path: Path
 ) -> None:
