@@ -135,10 +135,10 @@ class Process:
         run, runtime = self.run, self.runtime
         state, self.checkpoint = self.checkpoint, None  # its tensors are copied
         verb = f"continues at {self.job.unit} {self.step:,}" if self.step else "starts"
-        self.tell(f"{run.folder} {verb}: {self.title}")
         if state is None:
-            self.start()
-        else:
+            self.start()  # which may refuse what it starts from
+        self.tell(f"{run.folder} {verb}: {self.title}")
+        if state is not None:
             with loading(run.folder):
                 self.restore(state)
                 for callback in self.callbacks:

@@ -94,6 +94,14 @@ def in_temporary_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
         (["train", "mfec", *SMALL, "--threads", "-1"], "threads is -1; it must be 0 or more"),
         (["train", "mfec", *SMALL, "--log-every", "0"], "log_every is 0; it must be 1 or"),
         (["train", "mfec", *SMALL, "--max-minutes", "nan"], "max_minutes is nan; it must be 0 or"),
+        (["train", "ppo", "--game", "pnog"], "Did you mean pong"),
+        (["train", "ppo", *SMALL, *QUIET, "--folder", ""], "--folder is empty"),
+        (["train", "ppo", *SMALL, *QUIET, "--folder="], "--folder is empty"),
+        (["collect", "random", "env:catch", "--folder", ""], "--folder is empty"),
+        (["runs", "", "--delete", "--yes"], "An argument is empty"),
+        (["imagine", "ppo", "env:catch", "--folder", "runs/x"], "choose predictor:tiny or"),
+        (["imagine", "dqn", "env:catch", "predictor:emulator"], "has nothing to learn"),
+        (["imagine", "ppo", "env:catch", "predictor:tiny", "agent.network:nature"], "36 x 36"),
         (["evaluate"], "Name what to evaluate"),
         (["evaluate", "nowhere"], "no run folder"),
         (["evaluate", "random", "--episodes", "0"], "episodes is 0"),
@@ -133,7 +141,7 @@ def test_invalid_arguments_are_refused_with_a_message(
     printed = capsys.readouterr()
     assert message in printed.err + printed.out
     assert "Traceback" not in printed.err
-    assert not list(Path().rglob("checkpoint*")), "nothing was trained"
+    assert not list(Path().iterdir()), "nothing was changed"
 
 
 def test_help_and_commands_without_arguments_succeed(capsys: pytest.CaptureFixture[str]) -> None:
@@ -597,3 +605,18 @@ def test_a_first_run_from_another_starts(capsys: pytest.CaptureFixture[str]) -> 
     printed = capsys.readouterr().out
     assert "second starts" in printed
     assert "ontinu" not in printed
+
+
+def test_a_missing_beginning_is_refused_before_a_start_is_announced(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    loud = [x for x in QUIET if x != "--quiet"]
+    assert run("train", "ppo", *SMALL, *loud, "--init-from", "none", "--folder", "runs/x") == 2
+    printed = capsys.readouterr()
+    assert "none" in printed.err
+    assert "starts" not in printed.out + printed.err
+    assert not Path("runs").exists()
+    assert run("train", "ppo", *SMALL, *QUIET, "--folder", "runs/ppo") == 0
+    dream = ["train", "ppo", "env:imagination", "--env.run", "runs/ppo", *QUIET]
+    assert run(*dream, "--folder", "runs/x") == 2
+    assert [x.name for x in Path("runs").iterdir()] == ["ppo"]
