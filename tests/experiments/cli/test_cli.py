@@ -5,6 +5,7 @@ import io
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -593,6 +594,20 @@ def test_a_folder_of_runs_is_evaluated_and_reported_beside_them(
     printed = capsys.readouterr().out
     assert "grid/new has no checkpoint yet; it is left out." in printed
     assert "video: grid/b/videos/evaluation.mp4" in printed
+    Path("grid/bad").mkdir()
+    shutil.copytree("grid/a/checkpoints", "grid/bad/checkpoints")
+    Path("grid/bad/config.json").write_text("{")
+    for folders in (["grid"], ["grid/bad", "grid/b"]):
+        assert run("evaluate", *folders, "--episodes", "2", "--device", "cpu") == 1
+        printed = capsys.readouterr()
+        assert "grid/bad is left out: grid/bad/config.json cannot be read" in printed.err
+        assert "catch: mean" in printed.out
+    assert run("evaluate", "grid/bad") == run("evaluate", "grid/a", "nowhere") == 2
+    shutil.rmtree("grid/bad")
+    for checkpoint in Path("grid/b/checkpoints").glob("*.pt"):
+        checkpoint.write_bytes(b"damaged")
+    assert run("evaluate", "grid/a", "grid/b", "--episodes", "2", "--device", "cpu") == 1
+    assert "grid/b is left out: " in capsys.readouterr().err
     for folders in (["grid"], ["grid/a", "grid/b"], ["grid/a"]):
         assert run("report", *folders) == 0
         assert "wrote grid/report.html and grid/report.md" in capsys.readouterr().out
