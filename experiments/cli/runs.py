@@ -10,7 +10,7 @@ import tyro
 from ...envs.errors import RunError, UsageError
 from ..config.arguments import parse_flags
 from ..integrity.tidying import delete_spare, find_spare
-from ..reporting.run_list import RunSummary, State, delete_run, summarize_runs, table_rows
+from ..reporting.run_list import CUT_OFF, RunSummary, State, delete_run, summarize_runs, table_rows
 from ..runs.files import to_json
 from ..runs.terminal_text import paragraph, table
 
@@ -66,6 +66,8 @@ def run(argv: list[str]) -> int:
         print(f"{total}." if found else "No run has these settings.")
         if any(run.scores is None and run.score is not None for run in found):
             print("* mean of the last training episodes")
+        if any(run.scores is not None and run.scores.num_capped for run in found):
+            print(f"{CUT_OFF} truncated: episodes were cut off after --max-steps of the evaluation")
     if options.tidy:
         return _tidy([run for run in found if run.state in ("finished", "interrupted")], options)
     if options.delete and found:
