@@ -622,6 +622,21 @@ def test_a_first_run_from_another_starts(capsys: pytest.CaptureFixture[str]) -> 
     assert "ontinu" not in printed
 
 
+def test_the_command_of_a_finished_run_prints_its_results(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    loud = [x for x in QUIET if x != "--quiet"]
+    command = ["train", "mfec", *SMALL, *loud, "--folder", "x"]
+    assert run(*command) == 0
+    capsys.readouterr()
+    assert run(*command) == 0
+    assert "Mean score of the last training episodes: " in capsys.readouterr().out
+    assert run("evaluate", "x", "--episodes", "2", "--device", "cpu") == 0
+    printed = capsys.readouterr().out
+    assert run(*command) == 0
+    assert printed.strip() in capsys.readouterr().out
+
+
 def test_a_missing_beginning_is_refused_before_a_start_is_announced(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
