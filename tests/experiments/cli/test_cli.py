@@ -599,9 +599,9 @@ def test_a_folder_of_runs_is_evaluated_and_reported_beside_them(
     Path("grid/bad/config.json").write_text("{")
     for folders in (["grid"], ["grid/bad", "grid/b"]):
         assert run("evaluate", *folders, "--episodes", "2", "--device", "cpu") == 1
-        printed = capsys.readouterr()
-        assert "grid/bad is left out: grid/bad/config.json cannot be read" in printed.err
-        assert "catch: mean" in printed.out
+        output = capsys.readouterr()
+        assert "grid/bad is left out: grid/bad/config.json cannot be read" in output.err
+        assert "catch: mean" in output.out
     assert run("evaluate", "grid/bad") == run("evaluate", "grid/a", "nowhere") == 2
     shutil.rmtree("grid/bad")
     for checkpoint in Path("grid/b/checkpoints").glob("*.pt"):
