@@ -28,7 +28,9 @@ from ..config.roles import choose_all
 from ..datasets.collect import Format, collect
 from ..evaluation.evaluate import random_policy
 from ..evaluation.trained_agent import load
+from ..interchange.recorded_episodes import spans_of
 from ..runs.runtime import pick_device, pick_threads
+from ..runs.terminal_text import file_size
 
 
 @dataclass(frozen=True)
@@ -108,10 +110,12 @@ def run(argv: list[str]) -> int:
         "snapshots": snapshots,
     }
     recording = collect(policy, env, **settings)
-    size = sum(path.stat().st_size for path in folder.iterdir()) / 1e6
+    spans = spans_of(recording)
+    size = sum(path.stat().st_size for path in folder.iterdir())
     print(
         f"{folder}: {len(recording):,} frames {'x'.join(map(str, recording.frame_shape))} in "
-        f"{recording.num_episodes} episodes of {env.env_name}, {size:,.1f} MB"
+        f"{len(spans.ended):,} whole and {len(spans.all) - len(spans.ended):,} unfinished episodes "
+        f"of {env.env_name}, {file_size(size)}"
     )
     return 0
 

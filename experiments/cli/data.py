@@ -29,7 +29,7 @@ from ..runs.files import to_json
 from ..runs.outputs import check_writable, reporting_failure
 from ..runs.provenance import provenance
 from ..runs.runtime import pick_threads, raising_interrupted
-from ..runs.terminal_text import description_list, paragraph, table
+from ..runs.terminal_text import description_list, file_size, paragraph, table
 from .compress import progress_of
 
 
@@ -150,7 +150,7 @@ def _list(argv: list[str]) -> int:
         return 0
     print(table(table_rows(found, options.folder), indent=0))
     plural = "s" * (len(found) != 1)
-    print(f"{len(found)} recording{plural}, {sum(x.size for x in found) / 1e6:,.1f} MB.")
+    print(f"{len(found)} recording{plural}, {file_size(sum(x.size for x in found))}.")
     return 0
 
 
@@ -165,7 +165,7 @@ def _show(argv: list[str]) -> int:
             frames = write_page(
                 recording, options.html, episodes=options.episodes, max_frames=options.max_frames
             )
-        print(f"\n{options.html}: {frames:,} frames, {options.html.stat().st_size / 1e6:,.1f} MB")
+        print(f"\n{options.html}: {frames:,} frames, {file_size(options.html.stat().st_size)}")
     return 0
 
 
@@ -186,8 +186,8 @@ def _convert(argv: list[str]) -> int:
             source, options.target, target, progress.show,
             episodes=options.episodes, frames_per_second=options.fps,
         )  # fmt: skip
-    env_name, size = source.manifest.env.env_name, _size(options.target) / 1e6
-    print(f"{options.target}: {progress.done:,} frames of {env_name}, {size:,.1f} MB")
+    env_name, size = source.manifest.env.env_name, _size(options.target)
+    print(f"{options.target}: {progress.done:,} frames of {env_name}, {file_size(size)}")
     if source.manifest.source and target == "own":
         print(paragraph(f"Converted from {source.manifest.source}."))
     if target == "minari":

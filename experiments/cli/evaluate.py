@@ -1,5 +1,6 @@
 """``reverie evaluate RUN ... | random [--flags]``."""
 
+from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from itertools import product
@@ -14,15 +15,18 @@ from ...envs.errors import UsageError
 from ..config.arguments import parse_flags, take_imports, take_switch
 from ..config.config_file import take_config
 from ..config.config_text import config_text
+from ..config.experiment import Job
 from ..config.roles import choose_all
 from ..config.serialization import read_job
 from ..dreams.dream_table import format_table
 from ..evaluation.evaluate import random_play
 from ..evaluation.run_evaluation import Evaluation, evaluate_run, evaluation_video
+from ..reporting.run_results import warn
 from ..runs.console import progress_console
 from ..runs.live_line import LiveLine
 from ..runs.run import Run, find_runs
 from ..runs.runtime import pick_device, pick_threads
+from ..runs.terminal_text import printable
 from ..training.predictors import VIDEO, compare_predictors
 from ..training.pretrain import Pretraining
 
@@ -83,8 +87,11 @@ def run(argv: list[str]) -> int:
         return 0
     if options.games:
         raise UsageError("A run is evaluated on its own game; leave out --games.")
-    folders = list(dict.fromkeys(run for target in targets for run in _runs(Path(target))))
-    if isinstance(read_job(folders[0]), Pretraining):
+    failed = list[Path]()
+    found = (run for target in targets for run in _runs(Path(target), failed))
+    jobs = _read_jobs(list(dict.fromkeys(found)), failed)
+    folders = list(jobs)
+    if isinstance(jobs[folders[0]], Pretraining):
         if evaluation.stochastic or evaluation.protocols:
             raise UsageError(
                 f"{folders[0]} is a pretraining, which plays nothing; leave out --stochastic and "
@@ -107,18 +114,45 @@ def run(argv: list[str]) -> int:
         if evaluation.video:
             for folder in folders:
                 print(f"  video: {folder / VIDEO}")
-        return 0
+        return int(bool(failed))
     for folder in folders:
         if len(folders) > 1:
             print(f"{folder}:")
-        evaluate_run(folder, evaluation, device=device, show=print, **execution)
+        try:
+            evaluate_run(folder, evaluation, device=device, show=print, **execution)
+        except UsageError as error:
+            _leave_out(folder, error, folders, failed)
+            continue
         if evaluation.video:
             for protocol in protocols:
                 print(f"  video: {evaluation_video(Run(folder), protocol)}")
-    return 0
+    return int(bool(failed))
 
 
-def _runs(target: Path) -> list[Path]:
+def _leave_out(
+    folder: Path, error: UsageError, folders: Sequence[Path], failed: list[Path]
+) -> None:
+    """Name a run that cannot be evaluated; raises the error if no other one is left."""
+    failed.append(folder)
+    if set(folders) <= set(failed):
+        raise error
+    warn(f"{folder} is left out: {printable(str(error))}")
+
+
+def _read_jobs(folders: Sequence[Path], failed: list[Path]) -> dict[Path, Job]:
+    """Return the jobs of the runs that can be read; raises UsageError for a missing folder."""
+    jobs = {}
+    for folder in folders:
+        try:
+            jobs[folder] = read_job(folder)
+        except UsageError as error:
+            if not folder.exists():
+                raise
+            _leave_out(folder, error, folders, failed)
+    return jobs
+
+
+def _runs(target: Path, failed: list[Path]) -> list[Path]:
     """Return a run, or the runs with a checkpoint below a folder.
 
     Those of agents come alone, unless all are pretrainings.
@@ -127,11 +161,12 @@ def _runs(target: Path) -> list[Path]:
         return [target]
     runs = find_runs(target)
     left_out = {x: "has no checkpoint yet" for x in runs if not Run(x).checkpoints.steps()}
-    models = [x for x in runs if x not in left_out and isinstance(read_job(x), Pretraining)]
-    if len(models) + len(left_out) < len(runs):
+    jobs = _read_jobs([x for x in runs if x not in left_out], failed)
+    models = [x for x, job in jobs.items() if isinstance(job, Pretraining)]
+    if len(models) < len(jobs):
         left_out |= dict.fromkeys(models, "is a pretraining, which plays nothing")
     for folder, reason in left_out.items():
         print(f"{folder} {reason}; it is left out.")
     if len(left_out) == len(runs):
         raise UsageError(f"No run in {target} has a checkpoint yet; train one first.")
-    return [x for x in runs if x not in left_out]
+    return [x for x in jobs if x not in left_out]

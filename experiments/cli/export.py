@@ -11,7 +11,7 @@ from ...envs.errors import UsageError
 from ..config.arguments import parse_flags, take_imports
 from ..runs.files import WEIGHTS
 from ..runs.outputs import check_writable, reporting_failure
-from ..runs.terminal_text import paragraph
+from ..runs.terminal_text import file_size, paragraph
 from ..sharing.exporting import WeightsDtype, export_run, write_hugging_face
 from ..sharing.model_card import model_card
 from ..sharing.share_file import SUFFIX, write_share_file
@@ -74,7 +74,7 @@ def run(argv: list[str]) -> int:
         if options.card:
             options.card.parent.mkdir(parents=True, exist_ok=True)
             options.card.write_text(model_card(about), encoding="utf-8")
-    print(f"{path}: {about['model']} on {about['env_name']}, {path.stat().st_size / 1e6:,.1f} MB")
+    print(f"{path}: {about['model']} on {about['env_name']}, {file_size(path.stat().st_size)}")
     if about["dropped_keys"]:
         print(f"{about['dropped_keys']:,} keys were left out.")
     if about["results_left_out"]:

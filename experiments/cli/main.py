@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable
 from importlib import import_module
 from importlib.metadata import version
+from itertools import pairwise
 from pathlib import Path
 
 from ...envs.atari.games import did_you_mean
@@ -138,6 +139,7 @@ def _run_command(argv: list[str]) -> int:
         print(f"reverie {version('reverie')}")
         return 0
     command, rest = argv[0], argv[1:]
+    _refuse_empty(rest)
     if command not in COMMANDS:
         hint = did_you_mean(command, COMMANDS) or f" The commands are {', '.join(COMMANDS)}."
         raise UsageError(f"There is no command '{command}'.{hint}")
@@ -153,6 +155,17 @@ def _run_command(argv: list[str]) -> int:
     module = MODULES.get(command, command)
     status: int = import_module(f".{module}", __package__).run(rest)
     return status
+
+
+def _refuse_empty(argv: list[str]) -> None:
+    """Raise UsageError for an empty folder, which would be the working folder."""
+    for flag, arg in pairwise(["", *argv]):
+        folder = arg == "--folder=" or (flag == "--folder" and not arg)
+        if folder or (not arg and not flag.startswith("--")):
+            raise UsageError(
+                f"{'--folder' if folder else 'An argument'} is empty, as of a variable that is not "
+                "set; name a folder, or . for the working folder."
+            )
 
 
 if __name__ == "__main__":

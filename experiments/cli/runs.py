@@ -10,9 +10,9 @@ import tyro
 from ...envs.errors import RunError, UsageError
 from ..config.arguments import parse_flags
 from ..integrity.tidying import delete_spare, find_spare
-from ..reporting.run_list import RunSummary, State, delete_run, summarize_runs, table_rows
+from ..reporting.run_list import CUT_OFF, RunSummary, State, delete_run, summarize_runs, table_rows
 from ..runs.files import to_json
-from ..runs.terminal_text import paragraph, table
+from ..runs.terminal_text import file_size, paragraph, table
 
 
 @dataclass(frozen=True)
@@ -61,11 +61,13 @@ def run(argv: list[str]) -> int:
         print(to_json([run.to_json() for run in found], indent=1))
     elif found:
         print(table(table_rows(found, options.folder), indent=0))
-    total = f"{len(found)} run{'s' * (len(found) != 1)}, {sum(x.size for x in found) / 1e6:,.1f} MB"
+    total = f"{len(found)} run{'s' * (len(found) != 1)}, {file_size(sum(x.size for x in found))}"
     if not options.json:
         print(f"{total}." if found else "No run has these settings.")
         if any(run.scores is None and run.score is not None for run in found):
             print("* mean of the last training episodes")
+        if any(run.scores is not None and run.scores.num_capped for run in found):
+            print(f"{CUT_OFF} truncated: episodes were cut off after --max-steps of the evaluation")
     if options.tidy:
         return _tidy([run for run in found if run.state in ("finished", "interrupted")], options)
     if options.delete and found:
@@ -103,7 +105,7 @@ def _tidy(runs: list[RunSummary], options: RunsOptions) -> int:
         rows.append((f"{len(spare.files):,}", f"{spare.size / 1e6:,.1f}", name))
     print(f"\n{table(rows, indent=0)}")
     num_files, size = sum(len(x.files) for x in found), sum(x.size for x in found)
-    what = f"{num_files:,} spare files, {size / 1e6:,.1f} MB"
+    what = f"{num_files:,} spare files, {file_size(size)}"
     if not _agrees(f"Delete {what}? [y/N] ", yes=options.yes):
         return 0
     status = 0

@@ -249,6 +249,8 @@ def read_value(node: Node, kind: Any) -> Any:
     if not isinstance(node.value, str) or kind is types.NoneType:
         raise ValueError
     text = node.value
+    if kind is Path and not text:  # which would be the working folder
+        raise ValueError
     if origin is Literal:
         return {str(each): each for each in args}[text]
     if kind in (str, Path):

@@ -13,6 +13,7 @@ from ..runs.files import TEMPORARY, is_own, make_folder, sync_folder
 from ..runs.jsonl import Mark
 from ..runs.packed_state import DamagedCheckpoint, Packed, sizes_of_blocks
 from ..runs.run import UNREADABLE
+from ..runs.terminal_text import file_size
 from ..sessions.lost_replays import lacks_replay_alone
 from .findings import Finding, count, names, set_aside, unreadable
 
@@ -135,7 +136,7 @@ def _check_others(state: CheckpointFiles, *, complete: bool) -> Iterator[Finding
     if spare and complete:
         size = sum(path.lstat().st_size for path in spare)
         yield Finding(
-            f"{count(len(spare), 'block')} ({size / 1e6:,.1f} MB) that no checkpoint needs; "
+            f"{count(len(spare), 'block')} ({file_size(size)}) that no checkpoint needs; "
             "`reverie runs --tidy` deletes them.",
             harmless=True,
         )

@@ -9,6 +9,7 @@ from ..runs.disk_errors import reporting_disk_errors
 from ..runs.files import is_export
 from ..runs.folder_lock import is_locked, locked
 from ..runs.run import Run
+from ..runs.terminal_text import file_size
 from ..sessions.lost_replays import FLAG
 from .checkpoint_files import CheckpointFiles, check_checkpoints
 from .description_files import check_descriptions, check_end
@@ -98,7 +99,7 @@ def check_run(folder: Path) -> Report:
         *find_partial_files(folder),
         *find_aside(folder),
     ]
-    number, size = len(state.packed | state.damages), f"{state.num_bytes / 1e6:,.1f} MB"
+    number, size = len(state.packed | state.damages), file_size(state.num_bytes)
     at = f" (of {' and '.join(f'{step:,}' for step in state.whole)})" if state.whole else ""
     report.contents = f"{len(state.whole)} of {count(number, 'checkpoint')} whole{at}, {size}"
     report.outlook = _outlook(state)

@@ -8,6 +8,7 @@ import torch
 from ...envs.errors import UsageError
 from ..datasets.dataset import Recording
 from ..datasets.writer import MANIFEST, UNFINISHED
+from ..runs.terminal_text import file_size
 from .findings import Finding, Report, count, find_aside, find_partial_files
 
 CHUNK = 4096
@@ -30,7 +31,7 @@ def check_recording(folder: Path) -> Report:
         report.findings += _check_frames(recording)
         size = sum(size for _, size in recording.manifest.shards)
         shards = count(len(recording.manifest.shards), "shard")
-        report.contents = f"{count(len(recording), 'frame')} in {shards}, {size / 1e6:,.1f} MB"
+        report.contents = f"{count(len(recording), 'frame')} in {shards}, {file_size(size)}"
     report.findings += [*find_partial_files(folder), *find_aside(folder)]
     return report
 

@@ -22,6 +22,9 @@ from ..runs.scores import Scores, find_scores, scores_file
 
 State = Literal["finished", "interrupted", "running", "damaged"]
 
+CUT_OFF = "!"
+"""Mark of a score with episodes that ``--max-steps`` cut off."""
+
 
 @dataclass(frozen=True)
 class RunSummary:
@@ -74,6 +77,7 @@ class RunSummary:
             "mean": scores.mean if scores else None,
             "standard_error": scores.standard_error if scores else None,
             "episodes": scores.episodes if scores else None,
+            "cut_off": scores.num_capped if scores else None,
             "training_score": self.training_score,
             "bytes": self.size,
             "changed": self.changed,
@@ -93,6 +97,7 @@ def table_rows(runs: Iterable[RunSummary], root: Path) -> list[tuple[str, ...]]:
         if run.scores:
             error = run.scores.standard_error
             score = f"{run.scores.mean:,.1f}{'' if error is None else f' ± {error:,.1f}'}"
+            score += CUT_OFF * (run.scores.num_capped > 0)
         rows.append(
             (
                 str(run.folder.relative_to(root)) if run.folder != root else str(root),

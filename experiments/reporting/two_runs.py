@@ -73,7 +73,10 @@ def _score_text(scores: Scores | None) -> str:
     if scores is None:
         return "-"
     error = "" if scores.standard_error is None else f" ± {scores.standard_error:,.1f}"
-    return f"{scores.mean:,.1f}{error}, {scores.episodes} episodes"
+    text = f"{scores.mean:,.1f}{error}, {scores.episodes} episodes"
+    if cut := scores.num_capped:
+        text += f", {cut} of them truncated after --max-steps {scores.max_steps:,}"
+    return text
 
 
 def _curve(run: Run) -> Curve:

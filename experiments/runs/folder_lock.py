@@ -4,7 +4,7 @@ import fcntl
 import os
 import platform
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -44,8 +44,9 @@ def locked(folder: Path, activity: str) -> Iterator[FolderLock]:
     """Create a folder if needed, and hold an exclusive lock on it, which ends with the process.
 
     Raises UsageError if it cannot be written, and FolderBusy, which names the other process, if the
-    lock is held.
+    lock is held. Folders that it creates are removed if a UsageError leaves them without a file.
     """
+    made = [x for x in (folder, *folder.parents) if not x.exists()]
     with ExitStack() as resources:
         try:
             make_folder(folder)
@@ -64,7 +65,15 @@ def locked(folder: Path, activity: str) -> Iterator[FolderLock]:
                 f"The folder {folder} cannot be written ({error.strerror}); "
                 "choose another with --folder."
             ) from error
-        yield FolderLock(folder, file)
+        try:
+            yield FolderLock(folder, file)
+        except UsageError:
+            if made and os.listdir(folder) == [NAME]:
+                (folder / NAME).unlink()
+                with suppress(OSError):  # another process has begun to write there
+                    for each in made:
+                        each.rmdir()
+            raise
 
 
 def is_locked(folder: Path) -> bool:

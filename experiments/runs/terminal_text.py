@@ -67,10 +67,17 @@ def description_list(rows: Sequence[tuple[str, str]], indent: int = 2) -> str:
     )
 
 
+def file_size(num_bytes: int) -> str:
+    """Return a number of bytes as a text: 3.4 MB, 120.5 kB or 12 bytes."""
+    if num_bytes < 1000:
+        return f"{num_bytes} bytes"
+    return f"{num_bytes / 1e6:,.1f} MB" if num_bytes >= 1e6 else f"{num_bytes / 1e3:,.1f} kB"
+
+
 def table(rows: Sequence[Sequence[str]], indent: int = 2) -> str:
     """Return rows of equal length in aligned columns that fit the terminal.
 
-    Cells of all columns but the first are continued below where they must be.
+    Cells of all columns but the first are continued below where they must be, long words too.
     """
     from rich.console import Console
     from rich.padding import Padding
@@ -78,7 +85,7 @@ def table(rows: Sequence[Sequence[str]], indent: int = 2) -> str:
 
     grid = Table.grid(padding=(0, 2, 0, 0))
     for k in range(len(rows[0])):
-        grid.add_column(no_wrap=k == 0)
+        grid.add_column(no_wrap=k == 0, overflow="fold" if k else "ellipsis")
     for row in rows:
         grid.add_row(*map(printable, row))
     text = io.StringIO()

@@ -23,10 +23,12 @@ from ..runs.config_differences import config_differences, flatten
 from ..runs.disk_errors import reporting_disk_errors
 from ..runs.files import read_own, sync_folder, write_file
 from ..runs.folder_lock import FolderLock, locked
+from ..runs.jsonl import is_number
 from ..runs.part_errors import loading
 from ..runs.provenance import command, provenance
 from ..runs.run import Run
 from ..runs.runtime import Runtime, interrupts, pick_runtime
+from ..runs.scores import find_scores, scores_file
 from ..runs.state_checks import check_count, check_finite_state, restore
 from . import random_state
 from .callbacks import Callback, Row
@@ -135,10 +137,10 @@ class Process:
         run, runtime = self.run, self.runtime
         state, self.checkpoint = self.checkpoint, None  # its tensors are copied
         verb = f"continues at {self.job.unit} {self.step:,}" if self.step else "starts"
-        self.tell(f"{run.folder} {verb}: {self.title}")
         if state is None:
-            self.start()
-        else:
+            self.start()  # which may refuse what it starts from
+        self.tell(f"{run.folder} {verb}: {self.title}")
+        if state is not None:
             with loading(run.folder):
                 self.restore(state)
                 for callback in self.callbacks:
@@ -322,6 +324,8 @@ def opened(
                 flag = f"--{job.length_field.replace('_', '-')}"
                 remedy = f"; choose a larger {flag} to continue" if step >= job.length else ""
                 print(f"{run.folder} is finished at {job.unit} {step:,}{remedy}.")
+                if text := _results(run, step):
+                    print(text)
             yield run, None
             return
         process = kind(job, options, run, runtime, resources)
@@ -343,6 +347,15 @@ def opened(
         for callback in process.callbacks:
             resources.callback(callback.close)
         yield run, process
+
+
+def _results(run: Run, step: int) -> str:
+    """Return the scores of a run at its end, or else of its last training; empty without any."""
+    scores = find_scores(run.folder / scores_file(stochastic=False))
+    if scores is not None and scores.steps == step:
+        return str(scores)
+    mean = run.last_line("metrics.jsonl").get("charts/mean_episodic_return")
+    return f"Mean score of the last training episodes: {mean:,.1f}" if is_number(mean) else ""
 
 
 def _was_finished(folder: Path, step: int) -> bool:

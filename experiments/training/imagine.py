@@ -28,6 +28,7 @@ from ..evaluation.trained_agent import load
 from ..runs.config_differences import config_differences
 from ..runs.files import FORMAT, check_format, read_json, write_json
 from ..runs.folder_lock import locked
+from ..runs.part_errors import building
 from ..runs.run import Run
 from ..runs.runtime import pick_device, pick_threads
 from ..runs.scores import find_scores, scores_file
@@ -91,6 +92,7 @@ def imagine(
     experiment = replace(experiment, total_timesteps=options.imagined_steps)
     deadline = time.monotonic() + 60 * options.max_minutes if options.max_minutes else None
     results: list[dict[str, Any]] = []
+    _check_parts(experiment, folder, options)
     with locked(folder, "learning"):
         _check_config(experiment, folder, options)
         for number in range(1, options.rounds + 1):
@@ -129,11 +131,10 @@ class _Round:
 
     def execute(self) -> dict[str, Any] | None:
         """Do what is left of the round; return None if the time is up first."""
-        job = self._pretraining()  # which may refuse the predictor, before a step is recorded
         self._delete_old_recordings()
         self._record()
         fitted = PretrainOptions(**self._common())
-        if not _is_finished(pretrain(job, self.folder("predictor"), fitted)):
+        if not _is_finished(pretrain(self.pretraining(), self.folder("predictor"), fitted)):
             return None
         options = TrainOptions(**self._common(), log_every=self.options.log_every)
         run = train(self._training(), self.folder("agent"), options)
@@ -169,7 +170,8 @@ class _Round:
             imports=options.imports,
         )
 
-    def _pretraining(self) -> PredictorPretraining:
+    def pretraining(self) -> PredictorPretraining:
+        """Return the job of the predictor; raises UsageError for one that cannot learn."""
         options = self.options
         oldest = max(1, self.number - options.kept_recordings + 1)
         data = (self.folder("recording", i) for i in range(oldest, self.number + 1))
@@ -213,6 +215,17 @@ class _Round:
             "episodes": scores.episodes,
             "imagined": run.last_line("metrics.jsonl").get("charts/mean_episodic_return"),
         }
+
+
+def _check_parts(experiment: Experiment, folder: Path, options: ImagineOptions) -> None:
+    """Build the predictor and the agent, which may refuse the env, before a file is written."""
+    job = _Round(1, experiment, folder, options, None).pretraining()
+    spec = spec_of(experiment.env, experiment.num_envs)
+    settings: dict[str, Any] = {"seed": experiment.seed, "device": pick_device(options.device)}
+    with building("predictor"):
+        job.predictor.build_for(spec, **settings)
+    with building("agent"):
+        experiment.agent.build(spec, **settings)
 
 
 def _is_finished(run: Run) -> bool:

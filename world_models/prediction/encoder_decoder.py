@@ -71,7 +71,9 @@ def architecture_for(
     if obs_shape[1] < rows or obs_shape[2] < columns:
         raise UsageError(
             f"predictor.size is {size}, which needs frames of {rows} x {columns} pixels or more, "
-            f"and these are {obs_shape[1]} x {obs_shape[2]}; choose a smaller size."
+            f"and these are {obs_shape[1]} x {obs_shape[2]}; choose predictor:tiny or "
+            "--predictor.size tiny (of an agent, agent.predictor:tiny or --agent.predictor.size "
+            "tiny)."
         )
     return architecture
 

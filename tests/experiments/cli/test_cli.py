@@ -5,6 +5,7 @@ import io
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -94,6 +95,14 @@ def in_temporary_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
         (["train", "mfec", *SMALL, "--threads", "-1"], "threads is -1; it must be 0 or more"),
         (["train", "mfec", *SMALL, "--log-every", "0"], "log_every is 0; it must be 1 or"),
         (["train", "mfec", *SMALL, "--max-minutes", "nan"], "max_minutes is nan; it must be 0 or"),
+        (["train", "ppo", "--game", "pnog"], "Did you mean pong"),
+        (["train", "ppo", *SMALL, *QUIET, "--folder", ""], "--folder is empty"),
+        (["train", "ppo", *SMALL, *QUIET, "--folder="], "--folder is empty"),
+        (["collect", "random", "env:catch", "--folder", ""], "--folder is empty"),
+        (["runs", "", "--delete", "--yes"], "An argument is empty"),
+        (["imagine", "ppo", "env:catch", "--folder", "runs/x"], "choose predictor:tiny or"),
+        (["imagine", "dqn", "env:catch", "predictor:emulator"], "has nothing to learn"),
+        (["imagine", "ppo", "env:catch", "predictor:tiny", "agent.network:nature"], "36 x 36"),
         (["evaluate"], "Name what to evaluate"),
         (["evaluate", "nowhere"], "no run folder"),
         (["evaluate", "random", "--episodes", "0"], "episodes is 0"),
@@ -133,7 +142,7 @@ def test_invalid_arguments_are_refused_with_a_message(
     printed = capsys.readouterr()
     assert message in printed.err + printed.out
     assert "Traceback" not in printed.err
-    assert not list(Path().rglob("checkpoint*")), "nothing was trained"
+    assert not list(Path().iterdir()), "nothing was changed"
 
 
 def test_help_and_commands_without_arguments_succeed(capsys: pytest.CaptureFixture[str]) -> None:
@@ -585,6 +594,20 @@ def test_a_folder_of_runs_is_evaluated_and_reported_beside_them(
     printed = capsys.readouterr().out
     assert "grid/new has no checkpoint yet; it is left out." in printed
     assert "video: grid/b/videos/evaluation.mp4" in printed
+    Path("grid/bad").mkdir()
+    shutil.copytree("grid/a/checkpoints", "grid/bad/checkpoints")
+    Path("grid/bad/config.json").write_text("{")
+    for folders in (["grid"], ["grid/bad", "grid/b"]):
+        assert run("evaluate", *folders, "--episodes", "2", "--device", "cpu") == 1
+        output = capsys.readouterr()
+        assert "grid/bad is left out: grid/bad/config.json cannot be read" in output.err
+        assert "catch: mean" in output.out
+    assert run("evaluate", "grid/bad") == run("evaluate", "grid/a", "nowhere") == 2
+    shutil.rmtree("grid/bad")
+    for checkpoint in Path("grid/b/checkpoints").glob("*.pt"):
+        checkpoint.write_bytes(b"damaged")
+    assert run("evaluate", "grid/a", "grid/b", "--episodes", "2", "--device", "cpu") == 1
+    assert "grid/b is left out: " in capsys.readouterr().err
     for folders in (["grid"], ["grid/a", "grid/b"], ["grid/a"]):
         assert run("report", *folders) == 0
         assert "wrote grid/report.html and grid/report.md" in capsys.readouterr().out
@@ -597,3 +620,33 @@ def test_a_first_run_from_another_starts(capsys: pytest.CaptureFixture[str]) -> 
     printed = capsys.readouterr().out
     assert "second starts" in printed
     assert "ontinu" not in printed
+
+
+def test_the_command_of_a_finished_run_prints_its_results(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    loud = [x for x in QUIET if x != "--quiet"]
+    command = ["train", "mfec", *SMALL, *loud, "--folder", "x"]
+    assert run(*command) == 0
+    capsys.readouterr()
+    assert run(*command) == 0
+    assert "Mean score of the last training episodes: " in capsys.readouterr().out
+    assert run("evaluate", "x", "--episodes", "2", "--device", "cpu") == 0
+    printed = capsys.readouterr().out
+    assert run(*command) == 0
+    assert printed.strip() in capsys.readouterr().out
+
+
+def test_a_missing_beginning_is_refused_before_a_start_is_announced(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    loud = [x for x in QUIET if x != "--quiet"]
+    assert run("train", "ppo", *SMALL, *loud, "--init-from", "none", "--folder", "runs/x") == 2
+    printed = capsys.readouterr()
+    assert "none" in printed.err
+    assert "starts" not in printed.out + printed.err
+    assert not Path("runs").exists()
+    assert run("train", "ppo", *SMALL, *QUIET, "--folder", "runs/ppo") == 0
+    dream = ["train", "ppo", "env:imagination", "--env.run", "runs/ppo", *QUIET]
+    assert run(*dream, "--folder", "runs/x") == 2
+    assert [x.name for x in Path("runs").iterdir()] == ["ppo"]

@@ -179,6 +179,7 @@ LAUGHS = "\n".join(
         ("preset: dqn\nbonus: [simhash]", "line 2: bonus is a list; give one name"),
         ("preset: dqn\ngame: pong\nenv: {game: pong}", "line 2: env.game stands in line 3, too"),
         ("preset: dqn\nenv: catch\ngame: pong", "line 3: There is no key 'env.game'"),
+        ("preset: dqn\nfolder: ''", "line 2: .*folder.*a path"),
         ("preset: dqnn", "There is no preset 'dqnn'. Did you mean dqn"),
         ("seed: 3", "has no preset and no agent; add preset: NAME"),
         ("preset: dqn\nseed: !!python/object/apply:os.system [ls]", "line 2: tags such as"),

@@ -3,6 +3,7 @@
 import errno
 import json
 import random
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import chain, count, islice
@@ -378,7 +379,14 @@ def test_collecting_from_the_command_line(capsys: pytest.CaptureFixture[str]) ->
     assert cli.main(["train", "mfec", *small, *quiet]) == 0
     flags = ["--frames", "400", "--epsilon", "0.3", "--greedy"]
     assert cli.main(["collect", "run", *flags]) == 0
-    assert "400 frames 1x10x5 in" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    counts = re.search(r"400 frames 1x10x5 in (\d+) whole and (\d+) unfinished", printed)
+    assert counts
+    assert re.search(r"[1-9][\d.]* kB$", printed.strip())
+    assert cli.main(["data", "show", "runs/data/catch-run-own-s0"]) == 0
+    shown = capsys.readouterr().out
+    assert f"{counts[1]} whole (" in shown
+    assert f"{counts[2]} unfinished" in shown
     manifest = json.loads(Path("runs/data/catch-run-own-s0/manifest.json").read_text())
     assert (manifest["policy"], manifest["epsilon"], manifest["env_name"]) == ("run", 0.3, "catch")
     assert manifest["greedy"]

@@ -24,6 +24,7 @@ from reverie.experiments.runs.folder_lock import locked
 from reverie.experiments.runs.json_values import MAX_BYTES
 from reverie.experiments.runs.packed_state import names_of_files
 from reverie.experiments.runs.run import Run
+from reverie.experiments.runs.terminal_text import file_size
 
 HALF, END = 240, 480
 
@@ -283,3 +284,29 @@ def test_damages_of_recordings_are_found(
     capsys.readouterr()
     assert main(["check", str(root)]) == 1
     assert "whole" in capsys.readouterr().out
+
+
+def test_a_list_cuts_no_name_short(
+    whole: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    names = [f"pretrain-predictor-small-of-a-long-name-n_step={i}-gamma=0.99" for i in (3, 5)]
+    for name in names:
+        shutil.copytree(whole, tmp_path / name)
+    truncate(tmp_path / names[0] / "config.json")
+    assert main(["check", str(tmp_path)]) == 1
+    text = capsys.readouterr().out
+    assert f"{tmp_path / names[0]} is damaged" in text.replace("\n", " ")
+    rows = text[text.index("state ") :]
+    assert "…" not in rows
+    assert all(len(line) <= 80 for line in rows.splitlines())
+    assert "3-gamma=0.99" in "".join(line[40:].strip() for line in rows.splitlines())
+
+
+def test_sizes_below_a_megabyte_are_not_zero() -> None:
+    assert [file_size(x) for x in (0, 999, 12_400, 3_400_000)] == [
+        "0 bytes", "999 bytes", "12.4 kB", "3.4 MB"
+    ]  # fmt: skip

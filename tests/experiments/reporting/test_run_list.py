@@ -13,6 +13,7 @@ from reverie.agents.dqn import DQNConfig
 from reverie.experiments.cli import main as cli
 from reverie.experiments.reporting.run_list import summarize_runs
 from reverie.experiments.reporting.two_runs import compare_runs
+from reverie.experiments.runs.scores import read_scores, scores_file
 from reverie.experiments.training.task import Task
 
 
@@ -91,6 +92,24 @@ def test_compared_runs_show_only_what_differs(tmp_path: Path) -> None:
     settings = compare_runs((dqn, ppo))[0]
     assert ("agent", "dqn", "ppo") in settings
     assert not any(name.startswith("agent.") for name, *_ in settings)
+
+
+def test_a_truncated_evaluation_is_marked(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    dqn, longer, _ = make_runs(tmp_path)
+    assert cli.main(["runs", str(tmp_path)]) == 0
+    assert "truncated" not in capsys.readouterr().out
+    path = dqn / scores_file(stochastic=False)
+    scores = replace(read_scores(path), lengths=(1,) * 30, truncated=(True,) * 30, max_steps=1)
+    path.write_text(json.dumps(scores.to_json()))
+    assert cli.main(["runs", str(tmp_path)]) == 0
+    text = capsys.readouterr().out
+    assert "3.0!" in text
+    assert "9.0!" not in text
+    assert "! truncated: " in text
+    shown = compare_runs((dqn, longer))[1][1][1]
+    assert shown == "3.0, 30 episodes, 30 of them truncated after --max-steps 1"
 
 
 def test_compare_takes_two_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
