@@ -103,15 +103,7 @@ class GoExplore(HasState):
         self.device = torch.device(device)
         self.representation, self.columns = representation, columns
         self.archive = CellArchive(config.capacity)
-        self._begin_at_start()
-        self.best_score = 0.0
-        self.best_actions = torch.zeros(0, dtype=torch.int64)
-        """The shortest of the trajectories with the highest score, with ends of episodes. The empty
-        one has score 0, so it stays the best where all other scores are negative."""
-
-    def _begin_at_start(self) -> None:
-        """Let the envs be at the start, before the first action of an exploration."""
-        n = self.spec.num_envs
+        n = spec.num_envs
         self.explorations = [-1] * n
         """The present exploration of each env; -1 before its first action."""
         self.nodes: list[Node] = [START] * n
@@ -120,6 +112,10 @@ class GoExplore(HasState):
         """Of the present trajectory of each env, from the start."""
         self.visited: list[list[int]] = [[] for _ in range(n)]
         """Cells that the present exploration of each env came to."""
+        self.best_score = 0.0
+        self.best_actions = torch.zeros(0, dtype=torch.int64)
+        """The shortest of the trajectories with the highest score, with ends of episodes. The empty
+        one has score 0, so it stays the best where all other scores are negative."""
 
     def initial(self, n: int) -> Carry:
         rng = prng.initial_rng(self.seed, prng.Purpose.TRAIN, n).to(self.device)
@@ -218,8 +214,10 @@ class GoExplore(HasState):
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore the state; without its archive, the agent explores anew from the start."""
         super().load_state_dict(state)
-        if "archive" not in state:
-            self._begin_at_start()
+        if "archive" not in state:  # the envs are at the start, before an exploration
+            n = self.spec.num_envs
+            self.explorations, self.nodes = [-1] * n, [START] * n
+            self.score, self.length, self.visited = [0.0] * n, [0] * n, [[] for _ in range(n)]
 
     def load_pretrained(self, role: str, state: dict[str, Any]) -> None:
         """Start from a pretrained representation."""

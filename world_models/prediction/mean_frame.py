@@ -40,7 +40,7 @@ class MeanFrame(HasState):
         self.fitted = True
 
     def fit_first(self, segment: Segment) -> None:
-        """Unless it was set, set the mean to that of the newest frames of a segment's episodes."""
+        """Set the mean to that of the newest frames of a segment's episodes, if it was not set."""
         if not self.fitted:
             obs = segment.obs[observation_weights(segment) > 0]
             self.fit(obs[:, -len(self.value) :].to(self.value.device))

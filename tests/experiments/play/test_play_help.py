@@ -61,7 +61,9 @@ def checks(page: Page) -> dict[str, Check]:
         "G": Check(
             lambda state: state["live"] and state["newest"] == page.pressed["newest"] + 1, (",",)
         ),
-        "E": Check(lambda state: state["length"] == 0 and state["episode"] > start["episode"]),
+        "E": Check(
+            lambda state: state["length"] == 0 and state["episode"] > page.pressed["episode"]
+        ),
         "H": Check(lambda state: state["manual"]),
         "← →": Check(on_page("document.querySelector('#pad .held')?.ariaLabel === 'left'")),
         "V": Check(lambda state: state["recordedFrames"] is not None),
