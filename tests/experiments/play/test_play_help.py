@@ -51,7 +51,6 @@ def checks(page: Page) -> dict[str, Check]:
     def on_page(script: str) -> Callable[[dict[str, Any]], bool]:
         return lambda state: bool(page.page.evaluate(script))
 
-    start = page.state()
     return {
         "P": Check(lambda state: not state["playing"]),
         "N": Check(lambda state: state["timestep"] == page.pressed["timestep"] + 1),
