@@ -1,6 +1,6 @@
 """The parts of a config: which roles it has, what fills them, and how others are chosen by name."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields, is_dataclass, replace
 from functools import reduce
 from typing import Any, TypeVar, get_type_hints
@@ -118,8 +118,9 @@ def _fields(part: Any) -> Iterator[tuple[str, Any]]:
 def choose_all(config: C, tokens: list[str]) -> C:
     """Apply ``role:name`` tokens: outer roles together, then inner ones by depth.
 
-    Raises UsageError for an unknown role or part.
+    Raises UsageError for an unknown role or part, or a role that is chosen twice.
     """
+    check_repeats(tokens)
     pairs = [(path, name) for path, _, name in (token.partition(":") for token in tokens)]
     outer = {path: _entry(config, path, name) for path, name in pairs if "." not in path}
     # Together, as an agent may refuse the bonus that the previous one had.
@@ -128,6 +129,16 @@ def choose_all(config: C, tokens: list[str]) -> C:
     for path, name in sorted(inner, key=lambda pair: pair[0].count(".")):
         config = _replace_at(config, path, _entry(config, path, name))
     return config
+
+
+def check_repeats(tokens: Sequence[str]) -> None:
+    """Raise UsageError, which names both, if two ``role:name`` tokens are for one role."""
+    chosen = dict[str, str]()
+    for token in tokens:
+        path = token.partition(":")[0]
+        if path in chosen:
+            raise UsageError(f"{path} is chosen twice, by {chosen[path]} and {token}; keep one.")
+        chosen[path] = token
 
 
 def _entry(config: Any, path: str, name: str) -> Any:

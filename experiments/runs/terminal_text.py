@@ -27,6 +27,11 @@ def printable(text: str) -> str:
     return "".join(x for x in text if x.isprintable() or x == "\n")
 
 
+def counted(count: int, noun: str) -> str:
+    """Return a number of things, as in 1 trial or 2 trials."""
+    return f"{count:,} {noun}{'s' * (count != 1)}"
+
+
 def paragraph(text: str, indent: int = 0) -> str:
     """Return a text in lines that fit the terminal; paths, commands and flags are not broken."""
     space = " " * indent

@@ -18,11 +18,6 @@ NEW_SEEDS = 10
 """Seeds of the evaluation that is proposed."""
 
 
-def counted(count: int, noun: str) -> str:
-    """Return a number of things, as in 1 trial or 2 trials."""
-    return f"{count:,} {noun}{'s' * (count != 1)}"
-
-
 def ranked(plan: SweepPlan, record: SweepRecord) -> list[Trial]:
     """Return the trials with a score: of a later rung first, and then the better ones."""
     found = [(reached, trial) for trial in plan.trials if (reached := _last(plan, record, trial))]
