@@ -51,3 +51,39 @@ def test_a_grid_of_one_cell_says_so(choice: list[str], capsys: pytest.CaptureFix
     output = " ".join(capsys.readouterr().out.split())
     assert output.startswith("1 cell x 1 seed = 1 run in ")
     assert "There is one cell and nothing is compared;" in output
+
+
+@pytest.mark.parametrize(
+    ("args", "command"),
+    [
+        ("collect random --nope", "reverie collect --help"),
+        ("ablate ppo --seeds x", "reverie ablate --help"),
+        ("sweep ppo --trials x", "reverie sweep --help"),
+        ("compress junk --nope", "reverie compress --help"),
+    ],
+)
+def test_the_command_of_the_help_can_be_run(
+    args: str, command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert refusal(args, capsys).split(" ╰")[0].endswith(f" {command}")
+    assert run(*command.split()[1:]) == 0
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        ("train ppo --agent.gamma 7", "reverie: agent.gamma is 7.0; it must be in 0..1."),
+        ("ablate ppo --seeds 0", "reverie: seeds is 0; it must be 1 or more."),
+        ("sweep ppo --trials 0", "reverie: trials is 0; it must be 1 or more."),
+        ("play x --port 0", "reverie: port is 0; it must be in 1..65535."),
+    ],
+)
+def test_a_refused_value_is_one_sentence(
+    args: str, message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert refusal(args, capsys) == message
+
+
+def test_a_number_that_is_not_whole_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    error = refusal("train ppo --total-timesteps 1e400", capsys)
+    assert "--total-timesteps: '1e400' is no whole number; write it in digits." in error
