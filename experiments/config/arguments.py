@@ -221,7 +221,8 @@ def _check_flags(job: Any, options: Any, argv: Iterable[str], own_flags: Sequenc
             remedy = f"Did you mean {' or '.join(f'--{x}' for x in near[:-3:-1])}?"
         else:
             remedy = "--help shows all flags."
-        raise UsageError(f"There is no flag --{name}. {remedy}")
+        shown = "game" if name == "env.game" else name  # what ``expand_game_flag`` replaced
+        raise UsageError(f"There is no flag --{shown}. {remedy}")
 
 
 def _similarity(name: str, flag: str) -> float:

@@ -7,7 +7,7 @@ from typing import Any, TypeVar, get_type_hints
 
 from ...envs.atari.games import did_you_mean
 from ...envs.errors import UsageError
-from .registry import TABLES, class_name, registered_class, resolve
+from .registry import TABLES, class_name, part_class, registered_class, resolve
 
 C = TypeVar("C")
 UNKNOWN = "unknown"
@@ -144,9 +144,21 @@ def check_repeats(tokens: Sequence[str]) -> None:
 def _entry(config: Any, path: str, name: str) -> Any:
     known = dict(roles(config))
     if path not in known:
+        parent, _, role = path.rpartition(".")
+        owners = [x for x, entry in known.get(parent, {}).items() if _has_role(entry, role)]
+        if owners:
+            raise UsageError(
+                f"There is no role '{path}'. {parent}:{' or '.join(owners)} has it, and the "
+                f"{parent} here is {part_name(part_at(config, parent))}."
+            )
         hint = did_you_mean(path, known) or f" The roles here are {', '.join(known)}."
         raise UsageError(f"There is no role '{path}'.{hint}")
     return named_part(known[path], path, name, part_at(config, path))
+
+
+def _has_role(entry: Any, role: str) -> bool:
+    """Return whether the part of a table's entry has a role of a name."""
+    return get_type_hints(part_class(entry)).get(role) in TABLES
 
 
 def named_part(table: Mapping[str, Any], path: str, name: str, current: Any) -> Any:
