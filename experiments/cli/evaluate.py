@@ -88,7 +88,7 @@ def run(argv: list[str]) -> int:
             print(f"random play, {random_play(env, **play, **execution)}")
         return 0
     if options.games:
-        raise UsageError("A run is evaluated on its own game; leave out --game or --games.")
+        raise UsageError("A run is evaluated on its own game; leave out --games, or --game.")
     folders = list(dict.fromkeys(run for target in targets for run in _runs(Path(target))))
     if isinstance(read_job(folders[0]), Pretraining):
         if evaluation.stochastic or evaluation.protocols:
