@@ -94,7 +94,8 @@ class GridRun:
         for experiment in grid.cells:
             check_true_state(experiment)
         variants = {tuple(x for x in each if x.role != "env") for each in grid.cells.values()}
-        if options.until == "decided" and len(variants) == 1:
+        self.num_variants = len(variants)
+        if options.until == "decided" and self.num_variants == 1:
             raise UsageError(
                 "--until decided needs choices to decide between, and every env has one; give a "
                 "role several, as in bonus:none,simhash, or choose a number of --seeds."
@@ -156,8 +157,17 @@ class GridRun:
         tasks, cells = self.tasks, len(self.grid.cells)
         seeds, at_most = len(tasks) // cells, "up to " * (self.options.until == "decided")
         print(
-            f"{cells} cells x {at_most}{seeds} seeds = {at_most}{len(tasks)} runs in {self.folder}"
+            f"{counted(cells, 'cell')} x {at_most}{counted(seeds, 'seed')} = {at_most}"
+            f"{counted(len(tasks), 'run')} in {self.folder}"
         )
+        if self.num_variants == 1:
+            where = "in each env, so" if cells > 1 else "and"
+            print(
+                paragraph(
+                    f"There is one cell {where} nothing is compared; to compare parts, give a role "
+                    "several, as in bonus:none,simhash."
+                )
+            )
         for experiment in self.grid.cells:
             env, steps = experiment.env, experiment.total_timesteps
             print(

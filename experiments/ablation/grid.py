@@ -10,7 +10,7 @@ from ..config.arguments import split_roles, take_imports
 from ..config.config_file import ConfigFile
 from ..config.config_text import config_text
 from ..config.experiment import Experiment
-from ..config.roles import choose_all, roles
+from ..config.roles import check_repeats, choose_all, roles
 from ..config.run_names import Start
 from ..sessions.command_line import Beginning, begin, in_games, parse_arguments
 from ..sessions.options import TrainOptions
@@ -58,7 +58,7 @@ def make_grid(argv: list[str], games: str = "", file: ConfigFile | None = None) 
     ``role:name+setting=value`` changes a setting for that choice alone; a switch has no value. A
     choice for a role that a cell's other parts do not have is left out of the cell: bonus:none has
     no bonus.density. Equal experiments are one cell. Raises UsageError for an unknown role or name,
-    or a token without one.
+    a token without one, or a repeated one.
 
     Example::
 
@@ -116,6 +116,7 @@ def _begin_grid(
     tokens, flags = split_roles(rest, Experiment, TrainOptions)
     given = {token.partition(":")[0] for token in tokens}
     written = [f"{role}:{','.join(x)}" for role, x in choices.items() if role not in given]
+    check_repeats(tokens)
     return beginning, [*written, *tokens], flags
 
 
@@ -123,7 +124,10 @@ def _parse_choices(token: str) -> list[Choice]:
     """Return the alternatives of a token ``role:a,b+setting=value``."""
     role, _, names = token.partition(":")
     choices = []
-    for text in filter(None, map(str.strip, names.split(","))):
+    texts = [*filter(None, map(str.strip, names.split(",")))]
+    if repeated := [text for text in texts if texts.count(text) > 1]:
+        raise UsageError(f"'{token}' names {repeated[0]} twice; keep one.")
+    for text in texts:
         name, *settings = text.split("+")
         choices.append(Choice(role, name, tuple(settings)))
     if not choices:

@@ -11,6 +11,7 @@ from pathlib import Path
 from ..config.experiment import Experiment
 from ..reporting.comparison import compare
 from ..reporting.run_results import RunResult, read_results
+from ..runs.terminal_text import counted
 from ..training.task import Task
 from ..verdicts.verdict import Verdict
 from ..verdicts.verdict_rule import VerdictRule
@@ -39,7 +40,8 @@ class Rounds:
         for n in self.rule.analyses:
             due = [x for x in of_first_seeds(self.tasks, n) if cell_of(x) in open_cells]
             if unfinished := [task for task in due if not task.scores]:
-                print(f"Up to {n} seeds of {len(open_cells)} cells:", flush=True)
+                seeds, cells = counted(n, "seed"), counted(len(open_cells), "cell")
+                print(f"Up to {seeds} of {cells}:", flush=True)
                 yield unfinished
                 self.failed += [task for task in unfinished if not task.scores]
             verdicts, undecided = self.analysis.after(n)

@@ -1,5 +1,6 @@
 """``reverie evaluate RUN ... | random [--flags]``."""
 
+import re
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -40,7 +41,7 @@ class EvaluateOptions:
     evaluation: Annotated[Evaluation, tyro.conf.arg(name="")] = Evaluation()
     games: str = ""
     """Random play only: atari26, atari57, hard or names separated by commas; by default ms_pacman.
-    A run is evaluated on its own game."""
+    A run is evaluated on its own game. --game is the same."""
     seed: int = 0
     """Seed of the evaluation's envs and draws."""
     num_envs: int = 32
@@ -54,7 +55,7 @@ class EvaluateOptions:
 def run(argv: list[str]) -> int:
     """Evaluate runs or random play, and print the scores."""
     argv, imports = take_imports(argv)
-    argv, file = take_config(argv)
+    argv, file = take_config([re.sub("^--game(?==|$)", "--games", arg) for arg in argv])
     argv, prints = take_switch(argv, "--print-config")
     imports, usual = (*imports, *file.take_imports()), file.apply(EvaluateOptions(()))
     file.check_empty()
@@ -75,6 +76,11 @@ def run(argv: list[str]) -> int:
     }
     protocols = evaluation.protocols or ("",)
     play = {"episodes": evaluation.episodes, "max_steps": evaluation.max_steps}
+    if targets[0] == "random" and targets[1:]:
+        raise UsageError(
+            f"Random play is evaluated alone, in the Atari games of --games; leave out "
+            f"{' and '.join(targets[1:])}."
+        )
     if targets == ("random",):
         if evaluation.stochastic or evaluation.video:
             raise UsageError(
@@ -86,7 +92,7 @@ def run(argv: list[str]) -> int:
             print(f"random play, {random_play(env, **play, **execution)}")
         return 0
     if options.games:
-        raise UsageError("A run is evaluated on its own game; leave out --games.")
+        raise UsageError("A run is evaluated on its own game; leave out --games, or --game.")
     failed = list[Path]()
     found = (run for target in targets for run in _runs(Path(target), failed))
     jobs = _read_jobs(list(dict.fromkeys(found)), failed)

@@ -141,7 +141,10 @@ def _run_command(argv: list[str]) -> int:
     command, rest = argv[0], argv[1:]
     _refuse_empty(rest)
     if command not in COMMANDS:
-        hint = did_you_mean(command, COMMANDS) or f" The commands are {', '.join(COMMANDS)}."
+        hint = (
+            did_you_mean(command, (*COMMANDS, "--version"))
+            or f" The commands are {', '.join(COMMANDS)}."
+        )
         raise UsageError(f"There is no command '{command}'.{hint}")
     if command != "train" and _rank() is not None:
         raise UsageError(

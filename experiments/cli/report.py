@@ -41,6 +41,9 @@ def run(argv: list[str]) -> int:
     options = parse_flags(ReportOptions, argv, "reverie report")
     if not options.folders:
         raise UsageError("Name run folders, or folders that hold some, as in reverie report runs.")
+    for path in options.folders:
+        if path.is_file():
+            raise UsageError(f"{path} is a file, and no folder of runs.")
     out = options.out or _common_folder(options.folders) / "report.html"
     path = write_report(
         [*options.folders],

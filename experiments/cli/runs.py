@@ -7,10 +7,19 @@ from typing import Annotated, Literal
 
 import tyro
 
+from ...envs.atari.games import did_you_mean
 from ...envs.errors import RunError, UsageError
 from ..config.arguments import parse_flags
 from ..integrity.tidying import delete_spare, find_spare
-from ..reporting.run_list import CUT_OFF, RunSummary, State, delete_run, summarize_runs, table_rows
+from ..reporting.run_list import (
+    CUT_OFF,
+    RunSummary,
+    State,
+    delete_run,
+    ends,
+    summarize_runs,
+    table_rows,
+)
 from ..runs.files import to_json
 from ..runs.terminal_text import file_size, paragraph, table
 
@@ -51,11 +60,13 @@ def run(argv: list[str]) -> int:
     if not options.folder.is_dir():
         raise UsageError(f"There is no folder {options.folder}; name one that holds runs.")
     conditions = [_condition(text) for text in options.where]
-    found = [
-        run
-        for run in summarize_runs(options.folder)
-        if run.matches(conditions) and options.state in (None, run.state)
-    ]
+    every = summarize_runs(options.folder)
+    names = {name for run in every for path in run.settings for name in ends(path)}
+    for name, _ in conditions:
+        if name not in names:
+            hint = did_you_mean(name, names)
+            raise UsageError(f"No run in {options.folder} has a setting {name}.{hint}")
+    found = [run for run in every if run.matches(conditions) and options.state in (None, run.state)]
     found.sort(key=lambda run: _order(run, options.sort))
     if options.json:
         print(to_json([run.to_json() for run in found], indent=1))

@@ -6,6 +6,8 @@ import re
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import MISSING, fields, is_dataclass, make_dataclass
+from functools import partial
+from itertools import takewhile
 from pathlib import Path
 from typing import Annotated, Any, TypeVar, get_type_hints
 
@@ -13,6 +15,8 @@ import tyro
 from tyro.constructors import (
     MISSING_NONPROP,
     ConstructorRegistry,
+    PrimitiveConstructorSpec,
+    PrimitiveTypeInfo,
     StructConstructorSpec,
     StructFieldSpec,
     StructTypeInfo,
@@ -46,15 +50,47 @@ def _describe_fields(info: StructTypeInfo) -> StructConstructorSpec | None:
         if is_dataclass(default):
             text = class_text(type(default))
         specs.append(StructFieldSpec(field.name, hints[field.name], default, text))
-    return StructConstructorSpec(kind, tuple(specs))
+    return StructConstructorSpec(partial(_constructed, kind), tuple(specs))
+
+
+@TEXTS.primitive_rule
+def _read_whole_number(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[int] | None:
+    if info.type is not int:
+        return None
+    return PrimitiveConstructorSpec(
+        nargs=1,
+        metavar="INT",
+        instance_from_str=lambda args: _whole_number(args[0]),
+        is_instance=lambda value: isinstance(value, int),
+        str_from_instance=lambda value: [str(value)],
+    )
+
+
+def _whole_number(text: str) -> int:
+    try:
+        return int(text)
+    except ValueError as error:
+        raise ValueError(f"'{text}' is no whole number; write it in digits.") from error
+
+
+class _RefusedError(Exception):
+    """A UsageError of a config, in the place of the ValueError that tyro would draw in a box."""
+
+
+def _constructed(kind: type[T], **values: Any) -> T:
+    try:
+        return kind(**values)
+    except UsageError as error:
+        raise _RefusedError from error
 
 
 def parse_flags(kind: type[T], argv: list[str], program: str, default: T | None = None) -> T:
-    """Parse flags into a frozen dataclass with tyro, which exits with status 2 on a wrong flag."""
-    settings: dict[str, Any] = {} if default is None else {"default": default}
-    _print_description(kind, argv)
-    settings |= {"prog": program, "registry": TEXTS, "description": ""}
-    parsed: T = tyro.cli(kind, args=argv, **settings)
+    """Parse flags into a frozen dataclass with tyro, which exits with status 2 on a wrong flag.
+
+    ``program`` is the command with what precedes its flags. Raises UsageError for values that the
+    dataclass refuses.
+    """
+    parsed: T = _parse(kind, argv, program, default)
     return parsed
 
 
@@ -62,16 +98,28 @@ def parse_known_flags(
     kind: type[T], argv: list[str], program: str, default: T | None = None
 ) -> tuple[T, list[str]]:
     """Parse the flags of a frozen dataclass, and return the other arguments too."""
-    settings: dict[str, Any] = {} if default is None else {"default": default}
-    _print_description(kind, argv)
+    parsed: tuple[T, list[str]] = _parse(kind, argv, program, default, return_unknown_args=True)
+    return parsed
+
+
+def _parse(kind: type, argv: list[str], program: str, default: Any, **settings: Any) -> Any:
+    if default is not None:
+        settings["default"] = default
+    if {"-h", "--help"} & {*argv}:
+        _print_description(kind)
+    else:  # an error names the command that prints the help, which placeholders are no part of
+        program = " ".join(takewhile(str.islower, program.split()))
     settings |= {"prog": program, "registry": TEXTS, "description": ""}
-    return tyro.cli(kind, args=argv, return_unknown_args=True, **settings)
+    try:
+        return tyro.cli(kind, args=argv, **settings)
+    except _RefusedError as error:
+        raise UsageError(str(error.__cause__)) from error
 
 
-def _print_description(kind: type, argv: list[str]) -> None:
+def _print_description(kind: type) -> None:
     """Print the docstring of a dataclass before its help, in lines that fit the terminal."""
     text = class_text(kind)
-    if {"-h", "--help"} & {*argv} and not text.startswith(f"{kind.__name__}("):  # made by Python
+    if not text.startswith(f"{kind.__name__}("):  # made by Python
         print("\n\n".join(map(paragraph, text.split("\n\n"))) + "\n")
 
 
@@ -173,7 +221,8 @@ def _check_flags(job: Any, options: Any, argv: Iterable[str], own_flags: Sequenc
             remedy = f"Did you mean {' or '.join(f'--{x}' for x in near[:-3:-1])}?"
         else:
             remedy = "--help shows all flags."
-        raise UsageError(f"There is no flag --{name}. {remedy}")
+        shown = "game" if name == "env.game" else name  # what ``expand_game_flag`` replaced
+        raise UsageError(f"There is no flag --{shown}. {remedy}")
 
 
 def _similarity(name: str, flag: str) -> float:

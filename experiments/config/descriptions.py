@@ -94,6 +94,7 @@ DESCRIPTIONS: dict[str, Description] = {
     "ppo-rnd": Description(
         "PPO with a bonus for frames that a network cannot predict, and a value of its own for it.",
         "Burda et al. 2018, Exploration by Random Network Distillation; Huang et al. 2022",
+        "RND",
     ),
     "pqn": Description(
         "Parallel Q-learning without a replay buffer or a target network, for many envs.",

@@ -1,13 +1,13 @@
 """The parts of a config: which roles it has, what fills them, and how others are chosen by name."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields, is_dataclass, replace
 from functools import reduce
 from typing import Any, TypeVar, get_type_hints
 
 from ...envs.atari.games import did_you_mean
 from ...envs.errors import UsageError
-from .registry import TABLES, class_name, registered_class, resolve
+from .registry import TABLES, class_name, part_class, registered_class, resolve
 
 C = TypeVar("C")
 UNKNOWN = "unknown"
@@ -118,8 +118,9 @@ def _fields(part: Any) -> Iterator[tuple[str, Any]]:
 def choose_all(config: C, tokens: list[str]) -> C:
     """Apply ``role:name`` tokens: outer roles together, then inner ones by depth.
 
-    Raises UsageError for an unknown role or part.
+    Raises UsageError for an unknown role or part, or a role that is chosen twice.
     """
+    check_repeats(tokens)
     pairs = [(path, name) for path, _, name in (token.partition(":") for token in tokens)]
     outer = {path: _entry(config, path, name) for path, name in pairs if "." not in path}
     # Together, as an agent may refuse the bonus that the previous one had.
@@ -130,12 +131,34 @@ def choose_all(config: C, tokens: list[str]) -> C:
     return config
 
 
+def check_repeats(tokens: Sequence[str]) -> None:
+    """Raise UsageError, which names both, if two ``role:name`` tokens are for one role."""
+    chosen = dict[str, str]()
+    for token in tokens:
+        path = token.partition(":")[0]
+        if path in chosen:
+            raise UsageError(f"{path} is chosen twice, by {chosen[path]} and {token}; keep one.")
+        chosen[path] = token
+
+
 def _entry(config: Any, path: str, name: str) -> Any:
     known = dict(roles(config))
     if path not in known:
+        parent, _, role = path.rpartition(".")
+        owners = [x for x, entry in known.get(parent, {}).items() if _has_role(entry, role)]
+        if owners:
+            raise UsageError(
+                f"There is no role '{path}'. {parent}:{' or '.join(owners)} has it, and the "
+                f"{parent} here is {part_name(part_at(config, parent))}."
+            )
         hint = did_you_mean(path, known) or f" The roles here are {', '.join(known)}."
         raise UsageError(f"There is no role '{path}'.{hint}")
     return named_part(known[path], path, name, part_at(config, path))
+
+
+def _has_role(entry: Any, role: str) -> bool:
+    """Return whether the part of a table's entry has a role of a name."""
+    return get_type_hints(part_class(entry)).get(role) in TABLES
 
 
 def named_part(table: Mapping[str, Any], path: str, name: str, current: Any) -> Any:

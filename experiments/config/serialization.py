@@ -134,7 +134,14 @@ def read_job(folder: Path | str) -> Job:
     """
     path = Path(folder)
     if path.is_file():
-        data = read_json(path)
+        try:
+            data = read_json(path)
+        except UsageError as error:
+            if path.suffix == ".json":
+                raise
+            raise UsageError(
+                f"{path} is a file, and neither a run folder nor a copy of a run's config.json."
+            ) from error
         check_format(path, data.pop("format", None), "name a run of this version")
     else:
         refuse_links(path)

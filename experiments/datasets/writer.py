@@ -114,7 +114,13 @@ class Manifest:
                 "`reverie collect` command again to record it from the start."
             )
         if not folder.exists():
-            raise UsageError(f"There is no recording {folder}; {MOVED}.")
+            moved = f" If a run names it: {MOVED}." if folder.is_absolute() else ""
+            raise UsageError(
+                f"There is no recording {folder}; `reverie data list DIR` prints those in a folder."
+                f"{moved}"
+            )
+        if folder.is_file():
+            raise UsageError(f"{folder} is a file, and no folder of a recording.")
         if not path.exists():
             raise UsageError(f"{folder} is not a recording: it has no {MANIFEST}.")
         data = read_json(path)

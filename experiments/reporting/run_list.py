@@ -58,11 +58,7 @@ class RunSummary:
         A condition names a setting by the end of its dotted path, as in ``n_step``.
         """
         return all(
-            any(
-                str(x) == value
-                for path, x in self.settings.items()
-                if f".{path}".endswith(f".{name}")
-            )
+            any(str(x) == value for path, x in self.settings.items() if name in ends(path))
             for name, value in conditions
         )
 
@@ -82,6 +78,12 @@ class RunSummary:
             "bytes": self.size,
             "changed": self.changed,
         }
+
+
+def ends(path: str) -> list[str]:
+    """Return the ends of a dotted path, by which a condition names a setting."""
+    names = path.split(".")
+    return [".".join(names[i:]) for i in range(len(names))]
 
 
 def summarize_runs(folder: Path) -> list[RunSummary]:

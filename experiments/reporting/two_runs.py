@@ -89,7 +89,8 @@ def _curve_rows(a: Curve, b: Curve) -> list[Row]:
     if not (len(a[0]) and len(b[0])):
         return []
     steps = [round(share * min(a[0][-1], b[0][-1])) for share in SHARES]
-    return [(f"step {step:,}", _at(a, step), _at(b, step)) for step in steps]
+    rows = [(f"step {step:,}", _at(a, step), _at(b, step)) for step in steps]
+    return [row for row in rows if row[1:] != ("-", "-")]
 
 
 def _at(curve: Curve, step: float) -> str:

@@ -155,6 +155,8 @@ class Run:
         Raises UsageError if the folder holds none, or it cannot be read or has another format.
         """
         path = self.folder / "config.json"
+        if self.folder.is_file():
+            raise UsageError(f"{self.folder} is a file, and no run folder.")
         if not path.exists():
             near = [x.parent for x in self.folder.parent.glob("*/config.json")]
             hint = did_you_mean(str(self.folder), map(str, near))

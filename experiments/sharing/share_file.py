@@ -61,8 +61,8 @@ def read_description(path: Path) -> dict[str, Any]:
         raise UsageError(f"{path} cannot be read ({error.strerror}); name another file.") from error
     except (ValueError, LookupError, TypeError, struct.error) as error:
         raise UsageError(
-            f"{path} is no file of `reverie export`, or it is damaged ({type(error).__name__}); "
-            "export the run again, or copy the file again."
+            f"{path} is no file of `reverie export`, or it is damaged; export the run again, or "
+            "copy the file again."
         ) from error
     if not isinstance(about, dict):
         raise UsageError(f"{path} is no file of `reverie export`: its description is no object.")

@@ -19,6 +19,7 @@ from ..runs.terminal_text import counted, paragraph
 from ..training.envs import check_true_state
 from ..training.task import Task
 from .leaderboard import leaderboard, next_steps, ranked, trial_table
+from .space import refusals
 from .sweep_plan import SweepPlan, Trial
 from .sweep_record import SweepRecord
 
@@ -107,7 +108,9 @@ def describe(plan: SweepPlan) -> str:
     lines = [f"{runs} in {plan.folder}"]
     lines += [f"  {x.path}: {x.text}{', logarithmic' * x.log}" for x in plan.space]
     if count < options.trials:
-        lines.append(paragraph(f"There are {count} different trials, fewer than --trials."))
+        start = f"There {'is' if count == 1 else 'are'} {counted(count, 'different trial')}"
+        refused = " ".join(f"Refused: {text}" for text in refusals(plan.space, plan.base))
+        lines.append(paragraph(f"{start}, fewer than --trials. {refused}".strip()))
     first = Counter(replace(x.experiment, total_timesteps=rungs[0]).too_short for x in plan.trials)
     for why, number in first.items():
         if why:

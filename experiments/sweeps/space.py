@@ -181,6 +181,16 @@ def trial_settings(
         raise UsageError(f"No settings of the sweep are allowed: {refusal}") from refusal
 
 
+def refusals(space: Sequence[Dimension], base: Experiment) -> Iterator[str]:
+    """Yield why the experiment refuses a listed value, for each that it does."""
+    for dimension in space:
+        for value in dimension.values:
+            try:
+                with_settings(base, {dimension.path: value})
+            except UsageError as error:
+                yield str(error)
+
+
 def with_settings(config: Any, values: Mapping[str, Any]) -> Any:
     """Return a config with settings by dotted path, which are set at once.
 

@@ -170,7 +170,7 @@ def test_dry_run_prints_an_estimate_and_runs_nothing(
     assert "in trials of 1 s per variant" in output
     assert cli.main([*args, "--steps-per-second", "2"]) == 0
     output = capsys.readouterr().out
-    assert "1 cells x 4 seeds = 4 runs" in output
+    assert "1 cell x 4 seeds = 4 runs" in output
     assert "0 finished before; 4 to run, 28,800 agent steps" in output
     # 28,800 steps at 2 per second are 4 hours of one thread, 2 hours with two runs at a time.
     assert "About 4.0 h of 1 thread in all, 2.0 h with 2 at a time" in output

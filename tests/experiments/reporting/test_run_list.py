@@ -45,7 +45,8 @@ def test_runs_are_filtered_by_settings_and_sorted_by_score(
     assert listed(capsys, root, "--sort", "score")[:3] == ["dqn-n_step=7", "ppo", "dqn"]
     assert listed(capsys, root, "--where", "n-step=7") == ["dqn-n_step=7"]
     assert listed(capsys, root, "--where", "agent.n_step=1", "--where", "seed=0") == ["dqn"]
-    assert listed(capsys, root, "--where", "step=7") == []
+    assert cli.main(["runs", root, "--where", "step=7"]) == 2
+    assert "has a setting step. Did you mean n_step" in " ".join(capsys.readouterr().err.split())
     assert listed(capsys, root, "--state", "damaged") == ["broken"]
     assert cli.main(["runs", root]) == 0
     text = capsys.readouterr().out
@@ -88,7 +89,7 @@ def test_compared_runs_show_only_what_differs(tmp_path: Path) -> None:
     assert settings == [("setting", "dqn", "dqn-n_step=7"), ("agent.n_step", "1", "7")]
     assert evaluation[1] == ("mean score", "3.0, 30 episodes", "9.0, 30 episodes")
     assert curve[-1] == ("step 20", "0.5", "2.5")
-    assert curve[1] == ("step 2", "-", "-")
+    assert curve[1] == ("step 10", "0.0", "0.0")
     settings = compare_runs((dqn, ppo))[0]
     assert ("agent", "dqn", "ppo") in settings
     assert not any(name.startswith("agent.") for name, *_ in settings)
