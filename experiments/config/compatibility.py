@@ -48,6 +48,6 @@ def compatibility() -> Iterator[Combination]:
 
 def _combine(parts: tuple[str, str], agent: str) -> Combination:
     try:
-        return Combination(parts, choose_all(BASE, [f"agent:{agent}", *parts]))
+        return Combination(parts, choose_all(BASE, [*dict.fromkeys((f"agent:{agent}", *parts))]))
     except UsageError as error:
         return Combination(parts, None, str(error))

@@ -155,12 +155,11 @@ class Run:
         Raises UsageError if the folder holds none, or it cannot be read or has another format.
         """
         path = self.folder / "config.json"
-        if self.folder.is_file():
-            raise UsageError(f"{self.folder} is a file, and no run folder.")
         if not path.exists():
             near = [x.parent for x in self.folder.parent.glob("*/config.json")]
             hint = did_you_mean(str(self.folder), map(str, near))
-            raise UsageError(f"{self.folder} is no run folder: it has no config.json.{hint}")
+            kind = "a file, and no" if self.folder.is_file() else "no"
+            raise UsageError(f"{self.folder} is {kind} run folder: it has no config.json.{hint}")
         data = read_json(path)
         check_format(path, data.pop("format", None), "train again in another folder")
         return data

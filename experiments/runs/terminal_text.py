@@ -69,9 +69,8 @@ def description_list(rows: Sequence[tuple[str, str]], indent: int = 2) -> str:
 
 def file_size(num_bytes: int) -> str:
     """Return a number of bytes as a text: 3.4 MB, 120.5 kB or 12 bytes."""
-    if num_bytes < 1000:
-        return f"{num_bytes} bytes"
-    return f"{num_bytes / 1e6:,.1f} MB" if num_bytes >= 1e6 else f"{num_bytes / 1e3:,.1f} kB"
+    small = f"{num_bytes / 1e3:,.1f} kB" if num_bytes >= 1000 else f"{num_bytes} bytes"
+    return f"{num_bytes / 1e6:,.1f} MB" if num_bytes >= 1e6 else small
 
 
 def table(rows: Sequence[Sequence[str]], indent: int = 2) -> str:
