@@ -37,7 +37,7 @@ class RunsOptions:
         tuple[str, ...], tyro.conf.arg(metavar="SETTING=VALUE"), tyro.conf.UseAppendAction
     ] = ()
     """Only runs with this setting, named by the end of its dotted path; may be repeated."""
-    state: State | None = None
+    state: State | Literal["any"] = "any"
     """Only runs in this state."""
     sort: Literal["name", "score", "size", "changed"] = "name"
     """Order of the list: best score, largest folder or newest first."""
@@ -66,7 +66,9 @@ def run(argv: list[str]) -> int:
         if name not in names:
             hint = did_you_mean(name, names)
             raise UsageError(f"No run in {options.folder} has a setting {name}.{hint}")
-    found = [run for run in every if run.matches(conditions) and options.state in (None, run.state)]
+    found = [
+        run for run in every if run.matches(conditions) and options.state in ("any", run.state)
+    ]
     found.sort(key=lambda run: _order(run, options.sort))
     if options.json:
         print(to_json([run.to_json() for run in found], indent=1))
