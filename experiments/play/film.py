@@ -81,6 +81,11 @@ class Film:
         return np.asarray(image)
 
 
+def render_view(view: View, caption: str) -> Image:
+    """Render a single view as an RGB image, as ``Film`` does."""
+    return Film().render(view, caption)
+
+
 def _draw_card(drawing: Drawing, height: int) -> Pillow.Image:
     """Draw a panel on its background."""
     image = Pillow.new("RGB", (CARD, height), palette()["background"])

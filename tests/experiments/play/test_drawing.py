@@ -36,6 +36,7 @@ from reverie.experiments.play.film import (
     STYLE_SHEET,
     Film,
     palette,
+    render_view,
 )
 
 LONG = "a name much longer than a panel is wide, without_any_space_in_its_last_and_longest_word"
@@ -175,7 +176,7 @@ def test_the_page_and_a_film_show_the_same_drawing() -> None:
     drawing = draw(panel)
     shown = drawing_to_json(drawing)
     assert [text for _, _, text, *_ in shown["texts"]] == [mark.text for mark in texts(drawing)]
-    film = Film().render(View(pictures(1), (panel,)), "caption")
+    film = render_view(View(pictures(1), (panel,)), "caption")
     amber = (film == ImageColor.getrgb(palette()["amber"])).all(-1)
     rows, columns = amber.any(1).nonzero()[0], amber.any(0).nonzero()[0]
     bar = next(x for x in drawing.marks if isinstance(x, Box) and x.style == "amber")
@@ -192,7 +193,7 @@ def test_a_film_has_one_column_of_cards_a_little_smaller_if_need_be_and_else_two
     height, left = int(draw(panel).height) + 2 * PADDING, FILM_WIDTH - MARGIN - CARD
     room = FILM_HEIGHT - 2 * MARGIN
     for number in range(1, 9):
-        film = Film().render(View(pictures(1), (panel,) * number), "")
+        film = render_view(View(pictures(1), (panel,) * number), "")
         total = number * (height + GAP) - GAP
         drawn = (film[:, left - CARD - GAP : left - GAP] == card).all(-1).any()
         assert drawn == (MIN_SCALE * total > room)
@@ -214,7 +215,7 @@ def test_a_panel_that_loses_a_line_moves_nothing_in_a_film() -> None:
 @pytest.mark.parametrize("size", [(10, 5), (3, 9), (1, 1), (84, 84), (210, 160)])
 def test_films_enlarge_frames_by_whole_numbers(size: tuple[int, int]) -> None:
     frame = np.random.default_rng(0).integers(180, 256, size, np.uint8)
-    film = Film().render(View((Picture(frame),)), "")
+    film = render_view(View((Picture(frame),)), "")
     shown = film[:-45].min(-1) >= 180
     rows, columns = shown.any(1).nonzero()[0], shown.any(0).nonzero()[0]
     height, width = rows[-1] - rows[0] + 1, columns[-1] - columns[0] + 1
@@ -235,9 +236,9 @@ def test_fit_is_inside_the_room_and_whole_from_twice_on() -> None:
 def test_a_film_shows_why_a_model_is_untrained() -> None:
     view = View(pictures(1), (PANELS["bars"],), ("DQN has made no update yet.",))
     amber = np.array(ImageColor.getrgb(palette()["amber"]))
-    assert (Film().render(view, "")[MARGIN + 1, MARGIN + 1] == amber).all()
+    assert (render_view(view, "")[MARGIN + 1, MARGIN + 1] == amber).all()
     trained = View(view.pictures, view.panels)
-    assert not (Film().render(trained, "")[MARGIN + 1, MARGIN + 1] == amber).all()
+    assert not (render_view(trained, "")[MARGIN + 1, MARGIN + 1] == amber).all()
 
 
 def luminance(color: str) -> float:
