@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 from urllib.request import urlopen
 
-from reverie.experiments.cli.main import COMMANDS
+from reverie.experiments.cli.main import COMMANDS, main
 
 ROOT = Path(__file__).parent.parent
 QUICK = "--device cpu --threads 1"
@@ -80,6 +80,15 @@ ALONE = "alone-é"
 """Folder of the run that ``check_alone`` trains."""
 TRAIN = f"train ppo env:catch --total-timesteps 300 --folder {ALONE} {QUIET}"
 EVALUATE = f"evaluate {ALONE} --episodes 2 --device cpu --threads 1"
+
+
+def run_here(*args: str) -> int:
+    """Run a command in this process, and return its exit status."""
+    try:
+        return main([*args])
+    except SystemExit as ended:  # raised by tyro for a wrong flag
+        return int(ended.code or 0)
+
 
 RUNNER = """
 import atexit, gc, importlib, json, os, pkgutil, shlex, shutil, signal, sys, time

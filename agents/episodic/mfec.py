@@ -307,16 +307,9 @@ class MFEC(HasState):
         return super().state_dict() | steps
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restore every part.
-
-        A state without steps has as many as visits were stored, and visits without places are
-        entries of their own already.
-        """
+        """Restore every part, and the steps if the state has them."""
         super().load_state_dict(state)
-        self.steps = state.get("steps", self.tables.num_visits)
-        fields = self.episodes.fields
-        if fields and self.config.update == "append" and "place" not in fields:
-            fields["place"] = torch.full_like(fields["digest"], -1)
+        self.steps = state.get("steps", 0)
 
     def load_pretrained(self, role: str, state: dict[str, Any]) -> None:
         """Start from a pretrained representation, which is not fitted again."""

@@ -2,9 +2,9 @@
 
 Each has a baseline (the absence of the part where there is one), models, and the privileged
 reference where the env offers one; the seeds, 10 or more, are analyzed once. Grids without a
-reference have 5 or more. An agent with a
-bonus is compared by its training, since a bonus stays in its action values, and so is one that
-learns in a model, since all end at the best score in as simple a game as Catch.
+reference have 5 or more. An agent with a bonus is compared by its training, since a bonus stays in
+its action values, and so is one that learns in a model, since all end at the best score in as
+simple a game as Catch.
 """
 
 from dataclasses import dataclass, replace

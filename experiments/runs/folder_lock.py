@@ -68,9 +68,9 @@ def locked(folder: Path, activity: str) -> Iterator[FolderLock]:
         try:
             yield FolderLock(folder, file)
         except UsageError:
-            if made and os.listdir(folder) == [NAME]:
-                (folder / NAME).unlink()
-                with suppress(OSError):  # another process has begun to write there
+            with suppress(OSError):  # another process writes there, or has removed it
+                if made and os.listdir(folder) == [NAME]:
+                    (folder / NAME).unlink()
                     for each in made:
                         each.rmdir()
             raise

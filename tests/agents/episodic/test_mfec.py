@@ -111,22 +111,6 @@ def test_no_visit_is_lost_while_its_state_has_free_places() -> None:
     assert max(counts.values()) > 8
 
 
-def test_visits_in_a_state_without_places_are_entries_already() -> None:
-    config = MFECConfig(num_neighbors=3, update="append", bootstrap_every=2)
-    agent, other = (config.build(catch().spec, seed=0) for _ in range(2))
-    assert isinstance(other, MFEC)
-    loop = interact(catch(), agent)
-    for t in islice(loop, 15):
-        agent.learn(t)
-    state = copy.deepcopy(agent.state_dict())
-    del state["episodes"]["fields"]["place"]
-    other.load_state_dict(state)
-    digests = other.episodes.rows(0)["digest"].clone()
-    for t in islice(loop, 3):
-        other.learn(t)
-    assert torch.equal(other.episodes.rows(0)["digest"][: len(digests)], digests)
-
-
 def test_an_unfinished_episode_has_the_value_of_its_newest_state() -> None:
     config = MFECConfig(num_neighbors=1, gamma=0.5, update="append", bootstrap_every=2)
     envs = BatchedEnv(ScriptedEnv(2))
@@ -182,16 +166,6 @@ def test_epsilon_decreases_with_the_agent_steps(bootstrap_every: int) -> None:
         agent.learn(t)
     assert agent.epsilon == pytest.approx(0.1)
     assert MFECConfig(epsilon=0.1).build(catch().spec).epsilon == 0.1
-
-
-def test_a_state_without_steps_has_as_many_as_visits_were_stored() -> None:
-    agent, other = (MFECConfig(exploration_steps=100).build(catch().spec) for _ in range(2))
-    for t in islice(interact(catch(), agent), 10):
-        agent.learn(t)
-    state = agent.state_dict()
-    assert state.pop("steps") == 40
-    other.load_state_dict(state)
-    assert other.steps == 36, "4 episodes of 9 timesteps"
 
 
 def test_actions_with_distant_neighbors_are_explored_during_training_alone() -> None:

@@ -3,18 +3,9 @@
 from pathlib import Path
 
 import pytest
-
-from reverie.experiments.cli import main as cli
+from command_lines import run_here as run
 
 SMALL = ["env:catch", "--total-timesteps", "800", "--num-envs", "4"]
-
-
-def run(*args: str) -> int:
-    """Run a command and return its exit status."""
-    try:
-        return cli.main(list(args))
-    except SystemExit as exit:  # raised by tyro for a wrong flag
-        return int(exit.code or 0)
 
 
 @pytest.fixture(autouse=True)

@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from command_lines import run_here as run
 
 from reverie import Experiment, TrainOptions
-from reverie.experiments.cli import main as cli
 from reverie.experiments.config.arguments import split_roles
 from reverie.experiments.config.run_names import default_folder
 from reverie.experiments.config.serialization import encode
@@ -32,14 +32,6 @@ ROOT = Path(__file__).parents[3]
 MAIN = [sys.executable, "-m", "reverie.experiments.cli.main"]
 SMALL = ["env:catch", "--total-timesteps", "800", "--num-envs", "4", "--log-every", "200"]
 QUIET = ["--quiet", "--random-play-seconds", "0", "--device", "cpu", "--threads", "1"]
-
-
-def run(*args: str) -> int:
-    """Run a command and return its exit status."""
-    try:
-        return cli.main(list(args))
-    except SystemExit as exit:  # raised by tyro for a wrong flag
-        return int(exit.code or 0)
 
 
 @pytest.fixture(autouse=True)

@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from command_lines import run_here as run
 
 from reverie.agents.policies import RandomPolicy
 from reverie.envs.catch import CatchConfig
 from reverie.envs.maze import MazeConfig
 from reverie.experiments.cli import compress
-from reverie.experiments.cli import main as cli
 from reverie.experiments.datasets.archive import Archive
 from reverie.experiments.datasets.collect import collect
 from reverie.experiments.datasets.dataset import Recording
@@ -26,14 +26,6 @@ from reverie.world_models.density.quantization import quantize_frames
 def recording(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Recording:
     monkeypatch.chdir(tmp_path)
     return collect(RandomPolicy(3), CatchConfig(), "catch", frames=60, num_envs=2)
-
-
-def run(*args: str) -> int:
-    """Run a command and return its exit status."""
-    try:
-        return cli.main(list(args))
-    except SystemExit as exit:  # raised by tyro for a wrong flag
-        return int(exit.code or 0)
 
 
 @pytest.fixture

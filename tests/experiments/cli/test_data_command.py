@@ -10,21 +10,18 @@ import av
 import numpy as np
 import pytest
 import torch
+from command_lines import run_here
 from numpy.typing import NDArray
 
 from reverie.agents.policies import RandomPolicy
 from reverie.envs.catch import CatchConfig
 from reverie.envs.minatar import MinAtarConfig
-from reverie.experiments.cli import main as cli
 from reverie.experiments.datasets.collect import collect
 from reverie.experiments.datasets.dataset import Recording
 
 
 def run(*args: str) -> int:
-    try:
-        return cli.main(["data", *args])
-    except SystemExit as exit:  # raised by tyro for a wrong flag
-        return int(exit.code or 0)
+    return run_here("data", *args)
 
 
 @pytest.fixture(scope="module")

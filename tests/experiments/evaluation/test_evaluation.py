@@ -238,6 +238,19 @@ def test_a_video_is_encoded_during_the_episode_and_written_at_its_end(tmp_path: 
     assert np.abs(videos[0].astype(int) - videos[1]).max() <= 3
 
 
+def test_a_gif_keeps_the_color_of_a_thin_line_and_tells_backgrounds_apart(tmp_path: Path) -> None:
+    image = np.tile(np.linspace(0, 255, 300).astype(np.uint8)[:, None, None], (1, 300, 3))
+    image[100:104, ::30] = (227, 160, 55)
+    image[:60], image[30:60] = (18, 19, 24), (27, 32, 40)
+    writer = VideoWriter(tmp_path / "a.gif")
+    writer.add(image)
+    writer.close()
+    shown = imageio.imread(writer.path, index=0)[..., :3].astype(int)
+    red, _, blue = shown[66:69].reshape(-1, 3).T
+    assert (red - blue).max() > 80, "the line is no gray"
+    assert np.abs(shown[10, 0] - shown[30, 0]).max() >= 8
+
+
 @pytest.mark.parametrize("suffix", [".mp4", ".gif"])
 def test_a_video_appears_when_it_is_complete(tmp_path: Path, suffix: str) -> None:
     path = tmp_path / "folder" / f"video{suffix}"
