@@ -214,6 +214,7 @@ class GoExplore(HasState):
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore the state; without its archive, the agent explores anew from the start."""
         super().load_state_dict(state)
+        self.nodes = [(x, y) for x, y in self.nodes]
         if "archive" not in state:  # the envs are at the start, before an exploration
             n = self.spec.num_envs
             self.explorations, self.nodes = [-1] * n, [START] * n

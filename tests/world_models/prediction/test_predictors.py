@@ -374,7 +374,10 @@ def test_the_posterior_encoder_reads_the_stack_and_the_next_frame() -> None:
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: build(FeedforwardConfig(size="small"), obs_shape=(1, 10, 5)), "choose a smaller"),
+        (
+            lambda: build(FeedforwardConfig(size="small"), obs_shape=(1, 10, 5)),
+            "choose predictor:tiny or",
+        ),
         (lambda: build(FeedforwardConfig(), obs_shape=(1, 40, 40)), "64 x 64 pixels or more"),
         (lambda: FeedforwardConfig(horizons=(1, 3)), "have 2, 3, 3, 3 entries"),
         (lambda: FeedforwardConfig(updates=(1, 0, 1)), "every entry must be above 0"),
