@@ -11,6 +11,7 @@ from ...envs.atari.atari import AtariConfig
 from ...envs.atari.protocol import PROTOCOLS
 from ...envs.deep_sea import DeepSeaConfig
 from ...envs.maze import MazeConfig
+from ...envs.minatar import MinAtarConfig
 from ...world_models.density.bound import BoundConfig
 from ...world_models.density.made import MADEConfig
 from ...world_models.density.pixelcnn import PixelCNNConfig
@@ -247,6 +248,18 @@ RECIPES: dict[str, Recipe] = {
     "minatar-breakout-dqn-minatar": TrainingRecipe(
         "dqn-minatar", PRESETS["dqn-minatar"], seeds=(0,), evaluation=Evaluation(episodes=100)
     ),
+    **{  # the games of gymnax, whose agents have these settings: nothing sticks, and episodes end
+        f"minatar-{game}-ppo-minatar": TrainingRecipe(
+            "ppo-minatar",
+            replace(
+                PRESETS["ppo-minatar"],
+                env=MinAtarConfig(game, 0.0, minimal_actions=True, max_episode_steps=1_000),
+            ),
+            seeds=(0, 1, 2),
+            evaluation=Evaluation(episodes=164, stochastic=True),
+        )
+        for game in ("breakout", "asterix")
+    },
     "montezuma_revenge-go-explore": ExplorationBenchmark(
         "go-explore", in_game("go-explore", "montezuma_revenge")
     ),
