@@ -3,13 +3,10 @@
 from dataclasses import replace
 from typing import Any
 
-from ...agents.bonuses.density_bonus import PseudoCountConfig
 from ...agents.networks import MLPConfig
 from ...agents.ppo import PPOConfig
-from ...agents.thompson import ThompsonConfig
 from ...envs.atari.atari import AtariConfig
 from ...envs.atari.protocol import PROTOCOLS
-from ...envs.deep_sea import DeepSeaConfig
 from ...envs.maze import MazeConfig
 from ...envs.minatar import MinAtarConfig
 from ...world_models.density.bound import BoundConfig
@@ -30,14 +27,14 @@ from ..training.imagined_env import ImaginationConfig
 from .amortization_benchmark import AmortizationBenchmark
 from .compression_benchmark import CompressionBenchmark
 from .constant_action_benchmark import ConstantActions
-from .deep_sea_curve import DeepSeaCurve
+from .deep_sea_curves import DEEP_SEA_CURVES
 from .endurance import KillStorm, Soak
 from .exploration_benchmark import ExplorationBenchmark
 from .fashion_mnist import FashionMNIST
 from .one_shot_benchmark import OneShotBenchmark
 from .prediction_benchmark import PredictorBenchmark
 from .probe_benchmark import ProbeBenchmark
-from .recipe import SMALL_DQN, Recipe
+from .recipe import Recipe
 from .representation_benchmark import RepresentationBenchmark
 from .rounds_benchmark import IMAGINED_ROUNDS
 from .sb3_exploration import SB3Exploration
@@ -96,25 +93,6 @@ LONG_PONG = TrainingRecipe(
 
 # Short enough for a CPU, with a shorter exploration schedule and a smaller replay buffer.
 SHORT_DQN = {"buffer_size": 250_000, "learning_starts": 10_000, "exploration_steps": 100_000}
-
-# Epsilon ends low: at a size of 50 an epsilon of 0.1 leaves 8% of the episodes without a mistake.
-DEEP_SEA = Experiment(SMALL_DQN, DeepSeaConfig(), num_envs=8)
-
-# Updates are fewer and smaller than those of bsuite's agent, for a CPU. The prior has a larger
-# scale, because networks with torch's initialization vary less from state to state.
-THOMPSON = replace(
-    DEEP_SEA,
-    agent=ThompsonConfig(
-        network=MLPConfig(),
-        double_q=False,
-        prior_scale=30.0,
-        learning_starts=500,
-        replay_ratio=0.125,
-        buffer_size=100_000,
-        learning_rate=1e-3,
-        target_network_frequency=32,
-    ),
-)
 
 # A short run in which every part of a checkpoint changes.
 KILLED = replace(
@@ -263,15 +241,7 @@ RECIPES: dict[str, Recipe] = {
     "montezuma_revenge-go-explore": ExplorationBenchmark(
         "go-explore", in_game("go-explore", "montezuma_revenge")
     ),
-    "deep-sea-curve": DeepSeaCurve(
-        {
-            "dqn": DEEP_SEA,
-            "dqn-cts": replace(DEEP_SEA, bonus=PseudoCountConfig(resolution=50)),
-        }
-    ),
-    "deep-sea-thompson": DeepSeaCurve(
-        {"dqn": DEEP_SEA, "thompson": THOMPSON}, sizes=(10, 20), seeds=(0, 1, 2)
-    ),
+    **DEEP_SEA_CURVES,
     "deep-sea-sb3": SB3Exploration(),
     "count-sprites": SpriteCounting(),
     "verdict-errors": VerdictErrors(),
