@@ -8,6 +8,7 @@ simple a game as Catch.
 """
 
 from dataclasses import dataclass, replace
+from importlib.util import find_spec
 
 from ..config.arguments import parse_known_flags
 from .ablate_options import AblateOptions
@@ -86,6 +87,16 @@ DENSE = (
     "--total-timesteps 300000 --seeds 12 --seeds-together 12 --score training-end --episodes 30 "
     "--no-video --device cpu --precision fp32"
 )
+DOOR_KEY = (
+    "ppo env:gym --import minigrid --env.id MiniGrid-DoorKey-5x5-v0 "
+    "--env.wrappers minigrid.wrappers:ImgObsWrapper "
+    "bonus:none,pseudo-count+scale=0.01,simhash+scale=0.01,episodic+scale=0.01,"
+    "rnd+scale=0.1+update-proportion=1.0+learning-rate=1e-3,exemplar+form=count+scale=0.01 "
+    "agent.network:mlp --agent.learning-rate 1e-3 --agent.anneal-steps 0 --agent.clip-coef 0.2 "
+    "--agent.num-steps 64 --num-envs 16 --total-timesteps 60000 --first-seed 100 --seeds 12 "
+    "--seeds-together 12 --score training-mean --episodes 8 --no-video --device cpu "
+    "--precision fp32"
+)
 CATCH_DQN = (
     "learning-rate=1e-3+learning-starts=200+target-network-frequency=200+buffer-size=100000"
     "+end-epsilon=0.02"
@@ -122,8 +133,10 @@ class Evidence:
 
     @property
     def cost(self) -> str:
-        """What is computed, in a few words."""
+        """What is computed, in a few words, or which module is missing."""
         options, argv = parse_known_flags(AblateOptions, [*self.argv], "reverie ablate")
+        if "--import" in argv and not find_spec(module := argv[argv.index("--import") + 1]):
+            return f"needs {module}"
         tasks = make_tasks(make_grid(argv, options.games), options)
         return f"{len(tasks)} x {tasks[0].experiment.total_timesteps:,} steps"
 
@@ -219,6 +232,9 @@ EVIDENCE = {
         _evidence("baseline: which settings, in 100,000 steps?", DQN_SETTINGS), referenced=False
     ),
     "minatar-bonuses": _evidence("count: and where reward is dense?", DENSE),
+    "minigrid-bonuses": replace(
+        _evidence("count: and behind a locked door?", DOOR_KEY), referenced=False
+    ),
     "catch-dreams": _evidence("imagine: is the model good enough to learn in?", CATCH),
     "minatar-dreams": _evidence("imagine: and where a model is harder to learn?", MINATAR_DREAMS),
 }

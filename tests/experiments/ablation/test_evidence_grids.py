@@ -1,5 +1,7 @@
 """The grids behind the verdicts: each has a baseline, models and a privileged reference."""
 
+from dataclasses import replace
+
 import pytest
 
 from reverie.experiments.ablation.ablate_options import AblateOptions
@@ -34,3 +36,10 @@ def test_all_evidence_is_made_by_one_command(monkeypatch: pytest.MonkeyPatch) ->
     assert reproduce.run(["evidence", "--folder", "runs/x"]) == 0
     for (name, evidence), argv in zip(EVIDENCE.items(), made, strict=True):
         assert argv == [*evidence.argv, "--folder", f"runs/x/{name}", "--save", name]
+
+
+def test_a_grid_without_its_module_is_listed() -> None:
+    """So that a list of the other grids needs no extra."""
+    grid = EVIDENCE["minigrid-bonuses"]
+    argv = tuple("nowhere" if word == "minigrid" else word for word in grid.argv)
+    assert replace(grid, argv=argv).cost == "needs nowhere"
