@@ -13,13 +13,14 @@ from pathlib import Path
 import numpy as np
 
 from ...envs.errors import UsageError
+from ...envs.formatting import format_number
 from ..config.arguments import take_flag
 from ..config.experiment import Experiment
 from ..config.serialization import encode
 from ..reporting.run_results import RunResult, read_results
 from ..runs.terminal_text import paragraph
 from ..training.task import Task
-from ..verdicts.intervals import MIN_RUNS, constant, format_number
+from ..verdicts.intervals import MIN_RUNS, constant
 from ..verdicts.multiplicity import adjusted_level
 from ..verdicts.power import seeds_needed, smallest_effect
 from ..verdicts.verdict_rule import VerdictRule

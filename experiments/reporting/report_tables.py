@@ -3,6 +3,7 @@
 import numpy as np
 
 from ...envs.atari.games import HUMAN_RANDOM_TABLE, human_normalized
+from ...envs.formatting import format_number
 from ..config.roles import part_name
 from ..verdicts.intervals import (
     AGGREGATES,
@@ -12,7 +13,6 @@ from ..verdicts.intervals import (
     by_env,
     format_interval,
     format_mean,
-    format_number,
     normalized,
 )
 from .atari_subsets import SUBSETS, fit_subset

@@ -2,7 +2,8 @@
 
 from collections import Counter
 
-from ..verdicts.intervals import CONFIDENCE, format_interval, format_number
+from ...envs.formatting import format_number
+from ..verdicts.intervals import CONFIDENCE, format_interval
 from ..verdicts.reference_share import ReferenceShare
 from ..verdicts.verdict import LABELS, Verdict
 from ..verdicts.verdict_rule import VerdictRule

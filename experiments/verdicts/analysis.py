@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .intervals import MIN_RUNS, constant, mean
+from .intervals import MIN_RUNS, ROUNDING, constant, mean
 from .paired_test import PairedMeans, Pairs, paired_means
 from .verdict_rule import VerdictRule
 
@@ -67,7 +67,7 @@ def _untested(pairs: Pairs) -> Analysis | None:
     """Return the analysis of pairs that allow no t test; None if they do.
 
     Equal pairs are no evidence of a difference. Equal differences have no variance to estimate; a
-    sign test counts them instead.
+    sign test counts them instead. Scores are equal but for the rounding of floating-point numbers.
     """
     fewest, where = min(len(v) for v, _ in pairs), in_an_env(pairs)
     for side, name in ((0, "variant"), (1, "baseline")):
@@ -79,7 +79,7 @@ def _untested(pairs: Pairs) -> Analysis | None:
         problem = f"{there_are(fewest)}{where}; a test takes {MIN_RUNS}."
         return Analysis(pairs, f"n = {fewest}{where}", problem)
     differences = [v - b for v, b in pairs]
-    if not any(x.any() for x in differences):
+    if all(np.allclose(v, b, rtol=ROUNDING, atol=ROUNDING) for v, b in pairs):
         problem = f"All {count_pairs(sum(map(len, differences)))} are equal."
         return Analysis(pairs, "no difference seen", problem)
     if not any(map(constant, differences)):

@@ -13,13 +13,13 @@ from typing import Literal
 import numpy as np
 
 from ...envs.atari.games import human_normalized
+from ...envs.formatting import format_number
 from .analysis import Analysis, analyze, count_pairs, in_an_env, there_are
 from .intervals import (
     Array,
     Interval,
     Key,
     bootstrap,
-    format_number,
     mean,
     normalized,
     probability_of_improvement,

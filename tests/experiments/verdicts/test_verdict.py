@@ -140,6 +140,13 @@ def test_equal_pairs_are_no_evidence_of_a_difference() -> None:
     assert verdict.difference == Interval(0.0, missing="no difference seen")
 
 
+def test_rounding_is_no_difference() -> None:
+    # 0.1 + 0.2 for every seed, by two sums that differ in the last digit
+    verdict = one(np.full(12, 0.1 + 0.2), np.full(12, 0.3))
+    assert (verdict.label, verdict.p) == ("cannot tell", 1)
+    assert verdict.reason == "All 12 pairs are equal."
+
+
 @pytest.mark.parametrize("sign", [1, -1])
 def test_equal_differences_are_told_by_their_signs_alone(sign: int) -> None:
     verdict = one(np.full(12, 0.99 * sign), np.zeros(12))
