@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ...envs.atari.games import human_normalized
 from ...envs.errors import UsageError
 from ...envs.formatting import format_number
 from ..config.arguments import take_flag
@@ -42,6 +43,8 @@ def print_design(
     comparisons = len(grid.cells) - len(baselines)
     if not comparisons:
         return
+    if len(baselines) > 1 and all(_is_human_normalized(x) for x in baselines.values()):
+        comparisons += comparisons // len(baselines)  # of all envs together
     scores = _pilot_scores([*baselines.values()], tasks, options)
     for baseline, values in scores.items():
         if len(values) >= MIN_RUNS:
@@ -62,6 +65,12 @@ def print_design(
             )
         )
         print(f"  {pilot_command(grid, command)}")
+
+
+def _is_human_normalized(cell: Experiment) -> bool:
+    """Return whether the scores of a cell's env can be human-normalized."""
+    env = cell.env
+    return env.suite == "atari" and human_normalized(env.env_name, 0.0) is not None
 
 
 def describe_design(scores: Sequence[float], rule: VerdictRule, comparisons: int) -> str:

@@ -95,8 +95,9 @@ def summarize_runs(folder: Path) -> list[RunSummary]:
 
 def table_rows(runs: Iterable[RunSummary], root: Path) -> list[tuple[str, ...]]:
     """Return a header, and a row for each run with its folder's path below ``root``."""
-    rows: list[tuple[str, ...]] = [("run", "state", "done", "steps", "score", "MB", "age")]
+    rows: list[tuple[str, ...]] = [("run", "state", "steps", "score", "MB", "age")]
     for run in runs:
+        done = f"{100 * min(1.0, run.step / run.length):.0f}%"
         score = "" if run.training_score is None else f"{format_number(run.training_score)}*"
         if run.scores:
             score = with_error(run.scores.mean, run.scores.standard_error)
@@ -104,8 +105,7 @@ def table_rows(runs: Iterable[RunSummary], root: Path) -> list[tuple[str, ...]]:
         rows.append(
             (
                 str(run.folder.relative_to(root)) if run.folder != root else str(root),
-                run.state,
-                f"{100 * min(1.0, run.step / run.length):.0f}%",
+                run.state if run.state in ("finished", "damaged") else f"{run.state} {done}",
                 f"{run.length:,}",
                 score,
                 f"{run.size / 1e6:,.1f}",

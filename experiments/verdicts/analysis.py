@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..runs.terminal_text import counted
 from .intervals import MIN_RUNS, ROUNDING, constant, mean
 from .paired_test import PairedMeans, Pairs, paired_means
 from .verdict_rule import VerdictRule
@@ -80,7 +81,7 @@ def _untested(pairs: Pairs) -> Analysis | None:
         return Analysis(pairs, f"n = {fewest}{where}", problem)
     differences = [v - b for v, b in pairs]
     if all(np.allclose(v, b, rtol=ROUNDING, atol=ROUNDING) for v, b in pairs):
-        problem = f"All {count_pairs(sum(map(len, differences)))} are equal."
+        problem = f"All {counted(sum(map(len, differences)), 'pair')} are equal."
         return Analysis(pairs, "no difference seen", problem)
     if not any(map(constant, differences)):
         return None
@@ -91,14 +92,9 @@ def _untested(pairs: Pairs) -> Analysis | None:
     return Analysis(pairs, missing, problem, p_above=above, p_below=below)
 
 
-def count_pairs(pairs: int) -> str:
-    """Return a number of pairs with its noun."""
-    return f"{pairs} pair{'s' * (pairs != 1)}"
-
-
 def there_are(pairs: int) -> str:
     """Return the beginning of a sentence about a number of pairs."""
-    return f"There {'is' if pairs == 1 else 'are'} {count_pairs(pairs)}"
+    return f"There {'is' if pairs == 1 else 'are'} {counted(pairs, 'pair')}"
 
 
 def in_an_env(pairs: Pairs) -> str:

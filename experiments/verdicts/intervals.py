@@ -175,8 +175,11 @@ def format_interval(x: Interval, unit: str = "human-normalized") -> str:
 
 
 def format_count(number: float) -> str:
-    """Return a number of steps in millions or thousands."""
-    return f"{number / 1e6:g}M" if abs(number) >= 1e6 else f"{number / 1e3:g}k" if number else "0"
+    """Return a number of steps in millions, in thousands, or as it is below them."""
+    for unit, letter in ((1e6, "M"), (1e3, "k")):
+        if abs(number) >= unit:
+            return f"{number / unit:g}{letter}"
+    return f"{number:g}"
 
 
 def standard_error(scores: Sequence[float]) -> float | None:

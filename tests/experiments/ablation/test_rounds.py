@@ -10,6 +10,7 @@ import pytest
 from fake_runs import FakeExecutor, finish
 
 from reverie.experiments.ablation import ablate as ablate_module
+from reverie.experiments.ablation import design
 from reverie.experiments.ablation.ablate_options import AblateOptions
 from reverie.experiments.ablation.design import describe_design
 from reverie.experiments.ablation.grid import make_grid
@@ -292,6 +293,21 @@ def test_the_smallest_effect_has_the_power_that_is_promised() -> None:
         assert found
         power = power_of(float(found[1]), float(np.std(scores, ddof=1)), 12, 0.05 / comparisons)
         assert power == pytest.approx(0.8, abs=0.025)
+
+
+@pytest.mark.parametrize(("games", "comparisons"), [("pong", 2), ("pong,qbert", 6)])
+def test_a_design_has_as_many_comparisons_as_the_table(
+    games: str, comparisons: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    grid, counts = make_grid("dqn bonus:none,simhash,surprise".split(), games), list[int]()
+    chosen = options(tmp_path, until="seeds", seeds=3)
+    tasks = make_tasks(grid, chosen)
+    for task in tasks:
+        finish(task, score(task))
+    monkeypatch.setattr(design, "describe_design", lambda *x: str(counts.append(x[2])))
+    design.print_design(grid, tasks, chosen)
+    (comparison,) = compare(read_results([tmp_path])[0])
+    assert {*counts} == {comparisons} == {len(comparison.verdicts())}
 
 
 @pytest.mark.parametrize(

@@ -519,6 +519,19 @@ def test_text_of_runs_is_escaped_and_the_page_is_self_contained(tmp_path: Path) 
     assert {x.suffix for x in files.iterdir()} == {".svg", ".png", ".mp4", ".csv", ".json"}
 
 
+def test_scores_of_cut_off_episodes_are_marked(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        make_run(tmp_path / name, 5, seed=int(name == "b"))
+    assert "2 whole episodes" in write_report([tmp_path], tmp_path / "r.html").read_text()
+    path = tmp_path / "a" / "scores.json"
+    scores = replace(read_scores(path), truncated=(True, False), max_steps=7)
+    path.write_text(json.dumps(scores.to_json()))
+    text = write_report([tmp_path], tmp_path / "r.html").read_text()
+    assert "<td>5.00!, 5.00</td>" in text
+    assert "2 episodes that" in text
+    assert "(!: some were cut off after --max-steps)" in text
+
+
 def test_raw_scores_are_every_episode(tmp_path: Path) -> None:
     make_run(tmp_path / "a", 5, other=9)
     rows = list(csv.DictReader(io.StringIO(raw_csv(compare(read_results([tmp_path])[0])))))

@@ -11,6 +11,7 @@ from reverie.experiments.verdicts.intervals import (
     Interval,
     bootstrap,
     by_env,
+    format_count,
     format_interval,
     format_mean,
     interquartile_mean,
@@ -135,6 +136,11 @@ def test_scores_are_formatted_with_three_digits() -> None:
     assert [format_number(x) for x in numbers] == formatted
     assert format_interval(Interval(2.0, 1.0, 3.0), "points") == "+2.00 (1.00 to 3.00)"
     assert format_interval(Interval(0.5, missing="n = 1")) == "0.500 (no interval: n = 1)"
+
+
+def test_steps_are_formatted_by_their_size() -> None:
+    steps = (0, 300, 3_000, 500_224, 2_500_000)
+    assert [format_count(x) for x in steps] == ["0", "300", "3k", "500.224k", "2.5M"]
 
 
 def test_a_mean_has_the_number_of_its_scores_and_an_error_from_three_on() -> None:
