@@ -84,13 +84,16 @@ def describe_design(scores: Sequence[float], rule: VerdictRule, comparisons: int
         return f"{pilot}; a score is not finite, so that they do not tell the spread."
     if constant(scores):
         return f"{pilot} and equal scores, which do not tell the spread of further ones."
+    pilot += f" and the standard deviation {format_number(deviation)}."
+    if rule.analyses[-1] < MIN_RUNS:
+        return f"{pilot} Fewer than {MIN_RUNS} seeds tell no difference of means."
     analyses, level = rule.analyses, adjusted_level(1, comparisons, rule.alpha)
     seeds, errors = analyses[-1], math.sqrt(2) * deviation
     effect = errors * smallest_effect(analyses, len(analyses), level / 2, rule.power)
     share = f" ({effect / abs(center):.0%} of the mean)" if center else ""
     told = (
-        f"{pilot} and the standard deviation {format_number(deviation)}. With power "
-        f"{rule.power:g}, {seeds} seeds tell a difference of {format_number(effect)}{share}"
+        f"{pilot} With power {rule.power:g}, {seeds} seeds tell a difference of "
+        f"{format_number(effect)}{share}"
     )
     delta = rule.delta.amount * (abs(center) if rule.delta.relative else 1.0)
     if not delta:
