@@ -67,7 +67,8 @@ def analyze(pairs: Pairs, unit: str, rule: VerdictRule) -> Analysis:
 def _untested(pairs: Pairs) -> Analysis | None:
     """Return the analysis of pairs that allow no t test; None if they do.
 
-    Equal pairs are no evidence of a difference. Equal differences have no variance to estimate; a
+    Equal pairs are no evidence of a difference; those of one env of several add no variance to the
+    others. Equal differences have no variance to estimate; a
     sign test counts them instead. Scores are equal but for the rounding of floating-point numbers.
     """
     fewest, where = min(len(v) for v, _ in pairs), in_an_env(pairs)
@@ -80,10 +81,11 @@ def _untested(pairs: Pairs) -> Analysis | None:
         problem = f"{there_are(fewest)}{where}; a test takes {MIN_RUNS}."
         return Analysis(pairs, f"n = {fewest}{where}", problem)
     differences = [v - b for v, b in pairs]
-    if all(np.allclose(v, b, rtol=ROUNDING, atol=ROUNDING) for v, b in pairs):
+    equal = [np.allclose(v, b, rtol=ROUNDING, atol=ROUNDING) for v, b in pairs]
+    if all(equal):
         problem = f"All {counted(sum(map(len, differences)), 'pair')} are equal."
         return Analysis(pairs, "no difference seen", problem)
-    if not any(map(constant, differences)):
+    if not any(constant(x) and not same for x, same in zip(differences, equal, strict=True)):
         return None
     missing, problem = f"equal differences{where}", f"All differences are equal{where}."
     if len(pairs) > 1:

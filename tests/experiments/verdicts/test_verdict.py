@@ -224,6 +224,19 @@ def test_all_envs_together_take_games_with_human_scores() -> None:
     assert [x.pairs for x in unequal] == [11, 11, 12]
 
 
+def test_an_env_with_equal_pairs_leaves_a_verdict_about_all_envs() -> None:
+    """Neither agent scores in Venture: the t statistic is that of the other game alone."""
+    games = {"pong": "pong", "venture": "venture"}
+    b, v = runs(noise(0), "pong"), runs(9 + noise(2), "pong")
+    nothing = runs(np.zeros(12), "venture")
+    together, pong, venture = decide({"b": b | nothing, "v": v | nothing}, VerdictRule(), games)
+    assert (together.label, pong.label, venture.label) == ("helps", "helps", "cannot tell")
+    assert together.p == pytest.approx(pong.p)
+    assert together.difference.estimate == pytest.approx(pong.difference.estimate / 35.3 / 2)
+    shifted = runs(np.full(12, 100.0), "venture")
+    assert decide({"b": b | nothing, "v": v | shifted}, VerdictRule(), games)[0].label != "helps"
+
+
 def test_a_table_without_rows_is_empty() -> None:
     assert decide({"baseline": runs(noise(0))}, VerdictRule()) == []
     assert decide_table([], VerdictRule(), {}) == []
