@@ -148,10 +148,10 @@ def test_equal_differences_and_two_seeds_decide_nothing(tmp_path: Path) -> None:
 def test_the_rule_of_a_grid_is_that_of_its_report(tmp_path: Path) -> None:
     """Another score or delta than the one that was fixed is reported with a warning."""
     for seed in range(5):
-        make_run(tmp_path / f"a{seed}", 10 + seed, seed=seed)
-        make_run(tmp_path / f"b{seed}", 20 + seed + seed % 2, seed=seed, bonus=SIMHASH)
-    write_rule(tmp_path, VerdictRule.sequential(8, delta=Delta.parse("10%")))
-    for folders in ([tmp_path], [*tmp_path.glob("[ab]?")]):
+        make_run(tmp_path / f"grid/a{seed}", 10 + seed, seed=seed)
+        make_run(tmp_path / f"grid/b{seed}", 20 + seed + seed % 2, seed=seed, bonus=SIMHASH)
+    write_rule(tmp_path / "grid", VerdictRule.sequential(8, delta=Delta.parse("10%")))
+    for folders in ([tmp_path / "grid"], [*tmp_path.glob("grid/[ab]?")], [tmp_path]):
         page = write_report(folders, tmp_path / "report.html").with_suffix(".md").read_text()
         assert "delta 10% of the baseline's mean" in page
         assert "analyzed after 4, 6, 8 seeds" in page
