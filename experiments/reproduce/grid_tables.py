@@ -1,5 +1,6 @@
 """The committed grids: their rules, scores and verdicts, and the table of them."""
 
+import math
 import statistics
 from typing import Any
 
@@ -98,6 +99,8 @@ def grid_scores(data: dict[str, Any]) -> dict[str, dict[Key, float]]:
     for run in data["runs"]:
         evaluated = statistics.fmean(run["scores"])
         score = evaluated if kind == "evaluation" else run["training"][kind]
+        # JSON has null for nan, the training score of a run in which no episode has ended.
+        score = math.nan if score is None else score
         scores[run["variant"]][run["env_name"], run["seed"]] = score
     return scores
 
