@@ -66,7 +66,8 @@ def ablate(grid: Grid, options: AblateOptions, command: str = "") -> int:
     if run.failed:
         cells = dict.fromkeys(map(cell_of, run.failed))
         names = "; ".join(f"{run.choices(x)} in {x.env.env_name}" for x in cells)
-        print(f"{len(run.failed)} runs failed, of {names}; the same command retries them.")
+        failed = counted(len(run.failed), "run")
+        print(paragraph(f"{failed} failed, of {names}; the same command retries what failed."))
     if not run.baseline:
         print("There is no report, because no run of the baseline is finished.")
         return 1

@@ -12,14 +12,16 @@ from pathlib import Path
 
 import numpy as np
 
+from ...envs.atari.games import human_normalized
 from ...envs.errors import UsageError
+from ...envs.formatting import format_number
 from ..config.arguments import take_flag
 from ..config.experiment import Experiment
 from ..config.serialization import encode
 from ..reporting.run_results import RunResult, read_results
 from ..runs.terminal_text import paragraph
 from ..training.task import Task
-from ..verdicts.intervals import MIN_RUNS, constant, format_number
+from ..verdicts.intervals import MIN_RUNS, constant
 from ..verdicts.multiplicity import adjusted_level
 from ..verdicts.power import seeds_needed, smallest_effect
 from ..verdicts.verdict_rule import VerdictRule
@@ -41,6 +43,8 @@ def print_design(
     comparisons = len(grid.cells) - len(baselines)
     if not comparisons:
         return
+    if len(baselines) > 1 and all(_is_human_normalized(x) for x in baselines.values()):
+        comparisons += comparisons // len(baselines)  # of all envs together
     scores = _pilot_scores([*baselines.values()], tasks, options)
     for baseline, values in scores.items():
         if len(values) >= MIN_RUNS:
@@ -63,6 +67,12 @@ def print_design(
         print(f"  {pilot_command(grid, command)}")
 
 
+def _is_human_normalized(cell: Experiment) -> bool:
+    """Return whether the scores of a cell's env can be human-normalized."""
+    env = cell.env
+    return env.suite == "atari" and human_normalized(env.env_name, 0.0) is not None
+
+
 def describe_design(scores: Sequence[float], rule: VerdictRule, comparisons: int) -> str:
     """Return what seeds tell about one of several comparisons, from scores of the baseline.
 
@@ -74,13 +84,16 @@ def describe_design(scores: Sequence[float], rule: VerdictRule, comparisons: int
         return f"{pilot}; a score is not finite, so that they do not tell the spread."
     if constant(scores):
         return f"{pilot} and equal scores, which do not tell the spread of further ones."
+    pilot += f" and the standard deviation {format_number(deviation)}."
+    if rule.analyses[-1] < MIN_RUNS:
+        return f"{pilot} Fewer than {MIN_RUNS} seeds tell no difference of means."
     analyses, level = rule.analyses, adjusted_level(1, comparisons, rule.alpha)
     seeds, errors = analyses[-1], math.sqrt(2) * deviation
     effect = errors * smallest_effect(analyses, len(analyses), level / 2, rule.power)
     share = f" ({effect / abs(center):.0%} of the mean)" if center else ""
     told = (
-        f"{pilot} and the standard deviation {format_number(deviation)}. With power "
-        f"{rule.power:g}, {seeds} seeds tell a difference of {format_number(effect)}{share}"
+        f"{pilot} With power {rule.power:g}, {seeds} seeds tell a difference of "
+        f"{format_number(effect)}{share}"
     )
     delta = rule.delta.amount * (abs(center) if rule.delta.relative else 1.0)
     if not delta:

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from typing import Protocol, runtime_checkable
 
 from ..runs.runtime import raising_interrupted
+from ..runs.terminal_text import counted
 from ..sessions.executor import Executor, TaskResult
 from ..sessions.local_pool import LocalPool
 from ..training.task import Task
@@ -58,8 +59,6 @@ def execute(
             executor.stop()
     seconds = sum(result.seconds for result in results)
     overhead = sum(result.overhead for result in results)
+    elapsed, runs = time.monotonic() - start_time, counted(len(tasks), "run")
     share = f"; scheduling added {overhead / seconds:.1%}" if seconds and overhead else ""
-    print(
-        f"{len(tasks)} runs in {time.monotonic() - start_time:,.0f} s; training and evaluation "
-        f"took {seconds:,.0f} s{share}."
-    )
+    print(f"{runs} in {elapsed:,.0f} s; training and evaluation took {seconds:,.0f} s{share}.")

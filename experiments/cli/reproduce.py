@@ -12,13 +12,16 @@ from ..ablation.ablate import ablations_file
 from ..ablation.evidence_grids import EVIDENCE
 from ..config.arguments import parse_flags
 from ..recipes.recipes import RECIPES
+from ..recipes.training_recipe import TrainingRecipe
 from ..reporting.committed import RESULTS, require_checkout
 from ..reproduce.reproduce import reproduce
+from ..runs.files import read_json
 from ..runs.terminal_text import paragraph, table
 from . import ablate
 
 ALL_EVIDENCE = "evidence"
 """The name of all grids behind the verdicts."""
+THERE = "there"
 
 
 @dataclass(frozen=True)
@@ -61,7 +64,11 @@ def _recipes() -> str:
     """Return tables of the recipes and the grids: their cost, and whether the result is there."""
     recipes = [("recipe", "cost", "result")]
     for name, recipe in RECIPES.items():
-        recipes.append((name, recipe.cost, _whether_there(RESULTS / f"{name}.json")))
+        there = _whether_there(RESULTS / f"{name}.json")
+        if isinstance(recipe, TrainingRecipe) and there == THERE:
+            seeds, made = len(recipe.seeds), len(read_json(RESULTS / f"{name}.json")["runs"])
+            there = f"{made} of {seeds} seeds" if made < seeds else there
+        recipes.append((name, recipe.cost, there))
     grids = [("grid", "question", "cost", "result")]
     for name, grid in EVIDENCE.items():
         grids.append((name, grid.question, grid.cost, _whether_there(ablations_file(name))))
@@ -73,4 +80,4 @@ def _recipes() -> str:
 
 
 def _whether_there(result: Path) -> str:
-    return "there" if result.exists() else "not yet"
+    return THERE if result.exists() else "not yet"

@@ -21,7 +21,7 @@ from ..reporting.run_list import (
     table_rows,
 )
 from ..runs.files import to_json
-from ..runs.terminal_text import file_size, paragraph, table
+from ..runs.terminal_text import counted, file_size, paragraph, table
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ def run(argv: list[str]) -> int:
         print(to_json([run.to_json() for run in found], indent=1))
     elif found:
         print(table(table_rows(found, options.folder), indent=0))
-    total = f"{len(found)} run{'s' * (len(found) != 1)}, {file_size(sum(x.size for x in found))}"
+    total = f"{counted(len(found), 'run')}, {file_size(sum(x.size for x in found))}"
     if not options.json:
         print(f"{total}." if found else "No run has these settings.")
         if any(run.scores is None and run.score is not None for run in found):
@@ -118,7 +118,7 @@ def _tidy(runs: list[RunSummary], options: RunsOptions) -> int:
         rows.append((f"{len(spare.files):,}", f"{spare.size / 1e6:,.1f}", name))
     print(f"\n{table(rows, indent=0)}")
     num_files, size = sum(len(x.files) for x in found), sum(x.size for x in found)
-    what = f"{num_files:,} spare files, {file_size(size)}"
+    what = f"{counted(num_files, 'spare file')}, {file_size(size)}"
     if not _agrees(f"Delete {what}? [y/N] ", yes=options.yes):
         return 0
     status = 0
@@ -138,7 +138,7 @@ def _delete(runs: list[RunSummary], *, yes: bool) -> None:
     if _agrees(f"Delete {len(runs)} of them for ever? [y/N] ", yes=yes):
         for run in runs:
             delete_run(run)
-        print(paragraph(f"Deleted {len(runs)} runs."))
+        print(paragraph(f"Deleted {counted(len(runs), 'run')}."))
 
 
 def _agrees(question: str, *, yes: bool) -> bool:

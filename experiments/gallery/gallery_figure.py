@@ -57,7 +57,7 @@ def gallery_figure(
         axes.text(x, -2 * GAP, name, fontsize=9)
     data = io.BytesIO()
     figure.savefig(data, format="png", dpi=3 * PIXELS_PER_INCH)
-    return Media(f"{game}.png", data.getvalue(), f"{game}: {', '.join(STRIPS)}")
+    return Media(f"{game}.png", data.getvalue(), f"{game}: {', '.join(STRIPS)}", wide=True)
 
 
 def _images(frames: Any, quantizer: FrameQuantizer) -> UInt8[np.ndarray, "n h w 3"]:

@@ -21,7 +21,7 @@ from .subject import held_out_frames
 BEST = "Bayes factor"
 BEST_TEXT = (
     "Bayes factor: nats of the held-out frames together, less those of the best density on these "
-    "frames, with the standard error of the difference"
+    "frames, with the standard error of the difference; ≥ or ≤ if one of the two is a bound"
 )
 
 
@@ -58,22 +58,22 @@ def _add_bayes_factors(models: dict[str, dict[str, Any]]) -> None:
     }
     fewest = min(map(len, scored.values()), default=0)
     best = max(scored, key=lambda name: float(scored[name][:fewest].sum()), default="")
+    bound = {name: models[name]["cells"]["bits/pixel"].get("kind") == "bound" for name in scored}
     for name, log_prob in scored.items():
         count = min(len(log_prob), len(scored[best]))
-        models[name]["cells"][BEST] = _bayes_factor(
-            log_prob[:count], scored[best][:count], best=name == best
-        )
+        sign = "" if bound[name] == bound[best] else "≥ " if bound[name] else "≤ "
+        cell = _bayes_factor(log_prob[:count], scored[best][:count], sign)
+        models[name]["cells"][BEST] = cell | ({"shown": "best"} if name == best else {})
 
 
 def _bayes_factor(
-    log_p: Float[Tensor, " B"], log_q: Float[Tensor, " B"], *, best: bool
+    log_p: Float[Tensor, " B"], log_q: Float[Tensor, " B"], sign: str
 ) -> dict[str, Any]:
     try:
         nats, error = log_bayes_factor(log_p, log_q)
     except UsageError as failure:
         return {"error": f"{type(failure).__name__}: {failure}"}
-    shown = "best" if best else f"{nats:,.0f} ± {error:,.0f}"
-    return {"shown": shown, "nats": nats, "standard_error": error}
+    return {"shown": f"{sign}{nats:,.0f} ± {error:,.0f}", "nats": nats, "standard_error": error}
 
 
 def header() -> list[str]:

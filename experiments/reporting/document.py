@@ -46,6 +46,8 @@ class Media:
     name: str
     data: bytes = field(repr=False)
     caption: str
+    wide: bool = False
+    """Whether it takes the width of the page."""
 
     @property
     def mime(self) -> str:
@@ -114,7 +116,8 @@ def _html(block: Block) -> str:
     else:
         name = escape(block.name)
         return f'<p><a class="download" download="{name}" href="{data}">{caption}</a></p>'
-    return f"<figure>{media}<figcaption>{caption}</figcaption></figure>"
+    begin = '<figure class="whole">' if block.wide else "<figure>"
+    return f"{begin}{media}<figcaption>{caption}</figcaption></figure>"
 
 
 def _cell(text: str) -> str:

@@ -65,7 +65,7 @@ def forest_plot(
         row = ForestRow(x.variant, x, x.variant in references, share_text(x, shares))
         panels.setdefault(f"{x.env_name} ({x.unit})", []).append(row)
     figure = draw_forest(panels, THEMES["light"])
-    return Media(f"verdicts-{comparison.slug}.svg", svg(figure), CAPTION)
+    return Media(f"verdicts-{comparison.slug}.svg", svg(figure), CAPTION, wide=True)
 
 
 def share_text(verdict: Verdict, shares: Sequence[ReferenceShare]) -> str:

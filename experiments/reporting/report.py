@@ -6,6 +6,7 @@ configs, videos and figures, and provenance.
 
 import itertools
 import re
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
@@ -57,7 +58,7 @@ def write_report(
     """
     check_writable(path, path.with_suffix(".md"), remedy=f"name another with {flag}")
     results, warnings = read_results(folders, stochastic=stochastic)
-    rule, deviation = _rule(folders, score, delta)
+    rule, deviation = _rule({x.folder.parent: None for x in results}, score, delta)
     comparisons = compare(results, baseline, rule)
     names = list(dict.fromkeys(name for each in comparisons for name in each.env_names))
     title = f"Comparison on {_first_four(names)}"
@@ -74,14 +75,14 @@ def write_report(
 
 
 def _rule(
-    folders: list[Path], score: Score | None, delta: Delta | None
+    grids: Iterable[Path], score: Score | None, delta: Delta | None
 ) -> tuple[VerdictRule, list[str]]:
-    """Return the rule of the grid that holds all runs, with changes, and warnings about them."""
+    """Return the rule of all grids that hold runs, with changes, and warnings about them."""
     rules: set[VerdictRule | None] = set()
     unusable: list[str] = []
-    for folder in folders:
+    for grid in grids:
         try:
-            rules.add(read_rule(folder) or read_rule(folder.parent))
+            rules.add(read_rule(grid))
         except UsageError as error:
             unusable.append(warn(f"{printable(str(error))} The default rule is used."))
             rules.add(None)

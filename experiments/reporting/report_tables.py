@@ -3,7 +3,9 @@
 import numpy as np
 
 from ...envs.atari.games import HUMAN_RANDOM_TABLE, human_normalized
+from ...envs.formatting import format_number
 from ..config.roles import part_name
+from ..runs.terminal_text import counted
 from ..verdicts.intervals import (
     AGGREGATES,
     CONFIDENCE,
@@ -12,7 +14,6 @@ from ..verdicts.intervals import (
     by_env,
     format_interval,
     format_mean,
-    format_number,
     normalized,
 )
 from .atari_subsets import SUBSETS, fit_subset
@@ -20,6 +21,7 @@ from .comparison import Comparison
 from .constant_actions import format_constant_action
 from .document import Block, Heading, Table
 from .published import published
+from .run_list import CUT_OFF
 from .run_results import WINDOW
 
 
@@ -33,8 +35,8 @@ def aggregate_tables(comparison: Comparison) -> list[Block]:
             by_env(normalized(comparison.scores[variant.label], comparison.games)).values()
         )
         cells = [format_interval(bootstrap(statistic, strata)) for statistic in AGGREGATES.values()]
-        runs = sum(map(len, strata))
-        rows.append([variant.label, *cells, f"{_count(len(strata), 'env')}, {_count(runs, 'run')}"])
+        sizes = counted(len(strata), "env"), counted(sum(map(len, strata)), "run")
+        rows.append([variant.label, *cells, ", ".join(sizes)])
     caption = (
         f"The score {comparison.rule.score}, human-normalized by the table of "
         f"{HUMAN_RANDOM_TABLE}: 0 is random play, 1 a human. "
@@ -73,11 +75,13 @@ def score_table(comparison: Comparison) -> Table:
     header += ["final score of each seed", "mean over seeds", *["human-normalized"] * human]
     header += [f"last {WINDOW} of training, mean over seeds"]
     header += ["best constant action"] * bool(comparison.games)
-    rows, episodes, with_bonus = [], set(), False
+    rows, episodes, with_bonus, cut_off = [], set(), False, False
     for env_name, label, results in comparison.rows():
         episodes |= {result.scores.episodes for result in results}
         with_bonus |= any(part_name(x.config["bonus"]) != "none" for x in results)
         means = [result.scores.mean for result in results]
+        capped = [result.scores.num_capped > 0 for result in results]
+        cut_off |= any(capped)
         game = comparison.games.get(env_name, "")
         constant = format_constant_action(game, results[0].scores.protocol)
         share = human_normalized(game, float(np.mean(means)))
@@ -88,7 +92,9 @@ def score_table(comparison: Comparison) -> Table:
                 label,
                 f"{results[0].scores.conditions}, epsilon {comparison.epsilon:g}",
                 f"{comparison.steps:,} ({comparison.frames:,})",
-                ", ".join(map(format_number, means)),
+                ", ".join(
+                    format_number(x) + CUT_OFF * cut for x, cut in zip(means, capped, strict=True)
+                ),
                 format_mean(means),
                 *([] if share is None or not human else [f"{share:.3f}"]),
                 "" if np.isnan(last).any() else format_mean(last),
@@ -96,10 +102,11 @@ def score_table(comparison: Comparison) -> Table:
             ]
         )
     caption = (
-        f"Raw points. A final score is the mean of {' or '.join(map(str, sorted(episodes)))} whole "
-        "episodes that the final checkpoint plays in separate envs; ± is the standard error "
-        f"over seeds, given for {MIN_RUNS} seeds or more. Training scores are listed separately: "
-        f"the mean of the last {WINDOW} episodes, or of all if there are fewer."
+        f"Raw points. A final score is the mean of {' or '.join(map(str, sorted(episodes)))}"
+        f"{'' if cut_off else ' whole'} episodes that the final checkpoint plays in separate envs"
+        f"{f' ({CUT_OFF}: some were cut off after --max-steps)' * cut_off}; ± is the standard "
+        f"error over seeds, given for {MIN_RUNS} seeds or more. Training scores are listed "
+        f"separately: the mean of the last {WINDOW} episodes, or of all if there are fewer."
     )
     if with_bonus:
         caption += (
@@ -138,7 +145,3 @@ def published_tables(comparisons: list[Comparison]) -> list[Block]:
     header = ["game", "method", "score", "frames", "protocol", "source"]
     caption = "Protocols, lengths and evaluations differ from those of the runs above."
     return [Heading("Published scores"), Table(header, rows, caption)]
-
-
-def _count(n: int, noun: str) -> str:
-    return f"{n} {noun}{'s' * (n != 1)}"

@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ...envs.errors import FolderBusy, UsageError
+from ...envs.formatting import format_number, with_error
 from ..config.roles import part_name
+from ..config.serialization import with_defaults
 from ..runs.config_differences import flatten
 from ..runs.folder_lock import is_locked, locked
 from ..runs.jsonl import is_number
@@ -93,18 +95,17 @@ def summarize_runs(folder: Path) -> list[RunSummary]:
 
 def table_rows(runs: Iterable[RunSummary], root: Path) -> list[tuple[str, ...]]:
     """Return a header, and a row for each run with its folder's path below ``root``."""
-    rows: list[tuple[str, ...]] = [("run", "state", "done", "steps", "score", "MB", "age")]
+    rows: list[tuple[str, ...]] = [("run", "state", "steps", "score", "MB", "age")]
     for run in runs:
-        score = "" if run.training_score is None else f"{run.training_score:,.1f}*"
+        done = f"{100 * min(1.0, run.step / run.length):.0f}%"
+        score = "" if run.training_score is None else f"{format_number(run.training_score)}*"
         if run.scores:
-            error = run.scores.standard_error
-            score = f"{run.scores.mean:,.1f}{'' if error is None else f' ± {error:,.1f}'}"
+            score = with_error(run.scores.mean, run.scores.standard_error)
             score += CUT_OFF * (run.scores.num_capped > 0)
         rows.append(
             (
                 str(run.folder.relative_to(root)) if run.folder != root else str(root),
-                run.state,
-                f"{100 * min(1.0, run.step / run.length):.0f}%",
+                run.state if run.state in ("finished", "damaged") else f"{run.state} {done}",
                 f"{run.length:,}",
                 score,
                 f"{run.size / 1e6:,.1f}",
@@ -135,7 +136,7 @@ def _summarize(folder: Path) -> RunSummary:
     settings: dict[str, Any] = {}
     step, length = 0, 1
     try:
-        config = run.config()
+        config = with_defaults(run.config())
         settings = {path or "class": x for path, x in flatten(config, part_name).items()}
         length = max(1, int(config.get("total_timesteps", config.get("num_updates", 1))))
         step = max(run.checkpoints.steps(), default=0)

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from ...envs.atari.protocol import PRESENTATION_FIELDS
 from ...envs.errors import UsageError
+from ..config.serialization import with_defaults
 from ..runs.files import read_json, to_json
 from ..runs.run import Run, find_runs
 from ..runs.scores import Scores, read_scores, scores_file
@@ -87,9 +88,8 @@ class RunResult:
             return self.scores.mean
         if not self.episodes.size:
             return math.nan
-        if kind == "training-end":
-            return float(self.curve[1][-1])
-        return statistics.fmean(self.episodes[1])
+        episodes = self.episodes[1]
+        return statistics.fmean(episodes[-WINDOW:] if kind == "training-end" else episodes)
 
 
 def read_results(
@@ -175,7 +175,7 @@ def _check_config(folder: Path, config: dict[str, Any]) -> None:
 def _read_result(folder: Path, stochastic: bool, warnings: list[str]) -> RunResult | None:
     """Return a run's result, or None if it has none, and append the warnings about it."""
     run, main, name = Run(folder), folder / scores_file(stochastic=stochastic), folder.name
-    config = run.config()
+    config = with_defaults(run.config())
     if "data" not in config:
         _check_config(folder, config)
     flags = "".join(f" --import {module}" for module in config.get("imports", ()))

@@ -6,7 +6,9 @@ from typing import Any
 
 import numpy as np
 
+from ...envs.formatting import format_number, with_error
 from ..config.roles import part_name
+from ..config.serialization import with_defaults
 from ..runs.config_differences import flatten
 from ..runs.files import read_json
 from ..runs.names import unique_names
@@ -31,7 +33,7 @@ def compare_runs(folders: tuple[Path, Path]) -> list[list[Row]]:
     """
     runs = [Run(folder) for folder in folders]
     names = unique_names(folders)
-    configs = [flatten(run.config(), part_name) for run in runs]
+    configs = [flatten(with_defaults(run.config()), part_name) for run in runs]
     tables: list[list[Row]] = [
         [("setting", names[folders[0]], names[folders[1]]), *_differences(*configs)],
         [("made by", "", ""), *_differences(*map(_provenance, runs))],
@@ -72,8 +74,7 @@ def _scores(runs: Sequence[Run]) -> list[Row]:
 def _score_text(scores: Scores | None) -> str:
     if scores is None:
         return "-"
-    error = "" if scores.standard_error is None else f" ± {scores.standard_error:,.1f}"
-    text = f"{scores.mean:,.1f}{error}, {scores.episodes} episodes"
+    text = f"{with_error(scores.mean, scores.standard_error)}, {scores.episodes} episodes"
     if cut := scores.num_capped:
         text += f", {cut} of them truncated after --max-steps {scores.max_steps:,}"
     return text
@@ -96,4 +97,4 @@ def _curve_rows(a: Curve, b: Curve) -> list[Row]:
 def _at(curve: Curve, step: float) -> str:
     steps, means = curve
     index = int(np.searchsorted(steps, step, side="right"))
-    return f"{means[index - 1]:,.1f}" if index else "-"
+    return format_number(float(means[index - 1])) if index else "-"

@@ -68,7 +68,7 @@ def make_variants(results: list[RunResult], baseline: str) -> list[Variant]:
         key: {
             path: f"{path} {value}"
             for path, value in flat.items()
-            if len({str(x[path]) for x in flats.values() if _same_part(path, flat, x)}) > 1
+            if len({str(x.get(path)) for x in flats.values() if _same_part(path, flat, x)}) > 1
         }
         for key, flat in flats.items()
     }
@@ -85,6 +85,6 @@ def make_variants(results: list[RunResult], baseline: str) -> list[Variant]:
 
 
 def _same_part(path: str, flat: dict[str, Any], other: dict[str, Any]) -> bool:
-    """Return whether the other variant has this setting of the same part."""
+    """Return whether a setting is of a part that the other variant has, too."""
     outer = [path[:i] for i, letter in enumerate(path) if letter == "."]
-    return path in other and all(flat.get(role) == other.get(role) for role in outer)
+    return all(flat.get(role) == other.get(role) for role in outer)

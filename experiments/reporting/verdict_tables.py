@@ -2,7 +2,9 @@
 
 from collections import Counter
 
-from ..verdicts.intervals import CONFIDENCE, format_interval, format_number
+from ...envs.formatting import format_number
+from ..runs.terminal_text import counted
+from ..verdicts.intervals import CONFIDENCE, format_interval
 from ..verdicts.reference_share import ReferenceShare
 from ..verdicts.verdict import LABELS, Verdict
 from ..verdicts.verdict_rule import VerdictRule
@@ -55,21 +57,18 @@ def _summary(verdicts: list[Verdict], rule: VerdictRule) -> str:
         for label in LABELS
         if counts[label]
     )
-    number = f"{len(verdicts)} comparison{'s' * (len(verdicts) != 1)}"
-    return f"Of {number}, {summary}. The rule: {rule}."
+    return f"Of {counted(len(verdicts), 'comparison')}, {summary}. The rule: {rule}."
 
 
 def _caption(baseline: str, rule: VerdictRule) -> str:
-    equivalence = (
-        "the ratio of the means, by Fieller's interval, is" if rule.delta.relative else
-        "the difference is"
-    )  # fmt: skip
+    of_mean = " as a share of the baseline's mean (Fieller 1954)" * rule.delta.relative
     return (
         f"Against {baseline}, by the score {rule.score} of n pairs of runs with the same env and "
         "seed. A variant helps or hurts if the interval of the mean difference is on one side of "
-        f"0 (paired t test). It makes no difference larger than {rule.delta} if {equivalence} "
-        "within that of the baseline's (two one-sided tests). Among the differences that are told, "
-        f"and among the equivalences, at most {rule.alpha:.0%} are expected to be false "
+        "0 (paired t test; a sign test if all differences are equal). It makes no difference "
+        f"larger than {rule.delta} if the interval of the difference{of_mean} lies within "
+        f"±{rule.delta} (two one-sided tests). Among the differences that are told, and among the "
+        f"equivalences, at most {rule.alpha:.0%} are expected to be false "
         "(Benjamini & Hochberg 1995), whenever the seeds were analyzed; the level of each interval "
         "is that of its verdict (Benjamini & Yekutieli 2005). The probability of improvement has "
         f"an uncorrected {CONFIDENCE:.0%} interval."

@@ -1,14 +1,16 @@
 """The committed grids: their rules, scores and verdicts, and the table of them."""
 
+import math
 import statistics
 from typing import Any
 
 import numpy as np
 
+from ...envs.formatting import format_number
 from ..reporting.committed import committed
 from ..reporting.forest_plot import share_text
 from ..runs.scores import suite_of_label
-from ..verdicts.intervals import Key, format_count, format_interval, format_number
+from ..verdicts.intervals import Key, format_count, format_interval
 from ..verdicts.paired_test import paired_means
 from ..verdicts.reference_share import ReferenceShare, reference_shares
 from ..verdicts.verdict import Verdict, decide
@@ -97,6 +99,8 @@ def grid_scores(data: dict[str, Any]) -> dict[str, dict[Key, float]]:
     for run in data["runs"]:
         evaluated = statistics.fmean(run["scores"])
         score = evaluated if kind == "evaluation" else run["training"][kind]
+        # JSON has null for nan, the training score of a run in which no episode has ended.
+        score = math.nan if score is None else score
         scores[run["variant"]][run["env_name"], run["seed"]] = score
     return scores
 

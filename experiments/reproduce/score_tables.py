@@ -9,6 +9,7 @@ import numpy as np
 
 from ...agents.episodic.mfec import MFECConfig
 from ...envs.atari.games import HUMAN_RANDOM_TABLE, human_normalized
+from ...envs.formatting import format_number
 from ..config.presets import PRESETS
 from ..config.roles import part_name
 from ..config.serialization import encode
@@ -29,7 +30,6 @@ from ..verdicts.intervals import (
     format_count,
     format_interval,
     format_mean,
-    format_number,
 )
 from .markdown import Footnotes, markdown_table, unmeasured
 from .reruns import RERUNS

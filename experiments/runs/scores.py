@@ -12,6 +12,7 @@ from typeguard import CollectionCheckStrategy, TypeCheckError, check_type
 from ...envs.atari.games import HUMAN_RANDOM_TABLE, human_normalized
 from ...envs.atari.protocol import PROTOCOLS
 from ...envs.errors import UsageError
+from ...envs.formatting import format_number, with_error
 from .files import read_json
 from .jsonl import is_number
 
@@ -132,12 +133,12 @@ class Scores:
         return cls(**values)
 
     def __str__(self) -> str:
-        error = "" if self.standard_error is None else f" ± {self.standard_error:,.1f}"
+        median, low, high = map(format_number, (self.median, min(self.scores), max(self.scores)))
+        mean = with_error(self.mean, self.standard_error)
         lines = [
-            f"{self.env_name}: mean {self.mean:,.1f}{error}  median {self.median:,.1f}  "
-            f"min {min(self.scores):,.1f}  max {max(self.scores):,.1f}  "
+            f"{self.env_name}: mean {mean}  median {median}  min {low}  max {high}  "
             f"episodes {self.episodes}  distinct starts {self.distinct_starts}"
-            + ("  (± standard error over episodes)" if error else ""),
+            + ("  (± standard error over episodes)" if "±" in mean else ""),
             f"  protocol {self.conditions}, epsilon {self.epsilon:g}, evaluation seed {self.seed}",
         ]
         if cut := sum(self.truncated):
@@ -146,11 +147,9 @@ class Scores:
             lines.append(f"  truncated: {cut} of {self.episodes} episodes{cause}")
         if self.resumes:
             lines.append(f"  training was not continued exactly: {', '.join(self.resumes)}")
-        if self.human_normalized is not None:
-            lines.append(
-                f"  human-normalized {self.human_normalized:.3f} (0 random, 1 human; "
-                f"table: {HUMAN_RANDOM_TABLE})"
-            )
+        if (human := self.human_normalized) is not None:
+            table = f"(0 random, 1 human; table: {HUMAN_RANDOM_TABLE})"
+            lines.append(f"  human-normalized {human:.3f} {table}")
         return "\n".join(lines)
 
 

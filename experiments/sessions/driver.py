@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from ...envs.errors import EnvError, LostRank, NumericalError, UsageError
+from ...envs.formatting import format_number
 from ...envs.interface import Metrics, Transition
 from ...world_models.state import map_envs
 from ..config.experiment import Job
@@ -354,8 +355,9 @@ def _results(run: Run, step: int) -> str:
     scores = find_scores(run.folder / scores_file(stochastic=False))
     if scores is not None and scores.steps == step:
         return str(scores)
-    mean = run.last_line("metrics.jsonl").get("charts/mean_episodic_return")
-    return f"Mean score of the last training episodes: {mean:,.1f}" if is_number(mean) else ""
+    mean = run.last_line("metrics.jsonl").get("charts/mean_episodic_return", float("nan"))
+    last = "Mean score of the last training episodes"
+    return f"{last}: {format_number(mean)}" if is_number(mean) else ""
 
 
 def _was_finished(folder: Path, step: int) -> bool:

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from ...envs.formatting import with_error
 from ..dreams.dream_measures import COPY_LAST
 from ..runs.files import to_json
 from ..runs.scores import Scores
@@ -50,7 +51,7 @@ def result_rows(about: dict[str, Any]) -> list[Row]:
                 f"{scores.episodes} episodes from {scores.distinct_starts} distinct starts, "
                 f"protocol {scores.conditions}, seed {scores.seed}"
             )
-            rows.append(("mean score", _with_error(scores), how))
+            rows.append(("mean score", with_error(scores.mean, scores.standard_error), how))
         elif name == "evaluation.json":
             rows += _prediction_rows(data)
         else:
@@ -61,11 +62,6 @@ def result_rows(about: dict[str, Any]) -> list[Row]:
                 if key in data
             ]
     return rows
-
-
-def _with_error(scores: Scores) -> str:
-    error = scores.standard_error
-    return f"{scores.mean:,.1f}" + ("" if error is None else f" ± {error:,.1f}")
 
 
 def _prediction_rows(data: dict[str, Any]) -> Iterator[Row]:

@@ -16,6 +16,7 @@ from ...agents.interface import Policy
 from ...envs.batched_env import spec_of
 from ...envs.checks import at_least, check, within
 from ...envs.errors import UsageError
+from ...envs.formatting import format_number, with_error
 from ...world_models.interface import PredictorConfig
 from ...world_models.prediction.feedforward import SMALL
 from ..config.experiment import Experiment
@@ -109,12 +110,12 @@ def imagine(
 
 def describe(result: dict[str, Any], rounds: int) -> str:
     """Return the result of a round as a line."""
-    error, imagined = result["standard_error"], result["imagined"]
+    imagined = result["imagined"]
     return (
         f"Round {result['round']} of {rounds}: {result['real_steps']:,} real steps, score "
-        f"{result['score']:,.1f}{'' if error is None else f' ± {error:,.1f}'} "
+        f"{with_error(result['score'], result['standard_error'])} "
         f"({result['episodes']} episodes)"
-        f"{'' if imagined is None else f', {imagined:,.1f} in imagined ones'}"
+        f"{'' if imagined is None else f', {format_number(imagined)} in imagined ones'}"
     )
 
 

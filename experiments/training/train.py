@@ -13,6 +13,7 @@ from torch import Tensor
 from ...agents.bonuses.bonus import NoBonus
 from ...agents.loop import interact
 from ...envs.errors import UsageError
+from ...envs.formatting import format_number
 from ...envs.interface import (
     Carry,
     Metrics,
@@ -183,7 +184,7 @@ class AgentTraining(Process):
         recent = self.episode_log.episodes.recent
         if not recent:
             return self.step, ("no episode yet",)
-        score = f"{sum(recent) / len(recent):,.1f}"
+        score = format_number(sum(recent) / len(recent))
         return self.step, (f"mean score {score} of {len(recent)} episodes", f"score {score}")
 
     def evaluate(self) -> Scores:

@@ -4,7 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .intervals import MIN_RUNS, constant, mean
+from ..runs.terminal_text import counted
+from .intervals import MIN_RUNS, ROUNDING, constant, mean
 from .paired_test import PairedMeans, Pairs, paired_means
 from .verdict_rule import VerdictRule
 
@@ -66,8 +67,9 @@ def analyze(pairs: Pairs, unit: str, rule: VerdictRule) -> Analysis:
 def _untested(pairs: Pairs) -> Analysis | None:
     """Return the analysis of pairs that allow no t test; None if they do.
 
-    Equal pairs are no evidence of a difference. Equal differences have no variance to estimate; a
-    sign test counts them instead.
+    Equal pairs are no evidence of a difference; those of one env of several add no variance to the
+    others. Equal differences have no variance to estimate; a
+    sign test counts them instead. Scores are equal but for the rounding of floating-point numbers.
     """
     fewest, where = min(len(v) for v, _ in pairs), in_an_env(pairs)
     for side, name in ((0, "variant"), (1, "baseline")):
@@ -79,10 +81,11 @@ def _untested(pairs: Pairs) -> Analysis | None:
         problem = f"{there_are(fewest)}{where}; a test takes {MIN_RUNS}."
         return Analysis(pairs, f"n = {fewest}{where}", problem)
     differences = [v - b for v, b in pairs]
-    if not any(x.any() for x in differences):
-        problem = f"All {count_pairs(sum(map(len, differences)))} are equal."
+    equal = [np.allclose(v, b, rtol=ROUNDING, atol=ROUNDING) for v, b in pairs]
+    if all(equal):
+        problem = f"All {counted(sum(map(len, differences)), 'pair')} are equal."
         return Analysis(pairs, "no difference seen", problem)
-    if not any(map(constant, differences)):
+    if not any(constant(x) and not same for x, same in zip(differences, equal, strict=True)):
         return None
     missing, problem = f"equal differences{where}", f"All differences are equal{where}."
     if len(pairs) > 1:
@@ -91,14 +94,9 @@ def _untested(pairs: Pairs) -> Analysis | None:
     return Analysis(pairs, missing, problem, p_above=above, p_below=below)
 
 
-def count_pairs(pairs: int) -> str:
-    """Return a number of pairs with its noun."""
-    return f"{pairs} pair{'s' * (pairs != 1)}"
-
-
 def there_are(pairs: int) -> str:
     """Return the beginning of a sentence about a number of pairs."""
-    return f"There {'is' if pairs == 1 else 'are'} {count_pairs(pairs)}"
+    return f"There {'is' if pairs == 1 else 'are'} {counted(pairs, 'pair')}"
 
 
 def in_an_env(pairs: Pairs) -> str:

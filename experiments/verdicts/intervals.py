@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...envs.atari.games import human_normalized
+from ...envs.formatting import format_number, with_error
 
 Array = NDArray[np.float64]
 Strata = Sequence[Array]
@@ -28,6 +29,8 @@ CONFIDENCE = 0.95
 RESAMPLES = 2000
 MIN_RUNS = 3
 """Runs of an env below which there is neither an interval nor an error."""
+ROUNDING = 1e-9
+"""Difference, as a share of numbers above 1, up to which two are equal but for rounding."""
 
 
 @dataclass(frozen=True)
@@ -135,7 +138,7 @@ def bootstrap(
     """
     with np.errstate(invalid="ignore"):
         estimate = float(statistic(*scores))
-    if missing := _too_few_or_not_finite([x for strata in scores for x in strata]):
+    if missing := _too_few_or_not_finite(scores):
         return Interval(estimate, missing=missing)
     rng = np.random.default_rng(seed)
     samples = [
@@ -151,27 +154,16 @@ def bootstrap(
 def constant(x: Array | Sequence[float]) -> bool:
     """Return whether all values are equal but for the rounding of floating-point numbers."""
     largest = float(np.abs(x).max())
-    return math.isfinite(largest) and float(np.ptp(x)) <= 1e-9 * max(1.0, largest)
+    return math.isfinite(largest) and float(np.ptp(x)) <= ROUNDING * max(1.0, largest)
 
 
-def _too_few_or_not_finite(strata: Strata) -> str:
+def _too_few_or_not_finite(scores: Sequence[Strata]) -> str:
     """Return why an interval cannot be estimated, or an empty string."""
-    if not all(np.isfinite(x).all() for x in strata):
+    every = [x for strata in scores for x in strata]
+    if not all(np.isfinite(x).all() for x in every):
         return "a score is not finite"
-    fewest = min(map(len, strata))
-    return f"n = {fewest}{_in_an_env(strata)}" if fewest < MIN_RUNS else ""
-
-
-def _in_an_env(strata: Strata) -> str:
-    return " in an env" if len(strata) > 1 else ""
-
-
-def format_number(x: float) -> str:
-    """Return a score with about three significant digits; an empty string for nan."""
-    if math.isnan(x):
-        return ""
-    digits = 0 if abs(x) >= 100 else 1 if abs(x) >= 10 else 2 if abs(x) >= 1 else 3
-    return f"{x:,.{digits}f}" if round(x, digits) else "0"
+    fewest, several = min(map(len, every)), len(scores[0]) > 1
+    return f"n = {fewest}{' in an env' * several}" if fewest < MIN_RUNS else ""
 
 
 def format_interval(x: Interval, unit: str = "human-normalized") -> str:
@@ -183,8 +175,11 @@ def format_interval(x: Interval, unit: str = "human-normalized") -> str:
 
 
 def format_count(number: float) -> str:
-    """Return a number of steps in millions or thousands."""
-    return f"{number / 1e6:g}M" if abs(number) >= 1e6 else f"{number / 1e3:g}k" if number else "0"
+    """Return a number of steps in millions, in thousands, or as it is below them."""
+    for unit, letter in ((1e6, "M"), (1e3, "k")):
+        if abs(number) >= unit:
+            return f"{number / unit:g}{letter}"
+    return f"{number:g}"
 
 
 def standard_error(scores: Sequence[float]) -> float | None:
@@ -199,8 +194,6 @@ def standard_error(scores: Sequence[float]) -> float | None:
 
 def format_mean(scores: Sequence[float], noun: str = "seed") -> str:
     """Return the mean, its standard error if there is one, and the number of scores."""
-    error = standard_error(scores)
-    text = format_number(float(np.mean(scores)))
-    text += "" if error is None else f" ± {format_number(error)}"
+    text = with_error(float(np.mean(scores)), standard_error(scores))
     equal = ", equal" if len(scores) > 1 and constant(scores) else ""
     return f"{text} ({len(scores)} {noun}{'s' * (len(scores) != 1)}{equal})"

@@ -81,9 +81,7 @@ def _least_effects(analyses: tuple[int, ...], level: float) -> Array:
     """
     means, errors = normal_paths(analyses, PATHS)
     levels = nominal_level(level, analyses)
-    bounds = [
-        -stdtrit(n - 1, x) if n >= MIN_RUNS else np.inf
-        for n, x in zip(analyses, levels, strict=True)
-    ]
-    distances: Array = np.minimum.accumulate(np.array(bounds) * errors - means, 1)
+    bounds = -stdtrit(np.maximum(np.array(analyses) - 1, 1), levels)
+    margins = np.where(np.array(analyses) < MIN_RUNS, np.inf, bounds * errors)
+    distances: Array = np.minimum.accumulate(margins - means, 1)
     return distances

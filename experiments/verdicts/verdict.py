@@ -13,13 +13,14 @@ from typing import Literal
 import numpy as np
 
 from ...envs.atari.games import human_normalized
-from .analysis import Analysis, analyze, count_pairs, in_an_env, there_are
+from ...envs.formatting import format_number
+from ..runs.terminal_text import counted
+from .analysis import Analysis, analyze, in_an_env, there_are
 from .intervals import (
     Array,
     Interval,
     Key,
     bootstrap,
-    format_number,
     mean,
     normalized,
     probability_of_improvement,
@@ -284,7 +285,7 @@ def _reason(here: Analysis, unit: str, rule: VerdictRule, effect: float, needed:
     share = f" ({effect / abs(here.baseline):.0%} of the baseline's mean)" if here.baseline else ""
     seen = f"about {needed:,} pairs" if needed else "too many pairs"
     text = (
-        f"{count_pairs(here.n)} tell a difference of {format_number(effect)} {unit}{share} with "
-        f"power {rule.power:.0%}; the difference seen takes {seen}."
+        f"{counted(here.n, 'pair')} tell a difference of {format_number(effect)} {unit}{share} "
+        f"with power {rule.power:.0%}; the difference seen takes {seen}."
     )
     return f"{text} No equivalence: {here.delta_problem}." if here.delta_problem else text

@@ -10,6 +10,7 @@ import pytest
 from fake_runs import FakeExecutor, finish
 
 from reverie.experiments.ablation import ablate as ablate_module
+from reverie.experiments.ablation import design
 from reverie.experiments.ablation.ablate_options import AblateOptions
 from reverie.experiments.ablation.design import describe_design
 from reverie.experiments.ablation.grid import make_grid
@@ -201,7 +202,8 @@ def test_failed_cells_are_named_beside_the_report_of_the_others(
     fail("deep-sea Surprise")
     status, output = ablate("--seeds 3")
     assert status == 1
-    assert "3 runs failed, of env:deep-sea bonus:surprise agent.network:mlp in deep-sea;" in output
+    text = " ".join(output.split())
+    assert "3 runs failed, of env:deep-sea bonus:surprise agent.network:mlp in deep-sea;" in text
     assert (tmp_path / "grid" / "report.md").exists()
     fail("none of them")
     status, output = ablate("--seeds 3")
@@ -294,6 +296,26 @@ def test_the_smallest_effect_has_the_power_that_is_promised() -> None:
         assert power == pytest.approx(0.8, abs=0.025)
 
 
+@pytest.mark.parametrize(("games", "comparisons"), [("pong", 2), ("pong,qbert", 6)])
+def test_a_design_has_as_many_comparisons_as_the_table(
+    games: str, comparisons: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    grid, counts = make_grid("dqn bonus:none,simhash,surprise".split(), games), list[int]()
+    chosen = options(tmp_path, until="seeds", seeds=3)
+    tasks = make_tasks(grid, chosen)
+    for task in tasks:
+        finish(task, score(task))
+
+    def described(scores: object, rule: object, comparisons: int) -> str:
+        counts.append(comparisons)
+        return ""
+
+    monkeypatch.setattr(design, "describe_design", described)
+    design.print_design(grid, tasks, chosen)
+    (comparison,) = compare(read_results([tmp_path])[0])
+    assert {*counts} == {comparisons} == {len(comparison.verdicts())}
+
+
 @pytest.mark.parametrize(
     ("scores", "delta", "text"),
     [
@@ -307,6 +329,8 @@ def test_the_smallest_effect_has_the_power_that_is_promised() -> None:
 def test_what_a_pilot_cannot_say_is_said(scores: list[float], delta: str, text: str) -> None:
     rule = VerdictRule(delta=Delta.parse(delta), analyses=(12,))
     assert text in describe_design(scores, rule, 1)
+    few = describe_design([1.0, 2.0, 3.0], VerdictRule(analyses=(2,)), 1)
+    assert few.endswith("Fewer than 3 seeds tell no difference of means.")
 
 
 def test_games_of_other_suites_are_cells_too() -> None:

@@ -316,11 +316,14 @@ def test_densities_are_compared_on_the_frames_that_both_have_scored() -> None:
     models: dict[str, Any] = {
         name: {"cells": {"bits/pixel": {"log_probs": x}}} for name, x in scores.items()
     }
+    models["slower"]["cells"]["bits/pixel"]["kind"] = "bound"
     gallery_report._add_bayes_factors(models)
     factors = {name: model["cells"][gallery_report.BEST] for name, model in models.items()}
     assert factors["slow"]["shown"] == "best"
     assert factors["fast"]["nats"] == -1.5
     assert factors["slower"]["nats"] == -4.0
+    assert factors["slower"]["shown"].startswith("≥ -4")
+    assert factors["fast"]["shown"].startswith("-2")
 
 
 def test_a_game_is_saved_when_it_is_finished(

@@ -19,6 +19,7 @@ import pytest
 from scipy import stats
 
 from reverie.agents.bonuses.density_bonus import PseudoCountConfig
+from reverie.agents.bonuses.simhash import SimHashConfig
 from reverie.envs.atari.games import human_normalized
 from reverie.envs.atari.protocol import PROTOCOLS
 from reverie.envs.errors import UsageError
@@ -147,10 +148,10 @@ def test_equal_differences_and_two_seeds_decide_nothing(tmp_path: Path) -> None:
 def test_the_rule_of_a_grid_is_that_of_its_report(tmp_path: Path) -> None:
     """Another score or delta than the one that was fixed is reported with a warning."""
     for seed in range(5):
-        make_run(tmp_path / f"a{seed}", 10 + seed, seed=seed)
-        make_run(tmp_path / f"b{seed}", 20 + seed + seed % 2, seed=seed, bonus=SIMHASH)
-    write_rule(tmp_path, VerdictRule.sequential(8, delta=Delta.parse("10%")))
-    for folders in ([tmp_path], [*tmp_path.glob("[ab]?")]):
+        make_run(tmp_path / f"grid/a{seed}", 10 + seed, seed=seed)
+        make_run(tmp_path / f"grid/b{seed}", 20 + seed + seed % 2, seed=seed, bonus=SIMHASH)
+    write_rule(tmp_path / "grid", VerdictRule.sequential(8, delta=Delta.parse("10%")))
+    for folders in ([tmp_path / "grid"], [*tmp_path.glob("grid/[ab]?")], [tmp_path]):
         page = write_report(folders, tmp_path / "report.html").with_suffix(".md").read_text()
         assert "delta 10% of the baseline's mean" in page
         assert "analyzed after 4, 6, 8 seeds" in page
@@ -276,6 +277,21 @@ def test_scores_of_other_checkpoints_are_reported_in_warnings(tmp_path: Path) ->
     )
 
 
+def test_runs_of_an_older_version_are_of_the_same_variant(tmp_path: Path) -> None:
+    """Settings gained since have their defaults; of unknown classes they make variants."""
+    for name, bonus in (("none", NONE), ("hash", {"class": "SimHashConfig"})):
+        for seed in range(4):
+            old = bonus if seed < 2 else asdict(SimHashConfig()) | bonus if name == "hash" else NONE
+            make_run(tmp_path / f"{name}-{seed}", 5 + seed, seed=seed, bonus=old)
+    (comparison,) = compare(read_results([tmp_path])[0])
+    assert comparison.labels == ["bonus none", "bonus simhash"]
+    assert [len(variant.results) for variant in comparison.variants] == [4, 4]
+    make_run(tmp_path / "own", 5, bonus={"class": "mine:Bonus"})
+    make_run(tmp_path / "own-new", 6, bonus={"class": "mine:Bonus", "scale": 1.0})
+    (comparison,) = compare(read_results([tmp_path])[0])
+    assert len({*comparison.labels}) == len(comparison.labels) == 4
+
+
 def test_the_baseline_has_the_fewest_settings_or_is_named(runs: Path) -> None:
     results, _ = read_results([runs])
     (comparison,) = compare(results, "hash-pong-0")
@@ -393,6 +409,8 @@ def test_learning_curves_and_training_scores(tmp_path: Path) -> None:
     assert steps[0] == 1
     assert result.score("training-end") == pytest.approx(means[-1]) == pytest.approx(0.99)
     assert (result.score("evaluation"), result.score("training-mean")) == (5, 1)
+    equal = np.stack([np.arange(150.0), np.r_[np.full(50, 0.1), np.full(100, 0.3)]])
+    assert replace(result, episodes=equal).score("training-end") == np.float64(0.3)
     grid = curves_at([result], np.array([0.0, 1.0, 2.5, 300.0]))
     np.testing.assert_allclose(grid, [[np.nan, 1, 1.5, 0.99]])
     result = replace(result, episodes=result.episodes[:, :0])
@@ -499,6 +517,19 @@ def test_text_of_runs_is_escaped_and_the_page_is_self_contained(tmp_path: Path) 
     for link in re.findall(r"\]\(report_files/([^)]*)\)", markdown):
         assert (files / link).stat().st_size > 0
     assert {x.suffix for x in files.iterdir()} == {".svg", ".png", ".mp4", ".csv", ".json"}
+
+
+def test_scores_of_cut_off_episodes_are_marked(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        make_run(tmp_path / name, 5, seed=int(name == "b"))
+    assert "2 whole episodes" in write_report([tmp_path], tmp_path / "r.html").read_text()
+    path = tmp_path / "a" / "scores.json"
+    scores = replace(read_scores(path), truncated=(True, False), max_steps=7)
+    path.write_text(json.dumps(scores.to_json()))
+    text = write_report([tmp_path], tmp_path / "r.html").read_text()
+    assert "<td>5.00!, 5.00</td>" in text
+    assert "2 episodes that" in text
+    assert "(!: some were cut off after --max-steps)" in text
 
 
 def test_raw_scores_are_every_episode(tmp_path: Path) -> None:

@@ -51,7 +51,7 @@ def test_runs_are_filtered_by_settings_and_sorted_by_score(
     assert cli.main(["runs", root]) == 0
     text = capsys.readouterr().out
     assert all(len(line) <= 80 for line in text.splitlines())
-    assert "9.0" in text
+    assert "9.00" in text
     assert "4 runs, " in text
     assert cli.main(["runs", root, "--where", "n_step"]) == 2
     assert cli.main(["runs", str(tmp_path / "absent")]) == 2
@@ -87,9 +87,9 @@ def test_compared_runs_show_only_what_differs(tmp_path: Path) -> None:
         (folder / "episodes.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     settings, evaluation, curve = compare_runs((dqn, longer))
     assert settings == [("setting", "dqn", "dqn-n_step=7"), ("agent.n_step", "1", "7")]
-    assert evaluation[1] == ("mean score", "3.0, 30 episodes", "9.0, 30 episodes")
-    assert curve[-1] == ("step 20", "0.5", "2.5")
-    assert curve[1] == ("step 10", "0.0", "0.0")
+    assert evaluation[1] == ("mean score", "3.00, 30 episodes", "9.00, 30 episodes")
+    assert curve[-1] == ("step 20", "0.500", "2.50")
+    assert curve[1] == ("step 10", "0", "0")
     settings = compare_runs((dqn, ppo))[0]
     assert ("agent", "dqn", "ppo") in settings
     assert not any(name.startswith("agent.") for name, *_ in settings)
@@ -106,11 +106,11 @@ def test_a_truncated_evaluation_is_marked(
     path.write_text(json.dumps(scores.to_json()))
     assert cli.main(["runs", str(tmp_path)]) == 0
     text = capsys.readouterr().out
-    assert "3.0!" in text
-    assert "9.0!" not in text
+    assert "3.00!" in text
+    assert "9.00!" not in text
     assert "! truncated: " in text
     shown = compare_runs((dqn, longer))[1][1][1]
-    assert shown == "3.0, 30 episodes, 30 of them truncated after --max-steps 1"
+    assert shown == "3.00, 30 episodes, 30 of them truncated after --max-steps 1"
 
 
 def test_compare_takes_two_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -119,3 +119,17 @@ def test_compare_takes_two_runs(tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert "n_step" in capsys.readouterr().out
     assert cli.main(["compare", str(dqn)]) == 2
     assert cli.main(["compare", str(dqn), str(tmp_path)]) == 2
+
+
+def test_a_setting_gained_since_is_no_difference_and_small_scores_keep_their_digits(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    dqn, _, _ = make_runs(tmp_path)
+    other = tmp_path / "other"
+    finish(Task(replace(PRESETS["dqn"], agent=DQNConfig(), total_timesteps=100), other), -0.0025)
+    config = json.loads((other / "config.json").read_text())
+    del config["agent"]["n_step"]
+    (other / "config.json").write_text(json.dumps(config))
+    evaluation, *_ = compare_runs((dqn, other))
+    assert evaluation[1] == ("mean score", "3.00, 30 episodes", "-0.0025, 30 episodes")
+    assert set(listed(capsys, str(tmp_path), "--where", "n_step=1")) >= {"dqn", "other"}

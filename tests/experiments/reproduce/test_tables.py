@@ -19,6 +19,7 @@ from reverie.experiments.reproduce.markdown import Footnotes, markdown_table
 from reverie.experiments.reproduce.reruns import RERUNS
 from reverie.experiments.reproduce.tables import gallery_table, races_table, verify
 from reverie.experiments.runs.scores import Scores
+from reverie.experiments.verdicts.verdict_rule import VerdictRule
 
 
 def test_a_table_that_differs_from_the_results_is_reported_and_rewritten(
@@ -136,6 +137,18 @@ def test_other_protocols_are_compared_by_agent(
     assert lines[2].startswith(
         "| grid | all | own | other | 26.0 | 28.0 | +2.00 (0.701 to 3.30) | 4 |"
     )
+
+
+def test_a_grid_whose_runs_ended_no_episode_is_committed_as_undecided() -> None:
+    runs = [
+        {"env_name": "env", "variant": variant, "seed": seed, "scores": [1.0],
+         "training": {"training-end": None if variant == "b" else 2.0}}
+        for variant in "ab" for seed in range(3)
+    ]  # fmt: skip
+    rule = VerdictRule("training-end").to_json()
+    data = {"variants": ["a", "b"], "games": {}, "rule": rule, "runs": runs}
+    (verdict,) = grid_tables.grid_verdicts(json.loads(json.dumps(data)))
+    assert verdict.reason == "A score of the variant is nan."
 
 
 def score_rows() -> dict[str, list[str]]:

@@ -20,7 +20,7 @@ def with_scores(*scores: float) -> Scores:
 
 def test_an_error_has_three_episodes_that_differ() -> None:
     assert PONG.standard_error == pytest.approx((7 / 9) ** 0.5)
-    assert "mean 2.3 ± 0.9" in str(PONG)
+    assert "mean 2.33 ± 0.882" in str(PONG)
     assert "(± standard error over episodes)" in str(PONG)
     for scores in (with_scores(3.0), with_scores(3.0, 4.0), with_scores(*[3.0] * 9)):
         assert scores.standard_error is None

@@ -21,6 +21,7 @@ from reverie.envs.atari.atari import AtariConfig
 from reverie.envs.atari.protocol import PROTOCOLS
 from reverie.envs.catch import CatchConfig
 from reverie.envs.errors import UsageError
+from reverie.envs.formatting import format_number
 from reverie.experiments.cli import main as cli
 from reverie.experiments.datasets.collect import collect
 from reverie.experiments.evaluation.trained_agent import load_trained
@@ -241,7 +242,7 @@ def test_a_folder_for_hugging_face_has_a_card_and_is_imported() -> None:
     (result,) = front["model-index"][0]["results"]
     mean = read_json(Path("run/scores.json"))["mean"]
     assert float(result["metrics"][0]["value"].partition(" ")[0]) == pytest.approx(mean, abs=0.01)
-    assert f"| mean score | {mean:,.1f}" in card
+    assert f"| mean score | {format_number(mean)}" in card
     assert read_json(Path("hf/config.json"))["env_name"] == "catch"
     import_run(Path("hf"), Path("imported"))
     assert equal(*(shared_state(load(x, device="cpu")[1]) for x in ("run", "imported")))

@@ -5,14 +5,15 @@ import pytest
 from scipy import stats
 
 from reverie.envs.atari.games import human_normalized
+from reverie.envs.formatting import format_number
 from reverie.experiments.verdicts.intervals import (
     AGGREGATES,
     Interval,
     bootstrap,
     by_env,
+    format_count,
     format_interval,
     format_mean,
-    format_number,
     interquartile_mean,
     mean,
     median,
@@ -97,6 +98,8 @@ def test_a_bootstrap_resamples_within_games_and_is_seeded() -> None:
     scores = [random_scores(5, 1)[:, 0], random_scores(3, 1, seed=2)[:, 0]]
     assert bootstrap(mean, scores, seed=3) == bootstrap(mean, scores, seed=3)
     assert bootstrap(mean, scores, seed=3) != bootstrap(mean, scores, seed=4)
+    two = [np.arange(2.0)]
+    assert bootstrap(probability_of_improvement, two, two).missing == "n = 2"
     better = bootstrap(probability_of_improvement, [scores[0] + 10], [scores[0]])
     assert (better.estimate, better.missing) == (1, "no variance")
 
@@ -128,11 +131,16 @@ def test_a_performance_profile_is_the_share_of_runs_above_a_score() -> None:
 
 
 def test_scores_are_formatted_with_three_digits() -> None:
-    numbers = (1234.5, 99.96, 9.994, 0.1234, 0.0, -3.14159, float("nan"))
-    formatted = ["1,234", "100.0", "9.99", "0.123", "0", "-3.14", ""]
+    numbers = (1234.5, 99.96, 9.994, 0.1234, 0.0, -3.14159, float("nan"), -0.0025, 4e-17)
+    formatted = ["1,234", "100.0", "9.99", "0.123", "0", "-3.14", "", "-0.0025", "0"]
     assert [format_number(x) for x in numbers] == formatted
     assert format_interval(Interval(2.0, 1.0, 3.0), "points") == "+2.00 (1.00 to 3.00)"
     assert format_interval(Interval(0.5, missing="n = 1")) == "0.500 (no interval: n = 1)"
+
+
+def test_steps_are_formatted_by_their_size() -> None:
+    steps = (0, 300, 3_000, 500_224, 2_500_000)
+    assert [format_count(x) for x in steps] == ["0", "300", "3k", "500.224k", "2.5M"]
 
 
 def test_a_mean_has_the_number_of_its_scores_and_an_error_from_three_on() -> None:

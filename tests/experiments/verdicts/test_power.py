@@ -45,6 +45,8 @@ def test_the_seeds_that_an_effect_takes_are_an_analysis_if_one_is_enough() -> No
 
 
 def test_too_few_pairs_tell_no_effect() -> None:
+    assert smallest_effect((1, 2, 4), 2, 0.025, 0.8) == np.inf
+    assert np.isfinite(smallest_effect((1, 2, 4), 3, 0.025, 0.8))
     assert smallest_effect((2,), 1, 0.025, 0.8) == np.inf
     assert smallest_effect(ANALYSES, 0, 0.025, 0.8) == np.inf
     assert signs_needed((12,), 0.025) == 6

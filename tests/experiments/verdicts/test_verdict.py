@@ -140,6 +140,13 @@ def test_equal_pairs_are_no_evidence_of_a_difference() -> None:
     assert verdict.difference == Interval(0.0, missing="no difference seen")
 
 
+def test_rounding_is_no_difference() -> None:
+    # 0.1 + 0.2 for every seed, by two sums that differ in the last digit
+    verdict = one(np.full(12, 0.1 + 0.2), np.full(12, 0.3))
+    assert (verdict.label, verdict.p) == ("cannot tell", 1)
+    assert verdict.reason == "All 12 pairs are equal."
+
+
 @pytest.mark.parametrize("sign", [1, -1])
 def test_equal_differences_are_told_by_their_signs_alone(sign: int) -> None:
     verdict = one(np.full(12, 0.99 * sign), np.zeros(12))
@@ -215,6 +222,19 @@ def test_all_envs_together_take_games_with_human_scores() -> None:
     del v["pong", 3]
     unequal = decide({"b": b, "v": v}, VerdictRule(), games)
     assert [x.pairs for x in unequal] == [11, 11, 12]
+
+
+def test_an_env_with_equal_pairs_leaves_a_verdict_about_all_envs() -> None:
+    """Neither agent scores in Venture: the t statistic is that of the other game alone."""
+    games = {"pong": "pong", "venture": "venture"}
+    b, v = runs(noise(0), "pong"), runs(9 + noise(2), "pong")
+    nothing = runs(np.zeros(12), "venture")
+    together, pong, venture = decide({"b": b | nothing, "v": v | nothing}, VerdictRule(), games)
+    assert (together.label, pong.label, venture.label) == ("helps", "helps", "cannot tell")
+    assert together.p == pytest.approx(pong.p)
+    assert together.difference.estimate == pytest.approx(pong.difference.estimate / 35.3 / 2)
+    shifted = runs(np.full(12, 100.0), "venture")
+    assert decide({"b": b | nothing, "v": v | shifted}, VerdictRule(), games)[0].label != "helps"
 
 
 def test_a_table_without_rows_is_empty() -> None:
