@@ -49,6 +49,14 @@ def check_part(config: Any) -> None:
             f"{config} is no config of a role; give an instance of a subclass of "
             f"{', '.join(base.__name__ for base in LAWS)}."
         )
-    broken = dict.fromkeys(sentence for sentence, kept in laws(config) if not kept)
+    broken: dict[str, None] = {}  # each law once, in order
+    try:
+        for sentence, kept in laws(config):
+            if not kept:
+                broken[sentence] = None
+    except Exception as error:
+        if not broken:
+            raise
+        broken[f"It raises {error!r}."] = None  # as a consequence
     if broken:
         raise AssertionError("\n- ".join([f"{config} breaks laws of its role:", *broken]))
