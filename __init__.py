@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from .experiments.config.registry import register as register
     from .experiments.evaluation.evaluate import evaluate as evaluate
     from .experiments.evaluation.trained_agent import load as load
+    from .experiments.laws.check_part import check_part as check_part
     from .experiments.sessions.callbacks import Callback as Callback
     from .experiments.sessions.options import TrainOptions as TrainOptions
     from .experiments.sharing.pretrained import pretrained as pretrained
@@ -32,6 +33,7 @@ _MODULES = {
     "Experiment": "experiments.config.experiment",
     "PRESETS": "experiments.config.presets",
     "TrainOptions": "experiments.sessions.options",
+    "check_part": "experiments.laws.check_part",
     "evaluate": "experiments.evaluation.evaluate",
     "load": "experiments.evaluation.trained_agent",
     "pretrained": "experiments.sharing.pretrained",

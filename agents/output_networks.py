@@ -99,8 +99,9 @@ class PolicyNetwork(nn.Module):
             value = self._value(x, carry, first_t)
             decision_t = None if decision is None else decision[:, t]
             inputs = x if privileged is None else privileged[:, t].to(x.dtype)
-            logits, carry, plan = self.planner.advance(inputs, carry, first_t, decision_t)
+            logits, planned, plan = self.planner.advance(inputs, carry, first_t, decision_t)
             outputs.append((logits, value, plan))
+            carry = carry | planned
             if "rng" in carry:
                 carry = carry | {"rng": prng.next_rng(carry["rng"])}
             if "action" in carry and action is not None and t < action.shape[1]:

@@ -126,8 +126,8 @@ class Generators(dict[SupportsIndex, np.random.Generator]):
 class SmallEnv(ImageEnv):
     """Vector environment in numpy, one random generator per copy.
 
-    Subclasses implement ``reset_envs``, ``observe``, ``true_state`` and ``step``, and name the
-    arrays of their state in ``STATE``.
+    Subclasses implement ``reset_envs``, ``observe`` and ``step``, name the arrays of their state in
+    ``STATE``, and implement ``true_state`` if they name bytes of it.
     """
 
     STATE: ClassVar[tuple[str, ...]] = ()
@@ -148,8 +148,8 @@ class SmallEnv(ImageEnv):
         self.generators[i] = np.random.default_rng(seed)
 
     def true_state(self) -> Array:
-        """Return the bytes named in ``privileged_names``, [N, P]."""
-        raise NotImplementedError
+        """Return the bytes named in ``privileged_names``, [N, P]; none by default."""
+        return np.zeros((self.num_envs, 0), np.uint8)
 
     def info(self) -> dict[str, Any]:
         return {"privileged": self.true_state().astype(np.uint8, copy=False)}

@@ -1,5 +1,8 @@
 """Exceptions that are shown to the user as one sentence, without a traceback."""
 
+import sys
+from pathlib import Path
+
 
 class UsageError(ValueError):
     """Invalid input; the message names the culprit, its value, what is allowed, and the remedy."""
@@ -35,3 +38,15 @@ class EmulatorTimeout(RunError):
 
 class LostRank(RunError):
     """Another process of a run in several has ended, so that this one cannot go on."""
+
+
+def own_place(error: BaseException) -> str:
+    """Return the file and line of the user's own code at which an exception was raised.
+
+    It is in parentheses after a space; empty for an exception without such code.
+    """
+    from traceback import extract_tb
+
+    others = "<", str(Path(__file__).parents[1]), sys.prefix, sys.base_prefix
+    own = [x for x in extract_tb(error.__traceback__) if not x.filename.startswith(others)]
+    return f" ({Path(own[-1].filename).name}, line {own[-1].lineno})" if own else ""

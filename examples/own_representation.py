@@ -8,7 +8,6 @@ On the command line, in the folder of this file or with that folder in PYTHONPAT
 """
 
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -19,9 +18,10 @@ from reverie.envs.catch import CatchConfig
 from reverie.envs.interface import Metrics, Segment
 from reverie.world_models.interface import RepresentationConfig
 from reverie.world_models.precision import FLOAT32, Precision
+from reverie.world_models.state import HasState
 
 
-class RowSums:
+class RowSums(HasState):
     """Encodes an observation as the brightness of each row and each column."""
 
     segment_length = 0  # it learns nothing
@@ -35,12 +35,6 @@ class RowSums:
     def encode(self, obs: Tensor) -> Tensor:
         x = obs.float() / 255
         return torch.cat([x.sum(3).flatten(1), x.sum(2).flatten(1)], 1)
-
-    def state_dict(self) -> dict[str, Any]:
-        return {}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        pass
 
 
 @register("rows")

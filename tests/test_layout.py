@@ -24,7 +24,12 @@ ORDER = (
         "experiments.reporting",
         "experiments.sessions",
     ),
-    ("experiments.integrity", "experiments.interchange", "experiments.training"),
+    (
+        "experiments.integrity",
+        "experiments.interchange",
+        "experiments.laws",
+        "experiments.training",
+    ),
     ("experiments.inspectors", "experiments.sharing"),
     (
         "experiments.ablation",

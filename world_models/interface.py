@@ -226,7 +226,8 @@ class Planner(Stateful, Protocol):
     ) -> tuple[Float[Tensor, "B A"], Carry, PlannerOutput]:
         """Return the logits of the present action, the next carry and the planner's output.
 
-        With ``decision`` that of an earlier output is repeated, whatever its probability is now.
+        What the next carry lacks stays as it is. With ``decision`` that of an earlier output is
+        repeated, whatever its probability is now.
         """
 
 

@@ -7,7 +7,10 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
+from ..envs.errors import UsageError
 from ..envs.interface import Stateful
+
+PLAIN = bool, int, float, str, bytes, type(None)
 
 
 class HasState:
@@ -62,6 +65,24 @@ class HasState:
                 setattr(self, name, _restored(value, state[name]))
             else:
                 setattr(self, name, deepcopy(state[name]))
+
+
+def check_storable(part: Any, name: str) -> None:
+    """Check that a checkpoint can give back the state of a part, or this state.
+
+    Raises UsageError, which names the value, for one that is neither a tensor nor plain.
+    """
+    state = part.state_dict() if isinstance(part, Stateful) else part
+    if isinstance(state, dict | list | tuple):
+        for key, value in state.items() if isinstance(state, dict) else enumerate(state):
+            check_storable(value, f"{name}.{key}")
+    elif not isinstance(state, Tensor) and type(state) not in PLAIN:
+        kind = type(state)
+        raise UsageError(
+            f"The {name} is a {kind.__module__}.{kind.__qualname__}, which no checkpoint gives "
+            "back. Let a part of yours subclass HasState, and name in STATE what it has learned; "
+            "make an array of numpy a tensor, and another value a number or a text of Python."
+        )
 
 
 def without_buffers(part: Any, state: Any) -> Any:

@@ -22,7 +22,7 @@ from tyro.constructors import (
     StructTypeInfo,
 )
 
-from ...envs.errors import UsageError
+from ...envs.errors import UsageError, own_place
 from ..runs.terminal_text import paragraph
 from .field_texts import class_text, field_texts
 from .registry import TABLES, part_class, resolve
@@ -185,7 +185,7 @@ def import_modules(names: Sequence[str]) -> None:
         try:
             module = importlib.import_module(name)
         except (Exception, SystemExit) as error:  # the user's code may raise anything
-            cause, remedy = f"{type(error).__name__}: {error}", ""
+            cause, remedy = f"{type(error).__name__}: {error}{own_place(error)}", ""
             if isinstance(error, ModuleNotFoundError) and f"{name}.".startswith(f"{error.name}."):
                 remedy = (
                     "; --import takes the name of a module in the working folder, in a folder of "

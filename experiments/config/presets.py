@@ -232,6 +232,11 @@ def take_preset(argv: list[str]) -> tuple[str, list[str]]:
     """Return the preset that the arguments begin with, and the others; raises UsageError."""
     if not argv or argv[0].startswith("-"):
         raise UsageError(f"Name a preset first: {', '.join(PRESETS)}. For example: {EXAMPLE}")
+    if ":" in argv[0]:
+        raise UsageError(
+            f"{argv[0]} chooses a part of a preset; name the preset before it, whose env and other "
+            f"settings stay: dqn {argv[0]}."
+        )
     if argv[0] not in PRESETS:
         hint = did_you_mean(argv[0], PRESETS) or f" The presets are {', '.join(PRESETS)}."
         raise UsageError(f"There is no preset '{argv[0]}'.{hint}")

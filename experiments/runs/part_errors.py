@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from ...envs.errors import RunError, UsageError
+from ...envs.errors import RunError, UsageError, own_place
 
 
 @contextmanager
@@ -13,9 +13,8 @@ def building(part: str) -> Iterator[None]:
     try:
         yield
     except (MemoryError, OverflowError, RuntimeError) as error:
-        raise UsageError(
-            f"The {part} cannot be built with these settings: {_first_line(error)}."
-        ) from error
+        cause = _first_line(error) + own_place(error)
+        raise UsageError(f"The {part} cannot be built with these settings: {cause}.") from error
 
 
 @contextmanager

@@ -102,7 +102,10 @@ def parse_arguments(
         games = beginning.games
     own_roles = dict(roles(options))
     own = [token for token in tokens if token.partition(":")[0] in own_roles]
-    chosen = choose_all(beginning.experiment, [token for token in tokens if token not in own])
+    experiment = beginning.experiment
+    if init_from := take_flag(flags, "--init-from")[1]:  # an agent may need it for a chosen part
+        experiment = replace(experiment, init_from=Path(init_from))
+    chosen = choose_all(experiment, [token for token in tokens if token not in own])
     options = choose_all(options, own)
     if {"-h", "--help"} & {*flags}:
         print(introduction(start.name, chosen, command, options))

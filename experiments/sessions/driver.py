@@ -15,8 +15,8 @@ from torch import Tensor
 
 from ...envs.errors import EnvError, LostRank, NumericalError, UsageError
 from ...envs.formatting import format_number
-from ...envs.interface import Metrics, Transition
-from ...world_models.state import map_envs
+from ...envs.interface import Metrics, Stateful, Transition
+from ...world_models.state import check_storable, map_envs
 from ..config.experiment import Job
 from ..config.roles import part_at, part_name, roles
 from ..config.serialization import encode_job, open_run
@@ -76,6 +76,11 @@ class Process:
         self.checkpoint: dict[str, Any] | None = None  # to continue from, until the run begins
         self.lock: FolderLock | None = None  # of the run folder, in the first rank
         self.generators: dict[str, Any] | None = None  # if other runs share the process-wide ones
+
+    @property
+    def parts(self) -> dict[str, Stateful]:
+        """What learns, by its name in a checkpoint."""
+        raise NotImplementedError
 
     @property
     def can_stop(self) -> bool:
@@ -140,6 +145,8 @@ class Process:
         verb = f"continues at {self.job.unit} {self.step:,}" if self.step else "starts"
         if state is None:
             self.start()  # which may refuse what it starts from
+        for name, part in (*self.parts.items(), *((x.name, x) for x in self.callbacks)):
+            check_storable(part, name)
         self.tell(f"{run.folder} {verb}: {self.title}")
         if state is not None:
             with loading(run.folder):
@@ -251,6 +258,7 @@ class Process:
             "callbacks": {name: state for name, state in states.items() if state},
             "random_state": self.generators or random_state.capture(),
         }
+        check_storable(state, "state")
         self.run.checkpoints.save(self.step, state, self.run.mark_files(self.step))
 
 

@@ -248,6 +248,10 @@ class ModelTraining(Process):
         self._follow_curriculum()
 
     @property
+    def parts(self) -> dict[str, Stateful]:
+        return {"model": self.model}
+
+    @property
     def obs_shape(self) -> tuple[int, int, int]:
         """The shape (K, H, W) of the observations that the model learns from."""
         return self.recording.obs_shape(self.job.stack)

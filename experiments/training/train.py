@@ -10,13 +10,14 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ...agents.bonuses.bonus import NoBonus
+from ...agents.bonuses.bonus import NoBonus, check_finite
 from ...agents.loop import interact
 from ...envs.errors import UsageError
 from ...envs.formatting import format_number
 from ...envs.interface import (
     Carry,
     Metrics,
+    Stateful,
     TimeStep,
     Transition,
     timestep_from_state,
@@ -176,6 +177,10 @@ class AgentTraining(Process):
         return (self.step - self.initial_steps) // self.job.num_envs
 
     @property
+    def parts(self) -> dict[str, Stateful]:
+        return {"agent": self.agent, "bonus": self.bonus}
+
+    @property
     def can_stop(self) -> bool:
         return self.timestep % self.sync_every == 0
 
@@ -214,7 +219,7 @@ class AgentTraining(Process):
             sync_every=self.sync_every,
             timestep=self.timestep,
         ):
-            bonus = self._bonus(t)
+            bonus = self.bonus_of(t)
             t = t.with_bonus(self.own_envs(bonus))
             metrics = {**self.bonus_metrics(bonus), **self.agent.learn(t)}
             self.count(t)
@@ -226,11 +231,12 @@ class AgentTraining(Process):
         self.frames = self.step * self.job.env.frame_skip
         self.now = t.next_step, t.next_carry
 
-    def _bonus(self, t: Transition) -> Float[Tensor, " N"]:
+    def bonus_of(self, t: Transition) -> Float[Tensor, " N"]:
         """Return the bonus of all ranks' envs, and let it learn from the transitions of all."""
         if isinstance(self.bonus, NoBonus):
             return t.bonus.new_zeros(self.job.num_envs)
-        return self.bonus(gather_transition(t, self.runtime.ranks))
+        bonus = self.bonus(gather_transition(t, self.runtime.ranks))
+        return check_finite(bonus, f"bonus {type(self.bonus).__name__}")
 
     def bonus_metrics(self, bonus: Float[Tensor, " N"]) -> Metrics:
         """Return the mean bonus of a timestep; nothing without a bonus."""
@@ -259,8 +265,7 @@ class AgentTraining(Process):
         envs = ranks.collect(self.env_state())
         return {
             "initial_steps": self.initial_steps,
-            "agent": self.agent.state_dict(),
-            "bonus": self.bonus.state_dict(),
+            **{name: part.state_dict() for name, part in self.parts.items()},
             "envs": join_states(envs) if ranks.first else {},
             "next_step": {name: ranks.gather(x) for name, x in timestep_state(step).items()},
             "next_carry": {name: ranks.gather(x) for name, x in carry.items()},

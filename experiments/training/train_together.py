@@ -189,9 +189,8 @@ class SeedGroup:
         split = _Splitter(count)
         for t in interact(self.envs, self.agent, start=self.start, timestep=first.timestep):
             own = split(t)
-            bonus = torch.cat(
-                [x.bonus(own_t) for x, own_t in zip(self.processes, own, strict=True)]
-            )
+            pairs = zip(self.processes, own, strict=True)
+            bonus = torch.cat([process.bonus_of(own_t) for process, own_t in pairs])
             metrics = self.agent.learn(t.with_bonus(bonus))
             rows = zip(self.processes, own, bonus.chunk(count), metrics, strict=True)
             for process, own_t, own_bonus, own_metrics in rows:
