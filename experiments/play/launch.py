@@ -19,6 +19,7 @@ from ..config.arguments import parse_flags, take_imports
 from ..evaluation.video import VideoWriter
 from ..runs.outputs import check_writable
 from ..runs.runtime import interrupts, pick_threads, raising_interrupted
+from ..runs.terminal_text import paragraph
 from .lockstep import Lockstep, check_comparable
 from .moment_file import SUFFIX, read_moment_file
 from .playback import Playback
@@ -165,7 +166,7 @@ def serve(played: Lockstep | Playback, options: PlayOptions) -> None:
     print(f"Playing {' and '.join(filter(None, (options.run, options.other)))} on {address}")
     print(f"From another machine: ssh -L {port}:127.0.0.1:{port} HOST, then the same address")
     if isinstance(played, Lockstep) and (reason := played.first.setup.no_dream_reason):
-        print(f"Watch mode only. {reason}")
+        print(paragraph(f"Watch mode only. {reason}"))
     print("Close the page to stop.", flush=True)
     with raising_interrupted(), _browser(address) if options.open else nullcontext():
         server.run([bound_socket])
