@@ -102,15 +102,19 @@ async function render(data) {
   const message = JSON.parse(new TextDecoder().decode(data));
   state = message.players[0].state;
   document.body.classList.toggle("dream", message.players.some((x) => x.state.dreamed));
+  let images = [];
+  unshown = "";
   try {
-    // What is compared is shown in one frame, so that both are at the same timestep.
-    const images = await Promise.all(message.players.map(({ view }) => decodeImages(view)));
-    message.players.forEach((shown, i) => players[i].show(shown));
-    for (const { bitmap } of images.flat()) bitmap.close();
-    unshown = "";
+    images = await Promise.all(message.players.map((x) => decodeImages(x.view)));
   } catch (error) { // a picture in a stranger's file may be damaged
     unshown = `timestep ${state.timestep} cannot be shown: ${error.message}`;
   }
+  // What is compared is drawn at once, so that both are at the same timestep.
+  message.players.forEach((shown, i) => {
+    if (!unshown) players[i].showView(shown.view);
+    players[i].showState(shown.state);
+  });
+  for (const { bitmap } of images.flat()) bitmap.close();
   showState();
   window.reverie.frames += 1;
   window.reverie.states = message.players.map((x) => x.state);

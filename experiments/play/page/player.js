@@ -32,8 +32,8 @@ export class Player {
     this.observer.observe(this.view);
   }
 
-  /** Show the player's state and view, whose images are decoded. */
-  show({ state, view }) {
+  /** Show a view, whose images are decoded. */
+  showView(view) {
     const { stage, inspection } = this;
     const untrained = inspection.querySelector(".untrained");
     stage.classList.toggle("is-untrained", view.untrained.length > 0);
@@ -42,12 +42,11 @@ export class Player {
     showPictures(this.view, view.pictures, this.name);
     showPanels(this.panels, view.panels, (name, value) => this.send("set_slider", { name, value }));
     inspection.querySelector(".empty").hidden = view.panels.length > 0;
-    this.timeline.update(state);
-    this.showState(state);
     this.sendStroke();
   }
 
   showState(state) {
+    this.timeline.update(state);
     const values = {
       score: format(state.score), length: state.length, episode: state.episode + 1,
       horizon: state.horizon, action: state.lastAction || "none", meanReturn: format(state.meanReturn),
