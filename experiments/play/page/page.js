@@ -149,12 +149,13 @@ function showState() {
   const recording = state.recordedFrames !== null;
   setText(get("record"), recording ? `Stop (${state.recordedFrames})` : "Record");
   get("record").classList.toggle("recording", recording);
-  const notes = [running ? `${frameTimes.length} frames/s` : "paused"];
+  setText(get("rate"), running ? `${frameTimes.length} frames/s` : "paused"); // not announced
+  const notes = [];
   if (unshown) notes.push(unshown);
   if (fileResult) notes.push(fileResult);
   if (state.recordingResult) notes.push(`recording: ${state.recordingResult}`);
   if (state.ignoredMessages) notes.push(`${state.ignoredMessages} messages ignored`);
-  setText(get("status"), notes.join("  ·  "));
+  setText(get("status"), notes.map((note) => `· ${note}`).join(" "));
   showHint();
 }
 
