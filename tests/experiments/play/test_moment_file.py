@@ -329,9 +329,8 @@ def test_a_damaged_picture_stops_neither_the_moment_nor_the_game(
         timeline = page.page.locator(".timeline").first
         timeline.focus()
         scrolled = page.page.evaluate("scrollY")
-        page.page.keyboard.press("Home")
-        for timestep in (1, 2, 3):
-            page.page.keyboard.press("ArrowRight")
+        for key, timestep in (("Home", 0), *(("ArrowRight", x) for x in (1, 2, 3))):
+            page.page.keyboard.press(key)
             page.wait_for(lambda state, t=timestep: state["timestep"] == t)  # type: ignore[misc]
         page.page.get_by_text("timestep 3 cannot be shown").wait_for()
         page.page.keyboard.press("ArrowRight")
