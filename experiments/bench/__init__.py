@@ -1,11 +1,14 @@
 """Benchmark of this machine: rates and their ratios, printed and stored as JSON."""
 
+import os
+import sys
 from collections.abc import Mapping
 
 from ...envs.errors import UsageError
 from ..reporting.committed import require_checkout
 from ..runs.outputs import check_writable
 from ..runs.runtime import pick_device, pick_threads
+from ..runs.terminal_text import paragraph
 from . import parts, races, rank_scaling, seed_scaling, small_envs
 from .budget import due, measure, print_plan
 from .measurement import Measure, Measurement
@@ -13,6 +16,8 @@ from .peers import check_peers
 from .session import BenchOptions, BenchSession, Row, results_file
 from .sweep import sweep
 
+MAX_LOAD = 0.25
+"""Processes per core, on average over the last minute, that are measured without a warning."""
 GROUPS: dict[str, Measure] = {
     "commands": parts.commands,
     "rollouts": races.rollouts,
@@ -31,6 +36,15 @@ GROUPS: dict[str, Measure] = {
     "predictors": parts.predictors,
     "planners": races.planners,
 }
+
+
+def warn_of_load() -> None:
+    """Print a warning if other processes used this machine in the last minute."""
+    load, cores = os.getloadavg()[0], os.cpu_count() or 1
+    if load > MAX_LOAD * cores:
+        text = f"Warning: in the last minute the load of this machine was {load:.1f} on {cores} "
+        text += "cores. What else runs lowers the rates, but not the ratios of a comparison."
+        print(paragraph(text), file=sys.stderr)
 
 
 def bench(options: BenchOptions, groups: Mapping[str, Measure] = GROUPS) -> list[Row]:
@@ -63,4 +77,5 @@ def bench(options: BenchOptions, groups: Mapping[str, Measure] = GROUPS) -> list
     if options.dry_run:
         print_plan(selected)
         return []
+    warn_of_load()
     return measure(selected, session)

@@ -71,6 +71,8 @@ def run(argv: list[str]) -> int:
     argv, imports = take_imports(argv)
     folder, config, options = parse_compress(argv)
     recording = Recording(folder, cache_bytes=0)
+    if folder.name in ("", ".."):  # the working folder, or the one above it
+        folder = folder.resolve()
     path = options.out or folder.with_name(folder.name + SUFFIX)
     check_new(path)
     resolution, levels, settings = options.resolution, options.levels, dict[str, Any]()

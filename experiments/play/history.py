@@ -57,6 +57,11 @@ class History:
         while self.num_bytes > self.max_bytes and len(self.entries) > 1:
             self.num_bytes -= self.entries.popleft().num_bytes
 
+    def drop_before(self, timestep: int) -> None:
+        """Drop the entries before a timestep but the newest one."""
+        while self.oldest < timestep and len(self.entries) > 1:
+            self.num_bytes -= self.entries.popleft().num_bytes
+
     @property
     def oldest(self) -> int:
         """The oldest kept timestep."""

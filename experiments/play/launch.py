@@ -19,6 +19,7 @@ from ..config.arguments import parse_flags, take_imports
 from ..evaluation.video import VideoWriter
 from ..runs.outputs import check_writable
 from ..runs.runtime import interrupts, pick_threads, raising_interrupted
+from ..runs.terminal_text import paragraph
 from .lockstep import Lockstep, check_comparable
 from .moment_file import SUFFIX, read_moment_file
 from .playback import Playback
@@ -120,8 +121,9 @@ def open_sessions(options: PlayOptions) -> Lockstep:
                 raise UsageError(f"--mode dream is not possible for {run}. {setup.no_dream_reason}")
             session.speed, session.max_horizon = options.speed, options.max_horizon
         check_comparable(sessions)
+        usual: Mode = sessions[0].mode if all(x.dream for x in sessions) else "watch"
         for session in sessions:
-            session.set_mode(options.mode or sessions[0].mode)
+            session.set_mode(options.mode or usual)
     except BaseException:
         for session in sessions:
             session.close()
@@ -164,8 +166,9 @@ def serve(played: Lockstep | Playback, options: PlayOptions) -> None:
     address = server.address(port)
     print(f"Playing {' and '.join(filter(None, (options.run, options.other)))} on {address}")
     print(f"From another machine: ssh -L {port}:127.0.0.1:{port} HOST, then the same address")
-    if isinstance(played, Lockstep) and (reason := played.first.setup.no_dream_reason):
-        print(f"Watch mode only. {reason}")
+    sessions = played.sessions if isinstance(played, Lockstep) else ()
+    if reason := next(filter(None, (x.setup.no_dream_reason for x in sessions)), ""):
+        print(paragraph(f"Watch mode only. {reason}"))
     print("Close the page to stop.", flush=True)
     with raising_interrupted(), _browser(address) if options.open else nullcontext():
         server.run([bound_socket])

@@ -94,6 +94,9 @@ class Lockstep:
                 session.step()
             else:
                 session.wait()
+        oldest = max(session.history.oldest for session in self.sessions)
+        for session in self.sessions:  # views of different sizes: all go back equally far
+            session.history.drop_before(oldest)
         if self.video:
             self._record(self.video, lambda video: video.add(self.render()))
         return True

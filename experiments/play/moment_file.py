@@ -65,13 +65,18 @@ SCHEMA = {"moment": COUNT, "players": [{"info": INFO, "entries": [ENTRY]}]}
 
 
 def moment(players: Iterable[tuple[dict[str, Any], History, int]]) -> bytes:
-    """Return the content of a file: each player's timesteps until the shown one.
+    """Return the content of a file: the timesteps until the shown one, as many of each player.
 
     ``players`` holds what the page knows of each, its history and the timestep.
     """
     shown = []
-    for info, history, timestep in players:
-        entries = history.before(timestep, MAX_TIMESTEPS, MAX_VIEW_BYTES)
+    found = [
+        (info, history.before(timestep, MAX_TIMESTEPS, MAX_VIEW_BYTES))
+        for info, history, timestep in players
+    ]
+    count = min(len(entries) for _, entries in found)
+    for info, kept in found:
+        entries = kept[-count:]
         packed = [
             {
                 "event": entry.event,

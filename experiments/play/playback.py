@@ -30,10 +30,10 @@ class Playback:
         return {"moment": True, "closable": self.closable, "speeds": SPEEDS, "players": players}
 
     def message(self, since: int = -1) -> bytes:
-        """Encode the shown timestep; the events are those of all the moment."""
-        return pack_players(self._message(history) for _, history in self.players)
+        """Encode the shown timestep; the first message has the events of all the moment."""
+        return pack_players(self._message(history, since) for _, history in self.players)
 
-    def _message(self, history: History) -> bytes:
+    def _message(self, history: History, since: int) -> bytes:
         entry = history.at(self.timestep)
         state = {
             **entry.state,
@@ -49,7 +49,7 @@ class Playback:
             "recordingResult": "",
             "ignoredMessages": self.ignored_messages,
             "erased": 0,
-            "events": history.events_since(-1),
+            "events": history.events_since(-1) if since < 0 else [],
         }
         return pack(state, entry.packed_view)
 
@@ -70,7 +70,7 @@ class Playback:
             case {"command": "step"}:
                 self.playing = False
                 self.step()
-            case {"command": "set_speed", "value": int(speed)} if speed in SPEEDS:
+            case {"command": "set_speed", "value": int(speed)} if SPEEDS[0] <= speed <= SPEEDS[-1]:
                 self.speed = speed
             case {"command": "seek", "value": int(timestep)} if 0 <= timestep <= self.newest:
                 self.playing, self.timestep = False, timestep

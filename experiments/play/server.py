@@ -24,6 +24,7 @@ from starlette.requests import HTTPConnection, Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Mount, Route, WebSocketRoute
 from starlette.staticfiles import StaticFiles
+from starlette.types import Receive, Scope, Send
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from ...envs.errors import UsageError
@@ -40,7 +41,7 @@ ALLOWED_HOSTS = ["127.0.0.1", "localhost"]
 MAX_FRAMES_IN_FLIGHT = 2
 """Frames sent that the page has not confirmed."""
 RECONNECT_SECONDS = 3.0
-"""Time in which a closed page may reconnect, for example on a reload."""
+"""Time in which a closed page may reconnect, for example on a reload, after each of its files."""
 MAX_MESSAGE_BYTES = 1 << 16
 """Of a message from the page; a larger one closes the connection."""
 BACKLOG = 8
@@ -72,11 +73,16 @@ class Clock:
         if not self.played.manual or self.played.held_keys != held_keys:
             self.interrupted.set()
 
-    def show(self, played: Lockstep | Playback) -> None:
-        """Play something else."""
+    async def show(self, played: Lockstep | Playback) -> None:
+        """Play something, in which no key is held."""
+        await self.call(played.execute, {"command": "set_keys", "value": []})
         self.played = played
         self.updated.set()
         self.interrupted.set()
+
+    def _step(self) -> bool:
+        """Step unless a command that came first has paused; return whether something moved."""
+        return self.played.running and self.played.step()
 
     async def run(self) -> None:
         """Step forever; an immediate step for a key delays the next regular step."""
@@ -91,7 +97,7 @@ class Clock:
             self.interrupted.clear()
             if interrupted and not self.played.manual:
                 continue
-            if self.played.running and await self.call(self.played.step):
+            if await self.call(self._step):
                 self.updated.set()
             period = 1 / self.played.speed
             # A delay of more than one period is not made up for.
@@ -107,14 +113,17 @@ class Server:
         self.clock = Clock(played)
         self.socket: WebSocket | None = None
         """Of the open page."""
+        self.closing: asyncio.TimerHandle | None = None
+        """Stops the server a while after the page was closed."""
         self.error: BaseException | None = None
+        self.files = PageFiles(directory=PAGE_FOLDER, html=True)
         self.token = secrets.token_urlsafe(24)
         """Of the address: other users of this machine, who do not know it, are refused."""
         app = Starlette(
             routes=[
                 WebSocketRoute("/play", self.serve_socket),
                 Route("/moment", self.serve_moment, methods=["GET", "POST"]),
-                Mount("/", PageFiles(directory=PAGE_FOLDER, html=True)),
+                Mount("/", self.serve_files),
             ],
             middleware=[
                 Middleware(TrustedHostMiddleware, allowed_hosts=ALLOWED_HOSTS),
@@ -151,9 +160,13 @@ class Server:
             return
         await socket.accept()
         previous, self.socket = self.socket, socket
+        if self.closing:
+            self.closing.cancel()
+            self.closing = None
         if previous is not None:
             with suppress(RuntimeError, WebSocketDisconnect):
                 await previous.close(4001, "opened elsewhere")
+        await self.clock.show(self.clock.played)  # a page that was closed releases no keys
         unused_frames = asyncio.BoundedSemaphore(MAX_FRAMES_IN_FLIGHT)
         coroutines = (
             self.clock.run(),
@@ -173,7 +186,7 @@ class Server:
                 self.error = error
                 self.uvicorn.should_exit = True
         self.socket = None
-        asyncio.get_running_loop().call_later(RECONNECT_SECONDS, self._stop_if_closed)
+        self._close_later()
 
     async def _send(self, socket: WebSocket, unused_frames: asyncio.Semaphore) -> None:
         """Send the newest frame whenever there is an update and the page is ready."""
@@ -204,7 +217,7 @@ class Server:
                 with suppress(ValueError):  # more confirmations than frames
                     unused_frames.release()
             elif message == {"command": "close_moment"}:
-                self.clock.show(self.played)
+                await self.clock.show(self.played)
             else:
                 await self.clock.execute(message)
 
@@ -228,12 +241,24 @@ class Server:
         except (UsageError, TimeoutError) as error:
             return PlainTextResponse(str(error) or "The file did not arrive in time.", 400)
         closable = isinstance(self.played, Lockstep)
-        self.clock.show(Playback(players, closable=closable))
+        await self.clock.show(Playback(players, closable=closable))
         return Response(status_code=204)
 
-    def _stop_if_closed(self) -> None:
-        if self.socket is None:
-            self.uvicorn.should_exit = True
+    async def serve_files(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve a file of the page, which is opening, and so is not closed yet."""
+        if self.closing:
+            self._close_later()
+        await self.files(scope, receive, send)
+
+    def _close_later(self) -> None:
+        """Stop after a while, counted from now, unless a page connects before."""
+        if self.closing:
+            self.closing.cancel()
+        loop = asyncio.get_running_loop()
+        self.closing = loop.call_later(RECONNECT_SECONDS, self._stop)
+
+    def _stop(self) -> None:
+        self.uvicorn.should_exit = True
 
 
 async def _body(request: Request) -> bytes:

@@ -74,7 +74,7 @@ class Session:
     def info(self) -> dict[str, Any]:
         """Return what the page needs once, when it connects."""
         return {
-            "run": Path(self.setup.run).name,
+            "run": Path(self.setup.run).name or Path.cwd().name,
             "env": self.game.env_name,
             "protocol": self.game.protocol,
             "player": self.setup.player,

@@ -3,7 +3,7 @@
 import { connect, helpRows } from "./commands.js";
 import { acceptDrops, open, save } from "./files.js";
 import { Pad } from "./pad.js";
-import { element, setText } from "./panels.js";
+import { decodeImages, element, setText } from "./panels.js";
 import { Player } from "./player.js";
 
 const get = (id) => document.getElementById(id);
@@ -25,6 +25,7 @@ let info = { players: [] };
 let state = { playing: true };
 let players = [];
 let fileResult = ""; // of the last file that was saved or opened
+let unshown = ""; // why the newest message is not on the page
 const pending = {}; // settings that the session has not confirmed yet
 const frameTimes = []; // of the last second, in milliseconds
 const send = (command, fields = {}) => {
@@ -36,12 +37,13 @@ window.reverie = { frames: 0, state: null, states: [] }; // read by tests and by
 
 let rendering = Promise.resolve(); // messages are rendered in order
 socket.addEventListener("message", ({ data }) => {
-  rendering = rendering.then(() => (typeof data === "string" ? showInfo(JSON.parse(data)) : render(data)));
+  const show = typeof data === "string" ? () => showInfo(JSON.parse(data)) : () => render(data);
+  rendering = rendering.then(show);
 });
 socket.addEventListener("close", ({ code }) => {
   get("connecting").hidden = true;
   get("disconnected").textContent = code === 4001
-    ? "This run was opened on another page."
+    ? "This run was opened on another page. Reload this page to show it here."
     : "The session has ended. Start reverie play again, and open the address that it prints.";
   get("disconnected").hidden = false;
 });
@@ -70,10 +72,9 @@ function showInfo(message) {
   get("dream").title = noDream || get("dream").title;
   // The game moves: where reduced motion is asked for, it waits for Play.
   if (matchMedia("(prefers-reduced-motion: reduce)").matches) send("set_playing", { value: false });
-  get("speed").replaceChildren(...info.speeds.map((speed) =>
-    element("option", { value: speed }, speed === 15 ? "15/s, real time" : `${speed}/s`)));
-  get("max-horizon").replaceChildren(...MAX_HORIZONS.map((horizon) =>
-    element("option", { value: horizon }, horizon ? `${horizon} steps` : "unlimited")));
+  for (const [id, values] of [["speed", info.speeds], ["max-horizon", MAX_HORIZONS]]) {
+    get(id).replaceChildren(...values.map((value) => option(id, value)));
+  }
   pad.show(first.pad);
   setText(get("live"), info.moment ? "End" : "Live");
   get("connecting").hidden = true;
@@ -81,12 +82,39 @@ function showInfo(message) {
   setText(get("help-dream"), noDream);
 }
 
+/** Return an option of a selection by its id. */
+function option(id, value) {
+  const texts = {
+    speed: value === 15 ? "15/s, real time" : `${value}/s`,
+    "max-horizon": value ? `${value} steps` : "unlimited",
+  };
+  return element("option", { value }, texts[id]);
+}
+
+/** Add an option for a value that the command line has set, in order, unless there is one. */
+function complete(select, value) {
+  const next = [...select.options].find((x) => Number(x.value) >= value) ?? null;
+  if (next?.value !== String(value)) select.insertBefore(option(select.id, value), next);
+}
+
 /** Render a message of all players: JSON with states, and views whose images are PNG in base64. */
 async function render(data) {
   const message = JSON.parse(new TextDecoder().decode(data));
   state = message.players[0].state;
   document.body.classList.toggle("dream", message.players.some((x) => x.state.dreamed));
-  await Promise.all(message.players.map((shown, i) => players[i].render(shown)));
+  let images = [];
+  unshown = "";
+  try {
+    images = await Promise.all(message.players.map((x) => decodeImages(x.view)));
+  } catch (error) { // a picture in a stranger's file may be damaged
+    unshown = `timestep ${state.timestep} cannot be shown: ${error.message}`;
+  }
+  // What is compared is drawn at once, so that both are at the same timestep.
+  message.players.forEach((shown, i) => {
+    if (!unshown) players[i].showView(shown.view);
+    players[i].showState(shown.state);
+  });
+  for (const { bitmap } of images.flat()) bitmap.close();
   showState();
   window.reverie.frames += 1;
   window.reverie.states = message.players.map((x) => x.state);
@@ -115,16 +143,19 @@ function showState() {
     if (!(key in state)) continue;
     // A change is displayed until the session has confirmed it.
     if (pending[key] === state[key]) delete pending[key];
+    if (property === "value") complete(get(id), state[key]);
     if (!(key in pending) && document.activeElement !== get(id)) get(id)[property] = state[key];
   }
   const recording = state.recordedFrames !== null;
   setText(get("record"), recording ? `Stop (${state.recordedFrames})` : "Record");
   get("record").classList.toggle("recording", recording);
-  const notes = [running ? `${frameTimes.length} frames/s` : "paused"];
+  setText(get("rate"), running ? `${frameTimes.length} frames/s` : "paused"); // not announced
+  const notes = [];
+  if (unshown) notes.push(unshown);
   if (fileResult) notes.push(fileResult);
   if (state.recordingResult) notes.push(`recording: ${state.recordingResult}`);
   if (state.ignoredMessages) notes.push(`${state.ignoredMessages} messages ignored`);
-  setText(get("status"), notes.join("  ·  "));
+  setText(get("status"), notes.map((note) => `· ${note}`).join(" "));
   showHint();
 }
 
@@ -174,6 +205,7 @@ function showHelp() {
       element("td", {}, element("kbd", {}, key)), element("td", {}, help))),
   ]));
   get("help-dialog").showModal();
+  get("help-dialog").scrollTop = 0; // the focus is on the button at its end
 }
 
 async function openFile(file) {

@@ -1,6 +1,6 @@
 // One player on the page: its stage with the game, its panels and its timeline.
 
-import { decodeImages, element, fitPictures, setText, showPanels, showPictures } from "./panels.js";
+import { element, fitPictures, setText, showPanels, showPictures } from "./panels.js";
 import { eraseWithPointer } from "./strokes.js";
 import { Timeline } from "./timeline.js";
 
@@ -19,21 +19,21 @@ export class Player {
     this.stage.querySelector(".run").textContent = info.run;
     this.stage.setAttribute("aria-label", `Game of ${name}`);
     this.inspection.setAttribute("aria-label", `What ${name} computes`);
+    this.inspection.querySelector("h2").textContent = name;
     this.canvas = element("canvas", {
       class: "timeline", tabindex: 0, role: "slider", "aria-label": `Timeline of ${name}`,
     });
     get("stages").append(this.stage);
     get("inspections").append(this.inspection);
     get("timelines").append(this.canvas);
-    this.timeline = new Timeline(this.canvas, get("legend"), two ? name : "", seek);
+    this.timeline = new Timeline(this.canvas, get("legend"), two ? name[0] : "", seek);
     this.sendStroke = eraseWithPointer(this.panels, (points) => send("erase", { value: points }));
     this.observer = new ResizeObserver(() => fitPictures(this.view));
     this.observer.observe(this.view);
   }
 
-  /** Render a message of the player's state and view. */
-  async render({ state, view }) {
-    const images = await decodeImages(view);
+  /** Show a view, whose images are decoded. */
+  showView(view) {
     const { stage, inspection } = this;
     const untrained = inspection.querySelector(".untrained");
     stage.classList.toggle("is-untrained", view.untrained.length > 0);
@@ -42,13 +42,11 @@ export class Player {
     showPictures(this.view, view.pictures, this.name);
     showPanels(this.panels, view.panels, (name, value) => this.send("set_slider", { name, value }));
     inspection.querySelector(".empty").hidden = view.panels.length > 0;
-    for (const { bitmap } of images) bitmap.close();
-    this.timeline.update(state);
-    this.showState(state);
     this.sendStroke();
   }
 
   showState(state) {
+    this.timeline.update(state);
     const values = {
       score: format(state.score), length: state.length, episode: state.episode + 1,
       horizon: state.horizon, action: state.lastAction || "none", meanReturn: format(state.meanReturn),

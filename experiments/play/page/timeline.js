@@ -19,11 +19,15 @@ export class Timeline {
       onPointer(event);
     });
     canvas.addEventListener("pointermove", onPointer);
-    canvas.addEventListener("keydown", ({ key }) => {
-      const moves = { ArrowLeft: -1, ArrowRight: 1, PageUp: -15, PageDown: 15 };
-      if (key in moves) seek(this.timestep + moves[key]);
-      if (key === "Home") seek(this.oldest);
-      if (key === "End") seek(this.newest);
+    canvas.addEventListener("keydown", (event) => {
+      const { timestep, oldest, newest } = this;
+      const target = {
+        ArrowLeft: timestep - 1, ArrowRight: timestep + 1, PageUp: timestep - 15,
+        PageDown: timestep + 15, Home: oldest, End: newest,
+      }[event.key];
+      if (target === undefined) return;
+      event.preventDefault(); // these keys scroll the page
+      seek(target);
     });
     new ResizeObserver(() => this.draw()).observe(canvas);
   }
@@ -89,7 +93,7 @@ export class Timeline {
       context.globalAlpha = 1;
       text("end", format(value), LEFT - 5, y(value) + 4, "right");
     }
-    text("end", this.name, LEFT + 6, 12, "left");
+    text("end", this.name, 4, 12, "left");
     if (low > high) text("end", "no value estimates", LEFT + 8, bottom - 8, "left");
     const shownTimesteps = axisValues(this.oldest, this.oldest + this.span, Math.min(10, width / 90));
     shownTimesteps.forEach((timestep, i) => {

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 import torch
 
+from reverie.experiments.bench import bench
 from reverie.experiments.bench import session as bench_session
 from reverie.experiments.bench.budget import due, measure
 from reverie.experiments.bench.measurement import Measurement, MeasuringProcess
@@ -195,3 +196,19 @@ def test_a_dry_run_lists_what_is_due(
     out = capsys.readouterr().out
     assert "training ppo, fp32, eager, 2 envs " not in out
     assert "training ppo, fp32, eager, 4 envs " in out
+
+
+@pytest.mark.parametrize(("load", "warned"), [(0.25, False), (6.0, True)])
+def test_a_busy_machine_is_named(
+    load: float, warned: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(os, "getloadavg", lambda: (load, 0.0, 0.0))
+    monkeypatch.setattr(os, "cpu_count", lambda: 2)
+    groups = {"quick": partial(quick, name="quick")}
+    assert len(bench(BenchOptions(device="cpu", threads=1), groups)) == 1
+    error = " ".join(capsys.readouterr().err.split())
+    assert (
+        error.startswith("Warning: in the last minute the load of this machine was 6.0 on 2")
+        == warned
+    )
+    assert warned or not error

@@ -174,3 +174,14 @@ def test_a_signal_leaves_no_file(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(CTS, "observe", interrupted)
     assert run("compress", "catch") == 128 + signal.SIGTERM
     assert [path.name for path in Path().iterdir()] == ["catch"]
+
+
+@pytest.mark.parametrize(("here", "named"), [("catch", "."), ("catch/below", "..")])
+def test_the_working_folder_can_be_compressed(
+    here: str, named: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The file is beside it, not in it."""
+    Path(here).mkdir(exist_ok=True)
+    monkeypatch.chdir(here)
+    assert run("compress", named, "--density", "histogram") == 0
+    assert (tmp_path / "catch.reverie").is_file()

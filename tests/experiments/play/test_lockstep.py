@@ -141,6 +141,25 @@ def test_what_goes_on_from_a_past_timestep_is_what_came_after_it(env: EnvConfig)
     session.close()
 
 
+def test_both_go_on_from_one_timestep_if_one_history_is_shorter() -> None:
+    """Its views are larger, so that its oldest timesteps are dropped before those of the other."""
+    played = Lockstep([build_session(), build_session(SMALL_PPO)])
+    for _ in range(30):
+        played.step()
+    histories = [x.history for x in played.sessions]
+    histories[1].max_bytes = histories[1].num_bytes // 2
+    for _ in range(10):
+        played.step()
+    assert histories[0].oldest == histories[1].oldest > 10
+    played.execute({"command": "seek", "value": 3})
+    played.execute({"command": "go_on"})
+    first, second = (x.game for x in played.sessions)
+    assert (first.episode, first.length) == (second.episode, second.length)
+    kept = [sum(x.num_bytes for x in history.entries) for history in histories]
+    assert kept == [x.num_bytes for x in histories]
+    played.close()
+
+
 def test_a_dream_begins_at_the_shown_timestep() -> None:
     session = build_session(predictor=StaticPredictor((1, 10, 5)))
     assert session.dream

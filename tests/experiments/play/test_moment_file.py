@@ -14,7 +14,9 @@ import pytest
 from reverie.envs.errors import UsageError
 from reverie.experiments.cli import main as cli
 from reverie.experiments.inspectors.panels import Images, Picture, Slider, View
+from reverie.experiments.play import moment_file
 from reverie.experiments.play.encoding import pack_view
+from reverie.experiments.play.history import History
 from reverie.experiments.play.lockstep import Lockstep
 from reverie.experiments.play.moment_file import (
     MAX_BYTES,
@@ -42,6 +44,10 @@ def saved() -> bytes:
 
 def parsed(content: bytes) -> Any:
     return json.loads(gzip.decompress(content))
+
+
+def read(content: bytes) -> list[tuple[dict[str, Any], History]]:
+    return read_moment(content, "file")
 
 
 def packed(data: Any) -> bytes:
@@ -75,6 +81,29 @@ def test_a_moment_shows_what_was_shown() -> None:
         action = [info["actions"][x] for x in entry["actions"]]
         assert action == ([entry["state"]["lastAction"]] if entry["state"]["length"] else [])
     played.close()
+
+
+def test_a_moment_has_the_same_timesteps_of_both_players(saved: bytes, monkeypatch: Any) -> None:
+    """The first player's views are larger, and fewer of them fit."""
+    both = [[entry["event"][0] for entry in x["entries"]] for x in parsed(saved)["players"]]
+    assert both[0] == both[1] == list(range(26))
+    played = Lockstep([build_session(SMALL_PPO), build_session()])
+    for _ in range(25):
+        played.step()
+    sizes = [len(x.history.entries[-1].packed_view) for x in played.sessions]
+    assert sizes[0] > 2 * sizes[1]
+    monkeypatch.setattr(moment_file, "MAX_VIEW_BYTES", 10 * sizes[0])
+    timesteps = [[x[0] for x in history.events_since(-1)] for _, history in read(played.moment())]
+    assert timesteps[0] == timesteps[1]
+    assert 5 < len(timesteps[0]) < 15
+    played.close()
+
+
+def test_the_events_of_a_moment_are_sent_once(saved: bytes) -> None:
+    playback = Playback(read(saved), closable=False)
+    sent = [json.loads(playback.message(since)) for since in (-1, 0, 7)]
+    counts = [[len(x["state"]["events"]) for x in message["players"]] for message in sent]
+    assert counts == [[26, 26], [0, 0], [0, 0]]
 
 
 def test_pictures_sliders_and_dreams_fit_the_schema() -> None:
@@ -265,3 +294,51 @@ def test_a_page_saves_a_moment_and_another_one_opens_it(saved: bytes, tmp_path: 
             page.wait_for(lambda state: state.get("timestep") == newest)
             assert not page.page.locator("#close-moment").is_visible()
             assert page.errors == []
+
+
+def test_a_damaged_picture_stops_neither_the_moment_nor_the_game(
+    saved: bytes, tmp_path: Path
+) -> None:
+    """Its timestep is named, and the timeline has each event once all the same."""
+    data = parsed(saved)
+    image = data["players"][1]["entries"][3]["view"]["pictures"][0]["image"]
+    content = bytearray(base64.b64decode(image["png"]))
+    content[40:60] = bytes(20)
+    image["png"] = base64.b64encode(content).decode()
+    file = tmp_path / "damaged.moment"
+    file.write_bytes(packed(data))
+    session = build_session(SMALL_PPO)
+    session.speed, session.max_horizon = 20, 0
+    with (
+        chromium() as browser,
+        serving(session) as (address, _),
+        open_page(browser, address, viewport={"width": 360, "height": 500}) as page,
+    ):
+        page.wait_for(lambda state: state.get("speed") == 20)
+        speed = page.page.locator("#speed")
+        assert speed.input_value() == "20", "as the command line has set it"
+        values = speed.locator("option").evaluate_all("options => options.map(x => +x.value)")
+        assert values == sorted(values)
+        page.page.locator("#help").click()
+        page.page.set_viewport_size({"width": 360, "height": 400})
+        assert page.page.locator("#help-dialog").evaluate("dialog => dialog.scrollTop") == 0
+        page.page.keyboard.press("Escape")
+
+        page.page.locator("#file").set_input_files(file)
+        page.wait_for(lambda state: "showBoxes" not in state)
+        timeline = page.page.locator(".timeline").first
+        timeline.focus()
+        scrolled = page.page.evaluate("scrollY")
+        for key, timestep in (("Home", 0), *(("ArrowRight", x) for x in (1, 2, 3))):
+            page.page.keyboard.press(key)
+            page.wait_for(lambda state, t=timestep: state["timestep"] == t)  # type: ignore[misc]
+        page.page.get_by_text("timestep 3 cannot be shown").wait_for()
+        page.page.keyboard.press("ArrowRight")
+        page.wait_for(lambda state: state["timestep"] == 4)
+        assert "cannot be shown" not in page.page.locator("#status").inner_text()
+        assert page.page.evaluate("scrollY") == scrolled, "the keys move in time alone"
+        headings = page.page.locator(".inspection h2")
+        assert headings.all_inner_texts() == ["A · agent", "B · random policy"]
+        page.page.keyboard.press("c")
+        page.wait_for(lambda state: "showBoxes" in state)
+        assert page.errors == []
