@@ -31,8 +31,8 @@ def initialize(
 
     Returns the agent steps that were spent on it, which are the recorded frames that a
     representation or a density was pretrained on, and the timestep, the time step and the carry at
-    which the training of an equal agent stopped, unless it was imported without them. Raises UsageError if the run
-    does not fit the experiment.
+    which the training of an equal agent stopped, unless it was imported without them. Raises
+    UsageError if the run does not fit the experiment.
     """
     folder = experiment.init_from
     assert folder is not None
