@@ -381,7 +381,7 @@ def test_a_video_that_is_dropped_raises_nothing(
     errors: list[Any] = []
     monkeypatch.setattr(sys, "unraisablehook", errors.append)
     writer: Any = VideoWriter(tmp_path / "dropped.mp4")
-    writer.add(np.zeros((16, 16, 3), np.uint8))
+    writer.add(np.zeros((64, 64, 3), np.uint8))
     writer.itself = writer
     del writer
     gc.collect()
