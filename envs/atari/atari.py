@@ -180,7 +180,9 @@ class Atari(AtariVectorEnv):  # type: ignore[misc]  # ale_py's base is untyped
         lives = info["lives"]
         life_lost = (lives > 0) & (lives < self._lives)
         dead = terminated | life_lost if self.protocol.life_loss else terminated
-        self._lives, self._life_lost = lives, life_lost & ~terminated & ~truncated
+        goes_on = ~terminated & ~truncated
+        # The next episode begins with fewer lives than one that is truncated after an extra life.
+        self._lives, self._life_lost = np.where(goes_on, lives, 0), life_lost & goes_on
         info[DISCOUNT] = 1.0 - dead
         return obs, reward, terminated, truncated, info | self._true_state()
 

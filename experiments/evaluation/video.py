@@ -75,8 +75,7 @@ class VideoWriter:
 
     def close(self) -> None:
         """Finish the file; none is written if no image was added."""
-        if self._mp4 is not None:
-            self._mp4.close()
+        self._free_encoder()
         if self._gif:
             self._encode_gif()
         if self.partial and self.length:
@@ -88,6 +87,14 @@ class VideoWriter:
         elif self.length:
             write_file(self.path, self._buffer.getvalue())
         self._buffer.close()
+
+    def __del__(self) -> None:
+        self._free_encoder()  # which writes to the buffer, and so must not outlive it
+
+    def _free_encoder(self) -> None:
+        encoder, self._mp4 = self._mp4, None
+        if encoder is not None:
+            encoder.close()
 
     def _append(self, partial: Path) -> None:
         """Append whole fragments to a file, from which those that do not fit are removed.
@@ -103,7 +110,7 @@ class VideoWriter:
                 os.truncate(partial, self._num_bytes)
                 if not self._num_bytes:
                     partial.unlink()
-            self._mp4.close()
+            self._free_encoder()
             raise
         self._num_bytes += self._buffer.tell()
         self._buffer.seek(0)

@@ -58,7 +58,7 @@ UNREADABLE = ".unreadable"
 """Suffix of the file that keeps the unreadable lines of another one."""
 INEXACT = ("fresh-episodes", "without-replay")
 """How a session of a run may continue it, other than bit for bit."""
-EXACT_FIELDS = ("torch", "ale-py", "device", "threads", "precision", "compile", "ranks")
+EXACT_FIELDS = tuple("torch ale-py device threads precision compile ranks pipeline".split())
 """Provenance fields that must not change if a run is to continue bit for bit."""
 CHANGEABLE_FIELDS = ("total_timesteps", "num_updates", "minutes", "imports")
 """Config fields in which two configs of one run folder may differ."""

@@ -26,13 +26,13 @@ SCHEDULES = ("steps", "schedule")
 
 def initialize(
     agent: Agent, bonus: Bonus, experiment: Experiment, spec: EnvSpec, device: torch.device
-) -> tuple[int, tuple[TimeStep, Carry] | None]:
+) -> tuple[int, tuple[int, TimeStep, Carry] | None]:
     """Load what the run ``experiment.init_from`` has learned into a new agent or its bonus.
 
     Returns the agent steps that were spent on it, which are the recorded frames that a
-    representation or a density was pretrained on, and the time step and carry at which the training
-    of an equal agent stopped, unless it was imported without them. Raises UsageError if the run
-    does not fit the experiment.
+    representation or a density was pretrained on, and the timestep, the time step and the carry at
+    which the training of an equal agent stopped, unless it was imported without them. Raises
+    UsageError if the run does not fit the experiment.
     """
     folder = experiment.init_from
     assert folder is not None
@@ -108,7 +108,7 @@ def _check_fit(folder: Path, trained: dict[str, Any], here: dict[str, Any]) -> N
 
 def _load_agent(
     agent: Agent, folder: Path, state: dict[str, Any], spec: EnvSpec, device: torch.device
-) -> tuple[TimeStep, Carry] | None:
+) -> tuple[int, TimeStep, Carry] | None:
     """Load a trained agent, whose schedules start anew; return where its training stopped."""
     with loading(folder):
         restore(agent, _with_new_schedules(state["agent"], agent.state_dict()), "agent")
@@ -122,9 +122,11 @@ def _load_agent(
     with loading(folder):
         step = timestep_from_state(columns, spec, device)
         carry = {name: x.to(device) for name, x in state["next_carry"].items()}
+        timesteps = (state["step"] - state["initial_steps"]) // spec.num_envs
+        timesteps = check_count(timesteps + state.get("timesteps_before", 0), "timesteps")
     if "rng" in carry:
         carry["rng"] = agent.initial(spec.num_envs)["rng"]  # of this run's seed
-    return step, carry
+    return timesteps, step, carry
 
 
 def _with_new_schedules(state: Any, new: Any) -> Any:

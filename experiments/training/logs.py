@@ -153,7 +153,10 @@ def _episode_scalars(row: dict[str, Any]) -> dict[str, float]:
 
 
 class Videos(Callback):
-    """Writer of a whole episode of env 0 as videos/train-STEP.mp4, begun every ``every`` steps."""
+    """Writer of an episode of env 0 as videos/train-STEP.mp4, begun every ``every`` steps.
+
+    It is a whole one, unless the session ends before it.
+    """
 
     def __init__(self, folder: Path, every: int) -> None:
         self.folder, self.every = folder, every
@@ -166,3 +169,7 @@ class Videos(Callback):
             self.video = Video(path, t.step, lambda step: enlarged(newest_frame(step)))
         if self.video:
             self.video.update(t)
+
+    def on_end(self, step: int) -> None:
+        if self.video:
+            self.video.finish()

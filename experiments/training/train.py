@@ -100,6 +100,9 @@ class AgentTraining(Process):
         always = options.pipeline == 1 and ranks.alone
         self.sync_every = 1 if always else experiment.agent.rollout_length
         self.initial_steps, total = 0, experiment.total_timesteps
+        self.timesteps_before = 0
+        """Timesteps that the agent learned from before the loop: those of the run that it started
+        from, and two at every start of new episodes. They shift the ends of its rollouts."""
         protocol = experiment.protocol_label
         self.about = {"protocol": protocol, "env_name": env.env_name, "pipeline": options.pipeline}
         self.title = (
@@ -173,8 +176,8 @@ class AgentTraining(Process):
 
     @property
     def timestep(self) -> int:
-        """The number of timesteps of the loop since the beginning of the run."""
-        return (self.step - self.initial_steps) // self.job.num_envs
+        """The number of timesteps that the agent has learned from, in this run and before it."""
+        return self.timesteps_before + (self.step - self.initial_steps) // self.job.num_envs
 
     @property
     def parts(self) -> dict[str, Stateful]:
@@ -257,7 +260,8 @@ class AgentTraining(Process):
             )
         self.step = self.initial_steps
         if last is not None:
-            self._start_fresh_episodes(*last, seed_index=0)
+            self.timesteps_before, step, carry = last
+            self._start_fresh_episodes(step, carry, seed_index=0)
 
     def state_dict(self) -> dict[str, Any]:
         assert self.now is not None
@@ -265,6 +269,7 @@ class AgentTraining(Process):
         envs = ranks.collect(self.env_state())
         return {
             "initial_steps": self.initial_steps,
+            "timesteps_before": self.timesteps_before,
             **{name: part.state_dict() for name, part in self.parts.items()},
             "envs": join_states(envs) if ranks.first else {},
             "next_step": {name: ranks.gather(x) for name, x in timestep_state(step).items()},
@@ -274,6 +279,7 @@ class AgentTraining(Process):
     def restore(self, state: dict[str, Any]) -> None:
         self.initial_steps = check_count(state["initial_steps"], "initial_steps")
         check_count(self.step - self.initial_steps, "step since the initial ones")
+        self.timesteps_before = check_count(state.get("timesteps_before", 0), "timesteps_before")
         if not (self.runtime.ranks.alone or self.can_stop):
             raise UsageError(
                 f"The checkpoint of step {self.step:,} is amid a rollout, and several processes "
@@ -308,11 +314,6 @@ class AgentTraining(Process):
 
     def _start_fresh_episodes(self, step: TimeStep, carry: Carry, seed_index: int) -> None:
         """Show the agent a time-out of its unfinished episodes, then the reset of all envs."""
-        if self.sync_every > 1:
-            raise UsageError(
-                "New episodes of a trained agent need --pipeline 1, because with more groups "
-                "actions of unfinished episodes are pending."
-            )
         zeros = torch.zeros_like(step.discount)
         yes, no = torch.ones_like(step.last), torch.zeros_like(step.last)
         no_reward = torch.zeros_like(step.reward)
@@ -323,4 +324,5 @@ class AgentTraining(Process):
             action, extras, next_carry = output.action, output.extras, output.carry
             self.agent.learn(Transition(step, carry, action, extras, next_step, next_carry, zeros))
             step, carry = next_step, next_carry
+            self.timesteps_before += 1
         self.now = step, carry

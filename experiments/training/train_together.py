@@ -138,9 +138,11 @@ def _advance(processes: Sequence[AgentTraining], signals: list[int], clock: Sess
         unfinished = [process for process in processes if not process.is_done]
         if not unfinished:
             return
-        step = min(process.step for process in unfinished)
-        group = [process for process in unfinished if process.step == step]
-        until = min((x.step for x in unfinished if x.step > step), default=None)
+        first = min(unfinished, key=lambda process: process.step)
+        # Runs whose rollouts end at other steps, after new episodes, do not learn together.
+        place = first.step, first.timestep
+        group = [process for process in unfinished if (process.step, process.timestep) == place]
+        until = min((x.step for x in unfinished if x.step > first.step), default=None)
         with closing(SeedGroup(group)) as runs:
             runs.advance(until, signals, clock)
 

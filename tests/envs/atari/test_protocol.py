@@ -21,6 +21,7 @@ from reverie.envs.atari.protocol import PROTOCOLS, AtariProtocol
 from reverie.envs.atari.replica import NOOP, ReplicaEmulator
 from reverie.envs.batched_env import BatchedEnv
 from reverie.envs.errors import UsageError
+from reverie.envs.interface import DISCOUNT
 
 UP = 1  # Freeway's minimal actions: NOOP, UP, DOWN
 RAW: dict[str, Any] = {
@@ -221,6 +222,27 @@ def test_a_masked_reset_after_a_lost_life_forgets_it() -> None:
         obs, expected = env.step(np.zeros(2, np.int64))[0], fresh.step(np.zeros(1, np.int64))[0]
         assert (obs[0] == expected[0]).all()
     assert env.sent == [[0, 1]] + [[0, 0]] * 19
+
+
+class ExtraLife(RecordingAtari):
+    """Breakout with an extra life at the end of an episode."""
+
+    def recv(self) -> Any:
+        *results, info = super().recv()
+        return *results, info | {"lives": info["lives"] + np.asarray(results[3])}
+
+
+def test_no_life_is_lost_by_the_reset_after_an_extra_life() -> None:
+    """The next episode begins with fewer lives than the one that a time-out ended."""
+    env = ExtraLife("breakout", 1, replace(SHORT_LIVES, frames_cap=20), threads=1)
+    env.reset(seed=[5])
+    truncated = 0
+    for _ in range(30):
+        *_, ended, info = env.step(np.zeros(1, np.int64))
+        truncated += int(ended[0])
+        assert info[DISCOUNT][0] == 1
+    assert truncated == 5
+    assert env.sent == [[NOOP]] * 30, "no FIRE replaces the first action of an episode"
 
 
 def test_a_run_resumes_between_a_lost_life_and_its_fire() -> None:

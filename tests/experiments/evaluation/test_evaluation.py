@@ -1,8 +1,10 @@
 """Evaluation: quotas, raw scores, starts, videos; and configs as values."""
 
+import gc
 import json
 import os
 import signal
+import sys
 import weakref
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -370,6 +372,35 @@ def test_parts_are_chosen_by_role_and_keep_the_settings_of_presets() -> None:
         "env",
         "env.protocol",
     }
+
+
+def test_a_video_that_is_dropped_raises_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The encoder of an interrupted evaluation is freed with the objects that it belongs to."""
+    errors: list[Any] = []
+    monkeypatch.setattr(sys, "unraisablehook", errors.append)
+    writer: Any = VideoWriter(tmp_path / "dropped.mp4")
+    writer.add(np.zeros((64, 64, 3), np.uint8))
+    writer.itself = writer
+    del writer
+    gc.collect()
+    assert not errors
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_end_of_a_session_ends_its_video(tmp_path: Path) -> None:
+    """Episodes have 9 observations; the one that begins at timestep 27 of 30 is cut."""
+    options = TrainOptions(
+        device="cpu", threads=1, random_play_seconds=0, quiet=True, video_every=10
+    )
+    mfec = replace(PRESETS["mfec"], env=DeepSeaConfig(8), total_timesteps=30, num_envs=1)
+    train(mfec, tmp_path, options)
+    videos = sorted((tmp_path / "videos").iterdir())
+    assert [(x.name, len(imageio.imread(x, plugin="pyav"))) for x in videos] == [
+        ("train-10.mp4", 9),
+        ("train-20.mp4", 3),
+    ]
 
 
 def test_training_records_videos_of_whole_episodes(tmp_path: Path) -> None:

@@ -145,8 +145,6 @@ def test_runs_that_do_not_fit_are_refused() -> None:
         with pytest.raises(UsageError, match=message):
             train(wrong, "other", OPTIONS)
         assert not Path("other/config.json").exists()
-    with pytest.raises(UsageError, match=r"New episodes .* need --pipeline 1"):
-        train(experiment(DQN, "agent"), "other", replace(OPTIONS, pipeline=2))
 
 
 @pytest.mark.parametrize(
@@ -183,6 +181,25 @@ def test_a_trained_agent_is_fine_tuned_in_another_env(agent: AgentConfig) -> Non
     assert_same_end(uninterrupted, resumed)
     lengths = [row["length"] for row in resumed.read_lines("episodes.jsonl")]
     assert set(lengths) == {9}, "only complete episodes are scored"
+
+
+def test_new_episodes_do_not_part_rollouts_from_the_groups_of_a_pipeline() -> None:
+    """Groups wait for each other where a rollout ends, so that one policy plays all of it.
+
+    The source stops amid a rollout of 12 timesteps, and each start of new episodes adds two.
+    """
+    agent = PPOConfig(MLPConfig((16,)), num_steps=12, num_minibatches=1)
+    train(experiment(agent), "source", OPTIONS)
+    tuned = experiment(agent, "source", MirroredCatchConfig(), total_timesteps=20)
+    train(tuned, "run", OPTIONS)
+    for total, options in (
+        (60, replace(OPTIONS, pipeline=2)),
+        (120, replace(OPTIONS, pipeline=2, resume="fresh-episodes")),
+        (180, replace(OPTIONS, pipeline=2)),
+    ):
+        run = train(replace(tuned, total_timesteps=total), "run", options)
+        assert final_state(run)["step"] >= total
+        assert final_state(run)["agent"]["rollout"]["length"] == 0
 
 
 def test_the_frames_of_a_representation_are_agent_steps() -> None:
