@@ -104,8 +104,11 @@ def all_games() -> tuple[str, ...]:
 
 
 def did_you_mean(name: str, names: Iterable[str]) -> str:
-    """Return a hint with the names most similar to ``name``, or an empty string."""
-    near = difflib.get_close_matches(name, list(names), n=3, cutoff=0.5)
+    """Return a hint with the name most similar to ``name`` and those about as similar, or ""."""
+    names, cutoff = list(names), 0.5
+    if best := difflib.get_close_matches(name, names, n=1, cutoff=cutoff):
+        cutoff = max(cutoff, difflib.SequenceMatcher(None, best[0], name).ratio() - 0.15)
+    near = difflib.get_close_matches(name, names, n=3, cutoff=cutoff)
     return f" Did you mean {' or '.join(near)}?" if near else ""
 
 

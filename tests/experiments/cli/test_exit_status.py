@@ -110,7 +110,11 @@ def test_a_signal_ends_training_with_a_checkpoint(
     number: signal.Signals, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(Display, "on_row", lambda self, row: signal.raise_signal(number))
-    assert cli.main([*TRAIN]) == 128 + number
+    previous = signal.signal(number, signal.SIG_DFL)  # the tests themselves may run under nohup
+    try:
+        assert cli.main([*TRAIN]) == 128 + number
+    finally:
+        signal.signal(number, previous)
     assert Run("here").checkpoints.steps() == [40]
     assert "Stopped at step 40; the same command continues" in capsys.readouterr().out
 
