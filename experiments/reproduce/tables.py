@@ -5,6 +5,7 @@ import re
 from collections.abc import Callable
 
 from ...agents.episodic.mfec import MFECConfig
+from ...envs.minatar import MinAtarConfig
 from ..config.compatibility import compatibility
 from ..config.presets import PRESETS
 from ..reporting.committed import CHECKOUT, committed, committed_results, require_checkout
@@ -77,11 +78,12 @@ def verify(*, write: bool = False) -> int:
 
 
 def published_table() -> str:
-    """Return published scores in the games of which there are results of episodic control."""
+    """Return published scores in the games that episodic control or an agent of MinAtar played."""
     games = {
         data["env_name"]
         for data in committed_results("training")
-        if isinstance(PRESETS[data["preset"]].agent, MFECConfig)
+        if isinstance((preset := PRESETS[data["preset"]]).agent, MFECConfig)
+        or isinstance(preset.env, MinAtarConfig)
     }
     return markdown_table(
         "game | method | score | frames | protocol | source",
