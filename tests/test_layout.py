@@ -14,7 +14,7 @@ ROOT = Path(__file__).parent.parent
 TOP = ("envs", "world_models", "agents", "experiments")
 
 ORDER = (
-    ("envs",),
+    ("envs", "experiments.text"),
     ("world_models",),
     ("agents", "experiments.runs"),
     ("experiments.config", "experiments.dreams", "experiments.verdicts"),

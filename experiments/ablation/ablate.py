@@ -18,8 +18,8 @@ from ..reporting.report import write_report
 from ..reporting.run_results import read_results
 from ..runs.outputs import check_writable
 from ..runs.run import refuse_links
-from ..runs.terminal_text import counted, paragraph
 from ..sessions.executor import TaskResult
+from ..text.terminal_text import counted, paragraph
 from ..training.envs import check_true_state
 from ..training.task import Task
 from ..verdicts.intervals import MIN_RUNS

@@ -14,12 +14,12 @@ import numpy as np
 
 from ...envs.atari.games import human_normalized
 from ...envs.errors import UsageError
-from ...envs.formatting import format_number
 from ..config.arguments import take_flag
 from ..config.experiment import Experiment
 from ..config.serialization import encode
 from ..reporting.run_results import RunResult, read_results
-from ..runs.terminal_text import paragraph
+from ..text.formatting import format_number
+from ..text.terminal_text import paragraph
 from ..training.task import Task
 from ..verdicts.intervals import MIN_RUNS, constant
 from ..verdicts.multiplicity import adjusted_level

@@ -15,9 +15,9 @@ from ..config.experiment import Experiment
 from ..runs.jsonl import is_number
 from ..runs.progress_text import duration
 from ..runs.run import Run
-from ..runs.terminal_text import paragraph
 from ..sessions.callbacks import Callback
 from ..sessions.options import TrainOptions
+from ..text.terminal_text import paragraph
 from ..training.task import Task
 from ..training.train import train
 from ..training.train_together import train_together

@@ -5,9 +5,9 @@ from collections.abc import Iterator, Sequence
 from typing import Protocol, runtime_checkable
 
 from ..runs.runtime import raising_interrupted
-from ..runs.terminal_text import counted
 from ..sessions.executor import Executor, TaskResult
 from ..sessions.local_pool import LocalPool
+from ..text.terminal_text import counted
 from ..training.task import Task
 from .grid_tasks import AnyTask, seeds_together, tasks_of
 

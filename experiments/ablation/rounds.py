@@ -11,7 +11,7 @@ from pathlib import Path
 from ..config.experiment import Experiment
 from ..reporting.comparison import compare
 from ..reporting.run_results import RunResult, read_results
-from ..runs.terminal_text import counted
+from ..text.terminal_text import counted
 from ..training.task import Task
 from ..verdicts.verdict import Verdict
 from ..verdicts.verdict_rule import VerdictRule

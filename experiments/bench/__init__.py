@@ -8,7 +8,7 @@ from ...envs.errors import UsageError
 from ..reporting.committed import require_checkout
 from ..runs.outputs import check_writable
 from ..runs.runtime import pick_device, pick_threads
-from ..runs.terminal_text import paragraph
+from ..text.terminal_text import paragraph
 from . import parts, races, rank_scaling, seed_scaling, small_envs
 from .budget import due, measure, print_plan
 from .measurement import Measure, Measurement

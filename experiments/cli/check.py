@@ -10,7 +10,7 @@ from ...envs.errors import FolderBusy, RunError
 from ..config.arguments import parse_flags, take_imports
 from ..integrity.findings import Report, count
 from ..integrity.integrity import check_folder, find_folders, repair_folder
-from ..runs.terminal_text import paragraph, plain, table
+from ..text.terminal_text import paragraph, plain, table
 
 
 @dataclass(frozen=True)

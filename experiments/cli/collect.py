@@ -30,7 +30,7 @@ from ..evaluation.evaluate import random_policy
 from ..evaluation.trained_agent import load
 from ..interchange.recorded_episodes import spans_of
 from ..runs.runtime import pick_device, pick_threads
-from ..runs.terminal_text import file_size
+from ..text.terminal_text import file_size
 
 
 @dataclass(frozen=True)

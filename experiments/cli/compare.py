@@ -9,7 +9,7 @@ import tyro
 from ...envs.errors import UsageError
 from ..config.arguments import parse_flags
 from ..reporting.two_runs import compare_runs
-from ..runs.terminal_text import paragraph, table
+from ..text.terminal_text import paragraph, table
 
 
 @dataclass(frozen=True)

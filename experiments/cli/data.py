@@ -29,7 +29,7 @@ from ..runs.files import to_json
 from ..runs.outputs import check_writable, reporting_failure
 from ..runs.provenance import provenance
 from ..runs.runtime import pick_threads, raising_interrupted
-from ..runs.terminal_text import description_list, file_size, paragraph, table
+from ..text.terminal_text import description_list, file_size, paragraph, table
 from .compress import progress_of
 
 

@@ -13,7 +13,7 @@ from ..datasets.archive import SUFFIX, Archive
 from ..runs.files import replacing
 from ..runs.outputs import reporting_failure
 from ..runs.runtime import raising_interrupted
-from ..runs.terminal_text import plain
+from ..text.terminal_text import plain
 from .compress import check_new, describe, load_density, progress_of
 
 

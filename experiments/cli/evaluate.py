@@ -27,7 +27,7 @@ from ..runs.console import progress_console
 from ..runs.live_line import LiveLine
 from ..runs.run import Run, find_runs
 from ..runs.runtime import pick_device, pick_threads
-from ..runs.terminal_text import printable
+from ..text.terminal_text import printable
 from ..training.predictors import VIDEO, compare_predictors
 from ..training.pretrain import Pretraining
 

@@ -11,10 +11,10 @@ from ...envs.errors import UsageError
 from ..config.arguments import parse_flags, take_imports
 from ..runs.files import WEIGHTS
 from ..runs.outputs import check_writable, reporting_failure
-from ..runs.terminal_text import file_size, paragraph
 from ..sharing.exporting import WeightsDtype, export_run, write_hugging_face
 from ..sharing.model_card import model_card
 from ..sharing.share_file import SUFFIX, write_share_file
+from ..text.terminal_text import file_size, paragraph
 
 
 @dataclass(frozen=True)

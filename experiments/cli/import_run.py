@@ -7,10 +7,10 @@ from typing import Annotated
 import tyro
 
 from ..config.arguments import parse_flags, take_imports
-from ..runs.terminal_text import paragraph, plain
 from ..sharing.importing import import_run
 from ..sharing.pretrained import PREFIX, pretrained_file
 from ..sharing.share_file import SUFFIX
+from ..text.terminal_text import paragraph, plain
 
 
 @dataclass(frozen=True)

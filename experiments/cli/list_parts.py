@@ -5,7 +5,7 @@ from typing import Any
 
 from ...envs.atari.games import GAME_LISTS, all_games, did_you_mean
 from ...envs.errors import UsageError
-from ..runs.terminal_text import description_list, paragraph, table
+from ..text.terminal_text import description_list, paragraph, table
 
 TOPICS = ("games", "presets", "pretrained", "roles")
 

@@ -13,7 +13,7 @@ from ...envs.atari.games import did_you_mean
 from ...envs.errors import EmulatorTimeout, Interrupted, RunError, UsageError
 from ..runs.disk_errors import describe, remedy
 from ..runs.output import discard_output, prepare_output
-from ..runs.terminal_text import description_list, message, paragraph, plain
+from ..text.terminal_text import description_list, message, paragraph, plain
 
 USAGES = {
     "train": ("PRESET [role:name ...]", "Train an agent: --game GAME --total-timesteps N."),

@@ -10,8 +10,8 @@ from ..config.config_text import config_text
 from ..config.registry import PRETRAININGS, resolve
 from ..config.roles import choose_all, roles
 from ..config.serialization import read_job
-from ..runs.terminal_text import paragraph
 from ..sessions.options import PretrainOptions
+from ..text.terminal_text import paragraph
 from ..training.pretrain import Pretraining, pretrain
 
 OWN_FLAGS = ("--config", "--print-config")

@@ -16,7 +16,7 @@ from ..recipes.training_recipe import TrainingRecipe
 from ..reporting.committed import RESULTS, require_checkout
 from ..reproduce.reproduce import reproduce
 from ..runs.files import read_json
-from ..runs.terminal_text import paragraph, table
+from ..text.terminal_text import paragraph, table
 from . import ablate
 
 ALL_EVIDENCE = "evidence"

@@ -21,7 +21,7 @@ from ..reporting.run_list import (
     table_rows,
 )
 from ..runs.files import to_json
-from ..runs.terminal_text import counted, file_size, paragraph, table
+from ..text.terminal_text import counted, file_size, paragraph, table
 
 
 @dataclass(frozen=True)

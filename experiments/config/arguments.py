@@ -23,7 +23,7 @@ from tyro.constructors import (
 )
 
 from ...envs.errors import UsageError, own_place
-from ..runs.terminal_text import paragraph
+from ..text.terminal_text import paragraph
 from .field_texts import class_text, field_texts
 from .registry import TABLES, part_class, resolve
 from .roles import part_at, part_name, roles

@@ -6,7 +6,7 @@ from dataclasses import is_dataclass
 from pathlib import Path
 from typing import Any
 
-from ..runs.terminal_text import paragraph
+from ..text.terminal_text import paragraph
 from .config_file import NULLS, is_flat, typed_fields
 from .field_texts import field_texts, part_text
 from .registry import TABLES

@@ -4,7 +4,7 @@ from typing import Any
 
 from ...envs.atari.atari import AtariConfig
 from ...envs.atari.games import GAME_LISTS
-from ..runs.terminal_text import description_list, paragraph
+from ..text.terminal_text import description_list, paragraph
 from .descriptions import DESCRIPTIONS
 from .experiment import Experiment
 from .presets import EXAMPLE, PRESETS

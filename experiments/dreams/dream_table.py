@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from textwrap import wrap
 from typing import Any
 
-from ..runs.terminal_text import paragraph, width
+from ..text.terminal_text import paragraph, width
 from .moving_objects import ANY
 
 BAR_STEPS, BAR_GAME = "10", "pong"

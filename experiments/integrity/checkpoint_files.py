@@ -13,8 +13,8 @@ from ..runs.files import TEMPORARY, is_own, make_folder, sync_folder
 from ..runs.jsonl import Mark
 from ..runs.packed_state import DamagedCheckpoint, Packed, sizes_of_blocks
 from ..runs.run import UNREADABLE
-from ..runs.terminal_text import file_size
 from ..sessions.lost_replays import lacks_replay_alone
+from ..text.terminal_text import file_size
 from .findings import Finding, count, names, set_aside, unreadable
 
 

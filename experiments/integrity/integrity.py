@@ -9,8 +9,8 @@ from ..runs.disk_errors import reporting_disk_errors
 from ..runs.files import is_export
 from ..runs.folder_lock import is_locked, locked
 from ..runs.run import Run
-from ..runs.terminal_text import file_size
 from ..sessions.lost_replays import FLAG
+from ..text.terminal_text import file_size
 from .checkpoint_files import CheckpointFiles, check_checkpoints
 from .description_files import check_descriptions, check_end
 from .findings import Report, count, find_aside, find_partial_files

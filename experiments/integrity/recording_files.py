@@ -8,7 +8,7 @@ import torch
 from ...envs.errors import UsageError
 from ..datasets.dataset import Recording
 from ..datasets.writer import MANIFEST, UNFINISHED
-from ..runs.terminal_text import file_size
+from ..text.terminal_text import file_size
 from .findings import Finding, Report, count, find_aside, find_partial_files
 
 CHUNK = 4096

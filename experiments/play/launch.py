@@ -19,7 +19,7 @@ from ..config.arguments import parse_flags, take_imports
 from ..evaluation.video import VideoWriter
 from ..runs.outputs import check_writable
 from ..runs.runtime import interrupts, pick_threads, raising_interrupted
-from ..runs.terminal_text import paragraph
+from ..text.terminal_text import paragraph
 from .lockstep import Lockstep, check_comparable
 from .moment_file import SUFFIX, read_moment_file
 from .playback import Playback

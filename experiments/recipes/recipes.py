@@ -27,7 +27,7 @@ from ..training.imagined_env import ImaginationConfig
 from .amortization_benchmark import AmortizationBenchmark
 from .compression_benchmark import CompressionBenchmark
 from .constant_action_benchmark import ConstantActions
-from .deep_sea_curves import DEEP_SEA_CURVES
+from .deep_sea_agents import DEEP_SEA_CURVES
 from .endurance import KillStorm, Soak
 from .exploration_benchmark import ExplorationBenchmark
 from .fashion_mnist import FashionMNIST

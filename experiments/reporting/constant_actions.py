@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from ...envs.atari.protocol import PRESENTATION_FIELDS
-from ...envs.formatting import format_number
 from ..runs.files import read_json
+from ..text.formatting import format_number
 from .committed import RESULTS
 
 

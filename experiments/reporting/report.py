@@ -16,7 +16,7 @@ from ...envs.errors import UsageError
 from ..runs.files import own_files, read_own, to_json, write_file
 from ..runs.names import safe_name, unique_names
 from ..runs.outputs import check_writable
-from ..runs.terminal_text import printable
+from ..text.terminal_text import printable
 from ..verdicts.verdict_rule import Delta, Score, VerdictRule, read_rule
 from .comparison import Comparison, compare, raw_csv
 from .document import Block, Heading, Media, Paragraph, Table, to_html, write_markdown

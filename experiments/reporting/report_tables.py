@@ -3,9 +3,9 @@
 import numpy as np
 
 from ...envs.atari.games import HUMAN_RANDOM_TABLE, human_normalized
-from ...envs.formatting import format_number
 from ..config.roles import part_name
-from ..runs.terminal_text import counted
+from ..text.formatting import format_number
+from ..text.terminal_text import counted
 from ..verdicts.intervals import (
     AGGREGATES,
     CONFIDENCE,

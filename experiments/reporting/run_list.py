@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ...envs.errors import FolderBusy, UsageError
-from ...envs.formatting import format_number, with_error
 from ..config.roles import part_name
 from ..config.serialization import with_defaults
 from ..runs.config_differences import flatten
@@ -21,6 +20,7 @@ from ..runs.jsonl import is_number
 from ..runs.progress_text import duration
 from ..runs.run import Run, find_runs
 from ..runs.scores import Scores, find_scores, scores_file
+from ..text.formatting import format_number, with_error
 
 State = Literal["finished", "interrupted", "running", "damaged"]
 

@@ -19,7 +19,7 @@ from ..config.serialization import with_defaults
 from ..runs.files import read_json, to_json
 from ..runs.run import Run, find_runs
 from ..runs.scores import Scores, read_scores, scores_file
-from ..runs.terminal_text import message, plain, printable
+from ..text.terminal_text import message, plain, printable
 from ..verdicts.intervals import Array, trailing_mean
 from ..verdicts.verdict_rule import Score
 from .constant_actions import scoring_rules

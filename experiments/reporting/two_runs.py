@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 
-from ...envs.formatting import format_number, with_error
 from ..config.roles import part_name
 from ..config.serialization import with_defaults
 from ..runs.config_differences import flatten
@@ -14,6 +13,7 @@ from ..runs.files import read_json
 from ..runs.names import unique_names
 from ..runs.run import Run
 from ..runs.scores import Scores, find_scores, scores_file
+from ..text.formatting import format_number, with_error
 from ..verdicts.intervals import Array, trailing_mean
 from .run_results import WINDOW
 

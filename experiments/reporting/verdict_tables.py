@@ -2,8 +2,8 @@
 
 from collections import Counter
 
-from ...envs.formatting import format_number
-from ..runs.terminal_text import counted
+from ..text.formatting import format_number
+from ..text.terminal_text import counted
 from ..verdicts.intervals import CONFIDENCE, format_interval
 from ..verdicts.reference_share import ReferenceShare
 from ..verdicts.verdict import LABELS, Verdict

@@ -1,8 +1,8 @@
 """The tables of densities and of exploration: code lengths, and the sizes of DeepSea solved."""
 
-from ...envs.formatting import format_number
 from ..reporting.committed import committed_results
 from ..runs.scores import Scores
+from ..text.formatting import format_number
 from ..verdicts.intervals import format_count
 from .markdown import markdown_table, unmeasured
 

@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from ...envs.formatting import format_number
 from ..reporting.committed import committed
 from ..reporting.forest_plot import share_text
 from ..runs.scores import suite_of_label
+from ..text.formatting import format_number
 from ..verdicts.intervals import Key, format_count, format_interval
 from ..verdicts.paired_test import paired_means
 from ..verdicts.reference_share import ReferenceShare, reference_shares

@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 
-from ...envs.formatting import format_number
 from ..recipes.recipes import RECIPES
 from ..recipes.training_recipe import TrainingRecipe
 from ..reporting.committed import committed, committed_results
@@ -14,6 +13,7 @@ from ..reporting.constant_actions import format_constant_action
 from ..reporting.figures import svg
 from ..reporting.forest_plot import CAPTION, THEMES, ForestRow, Theme, draw_forest, share_text
 from ..runs.scores import Scores
+from ..text.formatting import format_number
 from ..verdicts.intervals import format_count
 from .grid_tables import grid_shares, grid_verdicts
 from .reruns import RERUNS

@@ -9,7 +9,6 @@ import numpy as np
 
 from ...agents.episodic.mfec import MFECConfig
 from ...envs.atari.games import HUMAN_RANDOM_TABLE, human_normalized
-from ...envs.formatting import format_number
 from ..config.presets import PRESETS
 from ..config.roles import part_name
 from ..config.serialization import encode
@@ -24,6 +23,7 @@ from ..reporting.published import published
 from ..runs.config_differences import flatten
 from ..runs.files import to_json
 from ..runs.scores import Scores
+from ..text.formatting import format_number
 from ..verdicts.intervals import (
     MIN_RUNS,
     bootstrap,

@@ -12,7 +12,7 @@ from typeguard import CollectionCheckStrategy, TypeCheckError, check_type
 from ...envs.atari.games import HUMAN_RANDOM_TABLE, human_normalized
 from ...envs.atari.protocol import PROTOCOLS
 from ...envs.errors import UsageError
-from ...envs.formatting import format_number, with_error
+from ..text.formatting import format_number, with_error
 from .files import read_json
 from .jsonl import is_number
 

@@ -14,7 +14,6 @@ import torch
 from torch import Tensor
 
 from ...envs.errors import EnvError, LostRank, NumericalError, UsageError
-from ...envs.formatting import format_number
 from ...envs.interface import Metrics, Stateful, Transition
 from ...world_models.state import check_storable, map_envs
 from ..config.experiment import Job
@@ -31,6 +30,7 @@ from ..runs.run import Run
 from ..runs.runtime import Runtime, interrupts, pick_runtime
 from ..runs.scores import find_scores, scores_file
 from ..runs.state_checks import check_count, check_finite_state, restore
+from ..text.formatting import format_number
 from . import random_state
 from .callbacks import Callback, Row
 from .event_log import EventLog

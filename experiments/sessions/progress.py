@@ -11,7 +11,7 @@ from ..config.experiment import Job
 from ..runs.console import RunConsole
 from ..runs.live_line import LiveLine
 from ..runs.progress_text import Speed, duration, progress_line, remaining_seconds
-from ..runs.terminal_text import message
+from ..text.terminal_text import message
 from .callbacks import Callback
 
 SETTLE_SECONDS = 30.0

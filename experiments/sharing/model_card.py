@@ -3,10 +3,10 @@
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from ...envs.formatting import with_error
 from ..dreams.dream_measures import COPY_LAST
 from ..runs.files import to_json
 from ..runs.scores import Scores
+from ..text.formatting import with_error
 
 Row = tuple[str, str, str]
 

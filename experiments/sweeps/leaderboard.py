@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ...envs.formatting import format_number
 from ..config.config_text import value_text
 from ..config.run_names import short_path
-from ..runs.terminal_text import paragraph, table
+from ..text.formatting import format_number
+from ..text.terminal_text import paragraph, table
 from .sweep_plan import SweepPlan, Trial
 from .sweep_record import SweepRecord
 

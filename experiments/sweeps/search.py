@@ -15,7 +15,7 @@ from ..ablation.execution import execute, make_executor
 from ..runs.files import write_file
 from ..runs.outputs import check_writable
 from ..runs.run import refuse_links
-from ..runs.terminal_text import counted, paragraph
+from ..text.terminal_text import counted, paragraph
 from ..training.envs import check_true_state
 from ..training.task import Task
 from .leaderboard import leaderboard, next_steps, ranked, trial_table

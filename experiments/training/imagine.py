@@ -16,7 +16,6 @@ from ...agents.interface import Policy
 from ...envs.batched_env import spec_of
 from ...envs.checks import at_least, check, within
 from ...envs.errors import UsageError
-from ...envs.formatting import format_number, with_error
 from ...world_models.interface import PredictorConfig
 from ...world_models.prediction.feedforward import SMALL
 from ..config.experiment import Experiment
@@ -34,6 +33,7 @@ from ..runs.run import Run
 from ..runs.runtime import pick_device, pick_threads
 from ..runs.scores import find_scores, scores_file
 from ..sessions.options import PretrainOptions, RunOptions, TrainOptions
+from ..text.formatting import format_number, with_error
 from .imagined_env import ImaginationConfig
 from .predictors import PredictorPretraining
 from .pretrain import pretrain

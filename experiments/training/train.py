@@ -13,7 +13,6 @@ from torch import Tensor
 from ...agents.bonuses.bonus import NoBonus, check_finite
 from ...agents.loop import interact
 from ...envs.errors import UsageError
-from ...envs.formatting import format_number
 from ...envs.interface import (
     Carry,
     Metrics,
@@ -42,6 +41,7 @@ from ..sessions.periodic_evaluation import PeriodicEvaluation
 from ..sessions.progress import Display
 from ..sessions.throughput import Throughput
 from ..sessions.visits import RoomVisits, StateCounts
+from ..text.formatting import format_number
 from .envs import make_batched_env, random_play_throughput
 from .initialization import initialize
 from .logs import EpisodeLog, Exchange, Means, MetricsLog, PlanTracking, Videos
@@ -279,7 +279,7 @@ class AgentTraining(Process):
     def restore(self, state: dict[str, Any]) -> None:
         self.initial_steps = check_count(state["initial_steps"], "initial_steps")
         check_count(self.step - self.initial_steps, "step since the initial ones")
-        self.timesteps_before = check_count(state.get("timesteps_before", 0), "timesteps_before")
+        self.timesteps_before = check_count(state["timesteps_before"], "timesteps_before")
         if not (self.runtime.ranks.alone or self.can_stop):
             raise UsageError(
                 f"The checkpoint of step {self.step:,} is amid a rollout, and several processes "

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..runs.terminal_text import counted
+from ..text.terminal_text import counted
 from .intervals import MIN_RUNS, ROUNDING, constant, mean
 from .paired_test import PairedMeans, Pairs, paired_means
 from .verdict_rule import VerdictRule
@@ -68,8 +68,8 @@ def _untested(pairs: Pairs) -> Analysis | None:
     """Return the analysis of pairs that allow no t test; None if they do.
 
     Equal pairs are no evidence of a difference; those of one env of several add no variance to the
-    others. Equal differences have no variance to estimate; a
-    sign test counts them instead. Scores are equal but for the rounding of floating-point numbers.
+    others. Equal differences have no variance to estimate; a sign test counts them instead. Scores
+    are equal but for the rounding of floating-point numbers.
     """
     fewest, where = min(len(v) for v, _ in pairs), in_an_env(pairs)
     for side, name in ((0, "variant"), (1, "baseline")):

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...envs.atari.games import human_normalized
-from ...envs.formatting import format_number, with_error
+from ..text.formatting import format_number, with_error
 
 Array = NDArray[np.float64]
 Strata = Sequence[Array]

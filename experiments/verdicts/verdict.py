@@ -13,8 +13,8 @@ from typing import Literal
 import numpy as np
 
 from ...envs.atari.games import human_normalized
-from ...envs.formatting import format_number
-from ..runs.terminal_text import counted
+from ..text.formatting import format_number
+from ..text.terminal_text import counted
 from .analysis import Analysis, analyze, in_an_env, there_are
 from .intervals import (
     Array,

@@ -24,7 +24,7 @@ from reverie.experiments.runs.folder_lock import locked
 from reverie.experiments.runs.json_values import MAX_BYTES
 from reverie.experiments.runs.packed_state import names_of_files
 from reverie.experiments.runs.run import Run
-from reverie.experiments.runs.terminal_text import file_size
+from reverie.experiments.text.terminal_text import file_size
 
 HALF, END = 240, 480
 

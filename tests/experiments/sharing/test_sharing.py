@@ -21,7 +21,6 @@ from reverie.envs.atari.atari import AtariConfig
 from reverie.envs.atari.protocol import PROTOCOLS
 from reverie.envs.catch import CatchConfig
 from reverie.envs.errors import UsageError
-from reverie.envs.formatting import format_number
 from reverie.experiments.cli import main as cli
 from reverie.experiments.datasets.collect import collect
 from reverie.experiments.evaluation.trained_agent import load_trained
@@ -34,6 +33,7 @@ from reverie.experiments.sharing.exporting import export_run
 from reverie.experiments.sharing.importing import import_run
 from reverie.experiments.sharing.share_file import ShareFile, write_share_file
 from reverie.experiments.sharing.shared_state import shared_state
+from reverie.experiments.text.formatting import format_number
 from reverie.experiments.training.densities import DensityPretraining
 from reverie.experiments.training.predictors import PredictorPretraining, compare_predictors
 from reverie.experiments.training.pretrain import Pretraining, load_model, pretrain

@@ -5,7 +5,7 @@ import pytest
 from scipy import stats
 
 from reverie.envs.atari.games import human_normalized
-from reverie.envs.formatting import format_number
+from reverie.experiments.text.formatting import format_number
 from reverie.experiments.verdicts.intervals import (
     AGGREGATES,
     Interval,

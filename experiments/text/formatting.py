@@ -10,7 +10,7 @@ def format_number(x: float) -> str:
 
     Example::
 
-        from reverie.envs.formatting import format_number
+        from reverie.experiments.text.formatting import format_number
 
         assert [format_number(x) for x in (9821.3, 0.994, -0.0025)] == ["9,821", "0.994", "-0.0025"]
     """

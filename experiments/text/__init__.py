@@ -1,0 +1,1 @@
+"""Text for people: numbers, paragraphs and tables, in the width of a terminal."""
