@@ -279,7 +279,8 @@ class AgentTraining(Process):
     def restore(self, state: dict[str, Any]) -> None:
         self.initial_steps = check_count(state["initial_steps"], "initial_steps")
         check_count(self.step - self.initial_steps, "step since the initial ones")
-        self.timesteps_before = check_count(state["timesteps_before"], "timesteps_before")
+        before = state.get("timesteps_before", 0)  # earlier files of this format have none
+        self.timesteps_before = check_count(before, "timesteps_before")
         if not (self.runtime.ranks.alone or self.can_stop):
             raise UsageError(
                 f"The checkpoint of step {self.step:,} is amid a rollout, and several processes "
