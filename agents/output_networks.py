@@ -45,19 +45,29 @@ class QNetwork(nn.Module):
 class PolicyNetwork(nn.Module):
     """The policy and the value function of PPO: a planner's logits and a critic.
 
-    Both read the features of a trunk or, with ``lstm`` units, of an LSTM on top of it. The critic
-    also reads the plan that a timestep begins with, from which no gradient flows back. A planner
-    that is a privileged reference reads the true state in place of the features. With
-    ``num_values`` 2 the critic estimates the returns of rewards and of bonuses apart.
+    Both read the features of a trunk or, with ``lstm`` units, of an LSTM on top of it; the critic
+    reads those of ``critic_trunk`` if there is one. It also reads the plan that a timestep begins
+    with, from which no gradient flows back. A planner that is a privileged reference reads the true
+    state in place of the features. With ``num_values`` 2 the critic estimates the returns of
+    rewards and of bonuses apart.
     """
 
-    def __init__(self, trunk: Network, lstm: int, planner: Planner, num_values: int = 1) -> None:
+    def __init__(
+        self,
+        trunk: Network,
+        lstm: int,
+        planner: Planner,
+        num_values: int = 1,
+        critic_trunk: Network | None = None,
+    ) -> None:
         super().__init__()
-        self.trunk, self.planner = trunk, planner
+        self.trunk, self.planner, self.critic_trunk = trunk, planner, critic_trunk
         self.lstm = nn.LSTMCell(trunk.features, lstm) if lstm else None
         self.critic = nn.Linear(lstm or trunk.features, num_values)
         orthogonal_(self.trunk)
         orthogonal_(self.critic, 1.0)
+        if critic_trunk is not None:
+            orthogonal_(critic_trunk)
         if self.lstm:
             for name, weights in self.lstm.named_parameters():
                 nn.init.orthogonal_(weights) if "weight" in name else nn.init.zeros_(weights)
@@ -92,11 +102,16 @@ class PolicyNetwork(nn.Module):
         decisions instead of drawing new ones. ``privileged`` holds the bytes of the true state that
         the planner reads; None if it reads the features.
         """
-        features = self.trunk(obs.flatten(0, 1)).unflatten(0, first.shape)
+        frames = obs.flatten(0, 1)
+        features = self.trunk(frames).unflatten(0, first.shape)
+        critic_features = None
+        if self.critic_trunk is not None:
+            critic_features = self.critic_trunk(frames).unflatten(0, first.shape)
         outputs = []
         for t, (x, first_t) in enumerate(zip(features.unbind(1), first.unbind(1), strict=True)):
             x, carry = self._lstm_step(x, carry, first_t)
-            value = self._value(x, carry, first_t)
+            own = x if critic_features is None else critic_features[:, t]
+            value = self._value(own, carry, first_t)
             decision_t = None if decision is None else decision[:, t]
             inputs = x if privileged is None else privileged[:, t].to(x.dtype)
             logits, planned, plan = self.planner.advance(inputs, carry, first_t, decision_t)
@@ -137,5 +152,9 @@ def stack_planner_outputs(outputs: Sequence[PlannerOutput]) -> PlannerOutput:
 
 
 def inference_copy(network: M, precision: Precision) -> InferenceCopy[M]:
-    """Return a copy for inference, whose feature extractor alone is in low precision."""
-    return InferenceCopy(network, precision, lambda copied: copied.trunk.layers)
+    """Return a copy for inference, whose feature extractors alone are in low precision."""
+
+    def extractors(copied: M) -> nn.Module:
+        return nn.ModuleList(x.layers for x in copied.children() if isinstance(x, Network))
+
+    return InferenceCopy(network, precision, extractors)

@@ -53,6 +53,8 @@ class PPOConfig(OnPolicyConfig):
 
     lstm: int = 0
     """Units of an LSTM on top of the features; 0 for no LSTM."""
+    separate_critic: bool = False
+    """Give the critic a feature extractor of its own instead of the policy's features."""
     planner: PlannerConfig = ReactiveConfig()
     """Maps features to logits of the action."""
     plan_kl_coef: float = 1e-4
@@ -101,6 +103,11 @@ class PPOConfig(OnPolicyConfig):
                 f"agent.plan_kl_coef is {self.plan_kl_coef} and agent.ent_coef is "
                 f"{self.ent_coef}; under agent.free_energy both are the temperature, so make "
                 "them equal."
+            )
+        if self.separate_critic and self.lstm:
+            raise UsageError(
+                f"agent.separate_critic is set and agent.lstm is {self.lstm}, but policy and critic "
+                "share an LSTM; leave out one of the two."
             )
         if self.intrinsic_value and self.total_clip is not None:
             raise UsageError(
@@ -151,7 +158,11 @@ class PPO(OnPolicyAgent[SequenceBatch]):
                 num_actions=spec.num_actions, seed=seed,
             )  # fmt: skip
             num_values = 1 + config.intrinsic_value
-            self.network = PolicyNetwork(trunk, config.lstm, planner, num_values).to(self.device)
+            network = PolicyNetwork(
+                trunk, config.lstm, planner, num_values,
+                config.network.build(spec.obs_shape, precision) if config.separate_critic else None,
+            )  # fmt: skip
+            self.network = network.to(self.device)
         self.inference_copy = inference_copy(self.network, precision)
         self.forward, self._loss = self.inference_copy.network.forward, self.ppo_loss
         if not self.network.recurrent:  # else each timestep of a sequence would be compiled apart

@@ -113,6 +113,7 @@ DQN_MINATAR = Experiment(
 PPO_MINATAR = Experiment(
     PPOConfig(
         network=MLPConfig((256, 256)),
+        separate_critic=True,
         num_steps=128,
         num_minibatches=8,
         gamma=0.999,

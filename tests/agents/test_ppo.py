@@ -132,6 +132,20 @@ def test_before_an_update_log_probabilities_are_those_of_acting() -> None:
         assert float(means["losses/entropy"]) == pytest.approx(math.log(2), abs=1e-3)
 
 
+def test_a_separate_critic_shares_no_weight_with_the_policy() -> None:
+    for separate in (False, True):
+        agent = agent_for(replace(SMALL, separate_critic=separate), ScriptedEnv(4))
+        obs, first = torch.full((4, 1, 1, 2, 2), 255, dtype=torch.uint8), torch.ones(4, 1).bool()
+        logits, value, _, _ = agent.network(obs, first, agent.initial(4))
+        reached = [
+            {name for name, x in agent.network.named_parameters() if x.grad is not None}
+            for output in (logits, value)
+            if not agent.network.zero_grad() and output.sum().backward(retain_graph=True) is None
+        ]
+        assert all(reached)
+        assert bool(reached[0] & reached[1]) is not separate
+
+
 def test_the_lstm_unrolls_as_it_acted_and_resets_at_first() -> None:
     """Unrolled from a segment's first carry, its carry ends as that of acting did."""
     config = replace(SMALL, lstm=8)
@@ -290,6 +304,7 @@ def test_the_learning_rate_decays_to_zero() -> None:
         {"int_gamma": 1.5},
         {"int_coef": -1.0},
         {"total_clip": 1.0, "intrinsic_value": True},
+        {"separate_critic": True, "lstm": 8},
         {"clip_coef": 0.0},
         {"learning_rate": math.nan},
         {"anneal_steps": -1},
