@@ -106,8 +106,8 @@ class PPOConfig(OnPolicyConfig):
             )
         if self.separate_critic and self.lstm:
             raise UsageError(
-                f"agent.separate_critic is set and agent.lstm is {self.lstm}, but policy and critic "
-                "share an LSTM; leave out one of the two."
+                f"agent.separate_critic is set and agent.lstm is {self.lstm}, but policy and "
+                "critic share an LSTM; leave out one of the two."
             )
         if self.intrinsic_value and self.total_clip is not None:
             raise UsageError(

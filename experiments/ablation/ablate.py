@@ -31,14 +31,16 @@ from .execution import execute, make_executor
 from .grid import Grid
 from .grid_tasks import AnyTask, cell_of, check_seeds_together, make_tasks
 from .rounds import Rounds
+from .saved_scores import joined, other_runs
 
 
 def ablate(grid: Grid, options: AblateOptions, command: str = "") -> int:
     """Run the unfinished runs of a grid, and write a report.
 
-    ``command`` repeats the grid. With ``save`` the raw scores are written whenever runs end.
-    Returns the exit status, 0, or 1 if runs failed. Raises KeyboardInterrupt if interrupted, and
-    UsageError if the folder holds a grid of another rule.
+    ``command`` repeats the grid. With ``save`` the raw scores are written whenever runs end; with
+    ``only_seeds``, beside those of other seeds that are there. Returns the exit status, 0, or 1 if
+    runs failed. Raises KeyboardInterrupt if interrupted, and UsageError if the folder or the saved
+    scores are of another grid.
     """
     if options.save:
         require_checkout("reverie ablate --save")
@@ -50,12 +52,14 @@ def ablate(grid: Grid, options: AblateOptions, command: str = "") -> int:
         print_design(grid, run.tasks, options, command)
         return 0
     check_writable(report, report.with_suffix(".md"), remedy="choose another --folder")
+    others = list[dict[str, Any]]()
     if options.save:
         check_writable(saved, remedy="leave out --save, or make it writable")
+        others = other_runs(saved, command, options.part) if options.only_seeds else []
 
     def save() -> None:
-        if options.save and (scores := run.scores()):
-            write_result(saved, {"name": options.save, "command": command, **scores})
+        if options.save and (scores := run.scores()) and (data := joined(scores, others)):
+            write_result(saved, {"name": options.save, "command": command, **data})
 
     try:
         for _ in run.execute():

@@ -7,8 +7,10 @@ from typing import Annotated, Literal
 import tyro
 
 from ...envs.checks import at_least, check
+from ...envs.errors import UsageError
 from ..evaluation.run_evaluation import Evaluation
 from ..verdicts.verdict_rule import Delta, Score, VerdictRule
+from .saved_scores import parse_seeds
 
 
 @dataclass(frozen=True)
@@ -22,6 +24,9 @@ class AblateOptions:
     """Number of seeds of each cell."""
     first_seed: int = 0
     """The first of them; another one than before repeats a grid with independent runs."""
+    only_seeds: str = ""
+    """Run only these of the seeds, as in 4-7, and the others elsewhere or later; --save adds their
+    scores to the saved ones."""
     until: Literal["seeds", "decided"] = "seeds"
     """seeds: train --seeds of each cell. decided: add seeds until each comparison with the baseline
     is decided, or there are --max-seeds."""
@@ -61,6 +66,25 @@ class AblateOptions:
         check(self, "", at_least(0), "first_seed")
         check(self, "", at_least(0), "workers", "steps_per_second", "retries")
         Delta.parse(self.delta)
+        if not self.only_seeds:
+            return
+        if self.until == "decided":
+            raise UsageError(
+                "--only-seeds is for a number of --seeds; --until decided chooses the seeds by the "
+                "scores of all before them."
+            )
+        first, last = self.first_seed, self.first_seed + self.seeds - 1
+        if not {*self.part} <= {*range(first, last + 1)}:
+            raise UsageError(
+                f"--only-seeds is {self.only_seeds}, and the grid has the seeds {first}-{last}."
+            )
+
+    @property
+    def part(self) -> range:
+        """The seeds that are run here."""
+        if self.only_seeds:
+            return parse_seeds(self.only_seeds)
+        return range(self.first_seed, self.first_seed + self.rule.analyses[-1])
 
     @property
     def num_workers(self) -> int:

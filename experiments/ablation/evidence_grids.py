@@ -7,13 +7,16 @@ its action values, and so is one that learns in a model, since all end at the be
 simple a game as Catch.
 """
 
+import shlex
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
+from pathlib import Path
 
 from ..config.arguments import parse_known_flags
 from .ablate_options import AblateOptions
-from .grid import make_grid
+from .grid import Grid, make_grid
 from .grid_tasks import make_tasks
+from .saved_scores import whole_seeds
 
 DEEP_SEA = (
     "dqn env:deep-sea {bonuses} "
@@ -134,11 +137,38 @@ class Evidence:
     @property
     def cost(self) -> str:
         """What is computed, in a few words, or which module is missing."""
-        options, argv = parse_known_flags(AblateOptions, [*self.argv], "reverie ablate")
-        if "--import" in argv and not find_spec(module := argv[argv.index("--import") + 1]):
-            return f"needs {module}"
-        tasks = make_tasks(make_grid(argv, options.games), options)
+        if self.needs:
+            return f"needs {self.needs}"
+        tasks = make_tasks(*self._grid())
         return f"{len(tasks)} x {tasks[0].experiment.total_timesteps:,} steps"
+
+    @property
+    def needs(self) -> str:
+        """The name of a missing module that the envs need; empty if there is none."""
+        module = self.argv[self.argv.index("--import") + 1] if "--import" in self.argv else ""
+        return module if module and not find_spec(module) else ""
+
+    def seeds(self, path: Path) -> tuple[int, range]:
+        """Return the number of seeds, from the first on, that a result has whole, and all seeds."""
+        grid, options = self._grid()
+        command = shlex.join(["reverie", "ablate", *self.argv])
+        whole = whole_seeds(path, command, len(grid.cells))
+        number = next((i for i, x in enumerate(options.part) if x not in whole), len(options.part))
+        return number, options.part
+
+    def lacking(self, path: Path, at_most: int = 0) -> list[str]:
+        """Return the flags for the seeds that a result lacks, or none if it lacks all or none.
+
+        They are ``at_most`` so many, unless that is 0.
+        """
+        number, seeds = self.seeds(path)
+        left = seeds[number:] or seeds
+        part = left[: at_most or len(left)]
+        return [] if part == seeds else ["--only-seeds", f"{part[0]}-{part[-1]}"]
+
+    def _grid(self) -> tuple[Grid, AblateOptions]:
+        options, argv = parse_known_flags(AblateOptions, [*self.argv], "reverie ablate")
+        return make_grid(argv, options.games), options
 
 
 def _evidence(question: str, argv: str, **settings: int | str) -> Evidence:

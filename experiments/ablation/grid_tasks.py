@@ -17,13 +17,12 @@ AnyTask = Task | SeedsTask
 
 
 def make_tasks(grid: Grid, options: AblateOptions) -> list[Task]:
-    """Return a task for every cell and seed up to the last analysis, ordered by seed."""
+    """Return a task for every cell and each seed that is run here, ordered by seed."""
     timesteps = next(iter(grid.cells)).total_timesteps
     folder = Path(options.folder or f"runs/ablate/{grid.name}-{timesteps}").resolve()
     own = replace(grid.options, threads=options.threads, random_play_seconds=0.0, seeds_together=1)
     first, tasks = options.first_seed, list[Task]()
-    seeds = range(first, first + options.rule.analyses[-1])
-    for seed, cell in itertools.product(seeds, grid.cells):
+    for seed, cell in itertools.product(options.part, grid.cells):
         experiment = replace(cell, seed=seed)
         env, evaluation = experiment.env.eval_env, options.evaluation
         others = [x for x in evaluation.protocols if with_protocol(env, x) is not env]

@@ -10,7 +10,7 @@ from ..config.arguments import parse_known_flags, take_flag, take_switch
 from ..config.config_file import take_config
 
 PROGRAM = "reverie ablate PRESET [role:a,b ...] [flags of train]"
-LOCAL_FLAGS = ("--folder", "--save", "--workers", "--pilot", "--track")
+LOCAL_FLAGS = ("--folder", "--save", "--workers", "--pilot", "--track", "--only-seeds")
 """Flags that do not change results, and are left out of the committed command."""
 
 

@@ -7,6 +7,7 @@ from typing import Annotated
 import tyro
 
 from ...envs.atari.games import did_you_mean
+from ...envs.checks import at_least, check
 from ...envs.errors import UsageError
 from ..ablation.ablate import ablations_file
 from ..ablation.evidence_grids import EVIDENCE
@@ -34,6 +35,12 @@ class ReproduceOptions:
     """Every recipe."""
     folder: Path = Path("runs/reproduce")
     """Folder of the runs; finished ones are not repeated."""
+    seeds: int = 0
+    """Seeds to add at most to each result that lacks some; 0 for all. A result that has all seeds
+    is made anew."""
+
+    def __post_init__(self) -> None:
+        check(self, "", at_least(0), "seeds")
 
 
 def run(argv: list[str]) -> int:
@@ -53,10 +60,11 @@ def run(argv: list[str]) -> int:
     failed = False
     for name in dict.fromkeys(names):
         if name in RECIPES:
-            reproduce(name, options.folder)
+            reproduce(name, options.folder, options.seeds)
         else:
             places = ["--folder", str(options.folder / name), "--save", name]
-            failed |= bool(ablate.run([*EVIDENCE[name].argv, *places]))
+            part = EVIDENCE[name].lacking(ablations_file(name), options.seeds)
+            failed |= bool(ablate.run([*EVIDENCE[name].argv, *places, *part]))
     return int(failed)
 
 
@@ -66,12 +74,16 @@ def _recipes() -> str:
     for name, recipe in RECIPES.items():
         there = _whether_there(RESULTS / f"{name}.json")
         if isinstance(recipe, TrainingRecipe) and there == THERE:
-            seeds, made = len(recipe.seeds), len(read_json(RESULTS / f"{name}.json")["runs"])
-            there = f"{made} of {seeds} seeds" if made < seeds else there
+            made, all_seeds = len(read_json(RESULTS / f"{name}.json")["runs"]), len(recipe.seeds)
+            there = f"{made} of {all_seeds} seeds" if made < all_seeds else there
         recipes.append((name, recipe.cost, there))
     grids = [("grid", "question", "cost", "result")]
     for name, grid in EVIDENCE.items():
-        grids.append((name, grid.question, grid.cost, _whether_there(ablations_file(name))))
+        there = _whether_there(path := ablations_file(name))
+        if there == THERE and not grid.needs:
+            number, seeds = grid.seeds(path)
+            there = f"{number} of {len(seeds)} seeds" if 0 < number < len(seeds) else there
+        grids.append((name, grid.question, grid.cost, there))
     examples = (
         f"Example: reverie reproduce {next(iter(RECIPES))}; "
         f"reverie reproduce {ALL_EVIDENCE} runs all grids."

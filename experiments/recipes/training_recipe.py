@@ -39,6 +39,8 @@ class TrainingRecipe(Recipe):
     """What distinguishes the agent from that of another recipe in the same table."""
     imagination: PredictorBenchmark | None = None
     """The benchmark whose first predictor is fitted first, if the env is its imagination."""
+    known: tuple[dict[str, Any], ...] = ()
+    """The parts of the first seeds in an earlier result, which are kept."""
 
     kind: ClassVar[str] = "training"
 
@@ -49,13 +51,21 @@ class TrainingRecipe(Recipe):
             f"{' + a model' * bool(self.imagination)}"
         )
 
+    def continued(self, result: dict[str, Any], at_most: int) -> "TrainingRecipe":
+        """Return the recipe that adds seeds to a result that lacks some: all, or ``at_most``."""
+        known, steps = result["runs"], self.experiment.total_timesteps
+        if len(known) >= len(self.seeds) or result["steps"] != steps:
+            return self
+        seeds = self.seeds[: len(known) + (at_most or len(self.seeds))]
+        return replace(self, known=tuple(known), seeds=seeds)
+
     def measure(self, folder: Path) -> Iterator[dict[str, Any]]:
         experiment, env = self.experiment, self.experiment.env
         if self.imagination and isinstance(env, ImaginationConfig):
             env = replace(env, run=self.imagination.fit("predictor", folder).folder)
             experiment = replace(experiment, env=env)
-        random, runs = random_play(env.eval_env, episodes=100), []
-        for seed in self.seeds:
+        random, runs = random_play(env.eval_env, episodes=100), [*self.known]
+        for seed in self.seeds[len(runs) :]:
             runs.append(self._measure_seed(replace(experiment, seed=seed), folder))
             yield {
                 "preset": self.preset,

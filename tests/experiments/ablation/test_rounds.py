@@ -1,6 +1,7 @@
 """Seeds are added while they can still decide, under a rule that is fixed before the first run."""
 
 import re
+import shutil
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -21,10 +22,12 @@ from reverie.experiments.ablation.grid_tasks import (
     tasks_of,
 )
 from reverie.experiments.ablation.rounds import Rounds
+from reverie.experiments.ablation.saved_scores import whole_seeds
 from reverie.experiments.cli import main as cli
 from reverie.experiments.evaluation.run_evaluation import Evaluation
 from reverie.experiments.reporting.comparison import compare
 from reverie.experiments.reporting.run_results import read_results
+from reverie.experiments.runs.files import read_json
 from reverie.experiments.training.task import Task
 from reverie.experiments.verdicts.verdict_rule import Delta, VerdictRule
 
@@ -211,6 +214,29 @@ def test_failed_cells_are_named_beside_the_report_of_the_others(
     assert "[3/3]" in output
 
 
+def test_parts_of_a_grid_on_two_machines_are_saved_as_the_whole(
+    ablate: Callable[[str], tuple[int, str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ablate_module, "RESULTS", tmp_path)
+    saved = ablate_module.ablations_file("bonuses")
+    saved.parent.mkdir()
+    assert ablate("--seeds 5 --save bonuses")[0] == 0
+    whole = read_json(saved)
+    assert len(whole["runs"]) == 30
+    saved.unlink()
+    command = whole["command"]
+    for part, made in (("0-1", 2), ("4", 2), ("2-3", 5)):
+        shutil.rmtree(tmp_path / "grid")
+        assert ablate(f"--seeds 5 --save bonuses --only-seeds {part}")[0] == 0
+        assert whole_seeds(saved, command, 6) >= {*range(made)}
+    assert read_json(saved) == whole
+    assert whole_seeds(saved, f"{command} --delta 50%", 6) == set()
+    status, output = ablate("--seeds 6 --save bonuses --only-seeds 5")
+    assert status == 2
+    assert "cannot be added; choose another --save" in output
+    assert read_json(saved) == whole
+
+
 @pytest.mark.parametrize(
     ("args", "message"),
     [
@@ -218,6 +244,10 @@ def test_failed_cells_are_named_beside_the_report_of_the_others(
         ("--max-seeds 4", "--max-seeds has no meaning with --until seeds"),
         ("--delta 25percent", "--delta is '25percent'"),
         ("--delta 0", "--delta is 0"),
+        ("--only-seeds 2,3", "--only-seeds is '2,3'"),
+        ("--only-seeds 3-1", "--only-seeds is '3-1'"),
+        ("--only-seeds 2-3", "the grid has the seeds 0-2"),
+        ("--until decided --only-seeds 2", "chooses the seeds by the scores"),
         ("--seeds-together 2 --precision bf16", "choose --precision fp32"),
         ("--dry-run --steps-per-second 9 --pilot nowhere", "nowhere holds no run"),
     ],

@@ -124,6 +124,20 @@ def test_a_recipe_writes_the_scores_of_each_seed_and_is_not_repeated(
     assert read_result(results) == data
 
 
+def test_a_result_that_lacks_seeds_is_continued_on_another_machine(
+    results: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reproduce.reproduce("catch-ppo", tmp_path / "whole")
+    whole = read_result(results)
+    monkeypatch.setitem(RECIPES, "catch-ppo", replace(CATCH, seeds=(0,)))
+    (results / "catch-ppo.json").unlink()
+    reproduce.reproduce("catch-ppo", tmp_path / "first")
+    monkeypatch.setitem(RECIPES, "catch-ppo", replace(CATCH, seeds=(0, 1, 2)))
+    reproduce.reproduce("catch-ppo", tmp_path / "second", seeds=1)
+    assert len([*(tmp_path / "second").iterdir()]) == 1, "seed 0 is kept"
+    assert read_result(results) == whole
+
+
 def test_tables_are_made_of_fields(results: Path) -> None:
     """A result that was imagined or in mazes is known by its fields under any file name."""
     results.mkdir()
