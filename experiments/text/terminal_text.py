@@ -7,6 +7,8 @@ from collections.abc import Sequence
 
 MAX_WIDTH = 100
 """Columns of text on a wider terminal."""
+MIN_ROOM = 24
+"""Columns beside the first column of a table, in which its other cells can be read."""
 
 
 def width() -> int:
@@ -76,8 +78,19 @@ def file_size(num_bytes: int) -> str:
 def table(rows: Sequence[Sequence[str]], indent: int = 2) -> str:
     """Return rows of equal length in aligned columns that fit the terminal.
 
-    Cells of all columns but the first are continued below where they must be, long words too.
+    Cells of all columns but the first are continued below where they must be, long words too. If
+    those of the first leave less than ``MIN_ROOM`` for the others, each is on a line of its own.
     """
+    rows = [[*map(printable, row)] for row in rows]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    rest = sum(widths[1:]) + 2 * len(widths) - 2
+    room = width() - indent - widths[0]
+    if room < min(rest, MIN_ROOM) and indent + rest <= width():
+        lines = list[str]()
+        for name, *cells in rows:
+            row = "".join(f"  {x.ljust(n)}" for x, n in zip(cells, widths[1:], strict=True))
+            lines += [" " * indent + x.rstrip() for x in (name, row)]
+        return "\n".join(lines)
     from rich.console import Console
     from rich.padding import Padding
     from rich.table import Table
@@ -86,7 +99,7 @@ def table(rows: Sequence[Sequence[str]], indent: int = 2) -> str:
     for k in range(len(rows[0])):
         grid.add_column(no_wrap=k == 0, overflow="fold" if k else "ellipsis")
     for row in rows:
-        grid.add_row(*map(printable, row))
+        grid.add_row(*row)
     text = io.StringIO()
     console = Console(file=text, width=width(), markup=False, highlight=False, color_system=None)
     console.print(Padding(grid, (0, 0, 0, indent)))

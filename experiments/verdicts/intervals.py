@@ -175,10 +175,10 @@ def format_interval(x: Interval, unit: str = "human-normalized") -> str:
 
 
 def format_count(number: float) -> str:
-    """Return a number of steps in millions, in thousands, or as it is below them."""
+    """Return a number of steps with four digits: in millions, in thousands, or as it is."""
     for unit, letter in ((1e6, "M"), (1e3, "k")):
         if abs(number) >= unit:
-            return f"{number / unit:g}{letter}"
+            return f"{number / unit:.4g}{letter}"
     return f"{number:g}"
 
 

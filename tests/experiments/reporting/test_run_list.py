@@ -57,6 +57,20 @@ def test_runs_are_filtered_by_settings_and_sorted_by_score(
     assert cli.main(["runs", str(tmp_path / "absent")]) == 2
 
 
+def test_a_long_name_is_whole_above_its_row(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    make_runs(tmp_path)
+    name = f"dqn-{'learning_rate=0.001-' * 4}08f4a0"
+    (tmp_path / "dqn").rename(tmp_path / name)
+    assert cli.main(["runs", str(tmp_path)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert "100%" in lines[lines.index(name) + 1]
+    assert "3.00" in lines[lines.index(name) + 1]
+    assert [line for line in lines if len(line) > 80] == [name]
+
+
 def test_only_what_is_listed_is_deleted_and_nothing_in_use(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

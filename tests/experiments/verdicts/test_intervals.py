@@ -140,7 +140,7 @@ def test_scores_are_formatted_with_three_digits() -> None:
 
 def test_steps_are_formatted_by_their_size() -> None:
     steps = (0, 300, 3_000, 500_224, 2_500_000)
-    assert [format_count(x) for x in steps] == ["0", "300", "3k", "500.224k", "2.5M"]
+    assert [format_count(x) for x in steps] == ["0", "300", "3k", "500.2k", "2.5M"]
 
 
 def test_a_mean_has_the_number_of_its_scores_and_an_error_from_three_on() -> None:
