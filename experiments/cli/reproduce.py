@@ -12,8 +12,8 @@ from ...envs.errors import UsageError
 from ..ablation.ablate import ablations_file
 from ..ablation.evidence_grids import EVIDENCE
 from ..config.arguments import parse_flags
+from ..recipes.recipe import SeedsRecipe
 from ..recipes.recipes import RECIPES
-from ..recipes.training_recipe import TrainingRecipe
 from ..reporting.committed import RESULTS, require_checkout
 from ..reproduce.reproduce import reproduce
 from ..runs.files import read_json
@@ -73,7 +73,7 @@ def _recipes() -> str:
     recipes = [("recipe", "cost", "result")]
     for name, recipe in RECIPES.items():
         there = _whether_there(RESULTS / f"{name}.json")
-        if isinstance(recipe, TrainingRecipe) and there == THERE:
+        if isinstance(recipe, SeedsRecipe) and there == THERE:
             made, all_seeds = len(read_json(RESULTS / f"{name}.json")["runs"]), len(recipe.seeds)
             there = f"{made} of {all_seeds} seeds" if made < all_seeds else there
         recipes.append((name, recipe.cost, there))

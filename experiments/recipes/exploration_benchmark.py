@@ -6,13 +6,15 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from ..config.experiment import Experiment
+from ..config.roles import part_name
 from ..config.run_names import default_folder
 from ..evaluation.run_evaluation import Evaluation
 from ..reporting.committed import kept_provenance
 from ..runs.run import Run
-from ..sessions.options import TrainOptions
+from ..sessions.options import PretrainOptions, TrainOptions
+from ..training.representations import RepresentationPretraining
 from ..training.task import Task
-from .recipe import Recipe
+from .recipe import SeedsRecipe, pretrain_to_the_end, record_random_play
 
 SERIES = {
     "best_score": "go_explore/best_score", "cells": "go_explore/cells",
@@ -22,31 +24,32 @@ SERIES = {
 
 
 @dataclass(frozen=True)
-class ExplorationBenchmark(Recipe):
+class ExplorationBenchmark(SeedsRecipe):
     """An experiment with several seeds, whose best trajectories are repeated from the start.
 
     They are repeated without chance, and with the sticky actions that exploration did not have.
     """
 
-    preset: str
-    experiment: Experiment
-    seeds: tuple[int, ...] = (0, 1, 2)
     options: TrainOptions = TrainOptions(count_rooms=True)
     evaluation: Evaluation = Evaluation(episodes=10, protocols=("", "machado"))
 
-    kind: ClassVar[str] = "exploration"
+    pretraining: RepresentationPretraining | None = None
+    """That of a learned representation in place of the experiment's, on random play; or None."""
+    frames: int = 20_000
+    """Frames of that random play."""
 
-    @property
-    def cost(self) -> str:
-        return f"{len(self.seeds)} x {self.experiment.total_timesteps:,} steps"
+    kind: ClassVar[str] = "exploration"
 
     def measure(self, folder: Path) -> Iterator[dict[str, Any]]:
         """Yield the result after each seed; finished runs are not repeated."""
-        experiment, runs = self.experiment, []
-        for seed in self.seeds:
+        experiment, runs = self.experiment, [*self.known]
+        agent: Any = experiment.agent
+        cells = self.pretraining.representation if self.pretraining else agent.representation
+        for seed in self.seeds[len(runs) :]:
             runs.append(self._measure_seed(replace(experiment, seed=seed), folder))
             yield {
                 "preset": self.preset,
+                "representation": part_name(cells),
                 "env_name": experiment.env.env_name,
                 "protocol": experiment.protocol_label,
                 "steps": experiment.total_timesteps,
@@ -57,6 +60,8 @@ class ExplorationBenchmark(Recipe):
     def _measure_seed(self, experiment: Experiment, folder: Path) -> dict[str, Any]:
         """Train and evaluate unless finished, and return the seed's part of the result."""
         run = Run(folder / default_folder(self.preset, experiment).name)
+        if self.pretraining:
+            experiment = self._pretrained(self.pretraining, experiment, folder)
         task = Task(experiment, run.folder, self.options, self.evaluation)
         scores, rows = task.scores or task.execute(), run.read_lines("metrics.jsonl")
         return {
@@ -68,3 +73,17 @@ class ExplorationBenchmark(Recipe):
             },
             "provenance": kept_provenance(run),
         }
+
+    def _pretrained(
+        self, job: RepresentationPretraining, experiment: Experiment, folder: Path
+    ) -> Experiment:
+        """Return the experiment with a representation that saw random play with another seed."""
+        seed, env, agent = experiment.seed, experiment.env.eval_env, experiment.agent
+        data = folder / f"{env.env_name}-random-s{seed}"
+        record_random_play(env, data, frames=self.frames, seed=1_000 + seed)
+        job = replace(job, data=(data,), seed=seed)
+        options = PretrainOptions(device=self.options.device, precision="fp32", quiet=True)
+        fitted = folder / f"{env.env_name}-{job.model_name}-s{seed}"
+        run = pretrain_to_the_end(job, fitted, options)
+        agent = replace(agent, representation=job.representation)  # type: ignore[call-arg]
+        return replace(experiment, agent=agent, init_from=run.folder.resolve())

@@ -1,18 +1,21 @@
 """The interface of recipes: measurements behind the committed results, as values."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 from ...agents.dqn import DQNConfig
 from ...agents.networks import MLPConfig
 from ...envs.interface import EnvConfig
+from ..config.experiment import Experiment
 from ..datasets.collect import collect
 from ..evaluation.evaluate import random_policy
 from ..runs.run import Run
 from ..sessions.options import PretrainOptions
 from ..training.pretrain import Pretraining, pretrain
+
+S = TypeVar("S", bound="SeedsRecipe")
 
 SMALL_DQN = DQNConfig(
     network=MLPConfig(),
@@ -49,6 +52,30 @@ class Recipe:
     def video(self, folder: Path) -> Path | None:
         """Return a video that belongs to the result, if there is one."""
         return None
+
+
+@dataclass(frozen=True)
+class SeedsRecipe(Recipe):
+    """An experiment that is repeated with several seeds, each of which is a part of the result."""
+
+    preset: str
+    """The preset that the experiment is a variation of."""
+    experiment: Experiment
+    seeds: tuple[int, ...] = field(default=(0, 1, 2), kw_only=True)
+    known: tuple[dict[str, Any], ...] = field(default=(), kw_only=True)
+    """The parts of the first seeds in an earlier result, which are kept."""
+
+    @property
+    def cost(self) -> str:
+        return f"{len(self.seeds)} x {self.experiment.total_timesteps:,} steps"
+
+    def continued(self: S, result: dict[str, Any], at_most: int) -> S:
+        """Return the recipe that adds seeds to a result that lacks some: all, or ``at_most``."""
+        known, steps = result["runs"], self.experiment.total_timesteps
+        if len(known) >= len(self.seeds) or result["steps"] != steps:
+            return self
+        seeds = self.seeds[: len(known) + (at_most or len(self.seeds))]
+        return replace(self, known=tuple(known), seeds=seeds)
 
 
 def record_random_play(

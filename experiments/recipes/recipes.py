@@ -13,17 +13,20 @@ from ...world_models.density.bound import BoundConfig
 from ...world_models.density.made import MADEConfig
 from ...world_models.density.pixelcnn import PixelCNNConfig
 from ...world_models.interface import PlannerConfig
+from ...world_models.latents.binary_vae import BinaryVAEConfig
 from ...world_models.latents.draw import DRAWConfig
 from ...world_models.latents.vae import VAEConfig
 from ...world_models.planning.figar import FiGARConfig
 from ...world_models.planning.reactive import ReactiveConfig
 from ...world_models.planning.straw import STRAWConfig, STRAWeConfig
+from ...world_models.representation.variational import VariationalConfig
 from ..config.experiment import Experiment
 from ..config.presets import PRESETS
 from ..evaluation.run_evaluation import Evaluation
 from ..reporting.atari_subsets import SUBSETS
 from ..sessions.options import TrainOptions
 from ..training.imagined_env import ImaginationConfig
+from ..training.representations import RepresentationPretraining
 from .amortization_benchmark import AmortizationBenchmark
 from .compression_benchmark import CompressionBenchmark
 from .constant_action_benchmark import ConstantActions
@@ -44,6 +47,8 @@ from .verdict_errors import VerdictErrors
 
 BF16 = TrainOptions(precision="bf16")
 STOCHASTIC = Evaluation(stochastic=True)
+BINARY_CELLS = VariationalConfig.of(BinaryVAEConfig(size=24))
+"""Whose codes of bits are the cells of an archive."""
 STRAW = STRAWConfig(length=10, filters=5, initial_replan_logit=-1.0)
 STRAWE = STRAWeConfig(length=10, filters=5, initial_replan_logit=-1.0)
 
@@ -240,6 +245,15 @@ RECIPES: dict[str, Recipe] = {
     },
     "montezuma_revenge-go-explore": ExplorationBenchmark(
         "go-explore", in_game("go-explore", "montezuma_revenge")
+    ),
+    "montezuma_revenge-go-explore-300k": ExplorationBenchmark(
+        "go-explore", in_game("go-explore", "montezuma_revenge", 300_000), seeds=(0, 1, 2, 3, 4)
+    ),
+    "montezuma_revenge-go-explore-binary-vae-300k": ExplorationBenchmark(
+        "go-explore",
+        in_game("go-explore", "montezuma_revenge", 300_000, resolution=1.0),
+        seeds=(0, 1, 2, 3, 4),
+        pretraining=RepresentationPretraining(representation=BINARY_CELLS, num_updates=2_000),
     ),
     **DEEP_SEA_CURVES,
     "deep-sea-sb3": SB3Exploration(),

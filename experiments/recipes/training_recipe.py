@@ -1,7 +1,7 @@
 """Recipes of agents: training with several seeds, and evaluation beside random play."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -18,18 +18,15 @@ from ..sessions.options import TrainOptions
 from ..training.imagined_env import ImaginationConfig
 from ..training.task import Task
 from .prediction_benchmark import PredictorBenchmark
-from .recipe import Recipe
+from .recipe import SeedsRecipe
 
 
 @dataclass(frozen=True)
-class TrainingRecipe(Recipe):
+class TrainingRecipe(SeedsRecipe):
     """An experiment that is repeated with several seeds, and how its agents are evaluated."""
 
-    preset: str
-    """The preset that the experiment is a variation of."""
-    experiment: Experiment
     options: TrainOptions = TrainOptions()
-    seeds: tuple[int, ...] = (0, 1)
+    seeds: tuple[int, ...] = field(default=(0, 1), kw_only=True)
     evaluation: Evaluation = Evaluation()
     training_score: bool = False
     """Whether the score is the mean of the last training episodes (Machado et al. 2018), with the
@@ -39,25 +36,12 @@ class TrainingRecipe(Recipe):
     """What distinguishes the agent from that of another recipe in the same table."""
     imagination: PredictorBenchmark | None = None
     """The benchmark whose first predictor is fitted first, if the env is its imagination."""
-    known: tuple[dict[str, Any], ...] = ()
-    """The parts of the first seeds in an earlier result, which are kept."""
 
     kind: ClassVar[str] = "training"
 
     @property
     def cost(self) -> str:
-        return (
-            f"{len(self.seeds)} x {self.experiment.total_timesteps:,} steps"
-            f"{' + a model' * bool(self.imagination)}"
-        )
-
-    def continued(self, result: dict[str, Any], at_most: int) -> "TrainingRecipe":
-        """Return the recipe that adds seeds to a result that lacks some: all, or ``at_most``."""
-        known, steps = result["runs"], self.experiment.total_timesteps
-        if len(known) >= len(self.seeds) or result["steps"] != steps:
-            return self
-        seeds = self.seeds[: len(known) + (at_most or len(self.seeds))]
-        return replace(self, known=tuple(known), seeds=seeds)
+        return super().cost + " + a model" * bool(self.imagination)
 
     def measure(self, folder: Path) -> Iterator[dict[str, Any]]:
         experiment, env = self.experiment, self.experiment.env

@@ -78,8 +78,9 @@ def deep_sea_table() -> str:
 
 def go_explore_table() -> str:
     """Return what Go-Explore finds with each seed, and what its best trajectory scores again."""
-    rows, note = [], ""
+    rows, commands = [], list[str]()
     for data in committed_results("exploration"):
+        commands.append(f"`{data['command']}`")
         for run in data["runs"]:
             exact, sticky = (Scores.from_json(x) for x in run["evaluations"])
             train = run["train"]
@@ -87,6 +88,8 @@ def go_explore_table() -> str:
             rows.append(
                 [
                     data["env_name"],
+                    data.get("representation", "downscaled"),
+                    format_count(data["steps"]),
                     str(run["seed"]),
                     f"{key:,}" if key else "none",
                     f"{train['rooms'][-1][1]:.0f}",
@@ -96,17 +99,15 @@ def go_explore_table() -> str:
                     f"{format_number(sticky.mean)} (median {format_number(sticky.median)})",
                 ]
             )
-        note = (
-            f"{format_count(data['steps'])} agent steps without sticky actions, returning to "
-            "snapshots of the emulator. The best trajectory is repeated from the start: without "
-            f"chance, and in {len(sticky.scores)} episodes with sticky actions "
-            f"(`{data['command']}`)."
-        )
     return markdown_table(
-        "game | seed | first key at step | rooms | cells | their snapshots "
-        "| score, deterministic | score, sticky",
+        "game | cells of | agent steps | seed | first key at step | rooms | cells "
+        "| their snapshots | score, deterministic | score, sticky",
         rows,
-        note,
+        "Agent steps are without sticky actions, with returns to snapshots of the emulator. The "
+        "best trajectory is repeated from the start: without chance, and in 10 episodes with "
+        "sticky actions. A learned representation is trained on random play before, whose frames "
+        "count as agent steps.",
+        *commands,
     )
 
 

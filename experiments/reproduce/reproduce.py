@@ -3,8 +3,8 @@
 import shutil
 from pathlib import Path
 
+from ..recipes.recipe import SeedsRecipe
 from ..recipes.recipes import RECIPES
-from ..recipes.training_recipe import TrainingRecipe
 from ..reporting.committed import RESULTS, write_result
 from ..runs.files import read_json
 from ..runs.outputs import check_writable
@@ -13,12 +13,12 @@ from ..runs.outputs import check_writable
 def reproduce(name: str, folder: Path, seeds: int = 0) -> None:
     """Measure a recipe and write its result, again after each part.
 
-    The runs are in ``folder``. A result of trainings that lacks seeds keeps those that it has and
+    The runs are in ``folder``. A result that lacks seeds keeps those that it has and
     gets at most ``seeds`` more, or all if that is 0. Raises KeyboardInterrupt if a run is
     interrupted; the same call continues, without repeating finished runs.
     """
     recipe, path = RECIPES[name], RESULTS / f"{name}.json"
-    if isinstance(recipe, TrainingRecipe) and path.exists():
+    if isinstance(recipe, SeedsRecipe) and path.exists():
         recipe = recipe.continued(read_json(path), seeds)
     about = {"name": name, "command": f"reverie reproduce {name}", "kind": recipe.kind}
     outputs = path, path.with_suffix(".mp4")

@@ -81,15 +81,15 @@ def table(rows: Sequence[Sequence[str]], indent: int = 2) -> str:
     Cells of all columns but the first are continued below where they must be, long words too. If
     those of the first leave less than ``MIN_ROOM`` for the others, each is on a line of its own.
     """
-    rows = [[*map(printable, row)] for row in rows]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    cells = [[*map(printable, row)] for row in rows]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     rest = sum(widths[1:]) + 2 * len(widths) - 2
     room = width() - indent - widths[0]
     if room < min(rest, MIN_ROOM) and indent + rest <= width():
         lines = list[str]()
-        for name, *cells in rows:
-            row = "".join(f"  {x.ljust(n)}" for x, n in zip(cells, widths[1:], strict=True))
-            lines += [" " * indent + x.rstrip() for x in (name, row)]
+        for name, *others in cells:
+            under = "".join(f"  {x.ljust(n)}" for x, n in zip(others, widths[1:], strict=True))
+            lines += [" " * indent + x.rstrip() for x in (name, under)]
         return "\n".join(lines)
     from rich.console import Console
     from rich.padding import Padding
@@ -98,7 +98,7 @@ def table(rows: Sequence[Sequence[str]], indent: int = 2) -> str:
     grid = Table.grid(padding=(0, 2, 0, 0))
     for k in range(len(rows[0])):
         grid.add_column(no_wrap=k == 0, overflow="fold" if k else "ellipsis")
-    for row in rows:
+    for row in cells:
         grid.add_row(*row)
     text = io.StringIO()
     console = Console(file=text, width=width(), markup=False, highlight=False, color_system=None)

@@ -9,10 +9,14 @@ from reverie import Experiment, TrainOptions
 from reverie.agents.go_explore import GoExploreConfig
 from reverie.envs.atari.atari import AtariConfig
 from reverie.envs.atari.protocol import PROTOCOLS
+from reverie.envs.catch import CatchConfig
 from reverie.experiments.evaluation.run_evaluation import Evaluation
 from reverie.experiments.recipes.exploration_benchmark import ExplorationBenchmark
 from reverie.experiments.runs.scores import Scores
+from reverie.experiments.training.representations import RepresentationPretraining
+from reverie.world_models.latents.binary_vae import BinaryVAEConfig
 from reverie.world_models.representation.true_state import TrueStateConfig
+from reverie.world_models.representation.variational import VariationalConfig
 
 
 def test_a_result_has_the_curves_of_training_and_scores_with_and_without_chance(
@@ -46,3 +50,27 @@ def test_a_result_has_the_curves_of_training_and_scores_with_and_without_chance(
     assert run["train"]["snapshot_mb"][-1][1] > 0
     monkeypatch.setattr("reverie.experiments.training.task.train", None)
     assert list(recipe.measure(tmp_path)) == [result], "finished runs are not repeated"
+
+
+def test_cells_of_a_learned_representation_start_from_random_play(tmp_path: Path) -> None:
+    latent = BinaryVAEConfig(size=4)
+    pretraining = RepresentationPretraining(
+        representation=VariationalConfig.of(latent), num_updates=2, batch_size=4, held_out=0.5
+    )
+    experiment = Experiment(
+        GoExploreConfig(resolution=1.0, explore_steps=5), CatchConfig(), total_timesteps=400,
+        num_envs=4,
+    )  # fmt: skip
+    recipe = ExplorationBenchmark(
+        "go-explore",
+        experiment,
+        seeds=(3,),
+        options=TrainOptions(device="cpu", random_play_seconds=0, quiet=True, log_every=200),
+        evaluation=Evaluation(episodes=1, protocols=("",), max_steps=9),
+        pretraining=pretraining,
+        frames=200,
+    )
+    (result,) = recipe.measure(tmp_path)
+    assert result["representation"] == "binary-vae"
+    (run,) = result["runs"]
+    assert 1 <= run["train"]["cells"][-1][1] <= 2**4
