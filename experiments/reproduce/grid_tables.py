@@ -29,7 +29,7 @@ def ablations_table() -> str:
                 footnotes.marked(grid, RERUNS.get(data["name"], ())),
                 verdict.variant,
                 verdict.env_name,
-                verdict.text,
+                "not finished" if unfinished(verdict, data) else verdict.text,
                 f"{format_interval(verdict.difference, verdict.unit)} {verdict.unit}",
                 str(verdict.pairs),
                 verdict.reason or share_text(verdict, grid_shares(data)),
@@ -108,6 +108,11 @@ def grid_scores(data: dict[str, Any]) -> dict[str, dict[Key, float]]:
 def grid_verdicts(data: dict[str, Any]) -> list[Verdict]:
     """Compare the variants of a committed grid with the first, from its raw scores."""
     return decide(grid_scores(data), grid_rule(data), _games(data))
+
+
+def unfinished(verdict: Verdict, data: dict[str, Any]) -> bool:
+    """Return whether a committed grid still lacks runs of the first analysis of a comparison."""
+    return verdict.pairs < next(iter(grid_rule(data).analyses), 0)
 
 
 def grid_shares(data: dict[str, Any]) -> list[ReferenceShare]:

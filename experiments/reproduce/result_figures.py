@@ -15,7 +15,7 @@ from ..reporting.forest_plot import CAPTION, THEMES, ForestRow, Theme, draw_fore
 from ..runs.scores import Scores
 from ..text.formatting import format_number
 from ..verdicts.intervals import format_count
-from .grid_tables import grid_shares, grid_verdicts
+from .grid_tables import grid_shares, grid_verdicts, unfinished
 from .reruns import RERUNS
 
 FONTS = ("DejaVu Sans", "Verdana", "sans-serif")
@@ -95,7 +95,10 @@ def _training_protocol(data: dict[str, Any]) -> str:
 
 
 def verdicts(theme: Theme, names: Sequence[str] = ()) -> Any:
-    """Draw the difference of each variant of the committed grids, or some, from its baseline."""
+    """Draw the difference of each variant of the committed grids, or some, from its baseline.
+
+    Comparisons that lack runs of their first analysis are left out.
+    """
     panels: dict[str, list[ForestRow]] = {}
     results = {data["name"]: data for data in committed("ablations/*.json")}
     for data in [results[name] for name in names or results]:
@@ -105,6 +108,8 @@ def verdicts(theme: Theme, names: Sequence[str] = ()) -> Any:
         varied = {name for variant in others for name in _differing(variant, baseline)}
         compared = {name: x for name, x in _parts(baseline).items() if name in varied}
         for verdict in grid_verdicts(data):
+            if unfinished(verdict, data):
+                continue
             title = (
                 f"{data['name']}: {verdict.env_name}, {format_count(data['steps'])} agent steps, "
                 f"against {_text(compared)}"

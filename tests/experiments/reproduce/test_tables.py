@@ -158,6 +158,22 @@ def score_rows() -> dict[str, list[str]]:
     return {row[-1].strip("`").split()[-1]: row for row in cells}
 
 
+def test_a_grid_that_lacks_seeds_is_listed_as_not_finished(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = json.loads((RESULTS / "ablations" / "deep-sea-10.json").read_text())
+    monkeypatch.setattr(reporting_committed, "RESULTS", tmp_path)
+    (tmp_path / "ablations").mkdir()
+    for seeds, word in ((12, "helps"), (3, "not finished")):
+        runs = [run for run in data["runs"] if run["seed"] < seeds]
+        path = tmp_path / "ablations" / "deep-sea-10.json"
+        path.write_text(json.dumps(data | {"runs": runs}))
+        rows = [row for row in grid_tables.ablations_table().splitlines() if "| deep-sea |" in row]
+        assert len(rows) == 4
+        assert all(f"| {word} |" in row for row in rows)
+    assert "3 pairs; the first analysis takes 12" in rows[0]
+
+
 def test_a_note_is_written_once_and_marks_its_rows() -> None:
     notes = Footnotes()
     about = {"x": ["one", "two"], "y": ["two"], "z": list[str]()}
