@@ -1,5 +1,7 @@
 """Count fidelity: whether the pseudo-counts of a density order states as their true visits do."""
 
+import math
+
 import torch
 from jaxtyping import UInt8
 from torch import Tensor
@@ -9,6 +11,7 @@ from ...agents.loop import interact
 from ...agents.policies import RandomPolicy
 from ...envs.batched_env import BatchedEnv
 from ...envs.deep_sea import DeepSeaConfig
+from ...envs.errors import RunError
 from ...world_models.density.capabilities import TrainableDensity
 from .subject import Cell, Subject, of_frames
 
@@ -47,5 +50,7 @@ def count_fidelity(subject: Subject) -> Cell:
     counts = [float(bonus.count(*bonus.density.observe(frame))) for frame in frames.values()]
     finite = torch.tensor(counts).nan_to_num(posinf=torch.finfo(torch.float32).max)
     correlation = float(spearmanr(finite.numpy(), [*visits.values()]).statistic)
+    if math.isnan(correlation):
+        raise RunError("too few frames")
     numbers = {"rank_correlation": correlation, "states": len(visits), "frames": played}
     return Cell(f"{correlation:.2f}" + of_frames(played, most), numbers)

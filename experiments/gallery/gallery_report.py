@@ -76,6 +76,11 @@ def _bayes_factor(
     return {"shown": f"{sign}{nats:,.0f} ± {error:,.0f}", "nats": nats, "standard_error": error}
 
 
+TIMES_TEXT = (
+    "> 5 s: longer than the column's share of --measure-minutes; no time: the other columns had all"
+)
+
+
 def header() -> list[str]:
     """Return the names of the columns, the comparison after the scores that it compares."""
     first, *others = [column.name for column in COLUMNS]
@@ -85,7 +90,7 @@ def header() -> list[str]:
 def notes() -> list[str]:
     """Return what the columns are, one by one."""
     first, *others = [column.text for column in COLUMNS if column.text]
-    return [first, BEST_TEXT, *others]
+    return [first, BEST_TEXT, *others, TIMES_TEXT]
 
 
 def rows(models: Mapping[str, Any]) -> list[list[str]]:

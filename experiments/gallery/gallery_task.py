@@ -26,11 +26,7 @@ from .columns import COLUMNS, Column
 from .first_pass import FirstPass
 from .gallery_options import Sizes
 from .measurements import Cells, Pictures, read_cells, read_pictures, write_measurements
-from .subject import Subject, updates_of_a_pass
-
-
-class TimeIsUp(Exception):
-    """A measurement has taken as long as it may."""
+from .subject import Subject, TimeIsUp, updates_of_a_pass
 
 
 @dataclass(frozen=True)
@@ -134,7 +130,7 @@ class GalleryTask:
             return {"shown": cell.shown, **cell.numbers, "measured_in": duration}, cell.pictures
         except TimeIsUp:
             minutes = self.measure_minutes
-            sentence = f"It took more than {max(seconds, 0):.0f} s; raise --measure-minutes."
+            sentence = f"> {seconds:.0f} s" if seconds >= 1 else "no time"
         except (UsageError, RunError) as error:
             sentence = str(error)
         except Exception as error:  # a density of a user may raise anything

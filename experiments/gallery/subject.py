@@ -28,6 +28,10 @@ SCORED, SAMPLED = 25, 64
 """Frames that are scored, and sampled, at once."""
 
 
+class TimeIsUp(Exception):
+    """A measurement has taken as long as it may."""
+
+
 @dataclass(frozen=True)
 class Cell:
     """A cell of the gallery: the text that is shown, and the numbers behind it."""

@@ -253,7 +253,9 @@ RECIPES: dict[str, Recipe] = {
         "go-explore",
         in_game("go-explore", "montezuma_revenge", 300_000, resolution=1.0),
         seeds=(0, 1, 2, 3, 4),
-        pretraining=RepresentationPretraining(representation=BINARY_CELLS, num_updates=2_000),
+        pretraining=RepresentationPretraining(
+            representation=BINARY_CELLS, num_updates=500, batch_size=32
+        ),
     ),
     **DEEP_SEA_CURVES,
     "deep-sea-sb3": SB3Exploration(),
