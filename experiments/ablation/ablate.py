@@ -57,9 +57,16 @@ def ablate(grid: Grid, options: AblateOptions, command: str = "") -> int:
         check_writable(saved, remedy="leave out --save, or make it writable")
         others = other_runs(saved, command, options.part) if options.only_seeds else []
 
-    def save() -> None:
-        if options.save and (scores := run.scores()) and (data := joined(scores, others)):
+    def save(*, at_end: bool = False) -> None:
+        if not options.save or not (scores := run.scores()):
+            return
+        if data := joined(scores, others):
             write_result(saved, {"name": options.save, "command": command, **data})
+        elif at_end:
+            raise UsageError(
+                f"{saved} has other variants than these runs, whose scores were not added: "
+                f"{'; '.join(scores['variants'])}. Give the same command another --save."
+            )
 
     try:
         for _ in run.execute():
@@ -78,7 +85,7 @@ def ablate(grid: Grid, options: AblateOptions, command: str = "") -> int:
     stochastic = options.evaluation.stochastic
     write_report(run.finished, report, run.baseline, stochastic=stochastic, flag="--folder")
     print(f"report: {report} and {report.with_suffix('.md')}")
-    save()
+    save(at_end=True)
     return int(bool(run.failed))
 
 

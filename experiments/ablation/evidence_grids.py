@@ -157,9 +157,9 @@ class Evidence:
         return number, options.part
 
     def lacking(self, path: Path, at_most: int = 0) -> list[str]:
-        """Return the flags for the seeds that a result lacks, or none if it lacks all or none.
+        """Return the flags of a command for the seeds that a result lacks, or for ``at_most``.
 
-        They are ``at_most`` so many, unless that is 0.
+        A result that has all seeds lacks all: it is made anew.
         """
         number, seeds = self.seeds(path)
         left = seeds[number:] or seeds

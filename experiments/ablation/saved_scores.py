@@ -8,8 +8,6 @@ from typing import Any
 from ...envs.errors import UsageError
 from ..runs.files import read_json
 
-RUNS = "runs"
-
 
 def parse_seeds(text: str) -> range:
     """Return the seeds from 4 to 7 of ``4-7``, or one; raises UsageError for another text."""
@@ -32,7 +30,7 @@ def other_runs(path: Path, command: str, seeds: range) -> list[dict[str, Any]]:
             f"{path} has the scores of `{saved.get('command')}`, to which those of other seeds of "
             f"`{command}` cannot be added; choose another --save."
         )
-    return [run for run in saved[RUNS] if run["seed"] not in seeds]
+    return [run for run in saved["runs"] if run["seed"] not in seeds]
 
 
 def joined(data: dict[str, Any], others: list[dict[str, Any]]) -> dict[str, Any] | None:
@@ -45,9 +43,9 @@ def joined(data: dict[str, Any], others: list[dict[str, Any]]) -> dict[str, Any]
     variants = data["variants"]
     if {run["variant"] for run in others} != set(variants):
         return None
-    runs = [*data[RUNS], *others]
+    runs = [*data["runs"], *others]
     runs.sort(key=lambda run: (variants.index(run["variant"]), run["env_name"], run["seed"]))
-    return data | {RUNS: runs}
+    return data | {"runs": runs}
 
 
 def whole_seeds(path: Path, command: str, cells: int) -> set[int]:
@@ -55,5 +53,5 @@ def whole_seeds(path: Path, command: str, cells: int) -> set[int]:
     saved = read_json(path) if path.exists() else {}
     if saved.get("command") != command:
         return set()
-    counts = Counter(run["seed"] for run in saved[RUNS])
+    counts = Counter(run["seed"] for run in saved["runs"])
     return {seed for seed, count in counts.items() if count == cells}

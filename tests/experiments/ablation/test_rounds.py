@@ -27,7 +27,7 @@ from reverie.experiments.cli import main as cli
 from reverie.experiments.evaluation.run_evaluation import Evaluation
 from reverie.experiments.reporting.comparison import compare
 from reverie.experiments.reporting.run_results import read_results
-from reverie.experiments.runs.files import read_json
+from reverie.experiments.runs.files import read_json, write_json
 from reverie.experiments.training.task import Task
 from reverie.experiments.verdicts.verdict_rule import Delta, VerdictRule
 
@@ -234,7 +234,12 @@ def test_parts_of_a_grid_on_two_machines_are_saved_as_the_whole(
     status, output = ablate("--seeds 6 --save bonuses --only-seeds 5")
     assert status == 2
     assert "cannot be added; choose another --save" in output
-    assert read_json(saved) == whole
+    other = whole | {"runs": [run | {"variant": "of another version"} for run in whole["runs"]]}
+    write_json(saved, other)
+    status, output = ablate("--seeds 5 --save bonuses --only-seeds 4")
+    assert status == 2
+    assert "has other variants than these runs" in output
+    assert read_json(saved) == other
 
 
 @pytest.mark.parametrize(
