@@ -249,7 +249,7 @@ RECIPES: dict[str, Recipe] = {
     "montezuma_revenge-go-explore-300k": ExplorationBenchmark(
         "go-explore", in_game("go-explore", "montezuma_revenge", 300_000), seeds=(0, 1, 2, 3, 4)
     ),
-    "montezuma_revenge-go-explore-binary-vae-300k": ExplorationBenchmark(
+    "montezuma_revenge-go-explore-vae-300k": ExplorationBenchmark(
         "go-explore",
         in_game("go-explore", "montezuma_revenge", 300_000, resolution=1.0),
         seeds=(0, 1, 2, 3, 4),

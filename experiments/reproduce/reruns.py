@@ -16,6 +16,7 @@ MEAN_FRAME = (
     "Made while the mean frame of a predictor could hold frames after the end of an episode, and "
     "the attention of the diffusion model began with a random bias."
 )
+SHARED = "Made while the policy and the critic of ppo-minatar shared their features."
 
 RERUNS: dict[str, tuple[str, ...]] = {
     "freeway-dqn-cts": (BONUS,),
@@ -23,12 +24,15 @@ RERUNS: dict[str, tuple[str, ...]] = {
     "imagination-ppo-pong": (DREAM,),
     "catch-dreams": (MEAN_FRAME,),
     "catch-imagined": (MEAN_FRAME,),
+    "minatar-breakout-ppo-minatar": (SHARED,),
 }
 """Faults by the name of a recipe or of a grid."""
 
 BENCH_RERUNS: dict[str, str] = {
     "watching ": "Measured while the page received binary messages.",
     "import of ": "Measured before the modules of the package were moved.",
+    "training ppo-minatar": SHARED,
+    "parts of ppo-minatar": SHARED,
     "import reverie": "Measured before the modules of the package were moved.",
 }
 """Changes since a row of the benchmark was measured, by the beginning of its name."""
