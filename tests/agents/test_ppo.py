@@ -137,11 +137,12 @@ def test_a_separate_critic_shares_no_weight_with_the_policy() -> None:
         agent = agent_for(replace(SMALL, separate_critic=separate), ScriptedEnv(4))
         obs, first = torch.full((4, 1, 1, 2, 2), 255, dtype=torch.uint8), torch.ones(4, 1).bool()
         logits, value, _, _ = agent.network(obs, first, agent.initial(4))
-        reached = [
-            {name for name, x in agent.network.named_parameters() if x.grad is not None}
-            for output in (logits, value)
-            if not agent.network.zero_grad() and output.sum().backward(retain_graph=True) is None
-        ]
+        reached = list[set[str]]()
+        for output in (logits, value):
+            agent.network.zero_grad()
+            output.sum().backward(retain_graph=True)
+            weights = agent.network.named_parameters()
+            reached.append({name for name, x in weights if x.grad is not None})
         assert all(reached)
         assert bool(reached[0] & reached[1]) is not separate
 
