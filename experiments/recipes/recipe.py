@@ -70,9 +70,12 @@ class SeedsRecipe(Recipe):
         return f"{len(self.seeds)} x {self.experiment.total_timesteps:,} steps"
 
     def continued(self: S, result: dict[str, Any], at_most: int) -> S:
-        """Return the recipe that adds seeds to a result that lacks some: all, or ``at_most``."""
-        known, steps = result["runs"], self.experiment.total_timesteps
-        if len(known) >= len(self.seeds) or result["steps"] != steps:
+        """Return the recipe that adds seeds to a result that lacks some: all, or ``at_most``.
+
+        The result is empty if there is none yet.
+        """
+        known, steps = result.get("runs", []), self.experiment.total_timesteps
+        if len(known) >= len(self.seeds) or result.get("steps", steps) != steps:
             return self
         seeds = self.seeds[: len(known) + (at_most or len(self.seeds))]
         return replace(self, known=tuple(known), seeds=seeds)

@@ -18,8 +18,8 @@ def reproduce(name: str, folder: Path, seeds: int = 0) -> None:
     interrupted; the same call continues, without repeating finished runs.
     """
     recipe, path = RECIPES[name], RESULTS / f"{name}.json"
-    if isinstance(recipe, SeedsRecipe) and path.exists():
-        recipe = recipe.continued(read_json(path), seeds)
+    if isinstance(recipe, SeedsRecipe):
+        recipe = recipe.continued(read_json(path) if path.exists() else {}, seeds)
     about = {"name": name, "command": f"reverie reproduce {name}", "kind": recipe.kind}
     outputs = path, path.with_suffix(".mp4")
     check_writable(*outputs, remedy="reproduce in a checkout that you can write")

@@ -129,10 +129,10 @@ def test_a_result_that_lacks_seeds_is_continued_on_another_machine(
 ) -> None:
     reproduce.reproduce("catch-ppo", tmp_path / "whole")
     whole = read_result(results)
-    monkeypatch.setitem(RECIPES, "catch-ppo", replace(CATCH, seeds=(0,)))
-    (results / "catch-ppo.json").unlink()
-    reproduce.reproduce("catch-ppo", tmp_path / "first")
     monkeypatch.setitem(RECIPES, "catch-ppo", replace(CATCH, seeds=(0, 1, 2)))
+    (results / "catch-ppo.json").unlink()
+    reproduce.reproduce("catch-ppo", tmp_path / "first", seeds=1)
+    assert [run["seed"] for run in read_result(results)["runs"]] == [0]
     reproduce.reproduce("catch-ppo", tmp_path / "second", seeds=1)
     assert len([*(tmp_path / "second").iterdir()]) == 1, "seed 0 is kept"
     assert read_result(results) == whole
