@@ -157,11 +157,10 @@ class PPO(OnPolicyAgent[SequenceBatch]):
                 features=features if self.columns is None else len(self.columns),
                 num_actions=spec.num_actions, seed=seed,
             )  # fmt: skip
-            num_values = 1 + config.intrinsic_value
-            network = PolicyNetwork(
-                trunk, config.lstm, planner, num_values,
-                config.network.build(spec.obs_shape, precision) if config.separate_critic else None,
-            )  # fmt: skip
+            num_values, critic_trunk = 1 + config.intrinsic_value, None
+            if config.separate_critic:
+                critic_trunk = config.network.build(spec.obs_shape, precision)
+            network = PolicyNetwork(trunk, config.lstm, planner, num_values, critic_trunk)
             self.network = network.to(self.device)
         self.inference_copy = inference_copy(self.network, precision)
         self.forward, self._loss = self.inference_copy.network.forward, self.ppo_loss

@@ -56,6 +56,11 @@ def run(argv: list[str]) -> int:
     if not names:
         print(_recipes())
         return 0
+    if options.seeds and (whole := [x for x in names if not _has_seeds(x)]):
+        raise UsageError(
+            f"--seeds is {options.seeds}, and {', '.join(whole)} is measured as a whole; leave "
+            "out one of the two."
+        )
     require_checkout("reverie reproduce")
     failed = False
     for name in dict.fromkeys(names):
@@ -89,6 +94,11 @@ def _recipes() -> str:
         f"reverie reproduce {ALL_EVIDENCE} runs all grids."
     )
     return f"{table(recipes)}\n\n{table(grids)}\n\n{paragraph(examples)}"
+
+
+def _has_seeds(name: str) -> bool:
+    """Return whether a result is one of seeds that can be added."""
+    return name in EVIDENCE or isinstance(RECIPES[name], SeedsRecipe)
 
 
 def _whether_there(result: Path) -> str:

@@ -88,7 +88,7 @@ def go_explore_table() -> str:
             rows.append(
                 [
                     data["env_name"],
-                    data.get("representation", "downscaled"),
+                    data["representation"],
                     format_count(data["steps"]),
                     str(run["seed"]),
                     f"{key:,}" if key else "none",
@@ -96,7 +96,8 @@ def go_explore_table() -> str:
                     f"{train['cells'][-1][1]:,.0f}",
                     f"{train['snapshot_mb'][-1][1]:.1f} MB",
                     format_number(exact.mean),
-                    f"{format_number(sticky.mean)} (median {format_number(sticky.median)})",
+                    f"{format_number(sticky.mean)} (median {format_number(sticky.median)}, "
+                    f"{sticky.episodes} episodes)",
                 ]
             )
     return markdown_table(
@@ -104,9 +105,9 @@ def go_explore_table() -> str:
         "| their snapshots | score, deterministic | score, sticky",
         rows,
         "Agent steps are without sticky actions, with returns to snapshots of the emulator. The "
-        "best trajectory is repeated from the start: without chance, and in 10 episodes with "
-        "sticky actions. A learned representation is trained on random play before, whose frames "
-        "count as agent steps.",
+        "best trajectory is repeated from the start: without chance, and with sticky actions. A "
+        "learned representation is trained on random play before, whose frames count as agent "
+        "steps.",
         *commands,
     )
 

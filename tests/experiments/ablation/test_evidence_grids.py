@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from reverie.envs.errors import UsageError
 from reverie.experiments.ablation import ablate as ablation_module
 from reverie.experiments.ablation.ablate_options import AblateOptions
 from reverie.experiments.ablation.evidence_grids import EVIDENCE
@@ -43,6 +44,11 @@ def test_all_evidence_is_made_by_one_command(
     assert reproduce.run(["evidence", "--folder", "runs/x"]) == 0
     for (name, evidence), argv in zip(EVIDENCE.items(), made, strict=True):
         assert argv == [*evidence.argv, "--folder", f"runs/x/{name}", "--save", name]
+
+
+def test_seeds_are_added_only_to_results_that_have_some() -> None:
+    with pytest.raises(UsageError, match="--seeds is 2, and probes is measured as a whole"):
+        reproduce.run(["variational-mdp", "probes", "--seeds", "2"])
 
 
 def test_a_grid_without_its_module_is_listed() -> None:
