@@ -7,7 +7,6 @@ whenever it is used (dynamic), or once (static). The test images are drawn once,
 
 import gzip
 import math
-import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,7 +26,7 @@ from ..evaluation.frame_bits import log_probs
 from ..reporting.committed import process_provenance
 from ..runs.files import read_json, write_json
 from ..runs.runtime import pick_threads
-from .recipe import Recipe
+from .recipe import Recipe, for_minutes
 
 IMAGES = Path("/usr/share/datasets/fashion-mnist")
 """Where the package dataset-fashion-mnist of Debian and Ubuntu has the images."""
@@ -72,9 +71,8 @@ class FashionMNIST(Recipe):
         density = config.build(shape=(28, 28), levels=2, seed=self.seed)
         assert isinstance(density, TrainableDensity)
         batches = Batches(torch.arange(len(train)), self.batch_size, lambda rows: train[rows])
-        begin = time.process_time()
-        while time.process_time() - begin < 60 * self.minutes:
-            density.update(binarize(next(batches), fold_in(self.seed, batches.count)))
+        for images in for_minutes(batches, self.minutes):
+            density.update(binarize(images, fold_in(self.seed, batches.count)))
         nats = -log_probs(density, binarize(test, fold_in(self.seed, -1)))
         return {
             "kind": config.kind,

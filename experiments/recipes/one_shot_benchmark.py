@@ -5,9 +5,9 @@ characters are those of Omniglot.
 """
 
 import math
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -24,7 +24,7 @@ from ..datasets.glyphs import glyphs, pairs
 from ..reporting.committed import process_provenance
 from ..runs.files import read_json, write_json
 from ..runs.runtime import pick_threads
-from .recipe import Recipe
+from .recipe import Recipe, for_minutes
 
 SETTINGS: dict[str, Any] = {"likelihood": "bernoulli", "attention": False}
 MODELS: dict[str, DRAWConfig] = {
@@ -97,8 +97,7 @@ class OneShotBenchmark(Recipe):
     ) -> int:
         """Update a model by pairs of a class until its time is over; return the updates."""
         generator, updates = torch.Generator().manual_seed(self.seed), 0
-        begin = time.process_time()
-        while time.process_time() - begin < 60 * self.minutes:
+        for _ in for_minutes(count(), self.minutes):
             rows = torch.randint(len(frames), (self.batch_size,), generator=generator)
             order = torch.rand(self.batch_size, self.copies, generator=generator).argsort(1)
             model.update(pairs(frames[rows[:, None], order[:, :2]]))

@@ -26,7 +26,7 @@ from ..reporting.committed import process_provenance
 from ..runs.files import read_json, write_json
 from ..runs.runtime import pick_threads
 from ..training.representations import RepresentationPretraining
-from .recipe import Recipe, record_random_play
+from .recipe import Recipe, for_minutes, record_random_play
 
 HELD_OUT, TEST = 0.3, 0.2
 """Shares of the frames, in whole episodes, that no model is fitted to, and that probes are tested
@@ -131,13 +131,12 @@ class ProbeBenchmark(Recipe):
         job = RepresentationPretraining(
             data=tuple(recording.folders), representation=config, held_out=HELD_OUT
         )
-        batches, updates = job.batches(recording, model), 0
+        batches = job.batches(recording, model)
         recording.frames(job.rows(recording, "train"))  # decoded before the time begins
         begin = time.process_time()
-        while (seconds := time.process_time() - begin) < 60 * self.minutes:
-            model.update(next(batches))
-            updates += 1
-        return {"num_updates": updates, "seconds": seconds}
+        for batch in for_minutes(batches, self.minutes):
+            model.update(batch)
+        return {"num_updates": batches.count, "seconds": time.process_time() - begin}
 
 
 def split_rows(recording: Recording) -> tuple[Int64[Tensor, " M"], ...]:

@@ -1,6 +1,7 @@
 """The interface of recipes: measurements behind the committed results, as values."""
 
-from collections.abc import Iterator
+import time
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
@@ -16,6 +17,7 @@ from ..sessions.options import PretrainOptions
 from ..training.pretrain import Pretraining, pretrain
 
 S = TypeVar("S", bound="SeedsRecipe")
+T = TypeVar("T")
 
 SMALL_DQN = DQNConfig(
     network=MLPConfig(),
@@ -103,3 +105,12 @@ def pretrain_to_the_end(
     if not run.finished:
         raise KeyboardInterrupt
     return run
+
+
+def for_minutes(items: Iterable[T], minutes: float) -> Iterator[T]:
+    """Yield items, at least one, until this process has worked for so many minutes."""
+    begin = time.process_time()
+    for item in items:
+        yield item
+        if time.process_time() - begin >= 60 * minutes:
+            return
