@@ -1,7 +1,7 @@
 """Short, seeded runs of every preset as digests of values: regression tests for refactorings.
 
 Names do not enter a digest. Actions and rewards are compared on every machine; metrics and
-parameters only on the kind of machine that recorded them, because others differ by rounding.
+parameters only on the kinds of machines that recorded them, because others differ by rounding.
 """
 
 import hashlib
@@ -203,18 +203,34 @@ def machine() -> dict[str, Any]:
     }
 
 
-def renew(names: list[str]) -> None:
-    """Record presets (all without names) after a change that is meant to change behavior.
+def of_this_machine(records: dict[str, Any]) -> dict[str, dict[str, str]]:
+    """Return the digests by preset that this kind of machine recorded."""
+    for each in records["machines"]:
+        if each["machine"] == machine():
+            return each["presets"]
+    records["machines"].append({"machine": machine(), "presets": {}})
+    return records["machines"][-1]["presets"]
 
-    Presets that are recorded on another machine than the others have the portable kinds alone.
+
+def renew(names: list[str]) -> None:
+    """Record presets (all without names), on each kind of machine, after an intended change.
+
+    What other kinds of machines recorded of a preset that changed is removed.
     """
-    records = {"machine": machine(), "prng": random_draws()}
-    if names:
-        records = json.loads(GOLDEN.read_text())
-    same = records["machine"] == machine()
+    records = json.loads(GOLDEN.read_text())
+    records["prng"] = random_draws()
+    own = of_this_machine(records)
     for name in names or PRESETS:
-        records[name] = {x: y for x, y in record(name).items() if same or x in PORTABLE}
-    GOLDEN.parent.mkdir(exist_ok=True)
+        new = record(name)
+        portable = {kind: new.pop(kind) for kind in PORTABLE}
+        if records["presets"].get(name) != portable or own.get(name, new) != new:
+            for each in records["machines"]:
+                each["presets"].pop(name, None)
+        records["presets"][name], own[name] = portable, new
+    for presets in (records["presets"], *(each["presets"] for each in records["machines"])):
+        for name in [*presets]:
+            if name not in PRESETS:
+                del presets[name]
     GOLDEN.write_text(json.dumps(records, indent=1) + "\n")
 
 
