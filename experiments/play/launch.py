@@ -6,7 +6,7 @@ import tempfile
 import webbrowser
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, nullcontext, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Annotated
 
@@ -70,6 +70,18 @@ class PlayOptions:
         check(self, "", at_least(0), "max_horizon")
         if self.video is not None and self.video.suffix not in (".mp4", ".gif"):
             raise UsageError(f"--video {self.video} must end in .mp4 or .gif.")
+        if self.video is None:
+            self.refuse("timesteps", because="A page is played until it is closed")
+        else:
+            self.refuse("port", "open", because=f"A video is written to {self.video}")
+
+    def refuse(self, *names: str, because: str) -> None:
+        """Raise UsageError if one of these options is not its default."""
+        for field in fields(self):
+            if field.name in names and getattr(self, field.name) != field.default:
+                flag = f"--{field.name.replace('_', '-')}"
+                flag = self.other if field.name == "other" else flag
+                raise UsageError(f"{because}; remove {flag}, which has no effect.")
 
 
 def play(argv: list[str]) -> int:
@@ -99,10 +111,9 @@ def play(argv: list[str]) -> int:
 
 
 def _play_moment(options: PlayOptions) -> None:
-    """Serve the page of a moment; raises UsageError with another run or with a video."""
-    if options.other or options.agent or options.video:
-        flag = options.other or ("--agent" if options.agent else "--video")
-        raise UsageError(f"{options.run} is a moment, which is played alone; remove {flag}.")
+    """Serve the page of a moment; raises UsageError with options of an agent, or with a video."""
+    names = [x.name for x in fields(options) if x.name not in ("run", "port", "speed", "open")]
+    options.refuse(*names, because=f"{options.run} is a moment, which is shown as it was played")
     playback = Playback(read_moment_file(Path(options.run)), closable=False)
     playback.speed = options.speed
     serve(playback, options)

@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 
 from ...envs.errors import UsageError
+from ..evaluation.drawn_text import shortened
 from ..evaluation.video import Image, VideoWriter
 from .encoding import pack_players
-from .film import Film
+from .film import FILM_WIDTH, Film
 from .messages import execute
 from .moment_file import moment
 from .session import SPEEDS, Session
@@ -102,11 +103,14 @@ class Lockstep:
         return True
 
     def render(self) -> Image:
-        """Render the newest views as the image of a film, beside each other."""
-        images = [
-            film.render(x.view, x.caption())
-            for film, x in zip(self.films, self.sessions, strict=True)
-        ]
+        """Render the newest views as the image of a film, beside each other, and name the runs."""
+        images = []
+        for letter, film, session in zip("AB", self.films, self.sessions, strict=False):
+            caption = session.caption()
+            if len(self.sessions) > 1:
+                run = shortened(session.info()["run"], FILM_WIDTH / 2)
+                caption = f"{letter} · {run}   {caption}"
+            images.append(film.render(session.view, caption))
         image: Image = np.concatenate(images, axis=1)
         return image
 

@@ -15,6 +15,10 @@ from reverie.envs.catch import CatchConfig
 from reverie.envs.errors import UsageError
 from reverie.envs.interface import EnvConfig
 from reverie.envs.maze import MazeConfig
+from reverie.experiments.evaluation.drawn_text import text_width
+from reverie.experiments.evaluation.video import Image
+from reverie.experiments.inspectors.panels import View
+from reverie.experiments.play.film import FILM_WIDTH, Film
 from reverie.experiments.play.game import Game
 from reverie.experiments.play.lockstep import Lockstep, check_comparable
 from reverie.experiments.play.messages import execute
@@ -176,3 +180,25 @@ def test_a_dream_begins_at_the_shown_timestep() -> None:
     session.step()
     assert session.dream.horizon == 1
     session.close()
+
+
+def test_a_film_of_two_runs_names_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two runs of one algorithm would look alike."""
+    captions: list[str] = []
+
+    def render(_: Film, view: View, caption: str) -> Image:
+        captions.append(caption)
+        return np.zeros((1, 1, 3), np.uint8)
+
+    monkeypatch.setattr(Film, "render", render)
+    for runs in (("runs/one",), ("runs/one", "runs/" + 60 * "long-name-")):
+        sessions = [random_session(SHORT, run) for run in runs]
+        played = Lockstep(sessions)
+        played.render()
+        for session in sessions:
+            session.close()
+    assert captions[0].startswith("maze")
+    assert captions[1].startswith("A · one   maze")
+    assert captions[2].startswith("B · long-name-")
+    assert "…   maze" in captions[2]
+    assert text_width(captions[2]) < FILM_WIDTH

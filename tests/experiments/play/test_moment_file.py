@@ -235,8 +235,15 @@ def test_the_command_refuses_what_it_cannot_play(tmp_path: Path, capsys: Any, sa
     file.write_bytes(saved)
     (tmp_path / "b.moment").write_bytes(b"<html>")
     for argv, message in (
-        ([str(file), "--video", str(tmp_path / "a.mp4")], "played alone; remove --video"),
-        ([str(file), "runs/b"], "played alone; remove runs/b"),
+        ([str(file), "--video", str(tmp_path / "a.mp4")], "as it was played; remove --video"),
+        ([str(file), "runs/b"], "as it was played; remove runs/b"),
+        *(
+            ([str(file), *flag.split()], f"as it was played; remove {flag.split()[0]}, which has")
+            for flag in (
+                *("--agent a", "--mode dream", "--seed 1", "--max-horizon 3", "--device cpu"),
+                "--threads 2",
+            )
+        ),
         ([str(tmp_path / "b.moment")], "is no moment of play"),
         ([str(tmp_path / "c.moment")], "cannot be read (No such file or directory)"),
     ):

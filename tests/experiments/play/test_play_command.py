@@ -144,6 +144,23 @@ def test_the_command_records_a_video(run: Path, capsys: Any) -> None:
     assert "12 timesteps in" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (["--timesteps", "5"], "A page is played until it is closed; remove --timesteps, which"),
+        (["--video", "a.gif", "--port", "80"], "is written to a.gif; remove --port, which has no"),
+        (["--video", "a.gif", "--open"], "A video is written to a.gif; remove --open, which has"),
+    ],
+)
+def test_options_without_effect_are_refused(
+    argv: list[str], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["play", "runs/a", *argv]) == 2
+    assert message in capsys.readouterr().err
+    assert not [*tmp_path.iterdir()]
+
+
 def test_a_video_that_cannot_be_written_is_refused(run: Path, capsys: Any) -> None:
     (run / "file").touch()
     for name in ("video.mp4", "video.gif"):
