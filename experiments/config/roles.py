@@ -167,14 +167,25 @@ def named_part(table: Mapping[str, Any], path: str, name: str, current: Any) -> 
     ``path`` is that of the role. Raises UsageError for an unknown name.
     """
     if name not in table:
-        hint = did_you_mean(name, table) or (
-            f" Choose among {', '.join(table)}; --import MODULE adds parts of your own."
+        hint = (
+            _as_a_part(table, path, name)
+            or did_you_mean(name, table)
+            or f" Choose among {', '.join(table)}; --import MODULE adds parts of your own."
         )
         raise UsageError(f"There is no {path} '{name}'.{hint}")
     entry = resolve(table[name])
     if not isinstance(entry, type):
         return entry
     return current if type(current) is entry else entry()
+
+
+def _as_a_part(table: Mapping[str, Any], path: str, name: str) -> str:
+    """Return the hint that an entry of a table has a role which ``name`` fills, or ""."""
+    for owner, entry in table.items():
+        for role, kind in get_type_hints(part_class(entry)).items():
+            if kind in TABLES and name in TABLES[kind]:
+                return f" It can be {path}.{role} with {path} {owner}."
+    return ""
 
 
 def _replace_at(config: Any, path: str, entry: Any) -> Any:

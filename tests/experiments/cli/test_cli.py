@@ -58,6 +58,11 @@ def in_temporary_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
         (["train", "mfec", "--agent.num_neighbors", "0"], "agent.num_neighbors is 0"),
         (["train", "mfec", "--agent.representation.size", "3"], "--agent.representation.size"),
         (["train", "dqn", "agent.network:natur"], "Did you mean nature"),
+        (["train", "dqn", "bonus:cts"], "It can be bonus.density with bonus pseudo-count."),
+        (
+            ["train", "dqn", "bonus:pseudo-count", "bonus.density:vae"],
+            "'vae'. It can be bonus.density.latent with bonus.density bound.",
+        ),
         (["train", "dqn", "--agent.replay-ratio", "0"], "agent.replay_ratio is 0"),
         (["train", "dqn", "--agent.reward-clip", "-1"], "agent.reward_clip is -1"),
         (["train", "ppo", "--agent.total-clip", "nan"], "agent.total_clip is nan"),
