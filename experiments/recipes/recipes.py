@@ -22,6 +22,7 @@ from ...world_models.planning.straw import STRAWConfig, STRAWeConfig
 from ...world_models.representation.variational import VariationalConfig
 from ..config.experiment import Experiment
 from ..config.presets import PRESETS
+from ..config.roles import choose_all
 from ..evaluation.run_evaluation import Evaluation
 from ..reporting.atari_subsets import SUBSETS
 from ..sessions.options import TrainOptions
@@ -65,6 +66,14 @@ def mfec(game: str, steps: int, protocol: str = "mfec", **settings: Any) -> Trai
     """Return a recipe of episodic control under a variation of a protocol."""
     env = AtariConfig(game, replace(PROTOCOLS[protocol], **settings))
     return TrainingRecipe("mfec", Experiment(env=env, total_timesteps=steps), seeds=(0,))
+
+
+def two_values(bonus: str) -> Experiment:
+    """Return PPO in Montezuma's Revenge with a bonus whose value is estimated apart."""
+    agent = {"intrinsic_value": True, "gamma": 0.999, "ent_coef": 0.001, "anneal_steps": 1_000_000}
+    base = in_game("ppo", "montezuma_revenge", 1_000_000, **agent)
+    base = replace(base, env=AtariConfig("montezuma_revenge", PROTOCOLS["machado"]))
+    return choose_all(base, [f"bonus:{bonus}"])
 
 
 def maze(preset: str, planner: PlannerConfig, *, replan_coef: float = 0.1) -> TrainingRecipe:
@@ -167,6 +176,18 @@ RECIPES: dict[str, Recipe] = {
         )
         for game in ("freeway", "montezuma_revenge")
         for preset in ("dqn", "dqn-cts")
+    },
+    **{  # with two values, as in ppo-rnd; few envs and short schedules, for a CPU
+        f"montezuma_revenge-ppo-{bonus}-1000k": TrainingRecipe(
+            "ppo",
+            two_values(bonus),
+            replace(BF16, count_rooms=True),
+            seeds=(0, 1, 2),
+            evaluation=Evaluation(episodes=10, stochastic=True),
+            training_score=True,
+            variation=bonus,
+        )
+        for bonus in ("none", "pseudo-count", "rnd", "episodic")
     },
     **{
         f"{game}-{preset}-300k": TrainingRecipe(preset, in_game(preset, game, 300_000))
