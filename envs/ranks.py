@@ -3,10 +3,10 @@
 In a process alone every method returns what it is given, so that an agent has one code for both.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar, runtime_checkable
+from typing import Any, ClassVar, Protocol, TypeVar, runtime_checkable
 
 import torch
 from jaxtyping import Int64, Shaped
@@ -43,6 +43,14 @@ class Ranks:
     local_rank: int = 0
     """The rank among those of this machine."""
     local_size: int = 1
+    _sum_in_place: ClassVar[Callable[[Tensor], Tensor]]
+    """Only where there are other ranks: to leave it out of compilation imports the compiler, which
+    takes seconds."""
+
+    def __post_init__(self) -> None:
+        if not self.alone:
+            sum_in_place = torch.compiler.disable(_sum_in_place)
+            object.__setattr__(self, "_sum_in_place", sum_in_place)
 
     @property
     def first(self) -> bool:
@@ -71,12 +79,6 @@ class Ranks:
     def sum(self, x: Shaped[Tensor, "*s"]) -> Shaped[Tensor, "*s"]:
         """Return the sum of a tensor over all ranks; no gradient flows through it."""
         return x if self.alone else self._sum_in_place(x.detach().clone())
-
-    @torch.compiler.disable  # type: ignore[untyped-decorator]
-    def _sum_in_place(self, x: Tensor) -> Tensor:
-        with _connected():
-            distributed.all_reduce(x)
-        return x
 
     def sum_(self, tensors: Iterable[Tensor]) -> None:
         """Set each tensor to its sum over all ranks: large ones in place, the others at once."""
@@ -155,3 +157,9 @@ def _connected() -> Iterator[None]:
         yield
     except RuntimeError as error:
         raise LostRank("Another process of this run has ended.") from error
+
+
+def _sum_in_place(x: Tensor) -> Tensor:
+    with _connected():
+        distributed.all_reduce(x)
+    return x

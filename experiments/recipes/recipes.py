@@ -130,7 +130,7 @@ PREDICTORS = {
 ELBO = BoundConfig(alpha=1.0, samples=1, learning_rate=1e-3)
 FASHION_MNIST = FashionMNIST(
     {
-        "made": MADEConfig(hidden=4000),
+        "made": MADEConfig(hidden=4000, learning_rate=1e-3),
         "pixel-cnn": PixelCNNConfig(maps=32, blocks=6, position=True, learning_rate=3e-3),
         "vae": replace(ELBO, latent=VAEConfig()),
         "draw": replace(ELBO, latent=DRAWConfig()),
