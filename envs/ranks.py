@@ -3,7 +3,7 @@
 In a process alone every method returns what it is given, so that an agent has one code for both.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol, TypeVar, runtime_checkable
@@ -43,9 +43,9 @@ class Ranks:
     local_rank: int = 0
     """The rank among those of this machine."""
     local_size: int = 1
-    _sum_in_place: ClassVar[Callable[[Tensor], Tensor]]
-    """Only where there are other ranks: to leave it out of compilation imports the compiler, which
-    takes seconds."""
+    _sum_in_place: ClassVar[Any]
+    """The function, only where there are other ranks: to leave it out of compilation imports the
+    compiler, which takes seconds."""
 
     def __post_init__(self) -> None:
         if not self.alone:
@@ -78,7 +78,10 @@ class Ranks:
 
     def sum(self, x: Shaped[Tensor, "*s"]) -> Shaped[Tensor, "*s"]:
         """Return the sum of a tensor over all ranks; no gradient flows through it."""
-        return x if self.alone else self._sum_in_place(x.detach().clone())
+        if self.alone:
+            return x
+        total: Tensor = self._sum_in_place(x.detach().clone())
+        return total
 
     def sum_(self, tensors: Iterable[Tensor]) -> None:
         """Set each tensor to its sum over all ranks: large ones in place, the others at once."""

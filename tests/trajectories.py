@@ -205,11 +205,12 @@ def machine() -> dict[str, Any]:
 
 def of_this_machine(records: dict[str, Any]) -> dict[str, dict[str, str]]:
     """Return the digests by preset that this kind of machine recorded."""
-    for each in records["machines"]:
-        if each["machine"] == machine():
-            return each["presets"]
-    records["machines"].append({"machine": machine(), "presets": {}})
-    return records["machines"][-1]["presets"]
+    this = next((x for x in records["machines"] if x["machine"] == machine()), None)
+    if this is None:
+        this = {"machine": machine(), "presets": {}}
+        records["machines"].append(this)
+    presets: dict[str, dict[str, str]] = this["presets"]
+    return presets
 
 
 def renew(names: list[str]) -> None:
