@@ -183,7 +183,7 @@ def test_a_dream_begins_at_the_shown_timestep() -> None:
 
 
 def test_a_film_of_two_runs_names_them(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two runs of one algorithm would look alike."""
+    """Two runs of one algorithm have equal captions otherwise."""
     captions: list[str] = []
 
     def render(_: Film, view: View, caption: str) -> Image:
