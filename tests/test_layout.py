@@ -234,16 +234,17 @@ def test_the_checkout_is_imported_under_one_name() -> None:
 
 
 @pytest.mark.parametrize(
-    ("command", "heavy"),
+    ("command", "printed", "heavy"),
     [
-        ("--help", ["torch", "gymnasium", "tyro"]),
-        ("list games", ["torch", "gymnasium", "tyro"]),
-        ("list presets", ["torch._dynamo"]),  # torch's compiler takes as long as torch itself
-        ("collect random env:catch --frames 20 --num-envs 2", ["torch._dynamo"]),
+        ("--help", "reverie train", ["torch", "gymnasium", "tyro"]),
+        ("list games", "ms_pacman", ["torch", "gymnasium", "tyro"]),
+        # torch's compiler takes as long as torch itself
+        ("list presets", "mfec", ["torch._dynamo"]),
+        ("collect random env:catch --frames 20 --num-envs 2", "20 frames", ["torch._dynamo"]),
     ],
 )
 def test_light_commands_load_no_heavy_modules(
-    command: str, heavy: list[str], tmp_path: Path
+    command: str, printed: str, heavy: list[str], tmp_path: Path
 ) -> None:
     """They also run in a folder that holds the user's own ``envs``."""
     (tmp_path / "envs").mkdir()
@@ -257,3 +258,4 @@ def test_light_commands_load_no_heavy_modules(
         [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr
+    assert printed in done.stdout

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 from pkgutil import resolve_name
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_type_hints
 
 from ...agents.bonuses.bonus import BonusConfig, NoBonusConfig
 from ...agents.bonuses.density_bonus import PseudoCountConfig, SurpriseConfig
@@ -127,7 +127,8 @@ def register(name: str) -> Callable[[C], C]:
     """Return a decorator that adds a part to the table of its role, found by its base class.
 
     The part can then be chosen as ``role:name``, and runs with it can be stored and loaded. Raises
-    UsageError if the name is taken, or if the class is no dataclass of a role.
+    UsageError if the name is taken, if the class is no dataclass of a role, or if the types of its
+    settings cannot be resolved.
 
     Example::
 
@@ -144,6 +145,13 @@ def register(name: str) -> Callable[[C], C]:
                 f"{kind.__name__} cannot be registered as '{name}'; it must be a frozen dataclass "
                 f"that subclasses one of {', '.join(base.__name__ for base in TABLES)}."
             )
+        try:
+            get_type_hints(kind)
+        except NameError as error:
+            raise UsageError(
+                f"{kind.__name__} cannot be registered as '{name}', since the type of a setting is "
+                f"unknown ({error}); import it above the class, not for type checkers alone."
+            ) from error
         taken = TABLES[base].get(name)
         if taken is not None and class_name(taken) != class_name(kind):
             raise UsageError(

@@ -105,11 +105,11 @@ class Lockstep:
     def render(self) -> Image:
         """Render the newest views as the image of a film, beside each other, and name the runs."""
         images = []
-        for letter, film, session in zip("AB", self.films, self.sessions, strict=False):
+        for i, (film, session) in enumerate(zip(self.films, self.sessions, strict=True)):
             caption = session.caption()
             if len(self.sessions) > 1:
                 run = shortened(session.info()["run"], FILM_WIDTH / 2)
-                caption = f"{letter} · {run}   {caption}"
+                caption = f"{'AB'[i]} · {run}   {caption}"
             images.append(film.render(session.view, caption))
         image: Image = np.concatenate(images, axis=1)
         return image

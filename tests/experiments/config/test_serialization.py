@@ -156,6 +156,13 @@ def test_a_registration_is_refused_in_one_sentence() -> None:
     with pytest.raises(UsageError, match="it must be a frozen dataclass"):
         register("no")(NoDataclass)
 
+    @dataclass(frozen=True)
+    class UnknownTypeConfig(OwnConfig):
+        setting: "Unknown" = None  # type: ignore[name-defined]  # noqa: F821
+
+    with pytest.raises(UsageError, match=r"\(name 'Unknown' is not defined\); import it above"):
+        register("unknown")(UnknownTypeConfig)
+
 
 def test_two_classes_of_one_name_are_refused() -> None:
     def make() -> Any:
