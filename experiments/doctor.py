@@ -136,14 +136,12 @@ def _emulators(seconds: float) -> str:
 def _determinism() -> str:
     """Check that equal seeds give equal episodes, other seeds others, and that logs replay."""
     config = AtariConfig("breakout", PROTOCOLS["machado"])
-    outcomes = []
-    for seed in (1, 0, 0):
-        envs, replayed = (BatchedEnv(config.build(4), seed=seed) for _ in range(2))
-        outcomes.append(torch.stack([*_random_play(envs, TIMESTEPS)]))
-        state = envs.state_dict()
-        replays = torch.equal(replayed.load_state_dict(state), envs.load_state_dict(state))
+    other, first, second = (BatchedEnv(config.build(4), seed=seed) for seed in (1, 0, 0))
+    outcomes = [torch.stack([*_random_play(x, TIMESTEPS)]) for x in (other, first, second)]
+    state = first.state_dict()
+    replays = torch.equal(second.load_state_dict(state), first.load_state_dict(state))
+    for envs in (other, first, second):
         envs.close()
-        replayed.close()
     problem = ""
     if not replays:
         problem = "an env does not replay from its seed and actions, so runs cannot resume exactly"

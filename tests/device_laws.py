@@ -86,8 +86,8 @@ def _memory() -> Iterator[None]:
         yield
 
 
-def small_envs(device: torch.device) -> BatchedEnv:
-    return BatchedEnv(SMALL_CATCH.build(4), seed=0, device=device)
+def small_envs(device: torch.device, num_envs: int = 4) -> BatchedEnv:
+    return BatchedEnv(SMALL_CATCH.build(num_envs), seed=0, device=device)
 
 
 def quick(config: AgentConfig) -> AgentConfig:
@@ -159,7 +159,7 @@ def small_density(name: str) -> DensityConfig:
 
 
 def check_density(name: str, folder: Path) -> None:
-    frames, config = random_frames(8, FRAMES, 4), small_density(name)
+    frames, config = random_frames(2, FRAMES, 4), small_density(name)
     results = []
     for device in (CPU, DEVICE):
         density: Density = config.build(shape=FRAMES, levels=4, seed=0, device=device)
@@ -252,7 +252,7 @@ def check_planner(config: PlannerConfig) -> None:
 def check_bonus(config: BonusConfig, folder: Path) -> None:
     results = []
     for device in (CPU, DEVICE):
-        envs = small_envs(device)
+        envs = small_envs(device, 2)
         bonus = config.build(envs.spec, seed=0, device=device)
         play = interact(envs, RandomPolicy(envs.spec.num_actions))
         found = [bonus(t) for t in islice(play, 3)]

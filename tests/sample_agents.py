@@ -168,12 +168,12 @@ def for_small_catch(config: AgentConfig) -> tuple[AgentConfig, int]:
 def shortened(config: AgentConfig) -> AgentConfig:
     """Return a config with few model updates and samples, for tests in which little is learned."""
     if config is MFEC_VAE:
-        return replace(MFEC_VAE, fit_updates=120)
+        return replace(MFEC_VAE, fit_updates=60)
     if isinstance(config, MPCConfig):
         config = replace(config, samples=4, horizon=3)
     if isinstance(config, ModelBasedConfig):
         return replace(
-            config, model_learning_starts=200, model_replay_ratio=config.model_replay_ratio / 10
+            config, model_learning_starts=120, model_replay_ratio=config.model_replay_ratio / 10
         )
     return config
 

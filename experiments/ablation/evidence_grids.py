@@ -7,6 +7,7 @@ its action values, and so is one that learns in a model, since all end at the be
 simple a game as Catch.
 """
 
+import functools
 import shlex
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
@@ -15,7 +16,6 @@ from pathlib import Path
 from ..config.arguments import parse_known_flags
 from .ablate_options import AblateOptions
 from .grid import Grid, make_grid
-from .grid_tasks import make_tasks
 from .saved_scores import whole_seeds
 
 DEEP_SEA = (
@@ -139,8 +139,9 @@ class Evidence:
         """What is computed, in a few words, or which module is missing."""
         if self.needs:
             return f"needs {self.needs}"
-        tasks = make_tasks(*self._grid())
-        return f"{len(tasks)} x {tasks[0].experiment.total_timesteps:,} steps"
+        grid, options = _grid(self.argv)
+        timesteps = next(iter(grid.cells)).total_timesteps
+        return f"{len(grid.cells) * len(options.part)} x {timesteps:,} steps"
 
     @property
     def needs(self) -> str:
@@ -150,7 +151,7 @@ class Evidence:
 
     def seeds(self, path: Path) -> tuple[int, range]:
         """Return the number of seeds, from the first on, that a result has whole, and all seeds."""
-        grid, options = self._grid()
+        grid, options = _grid(self.argv)
         command = shlex.join(["reverie", "ablate", *self.argv])
         whole = whole_seeds(path, command, len(grid.cells))
         number = next((i for i, x in enumerate(options.part) if x not in whole), len(options.part))
@@ -166,9 +167,11 @@ class Evidence:
         part = left[: at_most or len(left)]
         return [] if part == seeds else ["--only-seeds", f"{part[0]}-{part[-1]}"]
 
-    def _grid(self) -> tuple[Grid, AblateOptions]:
-        options, argv = parse_known_flags(AblateOptions, [*self.argv], "reverie ablate")
-        return make_grid(argv, options.games), options
+
+@functools.cache
+def _grid(argv: tuple[str, ...]) -> tuple[Grid, AblateOptions]:
+    options, rest = parse_known_flags(AblateOptions, [*argv], "reverie ablate")
+    return make_grid(rest, options.games), options
 
 
 def _evidence(question: str, argv: str, **settings: int | str) -> Evidence:

@@ -94,10 +94,10 @@ def test_a_resumed_run_equals_an_uninterrupted_one(
 
     The run stops in the middle of episodes, and of the fit of learned keys.
     """
-    experiment = Experiment(shortened(config), env, seed=3, total_timesteps=448, num_envs=4)
-    options = replace(OPTIONS, log_every=320)
+    experiment = Experiment(shortened(config), env, seed=3, total_timesteps=320, num_envs=4)
+    options = replace(OPTIONS, log_every=240)
     train(experiment, tmp_path / "uninterrupted", options)
-    train(replace(experiment, total_timesteps=288), tmp_path / "resumed", options)
+    train(replace(experiment, total_timesteps=220), tmp_path / "resumed", options)
     train(experiment, tmp_path / "resumed", options)
     assert metric_rows(tmp_path / "resumed")[-1] == metric_rows(tmp_path / "uninterrupted")[-1]
     episodes = [
@@ -120,7 +120,7 @@ def test_it_acts_without_the_buffers_of_its_checkpoint(
     for module in (blocks, packed_state):
         monkeypatch.setattr(module, "BLOCK_SIZE", 4096)
     config = shortened(config)
-    experiment = Experiment(config, SMALL_CATCH, seed=1, total_timesteps=324, num_envs=4)
+    experiment = Experiment(config, SMALL_CATCH, seed=1, total_timesteps=244, num_envs=4)
     run = train(experiment, tmp_path, OPTIONS)
     trained = config.build(spec_of(SMALL_CATCH, 4), seed=1)
     trained.load_state_dict((run.checkpoints.load() or {})["agent"])
@@ -148,7 +148,7 @@ def test_it_acts_without_the_buffers_of_its_checkpoint(
 
 @each_agent
 def test_runs_with_one_seed_are_equal(config: AgentConfig, tmp_path: Path) -> None:
-    experiment = Experiment(shortened(config), SMALL_CATCH, seed=1, total_timesteps=320, num_envs=4)
+    experiment = Experiment(shortened(config), SMALL_CATCH, seed=1, total_timesteps=240, num_envs=4)
     for name, seed in (("a", 1), ("b", 1), ("c", 2)):
         train(replace(experiment, seed=seed), tmp_path / name, OPTIONS)
     assert metric_rows(tmp_path / "a") == metric_rows(tmp_path / "b")

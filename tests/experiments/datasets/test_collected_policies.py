@@ -21,11 +21,11 @@ from reverie.experiments.datasets.collect import collect
 from reverie.world_models.planning import PLANNERS
 from reverie.world_models.planning.reactive import Reactive
 
-from sample_agents import LAW_AGENTS, MFEC_VAE
+from sample_agents import LAW_AGENTS, MFEC_VAE, PLANNER_EXAMPLES, SMALL_PPO
 
-N, TIMESTEPS = 4, 40
+N, TIMESTEPS = 4, 24
 CONFIGS = {name: x for name, x in LAW_AGENTS.items() if x is not MFEC_VAE} | {
-    f"ppo-{name}": PPOConfig(planner=planner(), network=MLPConfig())
+    f"ppo-{name}": replace(SMALL_PPO, planner=PLANNER_EXAMPLES.get(name, planner()))
     for name, planner in PLANNERS.items()
     if not planner.needs_privileged
 }
