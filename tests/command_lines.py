@@ -31,7 +31,7 @@ _IMAGINE = (
     "--eval-episodes 1"
 )
 WORKING = {
-    f"train ppo env:catch --total-timesteps 2000 --folder run {QUIET}": "",
+    f"train ppo env:catch --total-timesteps 640 --folder run {QUIET}": "",
     f"train {_DQN} --num-envs 4 --folder count {QUIET}": "",
     f"evaluate run --episodes 5 --video {QUICK}": "catch: mean",
     "evaluate random --games pong --episodes 1 --max-steps 50 --threads 1": "pong: mean",
@@ -56,7 +56,7 @@ WORKING = {
     "data replay data": "frames of",
     "compress data --density histogram": "800 frames",
     "decompress data.reverie": "800 frames",
-    "gallery --data data --models histogram --updates 2 --workers 1 --measure-minutes 0.05 "
+    "gallery --data data --models histogram --updates 2 --workers 1 --measure-minutes 0.01 "
     "--quick --folder gallery": "gallery",
     "reproduce": "soak",
     "bench --only replay --device cpu": "replay: sampling",

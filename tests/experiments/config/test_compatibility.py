@@ -31,6 +31,7 @@ SHORT: dict[str, Any] = {
     "length": 8, "filters": 3, "hidden_units": 16, "deter": 16, "units": 16, "segment_length": 6,
 }  # fmt: skip
 """Settings of a run of a few updates, by the name of the field."""
+TIMESTEPS = 24
 
 
 def shortened(config: Any) -> Any:
@@ -84,7 +85,7 @@ def test_parts_that_fit_train_together(combination: Combination) -> None:
     bonus = shortened(experiment.bonus).build(envs.spec, seed=0)
     before = {name: x.clone() for name, x in tensors(agent.state_dict())}
     metrics: dict[str, Any] = {}
-    for t in islice(interact(envs, agent), 50):
+    for t in islice(interact(envs, agent), TIMESTEPS):
         t = t.with_bonus(bonus(t))
         metrics |= agent.learn(t)
     assert all(torch.as_tensor(x).isfinite().all() for x in metrics.values()), metrics

@@ -1,13 +1,17 @@
 """Configs are decoded from registered classes alone, in any process, and import nothing foreign."""
 
+import contextlib
 import json
+import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import forked_commands
 import pytest
 
 from reverie import register
@@ -272,24 +276,27 @@ def test_parts_of_a_script_are_named_after_its_file(monkeypatch: pytest.MonkeyPa
 
 
 def test_a_part_of_the_users_from_training_to_collection(tmp_path: Path) -> None:
-    """The commands that read the run need the module, and say how to import it."""
+    """The commands that read the run need the module, and say how to import it.
+
+    After the training, in forked processes.
+    """
     quiet = "--device cpu --threads 1 --random-play-seconds 0 --quiet --num-envs 4".split()
     train = [*"train mfec agent.representation:rows env:catch --total-timesteps 80".split(), *quiet]
     flags = ["--import", "own_representation"]
 
     def command(*args: str) -> tuple[int, str]:
-        done = subprocess.run(
-            [sys.executable, "-m", "reverie.experiments.cli.main", *args],
-            cwd=EXAMPLES,
-            capture_output=True,
-            text=True,
-        )
-        return done.returncode, done.stdout + done.stderr
+        outcome = forked_commands.run(shlex.join(args), partial(contextlib.chdir, EXAMPLES))
+        return outcome.status, outcome.output + outcome.errors
 
     run, data = str(tmp_path / "run"), str(tmp_path / "data")
     assert command(*train, "--folder", run)[0] == 2
-    status, output = command(*train, *flags, "--folder", run)
-    assert status == 0, output
+    done = subprocess.run(
+        [sys.executable, "-m", "reverie.experiments.cli.main", *train, *flags, "--folder", run],
+        cwd=EXAMPLES,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
     config = json.loads((tmp_path / "run" / "config.json").read_text())
     assert config["imports"] == ["own_representation"]
     assert config["agent"]["representation"]["class"] == "own_representation:RowSumsConfig"

@@ -125,7 +125,7 @@ def small_args(preset: str) -> str:
 def test_a_killed_preset_on_sticky_pong_ends_as_an_uninterrupted_one(
     preset: str, tmp_path: Path
 ) -> None:
-    args = f"{preset} --game pong --num-envs 2 --env.protocol.sticky 0.25 --total-timesteps 800 "
+    args = f"{preset} --game pong --num-envs 2 --env.protocol.sticky 0.25 --total-timesteps 480 "
     args += f"{small_args(preset)} --env.protocol.frames-cap 400"
     _, (experiment,), _ = parse_experiment(args.split())
     (result,) = KillStorm(experiment, kills=1).measure(tmp_path)
