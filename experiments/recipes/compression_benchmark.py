@@ -2,7 +2,8 @@
 
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -20,8 +21,7 @@ from ..datasets.dataset import Recording
 from ..datasets.image_codecs import CODECS, Form
 from ..datasets.symbols import Symbols
 from ..reporting.committed import process_provenance
-from ..runs.files import read_json, write_json
-from .recipe import Recipe, record_random_play
+from .recipe import Recipe, kept, record_random_play
 
 
 @dataclass(frozen=True)
@@ -59,16 +59,17 @@ class CompressionBenchmark(Recipe):
         for codec in (*self.densities, *CODECS):
             for game in self.games:
                 path = folder / self.kind / f"{game}-{codec.partition(',')[0]}.json"
-                if not path.exists():
-                    symbols = self._symbols(game, folder / self.kind / f"{game}-random")
-                    if codec in CODECS:
-                        row = smallest(CODECS[codec], symbols[:].numpy())
-                    else:
-                        row = self._archive(symbols, path.with_suffix(".reverie"), codec)
-                    about_row = {"env_name": game, "codec": codec}
-                    write_json(path, about_row | row | {"provenance": process_provenance()})
-                rows.append(read_json(path))
+                settings = (replace(self, games=(game,)), codec)
+                rows.append(kept(path, settings, partial(self._row, game, codec, path)))
                 yield about | {"rows": rows}
+
+    def _row(self, game: str, codec: str, path: Path) -> dict[str, Any]:
+        symbols = self._symbols(game, path.parent / f"{game}-random")
+        if codec in CODECS:
+            row = smallest(CODECS[codec], symbols[:].numpy())
+        else:
+            row = self._archive(symbols, path.with_suffix(".reverie"), codec)
+        return {"env_name": game, "codec": codec} | row | {"provenance": process_provenance()}
 
     def _symbols(self, game: str, data: Path) -> Symbols:
         record_random_play(AtariConfig(game), data, frames=self.frames, num_envs=1)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -9,10 +10,9 @@ from ...agents.policies import ConstantPolicy
 from ...envs.atari.atari import AtariConfig
 from ...envs.atari.protocol import PROTOCOLS
 from ..evaluation.evaluate import evaluate
-from ..runs.files import read_json, write_json
 from ..runs.provenance import code_version
 from ..runs.scores import Scores
-from .recipe import Recipe
+from .recipe import Recipe, kept
 
 
 @dataclass(frozen=True)
@@ -43,9 +43,8 @@ class ConstantActions(Recipe):
         rows = []
         for game, protocol in ((x, y) for x, names in self.protocols.items() for y in names):
             path = folder / self.kind / f"{game}-{protocol}.json"
-            if not path.exists():
-                write_json(path, self._measure_game(game, protocol))
-            rows.append(read_json(path))
+            settings = replace(self, protocols={game: (protocol,)})
+            rows.append(kept(path, settings, partial(self._measure_game, game, protocol)))
             yield {"frames_cap": self.frames_cap, "rows": rows}
 
     def _measure_game(self, game: str, protocol: str) -> dict[str, Any]:

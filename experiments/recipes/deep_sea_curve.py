@@ -6,6 +6,7 @@ episodes were bad, within 10,000 (Osband et al. 2020, Behaviour Suite for Reinfo
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import product
 from pathlib import Path
 from typing import Any, ClassVar
@@ -15,10 +16,9 @@ import torch
 from ...agents.loop import interact
 from ...envs.deep_sea import DeepSeaConfig
 from ..config.experiment import Experiment
-from ..runs.files import read_json, write_json
 from ..runs.provenance import code_version
 from ..training.envs import make_batched_env
-from .recipe import Recipe
+from .recipe import Recipe, kept
 
 SIZES = tuple(range(10, 51, 2))
 """Those of bsuite."""
@@ -78,12 +78,8 @@ class DeepSeaCurve(Recipe):
         rows = []
         for size, name, seed in product(self.sizes, self.experiments, self.seeds):
             path = folder / self.kind / f"{name}-{size}-{seed}.json"
-            if not path.exists():
-                env = DeepSeaConfig(size)
-                write_json(
-                    path, self._row(name, replace(self.experiments[name], env=env, seed=seed))
-                )
-            rows.append(read_json(path))
+            experiment = replace(self.experiments[name], env=DeepSeaConfig(size), seed=seed)
+            rows.append(kept(path, experiment, partial(self._row, name, experiment)))
             scores = {agent: bsuite_score(rows, agent) for agent in self.experiments}
             yield {"bsuite_scores": scores, "rows": rows}
 

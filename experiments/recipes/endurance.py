@@ -20,12 +20,11 @@ import torch
 from ...envs.errors import RunError
 from ..config.experiment import Experiment
 from ..reporting.committed import kept_provenance
-from ..runs.files import read_json, write_json
 from ..runs.run import Run
 from ..sessions.options import TrainOptions
 from ..sessions.throughput import without_machine_metrics
 from ..training.train import train
-from .recipe import Recipe
+from .recipe import Recipe, kept
 
 SETTLE_MINUTES = 5.0
 """Minutes after which memory must not grow."""
@@ -97,11 +96,13 @@ class Soak(Recipe):
         summaries = {}
         for name, experiment in self.experiments.items():
             run, path = Run(folder / self.kind / name), folder / self.kind / f"{name}.json"
-            if not path.exists():
+
+            def measure(run: Run = run, experiment: Experiment = experiment) -> dict[str, Any]:
                 shutil.rmtree(run.folder, ignore_errors=True)  # an interrupted measurement
                 finish_training(start_training(experiment, run, options), run)
-                write_json(path, summarize_metrics(run.read_lines("metrics.jsonl"), from_minute))
-            summaries[name] = read_json(path)
+                return summarize_metrics(run.read_lines("metrics.jsonl"), from_minute)
+
+            summaries[name] = kept(path, (experiment, self.minutes), measure)
         yield {"runs": summaries, "provenance": kept_provenance(run)}
 
 

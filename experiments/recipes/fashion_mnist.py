@@ -8,7 +8,8 @@ whenever it is used (dynamic), or once (static). The test images are drawn once,
 import gzip
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -24,9 +25,8 @@ from ...world_models.interface import DensityConfig
 from ..datasets.batches import Batches
 from ..evaluation.frame_bits import log_probs
 from ..reporting.committed import process_provenance
-from ..runs.files import read_json, write_json
 from ..runs.runtime import pick_threads
-from .recipe import Recipe, for_minutes
+from .recipe import Recipe, for_minutes, kept
 
 IMAGES = Path("/usr/share/datasets/fashion-mnist")
 """Where the package dataset-fashion-mnist of Debian and Ubuntu has the images."""
@@ -56,10 +56,8 @@ class FashionMNIST(Recipe):
         about = {"binarization": self.binarization, "minutes": self.minutes}
         for name, config in self.densities.items():
             path = folder / f"{self.kind}-{self.binarization}" / f"{name}.json"
-            if not path.exists():
-                row = {"density": name} | self.train(config)
-                write_json(path, row | {"provenance": process_provenance()})
-            rows.append(read_json(path))
+            settings = replace(self, densities={name: config})
+            rows.append({"density": name} | kept(path, settings, partial(self.train, config)))
             yield about | {"batch_size": self.batch_size, "seed": self.seed, "rows": rows}
 
     def train(self, config: DensityConfig) -> dict[str, Any]:
@@ -81,6 +79,7 @@ class FashionMNIST(Recipe):
             "test_images": len(nats),
             "nats": float(nats.mean()),
             "standard_error": float(nats.std() / math.sqrt(len(nats))),
+            "provenance": process_provenance(),
         }
 
 

@@ -7,6 +7,7 @@ characters are those of Omniglot.
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import Any, ClassVar
@@ -22,9 +23,8 @@ from ...world_models.latents.one_shot_draw import OneShotDRAWConfig
 from ...world_models.representation.variational import VariationalConfig, VariationalRepresentation
 from ..datasets.glyphs import glyphs, pairs
 from ..reporting.committed import process_provenance
-from ..runs.files import read_json, write_json
 from ..runs.runtime import pick_threads
-from .recipe import Recipe, for_minutes
+from .recipe import Recipe, for_minutes, kept
 
 SETTINGS: dict[str, Any] = {"likelihood": "bernoulli", "attention": False}
 MODELS: dict[str, DRAWConfig] = {
@@ -71,15 +71,12 @@ class OneShotBenchmark(Recipe):
         about = {name: getattr(self, name) for name in names}
         for name, config in MODELS.items():
             path = folder / self.kind / f"{name}.json"
-            if not path.exists():
-                print(f"fitting {name} to glyphs.", flush=True)
-                row = {"model": name} | self._fit_and_measure(config)
-                write_json(path, row | {"provenance": process_provenance()})
-            rows.append(read_json(path))
+            rows.append(kept(path, (self, config), partial(self._fit_and_measure, name, config)))
             yield about | {"rows": rows}
 
-    def _fit_and_measure(self, config: DRAWConfig) -> dict[str, Any]:
+    def _fit_and_measure(self, name: str, config: DRAWConfig) -> dict[str, Any]:
         """Fit a model and return the bounds of held-out classes, by what it is given."""
+        print(f"fitting {name} to glyphs.", flush=True)
         pick_threads(1)
         frames = glyphs(self.classes + self.held_out, self.copies, seed=self.seed)[:, :, None]
         shape = (1, frames.shape[3], frames.shape[4])
@@ -90,7 +87,8 @@ class OneShotBenchmark(Recipe):
         if isinstance(model, ConditionalModel):
             given |= {"another of its class": example, "one of another class": example.roll(1, 0)}
         bounds = {name: self._bounds(model, x, each) for name, each in given.items()}
-        return {"num_updates": updates, "bounds": bounds}
+        about = {"model": name, "num_updates": updates, "bounds": bounds}
+        return about | {"provenance": process_provenance()}
 
     def _fit(
         self, model: VariationalRepresentation, frames: UInt8[Tensor, "classes copies C H W"]

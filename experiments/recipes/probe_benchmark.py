@@ -7,7 +7,8 @@ bytes of the memory (``envs.atari.ram``), as numbers; the published probes class
 
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -23,10 +24,9 @@ from ..config.roles import entry_config
 from ..datasets.dataset import Recording
 from ..evaluation.linear_probe import chosen_ridge, entropy, r_squared
 from ..reporting.committed import process_provenance
-from ..runs.files import read_json, write_json
 from ..runs.runtime import pick_threads
 from ..training.representations import RepresentationPretraining
-from .recipe import Recipe, for_minutes, record_random_play
+from .recipe import Recipe, for_minutes, kept, record_random_play
 
 HELD_OUT, TEST = 0.3, 0.2
 """Shares of the frames, in whole episodes, that no model is fitted to, and that probes are tested
@@ -78,17 +78,18 @@ class ProbeBenchmark(Recipe):
             data = folder / self.kind / f"{game}-random"
             for name, config in self.representations.items():
                 path = folder / self.kind / f"{game}-{name}.json"
-                if not path.exists():
-                    env = AtariConfig(game, PROTOCOLS["mfec"])
-                    record_random_play(
-                        env, data, frames=self.frames, seed=self.seed, privileged=True
-                    )
-                    print(f"{game}: fitting and probing {name}.", flush=True)
-                    row = {"env_name": game, "representation": name}
-                    row |= self._probe(config, Recording(data))
-                    write_json(path, row | {"provenance": process_provenance()})
-                rows.append(read_json(path))
+                settings = (replace(self, games=(game,), names=(name,), variants={}), config)
+                rows.append(kept(path, settings, partial(self._row, game, name, config, data)))
                 yield about | {"rows": rows}
+
+    def _row(
+        self, game: str, name: str, config: RepresentationConfig, data: Path
+    ) -> dict[str, Any]:
+        env = AtariConfig(game, PROTOCOLS["mfec"])
+        record_random_play(env, data, frames=self.frames, seed=self.seed, privileged=True)
+        print(f"{game}: fitting and probing {name}.", flush=True)
+        row = {"env_name": game, "representation": name} | self._probe(config, Recording(data))
+        return row | {"provenance": process_provenance()}
 
     def _probe(self, config: RepresentationConfig, recording: Recording) -> dict[str, Any]:
         """Fit a representation and return R2 of every place on the test episodes."""

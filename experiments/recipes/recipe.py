@@ -1,7 +1,9 @@
 """The interface of recipes: measurements behind the committed results, as values."""
 
+import hashlib
+import shutil
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
@@ -12,6 +14,7 @@ from ...envs.interface import EnvConfig
 from ..config.experiment import Experiment
 from ..datasets.collect import collect
 from ..evaluation.evaluate import random_policy
+from ..runs.files import read_json, write_json
 from ..runs.run import Run
 from ..sessions.options import PretrainOptions
 from ..training.pretrain import Pretraining, pretrain
@@ -83,15 +86,33 @@ class SeedsRecipe(Recipe):
         return replace(self, known=tuple(known), seeds=seeds)
 
 
+def kept(path: Path, settings: object, measure: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """Return a part of a result from its file, or measure and write it.
+
+    A part that was measured with other ``settings`` is measured anew; they are configs and plain
+    values, which are compared by their ``repr``.
+    """
+    digest = hashlib.sha256(repr(settings).encode()).hexdigest()
+    if not path.exists() or read_json(path).get("settings") != digest:
+        write_json(path, {"settings": digest, "part": measure()})
+    part: dict[str, Any] = read_json(path)["part"]
+    return part
+
+
 def record_random_play(
     env: EnvConfig, data: Path, *, frames: int, seed: int = 0, **settings: Any
 ) -> None:
-    """Record random play in an env, unless the folder holds a complete recording.
+    """Record random play in an env, unless the folder holds this recording.
 
     ``settings`` are those of ``collect``.
     """
-    if not (data / "manifest.json").exists():
+
+    def record() -> dict[str, Any]:
+        shutil.rmtree(data, ignore_errors=True)
         collect(random_policy(env, seed), env, data, frames=frames, seed=seed, **settings)
+        return {}
+
+    kept(data.with_name(f"{data.name}.json"), (env, frames, seed, settings), record)
 
 
 def pretrain_to_the_end(

@@ -7,6 +7,7 @@ overlap. Counts are learned from frames alone (Eslami et al. 2016, section 3.1).
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -18,9 +19,8 @@ from ...envs.interface import Segment
 from ...world_models.latents.air import AIRConfig
 from ...world_models.latents.composition import Composer
 from ...world_models.representation.variational import VariationalConfig
-from ..runs.files import read_json, write_json
 from ..runs.provenance import code_version
-from .recipe import Recipe
+from .recipe import Recipe, kept
 
 SPRITE = 6
 """Rows and columns of a sprite."""
@@ -81,9 +81,7 @@ class SpriteCounting(Recipe):
         rows = []
         for seed in self.seeds:
             path = folder / self.kind / f"{seed}.json"
-            if not path.exists():
-                write_json(path, self._row(seed))
-            rows.append(read_json(path))
+            rows.append(kept(path, replace(self, seeds=(seed,)), partial(self._row, seed)))
             yield {
                 "size": self.size,
                 "num_updates": self.num_updates,

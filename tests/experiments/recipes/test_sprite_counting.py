@@ -42,7 +42,7 @@ def test_air_learns_to_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         assert row["accuracy"] > 0.8
         assert min(row["accuracy_by_count"]) > 0.6
         assert row["processor_seconds"] > 0
-    monkeypatch.setattr(SpriteCounting, "_row", None)
+    monkeypatch.setattr(SpriteCounting, "_row", lambda *_: pytest.fail("it is measured again"))
     assert list(TINY.measure(tmp_path))[-1] == last, "finished seeds are kept"
 
 
