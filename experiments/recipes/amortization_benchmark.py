@@ -29,7 +29,7 @@ from .recipe import Recipe, pretrain_to_the_end, record_random_play
 
 FEW, MANY = 20, 300
 """Gradient steps of SVI, and of the search for the best posterior of each frame."""
-RATES = (0.1, 0.3, 1.0)
+RATES = (0.1, 0.3, 1.0, 3.0)
 """Learning rates of both. The best posterior is that of any steps and rate."""
 
 
