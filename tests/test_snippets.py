@@ -34,8 +34,7 @@ from reverie.world_models.inference import hypothesis
 ROOT = Path(__file__).parent.parent
 
 SMALL = {
-    "train": "--total-timesteps 32 --num-envs 4 --random-play-seconds 0 --device cpu --threads 1 "
-    "--quiet",
+    "train": "--total-timesteps 32 --random-play-seconds 0 --device cpu --threads 1 --quiet",
     "evaluate": "--episodes 1 --num-envs 1 --device cpu --threads 1",
     "ablate": "--total-timesteps 32 --seeds 1 --episodes 1 --steps-per-second 500",
     "sweep": "--total-timesteps 32 --trials 2 --episodes 1 --device cpu --threads 1",
