@@ -10,6 +10,7 @@ import shutil
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any, ClassVar
@@ -91,19 +92,19 @@ class Soak(Recipe):
 
     def measure(self, folder: Path) -> Iterator[dict[str, Any]]:
         """Yield the summary of each experiment; finished measurements are kept."""
-        options = replace(OPTIONS, log_every=2000, checkpoint_minutes=2, max_minutes=self.minutes)
-        from_minute = min(SETTLE_MINUTES, self.minutes / 3)
         summaries = {}
         for name, experiment in self.experiments.items():
             run, path = Run(folder / self.kind / name), folder / self.kind / f"{name}.json"
-
-            def measure(run: Run = run, experiment: Experiment = experiment) -> dict[str, Any]:
-                shutil.rmtree(run.folder, ignore_errors=True)  # an interrupted measurement
-                finish_training(start_training(experiment, run, options), run)
-                return summarize_metrics(run.read_lines("metrics.jsonl"), from_minute)
-
-            summaries[name] = kept(path, (experiment, self.minutes), measure)
+            settings, measure = (experiment, self.minutes), partial(self._summary, experiment, run)
+            summaries[name] = kept(path, settings, measure)
         yield {"runs": summaries, "provenance": kept_provenance(run)}
+
+    def _summary(self, experiment: Experiment, run: Run) -> dict[str, Any]:
+        options = replace(OPTIONS, log_every=2000, checkpoint_minutes=2, max_minutes=self.minutes)
+        shutil.rmtree(run.folder, ignore_errors=True)  # an interrupted measurement
+        finish_training(start_training(experiment, run, options), run)
+        from_minute = min(SETTLE_MINUTES, self.minutes / 3)
+        return summarize_metrics(run.read_lines("metrics.jsonl"), from_minute)
 
 
 def summarize_metrics(rows: list[dict[str, Any]], from_minute: float) -> dict[str, Any]:

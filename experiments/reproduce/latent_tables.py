@@ -97,6 +97,7 @@ def amortization_table() -> str:
         return unmeasured("game | ELBO added", "amortization")
     (data,) = results
     few, many = data["steps"]
+    frames = " and ".join(str(row["frames"]) for row in data["rows"])
     rows = [
         [
             row["env_name"],
@@ -113,6 +114,6 @@ def amortization_table() -> str:
         "of the gap",
         rows,
         f"A VAE fitted to {data['fitted_to']} by {data['num_updates']:,} updates "
-        f"(`{data['command']}`), and {data['rows'][0]['frames']} held-out frames of each game; ± "
+        f"(`{data['command']}`), and {frames} held-out frames; ± "
         f"is the standard error over frames. The gap is what up to {many} steps add.",
     )

@@ -32,6 +32,7 @@ SHORT: dict[str, Any] = {
 }  # fmt: skip
 """Settings of a run of a few updates, by the name of the field."""
 TIMESTEPS = 24
+"""Of four envs; every agent has learned by then."""
 
 
 def shortened(config: Any) -> Any:
