@@ -2,13 +2,14 @@
 
 The encoder is fitted with its decoder to one game. The gap (Cremer et al. 2018) is what many
 gradient steps on the posterior of a single frame add to its ELBO; stochastic variational inference
-(SVI) takes a few of them, from the encoder's posterior (Kim et al. 2018).
+(SVI) takes a few of them, from the encoder's posterior (Kim et al. 2018) or from the prior.
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from itertools import product
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, get_args
 
 import torch
 from jaxtyping import UInt8
@@ -17,7 +18,7 @@ from torch import Tensor
 from ...envs.atari.atari import AtariConfig
 from ...world_models.density.bound import BoundConfig
 from ...world_models.inference.bounds import ELBO
-from ...world_models.inference.refine import amortization_gap
+from ...world_models.inference.refine import Start, amortization_gap
 from ...world_models.latents.interface import LatentModel
 from ...world_models.latents.vae import VAEConfig
 from ..datasets.dataset import Recording
@@ -29,8 +30,9 @@ from .recipe import Recipe, pretrain_to_the_end, record_random_play
 
 FEW, MANY = 20, 300
 """Gradient steps of SVI, and of the search for the best posterior of each frame."""
-RATES = (0.1, 0.3, 1.0, 3.0)
-"""Learning rates of both. The best posterior is that of any steps and rate."""
+STARTS: tuple[Start, ...] = get_args(Start)
+RATES = (0.1, 0.3, 1.0)
+"""Learning rates of both. The best posterior is that of any start, rate and number of steps."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +53,7 @@ class AmortizationBenchmark(Recipe):
 
     @property
     def cost(self) -> str:
-        steps = len(self.games) * self.measured * (FEW + MANY) * len(RATES)
+        steps = len(self.games) * self.measured * (FEW + MANY) * len(STARTS) * len(RATES)
         return f"1 x {self.pretraining.num_updates:,} updates, {steps:,} steps of single frames"
 
     def measure(self, folder: Path) -> Iterator[dict[str, Any]]:
@@ -76,19 +78,20 @@ class AmortizationBenchmark(Recipe):
 
 
 def gaps(model: LatentModel, frames: UInt8[Tensor, "M H W"]) -> dict[str, Any]:
-    """Return the gap, and by learning rate what SVI adds to the ELBO and its share, in nats."""
+    """Return the gap, and by start and rate what SVI adds to the ELBO and its share, in nats."""
     x = model.prepare(frames)
     added = {
-        (steps, rate): amortization_gap(model, x, steps=steps, learning_rate=rate)
-        for steps in (FEW, MANY)
-        for rate in RATES
+        (start, steps, rate): amortization_gap(
+            model, x, start=start, steps=steps, learning_rate=rate
+        )
+        for start, steps, rate in product(STARTS, (FEW, MANY), RATES)
     }
     best = torch.stack([*added.values()]).amax(0)
     rows = []
-    for rate in RATES:
-        few = added[FEW, rate]
+    for start, rate in product(STARTS, RATES):
+        few = added[start, FEW, rate]
         share = few.mean() / best.mean()
         error = (few - share * best).std() / len(x) ** 0.5 / best.mean()  # of a ratio of means
-        about = {"learning_rate": rate, "nats": float(few.mean())}
+        about = {"start": start, "learning_rate": rate, "nats": float(few.mean())}
         rows.append(about | {"share": float(share), "share_error": float(error)})
     return {"gap": float(best.mean()), "svi": rows}

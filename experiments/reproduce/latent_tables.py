@@ -6,6 +6,8 @@ from typing import Any
 from ..reporting.committed import committed_results
 from .markdown import markdown_table, unmeasured
 
+STARTS = {"amortized": "the encoder's posterior", "prior": "the prior"}
+
 
 def representations_table() -> str:
     """Return held-out bounds in nats per frame, and the linear probe of keys, by game."""
@@ -102,6 +104,7 @@ def amortization_table() -> str:
         [
             row["env_name"],
             f"{row['gap']:,.1f}",
+            STARTS[svi["start"]],
             f"{svi['learning_rate']:g}",
             f"{svi['nats']:,.1f}",
             f"{svi['share']:.0%} ± {svi['share_error']:.0%}",
@@ -110,8 +113,8 @@ def amortization_table() -> str:
         for svi in row["svi"]
     ]
     return markdown_table(
-        f"game | amortization gap, nats of a frame | learning rate | added by {few} steps | share "
-        "of the gap",
+        f"game | amortization gap, nats of a frame | from | learning rate | added by {few} steps "
+        "| share of the gap",
         rows,
         f"A VAE fitted to {data['fitted_to']} by {data['num_updates']:,} updates "
         f"(`{data['command']}`), and {frames} held-out frames; ± "

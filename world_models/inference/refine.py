@@ -16,6 +16,9 @@ from ...envs.errors import UsageError
 from ...envs.prng import fold_in
 from .bounds import ELBO, bound
 
+Start = Literal["amortized", "prior"]
+"""Where gradient steps begin: at the encoder's posterior, or at the prior."""
+
 
 @runtime_checkable
 class Refinable(Protocol):
@@ -53,7 +56,7 @@ def refine(
     model: object,
     x: Tensor,
     *,
-    start: Literal["amortized", "prior"] = "amortized",
+    start: Start = "amortized",
     steps: int = 20,
     samples: int = 8,
     learning_rate: float = 0.1,
@@ -66,14 +69,18 @@ def refine(
     is no pathwise function of a frame's own parameters.
     """
     model = refinable(model)
-    if start == "amortized":
-        first = model.posterior_params(x)
-    else:
-        first = model.prior_params().expand(len(x), -1)
+    first = first_params(model, x, start)
     params = refine_params(
         model, x, first, steps=steps, samples=samples, learning_rate=learning_rate, seed=seed
     )
     return model.posterior_from(params)
+
+
+def first_params(model: Refinable, x: Tensor, start: Start) -> Float[Tensor, "B P"]:
+    """Return the parameters of each frame's posterior at which steps begin."""
+    if start == "amortized":
+        return model.posterior_params(x)
+    return model.prior_params().expand(len(x), -1)
 
 
 def refine_params(
@@ -136,6 +143,7 @@ def amortization_gap(
     model: object,
     x: Tensor,
     *,
+    start: Start = "amortized",
     steps: int = 20,
     samples: int = 64,
     learning_rate: float = 0.1,
@@ -144,19 +152,21 @@ def amortization_gap(
     """Estimate how many nats gradient steps add to the ELBO of each frame's encoded posterior.
 
     Both bounds are of ``samples`` codes with the same noise, which no step has used; so the
-    estimate may be negative by noise. The steps find a posterior near the best of the family: the
-    gap of Cremer et al. 2018 is at least as large. ``x`` holds values of frames as ``prepare``
+    estimate may be negative by noise, or because few steps from the prior end below the encoder's
+    posterior. The steps find a posterior near the best of the family: the gap of Cremer et al. 2018
+    is at least as large. ``x`` holds values of frames as ``prepare``
     returns them. Raises UsageError for a model whose posterior is no pathwise function of a frame's
     own parameters.
     """
     model = refinable(model)
     gaps = []
     for part in torch.split(x, max(512 // samples, 1)):  # limits the memory for decoded codes
-        first = model.posterior_params(part)
+        first = first_params(model, part, start)
         best = refine_params(
             model, part, first, steps=steps, learning_rate=learning_rate, seed=seed
         )
-        bounds = [elbo(model, part, p, samples=samples, seed=~seed) for p in (best, first)]
+        encoded = model.posterior_params(part)
+        bounds = [elbo(model, part, p, samples=samples, seed=~seed) for p in (best, encoded)]
         gaps.append(bounds[0] - bounds[1])
     return torch.cat(gaps)
 

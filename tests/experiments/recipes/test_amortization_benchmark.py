@@ -28,7 +28,8 @@ def test_gaps_are_of_every_game_and_of_one_fit(
     assert (own["env_name"], new["env_name"]) == ("pong", "ms_pacman")
     for row in (own, new):
         assert row["frames"] == 4
-        assert [svi["learning_rate"] for svi in row["svi"]] == [0.1, 1.0]
+        assert [svi["learning_rate"] for svi in row["svi"]] == [0.1, 1.0] * 2
+        assert [svi["start"] for svi in row["svi"]] == ["amortized"] * 2 + ["prior"] * 2
         for svi in row["svi"]:
             assert svi["nats"] <= row["gap"]
             assert svi["share"] == pytest.approx(svi["nats"] / row["gap"], rel=1e-4)
@@ -46,4 +47,4 @@ def test_gaps_are_of_every_game_and_of_one_fit(
     (tmp_path / "amortization.json").write_text(json.dumps(about | result))
     lines = amortization_table().splitlines()
     assert "added by 2 steps" in lines[0]
-    assert [line.split(" | ")[0] for line in lines[2:6:2]] == ["| pong", "| ms_pacman"]
+    assert [line.split(" | ")[0] for line in lines[2:10:4]] == ["| pong", "| ms_pacman"]

@@ -139,6 +139,11 @@ def test_the_amortization_gap_is_the_divergence_from_the_true_posterior() -> Non
     some = amortization_gap(model, x, samples=1000)
     assert (some < gap + 0.01).all()
     assert float(some.sum()) > 0.5 * float(gap.sum())
+    # It is that of the encoder's posterior, wherever the steps begin.
+    from_prior = amortization_gap(model, x, start="prior", steps=150, samples=1000)
+    torch.testing.assert_close(from_prior, gap, rtol=0.05, atol=0.05)
+    unmoved = amortization_gap(model, x, start="prior", steps=0, samples=1000)
+    assert float(unmoved.mean()) < 0, "the prior is no better than the encoder's posterior"
 
 
 def test_an_exact_encoder_has_no_gap() -> None:
