@@ -122,7 +122,7 @@ def arguments(line: str, *, full: bool) -> list[str]:
     small = shlex.split(SMALL.get(command, ""))
     if "--until" in argv:
         small[small.index("--seeds")] = "--max-seeds"
-    if command == "train" and "--init-from" in argv:
+    if command == "train" and "--init-from runs/" in line:
         small[1] = "2100"  # the frames of a recording count as steps
     flags = [i for i, arg in enumerate(small) if arg.startswith("--")]
     for start, end in pairwise([*flags, len(small)]):
