@@ -27,11 +27,19 @@ DEEP_SEA = (
     "--score training-mean --episodes 8 --no-video --device cpu --precision fp32"
 )
 COUNTS = "bonus:none,pseudo-count,simhash+scale=0.1,surprise,true-counts+scale=0.1"
+JOINT = "+no-update-per-frame"
+"""A learned density takes one update for the frames of a timestep."""
 LEARNED = (
     "bonus:none,rnd,exemplar,episodic,pseudo-count+form=gain,true-counts+scale=0.1 bonus.density:"
-    + ",".join(
-        f"{density}+no-update-per-frame"
-        for density in ("pixel-cnn", "made", "orderless", "flow", "pixel-rnn", "bound")
+    + ",".join(f"{name}{JOINT}" for name in ("pixel-cnn", "made", "flow", "pixel-rnn", "bound"))
+)
+# Densities of the size of the frames. The surprise of a network ranks them by their visits, where
+# the gain of one update hardly does.
+SURPRISES = "bonus:none,true-counts+scale=0.1,surprise bonus.density:cts," + ",".join(
+    f"{name}{JOINT}"
+    for name in (
+        *("pixel-cnn", "made", "pixel-rnn+hidden=8+layers=1+head=16"),
+        *("orderless+passes=2+maps=16+blocks=2", "bound", "flow"),
     )
 )
 PPO_IN_MAZES = (
@@ -194,6 +202,14 @@ EVIDENCE = {
         "count: which learned model explores?",
         DEEP_SEA,
         bonuses=LEARNED,
+        size=10,
+        steps=40_000,
+        seeds=10,
+    ),
+    "deep-sea-10-surprise": _evidence(
+        "count: and by surprise?",
+        DEEP_SEA,
+        bonuses=SURPRISES,
         size=10,
         steps=40_000,
         seeds=10,
