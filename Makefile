@@ -18,10 +18,10 @@ demo: .venv/installed  ## train MFEC on Ms. Pac-Man for a few minutes, evaluate 
 	$(BIN)/python examples/demo.py
 
 test: .venv/installed  ## laws, closed forms, small runs on the real games
-	$(BIN)/pytest -n auto
+	$(BIN)/pytest -n auto --dist worksteal
 
 test-long: .venv/installed  ## every two parts that fit together, every command in every place
-	$(BIN)/pytest -m long -n auto
+	$(BIN)/pytest -m long -n auto --dist worksteal
 
 check: .venv/installed docs  ## format, lint, types, documents, and their tables against the results
 	$(BIN)/ruff format --check .
