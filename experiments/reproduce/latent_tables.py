@@ -107,7 +107,7 @@ def amortization_table() -> str:
             STARTS[svi["start"]],
             f"{svi['learning_rate']:g}",
             f"{svi['nats']:,.1f}",
-            f"{svi['share']:.0%} ± {svi['share_error']:.0%}",
+            f"{svi['share']:,.0%} ± {svi['share_error']:.0%}",
         ]
         for row in data["rows"]
         for svi in row["svi"]
