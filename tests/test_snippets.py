@@ -39,6 +39,8 @@ SMALL = {
     "ablate": "--total-timesteps 32 --seeds 1 --episodes 1 --steps-per-second 500",
     "sweep": "--total-timesteps 32 --trials 2 --episodes 1 --device cpu --threads 1",
     "collect": "--frames 2000 --device cpu --threads 1",
+    "imagine": "--real-steps 400 --num-updates 2 --imagined-steps 64 --eval-episodes 1 "
+    "--device cpu --threads 1 --quiet",
     "gallery": "--models histogram --updates 2 --frames 2000 --workers 1 --measure-minutes 0.1",
     "pretrain": "--num-updates 2 --device cpu --threads 1 --quiet",
     "play": "--video play.mp4 --timesteps 2 --device cpu",
