@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 from urllib.request import urlopen
 
-from reverie.experiments.cli.main import main
+from reverie.experiments.cli.main import COMMANDS, main
 
 ROOT = Path(__file__).parent.parent
 QUICK = "--device cpu --threads 1"
@@ -69,6 +69,7 @@ WORKING = {
     "list roles": "predictor:",
 }
 """Commands that end with status 0, and a text in the output of each."""
+HELP = {f"{command} --help": command for command in COMMANDS}
 IN_A_CLONE = dict.fromkeys(
     ("verify", "verify --write", "reproduce soak", "bench --save"),
     "run it in a clone of the repository",

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 from command_lines import (
+    HELP,
     IN_A_CLONE,
     ROOT,
     WORKING,
@@ -152,7 +153,7 @@ PLACES: tuple[tuple[Callable[[Place], Place], ...], ...] = (
     (repository_without_commits, long_temporary_folder, closed_stdin),
     (broken_repository, no_shared_memory),
 )
-"""What is unusual about each place; what works under two of them works under each."""
+"""What is unusual about each place: several things at once, as each alone would take as long."""
 
 
 @pytest.fixture(scope="module")
@@ -185,11 +186,12 @@ def test_every_command_works(unusual: tuple[Callable[[Place], Place], ...], plac
     for make in unusual:
         place = make(place)
     check_alone(place)
-    outcomes = place.run_commands([*WORKING, *IN_A_CLONE])
-    for command, text in WORKING.items():
+    outcomes = place.run_commands([*WORKING, *HELP, *IN_A_CLONE])
+    for command, text in (WORKING | HELP).items():
         outcomes[command].check(0, text=text)
     for command, text in IN_A_CLONE.items():
         outcomes[command].check(2, text=text)
+    assert "catch" in (place.work / "report.html").read_text(encoding="utf-8")
 
 
 @pytest.mark.long

@@ -33,8 +33,8 @@ LEARNED = (
     "bonus:none,rnd,exemplar,episodic,pseudo-count+form=gain,true-counts+scale=0.1 bonus.density:"
     + ",".join(f"{name}{JOINT}" for name in ("pixel-cnn", "made", "flow", "pixel-rnn", "bound"))
 )
-# Densities of the size of the frames. The surprise of a network ranks them by their visits, where
-# the gain of one update hardly does.
+# The surprise of a network ranks these frames by their visits, where the gain of one update hardly
+# does. Networks are small, as the frames; orderless is too slow for the grid above as it is.
 SURPRISES = "bonus:none,true-counts+scale=0.1,surprise bonus.density:cts," + ",".join(
     f"{name}{JOINT}"
     for name in (

@@ -22,7 +22,7 @@ from ...world_models.inference.refine import Start, amortization_gap
 from ...world_models.latents.interface import LatentModel
 from ...world_models.latents.vae import VAEConfig
 from ..datasets.dataset import Recording
-from ..reporting.committed import kept_provenance
+from ..reporting.committed import kept_provenance, process_provenance
 from ..sessions.options import PretrainOptions
 from ..training.densities import DensityPretraining
 from ..training.pretrain import load_model
@@ -73,7 +73,8 @@ class AmortizationBenchmark(Recipe):
             "num_updates": job.num_updates,
             "steps": [FEW, MANY],
             "rows": rows,
-            "provenance": kept_provenance(run),
+            "provenance": process_provenance(),
+            "fit": kept_provenance(run),
         }
 
 

@@ -7,6 +7,7 @@ from ..reporting.committed import committed_results
 from .markdown import markdown_table, unmeasured
 
 STARTS = {"amortized": "the encoder's posterior", "prior": "the prior"}
+"""Where gradient steps on a posterior begin, as the tables say it."""
 
 
 def representations_table() -> str:

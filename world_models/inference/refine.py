@@ -154,9 +154,8 @@ def amortization_gap(
     Both bounds are of ``samples`` codes with the same noise, which no step has used; so the
     estimate may be negative by noise, or because few steps from the prior end below the encoder's
     posterior. The steps find a posterior near the best of the family: the gap of Cremer et al. 2018
-    is at least as large. ``x`` holds values of frames as ``prepare``
-    returns them. Raises UsageError for a model whose posterior is no pathwise function of a frame's
-    own parameters.
+    is at least as large. ``x`` holds values of frames as ``prepare`` returns them. Raises
+    UsageError for a model whose posterior is no pathwise function of a frame's own parameters.
     """
     model = refinable(model)
     gaps = []

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.distributions import Distribution, Independent, Normal, kl_divergence
 
 from ...envs.checks import at_least, check
-from ..inference.refine import refine_params
+from ..inference.refine import first_params, refine_params
 from ..likelihoods import Likelihood
 from .interface import LatentConfig
 from .networks import Autoencoder
@@ -124,7 +124,7 @@ class GaussianVAE(Autoencoder):
     def _infer(self, x: Tensor) -> Float[Tensor, "B P"]:
         """Return the parameters of the posterior of each frame, refined if the config says so."""
         if self.config.inference == "memoryless":
-            prior = self.prior_params().expand(len(x), -1)
+            prior = first_params(self, x, "prior")
             return refine_params(self, x, prior, steps=self.config.refine_steps)
         params = self.posterior_params(x)
         if self.config.inference == "amortized":
