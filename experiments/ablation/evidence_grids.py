@@ -47,8 +47,9 @@ PPO_IN_MAZES = (
     "--agent.bptt-length 16 --agent.num-steps 16 --agent.clip-coef 0.2 --agent.no-clip-vloss "
     "--agent.learning-rate 1e-3 --agent.anneal-steps {steps} --num-envs 256 --env.loops 0.2 "
     "--env.rooms {rooms} --env.view {view} --total-timesteps {steps} --seeds {seeds} "
-    "--episodes 256 --no-video --device cpu --precision fp32"
+    "--episodes 256 --stochastic --no-video --device cpu --precision fp32"
 )
+"""Evaluated as trained: the mode of a policy can repeat a loop until an episode's time-out."""
 MAZE = (
     "ppo env:maze agent.planner:reactive,figar+max-repetitions=8,straw+length=10+filters=5,"
     f"strawe+length=10+filters=5,shortest-path {PPO_IN_MAZES}"

@@ -42,8 +42,8 @@ class EvaluateOptions:
     games: str = ""
     """Random play only: atari26, atari57, hard or names separated by commas; by default ms_pacman.
     A run is evaluated on its own game. --game is the same."""
-    seed: int = 0
-    """Seed of the evaluation's envs and draws."""
+    seed: int | None = None
+    """Seed of the evaluation's envs and draws; None is the run's own, and 0 for random play."""
     num_envs: int = 32
     """Largest number of parallel envs."""
     device: str = "auto"
@@ -87,6 +87,7 @@ def run(argv: list[str]) -> int:
                 "Random play has one way to act and no folder for a video; leave out --stochastic "
                 "and --video."
             )
+        execution["seed"] = options.seed or 0
         for game, protocol in product(expand_games(options.games or "ms_pacman"), protocols):
             env = choose_all(AtariConfig(game), [f"protocol:{protocol or 'mfec'}"])
             print(f"random play, {random_play(env, **play, **execution)}")

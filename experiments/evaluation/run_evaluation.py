@@ -77,7 +77,7 @@ def evaluate_run(
     folder: Path | str,
     evaluation: Evaluation = Evaluation(),  # frozen
     *,
-    seed: int = 0,
+    seed: int | None = None,
     num_envs: int = 32,
     device: torch.device | str = "auto",
     threads: int = 0,
@@ -86,7 +86,9 @@ def evaluate_run(
 ) -> list[Scores]:
     """Evaluate a run's last checkpoint in its ``eval_env`` and write the scores into its folder.
 
-    Returns the scores under each protocol; ``show`` is called with them before they are written,
+    The evaluation's seed is the run's own by default, so that runs of different seeds play
+    different episodes, and runs that differ in a part play the same. Returns the scores under each
+    protocol; ``show`` is called with them before they are written,
     and ``tell`` with the progress. A file is named by ``scores_file``, with an empty protocol for
     the run's own, and holds the checkpoint's agent steps and the commit of the code. Raises
     UsageError, before the first step, if a file could not be written, and RunError, which says
@@ -95,6 +97,7 @@ def evaluate_run(
     run, results, unwritten = Run(folder), list[Scores](), list[str]()
     experiment, agent, _, steps = load_trained(folder, device=str(device))
     own_env = experiment.env.eval_env
+    seed = experiment.seed if seed is None else seed
     protocols = evaluation.protocols or ("",)
     envs = {protocol: with_protocol(own_env, protocol) for protocol in protocols}
     files = {
