@@ -9,6 +9,7 @@ environment its carry then holds the predictor's state, which is updated at ever
 present weights; what earlier weights have made of earlier observations stays in it.
 """
 
+import math
 from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any, Literal
@@ -17,7 +18,7 @@ import torch
 
 from ..envs import prng
 from ..envs.batched_env import BatchedEnv
-from ..envs.checks import at_least, check, within
+from ..envs.checks import at_least, check, refuse, within
 from ..envs.errors import UsageError
 from ..envs.interface import Carry, EnvSpec, Metrics, TimeStep, Transition
 from ..envs.pipeline import Pipeline
@@ -26,7 +27,7 @@ from ..world_models.prediction import PREDICTORS
 from ..world_models.prediction.imagination import Imagination
 from ..world_models.prediction.latent_dreams import LatentDreams, LatentPredictor
 from .dqn import DQNConfig
-from .interface import ActOutput, AgentConfig
+from .interface import ActOutput, AgentConfig, settings_at
 from .loop import interact
 from .recorded_env import RecordedEnv
 from .schedules import Ratio
@@ -56,6 +57,12 @@ class DynaConfig(ModelBasedConfig):
         super().__post_init__()
         check(self, "agent", at_least(1), "imagination_envs", "horizon", "imagination_every")
         check(self, "agent", within(0, 1), "real_fraction")
+        if 0 < self.real_fraction < 1 and not 0 < self.num_recorded < self.imagination_envs:
+            refuse(
+                self, "agent", "real_fraction",
+                f"a fraction of which agent.imagination_envs, {self.imagination_envs}, leaves one "
+                "rollout or more of either kind, or 0 or 1",
+            )  # fmt: skip
         self.check_inner(self.inner)
         if self.dreams == "latent" and not self.predictor.has_latents:
             names = [name for name, x in PREDICTORS.items() if x.has_latents]
@@ -78,12 +85,24 @@ class DynaConfig(ModelBasedConfig):
             )
 
     @property
+    def num_recorded(self) -> int:
+        """Rollouts of a round that are recorded segments."""
+        return round(self.real_fraction * self.imagination_envs)
+
+    @property
     def no_bonus_reason(self) -> str:
         return "a bonus is paid for real visits, and it learns from imagined rollouts"
 
     def first_update(self, num_envs: int) -> int:
+        return int(self._real_steps(self.inner.first_update(self.imagination_envs)))
+
+    def last_update(self, num_envs: int) -> float:
+        return self._real_steps(self.inner.last_update(self.imagination_envs))
+
+    def _real_steps(self, imagined: float) -> float:
+        """Return the real steps at whose round of rollouts the imagined ones are reached."""
         round_steps = self.imagination_envs * (self.horizon + 1)  # of which one is a reset
-        rounds = -(-self.inner.first_update(self.imagination_envs) // round_steps)
+        rounds = -(-imagined // round_steps) if imagined < math.inf else math.inf
         return self.model_learning_starts + max(rounds - 1, 0) * self.imagination_every
 
     def build(
@@ -122,7 +141,8 @@ class Dyna(ModelBased):
             self.model = LatentDreams(predictor)
             dream = replace(dream, obs_shape=self.model.obs_shape, channels=1, planes=False)
         self.dream_spec = dream
-        self.inner = config.inner.build(dream, seed=seed, device=device, precision=precision)
+        with settings_at("agent.inner"):
+            self.inner = config.inner.build(dream, seed=seed, device=device, precision=precision)
         every = config.imagination_every
         start = config.model_learning_starts - every
         self.schedule = Ratio(1 / every, start=start, num_envs=spec.num_envs)
@@ -165,7 +185,7 @@ class Dyna(ModelBased):
         """Train the inner agent on a round of rollouts; its number determines their seeds."""
         horizon, recorded = self.config.horizon, None
         parts: list[BatchedEnv] = []
-        num_recorded = round(self.config.real_fraction * self.config.imagination_envs)
+        num_recorded = self.config.num_recorded
         num_imagined = self.config.imagination_envs - num_recorded
         if num_imagined:
             states = self.model.context if isinstance(self.model, LatentDreams) else 1
@@ -198,7 +218,7 @@ class Dyna(ModelBased):
         with torch.no_grad():
             output = self.inner.act(last_step, carry)
         action, extras = output.action, output.extras
-        metrics = self.inner.learn(
+        metrics = self._learn_imagined(
             Transition(last_step, carry, action, extras, step, output.carry, zeros)
         )
         total_reward = zeros
@@ -208,10 +228,14 @@ class Dyna(ModelBased):
                 t = replace(t, next_step=_end_episodes(t.next_step))
             if recorded is not None:
                 t = replace(t, action=torch.cat([t.action[:num_imagined], recorded.action]))
-            metrics |= self.inner.learn(t)
+            metrics |= self._learn_imagined(t)
             total_reward = total_reward + t.next_step.reward.float()
             self.round_end = t.next_step, t.next_carry
         return metrics | {"imagination/reward": total_reward.mean()}
+
+    def _learn_imagined(self, t: Transition) -> Metrics:
+        with settings_at("agent.inner"):
+            return self.inner.learn(t)
 
     def _initial_carry(self) -> Carry:
         """Return the carry before the first round, with keys unlike those of the real envs."""

@@ -16,7 +16,7 @@ from ..envs.errors import UsageError
 from ..envs.interface import Carry, EnvSpec, Metrics, TimeStep, Transition
 from ..world_models.precision import FLOAT32, Precision
 from .dqn import DQNConfig
-from .interface import ActOutput, AgentConfig
+from .interface import ActOutput, AgentConfig, settings_at
 from .policies import argmax_with_random_ties
 from .schedules import linear
 from .simulator import ModelBased, ModelBasedConfig, Simulator
@@ -62,6 +62,9 @@ class InformedConfig(ModelBasedConfig):
     def first_update(self, num_envs: int) -> int:
         return self.inner.first_update(num_envs)
 
+    def last_update(self, num_envs: int) -> float:
+        return self.inner.last_update(num_envs)
+
     @property
     def no_bonus_reason(self) -> str:
         return self.inner.no_bonus_reason
@@ -93,9 +96,10 @@ class Informed(ModelBased):
     ) -> None:
         self.config, self.spec, self.device = config, spec, torch.device(device)
         self.simulator = Simulator(config, spec, seed=seed, device=device, precision=precision)
-        self.inner = config.inner.build(
-            replace(spec, dynamics=None), seed=seed, device=device, precision=precision
-        )
+        with settings_at("agent.inner"):
+            self.inner = config.inner.build(
+                replace(spec, dynamics=None), seed=seed, device=device, precision=precision
+            )
 
     @property
     def epsilon(self) -> float:
@@ -164,7 +168,9 @@ class Informed(ModelBased):
         """Train the predictor and the inner agent."""
         metrics = self.simulator.learn(t)
         inner = replace(t, carry=_inner_carry(t.carry), next_carry=_inner_carry(t.next_carry))
-        return metrics | self.inner.learn(inner) | {"charts/informed_epsilon": self.epsilon}
+        with settings_at("agent.inner"):
+            metrics |= self.inner.learn(inner)
+        return metrics | {"charts/informed_epsilon": self.epsilon}
 
 
 def visit_frequency(

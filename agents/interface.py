@@ -1,5 +1,9 @@
 """The protocols of a policy and of an agent, and the base of every agent's config."""
 
+import math
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
@@ -7,6 +11,7 @@ import torch
 from jaxtyping import Int64, UInt8
 from torch import Tensor
 
+from ..envs.errors import UsageError
 from ..envs.interface import Carry, EnvSpec, Extras, Metrics, Stateful, TimeStep, Transition
 from ..world_models.precision import FLOAT32, Precision
 
@@ -60,7 +65,8 @@ class Policy(Protocol):
         """Return an action per environment, the next carry and extras.
 
         Changes neither the given carry nor the state of the policy. ``explore=False`` selects
-        the greedy action.
+        the greedy action; what a planner decides beside it (a new plan, its code, a number of
+        repetitions) is drawn all the same.
         """
 
 
@@ -105,6 +111,10 @@ class AgentConfig:
         """Return the agent steps of the first update; 0 if the settings do not fix them."""
         return 0
 
+    def last_update(self, num_envs: int) -> float:
+        """Return the agent steps after which no update changes anything; inf if there are none."""
+        return math.inf
+
     @property
     def untrained_reason(self) -> str:
         """Why a part of the agent never learns unless it is pretrained; empty if all learn."""
@@ -128,3 +138,17 @@ class AgentConfig:
     ) -> Agent:
         """Return an untrained agent for environments of ``spec``."""
         raise NotImplementedError
+
+
+@contextmanager
+def settings_at(path: str) -> Iterator[None]:
+    """Name the settings of an agent in a UsageError by its path: ``agent.gamma`` is path.gamma.
+
+    The agent stands in another, at a path such as ``agent.inner``; messages of its config begin at
+    ``agent``. Settings that the message names by that path stay as they are.
+    """
+    try:
+        yield
+    except UsageError as error:
+        inner = re.escape(path.removeprefix("agent."))
+        raise UsageError(re.sub(rf"\bagent\.(?!{inner}\b)", f"{path}.", str(error))) from error

@@ -68,6 +68,9 @@ class OnPolicyConfig(AgentConfig):
     def first_update(self, num_envs: int) -> int:
         return self.num_steps * num_envs
 
+    def last_update(self, num_envs: int) -> float:
+        return self.anneal_steps or math.inf
+
 
 class OnPolicyAgent(HasState, Generic[B]):
     """Base of agents that learn from a rollout of all envs whenever it is full."""

@@ -41,7 +41,8 @@ def on_config(config: MkDocsConfig) -> None:
     """Add the pages of the API to the navigation, before the results."""
     assert config.nav is not None
     sections = [{x: [f"api/{name}.md" for name in modules(x)]} for x in PACKAGES]
-    config.nav.insert(-4, {"API": [{"reverie": "api/reverie.md"}, *sections]})
+    index = next(i for i, entry in enumerate(config.nav) if "Results" in entry)
+    config.nav.insert(index, {"API": [{"reverie": "api/reverie.md"}, *sections]})
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:

@@ -5,9 +5,10 @@ from collections.abc import Callable, Iterator, Sequence
 
 from reverie.experiments.ablation.grid_tasks import AnyTask, tasks_of
 from reverie.experiments.config.serialization import encode_job
+from reverie.experiments.evaluation.evaluate import longest_episode
 from reverie.experiments.runs.files import FORMAT
 from reverie.experiments.runs.run import Run
-from reverie.experiments.runs.scores import Scores
+from reverie.experiments.runs.scores import Scores, scores_file
 from reverie.experiments.sessions.executor import TaskResult
 from reverie.experiments.training.task import Task
 
@@ -19,13 +20,16 @@ def finish(task: Task, score: float) -> None:
     scores = Scores(
         env.env_name, env.protocol_label, env.eval_epsilon, 0, episodes,
         (score,) * episodes, (1,) * episodes, steps=steps, suite=env.suite,
+        stochastic=task.evaluation.stochastic,
+        max_steps=task.evaluation.max_steps or longest_episode(env),
     )  # fmt: skip
     checkpoint = Run(task.folder).checkpoints.path(steps)
     checkpoint.parent.mkdir(parents=True, exist_ok=True)
     checkpoint.touch()
     config = {"format": FORMAT} | encode_job(task.experiment, task.folder, task.options.imports)
     (task.folder / "config.json").write_text(json.dumps(config))
-    (task.folder / "scores.json").write_text(json.dumps(scores.to_json()))
+    name = scores_file(stochastic=task.evaluation.stochastic)
+    (task.folder / name).write_text(json.dumps(scores.to_json()))
 
 
 class FakeExecutor:

@@ -173,7 +173,8 @@ class Exemplar(HasState):
         past = self.frames.at(choice(key, n, prng.Purpose.SAMPLE)[0])
         mean, log_variance = self.network.code(torch.cat([newest, past]).to(self.device))
         std = (log_variance / 2).exp()
-        eps = noise(key, 3 * mean[:n].numel(), prng.Purpose.LATENT)[0].to(self.device)
+        noise_key = prng.next_rng(key)  # else equal numbers, as purposes of one kind of key
+        eps = noise(noise_key, 3 * mean[:n].numel(), prng.Purpose.LATENT)[0].to(self.device)
         eps = eps.view(3 * n, -1)
         exemplar = mean[:n] + std[:n] * eps[:n]
         logit = self.network.logit(exemplar.repeat(2, 1), mean + std * eps[n:])

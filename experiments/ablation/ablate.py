@@ -186,8 +186,8 @@ class GridRun:
                 f"  {self.choices(experiment)}: {env.env_name}, protocol {env.protocol_label}, "
                 f"{steps:,} steps ({steps * env.frame_skip:,} frames)"
             )
-        for why, count in Counter(x.too_short for x in self.grid.cells if x.too_short).items():
-            print(paragraph(f"The runs of {counted(count, 'cell')} learn nothing: {why}"))
+        for why, count in Counter(x.warning for x in self.grid.cells if x.warning).items():
+            print(paragraph(f"In the runs of {counted(count, 'cell')} {why}"))
         print(f"rule: {self.options.rule}")
         if len(self.grid.cells) > 1 and self.options.rule.analyses[-1] < MIN_RUNS:
             print(f"Fewer than {MIN_RUNS} seeds allow no verdict.")

@@ -130,6 +130,7 @@ def pilot_command(grid: Grid, command: str) -> str:
             kept.append(arg)
     given = {arg.partition(":")[0] for arg in argv}
     kept += [str(x) for role, x in baseline.items() if role not in given and role != "env"]
+    kept += ["--until", "seeds"] * ("--config" in argv)  # the file may say something else
     return shlex.join([*kept, "--seeds", str(PILOT_SEEDS), "--folder", "runs/pilot"])
 
 

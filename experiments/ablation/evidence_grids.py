@@ -3,8 +3,8 @@
 Each has a baseline (the absence of the part where there is one), models, and the privileged
 reference where the env offers one; the seeds, 10 or more, are analyzed once. Grids without a
 reference have 5 or more. An agent with a bonus is compared by its training, since a bonus stays in
-its action values, and so is one that learns in a model, since all end at the best score in as
-simple a game as Catch.
+its action values. Agents that learn in a model are compared by their evaluation, and explore for as
+many real steps as the baseline: 8 imagined steps are one real step.
 """
 
 import functools
@@ -115,10 +115,10 @@ CATCH_DQN = (
 )
 CATCH = (
     f"dqn env:catch agent:dqn+{CATCH_DQN}+exploration-steps=1000+monte-carlo-weight=0,"
-    f"dyna+inner.{CATCH_DQN.replace('+', '+inner.')}+inner.exploration-steps=20000"
+    f"dyna+inner.{CATCH_DQN.replace('+', '+inner.')}+inner.exploration-steps=8000"
     "+model-learning-starts=200+imagination-every=64 agent.predictor:tiny,tiny-mlp,"
-    "tiny-rssm,tiny-diffusion,emulator --num-envs 8 --total-timesteps 3000 --first-seed 100 "
-    "--seeds 24 --episodes 30 --no-video --score training-mean --device cpu --precision fp32"
+    "tiny-rssm,tiny-diffusion,emulator --num-envs 8 --total-timesteps 3000 --first-seed 200 "
+    "--seeds 12 --episodes 100 --no-video --device cpu --precision fp32"
 )
 MINATAR_DQN = (
     "learning-rate=2.5e-4+learning-starts=1000+target-network-frequency=1000+buffer-size=100000"
@@ -126,10 +126,9 @@ MINATAR_DQN = (
 )
 MINATAR_DREAMS = (
     f"dqn-minatar --games breakout agent:dqn+{MINATAR_DQN}+exploration-steps=10000,"
-    f"dyna+inner.{MINATAR_DQN.replace('+', '+inner.')}+inner.exploration-steps=50000"
+    f"dyna+inner.{MINATAR_DQN.replace('+', '+inner.')}+inner.exploration-steps=80000"
     "+model-learning-starts=2000 agent.predictor:tiny,tiny-diffusion,emulator "
-    "--total-timesteps 30000 --seeds 12 --episodes 30 --no-video --score training-mean "
-    "--device cpu --precision fp32"
+    "--total-timesteps 30000 --seeds 12 --episodes 100 --no-video --device cpu --precision fp32"
 )
 
 

@@ -13,7 +13,7 @@ from ..reporting.comparison import compare
 from ..reporting.run_results import RunResult, read_results
 from ..text.terminal_text import counted
 from ..training.task import Task
-from ..verdicts.verdict import Verdict
+from ..verdicts.verdict import ALL_ENVS, Verdict
 from ..verdicts.verdict_rule import VerdictRule
 from .grid_tasks import cell_of, of_first_seeds
 
@@ -51,8 +51,8 @@ class Rounds:
                     print(f"After {n} seeds, {row[0]} in {row[1]}: {verdict.text}")
                     told.add(row)
             without = {cell_of(task) for task in self.failed}
-            complete = [pair for pair in undecided if len(pair) == 2 and not pair & without]
-            open_cells &= {cell for pair in complete for cell in pair}
+            complete = [cells for cells in undecided if not cells & without]
+            open_cells &= {cell for cells in complete for cell in cells}
             if not open_cells:
                 break
         counts = Counter(verdict.label for verdict in verdicts)
@@ -71,7 +71,7 @@ class _Analysis:
     def after(self, n: int) -> tuple[list[Verdict], list[set[Experiment]]]:
         """Return the verdicts after n seeds, and the cells of each undecided comparison.
 
-        They are two, or one if the other has no finished run.
+        They are two in each env; a comparison whose other side has no finished run is left out.
         """
         folders = {task.folder: task for task in of_first_seeds(self.tasks, n)}
         new = [x for x, task in folders.items() if x not in self.results and task.scores]
@@ -87,11 +87,15 @@ class _Analysis:
         for comparison in compare([self.results[x] for x in runs], baseline, self.rule):
             for verdict in comparison.verdicts():
                 verdicts.append(verdict)
-                pair = {
+                env_names = {verdict.env_name}
+                if verdict.env_name == ALL_ENVS:
+                    env_names = {*comparison.env_names}
+                cells = {
                     self.cells[result.folder]
                     for label, result in comparison.results
                     if label in (verdict.variant, comparison.labels[0])
-                    and result.env_name == verdict.env_name
+                    and result.env_name in env_names
                 }
-                undecided += [] if verdict.decided else [pair]
+                if not verdict.decided and len(cells) == 2 * len(env_names):
+                    undecided.append(cells)
         return verdicts, undecided

@@ -22,11 +22,12 @@ from tyro.constructors import (
     StructTypeInfo,
 )
 
+from ...agents.interface import AgentConfig, settings_at
 from ...envs.errors import UsageError, own_place
 from ..text.terminal_text import paragraph
 from .field_texts import class_text, field_texts
 from .registry import TABLES, part_class, resolve
-from .roles import part_at, part_name, roles
+from .roles import part_at, part_name, path_of, roles
 
 T = TypeVar("T")
 Options = TypeVar("Options")
@@ -81,7 +82,7 @@ def _constructed(kind: type[T], **values: Any) -> T:
     try:
         return kind(**values)
     except UsageError as error:
-        raise _RefusedError from error
+        raise _RefusedError(kind) from error
 
 
 def parse_flags(kind: type[T], argv: list[str], program: str, default: T | None = None) -> T:
@@ -113,7 +114,9 @@ def _parse(kind: type, argv: list[str], program: str, default: Any, **settings: 
     try:
         return tyro.cli(kind, args=argv, **settings)
     except _RefusedError as error:
-        raise UsageError(str(error.__cause__)) from error
+        (kind,) = error.args
+        with settings_at(path_of(default, kind) if issubclass(kind, AgentConfig) else "agent"):
+            raise UsageError(str(error.__cause__)) from error
 
 
 def _print_description(kind: type) -> None:

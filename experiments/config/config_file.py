@@ -26,6 +26,7 @@ from typing import (
     get_type_hints,
 )
 
+from ...agents.interface import AgentConfig, settings_at
 from ...envs.atari.games import did_you_mean
 from ...envs.errors import UsageError
 from .arguments import import_modules, take_flag
@@ -138,7 +139,10 @@ class ConfigFile:
         for name, node in left.items():
             self._refuse_key(name, node, path, keys_of(config))
         try:
-            return replace(config, **changes)
+            with settings_at(
+                path.removesuffix(".") if isinstance(config, AgentConfig) else "agent"
+            ):
+                return replace(config, **changes)
         except UsageError as error:
             culprit = str(error).partition(" ")[0].rpartition(".")[2]
             node = nodes.get(culprit, min(nodes.values(), key=lambda x: x.line))

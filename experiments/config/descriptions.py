@@ -163,7 +163,7 @@ DESCRIPTIONS: dict[str, Description] = {
     ),
     "dqn-informed": Description(
         "DQN that explores towards the frames that its predictor finds most novel.",
-        "Oh et al. 2015, Action-Conditional Video Prediction, section 4.3",
+        "Oh et al. 2015, Action-Conditional Video Prediction, section 4.2",
         "frame predictor",
     ),
 }

@@ -72,16 +72,23 @@ class Experiment(Job):
         return self.env.protocol_label + returns
 
     @property
-    def too_short(self) -> str:
-        """Return why the agent learns nothing in so few steps; empty if it learns."""
+    def warning(self) -> str:
+        """Return in which of its steps the agent learns nothing, and why; empty if in none."""
         first = self.agent.first_update(self.num_envs)
-        if first <= self.total_timesteps:
-            return ""
-        return (
-            f"the agent's first update is at step {first:,}, and total_timesteps is "
-            f"{self.total_timesteps:,}; choose a larger --total-timesteps, or change the agent's "
-            "settings."
-        )
+        last = self.agent.last_update(self.num_envs)
+        total = f"total_timesteps is {self.total_timesteps:,}"
+        if first > self.total_timesteps:
+            return (
+                f"nothing is learned: the agent's first update is at step {first:,}, and {total}; "
+                "choose a larger --total-timesteps, or change the agent's settings."
+            )
+        if last < self.total_timesteps:
+            return (
+                f"nothing is learned after step {last:,.0f}, where the learning rate has reached "
+                f"0, and {total}; raise the agent's anneal_steps, or set it to 0 for a constant "
+                "learning rate."
+            )
+        return ""
 
     @property
     def needs_privileged(self) -> bool:

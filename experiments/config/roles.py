@@ -57,6 +57,12 @@ def part_at(config: Any, path: str) -> Any:
     return reduce(getattr, path.split("."), config)
 
 
+def path_of(config: Any, kind: type) -> str:
+    """Return the dotted path, from a role on, of the first part of a class; agent without one."""
+    paths = (path for path, part in _parts(config) if type(part) is kind)
+    return next(paths, "agent").removeprefix("job.")
+
+
 def references(job: Any) -> dict[str, str]:
     """Return the privileged references of a job by the dotted path of their role.
 

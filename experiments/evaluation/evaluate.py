@@ -82,7 +82,7 @@ def evaluate(
         raise UsageError(f"episodes is {episodes} and num_envs {num_envs}; both must be 1 or more.")
     media = [path for path in (video, figure) if path]
     check_writable(*media, remedy="choose another path, or make it writable")
-    n, max_steps = min(num_envs, episodes), max_steps or _longest_episode(env)
+    n, max_steps = min(num_envs, episodes), max_steps or longest_episode(env)
     envs = BatchedEnv(
         env.build(n, threads=threads, privileged=privileged),
         seed=seed,
@@ -161,7 +161,7 @@ def evaluate(
     return scores
 
 
-def _longest_episode(env: EnvConfig) -> int:
+def longest_episode(env: EnvConfig) -> int:
     """Return the default of ``max_steps``, which leaves an Atari protocol's own cap as it is."""
     frames = env.protocol.frames_cap if isinstance(env, AtariConfig) else 0
     return max(MAX_STEPS, frames // env.frame_skip + 1)

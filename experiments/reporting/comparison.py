@@ -174,9 +174,7 @@ def compare(
         labels = {result.scores.conditions for result in group}
         variants = make_variants(sorted(group, key=lambda x: (x.env_name, x.seed)), baseline)
         protocol = labels.pop() if len(labels) == 1 else rules
-        comparisons.append(
-            Comparison(protocol, epsilon, steps, frames, variants, rule or VerdictRule())
-        )
+        comparisons.append(Comparison(protocol, epsilon, steps, frames, variants, rule))
     return comparisons
 
 

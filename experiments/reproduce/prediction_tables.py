@@ -4,7 +4,8 @@ import statistics
 from typing import Any
 
 from ..reporting.committed import committed_results
-from .markdown import markdown_table, unmeasured
+from .markdown import Footnotes, markdown_table, unmeasured
+from .reruns import RERUNS
 
 STEPS = "10"
 """After how many steps dreams are compared in the table."""
@@ -51,7 +52,7 @@ def imagined_rounds_table() -> str:
     """Return the real scores of agents that learn in imagination alone, after each round."""
     header = "env | agent in predictor | seeds | imagined steps | real steps: mean score | "
     header += "random play | command"
-    rows = []
+    rows, footnotes = [], Footnotes()
     for data in committed_results("imagined-rounds"):
         rounds = list(zip(*(run["rounds"] for run in data["runs"]), strict=True))
         scores = [
@@ -61,7 +62,9 @@ def imagined_rounds_table() -> str:
         rows.append(
             [
                 data["env_name"],
-                f"{data['agent']} in {data['predictor']}",
+                footnotes.marked(
+                    f"{data['agent']} in {data['predictor']}", RERUNS.get(data["name"], ())
+                ),
                 str(len(data["runs"])),
                 f"{rounds[-1][0]['imagined_steps']:,}",
                 ", ".join(scores),
@@ -72,7 +75,7 @@ def imagined_rounds_table() -> str:
     note = "The agent never learns from a real step; each round it plays whole real episodes."
     if not rows:
         return unmeasured(header, "catch-imagined")
-    return markdown_table(header, rows, note)
+    return markdown_table(header, rows, note, footnotes.lines)
 
 
 def _cells(dreams: dict[str, Any], name: str) -> list[str]:

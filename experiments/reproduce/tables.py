@@ -7,6 +7,7 @@ from collections.abc import Callable
 from ...agents.episodic.mfec import MFECConfig
 from ...envs.minatar import MinAtarConfig
 from ..config.compatibility import compatibility
+from ..config.descriptions import DESCRIPTIONS
 from ..config.presets import PRESETS
 from ..reporting.committed import CHECKOUT, committed, committed_results, require_checkout
 from ..reporting.published import published
@@ -35,7 +36,7 @@ from .trust_tables import durability_table, endurance_table, hostile_folders_tab
 DOCUMENTS = (
     *("README.md", "docs/concepts/latent_models.md", "docs/concepts/roles.md"),
     "docs/concepts/verdicts.md",
-    *("docs/results.md", "docs/speed.md", "docs/howto/gallery.md"),
+    *("docs/results.md", "docs/speed.md", "docs/howto/gallery.md", "docs/howto/train.md"),
     "docs/tutorials/sb3.md",
 )
 LIBRARIES = ("Stable-Baselines3", "EnvPool")
@@ -128,6 +129,15 @@ def bench_table() -> str:
         rows += newest.values()
     header = "measurement | value | machine | command"
     return markdown_table(header, rows, footnotes.lines)
+
+
+def presets_table() -> str:
+    """Return what each preset is, with the protocol and the length of its training."""
+    rows = [
+        [f"`{name}`", DESCRIPTIONS[name].text, job.env.protocol_label, f"{job.total_timesteps:,}"]
+        for name, job in PRESETS.items()
+    ]
+    return markdown_table("preset | what it is | protocol | agent steps", rows)
 
 
 def compatibility_table() -> str:
@@ -247,4 +257,5 @@ TABLES: dict[str, Callable[[], str]] = {
     "sb3-exploration": sb3_exploration_table,
     "sprites": sprites_table,
     "compatibility": compatibility_table,
+    "presets": presets_table,
 }

@@ -51,6 +51,9 @@ def next_steps(plan: SweepPlan, path: Path) -> str:
     argv = ["reverie", "ablate", "--config", str(path), "--seeds", str(NEW_SEEDS)]
     argv += ["--first-seed", str(options.seed_range.stop), "--score", options.score]
     argv += ["--episodes", str(options.evaluation.episodes)]
+    argv += ["--stochastic"] * options.evaluation.stochastic
+    if options.evaluation.max_steps:
+        argv += ["--max-steps", str(options.evaluation.max_steps)]
     argv += ["--folder", str(plan.folder / "best")]
     sentence = (
         f"The score of the best of {len(plan.trials)} trials is biased upward, as the luckiest one "

@@ -111,12 +111,12 @@ def describe(plan: SweepPlan) -> str:
         start = f"There {'is' if count == 1 else 'are'} {counted(count, 'different trial')}"
         refused = " ".join(f"Refused: {text}" for text in refusals(plan.space, plan.base))
         lines.append(paragraph(f"{start}, fewer than --trials. {refused}".strip()))
-    first = Counter(replace(x.experiment, total_timesteps=rungs[0]).too_short for x in plan.trials)
-    for why, number in first.items():
+    first = [replace(x.experiment, total_timesteps=rungs[0]).warning for x in plan.trials]
+    for why, number in Counter(first).items():
         if why:
             of_rung = f" up to step {rungs[0]:,}" * (len(rungs) > 1)
             trials = counted(number, "trial")
-            lines.append(paragraph(f"The runs of {trials} learn nothing{of_rung}: {why}"))
+            lines.append(paragraph(f"In the runs of {trials}{of_rung} {why}"))
     total, before = 0, 0
     for steps in rungs:
         total += count * options.seeds * (steps - before)

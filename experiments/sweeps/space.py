@@ -13,6 +13,7 @@ from typing import Any, get_args
 
 import torch
 
+from ...agents.interface import AgentConfig, settings_at
 from ...envs.atari.games import did_you_mean
 from ...envs.errors import UsageError
 from ...envs.prng import Purpose, fold_in, keys, uniform
@@ -204,7 +205,11 @@ def with_settings(config: Any, values: Mapping[str, Any]) -> Any:
             inner.setdefault(head, {})[rest] = value
         else:
             changes[head] = value
-    changes |= {head: with_settings(getattr(config, head), own) for head, own in inner.items()}
+    for head, own in inner.items():
+        part = getattr(config, head)
+        in_agent = isinstance(config, AgentConfig) and isinstance(part, AgentConfig)
+        with settings_at(f"agent.{head}" if in_agent else "agent"):
+            changes[head] = with_settings(part, own)
     return replace(config, **changes)
 
 

@@ -86,7 +86,7 @@ class SweepOptions:
         if not least:
             least, left = total_timesteps, self.trials
             while left >= self.halving and least >= self.halving:
-                least, left = least // self.halving, left // self.halving
+                least, left = -(-least // self.halving), left // self.halving
         elif least >= total_timesteps:
             refuse(self, "", "min_timesteps", f"below --total-timesteps {total_timesteps}")
         rungs = [least]

@@ -10,7 +10,8 @@ from typing import TypeVar
 from ...envs.errors import FolderBusy, RunError
 from ..config.arguments import import_modules
 from ..config.experiment import Experiment
-from ..evaluation.run_evaluation import Evaluation, evaluate_run
+from ..evaluation.evaluate import longest_episode
+from ..evaluation.run_evaluation import Evaluation, evaluate_run, with_protocol
 from ..runs.run import Run
 from ..runs.scores import Scores, find_scores, scores_file
 from ..sessions.options import TrainOptions
@@ -44,11 +45,15 @@ class Task:
         trained, stochastic = self.trained_timesteps, self.evaluation.stochastic
         if self.remaining_timesteps:
             return []
-        names = self.evaluation.protocols or ("",)
+        names, own_env = self.evaluation.protocols or ("",), self.experiment.env.eval_env
         files = [self.folder / scores_file(name, stochastic=stochastic) for name in names]
         found = [scores for file in files if (scores := find_scores(file)) is not None]
-        wanted = [(trained, self.evaluation.episodes)] * len(files)
-        return found if [(scores.steps, scores.episodes) for scores in found] == wanted else []
+        caps = [
+            self.evaluation.max_steps or longest_episode(with_protocol(own_env, x)) for x in names
+        ]
+        wanted = [(trained, self.evaluation.episodes, cap) for cap in caps]
+        given = [(scores.steps, scores.episodes, scores.max_steps) for scores in found]
+        return found if given == wanted else []
 
     @property
     def name(self) -> str:

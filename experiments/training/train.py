@@ -247,8 +247,8 @@ class AgentTraining(Process):
 
     def start(self) -> None:
         """Initialize the agent from another run if the experiment names one."""
-        if why := self.job.too_short:
-            self.tell(f"This run learns nothing: {why}")
+        if warning := self.job.warning:
+            self.tell(f"In this run {warning}")
         if self.job.init_from is None:
             return
         spec, device, total = self.envs.spec, self.envs.device, self.job.total_timesteps

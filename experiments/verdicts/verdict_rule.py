@@ -19,8 +19,8 @@ FILE = "verdict_rule.json"
 """Name of the file in the folder of a grid."""
 
 Score = Literal["evaluation", "training-end", "training-mean"]
-"""The mean of the final evaluation, of the last 100 training episodes, or of all of them. The last
-is the area under the learning curve, the right score for exploration bonuses."""
+"""The mean of the final evaluation, of the last 100 training episodes, or of all of them, which
+count alike whatever their length. The last is the right score for exploration bonuses."""
 
 
 @dataclass(frozen=True)

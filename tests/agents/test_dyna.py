@@ -185,6 +185,8 @@ def test_dreams_of_short_episodes_start_within_them() -> None:
         (lambda: DynaConfig(inner=DynaConfig()), "agent.inner is DynaConfig, which"),
         (lambda: DynaConfig(horizon=0), "agent.horizon is 0"),
         (lambda: DynaConfig(real_fraction=1.5), "agent.real_fraction is 1.5"),
+        (lambda: DynaConfig(real_fraction=0.01), "agent.imagination_envs, 32, leaves one"),
+        (lambda: DynaConfig(real_fraction=0.99), "agent.imagination_envs, 32, leaves one"),
         (lambda: DynaConfig(inner=PPOConfig(), real_fraction=0.1), "learns on-policy; set it to 0"),
         (
             lambda: DynaConfig(dreams="latent"),

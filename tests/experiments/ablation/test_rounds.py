@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from fake_runs import FakeExecutor, finish
 
+from reverie.envs.atari.games import human_normalized
 from reverie.experiments.ablation import ablate as ablate_module
 from reverie.experiments.ablation import design
 from reverie.experiments.ablation.ablate_options import AblateOptions
@@ -29,6 +30,7 @@ from reverie.experiments.reporting.comparison import compare
 from reverie.experiments.reporting.run_results import read_results
 from reverie.experiments.runs.files import read_json, write_json
 from reverie.experiments.training.task import Task
+from reverie.experiments.verdicts.verdict import ALL_ENVS
 from reverie.experiments.verdicts.verdict_rule import Delta, VerdictRule
 
 GRID = make_grid("dqn env:catch,deep-sea bonus:none,simhash,surprise agent.network:mlp".split())
@@ -78,6 +80,33 @@ def test_decided_variants_get_no_further_seeds_and_their_baseline_goes_on(
     assert "After 4 seeds, bonus simhash in catch: helps" in output
     assert "in deep-sea: no difference" in output
     assert "Verdicts by the evaluation score: 1 helps, 2 no difference, 1 cannot tell." in output
+
+
+def test_seeds_are_added_until_all_envs_together_are_decided(tmp_path: Path) -> None:
+    """It helps in one game and hurts in the other, by almost as much when human-normalized."""
+    grid = make_grid(["ppo", "bonus:none,simhash", "--games", "pong,freeway"])
+    effect = {"pong": 0.8, "freeway": -0.55}
+
+    def human(task: Task) -> float:
+        env, name = task.experiment.env.env_name, type(task.experiment.bonus).__name__
+        rng = np.random.default_rng([task.experiment.seed, *env.encode(), *name.encode()])
+        share = 1 + 0.2 * rng.normal() + effect[env] * (name == "SimHashConfig")
+        low, high = human_normalized(env, 0.0), human_normalized(env, 1.0)
+        assert low is not None
+        assert high is not None
+        return (share - low) / (high - low)
+
+    chosen = options(tmp_path)
+    tasks, executor = make_tasks(grid, chosen), FakeExecutor(human)
+    for unfinished in Rounds(tasks, chosen.rule):
+        assert [*executor.execute(unfinished)]
+    results, _ = read_results([task.folder for task in tasks if task.scores])
+    (comparison,) = compare(results, tasks[0].folder.name, chosen.rule)
+    verdicts = {x.env_name: x for x in comparison.verdicts()}
+    assert (verdicts["pong"].label, verdicts["freeway"].label) == ("helps", "hurts")
+    together = verdicts[ALL_ENVS]
+    assert together.decided
+    assert together.pairs > max(verdicts["pong"].pairs, verdicts["freeway"].pairs)
 
 
 def test_a_grid_that_ends_anywhere_continues_to_the_same_runs(tmp_path: Path) -> None:
@@ -296,6 +325,13 @@ def test_a_dry_run_says_what_the_grid_can_tell_from_a_pilot(
     argv = command[1].split()
     assert argv[:5] == ["ablate", "dqn", "env:catch,deep-sea", "bonus:none", "agent.network:mlp"]
     assert "--until" not in argv
+    path = tmp_path / "grid.yaml"
+    path.write_text("until: decided\nmax_seeds: 14\n")
+    status, output = ablate(f"{dry.partition(' --until')[0]} --config {path}")
+    assert status == 0, output
+    command = re.search(r"reverie (ablate .* --folder runs/pilot)", output)
+    assert command
+    assert cli.main([*command[1].split(), "--dry-run", "--steps-per-second", "500"]) == 0
     (tmp_path / "grid").mkdir(exist_ok=True)
     pilot = make_tasks(
         make_grid("dqn env:catch,deep-sea bonus:none agent.network:mlp".split()),

@@ -65,6 +65,23 @@ def test_the_command_of_the_help_can_be_run(
     [
         ("train ppo --agent.gamma 7", "reverie: agent.gamma is 7.0; it must be in 0..1."),
         ("ablate ppo --seeds 0", "reverie: seeds is 0; it must be 1 or more."),
+        (
+            "train dyna agent.inner:ppo --agent.inner.gamma 7",
+            "reverie: agent.inner.gamma is 7.0; it must be in 0..1.",
+        ),
+        (
+            "train dyna env:catch agent.predictor:tiny-mlp --agent.inner.buffer-size 2",
+            "reverie: agent.inner.buffer_size is 2, too few frames for 32 envs; it must be 64 or "
+            "more.",
+        ),
+        (
+            "train informed env:catch agent.predictor:tiny-mlp --agent.inner.batch-size 0",
+            "reverie: agent.inner.batch_size is 0; it must be 1 or more.",
+        ),
+        (
+            "train dyna env:catch --agent.model-buffer-size 0",
+            "reverie: agent.model_buffer_size is 0; it must be 1 or more.",
+        ),
         ("sweep ppo --trials 0", "reverie: trials is 0; it must be 1 or more."),
         ("play x --port 0", "reverie: port is 0; it must be in 1..65535."),
     ],
@@ -123,6 +140,18 @@ def test_a_sweep_says_which_values_are_refused(capsys: pytest.CaptureFixture[str
     output = " ".join(capsys.readouterr().out.split())
     assert "There is 1 different trial, fewer than --trials." in output
     assert "Refused: agent.gamma is 1.5; it must be in 0..1." in output
+
+
+def test_a_file_and_a_sweep_name_the_settings_of_an_inner_agent(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text("preset: dyna\nagent: {inner: {gamma: 2.0}}\n")
+    message = "agent.inner.gamma is 2.0; it must be in 0..1."
+    assert refusal(f"train --config {path}", capsys) == f"reverie: {path}, line 2: {message}"
+    small = "env:catch agent.predictor:tiny-mlp --agent.inner.gamma 0.9,2.0 --dry-run"
+    assert run("sweep", "dyna", *small.split()) == 0
+    assert f"Refused: {message}" in " ".join(capsys.readouterr().out.split())
 
 
 def test_a_setting_that_no_run_has_is_refused(capsys: pytest.CaptureFixture[str]) -> None:

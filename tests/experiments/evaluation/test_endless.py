@@ -21,7 +21,7 @@ from reverie.envs.atari.protocol import PROTOCOLS
 from reverie.envs.catch import CatchConfig
 from reverie.envs.gym import GymConfig
 from reverie.experiments.cli import main as cli
-from reverie.experiments.evaluation.evaluate import _longest_episode
+from reverie.experiments.evaluation.evaluate import longest_episode
 from reverie.experiments.runs import live_line
 from reverie.experiments.runs.run import Run
 from reverie.experiments.runs.scores import Scores
@@ -92,10 +92,10 @@ def test_a_time_limit_of_the_env_is_marked_too() -> None:
 
 
 def test_the_default_cap_leaves_atari_protocols_as_they_are() -> None:
-    assert _longest_episode(CatchConfig()) == 27_000
+    assert longest_episode(CatchConfig()) == 27_000
     for skip in (1, 4):
         protocol = replace(PROTOCOLS["machado"], skip=skip)
-        assert _longest_episode(AtariConfig("pong", protocol)) > 108_000 / skip
+        assert longest_episode(AtariConfig("pong", protocol)) > 108_000 / skip
 
 
 @pytest.mark.parametrize("live", [False, True])

@@ -32,6 +32,7 @@ from reverie.envs.deep_sea import DeepSeaConfig
 from reverie.envs.errors import UsageError
 from reverie.envs.gym import GymConfig
 from reverie.envs.interface import Carry, TimeStep
+from reverie.envs.maze import MazeConfig
 from reverie.experiments.config.roles import choose_all, roles
 from reverie.experiments.config.serialization import decode, encode, fingerprint
 from reverie.experiments.evaluation.run_evaluation import (
@@ -44,6 +45,7 @@ from reverie.experiments.evaluation.video import Image, Video, VideoWriter
 from reverie.experiments.runs.config_differences import config_differences
 from reverie.experiments.runs.provenance import code_version
 from reverie.experiments.runs.scores import Scores, read_scores
+from reverie.experiments.training.task import Task
 from reverie.world_models.interface import RepresentationConfig
 from reverie.world_models.representation import REPRESENTATIONS
 
@@ -179,6 +181,25 @@ def test_stochastic_scores_have_a_file_of_their_own(tmp_path: Path) -> None:
         for name in ("scores.json", "scores-stochastic.json")
     }
     assert stochastic == {"scores.json": False, "scores-stochastic.json": True}
+
+
+def test_runs_of_different_seeds_are_evaluated_on_different_episodes(tmp_path: Path) -> None:
+    """Else a grid's intervals, which are over seeds, leave out the chance of the episodes."""
+    lengths = {}
+    for seed in (3, 4):
+        experiment = Experiment(
+            MFECConfig(), MazeConfig(), total_timesteps=80, num_envs=8, seed=seed
+        )
+        train(experiment, tmp_path / str(seed), TrainOptions(device="cpu", threads=1))
+        evaluation = Evaluation(episodes=32, max_steps=20)
+        (scores,) = evaluate_run(tmp_path / str(seed), evaluation, device="cpu")
+        (again,) = evaluate_run(tmp_path / str(seed), evaluation, seed=0, device="cpu")
+        assert (scores.seed, again.seed) == (seed, 0)
+        lengths[seed] = scores.lengths
+        task = Task(experiment, tmp_path / str(seed), evaluation=evaluation)
+        assert task.scores
+        assert not replace(task, evaluation=Evaluation(episodes=32)).scores, "another --max-steps"
+    assert lengths[3] != lengths[4]
 
 
 def test_scores_name_the_checkpoint_that_was_played(tmp_path: Path) -> None:

@@ -1,6 +1,8 @@
 """The progress line: it fits the console, comes by wall time, and warns of what is in vain."""
 
+import math
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,6 +12,7 @@ from reverie.agents.dqn import DQNConfig
 from reverie.agents.dyna import DynaConfig
 from reverie.agents.episodic.mfec import MFECConfig
 from reverie.agents.informed import InformedConfig
+from reverie.agents.networks import MLPConfig
 from reverie.agents.ppo import PPOConfig
 from reverie.envs.catch import CatchConfig
 from reverie.experiments.runs.progress_text import duration, progress_line
@@ -83,7 +86,7 @@ def test_a_run_that_is_too_short_to_learn_says_so(
 ) -> None:
     train(CATCH, tmp_path / "a", QUICK)
     printed = capsys.readouterr().out
-    assert "learns nothing: the agent's first update is at step 104" in printed
+    assert "nothing is learned: the agent's first update is at step 104" in printed
     assert "of 80 steps (100%)" in printed
 
 
@@ -96,3 +99,23 @@ def test_the_first_update_is_known_from_the_settings() -> None:
     assert MFECConfig(representation=VariationalConfig()).first_update(8) == 24_000
     dyna = DynaConfig(inner=dqn, model_learning_starts=500, imagination_envs=10, horizon=10)
     assert dyna.first_update(8) == 500 + 9 * 64
+
+
+def test_a_run_that_goes_on_after_its_last_update_says_so(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ppo = PPOConfig(MLPConfig((8,)), num_steps=8, anneal_steps=48)
+    train(replace(CATCH, agent=ppo), tmp_path / "a", QUICK)
+    printed = capsys.readouterr().out
+    assert "nothing is learned after step 48, where the learning rate has reached 0" in printed
+    train(replace(CATCH, agent=replace(ppo, anneal_steps=80)), tmp_path / "b", QUICK)
+    assert "nothing is learned" not in capsys.readouterr().out
+
+
+def test_the_last_update_is_known_from_the_settings() -> None:
+    assert DQNConfig().last_update(8) == math.inf
+    assert PPOConfig(anneal_steps=0).last_update(8) == math.inf
+    ppo = PPOConfig(anneal_steps=990)
+    assert ppo.last_update(8) == 990
+    dyna = DynaConfig(inner=ppo, model_learning_starts=500, imagination_envs=10, horizon=10)
+    assert dyna.last_update(8) == 500 + 8 * 64

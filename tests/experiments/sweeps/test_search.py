@@ -131,6 +131,14 @@ def test_the_table_fits_the_terminal_and_says_what_the_best_score_is_worth(sweep
     assert part_at(cell, "agent.learning_rate") == settings["agent.learning_rate"]
     assert cell.total_timesteps == 4000
     assert cli.main([*argv, "--steps-per-second", "9", "--dry-run", "--device", "cpu"]) == 0
+    assert not {"--stochastic", "--max-steps"} & {*argv}
+
+
+def test_the_best_score_is_measured_anew_as_the_sweep_measured_it(sweep: Sweep) -> None:
+    _, output = sweep("--stochastic --max-steps 50", executor=FakeExecutor(score))
+    argv = shlex.split(output[output.index("  reverie ablate") :].replace("\\\n", " "))
+    assert "--stochastic" in argv
+    assert argv[argv.index("--max-steps") + 1] == "50"
 
 
 @pytest.mark.parametrize("told", [False, True])
@@ -224,7 +232,9 @@ def test_a_sweep_says_that_its_first_rung_ends_before_the_first_update(
         args = [*argv.split(), *options.split(), least, "--folder", str(tmp_path / "s")]
         assert cli.main(args) == 0
         output = " ".join(capsys.readouterr().out.split())
-        expected = "The runs of 3 trials learn nothing up to step 400: the agent's first update"
+        expected = (
+            "In the runs of 3 trials up to step 400 nothing is learned: the agent's first update"
+        )
         assert (expected in output) == told
 
 
