@@ -16,15 +16,28 @@ MEAN_FRAME = (
     "Made while the mean frame of a predictor could hold frames after the end of an episode, and "
     "the attention of the diffusion model began with a random bias."
 )
+EPISODES = (
+    "Made while all agents of a grid were evaluated on the same episodes; how much a difference "
+    "depends on these is not part of its interval."
+)
 SHARED = "Made while the policy and the critic of ppo-minatar shared their features."
+
+EXPLORATION = (
+    "The score is the mean return of training, in which the agents with a model explore for more "
+    "real steps than the baseline."
+)
 
 RERUNS: dict[str, tuple[str, ...]] = {
     "freeway-dqn-cts": (BONUS,),
     "montezuma_revenge-dqn-cts": (BONUS,),
     "imagination-ppo-pong": (DREAM,),
-    "catch-dreams": (MEAN_FRAME,),
+    "catch-dreams": (MEAN_FRAME, EXPLORATION),
     "catch-imagined": (MEAN_FRAME,),
     "minatar-breakout-ppo-minatar": (SHARED,),
+    "mfec-choices": (EPISODES,),
+    "mfec-frames": (EPISODES,),
+    "mfec-settings": (EPISODES,),
+    "minatar-keys": (EPISODES,),
 }
 """Faults by the name of a recipe or of a grid."""
 
