@@ -20,6 +20,10 @@ EPISODES = (
     "Made while all agents of a grid were evaluated on the same episodes; how much a difference "
     "depends on these is not part of its interval."
 )
+GREEDY = (
+    "Evaluated by the mode of each policy, which without a plan can repeat a loop until an episode "
+    "times out; the recipe evaluates as trained."
+)
 SHARED = "Made while the policy and the critic of ppo-minatar shared their features."
 
 EXPLORATION = (
@@ -34,6 +38,7 @@ RERUNS: dict[str, tuple[str, ...]] = {
     "catch-dreams": (MEAN_FRAME, EXPLORATION),
     "catch-imagined": (MEAN_FRAME,),
     "minatar-breakout-ppo-minatar": (SHARED,),
+    "maze-3": (GREEDY, EPISODES),
     "mfec-choices": (EPISODES,),
     "mfec-frames": (EPISODES,),
     "mfec-settings": (EPISODES,),
