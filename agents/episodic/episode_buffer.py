@@ -75,6 +75,7 @@ class EpisodeBuffer:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore the timesteps; raises ValueError if an episode starts outside of them."""
         starts, self.num_rows, self.fields = state["episode_starts"], 0, {}
+        self.episode_starts = [0] * len(self.episode_starts)  # so that no row is cut meanwhile
         for row in zip(*state["fields"].values(), strict=True):
             timestep = zip(state["fields"], row, strict=True)
             self.append(**{name: x.to(self.device) for name, x in timestep})

@@ -36,7 +36,7 @@ from ..policies import epsilon_greedy_with_random_ties
 from ..returns import learning_reward, n_step_returns
 from ..schedules import Ratio, linear
 from .episode_buffer import EpisodeBuffer
-from .neural_dictionary import RMS_DECAY, RMS_EPSILON, NeuralDictionary, lookup
+from .neural_dictionary import NeuralDictionary, RMSprop, lookup
 from .target_buffer import TargetBuffer, Targets
 
 
@@ -136,9 +136,7 @@ class NEC(HasState):
             network = KeyNetwork(trunk, config.key_size)
         self.network = network.to(device)
         self._encode = precision.maybe_compile(self.network.forward, self.device)
-        self.optimizer = torch.optim.RMSprop(
-            self.network.parameters(), lr=config.learning_rate, alpha=RMS_DECAY, eps=RMS_EPSILON
-        )
+        self.optimizer = RMSprop(self.network.parameters(), lr=config.learning_rate)
         self.tables = NeuralDictionary(
             spec.num_actions,
             config.key_size,

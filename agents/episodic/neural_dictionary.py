@@ -4,17 +4,20 @@ Its keys and values are moved by gradients, too, each by an RMSProp that keeps o
 key and per value.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int64
-from torch import Tensor
+from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from .kernels import kernel_weights
 from .neighbor_tables import NeighborTables
 
 RMS_DECAY, RMS_EPSILON = 0.95, 0.01
-"""Of the RMSProp of Kaixhin/EC, also for the network."""
+"""Of the RMSProp of Kaixhin/EC, also for the network; epsilon is added to the mean square."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +132,7 @@ class NeuralDictionary(NeighborTables):
     def descend(self, neighbors: Neighbors, learning_rate: float) -> None:
         """Update keys and values against the gradients of their leaves.
 
-            m <- 0.95 m + 0.05 |g|^2 / D,  h <- h - learning_rate g / (sqrt(m) + 0.01)
+            m <- 0.95 m + 0.05 |g|^2 / D,  h <- h - learning_rate g / sqrt(m + 0.01)
 
         m is one number for the D numbers of a key, and one for its value.
         """
@@ -170,4 +173,23 @@ def _rms_step(
 ) -> Float[Tensor, "U D"]:
     """Update the mean squares and return the gradients divided by their roots."""
     squares[where] = torch.lerp(gradient.square().mean(1), squares[where], RMS_DECAY)
-    return gradient / (squares[where].sqrt() + RMS_EPSILON)[:, None]
+    return gradient * (squares[where] + RMS_EPSILON).rsqrt()[:, None]
+
+
+class RMSprop(Optimizer):
+    """RMSProp with epsilon inside the root, as in TensorFlow: g / sqrt(mean(g^2) + epsilon)."""
+
+    def __init__(self, parameters: Iterable[nn.Parameter], lr: float) -> None:
+        super().__init__(parameters, {"lr": lr})
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> None:
+        """Move each parameter that has a gradient."""
+        for group in self.param_groups:
+            for x in group["params"]:
+                if x.grad is not None:
+                    if "square" not in self.state[x]:
+                        self.state[x]["square"] = torch.zeros_like(x)
+                    square: Tensor = self.state[x]["square"]
+                    square.lerp_(x.grad.square(), 1 - RMS_DECAY)
+                    x.addcmul_(x.grad, (square + RMS_EPSILON).rsqrt(), value=-group["lr"])

@@ -146,9 +146,12 @@ PRESETS: dict[str, Experiment] = {
         ),
         total_timesteps=10_000_000,
     ),
-    # Pritzel et al. 2017: stacks of 4 frames, which their MFEC has, too; no sticky actions.
+    # Pritzel et al. 2017: stacks of 4 frames, which their MFEC has, too; no sticky actions. Returns
+    # end with a life, as in Kaixhin/EC.
     "nec": Experiment(
-        NECConfig(), AtariConfig(protocol=replace(PROTOCOLS["mfec"], stack=4)), num_envs=8
+        NECConfig(),
+        AtariConfig(protocol=replace(PROTOCOLS["mfec"], stack=4, life_loss=True)),
+        num_envs=8,
     ),
     # Long et al. 2022: 100,000 steps (Kaiser et al. 2020).
     "nait": Experiment(

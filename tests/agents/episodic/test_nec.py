@@ -10,7 +10,12 @@ from torch import Tensor, nn
 
 from reverie.agents.episodic import key_storage
 from reverie.agents.episodic.nec import NEC, NECConfig
-from reverie.agents.episodic.neural_dictionary import NeuralDictionary, lookup
+from reverie.agents.episodic.neural_dictionary import (
+    NeuralDictionary,
+    RMSprop,
+    _rms_step,
+    lookup,
+)
 from reverie.agents.loop import interact
 from reverie.agents.networks import MLPConfig
 from reverie.envs.batched_env import BatchedEnv
@@ -229,3 +234,21 @@ def test_a_full_buffer_keeps_the_newest_states() -> None:
 def test_invalid_settings_are_refused(wrong: dict[str, float]) -> None:
     with pytest.raises(UsageError, match=f"agent.{next(iter(wrong))}"):
         NECConfig(**wrong)  # type: ignore[arg-type]
+
+
+def test_epsilon_is_inside_the_root_for_the_network_as_for_keys_and_values() -> None:
+    """By hand: v = 0.05 g^2, then 0.95 v + 0.05 g^2; a step is 0.1 g / sqrt(v + 0.01)."""
+    x = torch.nn.Parameter(torch.tensor([1.0, 1.0]))
+    optimizer = RMSprop([x], lr=0.1)
+    gradient, v, expected = torch.tensor([2.0, 0.001]), torch.zeros(2), torch.ones(2)
+    for _ in range(2):
+        x.grad = gradient.clone()
+        optimizer.step()
+        v = 0.95 * v + 0.05 * gradient**2
+        expected -= 0.1 * gradient / (v + 0.01).sqrt()
+    assert torch.allclose(x.detach(), expected, atol=1e-6)
+
+    squares, where = torch.zeros(1, 4), (torch.tensor([0]), torch.tensor([2]))
+    step = _rms_step(squares, where, torch.tensor([[2.0, 0.001]]))
+    mean_square = 0.05 * (2.0**2 + 0.001**2) / 2
+    assert torch.allclose(step, torch.tensor([[2.0, 0.001]]) / (mean_square + 0.01) ** 0.5)

@@ -115,3 +115,15 @@ def test_a_buffer_without_room_for_a_segment_is_refused() -> None:
     for t in transitions:
         buffer.append(t)
     assert len(every_segment(buffer).obs) == 1000
+
+
+def test_frames_are_constant_only_if_all_are_equal() -> None:
+    spec, transitions = play(3)
+    buffer = SegmentBuffer(spec, 5_000, 1)
+    for i in range(1_500):
+        step = replace(transitions[0].step, obs=torch.full_like(transitions[0].step.obs, 7))
+        if i == 1_400:
+            assert buffer.is_constant
+            step.obs[1, 0, 0, 0] = 8
+        buffer.append(replace(transitions[0], step=step))
+    assert not buffer.is_constant
