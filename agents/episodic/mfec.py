@@ -78,8 +78,8 @@ class MFECConfig(AgentConfig):
     """Frames per update of a fit."""
     refit_every: int = 0
     """Agent steps between later fits, each to the newest ``fit_after`` frames, after which all keys
-    are recomputed; 0 for none. The tables then store an observation per key (7 kB on Atari). Without
-    effect on a representation that is not trained."""
+    are recomputed; 0 for none. The tables then store an observation per key (7 kB on Atari). It has
+    no effect on a representation that is not trained."""
 
     def __post_init__(self) -> None:
         check(self, "agent", at_least(1), "num_neighbors")

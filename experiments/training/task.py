@@ -48,6 +48,8 @@ class Task:
         names, own_env = self.evaluation.protocols or ("",), self.experiment.env.eval_env
         files = [self.folder / scores_file(name, stochastic=stochastic) for name in names]
         found = [scores for file in files if (scores := find_scores(file)) is not None]
+        if len(found) < len(files):
+            return []
         caps = [
             self.evaluation.max_steps or longest_episode(with_protocol(own_env, x)) for x in names
         ]

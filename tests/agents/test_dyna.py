@@ -194,7 +194,7 @@ def test_dreams_of_short_episodes_start_within_them() -> None:
         ),
         (
             lambda: replace(LATENT, inner=DQNConfig(NatureConfig())).build(catch().spec),
-            "36 x 36 pixels, but this env's are 1 x 128; choose agent.network:mlp",
+            "36 x 36 pixels, but this env's are 1 x 128; choose agent.inner.network:mlp",
         ),
     ],
 )
