@@ -27,10 +27,10 @@ VERBS = frozenset(
     "act add allocate allow append apply attend build center check choose close compare complete "
     "compute concatenate continue convert copy count create decode describe discard draw drop "
     "empty encode end estimate evaluate fit follow free grow import increment initialize insert "
-    "interpolate keep learn load make map mark mix name plan pop predict print push raise read "
-    "rebuild recompute reconstruct record replan replay reset reshape resume restore return sample "
-    "scale schedule score search seed send set shift split start step store take train update use "
-    "wait write yield zero".split()
+    "interpolate keep learn load make map mark mix move name plan pop predict print push raise "
+    "read rebuild recompute reconstruct record replan replay reset reshape resume restore return "
+    "sample scale schedule score search seed send set shift split start step store take train "
+    "update use wait write yield zero".split()
 )
 """First words of functions' docstrings; a verb that is missing is added here."""
 
