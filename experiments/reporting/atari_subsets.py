@@ -35,7 +35,7 @@ class Subset:
     def median(self, scores: Strata) -> Value:
         """Return the median of 57 games, from human-normalized scores of each of the games."""
         logs = _log(np.stack([x.mean(-1) for x in scores], -1))
-        return _exp(logs @ np.array(self.weights))
+        return (10 ** (logs @ np.array(self.weights)) - 1) / 100
 
 
 @cache

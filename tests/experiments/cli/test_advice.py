@@ -75,12 +75,12 @@ def test_the_command_of_the_help_can_be_run(
             "more.",
         ),
         (
-            "train informed env:catch agent.predictor:tiny-mlp --agent.inner.batch-size 0",
+            "train dqn-informed env:catch agent.predictor:tiny-mlp --agent.inner.batch-size 0",
             "reverie: agent.inner.batch_size is 0; it must be 1 or more.",
         ),
         (
-            "train dyna env:catch --agent.model-buffer-size 0",
-            "reverie: agent.model_buffer_size is 0; it must be 1 or more.",
+            "train dyna env:catch agent.predictor:tiny-mlp --agent.model-buffer-size 0",
+            "reverie: agent.model_buffer_size is 0, too few frames for 8 envs; it must be 16 or more.",
         ),
         ("sweep ppo --trials 0", "reverie: trials is 0; it must be 1 or more."),
         ("play x --port 0", "reverie: port is 0; it must be in 1..65535."),

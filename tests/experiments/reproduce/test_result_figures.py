@@ -53,7 +53,7 @@ def test_every_verdict_has_its_difference_its_pairs_and_its_word(
     labels = [f"{verdict.text}, n = {verdict.pairs}" for verdict in verdicts]
     found_labels = [x.partition(":")[0] for x in found if ", n = " in x]
     assert sorted(found_labels) == sorted(labels)
-    assert "epsilon 0.05" in found
+    assert "epsilon 0.05*" in found
     assert "cannot tell, n = 3: +1,077 (-2,940 to 5,094)" in found
 
 
