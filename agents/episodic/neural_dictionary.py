@@ -183,7 +183,7 @@ class RMSprop(Optimizer):
         super().__init__(parameters, {"lr": lr})
 
     @torch.no_grad()
-    def step(self, closure: Any = None) -> None:
+    def step(self, closure: Any = None) -> Any:
         """Move each parameter that has a gradient."""
         for group in self.param_groups:
             for x in group["params"]:

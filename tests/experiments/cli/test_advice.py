@@ -80,7 +80,8 @@ def test_the_command_of_the_help_can_be_run(
         ),
         (
             "train dyna env:catch agent.predictor:tiny-mlp --agent.model-buffer-size 0",
-            "reverie: agent.model_buffer_size is 0, too few frames for 8 envs; it must be 16 or more.",
+            "reverie: agent.model_buffer_size is 0, too few frames for 8 envs; it must be 16 or "
+            "more.",
         ),
         ("sweep ppo --trials 0", "reverie: trials is 0; it must be 1 or more."),
         ("play x --port 0", "reverie: port is 0; it must be in 1..65535."),
