@@ -252,7 +252,7 @@ def test_agents_of_the_documents_learn(line: str) -> None:
     if command == "sweep":
         argv, file = take_config(argv)
         options, argv = parse_known_flags(SweepOptions, argv, "reverie sweep")
-        assert "nothing is learned" not in describe(make_plan(argv, options, file))
+        assert "no update is made" not in describe(make_plan(argv, options, file))
     else:
         given, argv = parse_known_flags(AblateOptions, argv, "reverie ablate")
         assert not any(cell.warning for cell in make_grid(argv, given.games).cells)

@@ -34,7 +34,8 @@ LEARNED = (
     + ",".join(f"{name}{JOINT}" for name in ("pixel-cnn", "made", "flow", "pixel-rnn", "bound"))
 )
 # The surprise of a network ranks these frames by their visits, where the gain of one update hardly
-# does. Networks are small, as the frames; orderless is too slow for the grid above as it is.
+# does; but the plain pixel-cnn is blind to position, and so its surprise to the column. Networks
+# are small, as the frames; orderless is too slow for the grid above as it is.
 SURPRISES = "bonus:none,true-counts+scale=0.1,surprise bonus.density:cts," + ",".join(
     f"{name}{JOINT}"
     for name in (

@@ -137,7 +137,9 @@ def _delete(runs: list[RunSummary], *, yes: bool) -> None:
     """Delete runs if the user agrees."""
     if _agrees(f"Delete {len(runs)} of them for ever? [y/N] ", yes=yes):
         for run in runs:
-            delete_run(run)
+            if left := delete_run(run):
+                text = f"{run.folder} stays, as it holds what the run has not written: "
+                print(paragraph(f"{text}{', '.join(left)}."))
         print(paragraph(f"Deleted {counted(len(runs), 'run')}."))
 
 

@@ -73,13 +73,13 @@ class Experiment(Job):
 
     @property
     def warning(self) -> str:
-        """Return in which of its steps the agent learns nothing, and why; empty if in none."""
+        """Return in which of its steps the agent makes no update, and why; empty if in none."""
         first = self.agent.first_update(self.num_envs)
         last = self.agent.last_update(self.num_envs)
         total = f"total_timesteps is {self.total_timesteps:,}"
         if first > self.total_timesteps:
             return (
-                f"nothing is learned: the agent's first update is at step {first:,}, and {total}; "
+                f"no update is made: the agent's first one is at step {first:,}, and {total}; "
                 "choose a larger --total-timesteps, or change the agent's settings."
             )
         if last < self.total_timesteps:

@@ -58,7 +58,7 @@ def part_at(config: Any, path: str) -> Any:
 
 
 def path_of(config: Any, kind: type) -> str:
-    """Return the dotted path, from a role on, of the first part of a class; agent without one."""
+    """Return the dotted path, from a role on, of the first part of a class, or else ``agent``."""
     paths = (path for path, part in _parts(config) if type(part) is kind)
     return next(paths, "agent").removeprefix("job.")
 

@@ -4,9 +4,11 @@ A folder is a run if it has a ``config.json``. Nothing is decoded, so runs of pa
 imported are listed too, and a damaged one is listed as such.
 """
 
+import re
 import shutil
 import time
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -15,10 +17,11 @@ from ...envs.errors import FolderBusy, UsageError
 from ..config.roles import part_name
 from ..config.serialization import with_defaults
 from ..runs.config_differences import flatten
+from ..runs.files import remove_partial_files
 from ..runs.folder_lock import is_locked, locked
 from ..runs.jsonl import is_number
 from ..runs.progress_text import duration
-from ..runs.run import Run, find_runs
+from ..runs.run import EVENT_NAME, PARTS, UNREADABLE, Run, find_runs
 from ..runs.scores import Scores, find_scores, scores_file
 from ..text.formatting import format_number, with_error
 
@@ -115,13 +118,37 @@ def table_rows(runs: Iterable[RunSummary], root: Path) -> list[tuple[str, ...]]:
     return rows
 
 
-def delete_run(run: RunSummary) -> None:
-    """Delete a run folder; raises UsageError if a process works in it, or a link leads to it."""
+OWN = re.compile(
+    r"(config|provenance|tracking|evaluation|held_out)\.json|scores(-.+)?\.json|finished|lock|log\.txt"
+    rf"|(metrics|episodes|evaluations)\.jsonl|{EVENT_NAME.pattern}|.+{re.escape(UNREADABLE)}(-\d+)?"
+    rf"|{'|'.join(PARTS)}|wandb"
+)
+"""Names of the files and folders that a run writes into its folder."""
+
+
+def delete_run(run: RunSummary) -> list[str]:
+    """Delete what a run has written, and its folder if nothing else is in it.
+
+    Returns the names of what else is there, which stays: other runs, recordings, files of the user.
+    Raises UsageError if a process works in the folder, or a link leads to it.
+    """
     if run.folder.is_symlink():
         raise UsageError(f"{run.folder} is a link, and only whole folders are deleted; remove it.")
     try:
         with locked(run.folder, "working"):
-            shutil.rmtree(run.folder)
+            remove_partial_files(run.folder)
+            own = [path for path in run.folder.iterdir() if OWN.fullmatch(path.name)]
+            # While the config is there, the same command deletes the rest.
+            for path in sorted(own, key=lambda path: path.name in ("config.json", "lock")):
+                if path.is_dir() and not path.is_symlink():
+                    shutil.rmtree(path)
+                else:
+                    path.unlink()
+        left = sorted(path.name for path in run.folder.iterdir())
+        if not left:
+            with suppress(OSError):  # it is a mount, or the working folder
+                run.folder.rmdir()
+        return left
     except FolderBusy as error:
         raise UsageError(
             f"A process works in {run.folder}; stop it before its run is deleted."

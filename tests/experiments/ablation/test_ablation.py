@@ -186,13 +186,12 @@ def test_a_grid_says_that_runs_learn_nothing_and_that_two_seeds_decide_nothing(
     assert cli.main([*args, "--seeds", "2"]) == 0
     output = " ".join(capsys.readouterr().out.split())
     assert (
-        "In the runs of 2 cells nothing is learned: the agent's first update is at step 50,"
-        in output
+        "In the runs of 2 cells no update is made: the agent's first one is at step 50," in output
     )
     assert "Fewer than 3 seeds allow no verdict." in output
     assert cli.main([*args, "--seeds", "3", "--agent.learning-starts", "500"]) == 0
     output = capsys.readouterr().out
-    assert "nothing is learned" not in output
+    assert "no update is made" not in output
     assert "Fewer" not in output
 
 

@@ -2,6 +2,7 @@
 
 import fcntl
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from reverie.agents.dqn import DQNConfig
 from reverie.experiments.cli import main as cli
 from reverie.experiments.reporting.run_list import summarize_runs
 from reverie.experiments.reporting.two_runs import compare_runs
+from reverie.experiments.runs.run import Run
 from reverie.experiments.runs.scores import read_scores, scores_file
 from reverie.experiments.training.task import Task
 
@@ -92,6 +94,27 @@ def test_only_what_is_listed_is_deleted_and_nothing_in_use(
     assert cli.main(command) == 0
     assert dqn.exists()
     capsys.readouterr()
+
+
+def test_what_a_run_has_not_written_is_not_deleted(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another run below it, a file of the user, and the working folder."""
+    dqn, longer, ppo = make_runs(tmp_path)
+    (dqn / "thesis.txt").write_text("mine")
+    inner = dqn / "other"
+    shutil.copytree(ppo, inner)
+    command = ["runs", str(tmp_path), "--where", "agent=dqn", "--delete", "--yes"]
+    assert cli.main(command) == 0
+    assert sorted(path.name for path in dqn.iterdir()) == ["other", "thesis.txt"]
+    assert Run(inner).config() == Run(ppo).config()
+    assert not longer.exists()
+    output = " ".join(capsys.readouterr().out.split())
+    assert "stays, as it holds what the run has not written: other, thesis.txt." in output
+    monkeypatch.chdir(ppo)
+    Path("notes.txt").write_text("mine")
+    assert cli.main(["runs", ".", "--delete", "--yes"]) == 0
+    assert [path.name for path in ppo.iterdir()] == ["notes.txt"]
 
 
 def test_compared_runs_show_only_what_differs(tmp_path: Path) -> None:

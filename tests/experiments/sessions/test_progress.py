@@ -86,7 +86,7 @@ def test_a_run_that_is_too_short_to_learn_says_so(
 ) -> None:
     train(CATCH, tmp_path / "a", QUICK)
     printed = capsys.readouterr().out
-    assert "nothing is learned: the agent's first update is at step 104" in printed
+    assert "no update is made: the agent's first one is at step 104" in printed
     assert "of 80 steps (100%)" in printed
 
 

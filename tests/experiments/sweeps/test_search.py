@@ -232,9 +232,7 @@ def test_a_sweep_says_that_its_first_rung_ends_before_the_first_update(
         args = [*argv.split(), *options.split(), least, "--folder", str(tmp_path / "s")]
         assert cli.main(args) == 0
         output = " ".join(capsys.readouterr().out.split())
-        expected = (
-            "In the runs of 3 trials up to step 400 nothing is learned: the agent's first update"
-        )
+        expected = "In the runs of 3 trials up to step 400 no update is made: the agent's first one"
         assert (expected in output) == told
 
 
